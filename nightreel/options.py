@@ -1,0 +1,32 @@
+"""The options of the flows: pydantic models, so that they are validated at submission and render as a form in the UI.
+
+What is unset comes from the settings of the process that runs the flow. Secrets are never options.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nightreel.settings import PlanText
+
+
+class AnalyzeOptions(BaseModel):
+    """What one run of `analyze_videos` looks at and asks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str | None = Field(None, title="Source", description="directory, file:// or s3://bucket/prefix")
+    since: datetime | None = Field(None, title="Since", description="only objects modified at or after this time")
+    until: datetime | None = Field(None, title="Until", description="only objects modified before this time")
+    limit: int | None = Field(None, ge=1, title="Limit", description="at most so many videos")
+    prompts: tuple[str, ...] | None = Field(None, title="Prompt sets", description="shipped names or YAML files")
+    model: str | None = Field(None, title="Model", description="directory or hub id")
+    plan: PlanText | None = Field(None, title="Sampling plan", description="uniform:N, fps:RATE:CAP, keyframes:CAP")
+
+    @model_validator(mode="after")
+    def _since_before_until(self) -> AnalyzeOptions:
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError(f"since {self.since} is not before until {self.until}")
+        return self

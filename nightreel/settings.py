@@ -1,0 +1,158 @@
+"""The settings: one class, read from `NIGHTREEL_*` variables and `.env`. The only reader of the environment.
+
+Object storage keys come by the usual AWS variables, which botocore reads itself. `PREFECT_API_URL` is Prefect's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from nightreel.domain import SamplingPlan
+from nightreel.errors import SettingsError
+
+PREFIX = "NIGHTREEL_"
+
+
+def _valid_plan(text: str) -> str:
+    try:
+        return str(SamplingPlan.parse(text))
+    except SettingsError as error:
+        raise ValueError(error.detail) from error
+
+
+def _split_commas(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+PlanText = Annotated[str, AfterValidator(_valid_plan)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Field `x` is variable `NIGHTREEL_X`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+
+    # where things are
+    source: str = Field("", description="directory, file:// or s3://bucket/prefix that holds the videos")
+    work_dir: Path = Field(Path(".nightreel"), description="embedded services, feature cache, temporary files")
+    database_url: SecretStr | None = Field(None, description="postgresql://...; unset: the embedded Postgres")
+    cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
+    s3_endpoint_url: str | None = Field(
+        None,
+        description="S3 endpoint other than Amazon's",
+        validation_alias=AliasChoices("NIGHTREEL_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    )
+    prefect_api_url: str | None = Field(
+        None, description="a Prefect server; unset: the embedded one", validation_alias="PREFECT_API_URL"
+    )
+
+    # what is asked, of what
+    model: str = Field("demo", description="directory or hub id of a video LLM; demo: the one that comes along")
+    model_revision: str | None = Field(None, description="commit of a hub model")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    prompts: CommaSeparated = Field(("tagging", "moderation"), description="prompt sets: shipped names or YAML files")
+    plan: PlanText = Field("uniform:8", description="uniform:N, fps:RATE:CAP or keyframes:CAP")
+    window_s: float = Field(30.0, ge=1, le=3600, description="length of a segment, seconds")
+    suffixes: CommaSeparated = Field(
+        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".flv", ".ogv", ".3gp", ".mpg",
+         ".mpeg", ".wmv", ".gif"),
+        description="file name endings that are looked at, case-insensitive; empty: all",
+    )  # fmt: skip
+
+    # limits on untrusted media: beyond one, a video fails with the limit's name
+    max_bytes: PositiveInt = Field(20 * 2**30, description="size of a file")
+    max_pixels: PositiveInt = Field(8192 * 4320, description="width x height of the video stream: 8K")
+    max_duration_s: float = Field(12 * 3600, gt=0, description="duration of a video, seconds")
+    max_streams: PositiveInt = Field(64, description="streams in a file")
+    max_frames: PositiveInt = Field(4_000_000, description="frames in the video stream")
+    min_good_frames: float = Field(0.5, ge=0, le=1, description="share of undamaged frames a segment needs")
+    decode_timeout_s: float = Field(120, gt=0, description="wall clock for one decode job, seconds")
+    decode_memory_mib: int = Field(2048, ge=512, description="address space of a decoder process")
+    decode_workers: int = Field(2, ge=1, le=64, description="decoder processes")
+    spool_mib: int = Field(10_240, ge=64, description="fetched files kept on disk at once")
+
+    # how the work is cut
+    page_size: int = Field(1000, ge=1, le=1000, description="objects a page of the listing")
+    chunk_segments: int = Field(16, ge=1, le=1024, description="expected segments a chunk")
+    chunks_in_flight: int = Field(2, ge=1, le=16, description="chunks between claim and commit at once")
+    lease_s: float = Field(60, ge=1, description="a claim not renewed for this long is free again, seconds")
+    max_attempts: int = Field(3, ge=1, le=100, description="tries of a video before it is quarantined")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        scheme = value.get_secret_value().split("://")[0]
+        if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+            raise ValueError(f"scheme {scheme!r}: expected postgresql://user:password@host:port/database")
+        return value
+
+    @property
+    def sampling_plan(self) -> SamplingPlan:
+        return SamplingPlan.parse(self.plan, self.window_s)
+
+    @cached_property
+    def cache_prefix(self) -> str:
+        """Where features go: a URL without a trailing slash."""
+        return (self.cache_url or (self.work_dir.resolve() / "features").as_uri()).rstrip("/")
+
+    def public(self) -> dict[str, Any]:
+        """JSON values of all settings, secrets masked, URLs without user and password."""
+        values = self.model_dump(mode="json")
+        for name in ("source", "cache_url", "s3_endpoint_url", "prefect_api_url"):
+            if isinstance(values[name], str) and "@" in values[name].split("://", 1)[-1].split("/", 1)[0]:
+                scheme, rest = values[name].split("://", 1)
+                values[name] = f"{scheme}://***@{rest.split('@', 1)[1]}"
+        return values
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read `NIGHTREEL_*` and `.env`; `overrides` win, those that are None do not count.
+
+    Raises:
+        SettingsError: naming each variable that is wrong, what it held and what it takes.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_describe(problem) for problem in error.errors())) from None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise SettingsError(f"{name} is no setting" + (f": did you mean {near[0]}?" if near else ""))
+
+
+def _describe(problem: Any) -> str:
+    name = str(problem["loc"][0])
+    variable = name if name.isupper() else PREFIX + name.upper()
+    field = Settings.model_fields.get(name.lower())
+    got = "***" if field and "Secret" in str(field.annotation) else repr(problem["input"])
+    takes = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    about = f" ({field.description})" if field and field.description else ""
+    return f"{variable}={got}: {takes}{about}"
