@@ -233,6 +233,7 @@ class Prompt:
         min_mass: `unknown` when the allowed answers hold less of the next-token probability than this.
         min_margin: `unknown` when the best answer leads the next by less than this.
         when: names of earlier prompts of the set and the answer each must have had.
+        set_name: the prompt set it came with.
     """
 
     name: str
@@ -245,10 +246,11 @@ class Prompt:
     min_mass: float = 0.0
     min_margin: float = 0.0
     when: tuple[tuple[str, str], ...] = ()
+    set_name: str = ""
 
     @property
     def hash(self) -> str:
-        """Identity of the question: what is asked and how it is read. Name, flag and condition do not count."""
+        """Identity of the question: what is asked and how it is read. Names, flag and condition do not count."""
         return content_hash(
             {
                 "kind": self.kind,

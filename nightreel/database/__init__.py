@@ -1,0 +1,1 @@
+"""Postgres: the tables, what the pipeline says to them, and how they come to be."""

@@ -1,0 +1,166 @@
+"""Claims: which run works on which video, and for how long. One run at a time, on any number of machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from nightreel.database import schema
+from nightreel.database.recipes import Recipe
+from nightreel.database.statements import statement
+from nightreel.domain import Claim, Outcome, OutcomeState, Video
+
+_analyses = schema.analyses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The videos a run looks at: keys under a prefix, modified at or after `since` and before `until`."""
+
+    uri_prefix: str
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def _parameters(self) -> dict[str, object]:
+        return {"uri_prefix": self.uri_prefix, "since": self.since, "until": self.until}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remaining:
+    """What of a selection is not finished.
+
+    Args:
+        pending: videos to be claimed, now or later.
+        next_in_s: seconds until the first of them may be claimed; None if there are none.
+        elsewhere: videos that other living runs hold.
+    """
+
+    pending: int
+    next_in_s: float | None
+    elsewhere: int
+
+
+def claim(
+    connection: Connection,
+    *,
+    recipe: Recipe,
+    run_id: int,
+    selection: Selection,
+    chunk_segments: int,
+    lease_s: float,
+    max_videos: int | None = None,
+) -> list[Claim]:
+    """Claim videos worth about `chunk_segments` segments, the oldest work first; at least one if any is free."""
+    rows = connection.execute(
+        statement("claim"),
+        {
+            "recipe_id": recipe.id,
+            "run_id": run_id,
+            "window_s": recipe.plan.window_s,
+            "chunk_segments": chunk_segments,
+            "max_videos": chunk_segments if max_videos is None else min(max_videos, chunk_segments),
+            "lease_s": lease_s,
+            **selection._parameters(),
+        },
+    )
+    claims = [
+        Claim(
+            analysis_id=row.analysis_id,
+            attempt=row.attempts,
+            video=Video(id=row.video_id, uri=row.uri, etag=row.etag, size_bytes=row.size_bytes),
+        )
+        for row in rows
+    ]
+    return sorted(claims, key=lambda claim: claim.analysis_id)
+
+
+def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:
+    """Prolong every claim of a run; returns how many there are."""
+    return connection.execute(
+        update(_analyses)
+        .where(_analyses.c.run_id == run_id, _analyses.c.status == "claimed")
+        .values(lease_expires_at=func.now() + text("make_interval(secs => :lease_s)").bindparams(lease_s=lease_s))
+    ).rowcount
+
+
+def release_claims(connection: Connection, *, run_id: int | None, max_attempts: int) -> int:
+    """Give claims back: those of a run, or those whose lease ran out if `run_id` is None; returns how many."""
+    return connection.execute(
+        statement("release_claims"), {"run_id": run_id, "max_attempts": max_attempts}
+    ).rowcount
+
+
+def take_content(connection: Connection, analysis_id: int, content_sha256: str) -> bool:
+    """Say what bytes a claimed video turned out to hold.
+
+    Returns:
+        False if another claim under the same recipe holds the same bytes right now: wait for its answers.
+    """
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                update(_analyses)
+                .where(_analyses.c.id == analysis_id, _analyses.c.status == "claimed")
+                .values(content_sha256=content_sha256)
+            )
+    except IntegrityError:
+        return False
+    return True
+
+
+def remaining(connection: Connection, *, recipe: Recipe, run_id: int, selection: Selection) -> Remaining:
+    row = connection.execute(
+        statement("remaining"), {"recipe_id": recipe.id, "run_id": run_id, **selection._parameters()}
+    ).one()
+    return Remaining(pending=row.pending, next_in_s=row.next_in_s, elsewhere=row.elsewhere)
+
+
+def lock_own(connection: Connection, *, run_id: int, analysis_ids: list[int]) -> dict[int, int]:
+    """Lock those of these analyses that this run still holds.
+
+    Returns:
+        Video id by analysis id. What is missing was lost to another run when its lease ran out.
+    """
+    rows = connection.execute(
+        select(_analyses.c.id, _analyses.c.video_id)
+        .where(_analyses.c.id.in_(analysis_ids), _analyses.c.run_id == run_id, _analyses.c.status == "claimed")
+        .order_by(_analyses.c.id)
+        .with_for_update()
+    )
+    return {row.id: row.video_id for row in rows}
+
+
+def close_claim(connection: Connection, outcome: Outcome, *, attempt: int, max_attempts: int, wait_s: float) -> str:
+    """Write how a claimed video ended.
+
+    A transient failure goes back to pending, to be tried after `wait_s` seconds, until its attempts are used up.
+
+    Returns:
+        The status it has now.
+    """
+    later = func.now() + text("make_interval(secs => :wait_s)").bindparams(wait_s=wait_s)
+    values: dict[str, object] = {"reason": outcome.reason, "detail": outcome.detail}
+    match outcome.state:
+        case OutcomeState.CONTINUES:
+            return "claimed"
+        case OutcomeState.DONE | OutcomeState.REUSED:
+            values |= {"status": "done", "reused": outcome.state is OutcomeState.REUSED, "segments": outcome.segments}
+        case OutcomeState.DEFERRED:
+            values |= {"status": "pending", "attempts": _analyses.c.attempts - 1, "not_before": later}
+        case OutcomeState.FAILED if not outcome.transient:
+            values |= {"status": "failed"}
+        case OutcomeState.FAILED if attempt >= max_attempts:
+            values |= {"status": "quarantined"}
+        case OutcomeState.FAILED:
+            values |= {"status": "pending", "not_before": later}
+    if values["status"] == "pending":
+        values |= {"run_id": None}
+    connection.execute(
+        update(_analyses)
+        .where(_analyses.c.id == outcome.analysis_id)
+        .values(lease_expires_at=None, updated_at=func.now(), **values)
+    )
+    return str(values["status"])

@@ -1,0 +1,82 @@
+"""Brings a database to the tables and views of this version (`nightreel db upgrade`).
+
+Migrations are Alembic's, under sql/migrations. Views are plain files under sql/views, laid anew each time with
+CREATE OR REPLACE, so that grants on them stay.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from nightreel.errors import PermanentError
+
+_VERSION_TABLE = {"version_table": "schema_version", "version_table_schema": "nightreel"}
+_UPGRADE_LOCK = 0x6E72_0001  # any constant of ours: two upgrades at once wait for each other
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Apply missing migrations and lay the views, in one transaction.
+
+    Returns:
+        The revision before (None for an empty database) and after.
+    """
+    config = _config()
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        before = _current(connection)
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS nightreel"))
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS reporting"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        for path in sorted((_sql_directory() / "views").glob("*.sql")):
+            connection.exec_driver_sql(path.read_text())
+    return before, _head(config)
+
+
+def require_current(engine: Engine) -> None:
+    """Raise unless the database has exactly the tables this version works with.
+
+    Raises:
+        PermanentError: `database_schema`, naming both revisions.
+    """
+    with engine.connect() as connection:
+        found = _current(connection)
+    wanted = _head(_config())
+    if found != wanted:
+        raise PermanentError(
+            "database_schema",
+            f"the database is at revision {found or 'none'}, this version needs {wanted}: run `nightreel db upgrade`",
+        )
+
+
+def _current(connection: Connection) -> str | None:
+    if connection.execute(text("SELECT to_regclass('nightreel.schema_version')")).scalar() is None:
+        return None
+    return MigrationContext.configure(connection, opts=_VERSION_TABLE).get_current_revision()
+
+
+def _head(config: Config) -> str:
+    head = ScriptDirectory.from_config(config).get_current_head()
+    assert head is not None
+    return head
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_sql_directory() / "migrations").replace("%", "%%"))
+    return config
+
+
+def _sql_directory() -> Path:
+    """sql/ of the checkout, or the copy that a wheel carries."""
+    package = Path(__file__).resolve().parent.parent
+    for directory in (package / "sql", package.parent / "sql"):
+        if (directory / "migrations").is_dir():
+            return directory
+    raise PermanentError("installation", f"no sql/migrations beside {package}: install nightreel again")

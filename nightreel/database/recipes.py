@@ -1,0 +1,93 @@
+"""Recipes: what a run wants of each video. Registered once, found again by content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+from sqlalchemy.dialects.postgresql import insert
+
+from nightreel.database import schema
+from nightreel.domain import PromptSet, SamplingPlan, content_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A model, a sampling plan and a prompt set, with their rows.
+
+    Args:
+        prompt_ids: row of `prompts` by prompt hash.
+    """
+
+    id: int
+    model_id: int
+    plan: SamplingPlan
+    prompts: PromptSet
+    prompt_ids: Mapping[str, int]
+
+
+def register_recipe(
+    connection: Connection, *, model_hash: str, model_spec: Mapping[str, Any], plan: SamplingPlan, prompts: PromptSet
+) -> Recipe:
+    """Find or add the rows of a recipe.
+
+    Args:
+        model_spec: JSON values; `name` and `revision` are read.
+    """
+    model_id = _find_or_add(
+        connection,
+        schema.models,
+        {"hash": model_hash, "name": model_spec["name"], "revision": model_spec["revision"], "spec": dict(model_spec)},
+    )
+    prompt_ids = {}
+    for prompt in prompts.prompts:
+        row = {
+            "hash": prompt.hash,
+            "name": prompt.name,
+            "set_name": prompt.set_name,
+            "kind": prompt.kind,
+            "text": prompt.text,
+            "choices": list(prompt.choices),
+            "flag": prompt.flag,
+            "definition": asdict(prompt),
+        }
+        prompt_ids[prompt.hash] = _find_or_add(connection, schema.prompts, row, latest=("name", "set_name", "flag"))
+    # A condition decides which answers are wanted, so it is part of the recipe though not of the prompt.
+    asked = sorted((prompt.hash, _condition(prompts, prompt.when)) for prompt in prompts.prompts)
+    recipe_id = _find_or_add(
+        connection,
+        schema.recipes,
+        {
+            "hash": content_hash({"model": model_hash, "plan": plan.hash, "prompts": asked}),
+            "model_id": model_id,
+            "plan_hash": plan.hash,
+            "plan": str(plan),
+            "window_s": plan.window_s,
+            "prompts": [{"name": p.name, "set": p.set_name, "hash": p.hash, "when": dict(p.when)} for p in prompts.prompts],
+        },
+    )
+    return Recipe(id=recipe_id, model_id=model_id, plan=plan, prompts=prompts, prompt_ids=prompt_ids)
+
+
+def _condition(prompts: PromptSet, when: tuple[tuple[str, str], ...]) -> list[list[str]]:
+    hashes = {prompt.name: prompt.hash for prompt in prompts.prompts}
+    return sorted([hashes[name], answer] for name, answer in when)
+
+
+def _find_or_add(connection: Connection, table: Table, row: dict[str, Any], *, latest: tuple[str, ...] = ()) -> int:
+    """The id of the row with this hash; columns named in `latest` are brought up to date where they differ."""
+    known = connection.execute(
+        select(table.c.id, *(table.c[name] for name in latest)).where(table.c.hash == row["hash"])
+    ).first()
+    if known is None:
+        added = connection.execute(
+            insert(table).values(**row).on_conflict_do_nothing(index_elements=["hash"]).returning(table.c.id)
+        ).scalar()
+        # Another run may have added it between the two statements: then it is there now.
+        return added or connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar_one()
+    changed = {name: row[name] for name in latest if getattr(known, name) != row[name]}
+    if changed:
+        connection.execute(table.update().where(table.c.id == known.id).values(**changed))
+    return known.id

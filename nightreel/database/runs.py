@@ -1,0 +1,122 @@
+"""Runs: who is at work, since when, and who only seems to be.
+
+A living run holds a session-level advisory lock on its id. The lock goes with the process, however it ends, so that
+the next run can tell at once that a run was killed and take its claims back. Leases cover what locks cannot: a host
+that fell off the network with its connection still open.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from nightreel.database import schema
+from nightreel.database.claims import release_claims, renew_claims
+from nightreel.database.connection import Database
+from nightreel.errors import NightreelError
+
+_LOCK_CLASS = 0x6E72 << 32  # keeps our advisory locks apart from those of others in the same database
+
+logger = logging.getLogger(__name__)
+
+
+class RunRegistration:
+    """A row of `runs`, alive as long as this object: holds the lock, renews the claims' leases.
+
+    Use as a context manager; a block that ends without `finish` marks the run failed or cancelled and gives its
+    claims back.
+    """
+
+    def __init__(self, database: Database, *, lease_s: float, max_attempts: int, **row: Any) -> None:
+        """Insert the run.
+
+        Args:
+            lease_s: seconds a claim lives without being renewed; it is renewed three times as often.
+            row: columns of `runs`: source, recipe_id, options, settings, environment, flow_run_id.
+        """
+        self._database = database
+        self._lease_s = lease_s
+        self._max_attempts = max_attempts
+        self._finished = False
+        self._stop = threading.Event()
+        with database.translated():
+            self._connection = database.engine.connect()
+            # One transaction for row and lock: nobody ever sees this run without its lock.
+            with self._connection.begin():
+                self.id: int = self._connection.execute(
+                    insert(schema.runs).values(**row).returning(schema.runs.c.id)
+                ).scalar_one()
+                self._connection.execute(select(func.pg_advisory_lock(_LOCK_CLASS + self.id)))
+        self._thread = threading.Thread(target=self._keep_alive, name=f"run-{self.id}-lease", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> RunRegistration:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        try:
+            if not self._finished:
+                cancelled = kind is not None and not issubclass(kind, Exception)
+                self.finish("cancelled" if cancelled else "failed", error=None if error is None else str(error)[:2000])
+        finally:
+            self._stop.set()
+            self._thread.join()
+            self._connection.invalidate()
+            self._connection.close()
+
+    def finish(
+        self,
+        status: str,
+        *,
+        counts: Mapping[str, Any] | None = None,
+        timings: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Close the run and give back what it still claims."""
+        with self._database.begin() as connection:
+            release_claims(connection, run_id=self.id, max_attempts=self._max_attempts)
+            _close(connection, self.id, status=status, counts=counts, timings=timings, error=error)
+        self._finished = True
+
+    def _keep_alive(self) -> None:
+        while not self._stop.wait(self._lease_s / 3):
+            try:
+                with self._database.begin() as connection:
+                    renew_claims(connection, run_id=self.id, lease_s=self._lease_s)
+                with self._connection.begin():
+                    self._connection.execute(text("SELECT 1"))
+            except (NightreelError, DBAPIError) as error:
+                # Claims may now lapse and be taken by others; the write stage finds out and leaves those alone.
+                logger.warning("run %d could not renew its claims: %s", self.id, error)
+
+
+def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
+    """Free the claims of runs whose process is gone, and of leases that ran out.
+
+    Returns:
+        The ids of the runs found dead; they are marked `crashed`.
+    """
+    dead = []
+    with database.begin() as connection:
+        running = connection.execute(select(schema.runs.c.id).where(schema.runs.c.status == "running")).scalars().all()
+        for run_id in running:
+            key = _LOCK_CLASS + run_id
+            if connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one():
+                release_claims(connection, run_id=run_id, max_attempts=max_attempts)
+                _close(connection, run_id, status="crashed", error="its process ended without a word")
+                dead.append(run_id)
+        release_claims(connection, run_id=None, max_attempts=max_attempts)
+    return dead
+
+
+def _close(connection: Connection, run_id: int, **values: Any) -> None:
+    connection.execute(
+        update(schema.runs)
+        .where(schema.runs.c.id == run_id, schema.runs.c.status == "running")
+        .values(finished_at=func.now(), **values)
+    )

@@ -1,0 +1,223 @@
+"""The tables of schema `nightreel`, as they are now. How they came to be is in sql/migrations.
+
+Analysts never see these: they read the views of schema `reporting` (sql/views).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    schema="nightreel",
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    },
+)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def _created(name: str = "created_at") -> Column:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _time(name: str) -> Column:
+    return Column(name, DateTime(timezone=True))
+
+
+def _json(name: str, *, nullable: bool = True) -> Column:
+    return Column(name, JSONB(none_as_null=True), nullable=nullable)
+
+
+# What answers: a model as it was loaded. `spec` is models.base.ModelSpec.
+models = Table(
+    "models",
+    metadata,
+    _id(),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("revision", Text, nullable=False),
+    _json("spec", nullable=False),
+    _created(),
+)
+
+# What is asked. The hash is the identity; name, set and flag are those it was last asked under.
+prompts = Table(
+    "prompts",
+    metadata,
+    _id(),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("set_name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("choices", ARRAY(Text), nullable=False),
+    Column("flag", Text),
+    _json("definition", nullable=False),
+    _created(),
+)
+
+# A model, a sampling plan and prompts: what one run wants of each video.
+recipes = Table(
+    "recipes",
+    metadata,
+    _id(),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("model_id", BigInteger, ForeignKey("nightreel.models.id"), nullable=False),
+    Column("plan_hash", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("window_s", Double, nullable=False),
+    _json("prompts", nullable=False),
+    _created(),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    Column("flow_run_id", Text),
+    Column("source", Text, nullable=False),
+    Column("recipe_id", BigInteger, ForeignKey("nightreel.recipes.id"), nullable=False),
+    Column("status", Text, nullable=False, server_default="running"),
+    _created("started_at"),
+    _time("finished_at"),
+    _json("options", nullable=False),
+    _json("settings", nullable=False),
+    _json("environment", nullable=False),
+    _json("counts"),
+    _json("timings"),
+    Column("error", Text),
+    CheckConstraint("status IN ('running', 'completed', 'failed', 'cancelled', 'crashed')", name="status"),
+)
+
+# One version of one object. `replaced_at` is set when another version was seen under the same key.
+videos = Table(
+    "videos",
+    metadata,
+    _id(),
+    Column("uri", Text, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("modified_at", DateTime(timezone=True), nullable=False),
+    Column("content_sha256", Text),
+    Column("duration_s", Double),
+    _json("probe"),
+    _created("discovered_at"),
+    Column("run_id", BigInteger, ForeignKey("nightreel.runs.id"), nullable=False),
+    _time("replaced_at"),
+    UniqueConstraint("uri", "etag"),
+    Index("videos_current_uri_key", "uri", unique=True, postgresql_where=text("replaced_at IS NULL")),
+    Index("videos_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
+)
+
+# The work: a video under a recipe.
+analyses = Table(
+    "analyses",
+    metadata,
+    _id(),
+    Column("video_id", BigInteger, ForeignKey("nightreel.videos.id"), nullable=False),
+    Column("recipe_id", BigInteger, ForeignKey("nightreel.recipes.id"), nullable=False),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("run_id", BigInteger, ForeignKey("nightreel.runs.id")),
+    _time("lease_expires_at"),
+    Column("not_before", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("content_sha256", Text),
+    Column("segments", Integer),
+    Column("reused", Boolean, nullable=False, server_default="false"),
+    Column("reason", Text),
+    Column("detail", Text),
+    _created(),
+    _created("updated_at"),
+    UniqueConstraint("video_id", "recipe_id"),
+    CheckConstraint("status IN ('pending', 'claimed', 'done', 'failed', 'quarantined')", name="status"),
+    Index("analyses_pending_idx", "recipe_id", "id", postgresql_where=text("status = 'pending'")),
+    Index("analyses_claimed_idx", "run_id", "id", postgresql_where=text("status = 'claimed'")),
+    # The same bytes under two keys are worked on once: the second claim waits for the first (store.take_content).
+    Index(
+        "analyses_content_in_work_key",
+        "recipe_id",
+        "content_sha256",
+        unique=True,
+        postgresql_where=text("status = 'claimed' AND content_sha256 IS NOT NULL"),
+    ),
+)
+
+# A window of a video under a sampling plan.
+segments = Table(
+    "segments",
+    metadata,
+    _id(),
+    Column("video_id", BigInteger, ForeignKey("nightreel.videos.id"), nullable=False),
+    Column("plan_hash", Text, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("start_s", Double, nullable=False),
+    Column("end_s", Double, nullable=False),
+    UniqueConstraint("video_id", "plan_hash", "index"),
+)
+
+# The index of the feature cache, and the frames that were really looked at. A row outlives its file (`uri` is then
+# null), so that every answer made from it can still be traced.
+features = Table(
+    "features",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("uri", Text),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("pts_s", ARRAY(Double), nullable=False),
+    Column("damaged_frames", Integer, nullable=False),
+    Column("decoder", Text, nullable=False),
+    Column("decoder_version", Text, nullable=False),
+    _created(),
+    _created("last_used_at"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    _id(),
+    Column("segment_id", BigInteger, ForeignKey("nightreel.segments.id"), nullable=False),
+    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), nullable=False),
+    Column("model_id", BigInteger, ForeignKey("nightreel.models.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("text", Text),
+    _json("value"),
+    Column("p", Double),
+    _json("scores"),
+    Column("reason", Text),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("generated_tokens", Integer, nullable=False),
+    Column("feature_key", Text, ForeignKey("nightreel.features.key"), nullable=False),
+    Column("reused_from", BigInteger, ForeignKey("nightreel.answers.id")),
+    Column("run_id", BigInteger, ForeignKey("nightreel.runs.id"), nullable=False),
+    _created("answered_at"),
+    UniqueConstraint("segment_id", "prompt_id", "model_id"),
+    CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
+    CheckConstraint("(state = 'answered') = (value IS NOT NULL)", name="value"),
+    CheckConstraint("p >= 0 AND p <= 1", name="p"),
+)

@@ -1,0 +1,7 @@
+-- The work: every listed video under the recipe, once.
+INSERT INTO nightreel.analyses (video_id, recipe_id)
+SELECT video.id, :recipe_id
+FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[])) AS listed (uri, etag)
+JOIN nightreel.videos AS video ON video.uri = listed.uri AND video.etag = listed.etag
+ORDER BY listed.uri
+ON CONFLICT (video_id, recipe_id) DO NOTHING

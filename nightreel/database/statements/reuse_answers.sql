@@ -1,0 +1,19 @@
+-- ... and its answers to these prompts, each remembering where it came from.
+INSERT INTO nightreel.answers (segment_id, prompt_id, model_id, state, text, value, p, scores, reason, prompt_tokens,
+                               generated_tokens, feature_key, reused_from, run_id, answered_at)
+SELECT DISTINCT ON (own.id, answer.prompt_id)
+       own.id, answer.prompt_id, answer.model_id, answer.state, answer.text, answer.value, answer.p, answer.scores,
+       answer.reason, answer.prompt_tokens, answer.generated_tokens, answer.feature_key,
+       coalesce(answer.reused_from, answer.id), :run_id, answer.answered_at
+FROM nightreel.videos AS twin
+JOIN nightreel.segments AS segment ON segment.video_id = twin.id AND segment.plan_hash = :plan_hash
+JOIN nightreel.segments AS own
+    ON own.video_id = :video_id AND own.plan_hash = segment.plan_hash AND own.index = segment.index
+JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
+WHERE twin.content_sha256 = :content_sha256
+  AND twin.id <> :video_id
+  AND answer.model_id = :model_id
+  AND answer.prompt_id = ANY (CAST(:prompt_ids AS bigint[]))
+  AND answer.state <> 'error'
+ORDER BY own.id, answer.prompt_id, answer.id
+ON CONFLICT (segment_id, prompt_id, model_id) DO NOTHING

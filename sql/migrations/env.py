@@ -1,0 +1,14 @@
+"""Alembic's entry: runs the migrations on the connection that nightreel.database.migrations hands over."""
+
+from alembic import context
+
+from nightreel.database.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table="schema_version",
+    version_table_schema="nightreel",
+    include_schemas=True,
+)
+context.run_migrations()

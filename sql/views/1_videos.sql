@@ -1,0 +1,30 @@
+-- One row a video as it lies in the bucket now, with its newest analysis.
+CREATE OR REPLACE VIEW reporting.videos AS
+SELECT video.id AS video_id,
+       video.uri,
+       analysis.status,
+       analysis.reason,
+       analysis.detail,
+       analysis.segments,
+       analysis.reused,
+       analysis.attempts,
+       video.duration_s,
+       video.size_bytes,
+       video.modified_at,
+       video.discovered_at,
+       analysis.updated_at AS analysed_at,
+       video.content_sha256,
+       video.probe ->> 'container' AS container,
+       video.probe ->> 'codec' AS codec,
+       (video.probe ->> 'width')::integer AS width,
+       (video.probe ->> 'height')::integer AS height,
+       recipe.plan,
+       model.name AS model,
+       video.etag
+FROM nightreel.videos AS video
+LEFT JOIN LATERAL (
+    SELECT * FROM nightreel.analyses WHERE analyses.video_id = video.id ORDER BY analyses.updated_at DESC, id DESC LIMIT 1
+) AS analysis ON true
+LEFT JOIN nightreel.recipes AS recipe ON recipe.id = analysis.recipe_id
+LEFT JOIN nightreel.models AS model ON model.id = recipe.model_id
+WHERE video.replaced_at IS NULL;

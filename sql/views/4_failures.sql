@@ -1,0 +1,16 @@
+-- Videos that could not be analysed, and why. `retry` tells what `nightreel retry` would do.
+CREATE OR REPLACE VIEW reporting.failures AS
+SELECT video.id AS video_id,
+       video.uri,
+       analysis.status,
+       analysis.reason,
+       analysis.detail,
+       analysis.attempts,
+       analysis.run_id,
+       analysis.updated_at AS failed_at,
+       video.size_bytes,
+       video.content_sha256,
+       analysis.id AS analysis_id
+FROM nightreel.analyses AS analysis
+JOIN nightreel.videos AS video ON video.id = analysis.video_id
+WHERE analysis.status IN ('failed', 'quarantined') AND video.replaced_at IS NULL;
