@@ -209,6 +209,10 @@ class FeatureRef:
 # -- prompts and answers -----------------------------------------------------------------------------------------
 
 
+WORDING_VERSION = 1
+"""Version of the instructions that `nightreel.prompts.wording` adds to a prompt's text: part of every prompt hash."""
+
+
 class PromptKind(StrEnum):
     CAPTION = "caption"
     TEXT = "text"
@@ -253,6 +257,7 @@ class Prompt:
         """Identity of the question: what is asked and how it is read. Names, flag and condition do not count."""
         return content_hash(
             {
+                "wording": WORDING_VERSION,
                 "kind": self.kind,
                 "text": self.text,
                 "choices": self.choices,
@@ -272,7 +277,19 @@ class PromptSet:
     prompts: tuple[Prompt, ...]
 
     def __add__(self, other: PromptSet) -> PromptSet:
-        """Both sets as one; names are qualified by the loader, so they stay unique."""
+        """Both sets as one, in order.
+
+        Raises:
+            SettingsError: a name that both use for different questions: one of them must be renamed.
+        """
+        own = {prompt.name: prompt for prompt in self.prompts}
+        for prompt in other.prompts:
+            clash = own.get(prompt.name)
+            if clash is not None:
+                raise SettingsError(
+                    f"prompt {prompt.name!r} is in set {clash.set_name or self.name!r} and in set "
+                    f"{prompt.set_name or other.name!r}: rename one of them, so that answers can be told apart"
+                )
         return PromptSet(f"{self.name}+{other.name}", self.prompts + other.prompts)
 
     def __len__(self) -> int:
