@@ -69,7 +69,11 @@ def discover_page(
 ) -> PageCounts:
     """Add the videos of a page that are not known, and the work that they are."""
     items = [item for item in page if admit.admits(item)]
-    needed = connection.execute(statement("page_needs_work"), {"recipe_id": recipe_id, **_columns(items)}).all() if items else []
+    needed = (
+        connection.execute(statement("page_needs_work"), {"recipe_id": recipe_id, **_columns(items)}).all()
+        if items
+        else []
+    )
     if needed:
         added = _columns(needed)
         keys = {name: added[name] for name in ("uris", "etags")}

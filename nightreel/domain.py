@@ -105,7 +105,7 @@ class SamplingPlan:
         kind, *numbers = text.strip().split(":")
         try:
             match kind, numbers:
-                case ("uniform" | "keyframes"), [frames]:
+                case (("uniform" | "keyframes"), [frames]):
                     return cls(PlanKind(kind), int(frames), None, window_s)
                 case "fps", [rate, cap]:
                     return cls(PlanKind.FPS, int(cap), float(rate), window_s)
@@ -295,6 +295,18 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def missing(self, given: Mapping[str, Answer]) -> tuple[Prompt, ...]:
+        """The prompts still to be asked of a segment that has these answers (by prompt hash).
+
+        A follow-up counts as long as its condition holds or is not decided yet.
+        """
+        said = {prompt.name: given[prompt.hash].text for prompt in self.prompts if prompt.hash in given}
+        return tuple(
+            prompt
+            for prompt in self.prompts
+            if prompt.hash not in given and all(said.get(name, answer) == answer for name, answer in prompt.when)
+        )
+
 
 class AnswerState(StrEnum):
     ANSWERED = "answered"
@@ -342,29 +354,6 @@ class Claim:
     first_segment: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedSegment:
-    """A segment whose features are in the cache: what `encode` hands to `ask`."""
-
-    analysis_id: int
-    segment: Segment
-    feature: FeatureRef
-    content_sha256: str
-    pts_s: tuple[float, ...]
-    damaged_frames: int
-    decoder: str
-    decoder_version: str
-    from_cache: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentAnswers:
-    """What `ask` hands to `write`."""
-
-    segment: EncodedSegment
-    answers: tuple[Answer, ...]
-
-
 class OutcomeState(StrEnum):
     DONE = "done"
     REUSED = "reused"  # same bytes under another key: answers copied, nothing computed
@@ -375,11 +364,61 @@ class OutcomeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one claimed video went through one stage. Failures are data: they never stop the others."""
+    """How one claimed video went. Failures are data: they never stop the others.
+
+    Args:
+        segments: how many the video has; known unless it failed before it was probed.
+        transient: trying again later may help.
+    """
 
     analysis_id: int
     state: OutcomeState
-    segments: int = 0
+    segments: int | None = None
     reason: str | None = None
     detail: str | None = None
     transient: bool = False
+
+    def __post_init__(self) -> None:
+        assert (self.state is OutcomeState.FAILED) == (self.reason is not None), self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedSegment:
+    """A segment whose features are in the cache."""
+
+    analysis_id: int
+    video_id: int
+    segment: Segment
+    feature: FeatureRef
+    pts_s: tuple[float, ...]
+    damaged_frames: int
+    decoder: str
+    decoder_version: str
+    from_cache: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedChunk:
+    """What `encode` hands to `ask`: references, never tensors.
+
+    Args:
+        outcomes: one for each claim of the chunk.
+        rest: claims of videos whose next segments belong to another chunk.
+    """
+
+    segments: tuple[EncodedSegment, ...]
+    outcomes: tuple[Outcome, ...]
+    rest: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentAnswers:
+    segment: EncodedSegment
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredChunk:
+    """What `ask` hands to `write`."""
+
+    answered: tuple[SegmentAnswers, ...]

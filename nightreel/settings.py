@@ -47,7 +47,9 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_com
 class Settings(BaseSettings):
     """What an operator can set. Field `x` is variable `NIGHTREEL_X`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
 
     # where things are
     source: str = Field("", description="directory, file:// or s3://bucket/prefix that holds the videos")
@@ -138,6 +140,11 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(problem) for problem in error.errors())) from None
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a program that we run: ours, and `extra` over it."""
+    return {**os.environ, **extra}
 
 
 def _refuse_unknown_variables() -> None:

@@ -88,9 +88,7 @@ def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:
 
 def release_claims(connection: Connection, *, run_id: int | None, max_attempts: int) -> int:
     """Give claims back: those of a run, or those whose lease ran out if `run_id` is None; returns how many."""
-    return connection.execute(
-        statement("release_claims"), {"run_id": run_id, "max_attempts": max_attempts}
-    ).rowcount
+    return connection.execute(statement("release_claims"), {"run_id": run_id, "max_attempts": max_attempts}).rowcount
 
 
 def take_content(connection: Connection, analysis_id: int, content_sha256: str) -> bool:

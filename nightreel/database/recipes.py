@@ -65,7 +65,9 @@ def register_recipe(
             "plan_hash": plan.hash,
             "plan": str(plan),
             "window_s": plan.window_s,
-            "prompts": [{"name": p.name, "set": p.set_name, "hash": p.hash, "when": dict(p.when)} for p in prompts.prompts],
+            "prompts": [
+                {"name": p.name, "set": p.set_name, "hash": p.hash, "when": dict(p.when)} for p in prompts.prompts
+            ],
         },
     )
     return Recipe(id=recipe_id, model_id=model_id, plan=plan, prompts=prompts, prompt_ids=prompt_ids)

@@ -142,12 +142,13 @@ def reuse_answers(connection: Connection, *, video_id: int, content_sha256: str,
     connection.execute(statement("reuse_segments"), parameters)
     return connection.execute(
         statement("reuse_answers"),
-        parameters
-        | {"model_id": recipe.model_id, "prompt_ids": sorted(recipe.prompt_ids.values()), "run_id": run_id},
+        parameters | {"model_id": recipe.model_id, "prompt_ids": sorted(recipe.prompt_ids.values()), "run_id": run_id},
     ).rowcount
 
 
-def answers_given(connection: Connection, video_ids: Sequence[int], recipe: Recipe) -> dict[int, dict[int, dict[str, Answer]]]:
+def answers_given(
+    connection: Connection, video_ids: Sequence[int], recipe: Recipe
+) -> dict[int, dict[int, dict[str, Answer]]]:
     """The answers that these videos have under a recipe; errors do not count.
 
     Returns:
@@ -183,7 +184,12 @@ def answers_given(connection: Connection, video_ids: Sequence[int], recipe: Reci
 
 
 def write_answers(
-    connection: Connection, answered: Sequence[SegmentAnswers], *, video_ids: Mapping[int, int], recipe: Recipe, run_id: int
+    connection: Connection,
+    answered: Sequence[SegmentAnswers],
+    *,
+    video_ids: Mapping[int, int],
+    recipe: Recipe,
+    run_id: int,
 ) -> int:
     """Upsert segments and answers; an answer replaces none but an error.
 
@@ -222,17 +228,20 @@ def write_answers(
         return 0
     new = insert(schema.answers)
     kept = ("segment_id", "prompt_id", "model_id")
-    return connection.execute(
+    written = connection.execute(
         new.on_conflict_do_update(
             index_elements=kept,
             set_={name: new.excluded[name] for name in rows[0] if name not in kept} | {"answered_at": func.now()},
             where=schema.answers.c.state == AnswerState.ERROR,
-        ),
+        ).returning(schema.answers.c.id),
         sorted(rows, key=lambda row: (row["segment_id"], row["prompt_id"])),
-    ).rowcount
+    )
+    return len(written.all())
 
 
-def _segment_ids(connection: Connection, wanted: set[tuple[int, Segment]], plan_hash: str) -> dict[tuple[int, int], int]:
+def _segment_ids(
+    connection: Connection, wanted: set[tuple[int, Segment]], plan_hash: str
+) -> dict[tuple[int, int], int]:
     segments = schema.segments
     rows = [
         {"video_id": video_id, "plan_hash": plan_hash, "index": segment.index, "start_s": segment.start_s, "end_s": segment.end_s}

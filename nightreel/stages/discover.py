@@ -1,0 +1,64 @@
+"""Discover: some pages of the listing into Postgres, and the next chunk of work out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nightreel.database.claims import Remaining, claim, remaining
+from nightreel.discovery import PageCounts, discover_page
+from nightreel.domain import Claim
+from nightreel.errors import NightreelError
+from nightreel.stages.workbench import Workbench
+
+_PAGES = 20  # listed at most before the caller hears of it: some seconds of work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered:
+    """What some pages held, and whether they were the last."""
+
+    counts: PageCounts
+    exhausted: bool
+
+
+def discover_pages(bench: Workbench) -> Discovered:
+    """Go on with the listing until a chunk's worth of new work was found, or for some pages.
+
+    After an error the listing goes on, at the next call, behind the last page that was written.
+    """
+    counts = PageCounts()
+    for _ in range(_PAGES):
+        try:
+            with bench.timings.stage("list"):
+                page = next(bench.listing, None)
+            if page is None:
+                return Discovered(counts=counts, exhausted=True)
+            with bench.timings.stage("database"), bench.database.begin() as connection:
+                counts += discover_page(
+                    connection, page, admit=bench.admit, recipe_id=bench.recipe.id, run_id=bench.run_id
+                )
+        except NightreelError:
+            bench.restart_listing()
+            raise
+        bench.last_listed = page[-1].uri
+        if counts.added >= bench.settings.chunk_segments:
+            break
+    return Discovered(counts=counts, exhausted=False)
+
+
+def claim_chunk(bench: Workbench, *, max_videos: int | None) -> list[Claim]:
+    with bench.timings.stage("database"), bench.database.begin() as connection:
+        return claim(
+            connection,
+            recipe=bench.recipe,
+            run_id=bench.run_id,
+            selection=bench.selection,
+            chunk_segments=bench.settings.chunk_segments,
+            lease_s=bench.settings.lease_s,
+            max_videos=max_videos,
+        )
+
+
+def remaining_work(bench: Workbench) -> Remaining:
+    with bench.database.begin() as connection:
+        return remaining(connection, recipe=bench.recipe, run_id=bench.run_id, selection=bench.selection)

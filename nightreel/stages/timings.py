@@ -1,0 +1,53 @@
+"""Where the time of a run goes: busy seconds by stage, and how long two stages were busy at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class StageTimings:
+    """A clock that many threads share.
+
+    For each stage it counts the seconds in which at least one thread was in it, so that no stage exceeds the run's
+    wall time; and for the pair (`decode`, `model`) the seconds in which both were: the overlap that a pipeline is for.
+    A stage "model.vision" counts for "model" too.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._active: Counter[str] = Counter()
+        self._busy_s: Counter[str] = Counter()
+        self._both_s = 0.0
+        self._since = self._start = clock()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        names = {name, name.split(".")[0]}
+        self._change(names, +1)
+        try:
+            yield
+        finally:
+            self._change(names, -1)
+
+    def _change(self, names: set[str], by: int) -> None:
+        with self._lock:
+            now = self._clock()
+            elapsed, self._since = now - self._since, now
+            busy = [name for name, threads in self._active.items() if threads]
+            for name in busy:
+                self._busy_s[name] += elapsed
+            if "decode" in busy and "model" in busy:
+                self._both_s += elapsed
+            for name in names:
+                self._active[name] += by
+
+    def report(self) -> dict[str, float]:
+        """Seconds by stage, `overlap` (decode and model at once) and `total` since the start."""
+        self._change(set(), 0)
+        busy = {name: round(seconds, 3) for name, seconds in sorted(self._busy_s.items())}
+        return busy | {"overlap": round(self._both_s, 3), "total": round(self._since - self._start, 3)}

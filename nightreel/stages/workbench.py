@@ -1,0 +1,127 @@
+"""What all stages of one run share in one process: database, storage, decoders, cache, the model."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from nightreel.database.claims import Selection
+from nightreel.database.connection import Database
+from nightreel.database.recipes import Recipe
+from nightreel.discovery import ListingFilter
+from nightreel.domain import StoredObject
+from nightreel.features import FeatureCache
+from nightreel.media.sandbox import DecoderPool
+from nightreel.models.base import ModelSpec, VideoModel
+from nightreel.settings import Settings
+from nightreel.spool import Spool
+from nightreel.stages.timings import StageTimings
+from nightreel.stages.video import OpenVideo
+from nightreel.storage import Storage, open_storage
+
+
+class Workbench:
+    """Opened once a run and process. Decoders and model are made when first needed: a night without news needs none."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        source: Storage,
+        admit: ListingFilter,
+        recipe: Recipe,
+        spec: ModelSpec,
+        run_id: int,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.source = source
+        self.admit = admit
+        self.recipe = recipe
+        self.spec = spec
+        self.run_id = run_id
+        self.selection = Selection(uri_prefix=source.uri_prefix, since=admit.since, until=admit.until)
+        self.last_listed: str | None = None
+        self._listing: Iterator[list[StoredObject]] | None = None
+        self.timings = StageTimings()
+        self.open_videos: dict[int, OpenVideo] = {}
+        self.counts: Counter[str] = Counter()
+        self._stack = ExitStack()
+        self._lock = threading.RLock()
+        self._model_lock = threading.Lock()
+        self._model: VideoModel | None = None
+        self._pool: DecoderPool | None = None
+        self._cache: FeatureCache | None = None
+        self._spool: Spool | None = None
+
+    def count(self, name: str, by: int = 1) -> None:
+        with self._lock:
+            self.counts[name] += by
+
+    @property
+    def listing(self) -> Iterator[list[StoredObject]]:
+        """The pages of the source that were not listed yet."""
+        if self._listing is None:
+            self._listing = self.source.list_pages(start_after=self.last_listed, page_size=self.settings.page_size)
+        return self._listing
+
+    def restart_listing(self) -> None:
+        """Let the next page be asked for anew, behind `last_listed`."""
+        self._listing = None
+
+    @property
+    def pool(self) -> DecoderPool:
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._stack.enter_context(DecoderPool.from_settings(self.settings))
+            return self._pool
+
+    @property
+    def cache(self) -> FeatureCache:
+        with self._lock:
+            if self._cache is None:
+                self._cache = FeatureCache(open_storage(self.settings.cache_prefix, self.settings))
+            return self._cache
+
+    @property
+    def spool(self) -> Spool:
+        with self._lock:
+            if self._spool is None:
+                limit = self.settings.spool_mib << 20
+                self._spool = self._stack.enter_context(Spool(self.settings.work_dir / "spool", limit_bytes=limit))
+            return self._spool
+
+    @property
+    def frame_size(self) -> int | None:
+        """Short side in pixels that the model's processor needs."""
+        return self._loaded_model().frame_size
+
+    @contextmanager
+    def model(self) -> Iterator[VideoModel]:
+        """The model, for this thread alone. Loaded when first asked for."""
+        with self._model_lock:
+            yield self._loaded_model()
+
+    def _loaded_model(self) -> VideoModel:
+        with self._lock:
+            if self._model is None:
+                from nightreel.models.loading import load_model  # imports torch: not on a night without news
+
+                with self.timings.stage("load_model"):
+                    self._model = load_model(self.settings)
+                assert self._model.spec.hash == self.spec.hash, "the model changed while the run began"
+            return self._model
+
+    def close_video(self, analysis_id: int) -> None:
+        """Forget a video and delete its file from the spool."""
+        video = self.open_videos.pop(analysis_id, None)
+        if video is not None:
+            video.release()
+
+    def close(self) -> None:
+        for analysis_id in list(self.open_videos):
+            self.close_video(analysis_id)
+        self._stack.close()

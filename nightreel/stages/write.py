@@ -1,0 +1,116 @@
+"""Write: answers and the ends of claims into Postgres, one transaction a chunk."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nightreel.database.claims import close_claim, lock_own
+from nightreel.database.results import write_answers
+from nightreel.domain import AnsweredChunk, AnswerState, Claim, Outcome, OutcomeState, SegmentAnswers
+from nightreel.stages.video import OpenVideo, Problem
+from nightreel.stages.workbench import Workbench
+
+_FIRST_WAIT_S = 2.0  # after a transient failure; grows fivefold with each attempt
+_DEFERRED_WAIT_S = 2.0  # until a video whose bytes are in work elsewhere is looked at again
+
+
+def write_chunk(
+    bench: Workbench, claims: Sequence[Claim], outcomes: Sequence[Outcome], answered: AnsweredChunk
+) -> dict[str, int]:
+    """Upsert a chunk's answers and close its claims. Repeating it changes nothing.
+
+    A claim that this run lost in the meantime (its lease ran out) is left to whoever has it now.
+
+    Returns:
+        Counts: `videos.<status>`, `answers.<state>`, `segments`, `lost`.
+    """
+    attempts = {claim.analysis_id: claim.attempt for claim in claims}
+    _note_error_answers(bench, answered.answered)
+    counts: Counter[str] = Counter()
+    with bench.timings.stage("database"), bench.database.begin() as connection:
+        own = lock_own(connection, run_id=bench.run_id, analysis_ids=sorted(attempts))
+        write_answers(connection, answered.answered, video_ids=own, recipe=bench.recipe, run_id=bench.run_id)
+        for outcome in outcomes:
+            if outcome.analysis_id not in own:
+                counts["lost"] += 1
+                continue
+            final = _with_problems(outcome, bench.open_videos.get(outcome.analysis_id))
+            attempt = attempts[outcome.analysis_id]
+            status = close_claim(
+                connection,
+                final,
+                attempt=attempt,
+                max_attempts=bench.settings.max_attempts,
+                wait_s=_wait_s(final, attempt),
+            )
+            counts[_counted_as(final, status)] += 1
+        written = [item for item in answered.answered if item.segment.analysis_id in own]
+    for outcome in outcomes:
+        if outcome.state is not OutcomeState.CONTINUES:
+            bench.close_video(outcome.analysis_id)
+    counts["segments"] += len(written)
+    counts.update(f"answers.{answer.state}" for item in written for answer in item.answers)
+    return dict(counts)
+
+
+def close_failed_chunk(
+    bench: Workbench, claims: Sequence[Claim], *, reason: str, detail: str, transient: bool
+) -> dict[str, int]:
+    """End the claims of a chunk of which a stage broke down as a whole."""
+    outcomes = [
+        Outcome(
+            analysis_id=claim.analysis_id,
+            state=OutcomeState.FAILED,
+            reason=reason,
+            detail=detail,
+            transient=transient,
+        )
+        for claim in claims
+    ]
+    return write_chunk(bench, claims, outcomes, AnsweredChunk(answered=()))
+
+
+def _note_error_answers(bench: Workbench, answered: Sequence[SegmentAnswers]) -> None:
+    names = {prompt.hash: prompt.name for prompt in bench.recipe.prompts.prompts}
+    for item in answered:
+        for answer in item.answers:
+            video = bench.open_videos.get(item.segment.analysis_id)
+            if answer.state is AnswerState.ERROR and video is not None:
+                detail = f"prompt {names[answer.prompt_hash]}: {answer.reason}"
+                video.problems.append(Problem(item.segment.segment, "answer_error", detail, transient=False))
+
+
+def _with_problems(outcome: Outcome, video: OpenVideo | None) -> Outcome:
+    """A video that came to its end with a bad segment has failed, whatever its other segments said."""
+    if video is None or not video.problems or outcome.state not in (OutcomeState.DONE, OutcomeState.REUSED):
+        return outcome
+    first = video.problems[0]
+    detail = first.detail
+    if len(video.segments) > 1:
+        bad = ", ".join(f"{item.segment.start_s:g}-{item.segment.end_s:g} s" for item in video.problems[:10])
+        more = f" and {len(video.problems) - 10} more" if len(video.problems) > 10 else ""
+        detail = f"{len(video.problems)} of {len(video.segments)} segments ({bad}{more}): {first.detail}"
+    return replace(
+        outcome,
+        state=OutcomeState.FAILED,
+        reason=first.reason,
+        detail=detail,
+        transient=all(problem.transient for problem in video.problems),
+    )
+
+
+def _wait_s(outcome: Outcome, attempt: int) -> float:
+    if outcome.state is OutcomeState.DEFERRED:
+        return _DEFERRED_WAIT_S
+    if outcome.reason == "damaged_feature":
+        return 0.0
+    return _FIRST_WAIT_S * 5 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+
+
+def _counted_as(outcome: Outcome, status: str) -> str:
+    if outcome.state in (OutcomeState.REUSED, OutcomeState.DEFERRED, OutcomeState.CONTINUES):
+        return f"videos.{outcome.state}"
+    return "videos.retried" if status == "pending" else f"videos.{status}"

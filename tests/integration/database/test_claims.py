@@ -1,0 +1,144 @@
+import threading
+import time
+
+import pytest
+from fixtures.work import stored
+from sqlalchemy import text
+
+from nightreel.database.claims import Selection, close_claim, lock_own, release_claims, remaining, take_content
+from nightreel.database.runs import recover_dead_runs
+from nightreel.domain import Outcome, OutcomeState
+
+
+def statuses(work) -> dict[str, tuple[str, str | None]]:
+    with work.database.begin() as connection:
+        rows = connection.execute(text("SELECT uri, status, reason FROM reporting.videos"))
+        return {row.uri.rsplit("/", 1)[1]: (row.status, row.reason) for row in rows}
+
+
+def close(work, claim, **outcome) -> str:
+    with work.database.begin() as connection:
+        return close_claim(
+            connection,
+            Outcome(analysis_id=claim.analysis_id, **outcome),
+            attempt=claim.attempt,
+            max_attempts=3,
+            wait_s=0,
+        )
+
+
+def test_two_runs_never_claim_the_same_video(work, open_work):
+    other = open_work()
+    work.discover(*(stored(f"{number:03}.mp4") for number in range(200)))
+    taken: list[str] = []
+
+    def take(run) -> None:
+        while claims := run.claim(segments=7):
+            taken.extend(claim.video.uri for claim in claims)
+
+    threads = [threading.Thread(target=take, args=(run,)) for run in (work, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 200
+
+
+def test_a_chunk_is_filled_by_expected_segments_and_takes_at_least_one_video(work):
+    hour = 3600 * 250_000
+    work.discover(stored("a.mp4", size_bytes=hour), stored("b.mp4"), stored("c.mp4"), stored("d.mp4", size_bytes=hour))
+    assert [claim.video.uri[-5:] for claim in work.claim(segments=3)] == ["a.mp4"]
+    assert [claim.video.uri[-5:] for claim in work.claim(segments=3)] == ["b.mp4", "c.mp4", "d.mp4"]
+
+
+def test_a_run_claims_only_what_it_selected(work):
+    work.discover(stored("x/a.mp4"), stored("y/b.mp4"))
+    claims = work.claim(selection=Selection(uri_prefix="s3://bucket/y/"))
+    assert [claim.video.uri for claim in claims] == ["s3://bucket/y/b.mp4"]
+
+
+def test_a_lease_that_ran_out_frees_the_claim_and_the_late_owner_is_told(work, open_work):
+    work.discover(stored("a.mp4"))
+    (lost,) = work.claim(lease_s=0.01)
+    time.sleep(0.05)
+    recover_dead_runs(work.database, max_attempts=3)
+    other = open_work()
+    (taken,) = other.claim()
+    assert (taken.analysis_id, taken.attempt) == (lost.analysis_id, 2)
+    with work.database.begin() as connection:
+        assert lock_own(connection, run_id=work.run.id, analysis_ids=[lost.analysis_id]) == {}
+        assert list(lock_own(connection, run_id=other.run.id, analysis_ids=[lost.analysis_id])) == [lost.analysis_id]
+
+
+def test_the_lease_of_a_living_run_is_renewed(open_work):
+    work = open_work(lease_s=1)
+    work.discover(stored("a.mp4"))
+    work.claim(lease_s=1)
+    time.sleep(1.6)
+    assert recover_dead_runs(work.database, max_attempts=3) == []
+    assert statuses(work)["a.mp4"][0] == "claimed"
+
+
+def test_claims_of_a_dead_run_come_back_at_once(work, open_work):
+    dying = open_work()
+    work.discover(stored("a.mp4"))
+    dying.claim()
+    dying.run._stop.set()
+    dying.run._connection.invalidate()  # what the death of its process does
+    for _ in range(50):
+        if recover_dead_runs(work.database, max_attempts=3) == [dying.run.id]:
+            break
+        time.sleep(0.05)
+    assert len(work.claim()) == 1
+    with work.database.begin() as connection:
+        status = connection.execute(
+            text("SELECT status FROM nightreel.runs WHERE id = :id"), {"id": dying.run.id}
+        ).scalar()
+    assert status == "crashed"
+
+
+def test_a_video_that_outlives_every_run_is_quarantined_with_the_way_back(work):
+    work.discover(stored("a.mp4"))
+    for _ in range(3):
+        assert len(work.claim()) == 1
+        with work.database.begin() as connection:
+            release_claims(connection, run_id=work.run.id, max_attempts=3)
+    assert work.claim() == []
+    assert statuses(work)["a.mp4"] == ("quarantined", "attempts_exhausted")
+
+
+def test_a_transient_failure_is_tried_again_until_attempts_are_used_up(work):
+    work.discover(stored("a.mp4"))
+    failure = {"state": OutcomeState.FAILED, "reason": "storage_unreachable", "detail": "x", "transient": True}
+    assert [close(work, work.claim()[0], **failure) for _ in range(3)] == ["pending", "pending", "quarantined"]
+    assert work.claim() == []
+
+
+def test_a_permanent_failure_is_not_tried_again(work):
+    work.discover(stored("a.mp4"))
+    assert close(work, work.claim()[0], state=OutcomeState.FAILED, reason="no_frames", detail="x") == "failed"
+    assert work.claim() == []
+    assert statuses(work)["a.mp4"] == ("failed", "no_frames")
+
+
+def test_the_same_bytes_are_taken_by_one_claim_at_a_time(work):
+    work.discover(stored("a.mp4"), stored("copy.mp4"))
+    first, second = work.claim()
+    with work.database.begin() as connection:
+        assert take_content(connection, first.analysis_id, "f" * 64)
+        assert not take_content(connection, second.analysis_id, "f" * 64)
+    assert close(work, second, state=OutcomeState.DEFERRED) == "pending"
+    close(work, first, state=OutcomeState.DONE, segments=1)
+    (again,) = work.claim()
+    assert again.attempt == 1, "waiting is no attempt"
+    with work.database.begin() as connection:
+        assert take_content(connection, again.analysis_id, "f" * 64)
+
+
+def test_remaining_tells_what_is_left_and_who_has_it(work, open_work):
+    work.discover(stored("a.mp4"), stored("b.mp4"), stored("c.mp4"))
+    open_work().claim(max_videos=1)
+    with work.database.begin() as connection:
+        left = remaining(connection, recipe=work.recipe, run_id=work.run.id, selection=work.selection)
+    assert (left.pending, left.elsewhere) == (2, 1)
+    assert left.next_in_s == pytest.approx(0, abs=5)

@@ -1,0 +1,62 @@
+from datetime import timedelta
+
+from fixtures.work import MODIFIED, PROMPTS, stored
+from sqlalchemy import text
+
+from nightreel.discovery import ListingFilter, PageCounts
+from nightreel.domain import PromptSet
+
+
+def test_a_page_seen_twice_adds_nothing(work):
+    page = [stored("a.mp4"), stored("b.mp4")]
+    assert work.discover(*page) == PageCounts(listed=2, new=2)
+    assert work.discover(*page) == PageCounts(listed=2, known=2)
+    assert len(work.claim()) == 2
+
+
+def test_an_object_overwritten_under_the_same_key_is_a_new_version_and_only_it(work):
+    work.discover(stored("a.mp4", "1"), stored("b.mp4", "1"))
+    assert {claim.video.uri for claim in work.claim()} == {"s3://bucket/a.mp4", "s3://bucket/b.mp4"}
+    assert work.discover(stored("a.mp4", "2"), stored("b.mp4", "1")) == PageCounts(listed=2, changed=1, known=1)
+    assert [(claim.video.uri, claim.video.etag) for claim in work.claim()] == [("s3://bucket/a.mp4", "2")]
+
+
+def test_a_version_that_was_replaced_before_its_turn_is_never_claimed(work):
+    work.discover(stored("a.mp4", "1"))
+    work.discover(stored("a.mp4", "2"))
+    assert [claim.video.etag for claim in work.claim()] == ["2"]
+
+
+def test_a_restored_version_is_current_again_and_its_work_is_not_done_twice(work):
+    work.discover(stored("a.mp4", "1"))
+    work.claim()
+    work.discover(stored("a.mp4", "2"))
+    assert work.discover(stored("a.mp4", "1")) == PageCounts(listed=1, changed=1)
+    with work.database.begin() as connection:
+        current = (
+            connection.execute(text("SELECT etag FROM nightreel.videos WHERE replaced_at IS NULL")).scalars().all()
+        )
+    assert current == ["1"]
+    assert work.claim() == []
+
+
+def test_a_new_prompt_makes_known_videos_wanted_again(work, open_work):
+    work.discover(stored("a.mp4"))
+    fewer = open_work(prompts=PromptSet("test", PROMPTS.prompts[:1]))
+    assert fewer.discover(stored("a.mp4")) == PageCounts(listed=1, wanted=1)
+    assert len(fewer.claim()) == 1
+
+
+def test_suffix_and_time_leave_objects_out(work):
+    late = MODIFIED + timedelta(days=1)
+    admit = ListingFilter(suffixes=(".mp4",), since=MODIFIED, until=late)
+    counts = work.discover(
+        stored("a.mp4"), stored("A.MP4"), stored("b.txt"), stored("c.mp4", modified_at=late), admit=admit
+    )
+    assert counts == PageCounts(listed=4, filtered=2, new=2)
+
+
+def test_names_that_look_like_sql_are_just_names(work):
+    names = ["'; DROP TABLE nightreel.videos; --.mp4", 'quote".mp4', "%s.mp4", ":uris.mp4", "{}\\,.mp4", "日本\n.mp4"]
+    work.discover(*(stored(name) for name in names))
+    assert {claim.video.uri for claim in work.claim()} == {f"s3://bucket/{name}" for name in names}

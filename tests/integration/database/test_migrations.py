@@ -1,0 +1,51 @@
+"""The migrations and the schema in code are the same thing said twice: here they are held against each other."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from nightreel.database import schema
+from nightreel.database.connection import Database
+from nightreel.database.migrations import require_current, upgrade
+from nightreel.errors import PermanentError
+
+
+def test_migrations_make_exactly_the_tables_of_the_schema(database_url):
+    # A schema named like the user is the default one, and reflection then leaves its name out.
+    engine = create_engine(database_url, connect_args={"options": "-c search_path=public"})
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "include_name": lambda name, kind, _: name == "nightreel" if kind == "schema" else True,
+                "version_table": "schema_version",
+                "version_table_schema": "nightreel",
+                "compare_server_default": True,
+            },
+        )
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_upgrading_twice_changes_nothing(database):
+    before, after = upgrade(database.engine)
+    assert before == after
+
+
+def test_a_database_that_was_never_upgraded_is_refused_with_the_way_out(empty_database_url):
+    database = Database(empty_database_url)
+    with pytest.raises(PermanentError, match="nightreel db upgrade"):
+        require_current(database.engine)
+    database.close()
+
+
+def test_every_view_can_be_read(database):
+    with database.engine.connect() as connection:
+        views = connection.execute(
+            text("SELECT table_name FROM information_schema.views WHERE table_schema = 'reporting'")
+        ).scalars()
+        names = set(views)
+        assert names == {"videos", "answers", "video_answers", "failures", "runs"}
+        for name in names:
+            assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []

@@ -1,0 +1,163 @@
+import pytest
+from fixtures.work import PROMPTS, stored
+from sqlalchemy import text
+
+from nightreel.database.claims import close_claim, lock_own
+from nightreel.database.results import (
+    answers_given,
+    forget_features,
+    known_features,
+    record_content,
+    record_features,
+    reuse_answers,
+    write_answers,
+)
+from nightreel.domain import (
+    Answer,
+    AnswerState,
+    EncodedSegment,
+    FeatureRef,
+    Outcome,
+    OutcomeState,
+    Segment,
+    SegmentAnswers,
+)
+
+CAPTION, VIOLENCE, WHY = PROMPTS.prompts
+
+
+def encoded(claim, index: int = 0) -> EncodedSegment:
+    return EncodedSegment(
+        analysis_id=claim.analysis_id,
+        video_id=claim.video.id,
+        segment=Segment(index, index * 30.0, index * 30.0 + 30),
+        feature=FeatureRef(key=f"{claim.video.id}-{index}", uri="file:///f", size_bytes=1, sha256="0"),
+        pts_s=(0.0, 1.5),
+        damaged_frames=1,
+        decoder="decord",
+        decoder_version="0.6.0",
+        from_cache=False,
+    )
+
+
+def caption(said: str) -> Answer:
+    return Answer(prompt_hash=CAPTION.hash, state=AnswerState.ANSWERED, text=said, value=said, generated_tokens=3)
+
+
+def violence(said: str, p: float) -> Answer:
+    return Answer(
+        prompt_hash=VIOLENCE.hash, state=AnswerState.ANSWERED, text=said, value=said == "yes", p=p, scores={"yes": p}
+    )
+
+
+def write(work, claim, *answers: Answer, index: int = 0) -> int:
+    segment = encoded(claim, index)
+    with work.database.begin() as connection:
+        record_features(connection, [segment])
+        own = lock_own(connection, run_id=work.run.id, analysis_ids=[claim.analysis_id])
+        return write_answers(
+            connection,
+            [SegmentAnswers(segment=segment, answers=answers)],
+            video_ids=own,
+            recipe=work.recipe,
+            run_id=work.run.id,
+        )
+
+
+@pytest.fixture
+def claimed(work):
+    work.discover(stored("a.mp4"))
+    return work.claim()[0]
+
+
+def view(work, name: str = "answers") -> list:
+    with work.database.begin() as connection:
+        return connection.execute(text(f"SELECT * FROM reporting.{name}")).all()
+
+
+def test_writing_an_answer_twice_changes_nothing(work, claimed):
+    assert write(work, claimed, caption("a dog")) == 1
+    before = view(work)
+    assert write(work, claimed, caption("another dog")) == 0
+    assert view(work) == before
+
+
+def test_an_answer_replaces_an_error_and_nothing_else(work, claimed):
+    write(work, claimed, Answer(prompt_hash=CAPTION.hash, state=AnswerState.ERROR, reason="empty"))
+    assert view(work)[0].state == "error"
+    write(work, claimed, caption("a dog"))
+    assert (view(work)[0].state, view(work)[0].answer) == ("answered", "a dog")
+
+
+def test_an_answer_can_be_traced_to_frames_content_model_prompt_and_run(work, claimed):
+    write(work, claimed, violence("yes", 0.9))
+    row = view(work)[0]
+    assert (row.p, row.flagged, row.needs_review, row.value) == (0.9, True, True, True)
+    assert (row.frame_times_s, row.damaged_frames, row.decoder, row.decoder_version) == (
+        [0.0, 1.5],
+        1,
+        "decord",
+        "0.6.0",
+    )
+    assert (row.prompt_hash, row.model_revision, row.plan, row.run_id) == (VIOLENCE.hash, "1", "uniform:4", work.run.id)
+
+
+def test_unknown_asks_for_review_and_is_no_no(work, claimed):
+    write(work, claimed, Answer(prompt_hash=VIOLENCE.hash, state=AnswerState.UNKNOWN, reason="thin margin"))
+    row = view(work)[0]
+    assert (row.answer, row.flagged, row.needs_review) == (None, False, True)
+    assert view(work, "video_answers")[0].answer is None
+
+
+def test_a_video_says_yes_if_one_segment_does(work, claimed):
+    write(work, claimed, violence("no", 0.1))
+    assert view(work, "video_answers")[0].answer == "no"
+    write(work, claimed, violence("yes", 0.8), index=1)
+    row = view(work, "video_answers")[0]
+    assert (row.answer, row.max_p, row.first_flagged_s, row.segments) == ("yes", 0.8, 30.0, 2)
+
+
+def test_answers_of_a_lost_claim_are_left_to_the_new_owner(work, claimed):
+    with work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.analyses SET run_id = NULL, status = 'pending'"))
+    assert write(work, claimed, caption("late")) == 0
+    assert view(work) == []
+
+
+def test_untrusted_text_that_postgres_cannot_hold_is_written_without_it(work, claimed):
+    write(work, claimed, caption("nul \x00 surrogate \ud800 '; DROP TABLE nightreel.answers; --"))
+    assert view(work)[0].answer == "nul \ufffd surrogate ? '; DROP TABLE nightreel.answers; --"
+
+
+def test_the_same_bytes_under_another_key_take_the_answers_over_and_say_so(work):
+    work.discover(stored("a.mp4"), stored("copy.mp4"))
+    first, copy = work.claim()
+    write(work, first, caption("a dog"), violence("no", 0.2))
+    sha = "e" * 64
+    with work.database.begin() as connection:
+        record_content(connection, first.video.id, sha)
+        close_claim(
+            connection,
+            Outcome(analysis_id=first.analysis_id, state=OutcomeState.DONE, segments=1),
+            attempt=1,
+            max_attempts=3,
+            wait_s=0,
+        )
+        record_content(connection, copy.video.id, sha)
+        arguments = {"video_id": copy.video.id, "content_sha256": sha, "recipe": work.recipe, "run_id": work.run.id}
+        assert reuse_answers(connection, **arguments) == 2
+        assert reuse_answers(connection, **arguments) == 0
+        given = answers_given(connection, [copy.video.id], work.recipe)[copy.video.id][0]
+    assert work.recipe.prompts.missing(given) == ()
+    rows = {(row.uri[-6:], row.prompt): row for row in view(work)}
+    assert rows["py.mp4", "caption"].reused_from == rows["/a.mp4", "caption"].answer_id
+
+
+def test_a_forgotten_feature_keeps_its_row_for_the_answers_made_from_it(work, claimed):
+    write(work, claimed, caption("a dog"))
+    key = f"{claimed.video.id}-0"
+    with work.database.begin() as connection:
+        assert known_features(connection, [key])[key].ref is not None
+        forget_features(connection, key)
+        assert known_features(connection, [key])[key].ref is None
+    assert view(work)[0].frame_times_s == [0.0, 1.5]
