@@ -1,0 +1,95 @@
+"""From settings to a model: its identity without loading it, and the loaded model.
+
+Tasks and the CLI call it. Importing it imports neither torch nor transformers: only `load_model` does, when called.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from nightreel.demo.noise_model import ensure_noise_model
+from nightreel.errors import PermanentError, SettingsError
+from nightreel.models.base import ModelSpec, VideoModel
+from nightreel.models.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint
+from nightreel.settings import Settings
+
+DEMO = "demo"
+
+
+def describe_model(settings: Settings) -> ModelSpec:
+    """The identity of the model that `load_model` would load, from small files alone.
+
+    Raises:
+        SettingsError, PermanentError, TransientError: as `checkpoint.find_checkpoint`.
+    """
+    return _describe(find(settings), settings)
+
+
+def load_model(settings: Settings) -> VideoModel:
+    """Load the model that the settings name.
+
+    Raises:
+        SettingsError: an option that cannot work here, before anything is loaded.
+        PermanentError: `unsupported_model`, `no_safetensors`, `model_not_found`.
+        TransientError: `hub_unreachable`.
+    """
+    checkpoint = find(settings)
+    spec = _describe(checkpoint, settings)
+
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from nightreel.models.local import LocalModel
+
+    device = _device(settings.device)
+    directory = fetch_weights(checkpoint)
+    try:
+        processor = AutoProcessor.from_pretrained(directory, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(
+            directory,
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attention,
+            device_map=device,
+            use_safetensors=True,
+            trust_remote_code=False,
+        ).eval()
+    except (ValueError, ImportError, OSError) as error:
+        raise PermanentError(
+            "unsupported_model", f"model {spec.name!r} cannot be loaded by transformers: {error}"
+        ) from error
+    for part in ("tokenizer", "video_processor"):
+        if getattr(processor, part, None) is None:
+            raise PermanentError("unsupported_model", f"model {spec.name!r} has no {part}, so it does not take videos")
+    if "mm_encoder_outputs" not in inspect.signature(model.forward).parameters:
+        raise PermanentError(
+            "unsupported_model",
+            f"{type(model).__name__} does not take mm_encoder_outputs, so features cannot be replayed",
+        )
+    return LocalModel(model, processor, spec)
+
+
+def find(settings: Settings) -> Checkpoint:
+    """The checkpoint that the settings name; the demo's is built if it is not there yet."""
+    if settings.model == DEMO:
+        return find_checkpoint(str(ensure_noise_model(settings.work_dir / "models")), None)
+    return find_checkpoint(settings.model, settings.model_revision)
+
+
+def _describe(checkpoint: Checkpoint, settings: Settings) -> ModelSpec:
+    return describe(checkpoint, dtype=settings.dtype, attention=settings.attention, device=settings.device)
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda:0" if available else "cpu"
+    if wanted.startswith("cuda"):
+        index = int(wanted.partition(":")[2] or 0)
+        if index >= available:
+            raise SettingsError(
+                f"NIGHTREEL_DEVICE={wanted!r}: torch sees {available} CUDA devices; use auto or cpu "
+                "(`nightreel doctor` says what there is)"
+            )
+    return wanted

@@ -1,0 +1,222 @@
+"""The in-process transformers model: VideoModel out of `dialogue`, `vision`, `prefix` and `answering`.
+
+`loading.load_model` makes one. It decides who is asked what and when; the four modules it uses know how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from nightreel.domain import Answer, AnswerState, Features, FrameBatch, Prompt, PromptKind, Segment
+from nightreel.errors import PermanentError
+from nightreel.models import answering
+from nightreel.models.base import ModelSpec
+from nightreel.models.dialogue import Dialogue
+from nightreel.models.prefix import PackedPrefix, Row, Scores
+from nightreel.models.vision import Tensors, Vision, from_stored, to_stored
+from nightreel.prompts.wording import questions_of
+
+_MAX_BATCH_TOKENS = 1 << 16
+"""Tokens of keys and values that a batch of segments may hold: prefixes, suffixes and what is generated."""
+
+
+class LocalModel:
+    """A transformers model in this process. See `base.VideoModel`.
+
+    Args:
+        model: from AutoModelForImageTextToText, in eval mode, on its device.
+        processor: its processor.
+        spec: its identity.
+    """
+
+    def __init__(self, model: Any, processor: Any, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.frame_size = _short_side(processor.video_processor)
+        self._model = model
+        self._tokenizer = processor.tokenizer
+        self._dialogue = Dialogue(processor)
+        self._vision = Vision(model, processor, self._dialogue)
+        self._vocabulary = answering.Vocabulary(processor.tokenizer)
+        self._end_ids = _end_ids(model, processor.tokenizer)
+
+    def encode(
+        self, batches: Sequence[FrameBatch], *, segments: Sequence[Segment], keys: Sequence[str]
+    ) -> list[Features]:
+        return [
+            Features(
+                key=key,
+                tensors=to_stored(tensors),
+                pts_s=tuple(batch.pts_s.tolist()),
+                metadata={
+                    "model": self.spec.identity,
+                    "lead": lead,
+                    "segment": [segment.index, segment.start_s, segment.end_s],
+                    "decoder": batch.decoder,
+                    "decoder_version": batch.decoder_version,
+                    "source_hw": list(batch.source_hw),
+                    "torch_version": version("torch"),
+                },
+            )
+            for batch, segment, key, (tensors, lead) in zip(
+                batches, segments, keys, self._vision.encode(batches, segments), strict=True
+            )
+        ]
+
+    def ask(
+        self,
+        features: Sequence[Features],
+        questions: Sequence[Sequence[Prompt]],
+        *,
+        known: Sequence[Mapping[str, Answer]] | None = None,
+    ) -> list[list[Answer]]:
+        for prompt in {prompt for prompts in questions for prompt in prompts}:
+            for question in questions_of(prompt):
+                self._dialogue.check(question)
+        inquiries = [
+            _Inquiry(self._read(one), one.metadata["lead"], list(prompts), dict(known[i] if known else {}))
+            for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
+        ]
+        for batch in self._batches(inquiries):
+            self._ask_batch(batch)
+        return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
+
+    def _read(self, features: Features) -> Tensors:
+        if features.metadata.get("model") != self.spec.identity:
+            raise PermanentError(
+                "stale_feature",
+                f"features {features.key[:12]} were made by {features.metadata.get('model')}, "
+                f"this model is {self.spec.identity}: encode the segment again",
+            )
+        return from_stored(features.tensors, self._model.device)
+
+    def _batches(self, inquiries: Sequence[_Inquiry]) -> Iterator[list[_Inquiry]]:
+        """Neighbours whose keys and values fit together under the cap; one segment alone always passes."""
+        batch: list[_Inquiry] = []
+        widest = 0
+        for inquiry in inquiries:
+            if not inquiry.waiting:
+                continue
+            width = len(inquiry.tensors["input/prefix_ids"]) + sum(
+                self._row_tokens(row) for prompt in inquiry.waiting for row in self._rows(0, inquiry, prompt)
+            )
+            if batch and max(widest, width) * (len(batch) + 1) > _MAX_BATCH_TOKENS:
+                yield batch
+                batch, widest = [], 0
+            batch.append(inquiry)
+            widest = max(widest, width)
+        if batch:
+            yield batch
+
+    @staticmethod
+    def _row_tokens(row: Row) -> int:
+        return len(row.suffix) + sum(map(len, row.branches)) + row.max_new_tokens
+
+    def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
+        prefix = PackedPrefix(self._model, [inquiry.tensors for inquiry in inquiries])
+        while True:
+            asked = [(segment, prompt) for segment, one in enumerate(inquiries) for prompt in one.take_ready()]
+            if not asked:
+                return
+            # Scored prompts are cheap and may decide whether a generated one is wanted: generate together, at the end.
+            if any(one.waiting for one in inquiries) and any(prompt.kind.scored for _, prompt in asked):
+                for segment, prompt in asked:
+                    if not prompt.kind.scored:
+                        inquiries[segment].waiting.insert(0, prompt)
+                asked = [(segment, prompt) for segment, prompt in asked if prompt.kind.scored]
+            rows = [(segment, prompt, self._rows(segment, inquiries[segment], prompt)) for segment, prompt in asked]
+            scores = iter(prefix.ask([row for *_, own in rows for row in own], end_ids=self._end_ids))
+            for segment, prompt, own in rows:
+                tokens = prefix.lengths[segment] + sum(len(row.suffix) for row in own)
+                answer = self._answer(prompt, [next(scores) for _ in own], tokens)
+                inquiries[segment].record(prompt, answer)
+
+    def _rows(self, segment: int, inquiry: _Inquiry, prompt: Prompt) -> list[Row]:
+        anchor = int(inquiry.tensors["input/prefix_ids"][-1])
+        return [
+            Row(
+                segment,
+                self._dialogue.suffix(anchor, inquiry.lead, question),
+                self._vocabulary.branches(prompt),
+                0 if prompt.kind.scored else prompt.max_new_tokens,
+            )
+            for question in questions_of(prompt)
+        ]
+
+    def _answer(self, prompt: Prompt, scores: Sequence[Scores], tokens: int) -> Answer:
+        match prompt.kind:
+            case PromptKind.YES_NO:
+                return answering.answer_yes_no(prompt, scores[0], self._vocabulary, tokens=tokens)
+            case PromptKind.TAGS:
+                return answering.answer_tags(prompt, scores, self._vocabulary, tokens=tokens)
+            case PromptKind.CHOICE:
+                return answering.answer_choice(prompt, scores[0], self._vocabulary, tokens=tokens)
+        generated = scores[0].generated
+        text = self._tokenizer.decode(generated, skip_special_tokens=True)
+        return answering.answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)
+
+
+@dataclass(slots=True)
+class _Inquiry:
+    """One segment being asked: prompts still waiting, answers so far."""
+
+    tensors: Tensors
+    lead: str
+    waiting: list[Prompt]
+    known: dict[str, Answer]
+    answers: list[Answer] = field(default_factory=list)
+
+    def take_ready(self) -> list[Prompt]:
+        """Remove and return the prompts that can be asked now; drop those whose condition has failed for good."""
+        names = {prompt.name for prompt in self.waiting}
+        ready, blocked = [], []
+        for prompt in self.waiting:
+            states = [self._holds(name, wanted, names) for name, wanted in prompt.when]
+            if all(states):
+                ready.append(prompt)
+            elif False not in states:
+                blocked.append(prompt)
+        self.waiting = blocked
+        return ready
+
+    def record(self, prompt: Prompt, answer: Answer) -> None:
+        self.known[prompt.name] = answer
+        self.answers.append(answer)
+
+    def in_order(self, prompts: Sequence[Prompt]) -> list[Answer]:
+        """The answers in the order of `prompts`, one a prompt hash."""
+        order = {prompt.hash: place for place, prompt in reversed(list(enumerate(prompts)))}
+        unique = {answer.prompt_hash: answer for answer in self.answers}
+        return sorted(unique.values(), key=lambda answer: order[answer.prompt_hash])
+
+    def _holds(self, name: str, wanted: str, waiting: set[str]) -> bool | None:
+        """Whether an earlier prompt had the wanted answer; None while it has not been asked."""
+        answer = self.known.get(name)
+        if answer is None:
+            return None if name in waiting else False
+        if answer.state is not AnswerState.ANSWERED:
+            return False
+        return wanted in answer.value if isinstance(answer.value, list) else answer.text == wanted
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a turn, as generate() would take them."""
+    ids = model.generation_config.eos_token_id
+    ids = tokenizer.eos_token_id if ids is None else ids
+    if ids is None:
+        raise PermanentError("unsupported_model", "neither its generation_config nor its tokenizer names an end token")
+    return frozenset(ids if isinstance(ids, list) else [ids])
+
+
+def _short_side(video_processor: Any) -> int | None:
+    """Pixels from which a frame's short side loses nothing when the processor resizes it."""
+    size = video_processor.size
+    if size.get("height") and size.get("width"):
+        return max(int(size["height"]), int(size["width"]))
+    short = size.get("shortest_edge")
+    # Qwen's processors mean a number of pixels by it, not an edge
+    return int(short) if short and not size.get("longest_edge") else None
+
+
