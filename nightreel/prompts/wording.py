@@ -26,4 +26,4 @@ def questions_of(prompt: Prompt) -> tuple[str, ...]:
         case PromptKind.CHOICE:
             return (f"{text} Answer with one of: {', '.join(prompt.choices)}.",)
         case PromptKind.TAGS:
-            return tuple(f"{text} Does {choice!r} fit? Answer yes or no." for choice in prompt.choices)
+            return tuple(f"{text} {choice}? Answer yes or no." for choice in prompt.choices)

@@ -1,0 +1,167 @@
+"""Prompt sets from YAML: every mistake in a file is an error that names file, line, prompt and key.
+
+The CLI and the run's start call `load_prompt_sets`. Scalars are read as the text that stands there: `yes` is the word,
+not a boolean, and `007` keeps its zeros.
+
+    name: moderation
+    prompts:
+      - {name: violence, kind: yes_no, text: "Does this video show physical violence?", flag: "yes", threshold: 0.5}
+      - {name: why, kind: text, text: "Explain what makes it violent.", when: {violence: "yes"}}
+
+Keys of a prompt: name, kind, text; choices (choice, tags); max_new_tokens (caption, text, number); threshold (yes_no,
+tags); min_mass, min_margin and flag (yes_no, choice, tags); when: earlier prompts of the set and the answer each needs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nightreel.domain import Prompt, PromptSet
+from nightreel.errors import SettingsError
+from nightreel.prompts.schema import PromptEntry, SetEntry, cross_checks, explain
+
+_LARGEST_BYTES = 1 << 20
+_SUFFIXES = (".yaml", ".yml")
+
+
+def load_prompt_sets(names: Sequence[str]) -> PromptSet:
+    """Load prompt sets and combine them in order.
+
+    Args:
+        names: shipped sets ("tagging") or paths of YAML files (with a slash, or ending in .yaml or .yml).
+
+    Raises:
+        SettingsError: no set, an unknown one, a mistake in a file (all of a file's mistakes, a line each), or a
+            prompt name that two sets use.
+    """
+    if not names:
+        raise SettingsError(f"no prompt set: NIGHTREEL_PROMPTS takes {', '.join(shipped_sets())} or YAML files")
+    return functools.reduce(PromptSet.__add__, (_load(name) for name in names))
+
+
+def shipped_sets() -> list[str]:
+    """The names of the sets that come along."""
+    files = resources.files(__package__).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def _load(name: str) -> PromptSet:
+    if "/" in name or name.endswith(_SUFFIXES):
+        path = Path(name).expanduser()
+    elif name in shipped_sets():
+        path = Path(str(resources.files(__package__) / f"{name}.yaml"))
+    else:
+        raise SettingsError(
+            f"prompt set {name!r}: there is no such set; shipped are {', '.join(shipped_sets())}; "
+            f"a file of your own is named by its path, such as ./{name}.yaml"
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"prompt set {name!r}: {error.strerror or error}") from error
+    if len(data) > _LARGEST_BYTES:
+        raise SettingsError(f"{path}: {len(data):,} bytes; a prompt set has at most {_LARGEST_BYTES:,}")
+    return _File(str(path)).read(data)
+
+
+@dataclass
+class _File:
+    """One file being read; collects what is wrong with it."""
+
+    path: str
+    mistakes: list[str] = field(default_factory=list)
+
+    def read(self, data: bytes) -> PromptSet:
+        root = self._compose(data)
+        entries = self._mapping(root)
+        top = explain(SetEntry, {key: self._plain(node) for key, (node, _) in entries.items() if key != "prompts"})
+        for key, problem in top.problems:
+            self._note(self._line(entries, key, root), problem, key=key)
+        prompts: list[Prompt] = []
+        node = entries["prompts"][0] if "prompts" in entries else None
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            self._note(_line_of(node or root), "expected a list with at least one prompt", key="prompts")
+        else:
+            set_name = top.value.name if top.value else ""
+            for item in node.value:
+                prompts.extend(self._prompt(item, set_name, prompts))
+        if self.mistakes or top.value is None:
+            raise SettingsError("\n".join(self.mistakes))
+        return PromptSet(top.value.name, tuple(prompts))
+
+    def _prompt(self, node: yaml.Node, set_name: str, earlier: Sequence[Prompt]) -> Iterator[Prompt]:
+        if not isinstance(node, yaml.MappingNode):
+            self._note(_line_of(node), "expected a prompt, such as {name: ..., kind: ..., text: ...}")
+            return
+        entries = self._mapping(node)
+        values = {key: self._plain(value) for key, (value, _) in entries.items()}
+        name = values.get("name")
+        checked = explain(PromptEntry, values)
+        problems = checked.problems or cross_checks(checked.value, earlier)
+        for key, problem in problems:
+            self._note(self._line(entries, key, node), problem, prompt=name, key=key)
+        if checked.value is not None and not problems:
+            yield checked.value.to_prompt(set_name)
+
+    def _compose(self, data: bytes) -> yaml.MappingNode:
+        try:
+            text = data.decode()
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                if isinstance(event, yaml.AliasEvent):
+                    line = event.start_mark.line + 1 if event.start_mark else 1
+                    raise SettingsError(f"{self.path}:{line}: aliases (*name) are not allowed here")
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{self.path}: expected UTF-8 text ({error})") from error
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            line = f":{mark.line + 1}" if mark else ""
+            raise SettingsError(f"{self.path}{line}: no valid YAML: {error.problem}") from error
+        except RecursionError as error:
+            raise SettingsError(f"{self.path}: nested too deeply") from error
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{self.path}: no valid YAML: {error}") from error
+        if not isinstance(root, yaml.MappingNode):
+            raise SettingsError(f"{self.path}:1: expected the keys name and prompts")
+        return root
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, int]]:
+        """Key -> (value, line of the key)."""
+        entries: dict[str, tuple[yaml.Node, int]] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            if name in entries:
+                self._note(_line_of(key), f"the key is here twice (first on line {entries[name][1]})", key=name)
+            entries[name] = (value, _line_of(key))
+        return entries
+
+    def _plain(self, node: yaml.Node) -> Any:
+        """Strings, lists and dicts; null is None."""
+        if isinstance(node, yaml.MappingNode):
+            return {key: self._plain(value) for key, (value, _) in self._mapping(node).items()}
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item) for item in node.value]
+        return None if node.tag == "tag:yaml.org,2002:null" else node.value
+
+    @staticmethod
+    def _line(entries: dict[str, tuple[yaml.Node, int]], key: str, node: yaml.Node) -> int:
+        return entries[key][1] if key in entries else _line_of(node)
+
+    def _note(self, line: int, problem: str, *, prompt: Any = None, key: str | None = None) -> None:
+        where = [f"{self.path}:{line}"]
+        if prompt is not None:
+            where.append(f"prompt {prompt!r}")
+        if key is not None:
+            where.append(f"key {key!r}")
+        self.mistakes.append(f"{': '.join(where)}: {problem}")
+
+
+def _line_of(node: yaml.Node) -> int:
+    return node.start_mark.line + 1

@@ -1,0 +1,155 @@
+"""What may stand in a prompt file: the keys, their values, and what they must have to do with each other.
+
+`loading` calls it and adds the lines. It knows nothing of YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from nightreel.domain import Prompt, PromptKind
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+_WITH_CHOICES = (PromptKind.CHOICE, PromptKind.TAGS)
+_NUMBER_TOKENS = 16
+"""Enough for "There are twenty-three people.": a number needs no more room."""
+
+
+class SetEntry(BaseModel):
+    """The top of a file, without its prompts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: _Name
+
+
+class PromptEntry(BaseModel):
+    """One prompt as it stands in the file. None: the key is not there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: _Name
+    kind: PromptKind
+    text: _Words
+    choices: list[_Words] | None = Field(None, max_length=100)
+    max_new_tokens: int | None = Field(None, ge=1, le=4096)
+    threshold: _Share | None = None
+    flag: str | None = None
+    min_mass: _Share | None = None
+    min_margin: _Share | None = None
+    when: dict[str, str] | None = Field(None, min_length=1)
+
+    def to_prompt(self, set_name: str) -> Prompt:
+        given = self.model_dump(exclude_none=True)
+        if self.kind is PromptKind.NUMBER:
+            given.setdefault("max_new_tokens", _NUMBER_TOKENS)
+        given |= {"choices": tuple(self.choices or ()), "when": tuple((self.when or {}).items()), "set_name": set_name}
+        return Prompt(**given)
+
+
+_Entry = TypeVar("_Entry", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Generic[_Entry]):
+    """An entry, or what is wrong with it: (key, problem) pairs."""
+
+    value: _Entry | None
+    problems: list[tuple[str, str]]
+
+
+def explain(model: type[_Entry], values: dict[str, Any]) -> Checked[_Entry]:
+    """Validate `values`, with problems in words a person can act on."""
+    try:
+        return Checked(model.model_validate(values), [])
+    except ValidationError as error:
+        return Checked(None, [_problem(model, item) for item in error.errors()])
+
+
+def cross_checks(entry: PromptEntry | None, earlier: Sequence[Prompt]) -> list[tuple[str, str]]:
+    """What no key can tell on its own: (key, problem) pairs."""
+    return [] if entry is None else [*_misplaced_keys(entry), *_choices(entry), *_flag(entry), *_links(entry, earlier)]
+
+
+def possible_answers(kind: PromptKind, choices: Sequence[str]) -> tuple[str, ...]:
+    """The answers a scored prompt can have; none can be listed for the others."""
+    return ("yes", "no") if kind is PromptKind.YES_NO else tuple(choices) if kind in _WITH_CHOICES else ()
+
+
+def _problem(model: type[BaseModel], item: Any) -> tuple[str, str]:
+    key = str(item["loc"][0])
+    known = list(model.model_fields)
+    match item["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            return key, f"there is no such key: {hint}"
+        case "missing":
+            return key, "is missing"
+        case "enum":
+            return key, f"{item['input']!r} is no kind: expected {', '.join(PromptKind)}"
+        case "string_pattern_mismatch":
+            return key, f"{item['input']!r}: expected lower-case letters, digits and _, a letter first"
+        case "string_too_short":
+            return key, "is empty"
+        case _:
+            return key, f"{item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+
+
+def _misplaced_keys(entry: PromptEntry) -> Iterator[tuple[str, str]]:
+    belongs = {
+        "choices": entry.kind in _WITH_CHOICES,
+        "max_new_tokens": not entry.kind.scored,
+        "threshold": entry.kind in (PromptKind.YES_NO, PromptKind.TAGS),
+        "flag": entry.kind.scored,
+        "min_mass": entry.kind.scored,
+        "min_margin": entry.kind.scored,
+    }
+    for key, fits in belongs.items():
+        if getattr(entry, key) is not None and not fits:
+            yield key, f"a prompt of kind {entry.kind} takes none"
+
+
+def _choices(entry: PromptEntry) -> Iterator[tuple[str, str]]:
+    if entry.kind not in _WITH_CHOICES:
+        return
+    least = 2 if entry.kind is PromptKind.CHOICE else 1
+    choices = entry.choices or []
+    if len(choices) < least:
+        yield "choices", f"a prompt of kind {entry.kind} needs at least {least}, got {len(choices)}"
+    seen: set[str] = set()
+    for choice in choices:
+        if choice.casefold() in seen:
+            yield "choices", f"{choice!r} is there twice"
+        seen.add(choice.casefold())
+
+
+def _flag(entry: PromptEntry) -> Iterator[tuple[str, str]]:
+    possible = possible_answers(entry.kind, entry.choices or ())
+    if entry.flag is not None and possible and entry.flag not in possible:
+        yield "flag", f"{entry.flag!r} is no possible answer: expected {' or '.join(map(repr, possible))}"
+
+
+def _links(entry: PromptEntry, earlier: Sequence[Prompt]) -> Iterator[tuple[str, str]]:
+    by_name = {prompt.name: prompt for prompt in earlier}
+    if entry.name in by_name:
+        yield "name", "an earlier prompt of the set has the same name"
+    for name, answer in (entry.when or {}).items():
+        prompt = by_name.get(name)
+        if prompt is None:
+            names = ", ".join(by_name) or "none"
+            yield "when", f"{name!r} is no earlier prompt of the set; earlier are: {names}"
+        elif not prompt.kind.scored:
+            yield "when", f"{name!r} is of kind {prompt.kind}: only yes_no, choice and tags can be a condition"
+        else:
+            possible = possible_answers(prompt.kind, prompt.choices)
+            if answer not in possible:
+                yield "when", f"{name!r} never answers {answer!r}: expected {' or '.join(map(repr, possible))}"
