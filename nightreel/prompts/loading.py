@@ -122,8 +122,8 @@ class _File:
             raise SettingsError(f"{self.path}: expected UTF-8 text ({error})") from error
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
-            line = f":{mark.line + 1}" if mark else ""
-            raise SettingsError(f"{self.path}{line}: no valid YAML: {error.problem}") from error
+            place = f":{mark.line + 1}" if mark else ""
+            raise SettingsError(f"{self.path}{place}: no valid YAML: {error.problem}") from error
         except RecursionError as error:
             raise SettingsError(f"{self.path}: nested too deeply") from error
         except yaml.YAMLError as error:
