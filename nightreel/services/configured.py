@@ -1,0 +1,102 @@
+"""The Postgres and the Prefect server that the operator configured: are they there, and do they let us in.
+
+Used by `endpoints`. Starts nothing. No error repeats a password.
+"""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
+from pydantic import SecretStr
+from sqlalchemy import URL, NullPool, create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from nightreel.errors import PermanentError, SettingsError, TransientError
+
+_TIMEOUT_S = 10
+
+
+def database_url(configured: SecretStr) -> URL:
+    """The configured database for SQLAlchemy with psycopg.
+
+    Raises:
+        SettingsError: it is no URL. The text is not repeated, as it may have a password.
+    """
+    try:
+        return make_url(configured.get_secret_value()).set(drivername="postgresql+psycopg")
+    except (SQLAlchemyError, ValueError):
+        raise SettingsError(
+            "NIGHTREEL_DATABASE_URL=***: should be postgresql://user:password@host:port/database, "
+            "with special characters of the password percent-encoded"
+        ) from None
+
+
+def check_database(url: URL) -> None:
+    """Ask the database something.
+
+    Raises:
+        TransientError("database_unreachable"): nothing answers, or a server that is just starting.
+        PermanentError("database_refused"): a server is there and does not take user, password or database.
+    """
+    place = f"{url.host or 'the local socket'}:{url.port or 5432}"
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": _TIMEOUT_S})
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except (SQLAlchemyError, psycopg.Error) as error:
+        said = _without_password(str(getattr(error, "orig", None) or error), url)
+        if _takes_connections(engine.dialect.create_connect_args(url)[1]):
+            raise PermanentError(
+                "database_refused", f"Postgres at {place} refuses: {said}. Check user, password and database name"
+            ) from None
+        raise TransientError(
+            "database_unreachable", f"no Postgres answers at {place}: {said}. Check NIGHTREEL_DATABASE_URL"
+        ) from None
+
+
+def check_prefect(url: str) -> None:
+    """Ask the server for an answer of any kind: keys and certificates are between Prefect's client and it.
+
+    Raises:
+        SettingsError: it is no http(s) URL. TransientError("prefect_unreachable"): nothing answers.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError(f"PREFECT_API_URL={url!r}: should be http(s)://host:port/api")
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_TIMEOUT_S):  # noqa: S310 scheme is checked
+            return
+    except urllib.error.HTTPError:
+        return
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return
+        raise TransientError(
+            "prefect_unreachable", f"no Prefect server answers at {without_login(url)}: {reason}. Check PREFECT_API_URL"
+        ) from None
+
+
+def without_login(url: str) -> str:
+    """The URL without user and password."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _without_password(said: str, url: URL) -> str:
+    return said.replace(str(url.password), "***") if url.password else said
+
+
+def _takes_connections(parameters: Mapping[str, Any]) -> bool:
+    """Whether a server there is up, whatever it thinks of our password."""
+    try:
+        return PGconn.ping(make_conninfo("", **{**parameters, "connect_timeout": _TIMEOUT_S}).encode()) == Ping.OK
+    except psycopg.Error:
+        return False

@@ -1,0 +1,218 @@
+"""Where Postgres and Prefect are: those that are configured, or else our own, started and stopped on demand.
+
+Used by the command line and by whatever wants a database for the length of a command. Knows nothing of tables or flows.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.services import configured
+from nightreel.services.postgres import Postgres
+from nightreel.services.prefect_server import PrefectServer
+from nightreel.services.process import SharedServer
+from nightreel.services.program import Program
+from nightreel.services.state import ServerState
+from nightreel.settings import Settings
+
+ServiceName = Literal["postgres", "prefect"]
+_PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """Where the services answer.
+
+    `database_url` is for SQLAlchemy and has the password; empty when no database was asked for. `started` names the
+    services that were started for this call.
+    """
+
+    database_url: str = field(repr=False)
+    prefect_api_url: str | None
+    started: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceStatus:
+    """One service as an operator sees it. `url` has no password; `detail` is a sentence, or empty."""
+
+    name: ServiceName
+    state: Literal["running", "stopped", "external", "broken"]
+    url: str = ""
+    detail: str = ""
+    pid: int | None = None
+    uptime_s: float | None = None
+    log_path: Path | None = None
+
+
+@contextmanager
+def open_services(settings: Settings, *, postgres: bool = True, prefect: bool = True) -> Iterator[Endpoints]:
+    """Services for the body: what is configured is used, what is not is started unless it runs.
+
+    Servers are shared by all commands of one work directory. On the way out those that nobody else uses are stopped,
+    unless `up` was called.
+
+    Raises:
+        TransientError: a configured service cannot be reached ("database_unreachable", "prefect_unreachable"), or one
+            of ours does not start in time.
+        PermanentError: Postgres refuses us ("database_refused"), or a server of ours ends at its start; with the end
+            of its log.
+    """
+    with ExitStack() as stack:
+        with _explained(settings):
+            endpoints = _enter(settings, stack, postgres=postgres, prefect=prefect)
+        yield endpoints
+
+
+def up(settings: Settings) -> Endpoints:
+    """Start what is not configured, and keep it until `down`. Raises like `open_services`."""
+    with _explained(settings), ExitStack() as stack:
+        servers: list[SharedServer] = []
+        endpoints = _enter(settings, stack, postgres=True, prefect=True, servers=servers)
+        for server in servers:
+            server.keep()
+        return endpoints
+
+
+def down(settings: Settings, *, force: bool = False) -> list[str]:
+    """Stop the servers of this work directory, also those that `up` keeps: their names.
+
+    Raises:
+        TransientError("service_in_use"): commands use them and `force` is not set. Nothing was stopped then.
+    """
+    with _explained(settings):
+        servers = [SharedServer(_prefect(settings)), SharedServer(_postgres(settings))]
+        if not force:
+            for server in servers:
+                server.refuse_if_used()
+        return [server.program.name for server in servers if server.stop(force=force)]
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """How the services are, Postgres first. Starts and changes nothing."""
+    with _explained(settings):
+        return [_postgres_status(settings), _prefect_status(settings)]
+
+
+# -- starting ---------------------------------------------------------------------------------------------------------
+
+
+def _enter(
+    settings: Settings, stack: ExitStack, *, postgres: bool, prefect: bool, servers: list[SharedServer] | None = None
+) -> Endpoints:
+    """Join or check what is asked for. The servers are left, and perhaps stopped, when the stack unwinds."""
+    database_url, api_url = "", None
+    waiting: dict[str, SharedServer] = {}
+    postgres_program, prefect_program = _postgres(settings), _prefect(settings)
+    if postgres and settings.database_url:
+        url = configured.database_url(settings.database_url)
+        configured.check_database(url)
+        database_url = url.render_as_string(hide_password=False)
+    if prefect and settings.prefect_api_url:
+        configured.check_prefect(settings.prefect_api_url)
+        api_url = settings.prefect_api_url
+    # Prefect first: it takes seconds to be ready, in which Postgres makes its data directory.
+    if prefect and not api_url:
+        waiting["prefect"] = SharedServer(prefect_program)
+    if postgres and not database_url:
+        waiting["postgres"] = SharedServer(postgres_program)
+    for server in waiting.values():
+        stack.callback(server.leave)
+        server.join()
+    ports = {name: server.wait_ready() for name, server in reversed(waiting.items())}
+    if "postgres" in ports:
+        database_url = postgres_program.url(ports["postgres"]).render_as_string(hide_password=False)
+    if "prefect" in ports:
+        api_url = prefect_program.url(ports["prefect"])
+    if servers is not None:
+        servers.extend(waiting.values())
+    return Endpoints(
+        database_url=database_url,
+        prefect_api_url=api_url,
+        started=tuple(sorted(name for name, server in waiting.items() if server.was_started_here)),
+    )
+
+
+def _postgres(settings: Settings) -> Postgres:
+    return Postgres(settings.work_dir / "postgres")
+
+
+def _prefect(settings: Settings) -> PrefectServer:
+    return PrefectServer(settings.work_dir / "prefect")
+
+
+@contextmanager
+def _explained(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise (TransientError if error.errno in _PASSING_ERRNOS else PermanentError)(
+            "work_dir_unusable",
+            f"{error}: the services keep their files below {settings.work_dir.resolve()}, which must be writable; "
+            "NIGHTREEL_WORK_DIR names another place",
+        ) from error
+
+
+# -- telling ----------------------------------------------------------------------------------------------------------
+
+
+def _postgres_status(settings: Settings) -> ServiceStatus:
+    if settings.database_url:
+        url = configured.database_url(settings.database_url)
+        return _external("postgres", url.render_as_string(), lambda: configured.check_database(url))
+    program = _postgres(settings)
+    return _embedded("postgres", program, lambda port: program.url(port).render_as_string())
+
+
+def _prefect_status(settings: Settings) -> ServiceStatus:
+    if settings.prefect_api_url:
+        url = settings.prefect_api_url
+        return _external("prefect", configured.without_login(url), lambda: configured.check_prefect(url))
+    program = _prefect(settings)
+    return _embedded("prefect", program, program.url)
+
+
+def _external(name: ServiceName, url: str, check: Callable[[], None]) -> ServiceStatus:
+    try:
+        check()
+    except NightreelError as error:
+        return ServiceStatus(name=name, state="broken", url=url, detail=error.detail)
+    return ServiceStatus(name=name, state="external", url=url)
+
+
+def _embedded(name: ServiceName, program: Program, url: Callable[[int], str]) -> ServiceStatus:
+    server = SharedServer(program)
+    state, process = server.state(), server.process()
+    if state is None:
+        return ServiceStatus(name=name, state="stopped", detail="never started here")
+    log = server.log_path if server.log_path.exists() else None
+    if process is None:
+        if state.kept and not server.is_busy:
+            return ServiceStatus(name=name, state="broken", detail="it died; `nightreel up` starts it", log_path=log)
+        return ServiceStatus(name=name, state="stopped", log_path=log)
+    try:
+        problem, address = program.why_not_ready(process, state.port), url(state.port)
+    except NightreelError as error:
+        problem, address = error.detail, ""
+    return ServiceStatus(
+        name=name,
+        state="broken" if problem else "running",
+        url=address,
+        detail=problem or _use(server, state),
+        pid=process.pid,
+        uptime_s=max(0.0, time.time() - process.create_time()),
+        log_path=log,
+    )
+
+
+def _use(server: SharedServer, state: ServerState) -> str:
+    users = server.users()
+    used = f"used by process {', '.join(map(str, users))}" if users else "used by no command"
+    return f"{used}; kept until `nightreel down`" if state.kept else used

@@ -1,0 +1,142 @@
+"""A Prefect server on SQLite as a shared server: command line, settings, readiness.
+
+Used by `endpoints`. Runs Prefect as a program and imports nothing of it. The settings are those that were measured:
+with Prefect's own, a thousand task runs take a minute to be recorded, and a restart leaks concurrency slots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from nightreel.services.program import Launch, StopSignals
+from nightreel.settings import child_environment
+
+_ANSWER_TIMEOUT_S = 10.0
+_SETTLE_TIMEOUT_S = 60.0
+_SETTLE_QUIET_S = 2.5  # its recorder writes at least once a second
+_SETTLE_POLL_S = 0.25
+_UNFINISHED = ["SCHEDULED", "PENDING", "RUNNING"]
+
+_SETTINGS = {
+    # Offline and quiet.
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_METRICS_ENABLED": "true",
+    # Record in batches: five times the task runs a second.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
+    # In memory, leases of GPU memory would be lost with the server and their slots taken for ever.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+
+
+class PrefectServer:
+    """A `Program` for `SharedServer`. All that Prefect writes goes below `directory`."""
+
+    name = "prefect"
+    start_timeout_s = 180.0  # 8 s on two idle cores, most of it imports
+    # Interrupted, it records what it was told and closes its database. A second interrupt ends its wait for clients.
+    stop_signals: StopSignals = ((signal.SIGINT, 45.0), (signal.SIGINT, 10.0))
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.resolve()
+        self._home = self.directory / "home"
+
+    def url(self, port: int) -> str:
+        """The value for PREFECT_API_URL."""
+        return f"http://127.0.0.1:{port}/api"
+
+    def prepare(self) -> None:
+        """Prefect makes its database itself."""
+        self._home.mkdir(mode=0o700, exist_ok=True)
+
+    def launch(self, port: int) -> Launch:
+        # The interpreter does nothing with an -X it does not know: it tells our servers apart.
+        mark = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
+        return Launch(
+            argv=(
+                *(sys.executable, "-X", f"nightreel-{mark}", "-m", "prefect", "--no-prompt"),
+                *("server", "start", "--host", "127.0.0.1", "--port", str(port)),
+            ),
+            environment=child_environment(
+                **_SETTINGS,
+                PREFECT_HOME=str(self._home),
+                PREFECT_PROFILES_PATH=str(self._home / "profiles.toml"),
+                PREFECT_API_URL=self.url(port),
+                PREFECT_SERVER_API_HOST="127.0.0.1",
+                PREFECT_SERVER_API_PORT=str(port),
+                # Relative to the working directory: a URL has no room for every character of a path.
+                PREFECT_SERVER_DATABASE_CONNECTION_URL="sqlite+aiosqlite:///prefect.db",
+                # By default the UI's files are copied into the installation, which may not be ours to write to.
+                PREFECT_SERVER_UI_STATIC_DIRECTORY=str(self._home / "ui"),
+            ),
+            cwd=self._home,
+        )
+
+    def why_not_ready(self, process: psutil.Process, port: int) -> str | None:
+        """Ready means: healthy, and it is this process that says so, not another server on the port."""
+        try:
+            _request(port, "GET", "/api/health")
+        except (OSError, http.client.HTTPException) as error:
+            return f"its health check fails: {error}"
+        try:
+            listening = any(
+                socket.status == psutil.CONN_LISTEN and socket.laddr.port == port
+                for socket in process.net_connections("tcp4")
+            )
+        except psutil.NoSuchProcess:
+            listening = False
+        return None if listening else f"port {port} is answered by another process"
+
+    def settle(self, port: int) -> None:
+        """Wait until it has recorded what became of the task runs: it keeps the reports in memory and works them off.
+
+        A run that was killed stays unfinished in its books, so this also ends when nothing has changed for a while.
+        """
+        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        last: tuple[int, int] | None = None
+        last_change = time.monotonic()
+        while time.monotonic() < min(deadline, last_change + _SETTLE_QUIET_S):
+            try:
+                unfinished = _count(port, {"task_runs": {"state": {"type": {"any_": _UNFINISHED}}}})
+                counts = unfinished, _count(port, {})
+            except (OSError, http.client.HTTPException):
+                return  # it is going down already, or hangs: then there is nothing to wait for
+            if unfinished == 0:
+                return
+            if counts != last:
+                last, last_change = counts, time.monotonic()
+            time.sleep(_SETTLE_POLL_S)
+
+
+def _count(port: int, task_run_filter: Mapping[str, object]) -> int:
+    return int(_request(port, "POST", "/api/task_runs/count", json.dumps(task_run_filter)))
+
+
+def _request(port: int, method: str, path: str, body: str | None = None) -> bytes:
+    """The body of the answer. Not through urllib: it would ask the proxy of the environment."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_TIMEOUT_S)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    if answer.status != http.client.OK:
+        raise http.client.HTTPException(f"{method} {path} answers {answer.status}")
+    return content

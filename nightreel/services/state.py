@@ -1,0 +1,91 @@
+"""What is recorded of a server, and what the operating system says of it: its process, its port.
+
+Used by `process` and `endpoints`. Whether a recorded pid is still the server is decided by its command line, which has
+the port and a mark of the directory: a recycled pid has another, and unlike a creation time, which psutil derives from
+the wall clock, it does not move when that is set.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from nightreel.services.locking import write_private
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerState:
+    """What is known of a server. `pid` None with an `argv`: its launcher was killed before it could write the pid."""
+
+    port: int
+    argv: tuple[str, ...] = ()
+    pid: int | None = None
+    kept: bool = False  # runs until `down`, used or not
+
+
+def read_state(path: Path) -> ServerState | None:
+    """What was last recorded; None before the first start, and when somebody else wrote the file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return ServerState(**{**values, "argv": tuple(values["argv"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_state(path: Path, state: ServerState) -> None:
+    write_private(path, json.dumps(asdict(state), indent=1) + "\n")
+
+
+def find_process(state: ServerState) -> psutil.Process | None:
+    """The living process that was recorded, or None."""
+    if not state.argv:
+        return None
+    candidates: Iterable[psutil.Process] = psutil.process_iter()
+    if state.pid is not None:
+        try:
+            candidates = [psutil.Process(state.pid)]
+        except psutil.NoSuchProcess:
+            return None
+    return next((process for process in candidates if _runs(process, state.argv)), None)
+
+
+def pids_with_open(path: Path) -> list[int]:
+    """The processes that have this file open, as far as we may look."""
+    return [process.pid for process in psutil.process_iter() if _has_open(process, path)]
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _runs(process: psutil.Process, argv: tuple[str, ...]) -> bool:
+    try:
+        return process.cmdline() == list(argv) and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def _has_open(process: psutil.Process, path: Path) -> bool:
+    try:
+        return any(file.path == str(path) for file in process.open_files())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
