@@ -1,0 +1,157 @@
+"""The far side of the sandbox: a fork server with the decoders loaded, and the decoder processes it forks.
+
+Started by `sandbox` as a program of its own, with an empty environment, so that no secret, thread or GPU context of the
+pipeline is ever in a process that touches untrusted media. The fork server opens no file; a decoder process opens one
+after another, each named in a request.
+
+    pool ──spawn, socket──▶ fork server ──fork──▶ decoder process ◀──requests, replies──▶ pool
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import av
+import decord
+import numpy as np
+
+from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.media.confinement import confine, least_address_space_left_bytes, limit_cpu_time
+from nightreel.media.decoding import Decoded, decode
+from nightreel.media.inspection import is_memory_error, probe_file
+from nightreel.media.planning import DecodeJob
+from nightreel.media.probe import MediaLimits
+from nightreel.media.transport import ConnectionLostError, receive, send
+
+_ORPHAN_CHECK_S = 1.0
+_MOST_BYTES_A_PIXEL = 8  # of a decoded picture: 4 components of 16 bits
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a decoder process whenever asked, and collect those that ended, until the pool goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's business
+    decord.logging.set_level(decord.logging.ERROR)
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    pool = os.getppid()
+    send(control, {"ready": True})
+    while os.getppid() == pool:
+        # The pool's end of the socket may live on in a child that the pool's process forked: look for its death too.
+        if not select.select([control], [], [], _ORPHAN_CHECK_S)[0]:
+            continue
+        try:
+            message, _, fd = receive(control)
+        except ConnectionLostError:
+            return
+        match message:
+            case {"spawn": limits}:
+                assert fd is not None
+                send(control, {"pid": _fork(control, fd, limits)})
+                os.close(fd)
+            case {"collect": pid}:
+                _, status = os.waitpid(pid, 0)
+                send(control, {"exit": os.waitstatus_to_exitcode(status)})
+
+
+def _fork(control: socket.socket, fd: int, limits: dict[str, Any]) -> int:
+    server = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        control.close()
+        confine(memory_bytes=limits["memory_bytes"], parent=server)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 2)
+        _work(socket.socket(fileno=fd))
+        status = 0
+    finally:
+        os._exit(status)  # never back into the server's loop
+
+
+def _work(connection: socket.socket) -> None:
+    while True:
+        try:
+            request, _, fd = receive(connection)
+        except ConnectionLostError:
+            return
+        limit_cpu_time(request["cpu_s"])
+        try:
+            reply, blob = _answer(request, fd)
+        except NightreelError as error:
+            reply, blob = _error(error), b""
+        except (MemoryError, OSError) as error:  # of the disk: what the decoders find wrong is handled inside
+            reply, blob = _error(_out_of_memory(request) if is_memory_error(error) else _unreadable(error)), b""
+        except Exception as error:  # noqa: BLE001  whatever a hostile file provokes becomes that file's error
+            reply, blob = _error(PermanentError("decoder_failed", f"{type(error).__name__}: {error}")), b""
+        finally:
+            if fd is not None:
+                os.close(fd)
+        send(connection, reply, blob=blob)
+
+
+def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
+    """Decode, and tell damage from a lack of memory: some decoders only say "no frame" when an allocation fails.
+
+    Raises:
+        MemoryError: a picture is missing or spoiled, and another would not have fitted into the address space.
+    """
+    damage: PermanentError | None = None
+    try:
+        decoded = decode(path, job, frames_thwc)
+        if not any(decoded.flags):
+            return decoded
+    except PermanentError as error:
+        damage = error
+    if least_address_space_left_bytes() < job.source_pixels * _MOST_BYTES_A_PIXEL:
+        raise MemoryError
+    if damage:
+        raise damage
+    return decoded
+
+
+def _out_of_memory(request: dict[str, Any]) -> PermanentError:
+    name, limit = Path(request["path"]).name, request["memory_mib"]
+    return PermanentError("decode_memory", f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} gives")
+
+
+def _unreadable(error: BaseException) -> TransientError:
+    return TransientError("file_unreadable", f"the file could not be read: {error}")
+
+
+def _error(error: NightreelError) -> dict[str, Any]:
+    return {"error": {"transient": isinstance(error, TransientError), "reason": error.reason, "detail": error.detail}}
+
+
+def _answer(request: dict[str, Any], fd: int | None) -> tuple[dict[str, Any], bytes]:
+    path = Path(request["path"])
+    match request["op"]:
+        case "probe":
+            probe = probe_file(path, MediaLimits(**request["limits"]))
+            return {"probe": probe.to_message()}, probe.index.to_bytes()
+        case "decode":
+            assert fd is not None
+            job = DecodeJob.from_json(request["job"])
+            shape = (len(job.frames), job.height, job.width, 3)
+            shared = mmap.mmap(fd, int(np.prod(shape)))  # unmapped with the last array that looks into it
+            decoded = _decode(path, job, np.frombuffer(shared, np.uint8).reshape(shape))
+            return asdict(decoded), b""
+    raise AssertionError(f"{request['op'] = }")
+
+
+def main() -> None:
+    """Entry point: the control socket's descriptor is the one argument."""
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Frames out of a file: carries out a `DecodeJob` and says which frames are not what they should be.
+
+Runs in the sandbox; called by `decoder_process`. Knows no settings and no limits: the sandbox has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from nightreel.errors import PermanentError
+from nightreel.media.inspection import is_memory_error, open_container, packets_until_error
+from nightreel.media.pixels import PixelWriter
+from nightreel.media.planning import DecodeJob, Run
+
+# A gap between runs longer than this is sought over rather than read past; where it lands is verified either way.
+_SEEK_OVER_PACKETS = 256
+# Codecs whose ffmpeg decoder leaves out pictures that no other refers to, and nothing else, under skip_frame=NONREF.
+_SKIPS_UNREFERENCED = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
+
+Log = list[tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a job came to; the pictures are in its array.
+
+    Args:
+        ticks: when each frame in the array is shown, units of the time base; flags: per frame, empty when good.
+    """
+
+    ticks: tuple[int, ...]
+    flags: tuple[tuple[str, ...], ...]
+    decoder: str
+    version: str
+
+
+class _IndexMismatchError(Exception):
+    """The file did not yield the packets of its index: a seek landed elsewhere, or the demuxer tells it differently."""
+
+
+def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
+    """Fill `frames_thwc` (T, height, width, 3) with the frames of `job`.
+
+    Raises:
+        PermanentError: `damaged` where not one frame decodes; whatever `open_container` raises.
+    """
+    frames = _WantedFrames(job, PixelWriter(frames_thwc, rotation=job.rotation, hdr=job.hdr))
+    with av.logging.Capture() as errors:
+        _decode_exactly(path, job, frames, errors)
+    ticks, flags = frames.close_gaps(frames_thwc)
+    return Decoded(ticks, flags, "pyav", av.__version__)
+
+
+def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, errors: Log) -> None:
+    """By the plan; without seeking where a seek went wrong; from the start to the end where the index is no guide."""
+    if not job.ordinal:
+        for seek in (True, False):
+            try:
+                _decode_runs(path, job, frames, errors, seek=seek)
+            except _IndexMismatchError:
+                frames.forget()
+            else:
+                return
+    _decode_sequentially(path, job, frames, errors)
+
+
+class _WantedFrames:
+    """The wanted frames that have come out so far."""
+
+    def __init__(self, job: DecodeJob, writer: PixelWriter) -> None:
+        self._ticks = job.ticks
+        self._slots = {key: slot for slot, key in enumerate(job.frames if job.ordinal else job.ticks)}
+        self._writer = writer
+        self._flags: dict[int, tuple[str, ...]] = {}
+
+    def __contains__(self, key: int | None) -> bool:
+        return key in self._slots
+
+    @property
+    def complete(self) -> bool:
+        return len(self._flags) == len(self._slots)
+
+    def take(self, key: int, frame: VideoFrame, *, corrupt: bool) -> None:
+        self._writer.write(self._slots[key], frame)
+        self._flags[self._slots[key]] = ("corrupt",) if corrupt else ()
+
+    def forget(self) -> None:
+        self._flags.clear()
+
+    def close_gaps(self, frames_thwc: np.ndarray) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
+        """Repeat the nearest frame that came out wherever one did not, under that frame's own time, flagged `missing`.
+
+        Raises:
+            PermanentError: `damaged` where none came out.
+        """
+        if not self._flags:
+            raise PermanentError("damaged", f"none of the {len(self._ticks)} frames looked at could be decoded")
+        came_out = np.array(sorted(self._flags))
+        ticks, flags = list(self._ticks), []
+        for slot in range(len(ticks)):
+            if slot in self._flags:
+                flags.append(self._flags[slot])
+                continue
+            nearest = int(came_out[np.argmin(np.abs(came_out - slot))])
+            frames_thwc[slot] = frames_thwc[nearest]
+            ticks[slot] = self._ticks[nearest]
+            flags.append(("missing",))
+        return tuple(ticks), tuple(flags)
+
+
+class _Damage:
+    """Stretches of packets, in decoding order, whose pictures are spoiled by an error: each lasts from the packet that
+    failed to the next at which decoding can start afresh, and beyond it for pictures that are shown before that one."""
+
+    def __init__(self) -> None:
+        self._began: int | None = None
+        self._over: list[tuple[int, int, int]] = []
+
+    def begin(self, position: int) -> None:
+        if self._began is None:
+            self._began = position
+
+    def end(self, position: int, pts: int) -> None:
+        if self._began is not None:
+            self._over.append((self._began, position, pts))
+            self._began = None
+
+    def spoils(self, position: int, pts: int) -> bool:
+        if self._began is not None and position >= self._began:
+            return True
+        return any(began <= position and (position < end or pts < end_pts) for began, end, end_pts in self._over)
+
+
+class _Feeder:
+    """Feeds packets to one decoder, single-threaded, so that an error belongs to the packet just fed."""
+
+    def __init__(self, context: VideoCodecContext, errors: Log) -> None:
+        self._context, self._errors = context, errors
+        self._skips = context.codec.canonical_name in _SKIPS_UNREFERENCED
+
+    def feed(self, packet: Packet | None, *, needed: bool = True) -> tuple[list[VideoFrame], bool]:
+        """The frames that come out, and whether anything went wrong. None drains the decoder.
+
+        Args:
+            needed: False lets the decoder leave the picture out if no other refers to it.
+        """
+        if self._skips:
+            self._context.skip_frame = "DEFAULT" if needed else "NONREF"
+        self._errors.clear()
+        try:
+            return self._context.decode(packet), bool(self._errors)
+        except av.error.EOFError:
+            return [], False
+        except av.error.FFmpegError as error:
+            if is_memory_error(error):
+                raise
+            return [], True
+
+
+def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, errors: Log, *, seek: bool) -> None:
+    with open_container(path) as container:
+        stream = _open_stream(container, job)
+        feeder = _Feeder(stream.codec_context, errors)
+        packets, read, taken = packets_until_error(container, stream), 0, 0
+        for run in job.runs:
+            expected = job.packets[taken : taken + run.last - run.first + 1]
+            taken += len(expected)
+            if seek and run.first - read > _SEEK_OVER_PACKETS:
+                container.seek(expected[0][0], stream=stream)
+                packets = packets_until_error(container, stream)
+            else:
+                stream.codec_context.flush_buffers()
+            first = _find(packets, expected[0])
+            _decode_run(feeder, chain([first], packets), run, expected, frames)
+            read = run.last + 1
+
+
+def _decode_run(
+    feeder: _Feeder,
+    packets: Iterator[Packet],
+    run: Run,
+    expected: tuple[tuple[int, int, bool], ...],
+    frames: _WantedFrames,
+) -> None:
+    damage = _Damage()
+    positions = {pts: position for position, (pts, _, _) in enumerate(expected)}
+
+    def collect(decoded: list[VideoFrame]) -> None:
+        for frame in decoded:
+            if frame.pts is not None and frame.pts in frames and frame.pts in positions:
+                spoiled = damage.spoils(positions[frame.pts], frame.pts)
+                frames.take(frame.pts, frame, corrupt=spoiled or frame.is_corrupt)
+
+    for position, (pts, size, is_start) in enumerate(expected):
+        packet = next(packets, None)
+        if packet is None or packet.pts != pts or packet.size != size:
+            raise _IndexMismatchError
+        if position and pts < run.skip_before:
+            continue
+        if is_start:
+            damage.end(position, pts)
+        decoded, failed = feeder.feed(packet, needed=pts in frames)
+        if failed:
+            damage.begin(position)
+        collect(decoded)
+    collect(feeder.feed(None)[0])
+
+
+def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, errors: Log) -> None:
+    """Decode all from the start until the wanted frames are out. Where packets have no times of their own, frames are
+    told by counting; after an error the count cannot be trusted, and all that follows is flagged."""
+    with open_container(path) as container:
+        stream = _open_stream(container, job)
+        feeder, count, damaged = _Feeder(stream.codec_context, errors), 0, False
+        for packet in chain(packets_until_error(container, stream), [None]):
+            decoded, failed = feeder.feed(packet)
+            damaged |= failed
+            for frame in decoded:
+                key = count if job.ordinal else frame.pts
+                count += 1
+                if key is not None and key in frames:
+                    frames.take(key, frame, corrupt=damaged or frame.is_corrupt)
+            if frames.complete:
+                return
+
+
+def _open_stream(container: InputContainer, job: DecodeJob) -> VideoStream:
+    for stream in container.streams:
+        stream.discard = Discard.default if stream.index == job.stream_index else Discard.all
+    video = cast(VideoStream, container.streams[job.stream_index])
+    video.codec_context.thread_count = 1
+    return video
+
+
+def _find(packets: Iterator[Packet], expected: tuple[int, int, bool]) -> Packet:
+    """Read on to the packet that is expected.
+
+    Raises:
+        _IndexMismatchError: it lies behind, or nowhere.
+    """
+    pts, size, _ = expected
+    for packet in packets:
+        if packet.pts == pts and packet.size == size:
+            return packet
+        if packet.is_keyframe and packet.pts is not None and packet.pts > pts:
+            break
+    raise _IndexMismatchError

@@ -1,0 +1,269 @@
+"""What an untrusted file is, and which decoder can be trusted with it. Decodes one picture, no more.
+
+Runs in the sandbox, called by `decoder_process`; everyone else gets a `Probe` from `DecoderPool.probe`.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from nightreel.errors import PermanentError
+from nightreel.media.bitstream import nal_length_size, traits
+from nightreel.media.packets import CORRUPT, DISCARD, HIDDEN, KEY, MISSING_PTS, NO_PTS, PacketIndex
+from nightreel.media.probe import MediaLimits, Probe
+from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_by_content
+
+# Demuxers that open no other file: a playlist (hls, dash, concat) named .mp4 would make ffmpeg read whatever it lists.
+_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,mxf,nut,ivf,h264,hevc,m4v,"
+               "mpegvideo,dv,rm,wtv")  # fmt: skip
+_DEMUXER_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+_DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
+_DECORD_CODECS = frozenset({"h264", "hevc", "mpeg4", "vp9"})
+# Every frame stands alone, so that no container can reorder them.
+_INTRA_ONLY = frozenset({"mjpeg", "mjpegb", "ljpeg", "jpeg2000", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff",
+                         "rawvideo", "png", "dvvideo", "v210", "utvideo", "magicyuv", "cfhd"})  # fmt: skip
+_VARIABLE_FPS = 0.1  # of the median interval; less is the rounding of the container's clock
+_FIRST_FRAME_PACKETS = 100
+_HDR_TRANSFERS = {16: "pq", 18: "hlg"}  # ITU-T H.273 table 3
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether an allocation failed, in Python or in ffmpeg: never to be taken for a fault of the file's data."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open `path` with the demuxers that cannot be made to open anything else.
+
+    Raises:
+        PermanentError: whatever `explain_refusal` finds.
+    """
+    try:
+        return av.open(f"file:{path}", "r", container_options=_DEMUXER_OPTIONS, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        if is_memory_error(error):
+            raise
+        raise explain_refusal(path, str(error.strerror if isinstance(error, av.error.FFmpegError) else error)) from None
+
+
+def probe_file(path: Path, limits: MediaLimits) -> Probe:
+    """Open `path`, choose its video stream and walk through its packets.
+
+    Raises:
+        PermanentError: with the reason that is true for this file; see `refusals` for files that are no video.
+    """
+    size_bytes = path.stat().st_size
+    limits.check("bytes", size_bytes, f"{path.name} has bytes:")
+    refuse_by_content(path)
+    with open_container(path) as container:
+        limits.check("streams", len(container.streams), f"{path.name} has streams:")
+        stream = _choose_stream(container, path)
+        context = stream.codec_context
+        limits.check("pixels", context.width * context.height,
+                     f"{path.name} has pictures of {context.width} x {context.height} =")  # fmt: skip
+        if container.duration:
+            limits.check("duration_s", container.duration / av.time_base, f"{path.name} lasts, seconds:")
+        index = read_packets(container, stream, max_frames=limits.max_frames)
+        expected = stream.frames or None
+        if not len(index):
+            promise = f"{expected} frames are" if expected else "a video stream is"
+            reason = "media_data_missing" if expected else "no_frames"
+            raise PermanentError(reason, f"{path.name}: {promise} promised and none is there: repeat the upload")
+        if not len(index.shown):
+            raise PermanentError("no_frames", f"{path.name}: none of its {len(index)} frames is ever shown")
+        probe = _describe(container, stream, index, size_bytes=size_bytes)
+    limits.check("duration_s", probe.duration_s or 0.0, f"{path.name} lasts, seconds:")
+    return probe
+
+
+def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The stream ffmpeg's own `av_find_best_stream` chooses, cover pictures and unknown codecs left aside.
+
+    Raises:
+        PermanentError: `no_video_stream`, `no_decoder` or `encrypted`.
+    """
+    videos = list(container.streams.video)
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    films = [stream for stream in videos if not stream.disposition & pictures]
+    if not films:
+        kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
+        has = " and ".join([f"{kind} streams" for kind in kinds] + ["a cover picture"] * bool(videos)) or "no streams"
+        raise PermanentError("no_video_stream", f"{path.name} has {has} and no video")
+    if is_encrypted_mp4(path):
+        raise PermanentError("encrypted", f"{path.name} is encrypted (DRM): only its owner's player can decode it")
+    decodable = [stream for stream in films if stream.codec_context is not None]
+    if not decodable:
+        tag = _codec_tag(container)
+        raise PermanentError("no_decoder", f"{path.name}: no decoder for codec {tag}: convert it to H.264 first")
+    best = container.streams.best("video")
+    if best in decodable:
+        return best
+    return max(decodable, key=lambda stream: (stream.width * stream.height, -stream.index))
+
+
+def _codec_tag(container: InputContainer) -> str:
+    """The four letters by which the container calls a codec that ffmpeg does not know; PyAV has no other way there."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        dump = container.dumps_format()  # type: ignore[attr-defined]  # missing from the stubs
+        tag = re.search(r"\((\S{1,8}) / 0x", dump)
+    finally:
+        av.logging.set_level(level)
+    return repr(tag.group(1)) if tag else "of an unknown kind"
+
+
+def _describe(container: InputContainer, stream: VideoStream, index: PacketIndex, *, size_bytes: int) -> Probe:
+    context = stream.codec_context
+    frame = first_frame(container, stream)
+    width, height = (frame.width, frame.height) if frame else (context.width, context.height)
+    rotation = upright_rotation(frame) if frame else 0
+    tick = Fraction(stream.time_base or Fraction(1, 1000))
+    duration_s = float((index.end - index.start) * tick)
+    intervals = np.diff(index.timeline)
+    spread = int(np.ptp(intervals)) if len(intervals) else 0
+    edited = bool((index.flags & DISCARD).any())
+    probe = Probe(
+        container=container.format.name.split(",")[0],
+        codec=context.codec.canonical_name,
+        profile=context.profile,
+        pixel_format=frame.format.name if frame else context.pix_fmt,
+        width=height if rotation % 180 else width,
+        height=width if rotation % 180 else height,
+        rotation=rotation,
+        duration_s=duration_s,
+        frame_count=len(index.timeline),
+        fps=len(index.timeline) / duration_s if duration_s > 0 else float(stream.average_rate or 1),
+        variable_fps=spread > 2 and spread > _VARIABLE_FPS * float(np.median(intervals)),
+        time_base=f"{tick.numerator}/{tick.denominator}",
+        start_s=float(index.start * tick),
+        edited=edited,
+        discarded_frames=int(np.count_nonzero(index.flags & DISCARD)),
+        damaged_packets=int(np.count_nonzero(index.flags & CORRUPT)),
+        missing_pts=int(np.count_nonzero(index.flags & MISSING_PTS)),
+        expected_frames=stream.frames or None,
+        hdr=_HDR_TRANSFERS.get(int(frame.color_trc)) if frame else None,
+        size_bytes=size_bytes,
+        streams=len(container.streams),
+        stream_index=stream.index,
+        decoder="pyav",
+        decoder_reason="",
+        index=index,
+    )
+    decoder, reason = _verdict(probe)
+    return replace(probe, decoder=decoder, decoder_reason=reason)
+
+
+def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first frame that decodes, for what only decoded pictures tell: rotation, true size, transfer function."""
+    container.seek(0)
+    for packet in islice(container.demux(stream), _FIRST_FRAME_PACKETS):
+        try:
+            for frame in packet.decode():
+                return frame
+        except av.error.FFmpegError as error:
+            if is_memory_error(error):
+                raise
+    return None
+
+
+def upright_rotation(frame: VideoFrame) -> int:
+    """Degrees counter-clockwise to turn `frame` by, to the nearest quarter; 0 where the file's matrix is nonsense."""
+    degrees = frame.rotation
+    return round(degrees / 90) % 4 * 90 if -360 <= degrees <= 360 else 0
+
+
+def _verdict(probe: Probe) -> tuple[str, str]:
+    """decord where it was found exact (docs/decisions.md), else PyAV: the decoder and why."""
+    obstacles = {
+        f"container {probe.container}": probe.container not in _DECORD_CONTAINERS,
+        f"codec {probe.codec}": probe.codec not in _DECORD_CODECS,
+        f"pixel format {probe.pixel_format}": probe.pixel_format not in ("yuv420p", "yuvj420p"),
+        "frames hidden by an edit list": probe.edited,
+        "hidden frames stored as packets": bool((probe.index.flags & HIDDEN).any()),
+        "missing or repeated timestamps": probe.index.ordinal,
+        "damaged packets": probe.damaged_packets > 0,
+        "fewer frames than promised": probe.expected_frames not in (None, len(probe.index)),
+        f"rotated by {probe.rotation} degrees": probe.rotation != 0,
+    }
+    found = [name for name, present in obstacles.items() if present]
+    if found:
+        return "pyav", "decord is not exact on: " + ", ".join(found)
+    return "decord", f"{probe.codec} in {probe.container}, every packet a frame with a time of its own"
+
+
+def read_packets(container: InputContainer, stream: VideoStream, *, max_frames: int) -> PacketIndex:
+    """Walk through all packets of `stream` from the container's present position, which is its start.
+
+    Stops quietly at a read error: what lies before it is what the file holds.
+
+    Raises:
+        PermanentError: `limit_frames`.
+    """
+    codec = stream.codec_context.codec.canonical_name
+    length_size = nal_length_size(codec, stream.codec_context.extradata)
+    rows: list[tuple[int, int, int, int]] = []
+    last_pts, last_duration, reordered = NO_PTS, 0, False
+    for other in container.streams:
+        other.discard = Discard.default if other.index == stream.index else Discard.all
+    for packet in packets_until_error(container, stream):
+        if len(rows) >= max_frames:
+            raise PermanentError(
+                "limit_frames", f"more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to take longer videos"
+            )
+        about = traits(codec, memoryview(packet), is_key=packet.is_keyframe, length_size=length_size)
+        pts = NO_PTS if packet.pts is None else packet.pts
+        flags = (
+            KEY * about.starts_clean
+            | DISCARD * packet.is_discard
+            | CORRUPT * packet.is_corrupt
+            | HIDDEN * (not about.shown)
+            | MISSING_PTS * (packet.pts is None)
+        )
+        rows.append((pts, NO_PTS if packet.dts is None else packet.dts, packet.size, flags))
+        reordered |= about.reordered
+        if pts >= last_pts and not flags & (DISCARD | HIDDEN):
+            last_pts, last_duration = pts, packet.duration or 0
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    shown_pts = table[table[:, 3] & (DISCARD | HIDDEN) == 0, 0]
+    ordinal = bool((shown_pts == NO_PTS).any()) or len(np.unique(shown_pts)) < len(shown_pts)
+    if "avi" in container.format.name.split(",") and codec not in _INTRA_ONLY:
+        ordinal |= reordered or codec != "mpeg4"  # AVI stores no presentation times
+    return PacketIndex(
+        pts=table[:, 0].copy(),
+        dts=table[:, 1].copy(),
+        size=table[:, 2].astype(np.int32),
+        flags=table[:, 3].astype(np.uint8),
+        last_duration=last_duration,
+        ordinal=ordinal,
+    )
+
+
+def packets_until_error(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """The packets of `stream` from here on that hold data; an error of reading ends them like the end of the file."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.error.FFmpegError as error:
+            if is_memory_error(error):
+                raise
+            return
+        if packet.size:
+            yield packet

@@ -1,0 +1,99 @@
+"""The packet index: every packet of one video stream, in decoding order, without decoding any.
+
+It says when each frame is shown, where decoding can start, and what the container itself marks as damaged. Built in the
+sandbox by `inspection`; carried by `Probe`; read by `planning`. Numbers only: safe to hold outside the sandbox.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+KEY = 1  # decoding can start here
+DISCARD = 2  # outside the edit list: decoded, never shown
+CORRUPT = 4  # the container says so (MPEG-TS: lost or damaged packets)
+HIDDEN = 8  # a reference picture that is never shown
+MISSING_PTS = 16
+NO_PTS = np.iinfo(np.int64).min
+_PACKET_BYTES = 8 + 8 + 4 + 1
+
+
+@dataclass(frozen=True, eq=False)
+class PacketIndex:
+    """Packets in decoding order.
+
+    Args:
+        pts: int64 (n,), units of the stream's time base; NO_PTS where unknown.
+        dts: the same, decoding time.
+        size: int32 (n,), bytes.
+        flags: uint8 (n,), the constants of this module.
+        last_duration: how long the last frame shown lasts, units of the time base; 0 where unknown.
+        ordinal: timestamps do not say which packet becomes which frame (AVI with reordering, missing or repeated
+            times): frame k of the decoder's output is shown at the k-th timestamp, and only decoding from the very
+            start is exact.
+    """
+
+    pts: np.ndarray = field(repr=False)
+    dts: np.ndarray = field(repr=False)
+    size: np.ndarray = field(repr=False)
+    flags: np.ndarray = field(repr=False)
+    last_duration: int
+    ordinal: bool
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """int64 (k,): positions of packets that become frames."""
+        return np.flatnonzero(self.flags & (DISCARD | HIDDEN) == 0)
+
+    @cached_property
+    def timeline(self) -> np.ndarray:
+        """int64 (k,): when each frame is shown, ascending, units of the time base."""
+        times = self.pts[self.shown]
+        if self.ordinal:
+            dts = self.dts[self.shown]
+            times = dts if (dts != NO_PTS).all() else times
+            if (times == NO_PTS).any():
+                return np.arange(len(times), dtype=np.int64) * max(1, self.last_duration)
+        return np.sort(times)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """int64 (k,): the packet of each frame of `timeline`. Meaningless where `ordinal`."""
+        return self.shown[np.argsort(self.pts[self.shown], kind="stable")]
+
+    @cached_property
+    def start(self) -> int:
+        return int(self.timeline[0])
+
+    @cached_property
+    def end(self) -> int:
+        """When the last frame ceases to be shown."""
+        last = self.last_duration
+        if last <= 0 and len(self.timeline) > 1:
+            last = int(np.median(np.diff(self.timeline)))
+        return int(self.timeline[-1]) + max(1, last)
+
+    def to_bytes(self) -> bytes:
+        """All arrays, one after another, little-endian."""
+        return b"".join(array.tobytes() for array in (self.pts, self.dts, self.size, self.flags))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, last_duration: int, ordinal: bool) -> PacketIndex:
+        """The inverse of `to_bytes`.
+
+        Raises:
+            ValueError: `data` is no whole number of packets.
+        """
+        count, rest = divmod(len(data), _PACKET_BYTES)
+        if rest:
+            raise ValueError(f"{len(data)} bytes are no packet index of {_PACKET_BYTES} bytes a packet")
+        pts, dts, size, flags = (
+            np.frombuffer(data, dtype, count, offset=offset * count)
+            for dtype, offset in (("<i8", 0), ("<i8", 8), ("<i4", 16), ("u1", 20))
+        )
+        return cls(pts, dts, size, flags, last_duration, ordinal)

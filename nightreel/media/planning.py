@@ -1,0 +1,142 @@
+"""From timestamps to the least decoding that yields their frames exactly. Pure functions over a probe's packet index.
+
+Called by `sandbox`, outside; carried out by `decoding`, inside. A decode plan is a list of runs: stretches of
+packets, each starting where decoding can start and ending at the last wanted frame that needs it. What lies between
+runs is read past or sought over, never decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from nightreel.media.packets import KEY, PacketIndex
+from nightreel.media.probe import Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Packets `first` to `last`, both included, in decoding order; `skip_before` is the presentation time before which
+    pictures of this run refer to what is not decoded (leading pictures of an open GOP)."""
+
+    first: int
+    last: int
+    skip_before: int
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """All that `decoding` needs, as JSON values; `packets` are the (pts, size, whether decoding can start there) of the
+    packets of the runs, in order.
+
+    Args:
+        frames: numbers of the wanted frames in presentation order, ascending.
+        ticks: when each is shown, units of the time base.
+        width, height: of the pictures to return, upright; source_pixels: of a stored one.
+    """
+
+    decoder: str
+    stream_index: int
+    rotation: int
+    hdr: str | None
+    ordinal: bool
+    source_pixels: int
+    width: int
+    height: int
+    frames: tuple[int, ...]
+    ticks: tuple[int, ...]
+    runs: tuple[Run, ...]
+    packets: tuple[tuple[int, int, bool], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> DecodeJob:
+        runs = tuple(Run(**run) for run in values.pop("runs"))
+        packets = tuple((pts, size, start) for pts, size, start in values.pop("packets"))
+        return cls(**{**values, "frames": tuple(values["frames"]), "ticks": tuple(values["ticks"])},
+                   runs=runs, packets=packets)  # fmt: skip
+
+
+def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None) -> DecodeJob:
+    """The job that returns the frames on show at `moments_s` (seconds after the first frame), each once."""
+    frames = frames_on_show(probe.frame_times_s, moments_s)
+    index = probe.index
+    runs = () if index.ordinal else decode_runs(index, index.positions[frames])
+    width, height = fit(probe.width, probe.height, short_side=short_side)
+    return DecodeJob(
+        decoder=probe.decoder,
+        stream_index=probe.stream_index,
+        rotation=probe.rotation,
+        hdr=probe.hdr,
+        ordinal=index.ordinal,
+        source_pixels=probe.width * probe.height,
+        width=width,
+        height=height,
+        frames=tuple(frames.tolist()),
+        ticks=tuple(index.timeline[frames].tolist()),
+        runs=tuple(runs),
+        packets=tuple(packet for run in runs for packet in _packets_of(index, run)),
+    )
+
+
+def _packets_of(index: PacketIndex, run: Run) -> list[tuple[int, int, bool]]:
+    span = slice(run.first, run.last + 1)
+    starts = index.flags[span] & KEY != 0
+    return list(zip(index.pts[span].tolist(), index.size[span].tolist(), starts.tolist(), strict=True))
+
+
+def frames_on_show(frame_times_s: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
+    """Numbers, ascending and distinct, of the frames whose presentation interval holds one of the moments.
+
+    A moment before the first frame takes the first; one after the last takes the last.
+
+    >>> frames_on_show(np.array([0.0, 0.04, 0.08]), [0.05, 0.01, 9.0, 0.079]).tolist()
+    [0, 1, 2]
+    """
+    grain = 1e-6  # seconds; clocks tick coarser, so that a moment computed onto a frame's start is not put before it
+    found = np.searchsorted(frame_times_s, np.asarray(moments_s) + grain, side="right") - 1
+    return np.unique(np.clip(found, 0, len(frame_times_s) - 1))
+
+
+def decode_runs(index: PacketIndex, wanted: np.ndarray) -> list[Run]:
+    """The runs that decode the packets at positions `wanted`.
+
+    A frame is decoded from the nearest start before it in decoding order whose own picture is not shown after it: from
+    an open GOP's start, pictures that are shown before it still refer to the GOP before.
+    """
+    starts = np.flatnonzero(index.flags & KEY)
+    runs: list[Run] = []
+    for position in np.sort(wanted).tolist():
+        first = _start_of(index, starts, position)
+        if runs and first <= runs[-1].last:
+            runs[-1] = Run(runs[-1].first, position, runs[-1].skip_before)
+        else:
+            runs.append(Run(first, position, int(index.pts[first]) if first else -(2**63)))
+    return runs
+
+
+def _start_of(index: PacketIndex, starts: np.ndarray, position: int) -> int:
+    nearest = int(np.searchsorted(starts, position, side="right")) - 1
+    for start in starts[max(0, nearest - 1) : nearest + 1][::-1].tolist():
+        if index.pts[start] <= index.pts[position]:
+            return start
+    return int(starts[max(0, nearest - 1)]) if nearest > 0 else 0
+
+
+def fit(width: int, height: int, *, short_side: int | None) -> tuple[int, int]:
+    """The size whose shorter side is `short_side`, aspect kept; never larger than the source.
+
+    >>> fit(1920, 1080, short_side=448)
+    (796, 448)
+    >>> fit(320, 180, short_side=448)
+    (320, 180)
+    """
+    shorter = min(width, height)
+    if short_side is None or shorter <= short_side:
+        return width, height
+    return max(1, round(width * short_side / shorter)), max(1, round(height * short_side / shorter))

@@ -1,0 +1,132 @@
+"""What a file is, as data: `Probe`, and the limits an untrusted file is held to.
+
+`inspection` finds it out in the sandbox; callers get it from `DecoderPool.probe`. Its packet index is what decoding is
+planned from, so a file is walked through once, however many segments it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nightreel.errors import PermanentError
+from nightreel.media.packets import KEY, PacketIndex
+from nightreel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """What an untrusted file may ask for; beyond, it is refused with the limit's name."""
+
+    max_bytes: int
+    max_pixels: int
+    max_duration_s: float
+    max_streams: int
+    max_frames: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> MediaLimits:
+        return cls(
+            settings.max_bytes,
+            settings.max_pixels,
+            settings.max_duration_s,
+            settings.max_streams,
+            settings.max_frames,
+        )
+
+    def check(self, name: str, value: float, what: str) -> None:
+        """Raise `limit_<name>` where `value` is more than `max_<name>` allows.
+
+        Raises:
+            PermanentError: naming the limit, the value and the setting.
+        """
+        limit = getattr(self, f"max_{name}")
+        if value > limit:
+            raise PermanentError(
+                f"limit_{name.removesuffix('_s')}",
+                f"{what} {value:g}, more than {limit:g}: raise NIGHTREEL_MAX_{name.upper()} to take it",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a file is. All of `to_json` is stored in table `videos`.
+
+    Args:
+        container: ffmpeg's name of the demuxer, its first alias; codec: of the coding.
+        width, height: upright, after `rotation`.
+        rotation: degrees counter-clockwise by which stored pictures are turned to be upright: 0, 90, 180 or 270.
+        duration_s: from the first frame shown to the end of the last; None where there is no clock at all.
+        frame_count: frames that are shown, by the packets.
+        fps: average frames a second; variable_fps: whether the intervals differ by more than the clock's grain.
+        time_base: seconds a tick, as "1/90000"; start_s: when the first frame is shown on the file's own clock.
+        edited: an edit list hides `discarded_frames` frames.
+        damaged_packets: packets the container itself marks as damaged.
+        expected_frames: what the header promised; None where it promises nothing.
+        hdr: "pq" or "hlg" where pictures must be tone-mapped, else None.
+        decoder: which one is exact for it; decoder_reason: why.
+        keyframes_s: where decoding can start, seconds after the first frame shown.
+        index: every packet.
+    """
+
+    container: str
+    codec: str
+    profile: str | None
+    pixel_format: str | None
+    width: int
+    height: int
+    rotation: int
+    duration_s: float | None
+    frame_count: int
+    fps: float
+    variable_fps: bool
+    time_base: str
+    start_s: float
+    edited: bool
+    discarded_frames: int
+    damaged_packets: int
+    missing_pts: int
+    expected_frames: int | None
+    hdr: str | None
+    size_bytes: int
+    streams: int
+    stream_index: int
+    decoder: str
+    decoder_reason: str
+    index: PacketIndex = field(repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values of everything but the packet index."""
+        return {**self._values(), "keyframes": len(self.keyframes_s)}
+
+    def to_message(self) -> dict[str, Any]:
+        """JSON values from which, with `index.to_bytes()`, `from_message` makes the same probe again."""
+        return {**self._values(), "last_duration": self.index.last_duration, "ordinal": self.index.ordinal}
+
+    @classmethod
+    def from_message(cls, values: dict[str, Any], index: bytes) -> Probe:
+        last_duration, ordinal = values.pop("last_duration"), values.pop("ordinal")
+        return cls(**values, index=PacketIndex.from_bytes(index, last_duration=last_duration, ordinal=ordinal))
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "index"}
+
+    @cached_property
+    def seconds_per_tick(self) -> float:
+        return float(Fraction(self.time_base))
+
+    @cached_property
+    def frame_times_s(self) -> np.ndarray:
+        """float64 (frame_count,): when each frame is shown; the first is 0."""
+        return (self.index.timeline - self.index.start) * self.seconds_per_tick
+
+    @cached_property
+    def keyframes_s(self) -> tuple[float, ...]:
+        if self.index.ordinal:
+            return ()
+        keys = self.index.pts[self.index.shown][self.index.flags[self.index.shown] & KEY != 0]
+        return tuple(((np.sort(keys) - self.index.start) * self.seconds_per_tick).tolist())

@@ -1,0 +1,128 @@
+"""Why a file that is no decodable video is none: text, an image, a lost index, an encrypted film, an unknown codec.
+
+Called by `probe`, in the sandbox, when ffmpeg's demuxers refuse a file or find nothing in it. Reads a few kilobytes and
+the outline of an MP4's boxes; every number in them is hostile until checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from nightreel.errors import PermanentError
+
+_HEAD_BYTES = 4096
+_MOOV_BYTES = 64 * 2**20
+_MAX_BOXES = 10_000
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"\xff\xd8\xff", "image_file", "a JPEG image"),
+    (b"\x89PNG\r\n\x1a\n", "image_file", "a PNG image"),
+    (b"BM", "image_file", "a BMP image"),
+    (b"II*\0", "image_file", "a TIFF image"),
+    (b"MM\0*", "image_file", "a TIFF image"),
+    (b"PK\x03\x04", "not_a_video", "a ZIP archive"),
+    (b"\x1f\x8b", "not_a_video", "a gzip archive"),
+    (b"7z\xbc\xaf", "not_a_video", "a 7-Zip archive"),
+    (b"Rar!", "not_a_video", "a RAR archive"),
+    (b"%PDF", "not_a_video", "a PDF document"),
+    (b"\x7fELF", "not_a_video", "a Linux program"),
+    (b"MZ", "not_a_video", "a Windows program"),
+    (b"ID3", "no_video_stream", "an MP3 sound file"),
+    (b"fLaC", "no_video_stream", "a FLAC sound file"),
+)
+_MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx"})
+
+
+def refuse_by_content(path: Path) -> None:
+    """Raise where the first bytes tell that this is no video; return where they do not.
+
+    Raises:
+        PermanentError: `empty_file`, `not_a_video`, `image_file`, `animated_image`, `no_video_stream`.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not head:
+        raise PermanentError("empty_file", f"{path.name} has 0 bytes: upload it again")
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        raise PermanentError("animated_image", f"{path.name} is a GIF, an image format: convert it to a video first")
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        raise PermanentError("image_file", f"{path.name} holds a WebP image, not a video")
+    for magic, reason, what in _MAGIC:
+        if head.startswith(magic):
+            raise PermanentError(reason, f"{path.name} holds {what}, not a video")
+    if text := _as_text(head):
+        raise PermanentError("not_a_video", f"{path.name} holds {text}, not a video")
+
+
+def explain_refusal(path: Path, demuxer_says: str) -> PermanentError:
+    """Why no demuxer took `path`: `no_index`, `encrypted`, `not_a_video` or `unreadable`."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        boxes = list(_boxes(file, size))
+        kinds = [kind for kind, _, _ in boxes]
+        if not kinds or kinds[0] not in _MP4_FIRST_BOXES:
+            return PermanentError("not_a_video", f"{path.name}: no container format recognised in its {size} bytes")
+        if b"moov" not in kinds and b"moof" not in kinds:
+            cut = next((f": its {kind.decode()} box should end at byte {end}, the file ends at {size}"
+                        for kind, _, end in boxes if end > size), "")  # fmt: skip
+            return PermanentError("no_index", f"{path.name} has no index (moov){cut}: repeat the upload")
+        if is_encrypted(file, boxes):
+            return PermanentError("encrypted", f"{path.name} is encrypted (DRM): only its owner's player can decode it")
+        if b"moov" in kinds and any(end > size for kind, _, end in boxes if kind == b"moov"):
+            return PermanentError("no_index", f"{path.name}: its index (moov) is cut off: repeat the upload")
+    return PermanentError("unreadable", f"{path.name}: its container cannot be read ({demuxer_says})")
+
+
+def is_encrypted_mp4(path: Path) -> bool:
+    """Whether an MP4's sample descriptions are those of Common Encryption (ISO/IEC 23001-7)."""
+    with path.open("rb") as file:
+        boxes = list(_boxes(file, path.stat().st_size))
+        return bool(boxes) and boxes[0][0] in _MP4_FIRST_BOXES and is_encrypted(file, boxes)
+
+
+def is_encrypted(file: BinaryIO, boxes: list[tuple[bytes, int, int]]) -> bool:
+    for kind, start, end in boxes:
+        if kind == b"moov":
+            file.seek(start)
+            moov = file.read(min(end - start, _MOOV_BYTES))
+            return b"encv" in moov and b"sinf" in moov
+    return False
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start, end) of each top-level box; the last may end beyond the file."""
+    at = 0
+    for _ in range(_MAX_BOXES):
+        file.seek(at)
+        header = file.read(16)
+        if len(header) < 8:
+            return
+        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if length == 1 and len(header) == 16:
+            length = int.from_bytes(header[8:16], "big")
+        elif length == 0:  # to the end of the file
+            length = size - at
+        if length < 8:
+            return
+        yield kind, at, at + length
+        at += length
+
+
+def _as_text(head: bytes) -> str | None:
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer (the video itself was never fetched: `git lfs pull`)"
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # not merely cut inside its last character
+            return None
+        text = head[: error.start].decode()
+    if any(ord(character) < 32 and character not in "\t\r\n\f" for character in text):
+        return None
+    if re.match(r"\s*(<!doctype|<html|<\?xml|<head|<body)", text, re.IGNORECASE):
+        return "an HTML or XML page (an error page saved under a video's name?)"
+    if text.startswith("#EXTM3U"):
+        return "an HLS playlist, a list of addresses"
+    return "text"

@@ -1,0 +1,113 @@
+"""Which moments of a video are looked at: segments, and timestamps within one. Pure functions; no file is opened.
+
+Called by the encode stage (segments) and by the decoder pool (timestamps). All times are seconds on the clock on which
+the first frame shown is at 0. Timestamps, not frame numbers: a moment means the same in every frame rate, variable ones
+included. The decoder takes the frame on show at each moment; several moments inside one frame give that frame once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from nightreel.domain import PlanKind, SamplingPlan, Segment
+from nightreel.errors import PermanentError
+
+_SHORTEST_LAST_WINDOW = 1 / 3  # of a window; a shorter rest is merged into the window before it
+_TOLERANCE_S = 1e-9
+
+
+def segments(duration_s: float | None, window_s: float) -> list[Segment]:
+    """Cut a video into windows of `window_s`; a last one shorter than a third of it is merged into the one before.
+
+    Args:
+        duration_s: None where neither the file nor its packets tell: one window is looked at, no more is promised.
+        window_s: length of a window, seconds.
+
+    Returns:
+        At least one segment; they are contiguous, start at 0 and end at `duration_s`.
+
+    Raises:
+        PermanentError: `no_duration` when it is negative or not finite.
+
+    >>> [(s.start_s, s.end_s) for s in segments(75, 30)]      # the rest, 15 s, stands alone
+    [(0.0, 30.0), (30.0, 60.0), (60.0, 75.0)]
+    >>> [(s.start_s, s.end_s) for s in segments(65, 30)]      # the rest, 5 s, is less than 10 s: merged
+    [(0.0, 30.0), (30.0, 65.0)]
+    >>> [(s.start_s, s.end_s) for s in segments(4.2, 30)]     # a short video is one segment
+    [(0.0, 4.2)]
+    >>> [(s.start_s, s.end_s) for s in segments(0.04, 30)]    # one frame
+    [(0.0, 0.04)]
+    >>> [(s.start_s, s.end_s) for s in segments(None, 30)]    # unknown
+    [(0.0, 30.0)]
+    """
+    if duration_s is None:
+        return [Segment(0, 0.0, float(window_s))]
+    if not 0 <= duration_s < float("inf"):
+        raise PermanentError("no_duration", f"a duration of {duration_s} s cannot be cut: expected 0 or more, finite")
+    whole, rest = divmod(duration_s, window_s)
+    windows = max(1, int(whole) + (rest >= window_s * _SHORTEST_LAST_WINDOW))
+    edges = [float(i * window_s) for i in range(windows)] + [float(duration_s)]
+    return [Segment(i, start, end) for i, (start, end) in enumerate(pairwise(edges))]
+
+
+def timestamps(plan: SamplingPlan, segment: Segment, *, keyframes_s: Sequence[float] = ()) -> list[float]:
+    """The moments of `segment` that `plan` looks at: ascending, distinct, 1 to `plan.frames` of them.
+
+    Args:
+        keyframes_s: times of the stream's keyframes, ascending; plan `keyframes` alone needs them.
+
+    Returns:
+        Times in `[segment.start_s, segment.end_s)`; a segment of no length has the one moment `start_s`.
+
+    uniform: the middles of n equal parts, so that neither end weighs more.
+    >>> timestamps(SamplingPlan.parse("uniform:4"), Segment(0, 0.0, 8.0))
+    [1.0, 3.0, 5.0, 7.0]
+
+    fps: a tick at the start and every 1/rate after; more ticks than the cap become uniform(cap).
+    >>> timestamps(SamplingPlan.parse("fps:2:32"), Segment(1, 30.0, 31.7))
+    [30.0, 30.5, 31.0, 31.5]
+    >>> timestamps(SamplingPlan.parse("fps:2:3"), Segment(0, 0.0, 30.0))
+    [5.0, 15.0, 25.0]
+
+    keyframes: those inside the segment, thinned evenly to the cap; none inside: the segment's middle.
+    >>> timestamps(SamplingPlan.parse("keyframes:2"), Segment(0, 0.0, 8.0), keyframes_s=[0.0, 2.0, 4.0, 6.0, 8.0])
+    [0.0, 4.0]
+    >>> timestamps(SamplingPlan.parse("keyframes:2"), Segment(1, 8.0, 12.0), keyframes_s=[0.0, 5.0])
+    [10.0]
+
+    One frame of 0.04 s under uniform(8): eight moments, all inside it; the decoder returns it once.
+    >>> len(timestamps(SamplingPlan.parse("uniform:8"), Segment(0, 0.0, 0.04)))
+    8
+    """
+    start, length = segment.start_s, segment.duration_s
+    if length <= 0:
+        return [start]
+    if plan.kind is PlanKind.KEYFRAMES:
+        inside = list(keyframes_s[bisect_left(keyframes_s, start) : bisect_left(keyframes_s, segment.end_s)])
+        return _thin(inside, plan.frames) or [start + length / 2]
+    if plan.kind is PlanKind.FPS:
+        assert plan.rate is not None
+        ticks = _ticks(length, plan.rate, cap=plan.frames)
+        if ticks is not None:
+            return _distinct(start + tick for tick in ticks)
+    return _distinct(start + length * (2 * i + 1) / (2 * plan.frames) for i in range(plan.frames))
+
+
+def _ticks(length: float, rate: float, *, cap: int) -> list[float] | None:
+    """0, 1/rate, 2/rate ... before `length`; None when they are more than `cap`."""
+    if length * rate > cap + _TOLERANCE_S:
+        return None
+    return [i / rate for i in range(cap) if i / rate < length - _TOLERANCE_S] or [0.0]
+
+
+def _thin(moments: list[float], count: int) -> list[float]:
+    if len(moments) <= count:
+        return moments
+    return [moments[i * len(moments) // count] for i in range(count)]
+
+
+def _distinct(moments: Iterable[float]) -> list[float]:
+    """Without repeats, which arise only where a segment is shorter than the clock's resolution."""
+    return list(dict.fromkeys(moments))
