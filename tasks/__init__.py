@@ -1,0 +1,1 @@
+"""Prefect tasks: one file a stage, each a decorator and one or two calls into the library."""

@@ -86,9 +86,17 @@ def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:
     ).rowcount
 
 
-def release_claims(connection: Connection, *, run_id: int | None, max_attempts: int) -> int:
-    """Give claims back: those of a run, or those whose lease ran out if `run_id` is None; returns how many."""
-    return connection.execute(statement("release_claims"), {"run_id": run_id, "max_attempts": max_attempts}).rowcount
+def release_claims(connection: Connection, *, run_id: int | None, max_attempts: int, charged: bool) -> int:
+    """Give claims back: those of a run, or those whose lease ran out if `run_id` is None.
+
+    Args:
+        charged: whether the attempt counts. It does where a process died, and not where a run ended in order.
+
+    Returns:
+        How many claims there were.
+    """
+    parameters = {"run_id": run_id, "max_attempts": max_attempts, "charged": charged}
+    return connection.execute(statement("release_claims"), parameters).rowcount
 
 
 def take_content(connection: Connection, analysis_id: int, content_sha256: str) -> bool:

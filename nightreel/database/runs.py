@@ -79,7 +79,7 @@ class RunRegistration:
     ) -> None:
         """Close the run and give back what it still claims."""
         with self._database.begin() as connection:
-            release_claims(connection, run_id=self.id, max_attempts=self._max_attempts)
+            release_claims(connection, run_id=self.id, max_attempts=self._max_attempts, charged=False)
             _close(connection, self.id, status=status, counts=counts, timings=timings, error=error)
         self._finished = True
 
@@ -107,10 +107,10 @@ def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
         for run_id in running:
             key = _LOCK_CLASS + run_id
             if connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one():
-                release_claims(connection, run_id=run_id, max_attempts=max_attempts)
+                release_claims(connection, run_id=run_id, max_attempts=max_attempts, charged=True)
                 _close(connection, run_id, status="crashed", error="its process ended without a word")
                 dead.append(run_id)
-        release_claims(connection, run_id=None, max_attempts=max_attempts)
+        release_claims(connection, run_id=None, max_attempts=max_attempts, charged=True)
     return dead
 
 

@@ -16,7 +16,8 @@ from nightreel.database.results import KnownFeatures, answers_given, known_featu
 from nightreel.domain import Claim, EncodedChunk, EncodedSegment, FrameBatch, Outcome, OutcomeState, Segment
 from nightreel.errors import NightreelError, TransientError
 from nightreel.features import feature_key
-from nightreel.stages.video import OpenVideo, Problem, identify
+from nightreel.stages.identify import identify
+from nightreel.stages.video import OpenVideo, Problem
 from nightreel.stages.workbench import Workbench
 
 _THREADS_PER_DECODER = 2  # one fetches while another decodes
@@ -127,29 +128,30 @@ def _frames(
 
 
 def _key(bench: Workbench, video: OpenVideo, segment: Segment) -> str:
-    assert video.probe is not None
+    decoder = video.facts["decoder"]
     return feature_key(
         content_sha256=video.content_sha256,
         segment=segment,
         plan=bench.recipe.plan,
-        decoder=video.probe.decoder,
-        decoder_version=version("av" if video.probe.decoder == "pyav" else video.probe.decoder),
+        decoder=decoder,
+        decoder_version=version("av" if decoder == "pyav" else decoder),
         spec=bench.spec,
     )
 
 
 def _decode(bench: Workbench, look: _Look) -> _Look | None:
     if look.known and look.known.ref:
+        bench.count("cached_segments")
         return look
     video = look.video
-    assert video.probe is not None
     try:
-        path = video.file(bench)
+        probe = bench.probe(video)
+        path = bench.fetch(video)
         short_side = bench.frame_size
         with bench.timings.stage("decode"):
             bench.count("decoded_segments")
             frames = bench.pool.decode(
-                path, probe=video.probe, plan=bench.recipe.plan, segment=look.segment, short_side=short_side
+                path, probe=probe, plan=bench.recipe.plan, segment=look.segment, short_side=short_side
             )
     except NightreelError as error:
         transient = isinstance(error, TransientError)
@@ -176,6 +178,7 @@ def _encode(bench: Workbench, looks: list[_Look]) -> list[EncodedSegment]:
     batches = [look.frames for look in looks if look.frames]
     fresh = [look for look in looks if look.frames]
     if fresh:
+        bench.count("encoded_segments", len(fresh))
         with bench.model() as model, bench.timings.stage("model.vision"):
             features = model.encode(
                 batches, segments=[look.segment for look in fresh], keys=[look.key for look in fresh]

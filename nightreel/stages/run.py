@@ -81,7 +81,7 @@ def open_run(options: AnalyzeOptions, *, flow_run_id: str | None = None) -> Iter
                 lease_s=settings.lease_s,
                 max_attempts=settings.max_attempts,
                 flow_run_id=flow_run_id,
-                source=source.uri_prefix,
+                source=source.url,
                 recipe_id=recipe.id,
                 options=options.model_dump(mode="json"),
                 settings=settings.public(),

@@ -6,13 +6,16 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from nightreel.database.claims import Selection
 from nightreel.database.connection import Database
 from nightreel.database.recipes import Recipe
 from nightreel.discovery import ListingFilter
 from nightreel.domain import StoredObject
+from nightreel.errors import TransientError
 from nightreel.features import FeatureCache
+from nightreel.media.probe import Probe
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.settings import Settings
@@ -43,7 +46,7 @@ class Workbench:
         self.recipe = recipe
         self.spec = spec
         self.run_id = run_id
-        self.selection = Selection(uri_prefix=source.uri_prefix, since=admit.since, until=admit.until)
+        self.selection = Selection(uri_prefix=f"{source.url}/", since=admit.since, until=admit.until)
         self.last_listed: str | None = None
         self._listing: Iterator[list[StoredObject]] | None = None
         self.timings = StageTimings()
@@ -114,6 +117,46 @@ class Workbench:
                     self._model = load_model(self.settings)
                 assert self._model.spec.hash == self.spec.hash, "the model changed while the run began"
             return self._model
+
+    def fetch(self, video: OpenVideo) -> Path:
+        """The video on disk, fetched at the first call.
+
+        Raises:
+            NightreelError: as `Storage.fetch`; TransientError `object_changed` also where the bytes are not those
+                that were seen under this etag before.
+        """
+        wanted = video.claim.video
+        with video.lock:
+            if video.path is None:
+                with self.timings.stage("fetch"):
+                    directory = video.file.enter_context(self.spool.admit(wanted.size_bytes))
+                    fetched = self.source.fetch(
+                        wanted.uri,
+                        etag=wanted.etag,
+                        destination=directory / "video",
+                        max_bytes=self.settings.max_bytes,
+                    )
+                self.count("fetched")
+                if video.content_sha256 not in ("", fetched.content_sha256):
+                    raise TransientError(
+                        "object_changed",
+                        f"{wanted.uri}: etag {wanted.etag} held other bytes before: list the source again",
+                    )
+                video.path, video.content_sha256 = fetched.path, fetched.content_sha256
+            return video.path
+
+    def probe(self, video: OpenVideo) -> Probe:
+        """What the video's file is, found out at the first call.
+
+        Raises:
+            NightreelError: as `fetch` and `DecoderPool.probe`.
+        """
+        path = self.fetch(video)
+        with video.lock:
+            if video.probe is None:
+                with self.timings.stage("probe"):
+                    video.probe = self.pool.probe(path)
+            return video.probe
 
     def close_video(self, analysis_id: int) -> None:
         """Forget a video and delete its file from the spool."""

@@ -47,6 +47,8 @@ def write_chunk(
                 wait_s=_wait_s(final, attempt),
             )
             counts[_counted_as(final, status)] += 1
+            if final.reason and status in ("failed", "quarantined"):
+                counts[f"reasons.{final.reason}"] += 1
         written = [item for item in answered.answered if item.segment.analysis_id in own]
     for outcome in outcomes:
         if outcome.state is not OutcomeState.CONTINUES:

@@ -102,9 +102,17 @@ def test_a_video_that_outlives_every_run_is_quarantined_with_the_way_back(work):
     for _ in range(3):
         assert len(work.claim()) == 1
         with work.database.begin() as connection:
-            release_claims(connection, run_id=work.run.id, max_attempts=3)
+            release_claims(connection, run_id=work.run.id, max_attempts=3, charged=True)
     assert work.claim() == []
     assert statuses(work)["a.mp4"] == ("quarantined", "attempts_exhausted")
+
+
+def test_a_run_that_ends_in_order_gives_attempts_back_with_its_claims(work):
+    work.discover(stored("a.mp4"))
+    for _ in range(4):
+        assert [claim.attempt for claim in work.claim()] == [1]
+        with work.database.begin() as connection:
+            release_claims(connection, run_id=work.run.id, max_attempts=3, charged=False)
 
 
 def test_a_transient_failure_is_tried_again_until_attempts_are_used_up(work):

@@ -1,0 +1,42 @@
+# Two commands: `make demo` runs the main job, `make test` runs every test. VENV=path shares an environment.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: demo test check format bench bench-pipeline bench-decode clean install
+
+demo: install
+	@$(BIN)/python -m nightreel.cli demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-decode bench-pipeline
+
+bench-%: install
+	$(BIN)/python -m tests.benchmarks.bench_$*
+
+install: $(VENV)/.installed
+
+# The stamp names the checkout, because a shared environment points at the one it was last installed from.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightreel needs Python 3.11 or newer, this is " + sys.version)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): some 7 GB, a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis

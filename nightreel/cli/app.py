@@ -1,0 +1,69 @@
+"""The commands' common door: errors become one sentence and an exit status, Ctrl-C leaves things clean.
+
+Exit status: 0 all well, 1 something failed or a check found a problem, 2 wrong usage or settings, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from nightreel import __version__
+from nightreel.cli import analyze, demo, doctor, reports, services
+from nightreel.cli.console import err, plain
+from nightreel.errors import NightreelError, SettingsError
+from nightreel.settings import load_settings
+
+app = typer.Typer(
+    name="nightreel",
+    help="Watch a bucket of videos and tell people what is in them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for module in (demo, services, analyze, reports, doctor):
+    module.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nightreel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "botocore", "alembic", "s3fs", "aiobotocore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Run a command and exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for both
+    try:
+        app()
+    except SettingsError as error:
+        _say(error)
+        sys.exit(2)
+    except NightreelError as error:
+        _say(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("interrupted: what was finished is kept, the rest is still to do", style="yellow")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nobody is left to tell
+        sys.exit(1)
+
+
+def _say(error: NightreelError) -> None:
+    for line in str(error).splitlines():
+        err.print(f"error: {plain(line)}", style="red", markup=False, soft_wrap=True)

@@ -1,0 +1,56 @@
+"""How commands speak: tables and bars on a terminal, plain lines in a pipe, JSON where a script asks for it.
+
+Names and answers are untrusted: control characters are shown as escapes, and nothing in them is read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def plain(value: Any, *, width: int | None = None) -> str:
+    r"""`value` as one line that cannot move the cursor or colour the screen.
+
+    >>> plain("a\x1b[31m\n\u202eb")
+    'a\\x1b[31m\\n\\u202eb'
+    """
+    text = "" if value is None else str(value)
+    safe = "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char)[0] == "C" else char for char in text
+    )
+    return safe if width is None or len(safe) <= width else safe[: width - 1] + "…"
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    """A table on a terminal; tab-separated lines with a header in a pipe."""
+    if not out.is_terminal:
+        if title:
+            print_line(f"# {title}")
+        print_line("\t".join(columns))
+        for row in rows:
+            print_line("\t".join(plain(value) for value in row))
+        return
+    table = Table(*columns, title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for row in rows:
+        table.add_row(*(value if isinstance(value, Text) else Text(plain(value)) for value in row))
+    out.print(table)
+
+
+def print_line(text: str = "", *, style: str | None = None) -> None:
+    """One line as it is: never wrapped, never read as markup."""
+    out.print(Text(text), style=style, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document. `default=str` covers times and paths."""
+    out.file.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")

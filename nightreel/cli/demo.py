@@ -1,0 +1,86 @@
+"""`demo`: the whole pipeline on a dozen clips made on the spot."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import typer
+from rich.text import Text
+
+from nightreel.cli.analyze import print_summary, run
+from nightreel.cli.console import plain, print_line, print_table
+from nightreel.database import reports
+from nightreel.options import AnalyzeOptions
+from nightreel.services import open_services
+from nightreel.settings import load_settings
+from nightreel.stages.run import open_database
+
+_NOISE = (
+    "The demo's model is tiny and random: its words are noise, and only the pipeline around it is real.\n"
+    "Set NIGHTREEL_MODEL to the directory or hub id of a video LLM for answers that mean something."
+)
+
+
+def demo() -> None:
+    """Make a dozen clips, analyse them, show what came out. A second time there is nothing new."""
+    from nightreel.demo.videos import make_demo_videos
+
+    settings = load_settings()
+    source = make_demo_videos(settings.work_dir.resolve() / "demo" / "videos")
+    print_line(f"videos: {source}")
+    if settings.model == "demo":
+        print_line(_NOISE, style="yellow")
+    with ExitStack() as stack:
+        endpoints = stack.enter_context(open_services(settings))
+        print_line(f"services: {', '.join(endpoints.started) or 'none'} started for the length of this demo")
+        summary = run(AnalyzeOptions(source=str(source)))
+        if summary.succeeded or summary.failed:
+            database = stack.enter_context(open_database(settings))
+            with database.begin() as connection:
+                _show(reports.answers(connection, uri=f"{summary.source}/", limit=1000))
+                failed = reports.failures(connection, uri=f"{summary.source}/")
+            print_table(
+                ("failed", "reason", "detail"),
+                [(plain(row["uri"].rsplit("/", 1)[-1]), row["reason"], plain(row["detail"])) for row in failed],
+            )
+            print_line()
+        print_summary(summary)
+    print_line()
+    print_line("where to look next:")
+    for command, what in (
+        ("nightreel answers --review", "what somebody should look at"),
+        ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and see where they are"),
+        ("nightreel analyze DIRECTORY", "your own videos"),
+        ("nightreel doctor", "is this machine fit for more"),
+    ):
+        print_line(f"  {command:34}{what}")
+
+
+def _show(rows: list) -> None:
+    """One line a segment: its caption and its other answers."""
+    segments: dict[tuple[str, float], list] = {}
+    for row in sorted(rows, key=lambda row: (row["uri"], row["start_s"])):
+        segments.setdefault((row["uri"], row["start_s"]), []).append(row)
+    table = []
+    for (uri, start_s), said in segments.items():
+        caption = next((row for row in said if row["kind"] == "caption"), None)
+        others = [
+            f"{row['prompt']}={row['answer'] if row['state'] == 'answered' else row['state']}"
+            for row in said
+            if row is not caption and row["kind"] != "text"
+        ]
+        table.append(
+            (
+                plain(uri.rsplit("/", 1)[-1]),
+                f"{start_s:.0f}-{said[0]['end_s']:.0f}",
+                Text(plain(caption and caption["answer"], width=48)),
+                plain("  ".join(others), width=110),
+                "reused" if said[0]["reused_from"] else "",
+            )
+        )
+    print_table(("video", "seconds", "caption", "answers", ""), table)
+    print_line()
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)

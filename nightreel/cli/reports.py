@@ -1,0 +1,105 @@
+"""`answers`, `failures`, `retry`: what is in the database, for those without psql at hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from nightreel.cli.console import plain, print_json, print_line, print_table
+from nightreel.database import reports
+from nightreel.settings import load_settings
+from nightreel.stages.run import open_database
+
+Uri = Annotated[str | None, typer.Argument(help="A part of the video's key.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most so many rows.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def answers(
+    uri: Uri = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Only this prompt.")] = None,
+    state: Annotated[str | None, typer.Option(help="answered, unknown or error.")] = None,
+    review: Annotated[bool, typer.Option("--review", help="Only what somebody should look at.")] = False,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Show the newest answers."""
+    with open_database(load_settings()) as database, database.begin() as connection:
+        rows = reports.answers(connection, uri=uri, prompt=prompt, state=state, needs_review=review, limit=limit)
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return
+    print_table(
+        ("video", "seconds", "prompt", "answer", "p", ""),
+        [
+            (
+                plain(row["uri"].rsplit("/", 1)[-1], width=40),
+                f"{row['start_s']:.0f}-{row['end_s']:.0f}",
+                row["prompt"],
+                Text(plain(row["answer"], width=100))
+                if row["state"] == "answered"
+                else Text(plain(f"{row['state']}: {row['reason']}"), style="yellow"),
+                "" if row["p"] is None else f"{row['p']:.3f}",
+                Text("flagged", style="red") if row["flagged"] else "review" if row["needs_review"] else "",
+            )
+            for row in rows
+        ],
+    )
+    _more(rows, limit)
+
+
+def failures(
+    uri: Uri = None,
+    reason: Annotated[str | None, typer.Option("--reason", "-r", help="Only this reason.")] = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Show the videos that could not be analysed, and why."""
+    with open_database(load_settings()) as database, database.begin() as connection:
+        rows = reports.failures(connection, uri=uri, reason=reason, limit=limit)
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return
+    print_table(
+        ("video", "status", "reason", "tries", "detail"),
+        [
+            (
+                plain(row["uri"].rsplit("/", 1)[-1], width=40),
+                row["status"],
+                row["reason"],
+                row["attempts"],
+                plain(row["detail"], width=200),
+            )
+            for row in rows
+        ],
+    )
+    _more(rows, limit)
+
+
+def retry(
+    uri: Uri = None,
+    reason: Annotated[str | None, typer.Option("--reason", "-r", help="Only this reason.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every failure.")] = False,
+) -> None:
+    """Put failed videos back among those to be done; the next `analyze` of their source takes them up."""
+    if not (uri or reason or every):
+        raise typer.BadParameter("name a part of the key, a --reason, or --all")
+    with open_database(load_settings()) as database, database.begin() as connection:
+        reopened = reports.reopen_failures(connection, uri=uri, reason=reason)
+    for name in reopened:
+        print_line(plain(name))
+    print_line(f"{len(reopened)} videos are to be done again: run `nightreel analyze` on their source")
+
+
+def _more(rows: list, limit: int) -> None:
+    if not rows:
+        print_line("none")
+    elif len(rows) == limit:
+        print_line(f"(the first {limit}; --limit shows more)")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (answers, failures, retry):
+        app.command()(command)

@@ -1,0 +1,87 @@
+"""`up`, `down`, `status` of the embedded services, and `db upgrade`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from nightreel import services
+from nightreel.cli.console import print_json, print_line, print_table
+from nightreel.database.connection import Database
+from nightreel.database.migrations import upgrade
+from nightreel.services import ServiceStatus, open_services
+from nightreel.settings import load_settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def up() -> None:
+    """Start the embedded Postgres and Prefect server and leave them running."""
+    settings = load_settings()
+    endpoints = services.up(settings)
+    database = Database(endpoints.database_url)
+    try:
+        if settings.database_url is None:
+            with database.translated():
+                upgrade(database.engine)
+    finally:
+        database.close()
+    print_line(f"started: {', '.join(endpoints.started) or 'nothing, all was running'}")
+    _print_status(services.status(settings))
+
+
+def down(
+    force: Annotated[bool, typer.Option("--force", help="Stop them even under commands that use them.")] = False,
+) -> None:
+    """Stop the embedded services."""
+    stopped = services.down(load_settings(), force=force)
+    print_line(f"stopped: {', '.join(stopped) or 'nothing, nothing was running'}")
+
+
+def status(as_json: Json = False) -> None:
+    """Show which services run, where, and since when."""
+    found = services.status(load_settings())
+    if as_json:
+        print_json([asdict(service) for service in found])
+    else:
+        _print_status(found)
+    if any(service.state == "broken" for service in found):
+        raise typer.Exit(1)
+
+
+def database_upgrade() -> None:
+    """Bring the database to the tables and views of this version."""
+    with open_services(load_settings(), prefect=False) as endpoints:
+        database = Database(endpoints.database_url)
+        try:
+            with database.translated():
+                before, after = upgrade(database.engine)
+        finally:
+            database.close()
+    print_line(f"database at revision {after}" + ("" if before == after else f" (was {before or 'empty'})"))
+
+
+def _print_status(found: list[ServiceStatus]) -> None:
+    rows = [
+        (
+            service.name,
+            service.state,
+            service.url,
+            service.pid,
+            f"{service.uptime_s:.0f} s" if service.uptime_s is not None else "",
+            service.detail,
+        )
+        for service in found
+    ]
+    print_table(("service", "state", "url", "pid", "up", "detail"), rows)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    database = typer.Typer(help="The database.", no_args_is_help=True)
+    database.command("upgrade")(database_upgrade)
+    app.add_typer(database, name="db")

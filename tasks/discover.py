@@ -1,0 +1,23 @@
+"""List some pages, claim the next chunk, tell what is left."""
+
+from __future__ import annotations
+
+from nightreel.database.claims import Remaining
+from nightreel.domain import Claim
+from nightreel.stages.discover import Discovered, claim_chunk, discover_pages, remaining_work
+from tasks.runtime import bench, task
+
+
+@task(name="discover")
+def discover(run_id: int) -> Discovered:
+    return discover_pages(bench(run_id))
+
+
+@task(name="claim")
+def claim(run_id: int, max_videos: int | None) -> list[Claim]:
+    return claim_chunk(bench(run_id), max_videos=max_videos)
+
+
+@task(name="remaining")
+def remaining(run_id: int) -> Remaining:
+    return remaining_work(bench(run_id))

@@ -1,0 +1,91 @@
+"""What tasks share: the project's @task, the workbench of each open run in this process, and who listens to progress.
+
+Tasks are given a run's id and find its workbench here, because neither models nor connections are task inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import prefect
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
+from prefect.tasks import Task, exponential_backoff
+
+from nightreel.database.runs import RunRegistration
+from nightreel.errors import TransientError
+from nightreel.options import AnalyzeOptions
+from nightreel.stages.run import open_run as open_stages
+from nightreel.stages.workbench import Workbench
+from tasks.summary import RunSummary
+
+RETRIES = 3
+
+
+def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    result = state.result(raise_on_failure=False)
+    return isinstance(result, TransientError)
+
+
+# Hashing arguments and storing results cost more than most stages, and a stored result would silently skip a write.
+task = partial(
+    prefect.task,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_is_transient,
+)
+
+_benches: dict[int, Workbench] = {}
+progress_listener: ContextVar[Callable[[RunSummary], None] | None] = ContextVar("progress_listener", default=None)
+
+
+def bench(run_id: int) -> Workbench:
+    """The workbench of an open run."""
+    return _benches[run_id]
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """An open run as the flow sees it."""
+
+    id: int
+    chunks_in_flight: int
+    model: str
+    source: str
+    _registration: RunRegistration = field(repr=False)
+
+    def report(self) -> tuple[dict[str, int], dict[str, float]]:
+        """What was counted in passing (segments decoded, encoded, found in the cache), and seconds by stage."""
+        workbench = bench(self.id)
+        return dict(sorted(workbench.counts.items())), workbench.timings.report()
+
+    def finish(self, summary: RunSummary) -> None:
+        """Close the run in Postgres."""
+        status = "completed" if summary.is_green else "failed"
+        self._registration.finish(status, counts=summary.to_json(), timings=summary.timings)
+
+
+@contextmanager
+def open_run(options: AnalyzeOptions) -> Iterator[OpenRun]:
+    """A run for the length of the block, registered in Postgres and found by its tasks."""
+    with open_stages(options, flow_run_id=flow_run.get_id()) as (workbench, registration):
+        _benches[workbench.run_id] = workbench
+        try:
+            yield OpenRun(
+                id=workbench.run_id,
+                chunks_in_flight=workbench.settings.chunks_in_flight,
+                model=workbench.spec.name,
+                source=workbench.source.url,
+                _registration=registration,
+            )
+        finally:
+            del _benches[workbench.run_id]
