@@ -1,0 +1,252 @@
+"""What all benchmarks share: sides that take turns, a table to read, and `build/bench/<part>.json` to keep.
+
+    sides = {"ours": in_subprocess("bench_decode:ours", path), "decord": in_subprocess("bench_decode:decord", path)}
+    runs = take_turns(sides, rounds=5, agree=lambda a, b: a == b)
+    report = Report("decode", versions=("av", "decord"))
+    report.add(compare("1080p, 8 frames", runs, other="decord", metric="cpu_s", at_most=1.0))
+    report.finish()
+
+Sides run A B A B, in one go, so that a slow minute of the machine hits all of them. A side is a function without
+arguments that returns a `Measurement`; `in_subprocess` gives each run a process of its own, which is what makes peak
+memory mean something.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[1]
+Metric = Literal["wall_s", "cpu_s", "peak_rss_mib"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run of one side. `value` is what it computed, as JSON, for the sides to be compared by."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_mib: float
+    value: Any = field(default=None, repr=False)
+
+
+Side = Callable[[], Measurement]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. `ratio`: ours over the other's, the median over the rounds; `goal`: what it should be."""
+
+    name: str
+    ours: float
+    other: float
+    other_is: str
+    unit: str
+    ratio: float
+    goal: str
+    met: bool
+    note: str = ""
+
+
+def measure(function: Callable[..., Any], *arguments: Any) -> Measurement:
+    """Run `function` here and now. Peak memory is that of this process since it began; CPU time counts all threads and
+    the children that were waited for."""
+    cpu_s, started = _cpu_seconds(), time.perf_counter()
+    value = function(*arguments)
+    return Measurement(time.perf_counter() - started, _cpu_seconds() - cpu_s, _peak_rss_mib(), value)
+
+
+def in_process(function: Callable[..., Any], *arguments: Any) -> Side:
+    """A side that runs in this process: for what needs no figure of memory."""
+    return lambda: measure(function, *arguments)
+
+
+def in_subprocess(target: str, *arguments: Any) -> Side:
+    """A side that runs in a fresh process each time; importing its module is not counted.
+
+    Args:
+        target: "module:function", a module of this directory; its value must be JSON.
+        arguments: JSON values.
+    """
+
+    def run() -> Measurement:
+        command = [sys.executable, __file__, target, json.dumps(arguments)]
+        environment = {**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'tests'}:{_HERE}"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{target}{arguments!r} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+        return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+
+    return run
+
+
+def take_turns(
+    sides: Mapping[str, Side], *, rounds: int = 5, agree: Callable[[Any, Any], bool] | None = None
+) -> dict[str, list[Measurement]]:
+    """Run every side once a round, in turn.
+
+    Args:
+        agree: must hold between the values of the first side and of each other, in each round.
+
+    Raises:
+        AssertionError: two sides do not agree: there is nothing to compare.
+    """
+    runs: dict[str, list[Measurement]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            runs[name].append(side())
+        first, *others = sides
+        for name in others if agree else ():
+            ours, theirs = runs[first][-1].value, runs[name][-1].value
+            assert agree is not None
+            assert agree(ours, theirs), f"{first} and {name} do not agree: {ours!r} and {theirs!r}"
+    return runs
+
+
+def compare(
+    name: str,
+    runs: Mapping[str, Sequence[Measurement]],
+    *,
+    other: str,
+    metric: Metric,
+    ours: str = "ours",
+    at_most: float | None = None,
+    at_least: float | None = None,
+    note: str = "",
+) -> Row:
+    """The row that sets `ours` against `other` in `metric`; medians over the rounds.
+
+    Args:
+        at_most, at_least: the goal for ours over the other's; neither: no goal, always met.
+    """
+    mine = [getattr(run, metric) for run in runs[ours]]
+    theirs = [getattr(run, metric) for run in runs[other]]
+    ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+    bounds = [f"{sign} {bound:g}" for sign, bound in (("<=", at_most), (">=", at_least)) if bound is not None]
+    return Row(
+        name=name,
+        ours=statistics.median(mine),
+        other=statistics.median(theirs),
+        other_is=other,
+        unit=metric.rpartition("_")[2],
+        ratio=ratio,
+        goal=" and ".join(bounds) or "none",
+        met=(at_most is None or ratio <= at_most) and (at_least is None or ratio >= at_least),
+        note=note,
+    )
+
+
+class Report:
+    """The rows of one benchmark.
+
+    Args:
+        part: its name, as in `make bench-<part>`.
+        versions: distributions whose versions matter to it.
+    """
+
+    def __init__(self, part: str, *, versions: Sequence[str] = ()) -> None:
+        self._part = part
+        self._header = header(versions)
+        self._rows: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        self._rows.append(row)
+
+    def finish(self, directory: Path = _ROOT / "build" / "bench") -> Path:
+        """Print the table and write the JSON; what missed its goal stays in both."""
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{self._part}.json"
+        content = {"header": self._header, "rows": [asdict(row) for row in self._rows]}
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        console.print(self._table())
+        missed = sum(not row.met for row in self._rows)
+        console.print(f"{len(self._rows)} rows, {missed} short of their goal; written to {path}")
+        return path
+
+    def _table(self) -> Table:
+        machine = self._header["machine"]
+        where = f"{machine['cpu']}, {machine['cores']} cores, commit {self._header['commit']}"
+        table = Table(title=f"{self._part}: {where}")
+        for heading in ("name", "ours", "other", "other is", "ratio", "goal", "met", "note"):
+            table.add_column(heading, justify="right" if heading in ("ours", "other", "ratio") else "left")
+        for row in self._rows:
+            table.add_row(
+                row.name,
+                f"{row.ours:.3g} {row.unit}",
+                f"{row.other:.3g} {row.unit}",
+                row.other_is,
+                f"{row.ratio:.2f}",
+                row.goal,
+                "yes" if row.met else "[red]no[/red]",
+                row.note,
+            )
+        return table
+
+
+def header(versions: Sequence[str]) -> dict[str, Any]:
+    """What a figure means nothing without: the machine, the versions, the commit, the day."""
+    return {
+        "machine": {
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "system": platform.platform(),
+        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in versions}},
+        "commit": _commit(),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str:
+    """Short hash, with a + when tracked files differ from it."""
+    git = ["git", "-C", str(_ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True, check=False)
+    return (commit.stdout.strip() or "unknown") + "+" * changed.returncode
+
+
+def _cpu_seconds() -> float:
+    mine, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _peak_rss_mib() -> float:
+    """The larger of this process's peak and of its largest child's."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+
+
+def _run_side() -> None:
+    """In the subprocess: `harness.py module:function '[arguments]'`; the last line printed is the measurement."""
+    module, _, function = sys.argv[1].partition(":")
+    target = getattr(importlib.import_module(module), function)
+    print(json.dumps(asdict(measure(target, *json.loads(sys.argv[2])))))
+
+
+if __name__ == "__main__":
+    _run_side()
