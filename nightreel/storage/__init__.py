@@ -1,0 +1,67 @@
+"""Object storage: a directory or an S3 bucket behind one interface, made by `open_storage`.
+
+    base.py       what a storage can do; the rules for all of them
+    local.py      a directory;  walk.py: its files in order
+    s3.py         a bucket;  s3_object.py: one object on the wire;  s3_errors.py: what failures mean
+    transfer.py   parallel ranges that resume;  sinks.py: where they go
+    disk.py       whole files or none, on a disk that may be full
+
+Nothing outside imports more than what this file names. s3fs, botocore and aiohttp are imported in here alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from nightreel.errors import SettingsError
+from nightreel.settings import Settings
+from nightreel.storage.base import Fetched, PublishedObject, Storage
+from nightreel.storage.local import LocalStorage
+from nightreel.storage.transfer import TransferOptions
+
+__all__ = ["Fetched", "PublishedObject", "Storage", "TransferOptions", "open_storage"]
+
+_EXPECTED = "expected a directory, file:///directory or s3://bucket/prefix"
+
+
+def open_storage(url: str, settings: Settings, *, options: TransferOptions | None = None) -> Storage:
+    """The storage that `url` means. Nothing is touched yet: call `check()` to know whether it is there.
+
+    Args:
+        url: a directory, absolute or relative, `file:///directory` or `s3://bucket/prefix`.
+        settings: the S3 endpoint. Keys come from where AWS tools look for them.
+        options: how hard S3 transfers try.
+
+    Raises:
+        SettingsError: a url of another kind.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not url.strip():
+        raise SettingsError(f"no source is given: set NIGHTREEL_SOURCE, {_EXPECTED}")
+    if not separator:
+        return LocalStorage(Path(url).expanduser().resolve())
+    if scheme == "file":
+        return LocalStorage(_path_of(url).resolve())
+    if scheme == "s3":
+        from nightreel.storage.s3 import S3Storage  # s3fs takes half a second to import; directories do without
+
+        bucket, _, prefix = rest.partition("/")
+        if not bucket or "@" in bucket or ":" in bucket:
+            raise SettingsError("s3://: expected s3://bucket/prefix; keys go to AWS_ACCESS_KEY_ID and its secret")
+        return S3Storage(
+            bucket,
+            prefix.strip("/"),
+            endpoint_url=settings.s3_endpoint_url,
+            options=options or TransferOptions(),
+        )
+    raise SettingsError(f"{scheme}:// is no storage this program knows: {_EXPECTED}", reason="unsupported_scheme")
+
+
+def _path_of(url: str) -> Path:
+    host = urlsplit(url).netloc
+    if host not in ("", "localhost"):
+        raise SettingsError(f"{url!r} names the host {host!r}: {_EXPECTED}; three slashes before the first directory")
+    path = url.removeprefix("file://").removeprefix("localhost")
+    return Path(os.fsdecode(unquote_to_bytes(path)))

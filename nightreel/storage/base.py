@@ -1,0 +1,183 @@
+"""What any object storage can do here, and the rules that hold for all of them.
+
+Discovery lists through it, `encode` fetches through it, the feature cache publishes and reads through it. It knows
+neither a disk nor a network: `local.py` and `s3.py` do.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightreel.domain import StoredObject
+from nightreel.errors import PermanentError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """An object on local disk: all of its bytes, and their SHA-256 in hex."""
+
+    path: Path
+    size_bytes: int
+    content_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedObject:
+    """What lies under a published name. `created` is False when it was there before: nothing was overwritten."""
+
+    uri: str
+    size_bytes: int
+    created: bool
+
+
+def warn_skipped(detail: str) -> None:
+    """What listings do by default about an entry that they cannot look at."""
+    _log.warning("skipped in the listing: %s", detail)
+
+
+class Storage(ABC):
+    """A place that holds objects under one prefix. Safe to use from several threads at once.
+
+    Nothing is touched when it is made; what is wrong with the place shows on the first call, as one of:
+        PermanentError: `no_such_source`, `no_such_bucket`, `access_denied`.
+        TransientError: `storage_unreachable`.
+
+    Args:
+        url: the prefix, `file:///directory` or `s3://bucket/prefix`, without a slash at the end.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def list_pages(
+        self,
+        *,
+        start_after: str | None = None,
+        page_size: int = 1000,
+        on_skipped: Callable[[str], None] = warn_skipped,
+    ) -> Iterator[list[StoredObject]]:
+        """All objects below the prefix, by pages, in the byte order of their names.
+
+        Memory does not grow with their number. The next page is fetched while the caller works on the present one.
+
+        Args:
+            start_after: last uri of a page: goes on with the one after it, whether or not that object still exists.
+            on_skipped: called with a sentence for each entry that could not be looked at, from another thread.
+
+        Yields:
+            1 to `page_size` objects with absolute uris.
+        """
+        return _one_ahead(self._pages(start_after, page_size, on_skipped))
+
+    @abstractmethod
+    def _pages(
+        self, start_after: str | None, page_size: int, on_skipped: Callable[[str], None]
+    ) -> Iterator[list[StoredObject]]: ...
+
+    @abstractmethod
+    def fetch(self, uri: str, *, etag: str, destination: Path, max_bytes: int) -> Fetched:
+        """Copy an object to the file `destination`, which appears whole or not at all.
+
+        Args:
+            etag: as listed; another version is refused.
+            destination: replaced if it exists; its directory must exist.
+            max_bytes: the operator's limit `NIGHTREEL_MAX_BYTES`.
+
+        Raises:
+            PermanentError: `object_gone`, `limit_bytes`, or what is wrong with the place.
+            TransientError: `object_changed`, `object_corrupt`, `disk_full`, `storage_unreachable`.
+        """
+
+    @abstractmethod
+    def publish(self, name: str, data: bytes | Path) -> PublishedObject:
+        """Create the object `name` below the prefix, atomically and only if there is none.
+
+        Args:
+            name: relative, parts separated by `/`.
+            data: the bytes, or a file that holds them.
+
+        Raises:
+            PermanentError: `bad_object_name`, or what is wrong with the place.
+            TransientError: `disk_full`, `storage_unreachable`.
+        """
+
+    @abstractmethod
+    def read(self, uri: str, *, max_bytes: int | None = None) -> bytes:
+        """All bytes of an object.
+
+        Raises:
+            PermanentError: `object_gone`; `limit_bytes` when it is larger than `max_bytes`.
+            TransientError: `storage_unreachable`.
+        """
+
+    @abstractmethod
+    def delete(self, uri: str) -> bool:
+        """Remove an object. Returns whether there was one."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise what is wrong with the place, if anything, at the cost of one small request."""
+
+    def check_writable(self) -> None:
+        """Publish, refuse to publish again, read back and delete a small object.
+
+        Raises:
+            PermanentError: `no_create_only` when the place overwrites what it was asked to create only.
+        """
+        name = f"nightreel-probe-{uuid.uuid4().hex}"
+        probe = self.publish(name, b"probe")
+        try:
+            again = self.publish(name, b"probe")
+            if again.created or self.read(probe.uri) != b"probe":
+                raise PermanentError(
+                    "no_create_only",
+                    f"{self.url} overwrites objects that it was asked to create only if missing (If-None-Match: *): "
+                    "two workers could damage each other's features; use another store for the cache",
+                )
+        finally:
+            self.delete(probe.uri)
+
+
+def checked_name(name: str) -> str:
+    """`name`, if it cannot leave the prefix that it is put below.
+
+    Raises:
+        PermanentError: `bad_object_name`.
+    """
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise PermanentError(
+            "bad_object_name", f"{name!r}: expected a relative path without empty parts, '.', '..' and NUL"
+        )
+    return name
+
+
+def outside(uri: str, url: str) -> PermanentError:
+    """The error for a uri that does not lie below the prefix `url`."""
+    return PermanentError("outside_prefix", f"{uri!r} is not below {url}: open the storage that it belongs to")
+
+
+def too_large(uri: str, size_bytes: int, max_bytes: int) -> PermanentError:
+    return PermanentError(
+        "limit_bytes",
+        f"{uri} has {size_bytes:,} bytes and NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it, or leave the file out",
+    )
+
+
+def _one_ahead(pages: Iterator[list[StoredObject]]) -> Iterator[list[StoredObject]]:
+    """The same pages; the next one is made in a thread while the caller holds the present one."""
+    with ThreadPoolExecutor(1, "nightreel-listing") as executor:
+        following = executor.submit(next, pages, None)
+        while (page := following.result()) is not None:
+            following = executor.submit(next, pages, None)
+            yield page

@@ -1,0 +1,76 @@
+"""Writing to a local disk that may be full: whole files or none, and a clear error. Used by both storages.
+
+It knows nothing of where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nightreel.errors import NightreelError, PermanentError, TransientError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: a file-size limit of the process or of the filesystem
+
+
+def write_error(error: OSError, path: Path | str) -> NightreelError:
+    """What it means that writing below `path` failed."""
+    if error.errno in _NO_ROOM:
+        return TransientError(
+            "disk_full", f"no room to write {path} ({error.strerror}): free disk space, or lower NIGHTREEL_SPOOL_MIB"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermanentError("access_denied", f"cannot write {path} ({error.strerror}): give this user the right to")
+    return TransientError("disk_failed", f"cannot write {path}: {error.strerror or error}")
+
+
+@contextmanager
+def new_file(destination: Path) -> Iterator[int]:
+    """A file descriptor, open for reading and writing, of a hidden file that becomes `destination` on success.
+
+    On any error nothing is left. OSErrors from inside the block count as errors of writing: raise others translated.
+
+    Raises:
+        TransientError: `disk_full`, `disk_failed`.
+        PermanentError: `access_denied`.
+    """
+    temporary = destination.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+        temporary.replace(destination)
+    except BaseException as error:
+        with suppress(OSError):  # what matters is the first error; it may not even have been created
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise write_error(error, destination) from error
+        raise
+
+
+def reserve(fd: int, size_bytes: int) -> None:
+    """Have the disk set `size_bytes` aside, so that a full one shows before the download and not near its end.
+
+    Raises:
+        OSError: there is no room.
+    """
+    if size_bytes:
+        try:
+            os.posix_fallocate(fd, 0, size_bytes)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise  # anything else: this filesystem cannot reserve, and writing will tell
+
+
+def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """`pwrite` until all of it is written."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written

@@ -1,0 +1,248 @@
+"""A directory as object storage: an ordered walk, copies with a hash, create-only publishing.
+
+Made by `open_storage`. A uri is `file://` + the absolute path, percent-encoded byte by byte, so that any name the
+filesystem allows (newlines, quotes, bytes that are not UTF-8) survives the way through Postgres and back.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
+
+from nightreel.domain import StoredObject
+from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large
+from nightreel.storage.disk import new_file, write_all, write_error
+from nightreel.storage.walk import walk
+
+_SCHEME = "file://"
+_BLOCK_BYTES = 1 << 20
+_INCOMING = ".incoming"
+_ABANDONED_S = 86_400.0
+
+
+class LocalStorage(Storage):
+    """The files below a directory. Hidden ones (a dot in front) are none of its objects.
+
+    Args:
+        root: absolute path of the directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(_SCHEME + quote_from_bytes(os.fsencode(root)))
+        self._root = root
+        self._root_bytes = os.fsencode(root).rstrip(b"/")
+        self._swept = False
+
+    # -- listing -------------------------------------------------------------------------------------------------
+
+    def _pages(
+        self, start_after: str | None, page_size: int, on_skipped: Callable[[str], None]
+    ) -> Iterator[list[StoredObject]]:
+        self.check()
+        after = b"" if start_after is None else self._relative(start_after)
+        page: list[StoredObject] = []
+        for name in walk(self._root_bytes, start_after=after, on_skipped=on_skipped):
+            path = self._root_bytes + b"/" + name
+            try:
+                status = os.stat(path)  # noqa: PTH116  (bytes: not every name is text)
+            except FileNotFoundError:
+                continue  # deleted since its directory was read, or a link to nothing
+            except OSError as error:
+                on_skipped(f"{os.fsdecode(path)!r}: {error.strerror}")
+                continue
+            page.append(
+                StoredObject(
+                    uri=_SCHEME + quote_from_bytes(path),
+                    etag=_etag(status),
+                    size_bytes=status.st_size,
+                    modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
+                )
+            )
+            if len(page) == page_size:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def check(self) -> None:
+        try:
+            with os.scandir(self._root):
+                return
+        except FileNotFoundError:
+            problem = "there is no such directory"
+        except NotADirectoryError:
+            problem = "this is a file; expected a directory"
+        except PermissionError:
+            raise PermanentError(
+                "access_denied", f"{self._root} cannot be read by this user: give it the right to read and enter it"
+            ) from None
+        except OSError as error:
+            raise TransientError("storage_unreachable", f"{self._root} cannot be read: {error.strerror}") from error
+        raise PermanentError("no_such_source", f"{self._root}: {problem}; check NIGHTREEL_SOURCE, or mount it")
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def fetch(self, uri: str, *, etag: str, destination: Path, max_bytes: int) -> Fetched:
+        source = self._open(uri)
+        try:
+            before = os.fstat(source)
+            _refuse_other_version(uri, listed=etag, status=before)
+            if before.st_size > max_bytes:
+                raise too_large(uri, before.st_size, max_bytes)
+            sha256 = hashlib.sha256()
+            offset = 0
+            with new_file(destination) as target:
+                # not until the end: a file that grows faster than it is read has none
+                while offset <= before.st_size and (block := self._read_block(source, uri)):
+                    sha256.update(block)
+                    write_all(target, block, offset)
+                    offset += len(block)
+                _refuse_other_version(uri, listed=etag, status=os.fstat(source))
+                if offset != before.st_size:
+                    raise TransientError("object_changed", f"{uri}: read {offset} of {before.st_size} bytes")
+            return Fetched(path=destination, size_bytes=offset, content_sha256=sha256.hexdigest())
+        finally:
+            os.close(source)
+
+    def read(self, uri: str, *, max_bytes: int | None = None) -> bytes:
+        with os.fdopen(self._open(uri), "rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if max_bytes is not None and size_bytes > max_bytes:
+                raise too_large(uri, size_bytes, max_bytes)
+            try:
+                return file.read()
+            except OSError as error:
+                raise self._read_error(error, uri) from error
+
+    def _open(self, uri: str) -> int:
+        path = self._root_bytes + b"/" + self._relative(uri)
+        try:
+            # O_NONBLOCK: a named pipe under this name must not hang the caller
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._read_error(error, uri) from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise PermanentError("object_gone", f"{uri} is no longer a file")
+        return fd
+
+    def _read_block(self, fd: int, uri: str) -> bytes:
+        try:
+            return os.read(fd, _BLOCK_BYTES)
+        except OSError as error:
+            raise self._read_error(error, uri) from error
+
+    def _read_error(self, error: OSError, uri: str) -> NightreelError:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if not self._root.is_dir():
+                return TransientError("storage_unreachable", f"{self._root} is not there any more: is it mounted?")
+            return PermanentError("object_gone", f"{uri} was deleted since it was listed")
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return PermanentError("access_denied", f"{uri} cannot be read by this user: give it the right to")
+        return TransientError("storage_unreachable", f"{uri} cannot be read: {error.strerror}")
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def publish(self, name: str, data: bytes | Path) -> PublishedObject:
+        path = self._root / checked_name(name)
+        incoming = self._root / _INCOMING
+        temporary = incoming / uuid.uuid4().hex
+        try:
+            incoming.mkdir(parents=True, exist_ok=True)
+            self._sweep(incoming)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_synced(temporary, data)
+            created = _link_if_missing(temporary, path)
+            size_bytes = path.stat().st_size
+        except OSError as error:
+            raise write_error(error, path) from error
+        finally:
+            with suppress(OSError):  # never created, or the directory is gone; a sweep takes what is left
+                temporary.unlink()
+        return PublishedObject(uri=f"{self.url}/{quote(name)}", size_bytes=size_bytes, created=created)
+
+    def delete(self, uri: str) -> bool:
+        path = self._root_bytes + b"/" + self._relative(uri)
+        try:
+            os.unlink(path)  # noqa: PTH108  (bytes: not every name is text)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise write_error(error, uri) from error
+        return True
+
+    def _sweep(self, incoming: Path) -> None:
+        """Once: remove what processes that were killed while publishing have left."""
+        if not self._swept:
+            self._swept = True
+            for left in incoming.iterdir():
+                with suppress(FileNotFoundError):  # another process sweeps too
+                    if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                        left.unlink()
+
+    def _relative(self, uri: str) -> bytes:
+        """The name below the root that `uri` means, as bytes."""
+        path = unquote_to_bytes(uri.removeprefix(_SCHEME))
+        name = path.removeprefix(self._root_bytes + b"/")
+        inside = uri.startswith(_SCHEME + "/") and name != path
+        if not inside or b"\0" in name or any(part in (b"", b".", b"..") for part in name.split(b"/")):
+            raise outside(uri, self.url)
+        return name
+
+
+def _etag(status: os.stat_result) -> str:
+    """Identity of a file's version: modification time in ns and size, both hex.
+
+    The inode is left out though it would tell `cp -p` of a same-sized file apart: network and FUSE mounts hand out new
+    inodes on every mount, and then all known videos would look overwritten at once.
+    """
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def _refuse_other_version(uri: str, *, listed: str, status: os.stat_result) -> None:
+    if _etag(status) != listed:
+        raise TransientError(
+            "object_changed", f"{uri} was overwritten since it was listed ({listed} then, {_etag(status)} now)"
+        )
+
+
+def _write_synced(path: Path, data: bytes | Path) -> None:
+    with path.open("xb") as target:
+        if isinstance(data, Path):
+            with data.open("rb") as source:
+                while block := source.read(_BLOCK_BYTES):
+                    target.write(block)
+        else:
+            target.write(data)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _link_if_missing(temporary: Path, path: Path) -> bool:
+    """`os.link` rather than a rename: it is atomic, and it fails where something is already there."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise PermanentError(
+                "no_hard_links", f"the filesystem of {path} has no hard links, which publishing needs: use another one"
+            ) from error
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)  # else a power cut may forget the name, though Postgres remembers it
+    finally:
+        os.close(directory)
+    return True

@@ -1,0 +1,99 @@
+"""What the many ways in which an S3 request fails mean in this project's two kinds of error. `s3.py` asks it.
+
+Secrets never get into a message: of an answer only its code and message are used, of the endpoint only scheme and host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from botocore import exceptions as boto
+
+from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
+
+_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.ProfileNotFound,
+    boto.NoAuthTokenError,
+    boto.SSOError,
+)
+_NETWORK = (
+    boto.HTTPClientError,
+    boto.ConnectionError,
+    boto.IncompleteReadError,
+    boto.ResponseStreamingError,
+    aiohttp.ClientError,
+    asyncio.TimeoutError,
+    OSError,
+)
+_REFUSED = {
+    "AccessDenied": "these keys may not do this: give them the right to list, read and, for a cache, write",
+    "AllAccessDisabled": "the account is disabled",
+    "ExpiredToken": "the session token has expired: renew it",
+    "InvalidAccessKeyId": "the server does not know this access key: check AWS_ACCESS_KEY_ID and the endpoint",
+    "InvalidToken": "the session token is not valid: check AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
+    "SignatureDoesNotMatch": "key and secret do not fit: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+}
+_TRY_AGAIN = frozenset({"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown"})
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
+
+
+@contextmanager
+def translated(what: str, endpoint: str, *, object_name: str | None = None) -> Iterator[None]:
+    """Raise this project's errors in the place of botocore's and aiohttp's.
+
+    Args:
+        what: what was asked for, for the message: a url without secrets.
+        endpoint: scheme and host of the server.
+        object_name: the object, where the request was for one and "not found" means that it is gone.
+    """
+    try:
+        yield
+    except NightreelError:
+        raise
+    except boto.ClientError as error:
+        raise _from_answer(error, what, endpoint, object_name) from error
+    except _CREDENTIALS as error:
+        raise PermanentError(
+            "access_denied", f"{what}: no usable keys ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
+    except boto.ParamValidationError as error:
+        raise PermanentError("no_such_bucket", f"{what}: {_first_line(error)}") from error
+    except _NETWORK as error:
+        raise TransientError(
+            "storage_unreachable",
+            f"{what}: no usable answer from {endpoint} ({_first_line(error)}): check NIGHTREEL_S3_ENDPOINT_URL, "
+            "the network, and whether the server runs",
+        ) from error
+    except (boto.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        raise SettingsError(f"{what}: the S3 settings do not work: {_first_line(error)}") from error
+
+
+def _from_answer(error: boto.ClientError, what: str, endpoint: str, object_name: str | None) -> NightreelError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    message = str(error.response.get("Error", {}).get("Message", "")).strip()
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in ("NoSuchBucket", "InvalidBucketName"):
+        return PermanentError("no_such_bucket", f"{what}: {endpoint} has no such bucket: check its name, or create it")
+    if object_name is not None and (code in _GONE or status == 404):
+        return PermanentError("object_gone", f"{object_name} was deleted since it was listed")
+    if status == 412:
+        return TransientError("object_changed", f"{object_name or what} was overwritten since it was listed")
+    if code in _REFUSED or status in (401, 403):
+        way_out = _REFUSED.get(code, "check the keys and their rights")
+        return PermanentError("access_denied", f"{what}: {endpoint} refused with {code or status}: {way_out}")
+    if status >= 500 or status in (408, 429) or code in _TRY_AGAIN:
+        return TransientError("storage_unreachable", f"{what}: {endpoint} answered {code or status} {message}")
+    if code in _GONE or status == 404:
+        return PermanentError("no_such_bucket", f"{what}: {endpoint} answered {code or status}: check the name")
+    return PermanentError("storage_refused", f"{what}: {endpoint} answered {code or status} {message}")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

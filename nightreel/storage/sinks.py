@@ -1,0 +1,69 @@
+"""Where a download goes: a file, hashed on the way, or memory. `s3.py` makes them, `transfer.py` fills them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+
+from nightreel.storage.disk import reserve, write_all
+
+_BLOCK_BYTES = 1 << 20
+
+
+class FileSink:
+    """A file descriptor open for reading and writing.
+
+    Ranges arrive out of order, a hash is taken in order: so the hash reads back what was just written, from the page
+    cache, and thereby covers what is in the file rather than what came over the network.
+
+    Args:
+        fd: an empty file.
+        admit: raises if an object of so many bytes is not wanted.
+    """
+
+    def __init__(self, fd: int, admit: Callable[[int], None]) -> None:
+        self._fd = fd
+        self._admit = admit
+        self._sha256 = hashlib.sha256()
+        self._hashed_bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    def prepare(self, total_bytes: int) -> None:
+        self._admit(total_bytes)
+        reserve(self._fd, total_bytes)
+
+    def write(self, offset: int, data: bytes) -> None:
+        write_all(self._fd, data, offset)
+
+    def completed(self, stop: int) -> None:
+        while self._hashed_bytes < stop:
+            block = os.pread(self._fd, min(_BLOCK_BYTES, stop - self._hashed_bytes), self._hashed_bytes)
+            assert block, f"the file ends at {self._hashed_bytes}, before {stop = }"
+            self._sha256.update(block)
+            self._hashed_bytes += len(block)
+
+
+class MemorySink:
+    """Bytes in `data`, as large as the object.
+
+    Args:
+        admit: raises if an object of so many bytes is not wanted.
+    """
+
+    def __init__(self, admit: Callable[[int], None]) -> None:
+        self._admit = admit
+        self.data = bytearray()
+
+    def prepare(self, total_bytes: int) -> None:
+        self._admit(total_bytes)
+        self.data = bytearray(total_bytes)
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.data[offset : offset + len(data)] = data
+
+    def completed(self, stop: int) -> None:
+        """Nothing follows the bytes."""

@@ -1,0 +1,92 @@
+"""The files below a directory in byte order, resumable, with a bounded number of names in memory.
+
+`LocalStorage` lists through it. It looks at names and kinds of entries, never at contents.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+_NAMES_HELD = 100_000
+
+
+def walk(
+    root: bytes, *, start_after: bytes, on_skipped: Callable[[str], None], names_held: int = _NAMES_HELD
+) -> Iterator[bytes]:
+    """Paths relative to `root` of all files below it, in the byte order of the whole path, as S3 lists keys.
+
+    Hidden entries are left out. Links to files count as files. Links to directories are not followed, which leaves no
+    loops to fall into; they and unreadable directories are reported.
+
+    Args:
+        start_after: only paths greater than this one.
+        on_skipped: called with a sentence for each entry that was not looked into.
+        names_held: at most twice so many names of one directory are held; a larger one is read several times.
+    """
+    after = start_after
+    # One iterator a level instead of recursion: paths may be deeper than Python's stack.
+    levels = [(b"", _entries(root, b"", after=after, on_skipped=on_skipped, names_held=names_held))]
+    while levels:
+        prefix, entries = levels[-1]
+        name = next(entries, None)
+        if name is None:
+            levels.pop()
+        elif name.endswith(b"/"):
+            below = prefix + name
+            levels.append((below, _entries(root, below, after=after, on_skipped=on_skipped, names_held=names_held)))
+        else:
+            yield prefix + name
+
+
+def _entries(
+    root: bytes, prefix: bytes, *, after: bytes, on_skipped: Callable[[str], None], names_held: int
+) -> Iterator[bytes]:
+    """Names in one directory in order; directories end in a slash, so `a-b` < `a/` < `a0` as in whole paths."""
+    path = root + b"/" + prefix
+    last = b""
+    while True:
+        names: list[bytes] = []
+        complete = True
+        try:
+            for name in _scan(path, on_skipped if not last else _ignore):
+                whole = prefix + name
+                if name <= last or not (whole > after or (name.endswith(b"/") and after.startswith(whole))):
+                    continue
+                names.append(name)
+                if len(names) >= 2 * names_held:
+                    names.sort()
+                    del names[names_held:]
+                    complete = False
+        except FileNotFoundError:
+            return  # deleted since its parent was read
+        except OSError as error:
+            on_skipped(f"directory {os.fsdecode(path)!r} cannot be read: {error.strerror}")
+            return
+        names.sort()
+        if not complete:
+            del names[names_held:]
+        yield from names
+        if complete:
+            return
+        last = names[-1]
+
+
+def _scan(path: bytes, on_skipped: Callable[[str], None]) -> Iterator[bytes]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith(b"."):
+                continue
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name + b"/"
+                elif entry.is_file():
+                    yield entry.name
+                elif entry.is_symlink():
+                    on_skipped(f"{os.fsdecode(entry.path)!r} is a link to no file: give a directory as its own source")
+            except OSError as error:  # a link to itself, or to where this user may not look
+                on_skipped(f"{os.fsdecode(entry.path)!r}: {error.strerror}")
+
+
+def _ignore(_: str) -> None:
+    """The first reading of this directory has reported it."""
