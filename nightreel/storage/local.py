@@ -38,9 +38,9 @@ class LocalStorage(Storage):
     """
 
     def __init__(self, root: Path) -> None:
-        super().__init__(_SCHEME + quote_from_bytes(os.fsencode(root)))
         self._root = root
         self._root_bytes = os.fsencode(root).rstrip(b"/")
+        super().__init__(_SCHEME + quote_from_bytes(self._root_bytes))
         self._swept = False
 
     # -- listing -------------------------------------------------------------------------------------------------

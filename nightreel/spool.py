@@ -1,0 +1,182 @@
+"""The spool: fetched files on local disk, between being fetched and being decoded, never more than so many bytes.
+
+`encode` takes a directory from it for each fetch and gives it back once the frames are out. It knows nothing of where
+files come from and what is in them.
+
+Fetching runs ahead of decoding until the disk holds `limit_bytes`, the high water mark; then it rests until what is
+held has fallen to the low one. So fetches come in stretches that keep the network busy, instead of one by one as files
+go. Who asked first is served first: a large file is not overtaken for ever by small ones.
+
+    with Spool(Path(".nightreel/spool"), limit_bytes=10 << 30) as spool:
+        with spool.admit(size_bytes) as directory:      # blocks while the disk is full
+            storage.fetch(uri, ..., destination=directory / "video")
+        # deleted
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from nightreel.storage.disk import write_error
+
+_log = logging.getLogger(__name__)
+_LOCK = "lock"
+
+
+class Spool:
+    """Directories for fetched files, for any number of threads of one process. Several processes may share `directory`.
+
+    Each process works in a directory of its own that it holds a lock on (flock, which ends with the process however it
+    ends); whoever starts next removes the directories that nobody holds.
+
+    Args:
+        directory: made if it is missing.
+        limit_bytes: high water mark. A single file larger than that is admitted when there is no other.
+        low_water: share of the limit to which the spool is drained once it was full.
+
+    Raises:
+        TransientError: `disk_full`. PermanentError: `access_denied`.
+    """
+
+    def __init__(self, directory: Path, limit_bytes: int, *, low_water: float = 0.75) -> None:
+        assert limit_bytes > 0, f"{limit_bytes = }"
+        assert 0 <= low_water <= 1, f"{low_water = }"
+        self._limit_bytes = limit_bytes
+        self._low_bytes = int(limit_bytes * low_water)
+        self._held_bytes = 0
+        self._held_files = 0
+        self._draining = False
+        self._waiting: deque[threading.Condition] = deque()
+        self._lock = threading.Lock()
+        try:
+            self._own, self._own_fd = _claim(directory)
+        except OSError as error:
+            raise write_error(error, directory) from error
+
+    @property
+    def held_bytes(self) -> int:
+        """Expected bytes of all files admitted and not yet released."""
+        return self._held_bytes
+
+    @contextmanager
+    def admit(self, size_bytes: int) -> Iterator[Path]:
+        """An empty private directory for a file of `size_bytes`, deleted at the end of the block with all it holds.
+
+        Blocks while the spool is full. A thread that waits here while it holds another file may wait for itself.
+
+        Raises:
+            TransientError: `disk_full`. PermanentError: `access_denied`.
+        """
+        assert size_bytes >= 0, f"{size_bytes = }"
+        self._acquire(size_bytes)
+        directory = self._own / uuid.uuid4().hex
+        try:
+            try:
+                directory.mkdir()
+            except OSError as error:
+                raise write_error(error, directory) from error
+            yield directory
+        finally:
+            try:
+                _remove(directory)
+            finally:
+                self._release(size_bytes)
+
+    def close(self) -> None:
+        """Delete everything. Blocks still open lose their files."""
+        if self._own_fd >= 0:
+            _remove(self._own)
+            os.close(self._own_fd)
+            self._own_fd = -1
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _acquire(self, size_bytes: int) -> None:
+        with self._lock:
+            turn = threading.Condition(self._lock)
+            self._waiting.append(turn)
+            try:
+                while self._waiting[0] is not turn or not self._has_room(size_bytes):
+                    turn.wait()
+                self._held_bytes += size_bytes
+                self._held_files += 1
+            finally:  # also when this thread is interrupted while it waits
+                self._waiting.remove(turn)
+                self._call_next()
+
+    def _has_room(self, size_bytes: int) -> bool:
+        if not self._held_files:
+            self._draining = False
+            return True
+        if self._draining and self._held_bytes > self._low_bytes:
+            return False
+        self._draining = self._held_bytes + size_bytes > self._limit_bytes
+        return not self._draining
+
+    def _release(self, size_bytes: int) -> None:
+        with self._lock:
+            self._held_bytes -= size_bytes
+            self._held_files -= 1
+            self._call_next()
+
+    def _call_next(self) -> None:
+        if self._waiting:
+            self._waiting[0].notify()
+
+
+def _claim(directory: Path) -> tuple[Path, int]:
+    """Remove what dead processes left, make a directory for this one. Returns it and the descriptor that locks it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / _LOCK).open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)  # nobody takes a directory for dead between its making and its locking
+        for left in directory.iterdir():
+            if left.name != _LOCK:
+                _remove_if_dead(left)
+        own = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        own.mkdir(mode=0o700)
+        fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return own, fd
+
+
+def _remove_if_dead(left: Path) -> None:
+    try:
+        fd = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        _log.warning("left alone in the spool: %s: %s", left, error.strerror)
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # its process lives
+    else:
+        _log.info("removing what a process that died left in the spool: %s", left)
+        _remove(left)
+    finally:
+        os.close(fd)
+
+
+def _remove(directory: Path) -> None:
+    """Delete a directory. What cannot be deleted is reported: it must not hide the error that led here."""
+    shutil.rmtree(directory, onerror=_report)
+
+
+def _report(_: object, path: str, error: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        _log.warning("cannot delete %s: %s", path, error[1])
