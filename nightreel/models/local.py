@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -14,8 +14,10 @@ from nightreel.domain import Answer, AnswerState, Features, FrameBatch, Prompt, 
 from nightreel.errors import PermanentError
 from nightreel.models import answering
 from nightreel.models.base import ModelSpec
+from nightreel.models.copies import CopiedPrefix
 from nightreel.models.dialogue import Dialogue
-from nightreel.models.prefix import PackedPrefix, Row, Scores
+from nightreel.models.packed import PackedPrefix
+from nightreel.models.prefix import Prefix, Row, Scores, is_plain
 from nightreel.models.vision import Tensors, Vision, from_stored, to_stored
 from nightreel.prompts.wording import questions_of
 
@@ -40,6 +42,7 @@ class LocalModel:
         self._dialogue = Dialogue(processor)
         self._vision = Vision(model, processor, self._dialogue)
         self._vocabulary = answering.Vocabulary(processor.tokenizer)
+        self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
 
     def encode(
@@ -115,7 +118,7 @@ class LocalModel:
         return len(row.suffix) + sum(map(len, row.branches)) + row.max_new_tokens
 
     def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
-        prefix = PackedPrefix(self._model, [inquiry.tensors for inquiry in inquiries])
+        prefix = self._prefill(self._model, [inquiry.tensors for inquiry in inquiries])
         while True:
             asked = [(segment, prompt) for segment, one in enumerate(inquiries) for prompt in one.take_ready()]
             if not asked:

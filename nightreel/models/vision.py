@@ -147,6 +147,19 @@ def encoder_outputs(segments: Sequence[Mapping[str, torch.Tensor]]) -> dict[str,
     return outputs
 
 
+def language_inputs(model: Any, segments: Sequence[Mapping[str, torch.Tensor]]) -> Tensors:
+    """Processor outputs that the language side takes beside tokens: what generate() passes on, for a batch."""
+    consumed = {
+        name
+        for modality, _ in _MODALITIES
+        if hasattr(model.base_model, f"get_{modality}_features")
+        for name in inspect.signature(getattr(model.base_model, f"get_{modality}_features")).parameters
+    }
+    wanted = inspect.signature(model.forward).parameters.keys() - consumed
+    names = sorted(name for name in wanted if f"input/{name}" in segments[0])
+    return {name: torch.cat([tensors[f"input/{name}"] for tensors in segments]) for name in names}
+
+
 def to_stored(tensors: Mapping[str, torch.Tensor]) -> tuple[StoredTensor, ...]:
     """Tensors as bytes, bit for bit."""
     return tuple(

@@ -1,0 +1,277 @@
+"""One prefill of a segment's video, then all its questions at once, packed into one sequence.
+
+    cache of one segment:   [ prefix | pad | suffix 0, its branches | suffix 1, its branches | ... | generated tokens ]
+
+Every question attends to the prefix and to itself alone (a tree, by an explicit attention mask), with the positions it
+would have if it stood there alone. So the keys and values of the video exist once, however many questions branch off
+it, and several segments form a batch whatever their lengths. This is exact only where `prefix.is_plain` holds.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from nightreel.models.prefix import Row, Scores, as_position_ids, attention_of, positions_of
+from nightreel.models.vision import Tensors, encoder_outputs, language_inputs
+
+_PREFIX, _NOBODY = -1, -2
+
+
+class PackedPrefix:
+    """The prefilled prefixes of a batch of segments: ask them as often as needed.
+
+    Args:
+        model: from AutoModelForImageTextToText, one for which `is_plain` holds.
+        segments: tensors of each segment, as `vision` made them.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: Any, segments: Sequence[Tensors]) -> None:
+        self._model = model
+        self._device = model.device
+        self.lengths = [len(tensors["input/prefix_ids"]) for tensors in segments]
+        self._longest = max(self.lengths)
+        position_rows = len(positions_of(segments[0]))
+        self._next_position = torch.zeros(position_rows, len(segments), dtype=torch.long, device=self._device)
+        layers = DynamicCache(config=model.config.get_text_config()).layers
+        self._layers = [_BufferLayer(len(segments)) for _ in layers]
+        self._cache = Cache(layers=list(self._layers))
+        groups: dict[Any, list[int]] = defaultdict(list)
+        for index, tensors in enumerate(segments):
+            groups[_shapes(tensors)].append(index)
+        for indices in groups.values():
+            self._prefill(indices, [segments[i] for i in indices])
+        self._owners = torch.full((len(segments), self._longest), _NOBODY, device=self._device)
+        for index, length in enumerate(self.lengths):
+            self._owners[index, :length] = _PREFIX
+
+    def _prefill(self, indices: list[int], segments: Sequence[Tensors]) -> None:
+        ids = torch.stack([tensors["input/prefix_ids"] for tensors in segments])
+        positions = torch.stack([positions_of(tensors) for tensors in segments], dim=1)
+        for layer in self._layers:
+            layer.begin_prefill(torch.tensor(indices, device=self._device), self._longest)
+        self._model.base_model(
+            input_ids=ids,
+            position_ids=as_position_ids(positions[..., :-1]),
+            mm_encoder_outputs=encoder_outputs(segments),
+            **language_inputs(self._model, segments),
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        for layer in self._layers:
+            layer.end_prefill(self._longest)
+        self._next_position[:, indices] = positions[..., -1]
+
+    @torch.inference_mode()
+    def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
+        """Score the suffixes and branches of all rows in one forward pass, then generate for those that want it."""
+        packing = _Packing(rows, len(self.lengths))
+        steps = max((row.max_new_tokens for row in rows), default=0)
+        capacity = self._longest + packing.width + steps * packing.generating
+        for layer in self._layers:
+            layer.rewind(self._longest, capacity)
+        device = self._device
+        owners = torch.cat([self._owners, packing.trunks.to(device)], dim=1)
+        positions = self._next_position[..., None] + packing.depths.to(device)
+        mask = torch.cat(
+            [(self._owners == _PREFIX)[:, None].expand(-1, packing.width, -1), packing.mask.to(device)], dim=2
+        )
+        logits = self._forward(packing.ids.to(device), positions, mask, packing.read.to(device))
+        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+        next_tokens = [log_probabilities[row.segment, packing.heads[i]] for i, row in enumerate(rows)]
+        branches = [packing.branch_scores(i, log_probabilities) for i in range(len(rows))]
+        generated = self._generate(rows, next_tokens, owners, end_ids)
+        return [
+            Scores(next_tokens[i], branches[i], *generated.get(i, ((), False))) for i in range(len(rows))
+        ]
+
+    def _generate(
+        self,
+        rows: Sequence[Row],
+        next_tokens: Sequence[torch.Tensor],
+        owners: torch.Tensor,
+        end_ids: frozenset[int],
+    ) -> dict[int, tuple[tuple[int, ...], bool]]:
+        """Greedy decoding of all generating rows together; a finished row leaves."""
+        active = [i for i, row in enumerate(rows) if row.max_new_tokens]
+        if not active:
+            return {}
+        texts: dict[int, list[int]] = {i: [] for i in active}
+        ended = dict.fromkeys(active, False)
+        chosen = torch.stack([next_tokens[i] for i in active]).argmax(-1).tolist()
+        while True:
+            still = []
+            for i, token in zip(active, chosen, strict=True):
+                if token in end_ids:
+                    ended[i] = True
+                    continue
+                texts[i].append(token)
+                if len(texts[i]) < rows[i].max_new_tokens:
+                    still.append(i)
+            active = still
+            if not active:
+                return {i: (tuple(text), ended[i]) for i, text in texts.items()}
+            chosen, owners = self._step(rows, active, texts, owners)
+
+    def _step(
+        self, rows: Sequence[Row], active: Sequence[int], texts: Mapping[int, list[int]], owners: torch.Tensor
+    ) -> tuple[list[int], torch.Tensor]:
+        """Feed the newest token of each active row; returns the next ones."""
+        slots: list[tuple[int, int]] = []
+        used = [0] * len(self.lengths)
+        for i in active:
+            slots.append((rows[i].segment, used[rows[i].segment]))
+            used[rows[i].segment] += 1
+        width = max(used)
+        ids = torch.zeros(len(self.lengths), width, dtype=torch.long)
+        depths = torch.zeros(len(self.lengths), width, dtype=torch.long)
+        own = torch.full((len(self.lengths), width), _NOBODY)
+        for i, slot in zip(active, slots, strict=True):
+            ids[slot] = texts[i][-1]
+            depths[slot] = len(rows[i].suffix) + len(texts[i]) - 1
+            own[slot] = i
+        device = self._device
+        own = own.to(device)
+        owners = torch.cat([owners, own], dim=1)
+        mask = (owners[:, None] == _PREFIX) | ((owners[:, None] == own[..., None]) & (own[..., None] != _NOBODY))
+        read = torch.arange(width, device=device).expand(len(self.lengths), -1)
+        logits = self._forward(ids.to(device), self._next_position[..., None] + depths.to(device), mask, read)
+        best = logits.argmax(-1).tolist()
+        return [best[segment][slot] for segment, slot in slots], owners
+
+    def _forward(
+        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, read: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits (B, N, V) at `read` (B, N) of tokens (B, Q) under mask (B, Q, K), true where a token may look."""
+        attention_mask = mask[:, None]
+        if attention_of(self._model) == "eager":
+            low = torch.finfo(self._model.dtype).min
+            attention_mask = torch.where(attention_mask, 0.0, low).to(self._model.dtype)
+        selects = "logits_to_keep" in inspect.signature(self._model.forward).parameters
+        logits = self._model(
+            input_ids=ids,
+            position_ids=as_position_ids(positions),
+            attention_mask=attention_mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            **({"logits_to_keep": read} if selects else {}),
+        ).logits
+        return logits if selects else torch.take_along_dim(logits, read[..., None], dim=1)
+
+
+class _Packing:
+    """The suffixes and branches of all rows laid out side by side, a line a segment.
+
+    ids, depths, trunks (B, Q): token, its distance from the first suffix position, the row it belongs to if it is part
+    of a suffix (not of a branch). mask (B, Q, Q). read (B, N): the tokens whose logits are wanted.
+    """
+
+    def __init__(self, rows: Sequence[Row], segments: int) -> None:
+        lines: list[list[tuple[int, int, int, int]]] = [[] for _ in range(segments)]
+        reads: list[list[int]] = [[] for _ in range(segments)]
+        self._rows = rows
+        self.heads: list[int] = []
+        self._branch_reads: list[list[int]] = []
+        for index, row in enumerate(rows):
+            line, read = lines[row.segment], reads[row.segment]
+            line.extend((token, depth, index, -1) for depth, token in enumerate(row.suffix))
+            self.heads.append(len(read))
+            read.append(len(line) - 1)
+            starts = []
+            for place, branch in enumerate(row.branches):
+                starts.append(len(read))
+                read.extend(len(line) + offset for offset in range(len(branch) - 1))
+                line.extend(
+                    (token, len(row.suffix) + offset, index, place) for offset, token in enumerate(branch[:-1])
+                )
+            self._branch_reads.append(starts)
+        self.width = max(len(line) for line in lines)
+        self.generating = max(
+            sum(row.segment == segment and row.max_new_tokens > 0 for row in rows) for segment in range(segments)
+        )
+        filler = (0, 0, _NOBODY, -1)
+        table = torch.tensor([line + [filler] * (self.width - len(line)) for line in lines])
+        self.ids, self.depths, owner, number = table.unbind(-1)
+        self.trunks = torch.where(number == -1, owner, _NOBODY)
+        longest = max(len(read) for read in reads)
+        self.read = torch.tensor([read + [0] * (longest - len(read)) for read in reads])
+        order = torch.arange(self.width)
+        self.mask = (
+            (order[:, None] >= order)
+            & (owner[:, :, None] == owner[:, None])
+            & ((number[:, None] == -1) | (number[:, :, None] == number[:, None]))
+        )
+
+    def branch_scores(self, index: int, log_probabilities: torch.Tensor) -> tuple[tuple[float, ...], ...]:
+        row = self._rows[index]
+        own = log_probabilities[row.segment]
+        scores = []
+        for start, branch in zip(self._branch_reads[index], row.branches, strict=True):
+            reads = [self.heads[index], *range(start, start + len(branch) - 1)]
+            scores.append(tuple(own[reads, list(branch)].tolist()))
+        return tuple(scores)
+
+
+class _BufferLayer(DynamicLayer):
+    """Keys and values of a batch in one buffer that is written in place, where DynamicLayer copies all at each step."""
+
+    _keys: torch.Tensor
+    _values: torch.Tensor
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self._batch = batch
+        self._length = 0
+        self._capacity = 0
+        self._lines: torch.Tensor | None = None
+
+    def begin_prefill(self, lines: torch.Tensor, capacity: int) -> None:
+        """The next update is the prefix of these lines of the batch."""
+        self._lines, self._length, self._capacity = lines, 0, capacity
+
+    def end_prefill(self, length: int) -> None:
+        self._lines, self._length = None, length
+
+    def rewind(self, length: int, capacity: int) -> None:
+        """Forget all but the first `length` tokens, and make room for `capacity`."""
+        self._length = length
+        more = capacity - self._capacity
+        if more > 0:
+            self._keys = torch.nn.functional.pad(self._keys, (0, 0, 0, more))
+            self._values = torch.nn.functional.pad(self._values, (0, 0, 0, more))
+            self._capacity = capacity
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        # zeros: a masked NaN would still spoil the sum over values
+        self._keys = key_states.new_zeros(self._batch, key_states.shape[1], self._capacity, key_states.shape[3])
+        self._values = value_states.new_zeros(self._batch, value_states.shape[1], self._capacity, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        if self._lines is not None:
+            self._keys[self._lines, :, : key_states.shape[2]] = key_states
+            self._values[self._lines, :, : value_states.shape[2]] = value_states
+            return key_states, value_states
+        end = self._length + key_states.shape[2]
+        self._keys[:, :, self._length : end] = key_states
+        self._values[:, :, self._length : end] = value_states
+        self._length = end
+        return self._keys[:, :, :end], self._values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self._length
+
+
+def _shapes(tensors: Tensors) -> tuple[Any, ...]:
+    return tuple(sorted((name, tuple(tensor.shape)) for name, tensor in tensors.items()))

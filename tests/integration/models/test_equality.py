@@ -1,0 +1,110 @@
+"""Our path gives what the plain one gives: the reference runs beside ours in the same test, on nine architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.plain_generate import PlainModel, moving_pattern
+from fixtures.tiny_models import ARCHITECTURES
+
+from nightreel.domain import AnswerState, Features, FrameBatch, Prompt, PromptKind, Segment
+from nightreel.features import from_parquet, to_parquet
+from nightreel.models.base import VideoModel
+from nightreel.models.loading import load_model
+from nightreel.prompts.wording import questions_of
+from nightreel.settings import load_settings
+
+_QUESTIONS = (
+    Prompt(name="caption", kind=PromptKind.CAPTION, text="Describe the video.", max_new_tokens=20),
+    Prompt(name="violence", kind=PromptKind.YES_NO, text="Is anyone hurt in this video, or about to be hurt?"),
+    Prompt(name="count", kind=PromptKind.TEXT, text="How many shapes are there in the whole video?", max_new_tokens=9),
+    Prompt(name="red", kind=PromptKind.YES_NO, text="Red?"),
+    Prompt(name="colour", kind=PromptKind.TEXT, text="What colour is the square?", max_new_tokens=20),
+    Prompt(name="short", kind=PromptKind.TEXT, text="Why?", max_new_tokens=5),
+    Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
+    Prompt(name="long", kind=PromptKind.CAPTION, text="Say what moves, where to and how fast.", max_new_tokens=20),
+)
+_SEGMENTS = (Segment(0, 0.0, 4.0), Segment(1, 4.0, 8.0), Segment(2, 8.0, 13.0))
+
+
+@dataclass
+class Pair:
+    """One tiny model, loaded our way and the plain way, and three segments; the last has more frames."""
+
+    ours: VideoModel
+    plain: PlainModel
+    batches: tuple[FrameBatch, ...]
+
+    def encode(self, indices: range) -> list[Features]:
+        return self.ours.encode(
+            [self.batches[i] for i in indices],
+            segments=[_SEGMENTS[i] for i in indices],
+            keys=[f"key-{i}" for i in indices],
+        )
+
+    def assert_equal(self, features: list[Features], prompts: tuple[Prompt, ...]) -> None:
+        """Ours, asked together, against the plain path, prompt by prompt."""
+        answers = self.ours.ask(features, [prompts] * len(features))
+        for index, own in enumerate(answers):
+            assert [answer.prompt_hash for answer in own] == [prompt.hash for prompt in prompts]
+            for prompt, answer in zip(prompts, own, strict=True):
+                (question,) = questions_of(prompt)
+                where = self.batches[index], _SEGMENTS[index], question
+                if prompt.kind is PromptKind.YES_NO:
+                    assert answer.p == pytest.approx(self._p_yes(*where), abs=1e-5), (index, prompt.name)
+                else:
+                    tokens = self.plain.generate(*where, prompt.max_new_tokens)
+                    text = self.plain.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+                    assert answer.text == (text or None), (index, prompt.name)
+                    assert answer.state is (AnswerState.ANSWERED if text else AnswerState.ERROR)
+                    assert answer.generated_tokens == len(tokens)
+                inputs = self.plain.inputs(*where)
+                assert answer.prompt_tokens == inputs["input_ids"].shape[1]
+
+    def _p_yes(self, batch: FrameBatch, segment: Segment, question: str) -> float:
+        probabilities = self.plain.next_token(batch, segment, question).exp()
+        vocabulary = self.plain.processor.tokenizer.get_vocab()
+        yes = sum(probabilities[vocabulary[form]].item() for form in ("yes", "Yes", "Ġyes"))
+        no = sum(probabilities[vocabulary[form]].item() for form in ("no", "No", "Ġno"))
+        return yes / (yes + no)
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def pair(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> Pair:
+    torch.set_num_threads(1)
+    directory = tiny_model(request.param)
+    return Pair(
+        load_model(load_settings(model=str(directory), device="cpu")),
+        PlainModel(directory),
+        (
+            moving_pattern(),
+            moving_pattern(seed=1, start_s=4.0),
+            moving_pattern(seed=2, start_s=8.0, frames=12, step_s=0.4),
+        ),
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_one_segment_is_answered_as_by_plain_generate(pair: Pair, count: int) -> None:
+    pair.assert_equal(pair.encode(range(1)), _QUESTIONS[:count])
+
+
+def test_segments_of_different_lengths_together_are_answered_as_by_plain_generate(pair: Pair) -> None:
+    pair.assert_equal(pair.encode(range(3)), _QUESTIONS[:3])
+
+
+def test_features_from_parquet_are_answered_as_by_plain_generate(pair: Pair) -> None:
+    features = pair.encode(range(3))
+    stored = [from_parquet(to_parquet(one), key=one.key) for one in features]
+    assert stored == features
+    pair.assert_equal(stored, _QUESTIONS[:3])
+    pair.assert_equal(stored[:1], _QUESTIONS[3:5])
+
+
+def test_answers_depend_on_the_video(pair: Pair) -> None:
+    first, second, _ = pair.ours.ask(pair.encode(range(3)), [[_QUESTIONS[1]]] * 3)
+    assert abs((first[0].p or 0) - (second[0].p or 0)) > 1e-3
