@@ -39,6 +39,13 @@ _WORDS = tuple(
     tail tall the there thin three through throws town train tree turns two under up valley very voice waits walks wall
     warm water west wet wheel white wide wind window winter with woman wood yellow yes no young""".split()  # noqa: SIM905 - words read better so
 )
+_QUESTION_WORDS = tuple(
+    """Answer Describe Does Explain Frame How Is Where Which about acts be can content does following games happens harm it
+    makes nudity or physical readable screen see seen self sentences set sexual show shown shows text that these this
+    topic topics violence violent visible video weapon what which who why assistant user indoors outdoors studio sports
+    news animals nature food travel gaming""".split()  # noqa: SIM905 - words read better so
+)
+"""Understood as one token each, so that questions are no longer than for a real tokenizer; never said."""
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
@@ -103,7 +110,9 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     for letter in sorted(ByteLevel.alphabet()):
         vocabulary[letter] = len(vocabulary)
     merges: list[tuple[str, str]] = []
-    for word in [f"Ġ{word}" for word in _WORDS] + list(_ANSWERS):
+    inner = [f"Ġ{word}" for word in (*_WORDS, *_QUESTION_WORDS)]
+    first = [word for word in _QUESTION_WORDS if word[0].isupper() or word in ("assistant", "user")]
+    for word in [*inner, *first, *_ANSWERS]:
         for end in range(2, len(word) + 1):
             if word[:end] not in vocabulary:
                 vocabulary[word[:end]] = len(vocabulary)

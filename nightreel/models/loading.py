@@ -49,7 +49,8 @@ def load_model(settings: Settings) -> VideoModel:
             directory,
             dtype=getattr(torch, spec.dtype),
             attn_implementation=spec.attention,
-            device_map=device,
+            # on the CPU accelerate's hooks would only cost time
+            device_map=None if device == "cpu" else device,
             use_safetensors=True,
             trust_remote_code=False,
         ).eval()

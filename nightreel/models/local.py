@@ -13,6 +13,7 @@ from typing import Any
 from nightreel.domain import Answer, AnswerState, Features, FrameBatch, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
 from nightreel.models import answering
+from nightreel.models.attention import use_grouped_attention
 from nightreel.models.base import ModelSpec
 from nightreel.models.copies import CopiedPrefix
 from nightreel.models.dialogue import Dialogue
@@ -42,6 +43,7 @@ class LocalModel:
         self._dialogue = Dialogue(processor)
         self._vision = Vision(model, processor, self._dialogue)
         self._vocabulary = answering.Vocabulary(processor.tokenizer)
+        use_grouped_attention(model)
         self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from nightreel.models.attention import NAME
 from nightreel.models.vision import Tensors
 
 
@@ -73,7 +74,7 @@ class Prefix(Protocol):
 def is_plain(model: Any) -> bool:
     """Whether packing is exact for a model: plain cache layers, and an attention that takes 4D masks."""
     layers = DynamicCache(config=model.config.get_text_config()).layers
-    return all(type(layer) is DynamicLayer for layer in layers) and attention_of(model) in ("sdpa", "eager")
+    return all(type(layer) is DynamicLayer for layer in layers) and attention_of(model) in ("sdpa", "eager", NAME)
 
 
 def attention_of(model: Any) -> str:
