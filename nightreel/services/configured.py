@@ -96,7 +96,5 @@ def _without_password(said: str, url: URL) -> str:
 
 def _takes_connections(parameters: Mapping[str, Any]) -> bool:
     """Whether a server there is up, whatever it thinks of our password."""
-    try:
-        return PGconn.ping(make_conninfo("", **{**parameters, "connect_timeout": _TIMEOUT_S}).encode()) == Ping.OK
-    except psycopg.Error:
-        return False
+    known = {name: value for name, value in parameters.items() if isinstance(value, str | int)}  # not SQLAlchemy's own
+    return PGconn.ping(make_conninfo("", **{**known, "connect_timeout": _TIMEOUT_S}).encode()) == Ping.OK

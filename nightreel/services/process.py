@@ -256,11 +256,14 @@ class SharedServer:
         for (_, grace_s), following in itertools.zip_longest(signals, signals[1:]):
             deadline = time.monotonic() + grace_s
             while time.monotonic() < deadline:
-                if self.process() is None:
+                # A process loses its command line a moment before its sockets and files.
+                if self.process() is None and not is_locked(self._running_path):
                     return True
                 time.sleep(_POLL_S)
             if following:
                 self._signal(process, following[0])
+        if self.process() is None:
+            return True  # only children of it are left: the next start waits for them
         raise TransientError("service_stuck", f"{self.program.name}, pid {process.pid}, did not end by SIGKILL either")
 
     def _signal(self, process: psutil.Process, number: signal.Signals) -> None:
@@ -276,9 +279,11 @@ class SharedServer:
 
     def _refuse_repeated_death(self, state: ServerState | None) -> None:
         child, self._child = self._child, None
-        if child is None or state is None or not is_free(state.port):
-            return  # another's server was on its way down, or a stranger was faster to take the port: start again
-        code = child.wait(timeout=10)
+        if child is None:
+            return  # another's server was on its way down: start ours
+        code = child.wait(timeout=_KILL_TIMEOUT_S)
+        if state is None or not is_free(state.port):
+            return  # a stranger was faster to take the port: start on another
         how = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
         raise (TransientError if code < 0 else PermanentError)(
             f"{self.program.name}_died",

@@ -8,6 +8,7 @@ the wall clock, it does not move when that is set.
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from pathlib import Path
 import psutil
 
 from nightreel.services.locking import write_private
+
+_LOWEST_PORT, _PORTS = 20_000, 12_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +74,14 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody has at this moment.
+
+    Below the range from which operating systems take ports for outgoing connections, so that a server that was stopped
+    finds its port again.
+    """
+    while not is_free(port := _LOWEST_PORT + secrets.randbelow(_PORTS)):
+        pass
+    return port
 
 
 def _runs(process: psutil.Process, argv: tuple[str, ...]) -> bool:
