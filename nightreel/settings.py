@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         description="S3 endpoint other than Amazon's",
         validation_alias=AliasChoices("NIGHTREEL_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     )
+    s3_verify_etags: bool = Field(
+        True, description="compare fetched bytes with ETags that look like an MD5; false: this store makes others"
+    )
     prefect_api_url: str | None = Field(
         None, description="a Prefect server; unset: the embedded one", validation_alias="PREFECT_API_URL"
     )

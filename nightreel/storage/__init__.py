@@ -2,8 +2,9 @@
 
     base.py       what a storage can do; the rules for all of them
     local.py      a directory;  walk.py: its files in order
-    s3.py         a bucket;  s3_object.py: one object on the wire;  s3_errors.py: what failures mean
-    transfer.py   parallel ranges that resume;  sinks.py: where they go
+    s3.py         a bucket;  s3_bucket.py: requests;  s3_object.py, s3_upload.py: one object;  s3_errors.py: failures
+    transfer.py   parallel ranges that resume;  retrying.py: how often;  sinks.py: where they go
+    etags.py      whether what arrived is what was stored
     disk.py       whole files or none, on a disk that may be full
 
 Nothing outside imports more than what this file names. s3fs, botocore and aiohttp are imported in here alone.
@@ -54,6 +55,7 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
             bucket,
             prefix.strip("/"),
             endpoint_url=settings.s3_endpoint_url,
+            verify_etags=settings.s3_verify_etags,
             options=options or TransferOptions(),
         )
     raise SettingsError(f"{scheme}:// is no storage this program knows: {_EXPECTED}", reason="unsupported_scheme")

@@ -92,6 +92,8 @@ def _from_answer(error: boto.ClientError, what: str, endpoint: str, object_name:
         return TransientError("storage_unreachable", f"{what}: {endpoint} answered {code or status} {message}")
     if code in _GONE or status == 404:
         return PermanentError("no_such_bucket", f"{what}: {endpoint} answered {code or status}: check the name")
+    if status == 416:
+        return PermanentError("invalid_range", f"{what}: it has no such bytes")
     return PermanentError("storage_refused", f"{what}: {endpoint} answered {code or status} {message}")
 
 

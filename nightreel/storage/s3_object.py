@@ -1,55 +1,57 @@
-"""One S3 object on the wire: its ranges as streams, and its upload. `s3.py` gives it a client; it runs on that loop."""
+"""One version of an S3 object as the source of a download, and whether what arrived is what its ETag was made of.
+
+`s3.py` makes them.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from nightreel.errors import NightreelError, TransientError
+from nightreel.errors import PermanentError, TransientError
+from nightreel.storage.etags import EtagDigest, part_count
+from nightreel.storage.s3_bucket import S3Bucket
 from nightreel.storage.s3_errors import translated
+from nightreel.storage.sinks import blocks_of
 from nightreel.storage.transfer import in_thread
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_PART_BYTES = 32 << 20
+_EXPRESS = "--x-s3"  # how names of Amazon's directory buckets end; their ETags are random
 
 
 class S3Object:
-    """One version of an object, as the source of a download.
+    """An `ObjectSource`.
 
     Args:
-        client: an aiobotocore S3 client.
-        etag: the version, without quotes; None takes whichever there is.
-        endpoint: scheme and host of the server, for messages.
+        bucket: where it is.
+        key: its name there.
+        etag: the version, without quotes; None takes whichever there is and then stays with it.
     """
 
-    def __init__(self, client: Any, bucket: str, key: str, *, etag: str | None, endpoint: str) -> None:
-        self.name = f"s3://{bucket}/{key}"
-        self._client = client
-        self._endpoint = endpoint
-        self._request = {"Bucket": bucket, "Key": key}
+    def __init__(self, bucket: S3Bucket, key: str, etag: str | None) -> None:
+        self.name = bucket.uri(key)
+        self._bucket = bucket
+        self._key = key
         self._etag = etag
+        self._etag_is_of_content = not bucket.name.endswith(_EXPRESS)
 
     async def open(self, start: int, stop: int) -> S3Range:
-        """Ask for bytes `start` to `stop`. From the first answer on, every other has to be of the same version.
+        """Ask for bytes `start` to `stop`.
 
         Raises:
             PermanentError: `object_gone`, `access_denied`, `no_such_bucket`.
             TransientError: `object_changed`, `storage_unreachable`.
         """
         condition = {} if self._etag is None else {"IfMatch": f'"{self._etag}"'}
-        with self._translated():
-            try:
-                answer = await self._client.get_object(**self._request, **condition, Range=f"bytes={start}-{stop - 1}")
-            except self._client.exceptions.ClientError as error:
-                if start or error.response["Error"]["Code"] != "InvalidRange":
-                    raise
-                answer = await self._client.get_object(**self._request, **condition)  # empty: it has no first byte
-        stream = S3Range(answer, self)
+        try:
+            answer = await self._bucket.once(
+                "get_object", key=self._key, Range=f"bytes={start}-{stop - 1}", **condition
+            )
+        except PermanentError as error:
+            if start or error.reason != "invalid_range":
+                raise
+            answer = await self._bucket.once("get_object", key=self._key, **condition)  # empty: it has no first byte
+        stream = S3Range(answer, self.name, self._bucket.endpoint)
         try:
             self._accept(answer, stream, start, stop)
         except BaseException:
@@ -58,105 +60,85 @@ class S3Object:
         return stream
 
     def _accept(self, answer: dict[str, Any], stream: S3Range, start: int, stop: int) -> None:
-        etag = answer["ETag"].strip('"')
+        etag = answer.get("ETag", "").strip('"')
+        if not etag:
+            raise TransientError(
+                "storage_unreachable", f"{self.name}: {self._bucket.endpoint} answered without an ETag: is that S3?"
+            )
         if self._etag is None:
             self._etag = etag
         elif etag != self._etag:
             raise TransientError(
                 "object_changed", f"{self.name} was overwritten since it was listed ({self._etag} then, {etag} now)"
             )
+        if answer.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in answer:
+            self._etag_is_of_content = False
         if (stream.start, stream.stop) != (start, min(stop, stream.total_bytes)):
             raise TransientError(
                 "storage_unreachable",
-                f"{self.name}: asked {self._endpoint} for bytes {start}-{stop - 1} and got "
+                f"{self.name}: asked {self._bucket.endpoint} for bytes {start}-{stop - 1} and got "
                 f"{answer.get('ContentRange', 'all of them')}",
             )
 
-    def _translated(self) -> Any:
-        return translated(self.name, self._endpoint, object_name=self.name)
+    # -- verifying -----------------------------------------------------------------------------------------------
+
+    async def digest(self) -> EtagDigest | None:
+        """What makes the object's ETag out of its content; None where it cannot be made."""
+        parts = part_count(self._etag or "")
+        if parts is None or not self._etag_is_of_content:
+            return None
+        if parts == 0:
+            return EtagDigest(None)
+        part_bytes = await self._part_bytes(1, parts)
+        return None if part_bytes is None else EtagDigest.of_equal_parts(part_bytes)
+
+    async def differs(self, digest: EtagDigest, fd: int, size_bytes: int) -> bool:
+        """Whether the file `fd`, of which `digest` was taken, is not what the object's ETag was made of."""
+        if digest.etag() == self._etag or not self._etag_is_of_content:
+            return False
+        parts = part_count(self._etag or "") or 0
+        # Parts are hardly ever of unequal size: only now is that worth a request for each.
+        sizes = [await self._part_bytes(number, parts) for number in range(1, parts + 1)]
+        if not sizes or None in sizes or sum(size or 0 for size in sizes) != size_bytes:
+            return True
+        exact = EtagDigest(size or 0 for size in sizes)
+
+        def read_again() -> None:
+            for block in blocks_of(fd, 0, size_bytes):
+                exact.update(block)
+
+        await in_thread(read_again)
+        return exact.etag() != self._etag
+
+    async def _part_bytes(self, number: int, parts: int) -> int | None:
+        """Size of one of `parts` parts; None from a server that does not tell."""
+        try:
+            answer = await self._bucket.request("head_object", key=self._key, PartNumber=number)
+        except PermanentError as error:
+            if error.reason in ("storage_refused", "invalid_range"):
+                return None
+            raise
+        return int(answer["ContentLength"]) if answer.get("PartsCount") == parts else None
 
 
 class S3Range:
-    """The bytes `start` to `stop` of an object of `total_bytes`, as they come in."""
+    """The bytes `start` to `stop` of an object of `total_bytes`, as they come in: a `RangeStream`."""
 
-    def __init__(self, answer: dict[str, Any], source: S3Object) -> None:
+    def __init__(self, answer: dict[str, Any], name: str, endpoint: str) -> None:
         self._body = answer["Body"]
-        self._source = source
+        self._name = name
+        self._endpoint = endpoint
         match = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
         if match:
             first, last, self.total_bytes = map(int, match.groups())
             self.start, self.stop = first, last + 1
         else:
-            self.start, self.stop = 0, int(answer["ContentLength"])
+            self.start, self.stop = 0, int(answer.get("ContentLength", 0))
             self.total_bytes = self.stop
 
     async def read(self, size: int) -> bytes:
-        with self._source._translated():
+        with translated(self._name, self._endpoint):
             return await self._body.read(size)
 
     def close(self) -> None:
         self._body.close()
-
-
-async def upload(client: Any, bucket: str, key: str, data: bytes | Path, *, endpoint: str) -> int | None:
-    """Create the object if there is none, in parts when it is large; memory holds one part of a file.
-
-    Returns:
-        Its size in bytes; None when there was one already.
-
-    Raises:
-        OSError: the file cannot be read.
-        PermanentError, TransientError: what went wrong with the server.
-    """
-    size_bytes = len(data) if isinstance(data, bytes) else (await in_thread(data.stat)).st_size
-    target = {"Bucket": bucket, "Key": key}
-    blocks = _blocks(data)
-    try:
-        if size_bytes <= _PART_BYTES:
-            body = await in_thread(next, blocks, b"")
-            with translated(f"s3://{bucket}/{key}", endpoint):
-                await client.put_object(**target, Body=body, ContentMD5=_md5(body), IfNoneMatch="*")
-        else:
-            await _upload_parts(client, target, blocks, endpoint)
-    except TransientError as error:
-        if error.reason != "object_changed":  # what a failed precondition is called: here it means "there is one"
-            raise
-        return None
-    return size_bytes
-
-
-async def _upload_parts(client: Any, target: dict[str, str], blocks: Iterator[bytes], endpoint: str) -> None:
-    what = "s3://{Bucket}/{Key}".format(**target)
-    with translated(what, endpoint):
-        upload_id = (await client.create_multipart_upload(**target))["UploadId"]
-    try:
-        parts: list[dict[str, Any]] = []
-        while block := await in_thread(next, blocks, b""):
-            part = {"PartNumber": len(parts) + 1}
-            with translated(what, endpoint):
-                answer = await client.upload_part(
-                    **target, **part, UploadId=upload_id, Body=block, ContentMD5=_md5(block)
-                )
-            parts.append(part | {"ETag": answer["ETag"]})
-        with translated(what, endpoint):
-            await client.complete_multipart_upload(
-                **target, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-            )
-    except BaseException:
-        with suppress(NightreelError), translated(what, endpoint):  # the first error is the one to report
-            await client.abort_multipart_upload(**target, UploadId=upload_id)
-        raise
-
-
-def _blocks(data: bytes | Path) -> Iterator[bytes]:
-    if isinstance(data, bytes):
-        for start in range(0, len(data), _PART_BYTES):
-            yield data[start : start + _PART_BYTES]
-        return
-    with data.open("rb") as file:
-        while block := file.read(_PART_BYTES):
-            yield block
-
-
-def _md5(block: bytes) -> str:
-    return base64.b64encode(hashlib.md5(block, usedforsecurity=False).digest()).decode()

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from nightreel.storage.disk import reserve, write_all
+from nightreel.storage.etags import EtagDigest
 
 _BLOCK_BYTES = 1 << 20
+
+
+def blocks_of(fd: int, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes `start` to `stop` of a file that has them."""
+    while start < stop:
+        block = os.pread(fd, min(_BLOCK_BYTES, stop - start), start)
+        assert block, f"the file ends at {start}, before {stop = }"
+        yield block
+        start += len(block)
 
 
 class FileSink:
@@ -20,13 +30,15 @@ class FileSink:
     Args:
         fd: an empty file.
         admit: raises if an object of so many bytes is not wanted.
+        etag: a digest that is to be taken beside the SHA-256.
     """
 
-    def __init__(self, fd: int, admit: Callable[[int], None]) -> None:
+    def __init__(self, fd: int, admit: Callable[[int], None], etag: EtagDigest | None) -> None:
         self._fd = fd
         self._admit = admit
         self._sha256 = hashlib.sha256()
-        self._hashed_bytes = 0
+        self._etag = etag
+        self.hashed_bytes = 0
 
     @property
     def sha256(self) -> str:
@@ -40,11 +52,11 @@ class FileSink:
         write_all(self._fd, data, offset)
 
     def completed(self, stop: int) -> None:
-        while self._hashed_bytes < stop:
-            block = os.pread(self._fd, min(_BLOCK_BYTES, stop - self._hashed_bytes), self._hashed_bytes)
-            assert block, f"the file ends at {self._hashed_bytes}, before {stop = }"
+        for block in blocks_of(self._fd, self.hashed_bytes, stop):
             self._sha256.update(block)
-            self._hashed_bytes += len(block)
+            if self._etag is not None:
+                self._etag.update(block)
+        self.hashed_bytes = stop
 
 
 class MemorySink:

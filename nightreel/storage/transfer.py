@@ -7,15 +7,13 @@ tried again (TransientError) and what not.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from nightreel.errors import TransientError
+from nightreel.storage.retrying import Attempts, retrying
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -28,8 +26,8 @@ class TransferOptions:
         block_bytes: what one range holds in memory before it is written.
         parallel: ranges of one object in flight.
         stall_s: a range that brings no block within this time is asked for again from where it is, seconds.
-        attempts: tries of a range in a row that bring next to nothing before the transfer fails.
-        backoff_s: longest wait before the second try; it doubles with each.
+        attempts: tries of a request, or of a range, that bring next to nothing in a row before all fails.
+        backoff_s: longest wait before the second try, seconds; it doubles with each.
     """
 
     part_bytes: int = 16 << 20
@@ -43,6 +41,9 @@ class TransferOptions:
     def progress_bytes(self) -> int:
         """A try that brings this much counts as progress, and the tries are counted anew."""
         return min(64 << 10, self.block_bytes)
+
+    def tries(self) -> Attempts:
+        return Attempts(self.attempts, self.backoff_s)
 
 
 class RangeStream(Protocol):
@@ -86,7 +87,7 @@ async def download(source: ObjectSource, sink: Sink, options: TransferOptions) -
         TransientError: the last one when the tries are used up.
         Whatever else the source or the sink raised.
     """
-    first = await _open_first(source, options)
+    first = await retrying(lambda: source.open(0, options.part_bytes), options.tries())
     try:
         total = first.total_bytes
         await in_thread(sink.prepare, total)
@@ -123,73 +124,52 @@ async def _copy_range(
     stop: int,
     opened: RangeStream | None,
 ) -> None:
-    position = start
-    failures, failed_at = 0, start
+    position = counted_from = start
+    tries = options.tries()
     while True:
         try:
             stream = opened or await source.open(position, stop)
             opened = None
             try:
                 while position < stop:
-                    block, problem = await _read_block(stream, min(options.block_bytes, stop - position), options)
+                    size = min(options.block_bytes, stop - position)
+                    block, problem = await _read_block(stream, size, source.name, options.stall_s)
                     if block:
                         await in_thread(sink.write, position, block)
                         position += len(block)
-                    if problem:
-                        raise TransientError(
-                            "storage_unreachable", f"{source.name} broke off at byte {position:,}: {problem}"
-                        )
+                    if problem is not None:
+                        raise problem
                 return
             finally:
                 stream.close()
         except TransientError as error:
-            if error.reason != "storage_unreachable":
-                raise
-            if position - failed_at >= options.progress_bytes:
-                failures, failed_at = 0, position
-            failures += 1
-            await _back_off(failures, error, options)
+            if position - counted_from >= options.progress_bytes:
+                tries.progressed()
+                counted_from = position
+            await tries.failed(error)
 
 
-async def _read_block(stream: RangeStream, size: int, options: TransferOptions) -> tuple[bytes, str | None]:
-    """`size` bytes, or what came before something went wrong, and what that was."""
+async def _read_block(
+    stream: RangeStream, size: int, name: str, stall_s: float
+) -> tuple[bytes, TransientError | None]:
+    """`size` bytes; or what came before something went wrong, and what that was."""
     chunks: list[bytes] = []
     missing = size
     problem = None
     try:
-        async with asyncio.timeout(options.stall_s):
+        async with asyncio.timeout(stall_s):
             while missing:
                 chunk = await stream.read(missing)
                 if not chunk:
-                    problem = "the answer was too short"
+                    problem = TransientError("storage_unreachable", f"{name}: the answer ended too early")
                     break
                 chunks.append(chunk)
                 missing -= len(chunk)
     except TimeoutError:
-        problem = f"too little came within {options.stall_s:g} s"
+        problem = TransientError("storage_unreachable", f"{name}: {size:,} bytes did not come within {stall_s:g} s")
     except TransientError as error:
-        problem = error.detail
+        problem = error
     return b"".join(chunks), problem
-
-
-async def _open_first(source: ObjectSource, options: TransferOptions) -> RangeStream:
-    failures = 0
-    while True:
-        try:
-            return await source.open(0, options.part_bytes)
-        except TransientError as error:
-            if error.reason != "storage_unreachable":
-                raise
-            failures += 1
-            await _back_off(failures, error, options)
-
-
-async def _back_off(failures: int, error: TransientError, options: TransferOptions) -> None:
-    """Wait, or give up with `error`. Jitter keeps ranges that failed together from coming back together."""
-    if failures >= options.attempts:
-        raise error
-    _log.debug("try %d of %d: %s", failures + 1, options.attempts, error)
-    await asyncio.sleep(options.backoff_s * 2 ** (failures - 1) * random.uniform(0.5, 1))  # noqa: S311
 
 
 async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:

@@ -1,0 +1,83 @@
+"""Uploading one object that is not there yet, in one request or in parts. `s3.py` asks for it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nightreel.errors import NightreelError, TransientError
+from nightreel.storage.s3_bucket import S3Bucket
+from nightreel.storage.transfer import in_thread
+
+_PART_BYTES = 32 << 20  # and at most 10,000 of them: 312 GiB
+_CREATE_ONLY = "*"
+
+
+async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
+    """Create the object if there is none. Memory holds one part of a file.
+
+    Returns:
+        Its size in bytes; None when there was one already.
+
+    Raises:
+        OSError: the file cannot be read.
+        PermanentError, TransientError: what went wrong with the server.
+    """
+    blocks = _blocks(data)
+    first, second = [await in_thread(next, blocks, b"") for _ in range(2)]
+    try:
+        if second:
+            return await _upload_parts(bucket, key, first, second, blocks)
+        await bucket.request("put_object", key=key, Body=first, ContentMD5=_md5(first), IfNoneMatch=_CREATE_ONLY)
+    except TransientError as error:
+        if error.reason != "object_changed":  # a condition that does not hold; this one is "there is none"
+            raise
+        return None
+    return len(first)
+
+
+async def _upload_parts(bucket: S3Bucket, key: str, first: bytes, second: bytes, rest: Iterator[bytes]) -> int:
+    upload_id = (await bucket.request("create_multipart_upload", key=key))["UploadId"]
+    parts: list[dict[str, Any]] = []
+    size_bytes = 0
+    block = first
+    try:
+        while block:
+            number = len(parts) + 1
+            answer = await bucket.request(
+                "upload_part", key=key, UploadId=upload_id, PartNumber=number, Body=block, ContentMD5=_md5(block)
+            )
+            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            size_bytes += len(block)
+            block = second or await in_thread(next, rest, b"")
+            second = b""
+        await bucket.request(
+            "complete_multipart_upload",
+            key=key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": parts},
+            IfNoneMatch=_CREATE_ONLY,
+        )
+    except BaseException:
+        with suppress(NightreelError):  # the first error is the one to report; a bucket's rules expire what is left
+            await bucket.once("abort_multipart_upload", key=key, UploadId=upload_id)
+        raise
+    return size_bytes
+
+
+def _blocks(data: bytes | Path) -> Iterator[bytes]:
+    if isinstance(data, bytes):
+        for start in range(0, len(data), _PART_BYTES):
+            yield data[start : start + _PART_BYTES]
+        return
+    with data.open("rb") as file:
+        while block := file.read(_PART_BYTES):
+            yield block
+
+
+def _md5(block: bytes) -> str:
+    return base64.b64encode(hashlib.md5(block, usedforsecurity=False).digest()).decode()
