@@ -24,6 +24,7 @@ class AnalyzeOptions(BaseModel):
     prompts: tuple[str, ...] | None = Field(None, title="Prompt sets", description="shipped names or YAML files")
     model: str | None = Field(None, title="Model", description="directory or hub id")
     plan: PlanText | None = Field(None, title="Sampling plan", description="uniform:N, fps:RATE:CAP, keyframes:CAP")
+    chunk_segments: int | None = Field(None, ge=1, le=1024, title="Chunk", description="expected segments a chunk")
 
     @model_validator(mode="after")
     def _since_before_until(self) -> AnalyzeOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from nightreel.discovery import PageCounts
@@ -67,8 +67,9 @@ class RunSummary:
         )
 
     def to_json(self) -> dict[str, Any]:
-        values = asdict(self)
-        return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+        """JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"listing": asdict(self.listing), "headline": self.headline}
 
     def markdown(self) -> str:
         """The artifact of the run. Holds numbers and words of our own alone: nothing of names or answers."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -85,16 +85,19 @@ def run(options: AnalyzeOptions, *, quiet: bool = False) -> RunSummary:
 
 @contextmanager
 def _prefect(settings: Settings, api_url: str | None) -> Iterator[None]:
-    from prefect.logging.handlers import PrefectConsoleHandler
+    from prefect.logging.configuration import setup_logging
+    from prefect.logging.handlers import APILogHandler
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: api_url, PREFECT_HOME: settings.work_dir.resolve() / "prefect-client"}):
-        # The UI has the log; the terminal has the progress.
-        for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
-            for handler in logging.getLogger(name).handlers:
-                if isinstance(handler, PrefectConsoleHandler):
-                    handler.setLevel(logging.ERROR)
-        yield
+        setup_logging()
+        for handler in logging.getLogger().handlers:
+            # The UI has the log of the run, the terminal its progress.
+            handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
+        try:
+            yield
+        finally:
+            APILogHandler().flush()  # before the server may go
 
 
 @contextmanager
@@ -103,6 +106,7 @@ def _progress(quiet: bool) -> Iterator[list[RunSummary]]:
     from tasks.runtime import progress_listener
 
     latest: list[RunSummary] = []
+    said: list[str] = []
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -124,8 +128,10 @@ def _progress(quiet: bool) -> Iterator[list[RunSummary]]:
             total=max(finished, summary.listing.added) or None,
             description=f"{summary.listing.listed} listed, {summary.failed} failed",
         )
-        if not quiet and not out.is_terminal and finished:
-            print_line(f"{finished} of {max(finished, summary.listing.added)} videos, {summary.failed} failed")
+        line = f"{finished} of {max(finished, summary.listing.added)} videos, {summary.failed} failed"
+        if not quiet and not out.is_terminal and finished and line not in said:
+            said[:] = [line]
+            print_line(line)
 
     token = progress_listener.set(listen)
     try:
@@ -141,10 +147,6 @@ def print_summary(summary: RunSummary) -> None:
         print_table(("failed because", "videos"), summary.reasons.most_common())
     if summary.succeeded or summary.failed:
         print_table(("stage", "busy s"), ((name, f"{seconds:.2f}") for name, seconds in summary.timings.items()))
-
-
-def summary_values(summary: RunSummary) -> dict[str, Any]:
-    return summary.to_json()
 
 
 def register(app: typer.Typer) -> None:

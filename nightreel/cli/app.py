@@ -11,6 +11,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.logging import RichHandler
 
 from nightreel import __version__
 from nightreel.cli import analyze, demo, doctor, reports, services
@@ -40,9 +41,11 @@ def _version(wanted: bool) -> None:
 def _root(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "botocore", "alembic", "s3fs", "aiobotocore"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Our own words alone: what Prefect has to say is in its UI, and libraries are heard from WARNING on.
+    logger = logging.getLogger("nightreel")
+    logger.setLevel(load_settings().log_level)
+    logger.addHandler(RichHandler(console=err, show_time=False, show_path=False, markup=False, highlighter=None))
+    logger.propagate = False
 
 
 def main() -> None:

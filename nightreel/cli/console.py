@@ -31,16 +31,14 @@ def plain(value: Any, *, width: int | None = None) -> str:
     return safe if width is None or len(safe) <= width else safe[: width - 1] + "…"
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on a terminal; tab-separated lines with a header in a pipe."""
     if not out.is_terminal:
-        if title:
-            print_line(f"# {title}")
         print_line("\t".join(columns))
         for row in rows:
             print_line("\t".join(plain(value) for value in row))
         return
-    table = Table(*columns, title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
         table.add_row(*(value if isinstance(value, Text) else Text(plain(value)) for value in row))
     out.print(table)

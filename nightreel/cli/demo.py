@@ -19,6 +19,7 @@ _NOISE = (
     "The demo's model is tiny and random: its words are noise, and only the pipeline around it is real.\n"
     "Set NIGHTREEL_MODEL to the directory or hub id of a video LLM for answers that mean something."
 )
+_CHUNK_SEGMENTS = 4  # so small that a dozen clips show several chunks in flight
 
 
 def demo() -> None:
@@ -33,7 +34,7 @@ def demo() -> None:
     with ExitStack() as stack:
         endpoints = stack.enter_context(open_services(settings))
         print_line(f"services: {', '.join(endpoints.started) or 'none'} started for the length of this demo")
-        summary = run(AnalyzeOptions(source=str(source)))
+        summary = run(AnalyzeOptions(source=str(source), chunk_segments=_CHUNK_SEGMENTS))
         if summary.succeeded or summary.failed:
             database = stack.enter_context(open_database(settings))
             with database.begin() as connection:
@@ -65,7 +66,7 @@ def _show(rows: list) -> None:
     for (uri, start_s), said in segments.items():
         caption = next((row for row in said if row["kind"] == "caption"), None)
         others = [
-            f"{row['prompt']}={row['answer'] if row['state'] == 'answered' else row['state']}"
+            f"{row['prompt']}={(row['answer'] or 'none') if row['state'] == 'answered' else row['state']}"
             for row in said
             if row is not caption and row["kind"] != "text"
         ]

@@ -38,7 +38,7 @@ def identify(bench: Workbench, video: OpenVideo) -> bool:
         )
         facts = known.probe or probe_of_content(connection, video.content_sha256)
     if video.copied:
-        logger.info("%r holds bytes already analysed: %d answers reused", row.uri, video.copied)
+        logger.debug("%r holds bytes already analysed: %d answers reused", row.uri, video.copied)
     video.facts = facts or bench.probe(video).to_json()
     duration_s = video.facts["duration_s"]
     if known.probe is None:

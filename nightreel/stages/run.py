@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
@@ -48,7 +47,13 @@ def settings_for(options: AnalyzeOptions) -> Settings:
     Raises:
         SettingsError: also if neither names a source.
     """
-    settings = load_settings(source=options.source, prompts=options.prompts, model=options.model, plan=options.plan)
+    settings = load_settings(
+        source=options.source,
+        prompts=options.prompts,
+        model=options.model,
+        plan=options.plan,
+        chunk_segments=options.chunk_segments,
+    )
     if not settings.source:
         raise SettingsError("no source: give a directory or s3://bucket/prefix, or set NIGHTREEL_SOURCE")
     return settings
@@ -85,7 +90,7 @@ def open_run(options: AnalyzeOptions, *, flow_run_id: str | None = None) -> Iter
                 recipe_id=recipe.id,
                 options=options.model_dump(mode="json"),
                 settings=settings.public(),
-                environment=_environment(settings),
+                environment=examine(settings).to_json(),
             )
         )
         bench = Workbench(
@@ -103,8 +108,3 @@ def open_run(options: AnalyzeOptions, *, flow_run_id: str | None = None) -> Iter
         )
         stack.callback(bench.close)
         yield bench, registration
-
-
-def _environment(settings: Settings) -> dict[str, Any]:
-    report = examine(settings)
-    return report.to_json()

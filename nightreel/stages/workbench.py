@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -133,7 +134,7 @@ class Workbench:
                     fetched = self.source.fetch(
                         wanted.uri,
                         etag=wanted.etag,
-                        destination=directory / "video",
+                        destination=directory / _file_name(wanted.uri),
                         max_bytes=self.settings.max_bytes,
                     )
                 self.count("fetched")
@@ -168,3 +169,12 @@ class Workbench:
         for analysis_id in list(self.open_videos):
             self.close_video(analysis_id)
         self._stack.close()
+
+
+def _file_name(uri: str) -> str:
+    """A harmless file name that a person recognises in an error.
+
+    >>> _file_name("s3://bucket/a/../.b c;rm.mp4"), _file_name("s3://bucket/%2e%2e")
+    ('b_c_rm.mp4', '2e_2e')
+    """
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", uri.rsplit("/", 1)[-1][-80:]).strip("._-") or "video"

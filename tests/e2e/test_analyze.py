@@ -1,0 +1,112 @@
+"""The main job on real parts: what a run leaves behind, and what the next one finds to do."""
+
+import shutil
+
+from fixtures.pipeline import PROMPT_COUNT, make_clip
+
+
+def test_every_clip_ends_done_with_all_its_answers(pipeline):
+    summary = pipeline.analyze()
+    assert summary.videos == {"done": 3}
+    assert set(pipeline.statuses().values()) == {("done", None)}
+    assert pipeline.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT
+    row = pipeline.rows("SELECT * FROM reporting.answers WHERE prompt = 'red' LIMIT 1")[0]
+    assert len(row.frame_times_s) == 4
+    assert row.decoder in ("decord", "pyav")
+    assert row.libraries["torch"]
+    assert 0 <= row.p <= 1
+    assert row.prompt_tokens > 0
+
+
+def test_a_second_run_does_nothing(pipeline):
+    pipeline.analyze()
+    before = pipeline.rows("SELECT * FROM nightreel.answers ORDER BY id")
+    summary = pipeline.analyze()
+    assert summary.headline.startswith("nothing new")
+    assert summary.work == {}
+    assert not {"decode", "model", "load_model", "fetch"} & set(summary.timings)
+    assert pipeline.rows("SELECT * FROM nightreel.answers ORDER BY id") == before
+
+
+def test_an_overwritten_object_is_analysed_again_and_only_it(pipeline, clips):
+    pipeline.analyze()
+    make_clip(clips / "2.mp4", 20)
+    summary = pipeline.analyze()
+    assert (summary.listing.changed, summary.listing.known) == (1, 2)
+    assert summary.work["decoded_segments"] == 1
+    assert pipeline.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT, "of what lies there now"
+    assert pipeline.value("SELECT count(*) FROM nightreel.answers") == 4 * PROMPT_COUNT, "the old are kept"
+
+
+def test_a_duplicate_costs_no_decode_and_no_model(pipeline, clips):
+    shutil.copy(clips / "1.mp4", clips / "1-copy.mp4")
+    summary = pipeline.analyze()
+    assert summary.videos["reused"] == 1
+    assert summary.work["decoded_segments"] == summary.work["encoded_segments"] == 3
+    shutil.copy(clips / "2.mp4", clips / "2-copy.mp4")
+    summary = pipeline.analyze()
+    assert summary.videos == {"reused": 1}
+    assert summary.work == {"fetched": 1}
+    assert not {"decode", "model"} & set(summary.timings)
+    assert pipeline.value("SELECT count(reused_from) FROM reporting.answers") == 2 * PROMPT_COUNT
+
+
+def test_a_new_prompt_costs_no_fetch_no_decode_and_no_vision(pipeline, tmp_path):
+    pipeline.analyze()
+    more = tmp_path / "more.yaml"
+    more.write_text('name: more\nprompts:\n  - {name: blue, kind: yes_no, text: "Is there something blue?"}\n')
+    summary = pipeline.analyze(prompts=(str(tmp_path / "small.yaml"), str(more)))
+    assert summary.videos == {"done": 3}
+    assert summary.answers.total() == 3, "only the new question is asked"
+    assert summary.work == {"cached_segments": 3}
+
+
+def test_a_long_video_passes_through_as_several_chunks(make_pipeline, tmp_path):
+    make_clip(tmp_path / "videos" / "long.mp4", 1, seconds=9)
+    make_clip(tmp_path / "videos" / "short.mp4", 2, seconds=1)
+    pipeline = make_pipeline(tmp_path / "videos", NIGHTREEL_WINDOW_S="1", NIGHTREEL_CHUNK_SEGMENTS="2")
+    summary = pipeline.analyze()
+    assert (summary.videos["done"], summary.segments, summary.work["decoded_segments"]) == (2, 10, 10)
+    segments = pipeline.rows(
+        "SELECT DISTINCT segment, start_s FROM reporting.answers WHERE uri LIKE '%long%' ORDER BY 1"
+    )
+    assert [row.start_s for row in segments] == [float(index) for index in range(9)]
+    assert not list((pipeline.work_dir / "spool").rglob("video"))
+
+
+def test_a_broken_video_is_a_row_with_a_reason_and_leaves_the_others_alone(pipeline, clips):
+    (clips / "broken.mp4").write_bytes((clips / "1.mp4").read_bytes()[:1000])
+    (clips / "text.mp4").write_text("not a video at all")
+    summary = pipeline.analyze()
+    assert summary.is_green
+    assert (summary.videos["done"], summary.videos["failed"]) == (3, 2)
+    reasons = {name: reason for name, (status, reason) in pipeline.statuses().items() if status == "failed"}
+    assert set(reasons) == {"broken.mp4", "text.mp4"}
+    assert len(set(reasons.values())) == 2
+
+
+def test_a_run_in_which_every_video_failed_is_not_green(make_pipeline, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "text.mp4").write_text("not a video at all")
+    pipeline = make_pipeline(tmp_path / "videos")
+    assert not pipeline.analyze().is_green
+    assert pipeline.value("SELECT status FROM reporting.runs") == "failed"
+
+
+def test_a_damaged_cache_file_is_dropped_counted_and_computed_again(pipeline, tmp_path):
+    pipeline.analyze()
+    victim = sorted((pipeline.work_dir / "features").rglob("*.parquet"))[0]
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    more = tmp_path / "more.yaml"
+    more.write_text('name: more\nprompts:\n  - {name: blue, kind: yes_no, text: "Is there something blue?"}\n')
+    summary = pipeline.analyze(prompts=(str(more),))
+    assert summary.videos["done"] == 3
+    assert (summary.work["damaged_features"], summary.work["decoded_segments"]) == (1, 1)
+    assert pipeline.value("SELECT count(*) FROM reporting.answers WHERE prompt = 'blue'") == 3
+
+
+def test_a_limit_takes_so_many_videos_and_leaves_the_rest_for_later(pipeline):
+    assert pipeline.analyze(limit=2).videos == {"done": 2}
+    assert pipeline.analyze().videos == {"done": 1}
