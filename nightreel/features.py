@@ -113,7 +113,7 @@ class FeatureCache:
             if sha256 != ref.sha256:
                 raise ValueError(f"SHA-256 is {sha256[:12]}, expected {ref.sha256[:12]}, {len(data)} bytes")
             return from_parquet(data, key=ref.key)
-        except (ValueError, KeyError, OSError) as error:  # pyarrow's errors are among these
+        except ValueError as error:
             self._storage.delete(ref.uri)
             raise PermanentError(
                 "damaged_feature", f"{ref.uri} is damaged ({error}): deleted; encode the segment again"
@@ -124,7 +124,7 @@ class FeatureCache:
         existing = self._storage.read(published.uri)
         try:
             from_parquet(existing, key=key)
-        except (ValueError, KeyError, OSError):
+        except ValueError:
             self._storage.delete(published.uri)
             return data, self._storage.publish(self.name_of(key), data)
         return existing, published
@@ -159,8 +159,15 @@ def from_parquet(data: bytes, *, key: str) -> Features:
     """The inverse of `to_parquet`, checking pages, key, and the size of every tensor.
 
     Raises:
-        ValueError, KeyError, OSError: the bytes are not a feature file, or not that of `key`.
+        ValueError: the bytes are not a feature file, or not that of `key`.
     """
+    try:
+        return _read(data, key)
+    except (pa.ArrowException, LookupError, TypeError, OSError, MemoryError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read(data: bytes, key: str) -> Features:
     table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     metadata = table.schema.metadata or {}
     if hashlib.sha256(metadata[_METADATA]).hexdigest().encode() != metadata[_METADATA_SHA256]:
@@ -179,9 +186,7 @@ def from_parquet(data: bytes, *, key: str) -> Features:
         tensors.append(tensor)
     if pieces:
         raise ValueError(f"tensors {sorted(pieces)} are not announced in its metadata")
-    return Features(
-        key=key, tensors=tuple(tensors), pts_s=tuple(stored["pts_s"]), metadata=stored["metadata"]
-    )
+    return Features(key=key, tensors=tuple(tensors), pts_s=tuple(stored["pts_s"]), metadata=stored["metadata"])
 
 
 def _rows(tensor: StoredTensor, pts_s: tuple[float, ...]) -> Iterator[tuple[Any, ...]]:

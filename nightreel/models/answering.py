@@ -174,7 +174,7 @@ def _yes_no(scores: Scores, forms: YesNoForms) -> tuple[float, float] | None:
             torch.logsumexp(torch.tensor([sum(branch) for branch in part], dtype=torch.float64), 0).item()
             for part in (scores.branches[:split], scores.branches[split:])
         )
-    if not (math.isfinite(yes) and math.isfinite(no)):
+    if math.isnan(yes) or math.isnan(no) or not math.isfinite(max(yes, no)):
         return None
     return 1 / (1 + math.exp(min(no - yes, 700.0))), math.exp(yes) + math.exp(no)
 

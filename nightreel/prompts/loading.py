@@ -28,6 +28,7 @@ from nightreel.errors import SettingsError
 from nightreel.prompts.schema import PromptEntry, SetEntry, cross_checks, explain
 
 _LARGEST_BYTES = 1 << 20
+_DEEPEST = 8
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -113,10 +114,14 @@ class _File:
     def _compose(self, data: bytes) -> yaml.MappingNode:
         try:
             text = data.decode()
+            depth = 0
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if isinstance(event, yaml.AliasEvent):
-                    line = event.start_mark.line + 1 if event.start_mark else 1
                     raise SettingsError(f"{self.path}:{line}: aliases (*name) are not allowed here")
+                if depth > _DEEPEST:
+                    raise SettingsError(f"{self.path}:{line}: nested more than {_DEEPEST} levels deep")
             root = yaml.compose(text, Loader=yaml.SafeLoader)
         except UnicodeDecodeError as error:
             raise SettingsError(f"{self.path}: expected UTF-8 text ({error})") from error
@@ -124,8 +129,6 @@ class _File:
             mark = error.problem_mark
             place = f":{mark.line + 1}" if mark else ""
             raise SettingsError(f"{self.path}{place}: no valid YAML: {error.problem}") from error
-        except RecursionError as error:
-            raise SettingsError(f"{self.path}: nested too deeply") from error
         except yaml.YAMLError as error:
             raise SettingsError(f"{self.path}: no valid YAML: {error}") from error
         if not isinstance(root, yaml.MappingNode):

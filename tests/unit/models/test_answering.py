@@ -1,0 +1,183 @@
+"""Scores and texts become answers; what is doubtful becomes unknown, what failed an error, never a "no"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
+from nightreel.models.answering import (
+    Vocabulary,
+    answer_choice,
+    answer_tags,
+    answer_text,
+    answer_yes_no,
+    read_number,
+)
+from nightreel.models.prefix import Scores
+
+_WORDS = ("yes", "Yes", "Ġyes", "YES", "no", "No", "Ġno", "nothing", "yesterday", "in", "In", "out", "Out", "side")
+
+
+class _WordTokenizer:
+    """The three methods of a tokenizer that Vocabulary uses, over whole words."""
+
+    def __init__(self, words: Sequence[str] = _WORDS) -> None:
+        self._ids = {word: index for index, word in enumerate(words)}
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self._ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        words = list(self._ids)
+        return "".join(words[index] for index in ids).replace("Ġ", " ")
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> _Encoding:
+        assert not add_special_tokens
+        ids, rest = [], text
+        while rest:
+            word = max((word for word in self._ids if rest.startswith(word)), key=len)
+            ids.append(self._ids[word])
+            rest = rest.removeprefix(word)
+        return _Encoding(ids)
+
+
+class _Encoding:
+    def __init__(self, input_ids: list[int]) -> None:
+        self.input_ids = input_ids
+
+
+def _scores(probabilities: dict[str, float], branches: tuple[tuple[float, ...], ...] = ()) -> Scores:
+    logs = torch.full((len(_WORDS),), -math.inf)
+    for word, probability in probabilities.items():
+        logs[_WORDS.index(word)] = math.log(probability)
+    return Scores(logs, branches, (), ended=False)
+
+
+def _prompt(kind: PromptKind, **more: object) -> Prompt:
+    return Prompt(name="q", kind=kind, text="Well?", **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    return Vocabulary(_WordTokenizer())
+
+
+def _yes_no(vocabulary: Vocabulary, probabilities: dict[str, float], **more: object) -> Answer:
+    prompt = _prompt(PromptKind.YES_NO, **more)
+    return answer_yes_no(prompt, _scores(probabilities), vocabulary, tokens=7)
+
+
+def test_all_surface_forms_of_yes_and_no_count(vocabulary: Vocabulary) -> None:
+    answer = _yes_no(vocabulary, {"yes": 0.1, "Yes": 0.2, "Ġyes": 0.2, "YES": 0.1, "No": 0.2, "nothing": 0.2})
+    assert answer.p == pytest.approx(0.75)
+    assert (answer.text, answer.value, answer.prompt_tokens) == ("yes", True, 7)
+
+
+def test_p_of_a_no_is_the_probability_of_yes(vocabulary: Vocabulary) -> None:
+    answer = _yes_no(vocabulary, {"yes": 0.1, "no": 0.9})
+    assert (answer.text, answer.value, answer.p) == ("no", False, pytest.approx(0.1))
+
+
+def test_the_threshold_decides_what_is_a_yes(vocabulary: Vocabulary) -> None:
+    assert _yes_no(vocabulary, {"yes": 0.3, "no": 0.7}, threshold=0.25).text == "yes"
+    assert _yes_no(vocabulary, {"yes": 0.8, "no": 0.2}, threshold=0.9).text == "no"
+
+
+def test_too_little_mass_on_yes_and_no_is_unknown(vocabulary: Vocabulary) -> None:
+    answer = _yes_no(vocabulary, {"no": 0.02, "nothing": 0.98}, min_mass=0.1)
+    assert answer.state is AnswerState.UNKNOWN
+    assert answer.value is None
+    assert "min_mass" in (answer.reason or "")
+
+
+def test_too_thin_a_margin_is_unknown(vocabulary: Vocabulary) -> None:
+    answer = _yes_no(vocabulary, {"yes": 0.45, "no": 0.55}, min_margin=0.2)
+    assert answer.state is AnswerState.UNKNOWN
+    assert answer.p == pytest.approx(0.45)
+
+
+def test_scores_that_are_no_numbers_are_an_error_not_a_no(vocabulary: Vocabulary) -> None:
+    broken = Scores(torch.full((len(_WORDS),), math.nan), (), (), ended=False)
+    prompt = _prompt(PromptKind.YES_NO)
+    assert answer_yes_no(prompt, broken, vocabulary, tokens=1).state is AnswerState.ERROR
+    tags = _prompt(PromptKind.TAGS, choices=("in", "out"))
+    good = _scores({"yes": 0.9, "no": 0.1})
+    assert answer_tags(tags, [good, broken], vocabulary, tokens=1).state is AnswerState.ERROR
+    choice = _prompt(PromptKind.CHOICE, choices=("in", "out"))
+    assert answer_choice(
+        choice, _scores({"in": 1.0}, ((math.nan,),) * 4), vocabulary, tokens=1
+    ).state is AnswerState.ERROR
+
+
+def test_words_without_a_token_of_their_own_are_scored_as_sequences() -> None:
+    vocabulary = Vocabulary(_WordTokenizer(list("yesnoYN")))
+    assert vocabulary.yes_no.single is None
+    prompt = _prompt(PromptKind.YES_NO)
+    assert vocabulary.branches(prompt) == ((0, 1, 2), (5, 1, 2), (3, 4), (6, 4))
+    logs = tuple(tuple(map(math.log, branch)) for branch in ((0.5, 0.5, 1.0), (0.1, 0.5, 1.0), (0.2, 0.5), (0.1, 1.0)))
+    answer = answer_yes_no(prompt, Scores(torch.zeros(7), logs, (), ended=False), vocabulary, tokens=1)
+    assert answer.p == pytest.approx(0.3 / 0.5)
+
+
+def test_each_tag_is_decided_on_its_own(vocabulary: Vocabulary) -> None:
+    prompt = _prompt(PromptKind.TAGS, choices=("in", "out", "side"))
+    scores = [_scores({"yes": p, "no": 1 - p}) for p in (0.9, 0.2, 0.7)]
+    answer = answer_tags(prompt, scores, vocabulary, tokens=1)
+    assert (answer.value, answer.text) == (["in", "side"], "in, side")
+    assert answer.p == pytest.approx(0.7)
+    assert answer.scores == pytest.approx({"in": 0.9, "out": 0.2, "side": 0.7})
+
+
+def test_no_tag_at_all_is_an_answer(vocabulary: Vocabulary) -> None:
+    prompt = _prompt(PromptKind.TAGS, choices=("in",))
+    answer = answer_tags(prompt, [_scores({"yes": 0.1, "no": 0.9})], vocabulary, tokens=1)
+    assert (answer.state, answer.value) == (AnswerState.ANSWERED, [])
+
+
+def test_a_choice_is_the_best_mean_over_its_tokens(vocabulary: Vocabulary) -> None:
+    prompt = _prompt(PromptKind.CHOICE, choices=("in", "outside"))
+    # forms in order: in, In, out+side, Out+side; two tokens at 0.5 beat one at 0.4
+    branches = tuple(tuple(map(math.log, branch)) for branch in ((0.4,), (0.1,), (0.5, 0.5), (0.1, 0.5)))
+    answer = answer_choice(prompt, _scores({"in": 0.4, "out": 0.5}, branches), vocabulary, tokens=1)
+    assert answer.text == answer.value == "outside"
+    assert answer.p == pytest.approx(0.5 / 0.9)
+
+
+def test_a_choice_without_mass_on_its_words_is_unknown(vocabulary: Vocabulary) -> None:
+    prompt = _prompt(PromptKind.CHOICE, choices=("in", "out"), min_mass=0.5)
+    branches = ((math.log(0.1),),) * 4
+    answer = answer_choice(prompt, _scores({"in": 0.1, "out": 0.1, "nothing": 0.8}, branches), vocabulary, tokens=1)
+    assert answer.state is AnswerState.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("3", 3), ("There are 12 people.", 12), ("Three.", 3), ("three (3)", 3), ("1,200 birds", 1200),
+        ("-4.5 degrees", -4.5), ("None.", 0), ("zero", 0), ("2 or 3", None), ("many", None), ("", None),
+        ("no idea", None), ("mp3", None),
+        ("a lot of them", None),
+    ],
+)  # fmt: skip
+def test_a_number_is_read_only_where_there_is_one(text: str, number: float | None) -> None:
+    assert read_number(text) == number
+
+
+def test_a_number_that_cannot_be_read_is_unknown() -> None:
+    answer = answer_text(_prompt(PromptKind.NUMBER), "quite a few", tokens=3, generated=4)
+    assert (answer.state, answer.value) == (AnswerState.UNKNOWN, None)
+    assert "quite a few" in (answer.reason or "")
+
+
+def test_an_empty_caption_is_an_error() -> None:
+    answer = answer_text(_prompt(PromptKind.CAPTION), " \n", tokens=3, generated=2)
+    assert answer.state is AnswerState.ERROR
+    assert (answer.prompt_tokens, answer.generated_tokens) == (3, 2)
+
+
+def test_a_caption_is_trimmed() -> None:
+    assert answer_text(_prompt(PromptKind.CAPTION), " A cat. \n", tokens=3, generated=2).text == "A cat."

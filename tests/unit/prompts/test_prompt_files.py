@@ -1,0 +1,186 @@
+"""Prompt sets: what shipped and own files say, and how every mistake is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nightreel.domain import PromptKind
+from nightreel.errors import SettingsError
+from nightreel.prompts.loading import load_prompt_sets, shipped_sets
+from nightreel.prompts.wording import questions_of
+
+_HEAD = "name: mine\nprompts:\n"
+_VIOLENCE = '  - {name: violence, kind: yes_no, text: "Is there violence?"}\n'
+
+
+def _write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_every_shipped_set_loads_and_they_go_together() -> None:
+    names = shipped_sets()
+    assert {"tagging", "moderation"} <= set(names)
+    combined = load_prompt_sets(names)
+    assert combined.name == "+".join(names)
+    assert {prompt.set_name for prompt in combined.prompts} == set(names)
+    assert len({prompt.name for prompt in combined.prompts}) == len(combined)
+
+
+def test_sets_are_combined_in_the_order_given() -> None:
+    first, second = (load_prompt_sets([name]).prompts for name in ("moderation", "tagging"))
+    assert load_prompt_sets(["moderation", "tagging"]).prompts == first + second
+
+
+def test_words_of_yaml_stay_words(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        _HEAD + "  - {name: q, kind: yes_no, text: 'Really?', flag: yes}\n"
+        "  - {name: n, kind: choice, text: 'Which?', choices: [007, off, 1.50], flag: off, when: {q: no}}\n",
+    )
+    really, which = load_prompt_sets([path]).prompts
+    assert really.flag == "yes"
+    assert which.choices == ("007", "off", "1.50")
+    assert (which.flag, which.when) == ("off", (("q", "no"),))
+
+
+def test_a_number_is_given_few_tokens_unless_the_file_says_more(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        _HEAD + "  - {name: a, kind: number, text: 'How many?'}\n"
+        "  - {name: b, kind: number, text: 'How many?', max_new_tokens: 40}\n",
+    )
+    assert [prompt.max_new_tokens for prompt in load_prompt_sets([path]).prompts] == [16, 40]
+
+
+def test_names_flags_and_conditions_do_not_change_what_is_asked(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        _HEAD
+        + _VIOLENCE
+        + '  - {name: again, kind: yes_no, text: "Is there violence?", flag: "yes", when: {violence: "no"}}\n'
+        '  - {name: strict, kind: yes_no, text: "Is there violence?", threshold: 0.9}\n',
+    )
+    plain, flagged, strict = (prompt.hash for prompt in load_prompt_sets([path]).prompts)
+    assert plain == flagged
+    assert plain != strict
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("{name: q, kind: yes_no, text: a, treshold: 1}", "'treshold': there is no such key: did you mean 'threshold'"),
+        ("{name: q, kind: yes_no, text: a, zzz: 1}", "'zzz': there is no such key: known are name, kind, text"),
+        ("{name: q, kind: yesno, text: a}", "'kind': 'yesno' is no kind: expected caption, text, yes_no"),
+        ("{name: q, text: a}", "'kind': is missing"),
+        ("{kind: text, text: a}", "'name': is missing"),
+        ("{name: q, kind: text}", "'text': is missing"),
+        ("{name: q, kind: text, text: '  '}", "'text': is empty"),
+        ("{name: Q 1, kind: text, text: a}", "'name': 'Q 1': expected lower-case letters"),
+        ("{name: violence, kind: text, text: a}", "'name': an earlier prompt of the set has the same name"),
+        ("{name: q, name: r, kind: text, text: a}", "'name': the key is here twice"),
+        ("{name: q, kind: choice, text: a}", "'choices': a prompt of kind choice needs at least 2, got 0"),
+        ("{name: q, kind: choice, text: a, choices: [x]}", "'choices': a prompt of kind choice needs at least 2, got"),
+        ("{name: q, kind: choice, text: a, choices: [x, X]}", "'choices': 'X' is there twice"),
+        ("{name: q, kind: choice, text: a, choices: [x, '']}", "'choices': is empty"),
+        ("{name: q, kind: choice, text: a, choices: x}", "'choices': 'x': input should be a valid list"),
+        ("{name: q, kind: tags, text: a, choices: []}", "'choices': a prompt of kind tags needs at least 1, got 0"),
+        ("{name: q, kind: yes_no, text: a, choices: [x, y]}", "'choices': a prompt of kind yes_no takes none"),
+        ("{name: q, kind: yes_no, text: a, max_new_tokens: 3}", "'max_new_tokens': a prompt of kind yes_no takes none"),
+        ("{name: q, kind: text, text: a, max_new_tokens: 0}", "'max_new_tokens': '0': input should be greater than"),
+        ("{name: q, kind: text, text: a, max_new_tokens: many}", "'max_new_tokens': 'many': input should be a valid"),
+        ("{name: q, kind: yes_no, text: a, threshold: 1.5}", "'threshold': '1.5': input should be less than or equal"),
+        ("{name: q, kind: yes_no, text: a, threshold: nan}", "'threshold': 'nan': input should be"),
+        ("{name: q, kind: choice, text: a, choices: [x, y], threshold: 0.5}", "'threshold': a prompt of kind choice"),
+        ("{name: q, kind: yes_no, text: a, min_mass: -1}", "'min_mass': '-1': input should be greater than or equal"),
+        ("{name: q, kind: text, text: a, min_margin: 0.1}", "'min_margin': a prompt of kind text takes none"),
+        ("{name: q, kind: yes_no, text: a, flag: maybe}", "'flag': 'maybe' is no possible answer: expected 'yes' or"),
+        ("{name: q, kind: tags, text: a, choices: [x], flag: y}", "'flag': 'y' is no possible answer: expected 'x'"),
+        ("{name: q, kind: caption, text: a, flag: a}", "'flag': a prompt of kind caption takes none"),
+        ("{name: q, kind: text, text: a, when: {later: x}}", "'when': 'later' is no earlier prompt of the set"),
+        ("{name: q, kind: text, text: a, when: {q: x}}", "'when': 'q' is no earlier prompt of the set"),
+        ("{name: q, kind: text, text: a, when: {violence: maybe}}", "'when': 'violence' never answers 'maybe'"),
+        ("{name: q, kind: text, text: a, when: {}}", "'when': {}: dictionary should have at least 1 item"),
+        ("{name: q, kind: text, text: a, when: violence}", "'when': 'violence': input should be a valid dictionary"),
+        ("just words", "expected a prompt, such as {name: ..., kind: ..., text: ...}"),
+    ],
+)
+def test_a_mistake_names_file_line_prompt_and_key(tmp_path: Path, entry: str, expected: str) -> None:
+    path = _write(tmp_path, f"{_HEAD}{_VIOLENCE}  - {entry}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_prompt_sets([path])
+    (message,) = str(caught.value).splitlines()
+    assert message.startswith(f"{path}:4: ")
+    assert expected in message
+    if entry.startswith("{name: q,") and "twice" not in expected:
+        assert "prompt 'q'" in message
+
+
+def test_free_text_cannot_be_a_condition(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path, _HEAD + "  - {name: a, kind: caption, text: b}\n  - {name: c, kind: text, text: d, when: {a: x}}\n"
+    )
+    with pytest.raises(SettingsError, match=r"mine\.yaml:4: prompt 'c': key 'when': 'a' is of kind caption"):
+        load_prompt_sets([path])
+
+
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
+    path = _write(tmp_path, "nane: mine\nprompts:\n  - {name: a, kind: b}\n  - 3\n")
+    with pytest.raises(SettingsError) as caught:
+        load_prompt_sets([path])
+    lines = [line.removeprefix(f"{path}:").split(":")[0] for line in str(caught.value).splitlines()]
+    assert sorted(lines) == ["1", "1", "3", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ":1: expected the keys name and prompts"),
+        ("- a\n", ":1: expected the keys name and prompts"),
+        ("name: mine\nprompts: []\n", ":2: key 'prompts': expected a list with at least one prompt"),
+        ("name: mine\n", "key 'prompts': expected a list with at least one prompt"),
+        ("name: mine\nprompts: {a: b}\n", "key 'prompts': expected a list with at least one prompt"),
+        ("name: mine\nprompts: [\n", "no valid YAML"),
+        ("name: &a mine\nprompts: *a\n", ":2: aliases (*name) are not allowed here"),
+        ("a: " + "[" * 5000 + "]" * 5000, ":1: nested more than 8 levels deep"),
+        ("name: \x07", "no valid YAML"),
+    ],
+)
+def test_what_is_no_prompt_file_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_prompt_sets([_write(tmp_path, text)])
+    assert expected in str(caught.value)
+
+
+def test_a_name_that_two_sets_use_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path, _HEAD + "  - {name: weapons, kind: yes_no, text: 'Any?'}\n")
+    with pytest.raises(SettingsError, match="'weapons' is in set 'moderation' and in set 'mine'"):
+        load_prompt_sets(["moderation", path])
+
+
+def test_an_unknown_set_is_refused_with_the_shipped_names() -> None:
+    with pytest.raises(SettingsError, match=r"'taging': there is no such set; shipped are moderation, tagging"):
+        load_prompt_sets(["taging"])
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        load_prompt_sets([str(tmp_path / "gone.yaml")])
+
+
+def test_no_set_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no prompt set"):
+        load_prompt_sets([])
+
+
+def test_tags_become_a_question_a_choice(tmp_path: Path) -> None:
+    path = _write(tmp_path, _HEAD + "  - {name: t, kind: tags, text: 'Which fit?', choices: [sports, news]}\n")
+    (prompt,) = load_prompt_sets([path]).prompts
+    assert prompt.kind is PromptKind.TAGS
+    assert questions_of(prompt) == (
+        "Which fit? sports? Answer yes or no.",
+        "Which fit? news? Answer yes or no.",
+    )
