@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any
 from nightreel.domain import content_hash
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.base import ModelSpec
+from nightreel.models.digests import FileDigests
 
 _MEANT_FOR_LOADING = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _WITHOUT_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"]
@@ -27,7 +29,6 @@ _PROCESSOR_FILES = re.compile(
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +50,15 @@ class Checkpoint:
         return not self.revision.startswith("sha256:")
 
 
-def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
+def find_checkpoint(model: str, revision: str | None, digests: FileDigests) -> Checkpoint:
     """Find a directory or a hub id and pin its revision. Downloads small files at most.
 
     An unpinned hub id means the revision in the local hub cache, or what the hub's `main` is now if there is none.
+
+    Args:
+        model: directory or hub id.
+        revision: branch, tag or commit of a hub model.
+        digests: of files in directories that were hashed before.
 
     Raises:
         SettingsError: neither a directory with a model nor a hub id.
@@ -67,7 +73,7 @@ def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
             )
         if not (directory / "config.json").is_file():
             raise SettingsError(f"NIGHTREEL_MODEL={model!r}: the directory has no config.json, so it holds no model")
-        revision = f"sha256:{_hash_files(directory)}"
+        revision = f"sha256:{_hash_files(directory, digests)}"
         return Checkpoint(name=directory.resolve().name, directory=directory, revision=revision)
     if not _HUB_ID.fullmatch(model):
         raise SettingsError(
@@ -99,6 +105,7 @@ def describe(checkpoint: Checkpoint, *, dtype: str, attention: str, device: str)
 
     Raises:
         SettingsError: config.json is not that of a model.
+        PermanentError: `damaged_checkpoint` when a weights file is cut short.
     """
     config = read_json(checkpoint.directory / "config.json")
     architectures = config.get("architectures") or [config.get("model_type", "unknown")]
@@ -110,7 +117,11 @@ def describe(checkpoint: Checkpoint, *, dtype: str, attention: str, device: str)
         attention="sdpa" if attention == "auto" else attention,
         device=device,
         processor_hash=content_hash(
-            {path.name: _sha256(path) for path in _files(checkpoint.directory) if _PROCESSOR_FILES.fullmatch(path.name)}
+            {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in _files(checkpoint.directory)
+                if _PROCESSOR_FILES.fullmatch(path.name)
+            }
         ),
         transformers_version=version("transformers"),
         parameters=_count_parameters(checkpoint.directory),
@@ -145,29 +156,42 @@ def _files(directory: Path) -> Iterator[Path]:
     yield from sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in _MEANT_FOR_LOADING)
 
 
-def _hash_files(directory: Path) -> str:
-    return content_hash({path.name: _sha256(path) for path in _files(directory)})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash_files(directory: Path, digests: FileDigests) -> str:
+    return content_hash({path.name: digests.sha256(path) for path in _files(directory)})
 
 
 def _count_parameters(directory: Path) -> int | None:
-    """Elements of all tensors by the headers of the safetensors files: 8 bytes length, then JSON."""
-    total = 0
-    for path in directory.glob("*.safetensors"):
+    """Elements of all tensors; None where there are no weights at hand."""
+    shapes = [
+        tensor["shape"]
+        for path in sorted(directory.glob("*.safetensors"))
+        for name, tensor in _read_header(path).items()
+        if name != "__metadata__"
+    ]
+    return sum(math.prod(shape) for shape in shapes) or None
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file (8 bytes length, then JSON), checked against the size of the file.
+
+    Source: https://huggingface.co/docs/safetensors/index#format
+    """
+    size = path.stat().st_size
+    try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                count = 1
-                for size in tensor["shape"]:
-                    count *= size
-                total += count
-    return total or None
+            header = json.loads(file.read(min(length, size)))
+        end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
+    except (struct.error, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise PermanentError(
+            "damaged_checkpoint", f"{path}: its header cannot be read: fetch the file again"
+        ) from error
+    if 8 + length + end != size:
+        raise PermanentError(
+            "damaged_checkpoint",
+            f"{path} has {size:,} bytes, its header says {8 + length + end:,}: fetch the file again",
+        )
+    return header
 
 
 def _find_on_hub(model: str, revision: str | None) -> Checkpoint:

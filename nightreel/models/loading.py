@@ -6,11 +6,15 @@ Tasks and the CLI call it. Importing it imports neither torch nor transformers: 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from nightreel.demo.noise_model import ensure_noise_model
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.models.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint
+from nightreel.models.digests import FileDigests
 from nightreel.settings import Settings
 
 DEMO = "demo"
@@ -22,7 +26,7 @@ def describe_model(settings: Settings) -> ModelSpec:
     Raises:
         SettingsError, PermanentError, TransientError: as `checkpoint.find_checkpoint`.
     """
-    return _describe(find(settings), settings)
+    return _describe(_find(settings), settings)
 
 
 def load_model(settings: Settings) -> VideoModel:
@@ -30,50 +34,86 @@ def load_model(settings: Settings) -> VideoModel:
 
     Raises:
         SettingsError: an option that cannot work here, before anything is loaded.
-        PermanentError: `unsupported_model`, `no_safetensors`, `model_not_found`.
+        PermanentError: `unsupported_model`, `no_safetensors`, `damaged_checkpoint`, `model_not_found`.
         TransientError: `hub_unreachable`.
     """
-    checkpoint = find(settings)
+    checkpoint = _find(settings)
     spec = _describe(checkpoint, settings)
 
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils.logging import disable_progress_bar
 
     from nightreel.models.local import LocalModel
 
+    disable_progress_bar()
     device = _device(settings.device)
     directory = fetch_weights(checkpoint)
     try:
-        processor = AutoProcessor.from_pretrained(directory, trust_remote_code=False)
-        model = AutoModelForImageTextToText.from_pretrained(
-            directory,
-            dtype=getattr(torch, spec.dtype),
-            attn_implementation=spec.attention,
-            # on the CPU accelerate's hooks would only cost time
-            device_map=None if device == "cpu" else device,
-            use_safetensors=True,
-            trust_remote_code=False,
-        ).eval()
+        with _quiet():
+            processor = AutoProcessor.from_pretrained(directory, trust_remote_code=False)
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                directory,
+                dtype=getattr(torch, spec.dtype),
+                attn_implementation=spec.attention,
+                # on the CPU accelerate's hooks would only cost time
+                device_map=None if device == "cpu" else device,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except (ValueError, ImportError, OSError) as error:
         raise PermanentError(
             "unsupported_model", f"model {spec.name!r} cannot be loaded by transformers: {error}"
         ) from error
+    model, report = loaded
+    _require_all_weights(spec, report)
+    _require_video(spec, processor, model)
+    return LocalModel(model.eval(), processor, spec)
+
+
+def _require_all_weights(spec: ModelSpec, report: Mapping[str, Any]) -> None:
+    """What a checkpoint lacks is initialised at random by transformers, with no more than a warning."""
+    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if lacking:
+        raise PermanentError(
+            "damaged_checkpoint",
+            f"model {spec.name!r} lacks {len(lacking)} weights of {spec.model_class}, such as {lacking[0]}",
+        )
+
+
+def _require_video(spec: ModelSpec, processor: Any, model: Any) -> None:
     for part in ("tokenizer", "video_processor"):
         if getattr(processor, part, None) is None:
             raise PermanentError("unsupported_model", f"model {spec.name!r} has no {part}, so it does not take videos")
     if "mm_encoder_outputs" not in inspect.signature(model.forward).parameters:
         raise PermanentError(
             "unsupported_model",
-            f"{type(model).__name__} does not take mm_encoder_outputs, so features cannot be replayed",
+            f"model {spec.name!r}: {type(model).__name__} takes no mm_encoder_outputs, so features cannot be replayed",
         )
-    return LocalModel(model, processor, spec)
 
 
-def find(settings: Settings) -> Checkpoint:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of transformers: they would mix with ours."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _find(settings: Settings) -> Checkpoint:
     """The checkpoint that the settings name; the demo's is built if it is not there yet."""
+    models = settings.work_dir / "models"
+    digests = FileDigests(models / "digests.json")
     if settings.model == DEMO:
-        return find_checkpoint(str(ensure_noise_model(settings.work_dir / "models")), None)
-    return find_checkpoint(settings.model, settings.model_revision)
+        return find_checkpoint(str(ensure_noise_model(models)), None, digests)
+    return find_checkpoint(settings.model, settings.model_revision, digests)
 
 
 def _describe(checkpoint: Checkpoint, settings: Settings) -> ModelSpec:

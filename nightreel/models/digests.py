@@ -1,0 +1,63 @@
+"""SHA-256 of files, remembered for large ones by size and time of change, so that a night without news stays short.
+
+`checkpoint` hashes the weights of a model directory with it: 16 GB take ten seconds, and each run asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+_WORTH_REMEMBERING_BYTES = 32 << 20
+_SETTLED_NS = 2_000_000_000
+"""A file changed so recently could change again within the same tick of its clock."""
+
+
+class FileDigests:
+    """Digests of files, kept in a JSON file.
+
+    Args:
+        path: where they are kept; None remembers nothing. Losing the file costs time only.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[str, list[int | str]] = _read(path)
+
+    def sha256(self, file: Path) -> str:
+        """SHA-256 (hex) over the bytes of a file."""
+        status = file.stat()
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        key = str(file.resolve())
+        known = self._known.get(key)
+        if known is not None and known[:-1] == stamp:
+            return str(known[-1])
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+        if self._path is not None and status.st_size >= _WORTH_REMEMBERING_BYTES and settled:
+            self._known[key] = [*stamp, digest]
+            _write(self._path, self._known)
+        return digest
+
+
+def _read(path: Path | None) -> dict[str, list[int | str]]:
+    if path is None:
+        return {}
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}  # never written, or cut short by a full disk: hash again
+    return known if isinstance(known, dict) else {}
+
+
+def _write(path: Path, known: dict[str, list[int | str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(known, file)
+    Path(temporary).replace(path)

@@ -1,0 +1,210 @@
+"""From settings to a model: identity without torch, and what cannot be loaded says why."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from nightreel.demo.noise_model import ensure_noise_model
+from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
+from nightreel.models.loading import describe_model, load_model
+from nightreel.settings import Settings, load_settings
+
+_DESCRIBE = """
+import sys
+from pathlib import Path
+from nightreel.models.loading import describe_model
+from nightreel.settings import load_settings
+spec = describe_model(load_settings(work_dir=Path(sys.argv[1])))
+print(spec.hash, spec.parameters, [name for name in ("torch", "transformers") if name in sys.modules])
+"""
+
+
+def _settings(model: Path | str, **more: object) -> Settings:
+    return load_settings(model=str(model), device="cpu", **more)
+
+
+@pytest.fixture
+def copied_model(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A model directory of one's own, to be spoiled."""
+    return Path(shutil.copytree(tiny_model("internvl"), tmp_path / "copy"))
+
+
+def test_a_model_is_described_without_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _DESCRIBE, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    spec = describe_model(load_settings(work_dir=tmp_path))
+    assert said.split() == [spec.hash, str(spec.parameters), "[]"]
+
+
+def test_the_description_is_that_of_the_loaded_model(tmp_path: Path) -> None:
+    settings = load_settings(work_dir=tmp_path, device="cpu")
+    model = load_model(settings)
+    assert model.spec == describe_model(settings)
+    assert model.spec.model_class == "InternVLForConditionalGeneration"
+    assert model.spec.parameters is not None
+    assert 2e6 < model.spec.parameters < 5e6
+    assert model.frame_size == 64
+
+
+def test_the_noise_model_has_the_weights_that_transformers_expects(tmp_path: Path) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    _, report = AutoModelForImageTextToText.from_pretrained(ensure_noise_model(tmp_path), output_loading_info=True)
+    assert {name: list(report[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")} == {
+        "missing_keys": [],
+        "unexpected_keys": [],
+        "mismatched_keys": [],
+    }
+
+
+def test_the_noise_model_says_that_it_is_noise(tmp_path: Path) -> None:
+    assert "words are noise" in (ensure_noise_model(tmp_path) / "README.md").read_text()
+
+
+def test_processes_that_build_the_noise_model_at_once_agree(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        built = pool.map(ensure_noise_model, [tmp_path] * 3)
+    assert len(set(built)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [built[0].name]
+
+
+def test_a_moved_directory_is_the_same_model(copied_model: Path, tiny_model: Callable[[str], Path]) -> None:
+    assert describe_model(_settings(copied_model)).hash == describe_model(_settings(tiny_model("internvl"))).hash
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "processor_config.json"])
+def test_a_changed_file_is_another_model(copied_model: Path, name: str) -> None:
+    before = describe_model(_settings(copied_model))
+    data = bytearray((copied_model / name).read_bytes())
+    place = data.rindex(b"\n") if name.endswith(".json") else -1
+    data[place:] = b" " + data[place:] if name.endswith(".json") else bytes([data[-1] ^ 1])
+    (copied_model / name).write_bytes(data)
+    assert describe_model(_settings(copied_model)).hash != before.hash
+
+
+@pytest.mark.parametrize(("option", "value"), [("dtype", "bfloat16"), ("attention", "eager")])
+def test_options_that_change_numbers_are_another_model(
+    tiny_model: Callable[[str], Path], option: str, value: str
+) -> None:
+    directory = tiny_model("internvl")
+    assert describe_model(_settings(directory)).hash != describe_model(_settings(directory, **{option: value})).hash
+
+
+def _without_weights(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    (directory / "pytorch_model.bin").write_bytes(b"pickle")
+
+
+def _without_config(directory: Path) -> None:
+    (directory / "config.json").unlink()
+
+
+def _broken_config(directory: Path) -> None:
+    (directory / "config.json").write_text("{")
+
+
+def _own_code(directory: Path) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    code = {"AutoModelForImageTextToText": "mine.Mine", "AutoConfig": "mine.Config"}
+    config |= {"model_type": "mine", "auto_map": code}
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "mine.py").write_text("raise SystemExit('this code must never run')\n")
+
+
+def _a_text_model(directory: Path) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config["text_config"]))
+
+
+def _without_videos(directory: Path) -> None:
+    (directory / "processor_config.json").unlink()
+
+
+def _truncated(directory: Path) -> None:
+    data = (directory / "model.safetensors").read_bytes()
+    (directory / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def _lacking_a_weight(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    weights = load_file(path)
+    del weights["language_model.model.norm.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_without_config, "settings"),
+        (_broken_config, "settings"),
+        (_without_weights, "no_safetensors"),
+        (_own_code, "unsupported_model"),
+        (_a_text_model, "unsupported_model"),
+        (_without_videos, "unsupported_model"),
+        (_truncated, "damaged_checkpoint"),
+        (_lacking_a_weight, "damaged_checkpoint"),
+    ],
+)
+def test_a_directory_that_cannot_be_used_says_what_is_missing(
+    copied_model: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(copied_model)
+    with pytest.raises(PermanentError) as caught:
+        load_model(_settings(copied_model))
+    assert caught.value.reason == reason
+    assert copied_model.name in caught.value.detail
+
+
+@pytest.mark.parametrize("name", ["nowhere", "/not/there", "a b/c", "../x/y"])
+def test_a_name_that_is_neither_directory_nor_hub_id_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="expected a directory that exists, a hub id like org/name, or demo"):
+        describe_model(_settings(name))
+
+
+def test_a_directory_takes_no_revision(copied_model: Path) -> None:
+    with pytest.raises(SettingsError, match="NIGHTREEL_MODEL_REVISION='abc' pins a hub model"):
+        describe_model(_settings(copied_model, model_revision="abc"))
+
+
+def test_a_gpu_that_is_not_there_is_refused(tiny_model: Callable[[str], Path]) -> None:
+    with pytest.raises(SettingsError, match="NIGHTREEL_DEVICE='cuda:93': torch sees"):
+        load_model(load_settings(model=str(tiny_model("internvl")), device="cuda:93"))
+
+
+def test_flash_attention_that_is_not_installed_is_refused(tiny_model: Callable[[str], Path]) -> None:
+    with pytest.raises(NightreelError, match=r"(?i)flash"):
+        load_model(_settings(tiny_model("internvl"), attention="flash_attention_2"))
+
+
+def test_a_hub_model_in_the_cache_is_used_offline_and_pinned(
+    tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--tiny"
+    shutil.copytree(tiny_model("internvl"), repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = load_model(_settings("someone/tiny"))
+    assert (model.spec.name, model.spec.revision) == ("someone/tiny", commit)
+    assert describe_model(_settings("someone/tiny", model_revision=commit)) == model.spec
+
+
+def test_a_hub_model_that_is_not_cached_is_a_transient_error_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(TransientError) as caught:
+        describe_model(_settings("someone/tiny"))
+    assert caught.value.reason == "hub_unreachable"
