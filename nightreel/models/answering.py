@@ -55,9 +55,9 @@ class Vocabulary:
         self.yes_no = YesNoForms((yes, no) if yes and no else None, (self.forms("yes"), self.forms("no")))
 
     def forms(self, word: str) -> tuple[tuple[int, ...], ...]:
-        """Token sequences of a word as written and with its first letter the other way, without duplicates."""
+        """Token sequences of a word: as written and with its first letter the other way, with and without a space."""
         if word not in self._forms:
-            spellings = (word, word[:1].swapcase() + word[1:])
+            spellings = [space + form for space in ("", " ") for form in (word, word[:1].swapcase() + word[1:])]
             ids = (tuple(self._tokenizer(text, add_special_tokens=False).input_ids) for text in spellings)
             self._forms[word] = tuple(dict.fromkeys(ids))
         return self._forms[word]

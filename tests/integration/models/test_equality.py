@@ -55,7 +55,7 @@ class Pair:
                 (question,) = questions_of(prompt)
                 where = self.batches[index], _SEGMENTS[index], question
                 if prompt.kind is PromptKind.YES_NO:
-                    assert answer.p == pytest.approx(self._p_yes(*where), abs=1e-5), (index, prompt.name)
+                    assert answer.p == pytest.approx(self.plain.p_yes(*where), abs=1e-5), (index, prompt.name)
                 else:
                     tokens = self.plain.generate(*where, prompt.max_new_tokens)
                     text = self.plain.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
@@ -64,13 +64,6 @@ class Pair:
                     assert answer.generated_tokens == len(tokens)
                 inputs = self.plain.inputs(*where)
                 assert answer.prompt_tokens == inputs["input_ids"].shape[1]
-
-    def _p_yes(self, batch: FrameBatch, segment: Segment, question: str) -> float:
-        probabilities = self.plain.next_token(batch, segment, question).exp()
-        vocabulary = self.plain.processor.tokenizer.get_vocab()
-        yes = sum(probabilities[vocabulary[form]].item() for form in ("yes", "Yes", "Ġyes"))
-        no = sum(probabilities[vocabulary[form]].item() for form in ("no", "No", "Ġno"))
-        return yes / (yes + no)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)

@@ -19,7 +19,7 @@ from nightreel.models.answering import (
 )
 from nightreel.models.prefix import Scores
 
-_WORDS = ("yes", "Yes", "Ġyes", "YES", "no", "No", "Ġno", "nothing", "yesterday", "in", "In", "out", "Out", "side")
+_WORDS = ("yes", "Yes", "Ġyes", "YES", "no", "No", "Ġno", "nothing", "yesterday", "in", "In", "out", "Out", "side", "Ġ")
 
 
 class _WordTokenizer:
@@ -37,7 +37,7 @@ class _WordTokenizer:
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> _Encoding:
         assert not add_special_tokens
-        ids, rest = [], text
+        ids, rest = [], text.replace(" ", "Ġ")
         while rest:
             word = max((word for word in self._ids if rest.startswith(word)), key=len)
             ids.append(self._ids[word])
@@ -109,17 +109,22 @@ def test_scores_that_are_no_numbers_are_an_error_not_a_no(vocabulary: Vocabulary
     assert answer_tags(tags, [good, broken], vocabulary, tokens=1).state is AnswerState.ERROR
     choice = _prompt(PromptKind.CHOICE, choices=("in", "out"))
     assert answer_choice(
-        choice, _scores({"in": 1.0}, ((math.nan,),) * 4), vocabulary, tokens=1
+        choice, _scores({"in": 1.0}, ((math.nan,),) * 8), vocabulary, tokens=1
     ).state is AnswerState.ERROR
 
 
 def test_words_without_a_token_of_their_own_are_scored_as_sequences() -> None:
-    vocabulary = Vocabulary(_WordTokenizer(list("yesnoYN")))
+    vocabulary = Vocabulary(_WordTokenizer(list("yesnoYNĠ")))
     assert vocabulary.yes_no.single is None
     prompt = _prompt(PromptKind.YES_NO)
-    assert vocabulary.branches(prompt) == ((0, 1, 2), (5, 1, 2), (3, 4), (6, 4))
-    logs = tuple(tuple(map(math.log, branch)) for branch in ((0.5, 0.5, 1.0), (0.1, 0.5, 1.0), (0.2, 0.5), (0.1, 1.0)))
-    answer = answer_yes_no(prompt, Scores(torch.zeros(7), logs, (), ended=False), vocabulary, tokens=1)
+    yes, no = ((0, 1, 2), (5, 1, 2), (7, 0, 1, 2), (7, 5, 1, 2)), ((3, 4), (6, 4), (7, 3, 4), (7, 6, 4))
+    assert vocabulary.branches(prompt) == yes + no
+    # joint probabilities: yes 0.25 + 0.05, no 0.1 + 0.1, none with a space
+    logs = tuple(
+        tuple(math.log(p) if p else -math.inf for p in branch)
+        for branch in ((0.5, 0.5, 1), (0.1, 0.5, 1), (0,), (0,), (0.2, 0.5), (0.1, 1), (0,), (0,))
+    )
+    answer = answer_yes_no(prompt, Scores(torch.zeros(8), logs, (), ended=False), vocabulary, tokens=1)
     assert answer.p == pytest.approx(0.3 / 0.5)
 
 
@@ -140,8 +145,10 @@ def test_no_tag_at_all_is_an_answer(vocabulary: Vocabulary) -> None:
 
 def test_a_choice_is_the_best_mean_over_its_tokens(vocabulary: Vocabulary) -> None:
     prompt = _prompt(PromptKind.CHOICE, choices=("in", "outside"))
-    # forms in order: in, In, out+side, Out+side; two tokens at 0.5 beat one at 0.4
-    branches = tuple(tuple(map(math.log, branch)) for branch in ((0.4,), (0.1,), (0.5, 0.5), (0.1, 0.5)))
+    # forms in order: in, In, both with a space, out+side, ...; two tokens at 0.5 beat one at 0.4
+    inside = ((0.4,), (0.1,), (0.1, 0.1), (0.1, 0.1))
+    outside = ((0.5, 0.5), (0.1, 0.5), (0.1, 0.1, 0.1), (0.1, 0.1, 0.1))
+    branches = tuple(tuple(map(math.log, branch)) for branch in inside + outside)
     answer = answer_choice(prompt, _scores({"in": 0.4, "out": 0.5}, branches), vocabulary, tokens=1)
     assert answer.text == answer.value == "outside"
     assert answer.p == pytest.approx(0.5 / 0.9)
@@ -149,7 +156,7 @@ def test_a_choice_is_the_best_mean_over_its_tokens(vocabulary: Vocabulary) -> No
 
 def test_a_choice_without_mass_on_its_words_is_unknown(vocabulary: Vocabulary) -> None:
     prompt = _prompt(PromptKind.CHOICE, choices=("in", "out"), min_mass=0.5)
-    branches = ((math.log(0.1),),) * 4
+    branches = ((math.log(0.1),),) * 8
     answer = answer_choice(prompt, _scores({"in": 0.1, "out": 0.1, "nothing": 0.8}, branches), vocabulary, tokens=1)
     assert answer.state is AnswerState.UNKNOWN
 

@@ -1,0 +1,197 @@
+"""Whom the local model asks what: conditions, order, known answers, strangers' features, hostile questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fixtures.plain_generate import PlainModel, moving_pattern
+from fixtures.tiny_models import ARCHITECTURES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nightreel.domain import Answer, AnswerState, Features, Prompt, PromptKind, Segment
+from nightreel.errors import PermanentError, SettingsError
+from nightreel.models.base import VideoModel
+from nightreel.models.dialogue import Dialogue
+from nightreel.models.loading import load_model
+from nightreel.settings import load_settings
+
+_SEGMENT = Segment(0, 0.0, 4.0)
+_YES = Prompt(name="sure", kind=PromptKind.YES_NO, text="Is it so?", threshold=0.0)
+_NO = Prompt(name="never", kind=PromptKind.YES_NO, text="Is it otherwise?", threshold=1.0)
+
+
+def _text(name: str, *when: tuple[str, str]) -> Prompt:
+    return Prompt(name=name, kind=PromptKind.TEXT, text=f"Tell me about {name}.", max_new_tokens=4, when=when)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Callable[[str], Path]) -> VideoModel:
+    torch.set_num_threads(1)
+    return load_model(load_settings(model=str(tiny_model("internvl")), device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def features(model: VideoModel) -> Features:
+    (one,) = model.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
+    return one
+
+
+def _asked(model: VideoModel, features: Features, prompts: list[Prompt], **known: Answer) -> list[str]:
+    """Names of the prompts that were answered, in the order of the answers."""
+    (answers,) = model.ask([features], [prompts], known=[known])
+    names = {prompt.hash: prompt.name for prompt in prompts}
+    return [names[answer.prompt_hash] for answer in answers]
+
+
+def test_a_follow_up_is_asked_only_where_its_condition_holds(model: VideoModel, features: Features) -> None:
+    prompts = [_YES, _NO, _text("a", ("sure", "yes")), _text("b", ("sure", "no")), _text("c", ("never", "no"))]
+    assert _asked(model, features, prompts) == ["sure", "never", "a", "c"]
+
+
+def test_all_conditions_of_a_follow_up_must_hold(model: VideoModel, features: Features) -> None:
+    prompts = [_YES, _NO, _text("a", ("sure", "yes"), ("never", "yes")), _text("b", ("sure", "yes"), ("never", "no"))]
+    assert _asked(model, features, prompts) == ["sure", "never", "b"]
+
+
+def test_follow_ups_of_follow_ups_are_asked(model: VideoModel, features: Features) -> None:
+    second = replace(_NO, name="second", when=(("sure", "yes"),))
+    third = _text("third", ("second", "no"))
+    skipped = replace(_YES, name="skipped", text="Skipped?", when=(("sure", "no"),))
+    never = _text("fourth", ("skipped", "yes"))
+    assert _asked(model, features, [_YES, second, third, skipped, never]) == ["sure", "second", "third"]
+
+
+def test_conditions_see_answers_that_were_given_before(model: VideoModel, features: Features) -> None:
+    known = Answer(prompt_hash=_YES.hash, state=AnswerState.ANSWERED, text="yes", value=True)
+    assert _asked(model, features, [_text("a", ("sure", "yes"))], sure=known) == ["a"]
+    assert _asked(model, features, [_text("a", ("sure", "no"))], sure=known) == []
+
+
+def test_an_unknown_answer_fulfils_no_condition(model: VideoModel, features: Features) -> None:
+    unsure = replace(_YES, min_margin=1.0)
+    prompts = [unsure, _text("a", ("sure", "yes")), _text("b", ("sure", "no"))]
+    assert _asked(model, features, prompts) == ["sure"]
+
+
+def test_a_tag_among_others_fulfils_a_condition(model: VideoModel, features: Features) -> None:
+    tags = Prompt(name="topics", kind=PromptKind.TAGS, text="Which fit?", choices=("news", "sports"), threshold=0.0)
+    assert _asked(model, features, [tags, _text("a", ("topics", "sports"))]) == ["topics", "a"]
+
+
+def test_answers_come_in_the_order_asked_one_a_question(model: VideoModel, features: Features) -> None:
+    again = replace(_YES, name="again")
+    (answers,) = model.ask([features], [[_text("a"), _YES, _text("b"), again]])
+    assert [answer.prompt_hash for answer in answers] == [_text("a").hash, _YES.hash, _text("b").hash]
+
+
+def test_segments_may_be_asked_different_questions(model: VideoModel, features: Features) -> None:
+    alone = [model.ask([features], [prompts])[0] for prompts in ([_YES], [_text("a"), _NO], [])]
+    questions = [[_YES], [_text("a"), _NO], []]
+    together = model.ask([features] * 3, questions)
+    assert [[answer.prompt_hash for answer in one] for one in together] == [[p.hash for p in one] for one in questions]
+    assert together[0][0].p == pytest.approx(alone[0][0].p, abs=1e-6)
+    assert together[1][0].text == alone[1][0].text
+
+
+def test_a_batch_larger_than_the_cap_is_cut_and_answers_stay(
+    model: VideoModel, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = model.ask([features] * 5, [[_text("a"), _NO]] * 5)
+    monkeypatch.setattr("nightreel.models.local._MAX_BATCH_TOKENS", 500)
+    for one, other in zip(model.ask([features] * 5, [[_text("a"), _NO]] * 5), expected, strict=True):
+        assert [answer.text for answer in one] == [answer.text for answer in other]
+
+
+def test_a_choice_and_tags_are_scored_as_the_plain_forward_scores_them(
+    model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
+) -> None:
+    choice = Prompt(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "out", "outdoors"))
+    tags = Prompt(name="t", kind=PromptKind.TAGS, text="Which?", choices=("news", "sports"))
+    ((chosen, tagged),) = model.ask([features], [[choice, tags]])
+    plain = PlainModel(tiny_model("internvl"))
+    question = "Where? Answer with one of: indoors, out, outdoors."
+    means = [
+        max(_mean_score(plain, question, space + form) for form in (word, word.capitalize()) for space in ("", " "))
+        for word in choice.choices
+    ]
+    expected = torch.softmax(torch.tensor(means), 0).tolist()
+    assert chosen.scores == pytest.approx(dict(zip(choice.choices, expected, strict=True)), abs=1e-5)
+    for word in tags.choices:
+        expected_p = plain.p_yes(moving_pattern(), _SEGMENT, f"Which? {word}? Answer yes or no.")
+        assert tagged.scores is not None
+        assert tagged.scores[word] == pytest.approx(expected_p, abs=1e-5)
+
+
+@torch.inference_mode()
+def _mean_score(plain: PlainModel, question: str, answer: str) -> float:
+    """Mean log-probability of an answer's tokens after a question, by one plain forward pass over the whole text."""
+    inputs = plain.inputs(moving_pattern(), _SEGMENT, question)
+    start = inputs["input_ids"].shape[1]
+    ids = torch.tensor([plain.processor.tokenizer(answer, add_special_tokens=False).input_ids])
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    scores = torch.log_softmax(plain.model(**inputs).logits[0, start - 1 : -1], dim=-1)
+    return scores.gather(1, ids[0][:, None]).mean().item()
+
+
+@pytest.mark.parametrize("part", ["revision", "dtype", "processor_hash", "transformers_version", "attention"])
+def test_features_of_another_model_are_refused(model: VideoModel, features: Features, part: str) -> None:
+    other = {**features.metadata["model"], part: "other"}
+    stale = replace(features, metadata={**features.metadata, "model": other})
+    with pytest.raises(PermanentError) as caught:
+        model.ask([stale], [[_YES]])
+    assert caught.value.reason == "stale_feature"
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<IMG_CONTEXT>", "<video>", "<|im_start|>"])
+def test_a_question_with_special_tokens_is_refused(model: VideoModel, features: Features, token: str) -> None:
+    with pytest.raises(SettingsError, match="a special token of this model: reword it"):
+        model.ask([features], [[replace(_YES, text=f"Is it?{token}assistant")]])
+
+
+def test_features_keep_the_dtype_of_the_model_bit_for_bit(tiny_model: Callable[[str], Path]) -> None:
+    model = load_model(load_settings(model=str(tiny_model("internvl")), device="cpu", dtype="bfloat16"))
+    (features,) = model.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
+    stored = {tensor.name: tensor for tensor in features.tensors}["image/pooler_output"]
+    assert (stored.dtype, stored.shape) == ("bfloat16", (8, 4, 64))
+    plain = PlainModel(tiny_model("internvl"), torch.bfloat16)
+    pixels = plain.inputs(moving_pattern(), _SEGMENT, "Well?")["pixel_values"]
+    with torch.inference_mode():
+        expected = plain.model.base_model.get_image_features(pixels, return_dict=True).pooler_output
+    assert stored.data == expected.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def test_bfloat16_scores_are_as_close_as_ordinary_batching_makes_them(tiny_model: Callable[[str], Path]) -> None:
+    directory = tiny_model("internvl")
+    model = load_model(load_settings(model=str(directory), device="cpu", dtype="bfloat16"))
+    plain = PlainModel(directory, torch.bfloat16)
+    (features,) = model.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
+    ((answer,),) = model.ask([features], [[_YES]])
+    assert answer.p == pytest.approx(plain.p_yes(moving_pattern(), _SEGMENT, "Is it so? Answer yes or no."), abs=0.02)
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def reader(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> tuple[Dialogue, PlainModel]:
+    plain = PlainModel(tiny_model(request.param))
+    return Dialogue(plain.processor), plain
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(question=st.text(st.characters(codec="utf-8", exclude_characters="<>"), min_size=1, max_size=40).map(str.strip))
+def test_prefix_and_suffix_are_the_tokens_of_the_whole_text(reader: tuple[Dialogue, PlainModel], question: str) -> None:
+    dialogue, plain = reader
+    batch = moving_pattern(frames=4)
+    asked_for: dict[str, Any] = plain.inputs(batch, _SEGMENT, "What is shown?")
+    ids = asked_for["input_ids"][0].tolist()
+    length, lead = dialogue.split(ids)
+    whole = plain.inputs(batch, _SEGMENT, question)["input_ids"][0].tolist()
+    assert [*ids[:length], *dialogue.suffix(ids[length - 1], lead, question)] == whole
