@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.cli.console import out, print_json, print_line, print_table
+from nightreel.cli.console import err, out, print_json, print_line, print_table
 from nightreel.errors import NightreelError, SettingsError
 from nightreel.options import AnalyzeOptions
 from nightreel.services import open_services
@@ -63,7 +63,16 @@ def run(options: AnalyzeOptions, *, quiet: bool = False) -> RunSummary:
 
     Raises:
         NightreelError: what broke the run.
+        typer.Exit: it was interrupted, and said so.
     """
+    try:
+        return _run(options, quiet=quiet)
+    except KeyboardInterrupt:
+        err.print("interrupted: what was finished is kept, the rest is still to do", style="yellow")
+        raise typer.Exit(130) from None
+
+
+def _run(options: AnalyzeOptions, *, quiet: bool) -> RunSummary:
     settings = settings_for(options)
     # Importing Prefect takes as long as starting its server: both at once.
     with ThreadPoolExecutor(1) as importing:

@@ -59,9 +59,6 @@ def main() -> None:
     except NightreelError as error:
         _say(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("interrupted: what was finished is kept, the rest is still to do", style="yellow")
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nobody is left to tell
         sys.exit(1)
