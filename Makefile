@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test check format bench bench-pipeline bench-decode clean install
+.PHONY: demo test check format bench clean install
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
@@ -22,10 +22,10 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-decode bench-pipeline
+bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py))
 
 bench-%: install
-	$(BIN)/python -m tests.benchmarks.bench_$*
+	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.bench_$*
 
 install: $(VENV)/.installed
 

@@ -13,9 +13,12 @@ class StageTimings:
     """A clock that many threads share.
 
     For each stage it counts the seconds in which at least one thread was in it, so that no stage exceeds the run's
-    wall time; and for the pair (`decode`, `model`) the seconds in which both were: the overlap that a pipeline is for.
+    wall time; for the pair (`decode`, `model`) the seconds in which both were: the overlap that a pipeline is for; and
+    the seconds in which no stage was that works on videos: what orchestration and database cost.
     A stage "model.vision" counts for "model" too.
     """
+
+    _OVERHEAD = frozenset({"database", "list"})
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -23,6 +26,7 @@ class StageTimings:
         self._active: Counter[str] = Counter()
         self._busy_s: Counter[str] = Counter()
         self._both_s = 0.0
+        self._overhead_s = 0.0
         self._since = self._start = clock()
 
     @contextmanager
@@ -43,11 +47,17 @@ class StageTimings:
                 self._busy_s[name] += elapsed
             if "decode" in busy and "model" in busy:
                 self._both_s += elapsed
+            if not set(busy) - self._OVERHEAD:
+                self._overhead_s += elapsed
             for name in names:
                 self._active[name] += by
 
     def report(self) -> dict[str, float]:
-        """Seconds by stage, `overlap` (decode and model at once) and `total` since the start."""
+        """Seconds by stage, `overlap` (decode and model at once), `overhead` (no work on videos) and `total`."""
         self._change(set(), 0)
         busy = {name: round(seconds, 3) for name, seconds in sorted(self._busy_s.items())}
-        return busy | {"overlap": round(self._both_s, 3), "total": round(self._since - self._start, 3)}
+        return busy | {
+            "overlap": round(self._both_s, 3),
+            "overhead": round(self._overhead_s, 3),
+            "total": round(self._since - self._start, 3),
+        }

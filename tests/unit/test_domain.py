@@ -1,0 +1,56 @@
+import pickle
+
+import pytest
+
+from nightreel.domain import Answer, AnswerState, Prompt, PromptKind, PromptSet, SamplingPlan
+from nightreel.errors import PermanentError, SettingsError, TransientError
+
+VIOLENCE = Prompt(name="violence", kind=PromptKind.YES_NO, text="Violence?")
+WHY = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("violence", "yes"),))
+PROMPTS = PromptSet("test", (VIOLENCE, WHY))
+
+
+def said(text: str | None) -> dict[str, Answer]:
+    state = AnswerState.ANSWERED if text else AnswerState.UNKNOWN
+    reason = None if text else "thin margin"
+    return {VIOLENCE.hash: Answer(prompt_hash=VIOLENCE.hash, state=state, text=text, value=text, reason=reason)}
+
+
+def test_a_follow_up_is_wanted_until_its_condition_is_decided_against_it():
+    assert PROMPTS.missing({}) == (VIOLENCE, WHY)
+    assert PROMPTS.missing(said("yes")) == (WHY,)
+    assert PROMPTS.missing(said("no")) == ()
+    assert PROMPTS.missing(said(None)) == (), "unknown is no yes"
+
+
+def test_names_flags_and_conditions_are_no_part_of_a_question():
+    other = Prompt(name="v", kind=PromptKind.YES_NO, text="Violence?", flag="yes", when=(("x", "y"),), set_name="s")
+    assert other.hash == VIOLENCE.hash
+    assert Prompt(name="violence", kind=PromptKind.YES_NO, text="Violence!").hash != VIOLENCE.hash
+
+
+def test_an_answer_cannot_be_both_given_and_excused():
+    with pytest.raises(AssertionError):
+        Answer(prompt_hash="x", state=AnswerState.UNKNOWN, text="no", value=False, reason="?")
+    with pytest.raises(AssertionError):
+        Answer(prompt_hash="x", state=AnswerState.ANSWERED)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "uniform", "uniform:0", "uniform:x", "fps:2", "fps:0:4", "fps:nan:4", "keyframes:"]
+)
+def test_a_plan_that_makes_no_sense_is_refused_with_its_text_or_value(text):
+    with pytest.raises(SettingsError):
+        SamplingPlan.parse(text)
+
+
+def test_a_plan_is_what_it_says():
+    for text in ("uniform:8", "fps:2:32", "fps:0.5:8", "keyframes:16"):
+        assert str(SamplingPlan.parse(text)) == text
+    assert SamplingPlan.parse("uniform:8").hash != SamplingPlan.parse("uniform:8", window_s=10).hash
+
+
+@pytest.mark.parametrize("error", [TransientError("a_b", "c"), PermanentError("a", "b"), SettingsError("x", "model")])
+def test_errors_survive_a_process_boundary(error):
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (type(again), again.reason, again.detail) == (type(error), error.reason, error.detail)

@@ -1,0 +1,67 @@
+import pytest
+from pydantic import SecretStr
+
+from nightreel.errors import SettingsError
+from nightreel.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # away from any .env of the checkout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("NIGHTREEL_CHUNK_SEGMENTS", "many", "integer"),
+        ("NIGHTREEL_CHUNK_SEGMENTS", "0", "greater than or equal to 1"),
+        ("NIGHTREEL_PLAN", "every:8", "uniform:N, fps:RATE:CAP or keyframes:CAP"),
+        ("NIGHTREEL_DTYPE", "int3", "bfloat16"),
+        ("NIGHTREEL_DEVICE", "tpu", "auto"),
+        ("NIGHTREEL_WINDOW_S", "-1", "greater than or equal to 1"),
+        ("NIGHTREEL_DATABASE_URL", "mysql://u:secret-4711@h/x", "postgresql://"),
+        ("NIGHTREEL_MODLE", "x", "did you mean NIGHTREEL_MODEL?"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_variable_and_what_it_takes(monkeypatch, variable, value, said):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert variable in str(caught.value)
+    assert said in str(caught.value)
+    assert "4711" not in str(caught.value)
+
+
+def test_all_wrong_values_are_told_at_once(monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_CHUNK_SEGMENTS", "many")
+    monkeypatch.setenv("NIGHTREEL_PLAN", "every:8")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_secrets_are_never_printed(monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", "postgresql://u:secret-4711@h/x")
+    monkeypatch.setenv("NIGHTREEL_S3_ENDPOINT_URL", "https://key:secret-4711@h:9000/")
+    settings = load_settings()
+    assert isinstance(settings.database_url, SecretStr)
+    assert "4711" not in repr(settings.database_url)
+    assert "4711" not in str(settings.public())
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("NIGHTREEL_PLAN=uniform:3\nNIGHTREEL_PROMPTS=a, b\n")
+    assert load_settings().prompts == ("a", "b")
+    monkeypatch.setenv("NIGHTREEL_PLAN", "fps:2:16")
+    assert load_settings().plan == "fps:2:16"
+
+
+def test_what_the_caller_says_wins_and_none_says_nothing(monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_PLAN", "uniform:3")
+    assert load_settings(plan="uniform:5").plan == "uniform:5"
+    assert load_settings(plan=None).plan == "uniform:3"
+
+
+def test_the_usual_variable_of_the_s3_endpoint_is_known_too(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
+    assert load_settings().s3_endpoint_url == "http://127.0.0.1:9000"
