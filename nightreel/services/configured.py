@@ -51,7 +51,7 @@ def check_database(url: URL) -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
     except (SQLAlchemyError, psycopg.Error) as error:
-        said = _without_password(str(getattr(error, "orig", None) or error), url)
+        said = getattr(error, "orig", None) or error  # of the driver: it names host, user and database
         if _takes_connections(engine.dialect.create_connect_args(url)[1]):
             raise PermanentError(
                 "database_refused", f"Postgres at {place} refuses: {said}. Check user, password and database name"
@@ -88,10 +88,6 @@ def without_login(url: str) -> str:
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
-
-
-def _without_password(said: str, url: URL) -> str:
-    return said.replace(str(url.password), "***") if url.password else said
 
 
 def _takes_connections(parameters: Mapping[str, Any]) -> bool:

@@ -67,15 +67,14 @@ def open_services(settings: Settings, *, postgres: bool = True, prefect: bool = 
     """
     with ExitStack() as stack:
         with _explained(settings):
-            endpoints = _enter(settings, stack, postgres=postgres, prefect=prefect)
+            endpoints, _ = _enter(settings, stack, postgres=postgres, prefect=prefect)
         yield endpoints
 
 
 def up(settings: Settings) -> Endpoints:
     """Start what is not configured, and keep it until `down`. Raises like `open_services`."""
     with _explained(settings), ExitStack() as stack:
-        servers: list[SharedServer] = []
-        endpoints = _enter(settings, stack, postgres=True, prefect=True, servers=servers)
+        endpoints, servers = _enter(settings, stack, postgres=True, prefect=True)
         for server in servers:
             server.keep()
         return endpoints
@@ -105,12 +104,10 @@ def status(settings: Settings) -> list[ServiceStatus]:
 
 
 def _enter(
-    settings: Settings, stack: ExitStack, *, postgres: bool, prefect: bool, servers: list[SharedServer] | None = None
-) -> Endpoints:
-    """Join or check what is asked for. The servers are left, and perhaps stopped, when the stack unwinds."""
+    settings: Settings, stack: ExitStack, *, postgres: bool, prefect: bool
+) -> tuple[Endpoints, list[SharedServer]]:
+    """Check what is configured and join what is ours, which is left, and perhaps stopped, when the stack unwinds."""
     database_url, api_url = "", None
-    waiting: dict[str, SharedServer] = {}
-    postgres_program, prefect_program = _postgres(settings), _prefect(settings)
     if postgres and settings.database_url:
         url = configured.database_url(settings.database_url)
         configured.check_database(url)
@@ -118,26 +115,24 @@ def _enter(
     if prefect and settings.prefect_api_url:
         configured.check_prefect(settings.prefect_api_url)
         api_url = settings.prefect_api_url
-    # Prefect first: it takes seconds to be ready, in which Postgres makes its data directory.
+
+    postgres_program, prefect_program = _postgres(settings), _prefect(settings)
+    programs: list[Program] = []
     if prefect and not api_url:
-        waiting["prefect"] = SharedServer(prefect_program)
+        programs.append(prefect_program)  # first: it takes seconds, in which Postgres makes its data directory
     if postgres and not database_url:
-        waiting["postgres"] = SharedServer(postgres_program)
-    for server in waiting.values():
+        programs.append(postgres_program)
+    servers = {program.name: SharedServer(program) for program in programs}
+    for server in servers.values():
         stack.callback(server.leave)
         server.join()
-    ports = {name: server.wait_ready() for name, server in reversed(waiting.items())}
+    ports = {name: server.wait_ready() for name, server in servers.items()}
     if "postgres" in ports:
         database_url = postgres_program.url(ports["postgres"]).render_as_string(hide_password=False)
     if "prefect" in ports:
         api_url = prefect_program.url(ports["prefect"])
-    if servers is not None:
-        servers.extend(waiting.values())
-    return Endpoints(
-        database_url=database_url,
-        prefect_api_url=api_url,
-        started=tuple(sorted(name for name, server in waiting.items() if server.was_started_here)),
-    )
+    started = tuple(sorted(name for name, server in servers.items() if server.was_started_here))
+    return Endpoints(database_url=database_url, prefect_api_url=api_url, started=started), list(servers.values())
 
 
 def _postgres(settings: Settings) -> Postgres:

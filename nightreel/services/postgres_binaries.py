@@ -61,7 +61,7 @@ def _can_run(installation: Path, user: int, group: int | None) -> bool:
         return all(
             subprocess.run(
                 [installation / "bin" / program, "--version"],
-                cwd="/", env={}, user=user, group=group, extra_groups=[], capture_output=True, timeout=30, check=False,
+                cwd="/", env={}, user=user, group=group, extra_groups=[], capture_output=True, check=False,
             ).returncode == 0
             for program in ("postgres", "initdb")
         )  # fmt: skip

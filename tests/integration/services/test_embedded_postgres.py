@@ -108,6 +108,16 @@ def test_ctrl_c_stops_it_in_good_order(service_settings: Settings, command: Call
     assert log.rstrip().endswith("database system is shut down")
 
 
+def test_ctrl_c_of_the_command_that_started_it_does_not_take_it_from_another(
+    command: Callable[[], Command],
+) -> None:
+    first, second = command(), command()
+    assert first.started == ["postgres"]
+    first.interrupt()
+    assert execute(second.database_url, "SELECT 1") == [(1,)]
+    second.finish()
+
+
 def test_up_keeps_it_and_down_stops_it_and_the_rows_stay(service_settings: Settings, answering_url: str) -> None:
     settings = service_settings.model_copy(update={"prefect_api_url": answering_url})
     endpoints = up(settings)
@@ -281,13 +291,12 @@ def test_a_user_who_is_not_root_runs_it_himself(open_directory: Path) -> None:
     work_dir = open_directory / "work"
     work_dir.mkdir()
     os.chown(work_dir, NOBODY, NOBODY)
-    for _ in range(2):
-        command = start_command(work_dir, interpreter=interpreter, user=NOBODY, **env)
-        try:
-            assert execute(command.database_url, "SELECT 1") == [(1,)]
-            command.finish()
-        finally:
-            command.process.kill()
+    command = start_command(work_dir, interpreter=interpreter, user=NOBODY, **env)
+    try:
+        assert execute(command.database_url, "SELECT 1") == [(1,)]
+        command.finish()
+    finally:
+        command.process.kill()
     assert (work_dir / "postgres" / "password").stat().st_uid == NOBODY
 
 

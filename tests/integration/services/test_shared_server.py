@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -181,22 +179,35 @@ def test_one_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
     assert server.process() is None
 
 
-def test_a_new_one_waits_for_the_children_of_a_killed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "_ORPHANS_TIMEOUT_S", 0.3)
-    joined(tmp_path).leave()
-    hold = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-S", "-c", hold, tmp_path / "running"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as orphan:
-        assert orphan.stdout is not None
-        orphan.stdout.readline()
-        server = SharedServer(TinyServer(tmp_path))
-        with pytest.raises(TransientError, match=f"process {orphan.pid}, left by an earlier server") as caught:
-            server.join()
-        server.leave()
-        assert caught.value.reason == "service_orphans"
-        orphan.kill()
-    joined(tmp_path).leave()
+def test_a_new_one_waits_for_the_children_of_a_killed_one(tmp_path: Path) -> None:
+    first = joined(tmp_path, "has_child")
+    child = int(first.log_tail())
+    killed = first.process()
+    assert killed is not None
+    killed.kill()
+    killed.wait(10)
+    assert psutil.pid_exists(child)
+    second = joined(tmp_path)
+    assert second.was_started_here
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    first.leave()
+    second.leave()
+
+
+def test_a_child_of_a_killed_one_that_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = joined(tmp_path, "has_child")
+    child = int(first.log_tail())
+    killed = first.process()
+    assert killed is not None
+    killed.kill()
+    killed.wait(10)
+    monkeypatch.setattr(shared, "_ORPHANS_TIMEOUT_S", 0.2)
+    second = SharedServer(TinyServer(tmp_path))
+    with pytest.raises(TransientError, match=f"process {child}, left by an earlier server") as caught:
+        second.join()
+    assert caught.value.reason == "service_orphans"
+    second.leave()
+    first.leave()
 
 
 def test_its_death_leaves_no_zombie(tmp_path: Path) -> None:
