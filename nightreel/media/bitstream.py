@@ -9,23 +9,31 @@ Sources: ITU-T H.264 7.3.1, 7.3.2.3 and D.1.8, H.265 7.3.1.2 and 7.4.2.2, ISO/IE
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-_H264_IDR, _H264_SEI = 5, 6
+_H264_SLICES, _H264_IDR, _H264_SEI = range(1, 6), 5, 6
 _HEVC_FIRST_RANDOM_ACCESS, _HEVC_LAST_RANDOM_ACCESS, _HEVC_NO_SLICE = 16, 21, 32
 _MPEG4_B_PICTURE = 2
+_START_CODE = b"\0\0\1"
 _RECOVERY_POINT = 6
 
 
 @dataclass(frozen=True, slots=True)
 class PacketTraits:
-    """`starts_clean`: every picture from here on, in presentation order, decodes exactly without what came before.
-    `shown`: it yields a picture. `reordered`: it is decoded later than it is shown (MPEG-4 part 2 alone)."""
+    """What a packet's headers tell.
+
+    Args:
+        starts_clean: every picture from here on, in presentation order, decodes exactly without what came before.
+        shown: it yields a picture.
+        unreferenced: no other picture is predicted from it, so that all others decode exactly without it (told for
+            H.264 and MPEG-4 part 2 alone).
+        intact: the lengths of its parts add up (told for H.264 and HEVC where parts have lengths).
+    """
 
     starts_clean: bool
     shown: bool = True
-    reordered: bool = False
+    unreferenced: bool = False
+    intact: bool = True
 
 
 def nal_length_size(codec: str, extradata: bytes | None) -> int:
@@ -49,11 +57,11 @@ def traits(codec: str, packet: memoryview, *, is_key: bool, length_size: int) ->
     """
     match codec:
         case "h264":
-            return PacketTraits(is_key and _h264_starts_clean(packet, length_size))
+            return _h264_traits(packet, length_size, is_key=is_key)
         case "hevc":
-            return PacketTraits(is_key and _hevc_starts_clean(packet, length_size))
+            return _hevc_traits(packet, length_size, is_key=is_key)
         case "mpeg4":
-            return PacketTraits(is_key, reordered=_MPEG4_B_PICTURE in _mpeg4_pictures(packet))
+            return PacketTraits(is_key, unreferenced=_MPEG4_B_PICTURE in _mpeg4_pictures(packet))
         case "vp8":
             return PacketTraits(is_key, shown=len(packet) == 0 or bool(packet[0] & 0x10))
         case "vp9":
@@ -61,39 +69,49 @@ def traits(codec: str, packet: memoryview, *, is_key: bool, length_size: int) ->
     return PacketTraits(is_key)
 
 
-def _nal_units(packet: memoryview, length_size: int) -> Iterator[memoryview]:
-    """The NAL units of a packet, as far as its lengths or start codes make sense."""
+def _nal_units(packet: memoryview, length_size: int) -> tuple[list[memoryview], bool]:
+    """The NAL units of a packet as far as its lengths or start codes make sense, and whether they do to its end."""
+    units = []
     if length_size:
         at = 0
         while at + length_size < len(packet):
             size = int.from_bytes(packet[at : at + length_size], "big")
+            if not 0 < size <= len(packet) - at - length_size:
+                break
             at += length_size
-            if not 0 < size <= len(packet) - at:
-                return
-            yield packet[at : at + size]
+            units.append(packet[at : at + size])
             at += size
-        return
+        return units, at == len(packet)
     data = bytes(packet)
-    start = data.find(b"\0\0\1")
+    start = data.find(_START_CODE)
     while start >= 0:
-        following = data.find(b"\0\0\1", start + 3)
-        yield packet[start + 3 : following if following >= 0 else len(data)]
+        following = data.find(_START_CODE, start + 3)
+        units.append(packet[start + 3 : following if following >= 0 else len(data)])
         start = following
+    return [unit for unit in units if len(unit)], True
 
 
-def _h264_starts_clean(packet: memoryview, length_size: int) -> bool:
-    """An IDR picture, or one with a recovery point that is reached at once (open GOP)."""
-    for unit in _nal_units(packet, length_size):
-        if len(unit) < 2:
-            continue
+def _h264_traits(packet: memoryview, length_size: int, *, is_key: bool) -> PacketTraits:
+    """Decoding starts clean at an IDR picture, or at one with a recovery point that is reached at once (open GOP)."""
+    clean, slices, referenced = False, False, False
+    units, intact = _nal_units(packet, length_size)
+    for unit in units:
         kind = unit[0] & 0x1F
-        if kind == _H264_IDR:
-            return True
-        if kind == _H264_SEI and _recovers_at_once(unit[1:]):
-            return True
-        if 1 <= kind <= 4:
-            return False
-    return False
+        if kind in _H264_SLICES:
+            slices = True
+            referenced |= unit[0] & 0x60 != 0  # nal_ref_idc
+            clean |= kind == _H264_IDR
+        elif kind == _H264_SEI and is_key and not slices:
+            clean |= _recovers_at_once(unit[1:])
+    return PacketTraits(is_key and clean, unreferenced=slices and not referenced, intact=intact)
+
+
+def _hevc_traits(packet: memoryview, length_size: int, *, is_key: bool) -> PacketTraits:
+    units, intact = _nal_units(packet, length_size)
+    kinds = [(unit[0] >> 1) & 0x3F for unit in units]
+    slices = [kind for kind in kinds if kind < _HEVC_NO_SLICE]
+    clean = bool(slices) and _HEVC_FIRST_RANDOM_ACCESS <= slices[0] <= _HEVC_LAST_RANDOM_ACCESS
+    return PacketTraits(is_key and clean, intact=intact)
 
 
 def _recovers_at_once(sei: memoryview) -> bool:
@@ -112,14 +130,6 @@ def _recovers_at_once(sei: memoryview) -> bool:
         if kind == _RECOVERY_POINT:
             return at < len(sei) and bool(sei[at] & 0x80)  # recovery_frame_cnt is ue(v): a leading 1 means 0
         at += size
-    return False
-
-
-def _hevc_starts_clean(packet: memoryview, length_size: int) -> bool:
-    for unit in _nal_units(packet, length_size):
-        kind = (unit[0] >> 1) & 0x3F if len(unit) else _HEVC_NO_SLICE
-        if kind < _HEVC_NO_SLICE:
-            return _HEVC_FIRST_RANDOM_ACCESS <= kind <= _HEVC_LAST_RANDOM_ACCESS
     return False
 
 

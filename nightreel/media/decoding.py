@@ -21,14 +21,17 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from nightreel.errors import PermanentError
+from nightreel.media.decord_reader import VERSION as DECORD_VERSION
+from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
 from nightreel.media.inspection import is_memory_error, open_container, packets_until_error
 from nightreel.media.pixels import PixelWriter
 from nightreel.media.planning import DecodeJob, Run
+from nightreel.media.planning import Packet as ExpectedPacket
 
 # A gap between runs longer than this is sought over rather than read past; where it lands is verified either way.
 _SEEK_OVER_PACKETS = 256
 # Codecs whose ffmpeg decoder leaves out pictures that no other refers to, and nothing else, under skip_frame=NONREF.
-_SKIPS_UNREFERENCED = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
+_SKIPS_UNREFERENCED = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vp8"})
 
 Log = list[tuple[int, str, str]]
 
@@ -57,6 +60,13 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     Raises:
         PermanentError: `damaged` where not one frame decodes; whatever `open_container` raises.
     """
+    if job.decoder == "decord":
+        try:
+            decode_with_decord(path, job, frames_thwc)
+        except DecordDoubtError:
+            pass  # PyAV below says what is wrong, frame by frame
+        else:
+            return Decoded(job.ticks, ((),) * len(job.ticks), "decord", DECORD_VERSION)
     frames = _WantedFrames(job, PixelWriter(frames_thwc, rotation=job.rotation, hdr=job.hdr))
     with av.logging.Capture() as errors:
         _decode_exactly(path, job, frames, errors)
@@ -128,9 +138,13 @@ class _Damage:
     def __init__(self) -> None:
         self._began: int | None = None
         self._over: list[tuple[int, int, int]] = []
+        self._alone: set[int] = set()
 
-    def begin(self, position: int) -> None:
-        if self._began is None:
+    def begin(self, position: int, *, alone: bool) -> None:
+        """The packet at `position` failed; `alone` where no other picture is predicted from it."""
+        if alone:
+            self._alone.add(position)
+        elif self._began is None:
             self._began = position
 
     def end(self, position: int, pts: int) -> None:
@@ -139,7 +153,7 @@ class _Damage:
             self._began = None
 
     def spoils(self, position: int, pts: int) -> bool:
-        if self._began is not None and position >= self._began:
+        if position in self._alone or (self._began is not None and position >= self._began):
             return True
         return any(began <= position and (position < end or pts < end_pts) for began, end, end_pts in self._over)
 
@@ -192,11 +206,11 @@ def _decode_run(
     feeder: _Feeder,
     packets: Iterator[Packet],
     run: Run,
-    expected: tuple[tuple[int, int, bool], ...],
+    expected: tuple[ExpectedPacket, ...],
     frames: _WantedFrames,
 ) -> None:
     damage = _Damage()
-    positions = {pts: position for position, (pts, _, _) in enumerate(expected)}
+    positions = {pts: position for position, (pts, *_) in enumerate(expected)}
 
     def collect(decoded: list[VideoFrame]) -> None:
         for frame in decoded:
@@ -204,17 +218,17 @@ def _decode_run(
                 spoiled = damage.spoils(positions[frame.pts], frame.pts)
                 frames.take(frame.pts, frame, corrupt=spoiled or frame.is_corrupt)
 
-    for position, (pts, size, is_start) in enumerate(expected):
+    for position, (pts, size, is_start, is_spare) in enumerate(expected):
         packet = next(packets, None)
         if packet is None or packet.pts != pts or packet.size != size:
             raise _IndexMismatchError
-        if position and pts < run.skip_before:
+        if (position and pts < run.skip_before) or (is_spare and pts not in frames):
             continue
         if is_start:
             damage.end(position, pts)
         decoded, failed = feeder.feed(packet, needed=pts in frames)
         if failed:
-            damage.begin(position)
+            damage.begin(position, alone=is_spare)
         collect(decoded)
     collect(feeder.feed(None)[0])
 
@@ -245,13 +259,13 @@ def _open_stream(container: InputContainer, job: DecodeJob) -> VideoStream:
     return video
 
 
-def _find(packets: Iterator[Packet], expected: tuple[int, int, bool]) -> Packet:
+def _find(packets: Iterator[Packet], expected: ExpectedPacket) -> Packet:
     """Read on to the packet that is expected.
 
     Raises:
         _IndexMismatchError: it lies behind, or nowhere.
     """
-    pts, size, _ = expected
+    pts, size, *_ = expected
     for packet in packets:
         if packet.pts == pts and packet.size == size:
             return packet

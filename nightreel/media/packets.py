@@ -13,9 +13,11 @@ import numpy as np
 
 KEY = 1  # decoding can start here
 DISCARD = 2  # outside the edit list: decoded, never shown
-CORRUPT = 4  # the container says so (MPEG-TS: lost or damaged packets)
+CORRUPT = 4  # the container says so (MPEG-TS: lost or damaged packets), or its parts do not add up
 HIDDEN = 8  # a reference picture that is never shown
 MISSING_PTS = 16
+UNREFERENCED = 32  # no other frame needs it
+FALSE_KEY = 64  # the container calls it a keyframe, but decoding cannot start clean here
 NO_PTS = np.iinfo(np.int64).min
 _PACKET_BYTES = 8 + 8 + 4 + 1
 
@@ -65,6 +67,13 @@ class PacketIndex:
     def positions(self) -> np.ndarray:
         """int64 (k,): the packet of each frame of `timeline`. Meaningless where `ordinal`."""
         return self.shown[np.argsort(self.pts[self.shown], kind="stable")]
+
+    @cached_property
+    def leading(self) -> np.ndarray:
+        """bool (n,): shown before the last packet at which decoding could start, so dependent on what lies before."""
+        starts = np.where(self.flags & KEY != 0, np.arange(len(self)), -1)
+        last_start = np.maximum.accumulate(starts)
+        return (last_start >= 0) & (self.pts < self.pts[last_start])
 
     @cached_property
     def start(self) -> int:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from nightreel.media.packets import KEY, PacketIndex
+from nightreel.media.packets import KEY, NO_PTS, UNREFERENCED, PacketIndex
 from nightreel.media.probe import Probe
+
+Packet = tuple[int, int, bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,12 @@ class Run:
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """All that `decoding` needs, as JSON values; `packets` are the (pts, size, whether decoding can start there) of the
-    packets of the runs, in order.
+    """All that `decoding` needs, as JSON values.
 
     Args:
         frames: numbers of the wanted frames in presentation order, ascending.
         ticks: when each is shown, units of the time base.
+        packets: of the runs, in order: (pts, size, whether decoding can start there, whether no other needs it).
         width, height: of the pictures to return, upright; source_pixels: of a stored one.
     """
 
@@ -43,13 +45,14 @@ class DecodeJob:
     rotation: int
     hdr: str | None
     ordinal: bool
+    frame_count: int
     source_pixels: int
     width: int
     height: int
     frames: tuple[int, ...]
     ticks: tuple[int, ...]
     runs: tuple[Run, ...]
-    packets: tuple[tuple[int, int, bool], ...]
+    packets: tuple[Packet, ...]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,7 +60,7 @@ class DecodeJob:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DecodeJob:
         runs = tuple(Run(**run) for run in values.pop("runs"))
-        packets = tuple((pts, size, start) for pts, size, start in values.pop("packets"))
+        packets = tuple((pts, size, start, spare) for pts, size, start, spare in values.pop("packets"))
         return cls(**{**values, "frames": tuple(values["frames"]), "ticks": tuple(values["ticks"])},
                    runs=runs, packets=packets)  # fmt: skip
 
@@ -74,6 +77,7 @@ def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None
         rotation=probe.rotation,
         hdr=probe.hdr,
         ordinal=index.ordinal,
+        frame_count=probe.frame_count,
         source_pixels=probe.width * probe.height,
         width=width,
         height=height,
@@ -84,10 +88,10 @@ def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None
     )
 
 
-def _packets_of(index: PacketIndex, run: Run) -> list[tuple[int, int, bool]]:
+def _packets_of(index: PacketIndex, run: Run) -> list[Packet]:
     span = slice(run.first, run.last + 1)
-    starts = index.flags[span] & KEY != 0
-    return list(zip(index.pts[span].tolist(), index.size[span].tolist(), starts.tolist(), strict=True))
+    starts, spare = (index.flags[span] & flag != 0 for flag in (KEY, UNREFERENCED))
+    return list(zip(*(array.tolist() for array in (index.pts[span], index.size[span], starts, spare)), strict=True))
 
 
 def frames_on_show(frame_times_s: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
@@ -113,10 +117,9 @@ def decode_runs(index: PacketIndex, wanted: np.ndarray) -> list[Run]:
     runs: list[Run] = []
     for position in np.sort(wanted).tolist():
         first = _start_of(index, starts, position)
-        if runs and first <= runs[-1].last:
-            runs[-1] = Run(runs[-1].first, position, runs[-1].skip_before)
-        else:
-            runs.append(Run(first, position, int(index.pts[first]) if first else -(2**63)))
+        while runs and first <= runs[-1].last:  # a leading picture's start may lie before those of runs already made
+            first = min(first, runs.pop().first)
+        runs.append(Run(first, position, int(index.pts[first]) if first else NO_PTS))
     return runs
 
 

@@ -65,7 +65,7 @@ class Probe:
         fps: average frames a second; variable_fps: whether the intervals differ by more than the clock's grain.
         time_base: seconds a tick, as "1/90000"; start_s: when the first frame is shown on the file's own clock.
         edited: an edit list hides `discarded_frames` frames.
-        damaged_packets: packets the container itself marks as damaged.
+        damaged_packets: packets that are seen to be damaged without decoding them.
         expected_frames: what the header promised; None where it promises nothing.
         hdr: "pq" or "hlg" where pictures must be tone-mapped, else None.
         decoder: which one is exact for it; decoder_reason: why.

@@ -9,11 +9,13 @@ A process that hangs, crashes or passes a limit costs one `PermanentError` and i
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import queue
 import signal
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +24,7 @@ import numpy as np
 from nightreel.domain import FrameBatch, SamplingPlan, Segment
 from nightreel.errors import PermanentError, TransientError
 from nightreel.media.fork_server import DecoderProcess, ForkServer
-from nightreel.media.planning import plan_job
+from nightreel.media.planning import DecodeJob, plan_job
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
 from nightreel.media.transport import ConnectionLostError, DeadlineError
@@ -99,35 +101,48 @@ class DecoderPool:
             PermanentError: `damaged` where too few frames are good, and all that `probe` raises.
             TransientError: as `probe`.
         """
-        moments = timestamps(plan, segment, keyframes_s=probe.keyframes_s)
-        job = plan_job(probe, moments, short_side=short_side)
-        shape = (len(job.frames), job.height, job.width, 3)
-        fd = os.memfd_create("frames", os.MFD_CLOEXEC)
-        try:
-            size = int(np.prod(shape))
-            os.ftruncate(fd, size)
-            request = {"op": "decode", "path": str(path.absolute()), "job": job.to_json()}
-            reply, _ = self._call(request, path=path, fd=fd)
-            frames_thwc = np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(shape)
-        finally:
-            os.close(fd)
-        return self._batch(path, probe, reply, frames_thwc, segment)
-
-    def _batch(
-        self, path: Path, probe: Probe, reply: dict[str, Any], frames_thwc: np.ndarray, segment: Segment
-    ) -> FrameBatch:
-        flags = tuple(tuple(words) for words in reply["flags"])
-        good, asked = sum(not words for words in flags), len(flags)
+        moments_s = timestamps(plan, segment, keyframes_s=probe.keyframes_s)
+        batch = self.decode_moments(path, probe=probe, moments_s=moments_s, short_side=short_side)
+        good, asked = batch.flags.count(()), len(batch.flags)
         if good < self._min_good_frames * asked:
             raise PermanentError(
                 "damaged",
                 f"{path.name}, {segment.start_s:g}-{segment.end_s:g} s: {good} of {asked} frames good, fewer than "
                 f"NIGHTREEL_MIN_GOOD_FRAMES={self._min_good_frames:g} asks for: repair the file, or lower the setting",
             )
+        return batch
+
+    def decode_moments(
+        self, path: Path, *, probe: Probe, moments_s: Sequence[float], short_side: int | None = None
+    ) -> FrameBatch:
+        """The frames on show at `moments_s`, seconds after the first frame, good or not: each once, in order of time.
+
+        Raises:
+            As `decode`, but `damaged` only where not one frame could be decoded.
+        """
+        job = plan_job(probe, moments_s, short_side=short_side)
+        try:
+            return self._run(path, probe, job)
+        except PermanentError as error:
+            if job.decoder != "decord" or error.reason not in ("decoder_crashed", "decode_memory"):
+                raise
+        return self._run(path, probe, replace(job, decoder="pyav"))  # a fault of decord's is not the file's
+
+    def _run(self, path: Path, probe: Probe, job: DecodeJob) -> FrameBatch:
+        shape = (len(job.frames), job.height, job.width, 3)
+        size = math.prod(shape)
+        fd = os.memfd_create("frames", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, size)
+            request = {"op": "decode", "path": str(path.absolute()), "job": job.to_json()}
+            reply, _ = self._call(request, path=path, fd=fd)
+            frames_thwc = np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(shape)
+        finally:
+            os.close(fd)
         return FrameBatch(
             frames_thwc=frames_thwc,
             pts_s=(np.array(reply["ticks"]) - probe.index.start) * probe.seconds_per_tick,
-            flags=flags,
+            flags=tuple(tuple(words) for words in reply["flags"]),
             decoder=reply["decoder"],
             decoder_version=reply["version"],
             fps=probe.fps,

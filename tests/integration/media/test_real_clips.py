@@ -14,9 +14,9 @@ from nightreel.settings import Settings
 
 pytestmark = pytest.mark.clips
 
+# What is not here passes: ax_long_180p_av1.mp4 is odd and valid, ax_sample_with_invalid_nalu.mp4 lacks one frame of 30.
 REASONS = {
     "ax_sample_fragmented_widevine.mp4": "encrypted",
-    "ax_sample_with_invalid_nalu.mp4": "damaged",
     "ax_video_dovi_dav1_10.mp4": "no_decoder",
     "decord_corrupted.mp4": "damaged",
     "derived_truncated_no_moov.mp4": "no_index",
@@ -53,7 +53,16 @@ def test_every_bad_clip_is_refused_with_its_own_reason(pool, real_clips):
             pool.decode(path, probe=probe, plan=PLAN, segment=segments(probe.duration_s, 30)[0], short_side=224)
         except PermanentError as error:
             reasons[path.name] = error.reason if path.name in error.detail else f"unnamed {error}"
-    assert reasons == REASONS  # what is not here, ax_long_180p_av1.mp4, is odd and valid
+    assert reasons == REASONS
+
+
+def test_one_broken_packet_of_thirty_costs_one_frame_and_no_other(pool, real_clips):
+    path = real_clips / "bad" / "ax_sample_with_invalid_nalu.mp4"  # its 27th frame is broken, and referred to by none
+    probe = pool.probe(path)
+    every_frame = SamplingPlan.parse("uniform:30")
+    batch = pool.decode(path, probe=probe, plan=every_frame, segment=segments(probe.duration_s, 30)[0], short_side=90)
+    assert probe.damaged_packets == 1
+    assert [number for number, flags in enumerate(batch.flags) if flags] == [26]
 
 
 def test_every_good_clip_is_what_the_manifest_says(pool, real_clips):
