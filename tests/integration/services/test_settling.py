@@ -1,4 +1,4 @@
-"""When the Prefect server may be stopped: not while it still works off what flows told it. Against a scripted server."""
+"""When the Prefect server may be stopped: not while it still works off what flows told it. With a scripted server."""
 
 import http.server
 import json
