@@ -41,10 +41,11 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
     scheme, separator, rest = url.partition("://")
     if not url.strip():
         raise SettingsError(f"no source is given: set NIGHTREEL_SOURCE, {_EXPECTED}")
-    if not separator:
-        return LocalStorage(Path(url).expanduser().resolve())
-    if scheme == "file":
-        return LocalStorage(_path_of(url).resolve())
+    if not separator or scheme == "file":
+        try:
+            return LocalStorage((_path_of(url) if separator else Path(url).expanduser()).resolve())
+        except (RuntimeError, ValueError) as error:  # no such user's home, a loop of links, a NUL
+            raise SettingsError(f"{url!r} is no path: {error}; {_EXPECTED}") from error
     if scheme == "s3":
         from nightreel.storage.s3 import S3Storage  # s3fs takes half a second to import; directories do without
 

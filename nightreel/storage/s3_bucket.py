@@ -7,8 +7,8 @@ holds every key in memory, and `cat_file` and `get_file` know no If-Match.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -73,21 +73,33 @@ class S3Bucket:
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run it on the loop, in the thread of s3fs, and wait. It has ended when this returns, however this ends."""
-        ended = threading.Event()
+        loop = self._files.loop
+        outcome: Future[_T] = Future()
+        task: asyncio.Task[_T] | None = None
 
-        async def run() -> _T:
-            try:
-                return await coroutine
-            finally:
-                ended.set()
+        def begin() -> None:
+            nonlocal task
+            task = loop.create_task(coroutine)
+            task.add_done_callback(deliver)
 
-        future = asyncio.run_coroutine_threadsafe(run(), self._files.loop)
+        def deliver(done: asyncio.Task[_T]) -> None:
+            error = asyncio.CancelledError() if done.cancelled() else done.exception()
+            if error is None:
+                outcome.set_result(done.result())
+            else:
+                outcome.set_exception(error)
+
+        def cancel() -> None:
+            assert task is not None, "callbacks of a loop run in the order in which they were handed in"
+            task.cancel()
+
+        loop.call_soon_threadsafe(begin)
         try:
-            return future.result()
+            return outcome.result()
         except BaseException:
-            if not future.done():  # this thread was interrupted, and the download still writes to an open file
-                future.cancel()
-                ended.wait()
+            if not outcome.done():  # this thread was interrupted, and the download still writes to an open file
+                loop.call_soon_threadsafe(cancel)
+                wait([outcome])
             raise
 
 

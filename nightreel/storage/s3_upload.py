@@ -13,12 +13,12 @@ from nightreel.errors import NightreelError, TransientError
 from nightreel.storage.s3_bucket import S3Bucket
 from nightreel.storage.transfer import in_thread
 
-_PART_BYTES = 32 << 20  # and at most 10,000 of them: 312 GiB
+_PART_BYTES = 16 << 20  # and at most 10,000 of them: 156 GiB
 _CREATE_ONLY = "*"
 
 
 async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
-    """Create the object if there is none. Memory holds one part of a file.
+    """Create the object if there is none. Memory holds a few parts of a file, not all of it.
 
     Returns:
         Its size in bytes; None when there was one already.
@@ -27,34 +27,31 @@ async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
         OSError: the file cannot be read.
         PermanentError, TransientError: what went wrong with the server.
     """
+    size_bytes = len(data) if isinstance(data, bytes) else (await in_thread(data.stat)).st_size
     blocks = _blocks(data)
-    first, second = [await in_thread(next, blocks, b"") for _ in range(2)]
     try:
-        if second:
-            return await _upload_parts(bucket, key, first, second, blocks)
-        await bucket.request("put_object", key=key, Body=first, ContentMD5=_md5(first), IfNoneMatch=_CREATE_ONLY)
+        if size_bytes > _PART_BYTES:
+            await _upload_parts(bucket, key, blocks)
+        else:
+            body = await in_thread(next, blocks, b"")
+            await bucket.request("put_object", key=key, Body=body, ContentMD5=_md5(body), IfNoneMatch=_CREATE_ONLY)
     except TransientError as error:
         if error.reason != "object_changed":  # a condition that does not hold; this one is "there is none"
             raise
         return None
-    return len(first)
+    return size_bytes
 
 
-async def _upload_parts(bucket: S3Bucket, key: str, first: bytes, second: bytes, rest: Iterator[bytes]) -> int:
+async def _upload_parts(bucket: S3Bucket, key: str, blocks: Iterator[bytes]) -> None:
     upload_id = (await bucket.request("create_multipart_upload", key=key))["UploadId"]
     parts: list[dict[str, Any]] = []
-    size_bytes = 0
-    block = first
     try:
-        while block:
+        while block := await in_thread(next, blocks, b""):
             number = len(parts) + 1
             answer = await bucket.request(
                 "upload_part", key=key, UploadId=upload_id, PartNumber=number, Body=block, ContentMD5=_md5(block)
             )
             parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-            size_bytes += len(block)
-            block = second or await in_thread(next, rest, b"")
-            second = b""
         await bucket.request(
             "complete_multipart_upload",
             key=key,
@@ -66,7 +63,6 @@ async def _upload_parts(bucket: S3Bucket, key: str, first: bytes, second: bytes,
         with suppress(NightreelError):  # the first error is the one to report; a bucket's rules expire what is left
             await bucket.once("abort_multipart_upload", key=key, UploadId=upload_id)
         raise
-    return size_bytes
 
 
 def _blocks(data: bytes | Path) -> Iterator[bytes]:

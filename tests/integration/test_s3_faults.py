@@ -3,6 +3,8 @@
 import hashlib
 import os
 import random
+import signal
+import time
 
 import pytest
 from fixtures.bad_proxy import corrupt, drop, good, renamed_range, replaced, stall, truncate
@@ -109,6 +111,29 @@ def test_a_server_that_stalls_for_ever_is_given_up(storage, fetch, bad_proxy):
         fetch()
     assert caught.value.reason == "storage_unreachable"
     assert "a.mp4" in caught.value.detail
+
+
+def test_an_interrupted_fetch_ends_at_once_and_leaves_nothing(bad_proxy, storage, s3_bucket, tmp_path):
+    patient = open_storage(f"s3://{s3_bucket}", load_settings(), options=TransferOptions(stall_s=60))
+    ((item,),) = patient.list_pages()
+    bad_proxy.always = stall(10)
+
+    class StopNowError(Exception):
+        pass
+
+    def interrupt(*_):
+        raise StopNowError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    started = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(StopNowError):
+            patient.fetch(item.uri, etag=item.etag, destination=tmp_path / "video", max_bytes=10**9)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 20
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_object_overwritten_in_the_middle_of_a_fetch_is_refused(fetch, bad_proxy, s3_client, s3_bucket):

@@ -112,7 +112,8 @@ def test_without_keys_the_error_names_the_variables(s3_bucket, monkeypatch):
 
 def test_an_unreachable_endpoint_is_a_transient_error(s3_bucket, monkeypatch, free_port):
     monkeypatch.setenv("NIGHTREEL_S3_ENDPOINT_URL", f"http://user:pa55@127.0.0.1:{free_port}")
-    error = error_of(TransientError, open_storage(f"s3://{s3_bucket}/x", load_settings()).check)
+    storage = open_storage(f"s3://{s3_bucket}/x", load_settings(), options=SMALL_PARTS)
+    error = error_of(TransientError, storage.check)
     assert error.reason == "storage_unreachable"
     assert f"http://127.0.0.1:{free_port}" in error.detail
     assert "pa55" not in str(error)
@@ -212,13 +213,13 @@ def test_published_bytes_are_read_back_and_deleted(storage, tmp_path):
 
 
 def test_a_large_file_is_published_in_parts_and_only_once(storage, tmp_path, s3_client, s3_bucket):
-    body = os.urandom(40 << 20)
+    body = os.urandom(20 << 20)
     (tmp_path / "local").write_bytes(body)
     assert storage.publish("large", tmp_path / "local").created
     assert storage.read(f"{storage.url}/large") == body
-    again = storage.publish("large", bytes(40 << 20))
+    again = storage.publish("large", bytes(20 << 20))
     assert not again.created
-    assert again.size_bytes == 40 << 20
+    assert again.size_bytes == 20 << 20
     assert s3_client.list_multipart_uploads(Bucket=s3_bucket).get("Uploads", []) == []
     assert storage.read(f"{storage.url}/large") == body
 

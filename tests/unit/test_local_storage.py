@@ -1,8 +1,10 @@
 import hashlib
 import os
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,30 @@ def error_of(error_class, operation):
     with pytest.raises(error_class) as caught:
         operation()
     return caught.value
+
+
+@pytest.fixture
+def open_directory():
+    """A directory that any user can reach, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def closed(path, mode=0):
+    """Without rights on `path`; root, who needs none, is nobody meanwhile."""
+    before = path.stat().st_mode
+    path.chmod(mode)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.seteuid(65_534)
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        path.chmod(before)
 
 
 # -- listing -----------------------------------------------------------------------------------------------------
@@ -131,18 +157,27 @@ def test_hidden_files_and_pipes_are_no_objects(tmp_path):
     assert [item.uri for item in listed(storage_at(tmp_path))] == [f"file://{tmp_path}/a.mp4"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
-def test_an_unreadable_directory_is_reported_and_the_rest_listed(tmp_path):
-    write(tmp_path / "a.mp4")
-    write(tmp_path / "closed/b.mp4")
-    (tmp_path / "closed").chmod(0)
+def test_an_unreadable_directory_is_reported_and_the_rest_listed(open_directory):
+    write(open_directory / "a.mp4")
+    write(open_directory / "closed/b.mp4")
     skipped = []
-    try:
-        assert len(listed(storage_at(tmp_path), on_skipped=skipped.append)) == 1
-    finally:
-        (tmp_path / "closed").chmod(0o755)
+    with closed(open_directory / "closed"):
+        assert len(listed(storage_at(open_directory), on_skipped=skipped.append)) == 1
     assert len(skipped) == 1
     assert "closed" in skipped[0]
+
+
+def test_a_source_and_a_file_that_may_not_be_read_are_permanent_errors(open_directory, tmp_path):
+    path = write(open_directory / "sub/a.mp4")
+    storage = storage_at(open_directory / "sub")
+    (item,) = listed(storage)
+    with closed(path):
+        error = error_of(
+            PermanentError, lambda: storage.fetch(item.uri, etag=item.etag, destination=tmp_path / "x", max_bytes=9)
+        )
+    assert error.reason == "access_denied"
+    with closed(path.parent):
+        assert error_of(PermanentError, lambda: listed(storage)).reason == "access_denied"
 
 
 def test_a_very_deep_directory_is_no_problem(tmp_path):
@@ -198,6 +233,8 @@ def test_a_file_is_no_source(tmp_path):
     [
         ("", "no source is given"),
         ("gs://bucket/x", "gs://"),
+        ("a\0b", "is no path"),
+        ("~no-such-user-here/x", "is no path"),
         ("file://host/dir", "'host'"),
         ("s3://", "s3://bucket/prefix"),
         ("s3://KEY:SECRET@bucket/x", "AWS_ACCESS_KEY_ID"),
@@ -372,10 +409,6 @@ def test_a_place_is_checked_for_create_only_writes_and_left_clean(tmp_path):
     assert listed(storage) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_may_not_be_written_is_a_permanent_error(tmp_path):
-    tmp_path.chmod(0o555)
-    try:
-        assert error_of(PermanentError, storage_at(tmp_path / "cache").check_writable).reason == "access_denied"
-    finally:
-        tmp_path.chmod(0o755)
+def test_a_cache_that_may_not_be_written_is_a_permanent_error(open_directory):
+    with closed(open_directory, mode=0o555):
+        assert error_of(PermanentError, storage_at(open_directory / "cache").check_writable).reason == "access_denied"

@@ -151,18 +151,18 @@ def test_many_threads_never_hold_more_than_the_limit_and_all_get_their_turn(tmp_
 
 
 def test_an_interrupted_wait_leaves_the_queue_to_the_others(spool):
-    class InterruptedError(Exception):
+    class StopNowError(Exception):
         pass
 
     def interrupt(*_):
-        raise InterruptedError
+        raise StopNowError
 
     holder = Fetcher(spool, 100)
     assert holder.admitted.wait(10)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(InterruptedError), spool.admit(50):
+        with pytest.raises(StopNowError), spool.admit(50):
             pytest.fail("admitted to a full spool")
     finally:
         signal.signal(signal.SIGALRM, before)

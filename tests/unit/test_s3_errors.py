@@ -1,0 +1,67 @@
+import aiohttp
+import pytest
+from botocore import exceptions as boto
+
+from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.storage.s3_errors import translated
+
+ENDPOINT = "https://s3.example.org"
+
+
+def answered(code, status, message="said the server"):
+    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return boto.ClientError(response, "GetObject")
+
+
+def translation_of(error, object_name="s3://b/k"):
+    expected = (PermanentError, TransientError)
+    with pytest.raises(expected) as caught, translated("s3://b", ENDPOINT, object_name=object_name):
+        raise error
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (answered("NoSuchBucket", 404), PermanentError, "no_such_bucket"),
+        (answered("NoSuchKey", 404), PermanentError, "object_gone"),
+        (answered("404", 404), PermanentError, "object_gone"),
+        (answered("SignatureDoesNotMatch", 403), PermanentError, "access_denied"),
+        (answered("ExpiredToken", 400), PermanentError, "access_denied"),
+        (answered("RequestTimeTooSkewed", 403), PermanentError, "access_denied"),
+        (answered("SomethingNew", 403), PermanentError, "access_denied"),
+        (answered("PreconditionFailed", 412), TransientError, "object_changed"),
+        (answered("ConditionalRequestConflict", 409), TransientError, "storage_unreachable"),
+        (answered("SlowDown", 503), TransientError, "storage_unreachable"),
+        (answered("", 502), TransientError, "storage_unreachable"),
+        (answered("RequestTimeout", 400), TransientError, "storage_unreachable"),
+        (answered("", 429), TransientError, "storage_unreachable"),
+        (answered("InvalidRange", 416), PermanentError, "invalid_range"),
+        (answered("MalformedXML", 400), PermanentError, "storage_refused"),
+        (boto.NoCredentialsError(), PermanentError, "access_denied"),
+        (boto.ProfileNotFound(profile="nobody"), PermanentError, "access_denied"),
+        (boto.EndpointConnectionError(endpoint_url=ENDPOINT), TransientError, "storage_unreachable"),
+        (boto.ReadTimeoutError(endpoint_url=ENDPOINT), TransientError, "storage_unreachable"),
+        (aiohttp.ClientPayloadError("not enough data"), TransientError, "storage_unreachable"),
+        (TimeoutError(), TransientError, "storage_unreachable"),
+        (ConnectionResetError("reset"), TransientError, "storage_unreachable"),
+        (boto.NoRegionError(), SettingsError, "settings"),
+        (ValueError("Invalid endpoint: x"), SettingsError, "settings"),
+    ],
+)
+def test_a_failure_is_transient_or_permanent_and_has_one_reason(error, kind, reason):
+    ours = translation_of(error)
+    assert (type(ours), ours.reason) == (kind, reason)
+    assert "s3://b" in ours.detail
+    assert "\n" not in ours.detail
+
+
+def test_a_missing_thing_that_is_no_object_is_the_bucket():
+    assert translation_of(answered("404", 404), object_name=None).reason == "no_such_bucket"
+
+
+def test_errors_of_this_project_and_mistakes_in_the_code_pass_unchanged():
+    ours = TransientError("object_changed", "x")
+    assert translation_of(ours) is ours
+    with pytest.raises(KeyError), translated("s3://b", ENDPOINT):
+        raise KeyError("a bug")
