@@ -68,8 +68,10 @@ class RunSummary:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {"listing": asdict(self.listing), "headline": self.headline}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        # Not asdict for the whole: it cannot copy a Counter.
+        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+        return plain | {"listing": asdict(self.listing), "headline": self.headline}
 
     def markdown(self) -> str:
         """The artifact of the run. Holds numbers and words of our own alone: nothing of names or answers."""

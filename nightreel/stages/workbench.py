@@ -112,9 +112,9 @@ class Workbench:
     def _loaded_model(self) -> VideoModel:
         with self._lock:
             if self._model is None:
-                from nightreel.models.loading import load_model  # imports torch: not on a night without news
-
                 with self.timings.stage("load_model"):
+                    from nightreel.models.loading import load_model  # on a night without news it is not needed
+
                     self._model = load_model(self.settings)
                 assert self._model.spec.hash == self.spec.hash, "the model changed while the run began"
             return self._model

@@ -1,0 +1,183 @@
+"""Whole runs beside the plain script that a user would write instead. `make bench-pipeline`.
+
+Same clips (640x360, 4 s), same frames, same questions, same model (the demo's random one, some million parameters).
+Postgres and the Prefect server are up before either side starts, as they are on a machine that does this every night;
+a run's own start (imports, checks, model) counts on both sides. Each of our runs finds an empty database and cache.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import psycopg
+from benchmarks.harness import Measurement, Report, Row, Side, compare, in_subprocess, take_turns
+from benchmarks.pipeline_sides import PROMPTS, Answers
+from PIL import Image
+
+from nightreel.database.connection import Database
+from nightreel.database.migrations import upgrade
+from nightreel.demo.noise_model import ensure_noise_model
+from nightreel.demo.scenes import FPS, draw_scene
+from nightreel.media.writing import write_h264
+from nightreel.services import open_services
+from nightreel.settings import load_settings
+
+_CLIPS = 200
+_FEW = 20
+_NEW_PROMPT = 'name: new\nprompts:\n  - {name: night, kind: yes_no, text: "Is it night?"}\n'
+_SAME = 0.95  # of the yes and no
+_databases = itertools.count()
+
+
+def main(rounds: int = 5, clips: int = _CLIPS) -> None:
+    report = Report("pipeline", versions=("prefect", "torch", "transformers", "decord", "av", "sqlalchemy"))
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        many, few = _make_clips(root / "many", clips), _make_clips(root / "few", _FEW)
+        model = ensure_noise_model(root / "models")
+        prompts, new = root / "bench.yaml", root / "new.yaml"
+        prompts.write_text(PROMPTS)
+        new.write_text(_NEW_PROMPT)
+        os.environ |= {"NIGHTREEL_WORK_DIR": str(root / "work"), "NIGHTREEL_MODEL": str(model)}
+        with open_services(load_settings()) as services:
+            assert services.prefect_api_url
+            os.environ["PREFECT_API_URL"] = services.prefect_api_url
+            fresh = _FreshPlace(root, services.database_url)
+            script = [str(model), services.database_url.replace("+psycopg", "")]
+
+            runs = take_turns(
+                {
+                    "ours": fresh(in_subprocess("benchmarks.pipeline_sides:ours", str(many), [str(prompts)])),
+                    "plain": in_subprocess("benchmarks.pipeline_sides:plain", str(many), [str(prompts)], *script),
+                },
+                rounds=rounds,
+                agree=_agree,
+            )
+            same = min(_share(a.value["answers"], b.value["answers"]) for a, b in zip(*runs.values(), strict=True))
+            note = f"{same:.0%} of all answers letter for letter: pictures are shrunk while decoding here, later there"
+            title = f"{clips} clips x 6 prompts, whole run"
+            report.add(compare(title, runs, other="plain", metric="wall_s", at_most=1 / 2, note=note))
+            report.add(compare(f"{title}: CPU", runs, other="plain", metric="cpu_s"))
+            report.add(_overhead(runs["ours"]))
+
+            # The last database and cache are those of a finished run: one more prompt over the same clips.
+            runs = take_turns(
+                {
+                    "ours": _again(in_subprocess("benchmarks.pipeline_sides:ours", str(many), [str(new)]), fresh),
+                    "plain": in_subprocess("benchmarks.pipeline_sides:plain", str(many), [str(new)], *script),
+                },
+                rounds=rounds,
+                agree=_agree,
+            )
+            work = [run.value["summary"]["work"] for run in runs["ours"]]
+            assert all(set(counted) == {"cached_segments"} for counted in work), work
+            note = "no fetch, no decode, no vision here (counted)"
+            report.add(compare("one new prompt, same clips", runs, other="plain", metric="wall_s", note=note))
+
+            runs = take_turns(
+                {
+                    "ours": fresh(in_subprocess("benchmarks.pipeline_sides:ours", str(many), [str(prompts)])),
+                    "few": fresh(in_subprocess("benchmarks.pipeline_sides:ours", str(few), [str(prompts)])),
+                },
+                rounds=rounds,
+            )
+            title = f"peak memory, {clips} beside {_FEW} clips"
+            report.add(compare(title, runs, other="few", metric="peak_rss_mib", at_most=1.1, at_least=0.9))
+    report.finish()
+
+
+def _make_clips(directory: Path, count: int) -> Path:
+    directory.mkdir()
+    scenes = (draw_scene(seed, duration_s=4) for seed in itertools.count())
+    different = (scene for scene in scenes if scene.things)  # empty scenes are alike, and would be analysed once
+    for index, scene in enumerate(itertools.islice(different, count)):
+        frames = (Image.fromarray(frame).resize((640, 360), Image.Resampling.BILINEAR) for frame in scene.frames())
+        write_h264(directory / f"{index:04}.mp4", map(np.asarray, frames), fps=FPS)
+    return directory
+
+
+class _FreshPlace:
+    """Makes a side run in an empty database with an empty cache."""
+
+    def __init__(self, root: Path, database_url: str) -> None:
+        self._root = root
+        self._url = database_url
+
+    def __call__(self, side: Side) -> Side:
+        def run() -> Measurement:
+            self.empty()
+            return side()
+
+        return run
+
+    def empty(self) -> None:
+        name = f"bench_{next(_databases)}"
+        with psycopg.connect(self._url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        url = self._url.rpartition("/")[0] + f"/{name}"
+        database = Database(url)
+        upgrade(database.engine)
+        database.close()
+        cache = self._root / "cache" / name
+        os.environ |= {"NIGHTREEL_DATABASE_URL": url, "NIGHTREEL_CACHE_URL": cache.as_uri()}
+
+    def forget(self, prompt: str) -> None:
+        """Take the answers to one prompt back, so that it is new again."""
+        with psycopg.connect(
+            os.environ["NIGHTREEL_DATABASE_URL"].replace("+psycopg", ""), autocommit=True
+        ) as connection:
+            connection.execute(
+                "DELETE FROM nightreel.answers USING nightreel.prompts AS prompt"
+                " WHERE prompt.id = prompt_id AND prompt.name = %s",
+                (prompt,),
+            )
+            connection.execute(
+                "UPDATE nightreel.analyses SET status = 'pending', attempts = 0 WHERE recipe_id IN"
+                " (SELECT id FROM nightreel.recipes"
+                " WHERE prompts @> jsonb_build_array(jsonb_build_object('name', %s::text)))",
+                (prompt,),
+            )
+
+
+def _again(side: Side, place: _FreshPlace) -> Side:
+    def run() -> Measurement:
+        place.forget("night")
+        return side()
+
+    return run
+
+
+def _share(mine: Answers, theirs: Answers, *, words: tuple[str, ...] | None = None) -> float:
+    """How many of the plain script's answers are ours too; only those among `words`, if given."""
+    pairs = [
+        (mine[clip].get(name), said)
+        for clip, answers in theirs.items()
+        for name, said in answers.items()
+        if words is None or said in words
+    ]
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def _agree(mine: dict, theirs: dict) -> bool:
+    """The same clips were answered, and yes and no agree. Texts of a random model turn on the last bit of a pixel."""
+    ours, plain = mine["answers"], theirs["answers"]
+    return ours.keys() == plain.keys() and _share(ours, plain, words=("yes", "no")) >= _SAME
+
+
+def _overhead(runs: Sequence[Measurement]) -> Row:
+    """Orchestration and database a segment: the run's time in which no stage worked on videos."""
+    shares = sorted(
+        1000 * run.value["summary"]["timings"]["overhead"] / run.value["summary"]["segments"] for run in runs
+    )
+    found = shares[len(shares) // 2]
+    return Row("orchestration and database a segment", found, 25.0, "the goal", "ms", found / 25, "<= 1", found <= 25)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
