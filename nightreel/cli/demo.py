@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import typer
-from rich.text import Text
 
 from nightreel.cli.analyze import print_summary, run
 from nightreel.cli.console import plain, print_line, print_table
@@ -58,29 +59,30 @@ def demo() -> None:
 
 
 def _show(rows: list) -> None:
-    """One line a segment: its caption and its other answers."""
+    """One line a segment: caption, answers, and what somebody should look at."""
     segments: dict[tuple[str, float], list] = {}
     for row in sorted(rows, key=lambda row: (row["uri"], row["start_s"])):
         segments.setdefault((row["uri"], row["start_s"]), []).append(row)
-    table = []
-    for (uri, start_s), said in segments.items():
-        caption = next((row for row in said if row["kind"] == "caption"), None)
-        others = [
-            f"{row['prompt']}={(row['answer'] or 'none') if row['state'] == 'answered' else row['state']}"
-            for row in said
-            if row is not caption and row["kind"] != "text"
-        ]
-        table.append(
+    print_table(
+        ("video", "seconds", "caption", "answers", "to review", ""),
+        [
             (
                 plain(uri.rsplit("/", 1)[-1]),
                 f"{start_s:.0f}-{said[0]['end_s']:.0f}",
-                Text(plain(caption and caption["answer"], width=48)),
-                plain("  ".join(others), width=110),
+                "".join(plain(row["answer"], width=34) for row in said if row["kind"] == "caption"),
+                "  ".join(_said(row) for row in said if row["prompt_set"] == "tagging" and row["kind"] != "caption"),
+                " ".join(row["prompt"] for row in said if row["needs_review"]) or "nothing",
                 "reused" if said[0]["reused_from"] else "",
             )
-        )
-    print_table(("video", "seconds", "caption", "answers", ""), table)
+            for (uri, start_s), said in segments.items()
+        ],
+    )
     print_line()
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    answered = row["state"] == "answered"
+    return plain(f"{row['prompt']}={(row['answer'] or 'none') if answered else row['state']}", width=30)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,0 +1,71 @@
+"""The README is what people believe: its commands exist, and those of "Your videos" are run, in its order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from fixtures.pipeline import make_clip
+
+from nightreel.cli.app import app
+from nightreel.services.process import SharedServer
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def all_commands() -> set[str]:
+    group = typer.main.get_command(app)
+    return {
+        f"{name} {inner}" if hasattr(command, "commands") else name
+        for name, command in group.commands.items()
+        for inner in getattr(command, "commands", [""])
+    }
+
+
+def test_every_command_is_in_the_readme():
+    shown = {" ".join(command[: 2 if command[0] == "db" else 1]) for command in COMMANDS}
+    assert all_commands() - shown == {"demo"}, "`make demo` stands for it"
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    """An own place for embedded services, which are gone afterwards whatever happened."""
+    directory = tmp_path / "work"
+    yield directory
+    from nightreel.services.postgres import Postgres
+    from nightreel.services.prefect_server import PrefectServer
+
+    for program in (PrefectServer(directory / "prefect"), Postgres(directory / "postgres")):
+        SharedServer(program).stop(force=True)
+
+
+def test_the_commands_of_the_readme_work_in_their_order(tmp_path, work_dir, noise_model, monkeypatch):
+    videos = tmp_path / "videos"
+    make_clip(videos / "a.mp4", 1)
+    monkeypatch.chdir(tmp_path)
+    for name in ("NIGHTREEL_DATABASE_URL", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(work_dir))
+    monkeypatch.setenv("NIGHTREEL_MODEL", str(noise_model))
+    outputs = {}
+    for command in COMMANDS:
+        arguments = [str(videos) if part == "/data/videos" else part for part in command]
+        done = subprocess.run(
+            [sys.executable, "-m", "nightreel.cli", *arguments], capture_output=True, text=True, check=False, timeout=200
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        outputs[command[0]] = done.stdout
+    assert "1 done" in outputs["analyze"]
+    assert "running" in outputs["status"]
+    assert "problem" not in outputs["doctor"]
+    assert "stopped: prefect, postgres" in outputs["down"]
