@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import allow_failure, flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
@@ -31,15 +33,17 @@ _LONGEST_WAIT_S = 120.0  # for a retry that is not due yet; later ones are left 
 _ARTIFACT_EVERY_S = 5.0
 
 Stages = tuple[PrefectFuture, PrefectFuture, PrefectFuture]
+_THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 
 
-@flow(name="analyze-videos", task_runner=ThreadPoolTaskRunner(max_workers=64), persist_result=False)
+@flow(name="analyze-videos", task_runner=_THREADS, persist_result=False)
 def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa: B008 - frozen
     """Analyse the videos of a source that have no answers yet."""
     with open_run(options) as run:
         summary = RunSummary(run_id=run.id, source=run.source, model=run.model)
         get_run_logger().info("run %d: %s with %s", run.id, run.source, run.model)
-        progress = create_progress_artifact(0.0, key=f"run-{run.id}", description="videos finished of those found")
+        key, what = f"run-{run.id}", "videos finished of those found"
+        progress = cast(UUID, create_progress_artifact(0.0, key=key, description=what))
         _work(run, options, summary, progress)
         summary.work, summary.timings = run.report()
         run.finish(summary)
@@ -52,7 +56,7 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
     return Failed(message=f"every video failed: {summary.headline}")
 
 
-def _work(run: OpenRun, options: AnalyzeOptions, summary: RunSummary, progress) -> None:
+def _work(run: OpenRun, options: AnalyzeOptions, summary: RunSummary, progress: UUID) -> None:
     """Keep the window full until listing, claims and retries are at their end."""
     ready: deque[list[Claim]] = deque()  # chunks to go on with before new work is claimed
     window: deque[tuple[list[Claim], Stages]] = deque()
@@ -87,7 +91,7 @@ def _work(run: OpenRun, options: AnalyzeOptions, summary: RunSummary, progress) 
             continue
         rest = remaining(run.id)
         summary.elsewhere = rest.elsewhere
-        if not rest.pending or _left(options, started) == 0 or rest.next_in_s > _LONGEST_WAIT_S:
+        if rest.next_in_s is None or rest.next_in_s > _LONGEST_WAIT_S or _left(options, started) == 0:
             return
         time.sleep(max(0.05, rest.next_in_s))
 
@@ -98,9 +102,10 @@ def _left(options: AnalyzeOptions, started: set[int]) -> int | None:
 
 def _start(run_id: int, claims: list[Claim], *, after: Stages | None) -> Stages:
     """Submit a chunk's stages. Chunks are written in order, so that a long video is not closed before its middle."""
-    encoded = encode.submit(run_id, claims)
-    answered = ask.submit(run_id, encoded)
-    written = write.submit(run_id, claims, encoded, answered, wait_for=[allow_failure(after[2])] if after else None)
+    encoded: Any = encode.submit(run_id, claims)  # futures stand for their values, which Prefect's types do not say
+    answered: Any = ask.submit(run_id, encoded)
+    before = [allow_failure(after[2])] if after else None
+    written = write.submit(run_id, claims, encoded, answered, wait_for=before, return_state=False)
     return encoded, answered, written
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from nightreel.database.statements import statement
 from nightreel.domain import StoredObject
@@ -91,7 +92,7 @@ def discover_page(
     )
 
 
-def _columns(items: Iterable[StoredObject]) -> dict[str, list]:
+def _columns(items: Iterable[StoredObject | Row[Any]]) -> dict[str, list]:
     rows = sorted(items, key=lambda item: item.uri)
     return {
         "uris": [row.uri for row in rows],

@@ -143,12 +143,10 @@ def _service(found: Any) -> Check:
 
 
 def _reachable(url: str, settings: Settings) -> str:
-    page = next(open_storage(url, settings).list_pages(page_size=1), [])
-    return f"{url}: {'has objects' if page else 'empty'}"
+    open_storage(url, settings).check()
+    return f"{url}: reachable"
 
 
 def _writable(settings: Settings) -> str:
-    storage = open_storage(settings.cache_prefix, settings)
-    published = storage.publish("doctor/probe", b"nightreel")
-    storage.delete(published.uri)
+    open_storage(settings.cache_prefix, settings).check_writable()
     return f"{settings.cache_prefix}: writable"

@@ -7,6 +7,6 @@ from nightreel.stages.ask import ask_chunk
 from tasks.runtime import bench, task
 
 
-@task(name="ask")
+@task("ask")
 def ask(run_id: int, encoded: EncodedChunk) -> AnsweredChunk:
     return ask_chunk(bench(run_id), encoded.segments)

@@ -8,16 +8,16 @@ from nightreel.stages.discover import Discovered, claim_chunk, discover_pages, r
 from tasks.runtime import bench, task
 
 
-@task(name="discover")
+@task("discover")
 def discover(run_id: int) -> Discovered:
     return discover_pages(bench(run_id))
 
 
-@task(name="claim")
+@task("claim")
 def claim(run_id: int, max_videos: int | None) -> list[Claim]:
     return claim_chunk(bench(run_id), max_videos=max_videos)
 
 
-@task(name="remaining")
+@task("remaining")
 def remaining(run_id: int) -> Remaining:
     return remaining_work(bench(run_id))

@@ -7,6 +7,6 @@ from nightreel.stages.encode import encode_chunk
 from tasks.runtime import bench, task
 
 
-@task(name="encode")
+@task("encode")
 def encode(run_id: int, claims: list[Claim]) -> EncodedChunk:
     return encode_chunk(bench(run_id), claims)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import prefect
 from prefect.cache_policies import NO_CACHE
@@ -26,6 +25,8 @@ from nightreel.stages.workbench import Workbench
 from tasks.summary import RunSummary
 
 RETRIES = 3
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
@@ -33,16 +34,23 @@ def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     return isinstance(result, TransientError)
 
 
-# Hashing arguments and storing results cost more than most stages, and a stored result would silently skip a write.
-task = partial(
-    prefect.task,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=_is_transient,
-)
+def task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """The project's @task: tried again on TransientError alone, with growing and jittered delays.
+
+    Neither cached nor stored: hashing arguments and storing results cost more than most stages, and a stored result
+    would silently skip a write.
+    """
+
+    return prefect.task(
+        name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=RETRIES,
+        retry_delay_seconds=exponential_backoff(2),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=_is_transient,
+    )
+
 
 _benches: dict[int, Workbench] = {}
 progress_listener: ContextVar[Callable[[RunSummary], None] | None] = ContextVar("progress_listener", default=None)

@@ -7,11 +7,11 @@ from nightreel.stages.write import close_failed_chunk, write_chunk
 from tasks.runtime import bench, task
 
 
-@task(name="write")
+@task("write")
 def write(run_id: int, claims: list[Claim], encoded: EncodedChunk, answered: AnsweredChunk) -> dict[str, int]:
     return write_chunk(bench(run_id), claims, encoded.outcomes, answered)
 
 
-@task(name="close failed chunk")
+@task("close failed chunk")
 def close_failed(run_id: int, claims: list[Claim], reason: str, detail: str, transient: bool) -> dict[str, int]:
     return close_failed_chunk(bench(run_id), claims, reason=reason, detail=detail, transient=transient)

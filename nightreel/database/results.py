@@ -156,7 +156,7 @@ def answers_given(
     """
     segments, answers, prompts = schema.segments, schema.answers, schema.prompts
     rows = connection.execute(
-        select(segments.c.video_id, segments.c.index, prompts.c.hash, answers)
+        select(segments.c.video_id, segments.c.index.label("segment"), prompts.c.hash, answers)
         .join(segments, segments.c.id == answers.c.segment_id)
         .join(prompts, prompts.c.id == answers.c.prompt_id)
         .where(
@@ -169,7 +169,7 @@ def answers_given(
     )
     given: dict[int, dict[int, dict[str, Answer]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
-        given[row.video_id][row.index][row.hash] = Answer(
+        given[row.video_id][row.segment][row.hash] = Answer(
             prompt_hash=row.hash,
             state=AnswerState(row.state),
             text=row.text,
@@ -244,13 +244,19 @@ def _segment_ids(
 ) -> dict[tuple[int, int], int]:
     segments = schema.segments
     rows = [
-        {"video_id": video_id, "plan_hash": plan_hash, "index": segment.index, "start_s": segment.start_s, "end_s": segment.end_s}
+        {
+            "video_id": video_id,
+            "plan_hash": plan_hash,
+            "index": segment.index,
+            "start_s": segment.start_s,
+            "end_s": segment.end_s,
+        }
         for video_id, segment in sorted(wanted, key=lambda item: (item[0], item[1].index))
-    ]  # fmt: skip
+    ]
     connection.execute(insert(segments).values(rows).on_conflict_do_nothing())
     found = connection.execute(
-        select(segments.c.id, segments.c.video_id, segments.c.index).where(
+        select(segments.c.id, segments.c.video_id, segments.c.index.label("segment")).where(
             segments.c.video_id.in_({video_id for video_id, _ in wanted}), segments.c.plan_hash == plan_hash
         )
     )
-    return {(row.video_id, row.index): row.id for row in found}
+    return {(row.video_id, row.segment): row.id for row in found}

@@ -29,6 +29,11 @@ FPS = 12
 _RADIUS_PX = 17
 _TRAVEL_PX = 30  # from the first frame of a scene to its last
 _OVERSAMPLING = 3
+# Angles from the top, clockwise, and distances from the middle in radii.
+_CORNERS = {
+    "triangle": (np.radians([0, 120, 240]), np.full(3, 1.1)),
+    "star": (np.radians(np.arange(0, 360, 36)), np.tile([1.1, 0.45], 5)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,7 @@ def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, x: float, y: float, radiu
         side = radius * 0.89
         draw.rectangle((x - side, y - side, x + side, y + side), fill=colour)
         return
-    corners = {"triangle": [(angle, 1.1) for angle in (0, 120, 240)], "star": _star()}[shape]
-    angles = np.radians([angle for angle, _ in corners])
-    reach = np.array([share for _, share in corners]) * radius
-    draw.polygon(list(zip(x + reach * np.sin(angles), y - reach * np.cos(angles), strict=True)), fill=colour)
-
-
-def _star() -> list[tuple[float, float]]:
-    return [(36 * index, 1.1 if index % 2 == 0 else 0.45) for index in range(10)]
+    angles, reach = _CORNERS[shape]
+    draw.polygon(
+        list(zip(x + reach * radius * np.sin(angles), y - reach * radius * np.cos(angles), strict=True)), fill=colour
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,7 +24,7 @@ class StageTimings:
         self._clock = clock
         self._lock = threading.Lock()
         self._active: Counter[str] = Counter()
-        self._busy_s: Counter[str] = Counter()
+        self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._both_s = 0.0
         self._overhead_s = 0.0
         self._since = self._start = clock()

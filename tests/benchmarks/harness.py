@@ -237,8 +237,11 @@ def _cpu_seconds() -> float:
 
 
 def _peak_rss_mib() -> float:
-    """The larger of this process's peak and of its largest child's."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    """The larger of this process's peak and of its largest child's. Not ru_maxrss for our own, which starts at what the
+    parent held when it started us."""
+    status = Path("/proc/self/status").read_text()
+    own_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    return max(own_kib, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
 def _run_side() -> None:
