@@ -228,6 +228,30 @@ class PromptKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How a text is generated, token by token. The default is greedy: always the likeliest token.
+
+    Args:
+        temperature: above 0, tokens are drawn at random from probabilities sharpened (< 1) or flattened (> 1) by it.
+        top_k: draw from the k likeliest tokens alone; 0 for all.
+        top_p: draw from the likeliest tokens that together hold this share.
+        seed: of the draws.
+        repetition_penalty: above 1, tokens that stand in prompt or text already become less likely.
+        beams: keep so many texts in work and take the likeliest.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    repetition_penalty: float = 1.0
+    beams: int = 1
+
+
+GREEDY = Decoding()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """One question of a prompt set.
 
@@ -237,6 +261,8 @@ class Prompt:
         min_mass: `unknown` when the allowed answers hold less of the next-token probability than this.
         min_margin: `unknown` when the best answer leads the next by less than this.
         when: names of earlier prompts of the set and the answer each must have had.
+        minimum, maximum: number: the range outside of which an answer is `unknown`.
+        decoding: caption, text and number: how tokens are chosen.
         set_name: the prompt set it came with.
     """
 
@@ -250,7 +276,15 @@ class Prompt:
     min_mass: float = 0.0
     min_margin: float = 0.0
     when: tuple[tuple[str, str], ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    decoding: Decoding = GREEDY
     set_name: str = ""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the answer is drawn at random: another segment with the same bytes would have its own."""
+        return not self.kind.scored and self.decoding.temperature > 0
 
     @property
     def hash(self) -> str:
@@ -265,6 +299,8 @@ class Prompt:
                 "threshold": self.threshold if self.kind in (PromptKind.YES_NO, PromptKind.TAGS) else None,
                 "min_mass": self.min_mass,
                 "min_margin": self.min_margin,
+                "range": [self.minimum, self.maximum],
+                "decoding": None if self.kind.scored else asdict(self.decoding),
             }
         )
 

@@ -132,7 +132,7 @@ def answer_choice(prompt: Prompt, scores: Scores, vocabulary: Vocabulary, *, tok
 
 
 def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> Answer:
-    """A generated text: trimmed; empty is an error, a number that cannot be read is unknown."""
+    """A generated text: trimmed; empty is an error, a number that cannot be read or is out of range is unknown."""
     counts: dict[str, Any] = {"prompt_tokens": tokens, "generated_tokens": generated}
     text = text.strip()
     if not text:
@@ -145,8 +145,13 @@ def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> An
     if number is None:
         reason = f"no single number in {text[:80]!r}"
         return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=reason, **counts)
+    low = -math.inf if prompt.minimum is None else prompt.minimum
+    high = math.inf if prompt.maximum is None else prompt.maximum
+    if not low <= number <= high:
+        reason = f"{number:.15g} is not in the range {low:g} to {high:g}"
+        return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=reason, **counts)
     return Answer(
-        prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=f"{number:g}", value=number, **counts
+        prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=f"{number:.15g}", value=number, **counts
     )
 
 

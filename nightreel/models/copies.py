@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache
 
+from nightreel.models.beams import search_beams
+from nightreel.models.decoding import TokenChooser
 from nightreel.models.prefix import Row, Scores, as_position_ids, positions_of
 from nightreel.models.vision import Tensors, encoder_outputs, language_inputs
 
@@ -40,6 +42,7 @@ class CopiedPrefix:
     @torch.inference_mode()
     def __init__(self, model: Any, segments: Sequence[Tensors]) -> None:
         self._model = model
+        self._segments = segments
         self.lengths = [len(tensors["input/prefix_ids"]) for tensors in segments]
         self._next_positions = [positions_of(tensors)[:, -1] for tensors in segments]
         self._caches = [self._prefill(tensors) for tensors in segments]
@@ -68,7 +71,10 @@ class CopiedPrefix:
             groups[row.segment, len(row.suffix)].append(_Line(index, None, row.suffix))
         heads: dict[int, torch.Tensor] = {}
         branches: dict[tuple[int, int], tuple[float, ...]] = {}
-        generated: dict[int, tuple[tuple[int, ...], bool]] = {}
+        generated = {
+            index: self._search(row, end_ids) for index, row in enumerate(rows) if row.decoding.beams > 1
+        }
+        chooser = TokenChooser(rows, [tensors["input/prefix_ids"] for tensors in self._segments])
         for (segment, length), lines in groups.items():
             cache = self._copy(segment, len(lines))
             logits = self._forward(cache, segment, [line.ids for line in lines], 0)
@@ -81,11 +87,15 @@ class CopiedPrefix:
                     reads = list(range(len(row.suffix) - 1, length))
                     scores = own[reads, list(row.branches[line.branch])]
                     branches[line.row, line.branch] = tuple(scores.tolist())
-            wanted = [i for i, line in enumerate(lines) if line.branch is None and rows[line.row].max_new_tokens]
+            wanted = [
+                place
+                for place, line in enumerate(lines)
+                if line.branch is None and rows[line.row].max_new_tokens and line.row not in generated
+            ]
             if wanted:
                 self._select(cache, wanted)
-                texts = self._generate(cache, rows, [lines[i] for i in wanted], logits[wanted, -1], end_ids)
-                generated.update(texts)
+                active = [lines[place].row for place in wanted]
+                generated |= self._generate(cache, rows, active, logits[wanted, -1], chooser, end_ids)
         return [
             Scores(
                 heads[index],
@@ -97,6 +107,12 @@ class CopiedPrefix:
             )
             for index, row in enumerate(rows)
         ]
+
+    def _search(self, row: Row, end_ids: frozenset[int]) -> tuple[tuple[int, ...], bool]:
+        cache = self._copy(row.segment, 1)
+        return search_beams(
+            self._model, row, tensors=self._segments[row.segment], cache=cache, end_ids=end_ids
+        )
 
     def _copy(self, segment: int, count: int) -> DynamicCache:
         cache = copy.deepcopy(self._caches[segment])
@@ -126,18 +142,18 @@ class CopiedPrefix:
         self,
         cache: DynamicCache,
         rows: Sequence[Row],
-        lines: Sequence[_Line],
+        active: list[int],
         logits: torch.Tensor,
+        chooser: TokenChooser,
         end_ids: frozenset[int],
     ) -> dict[int, tuple[tuple[int, ...], bool]]:
-        """Greedy decoding of one group; a finished row leaves it."""
-        texts: dict[int, list[int]] = {line.row: [] for line in lines}
-        ended = dict.fromkeys(texts, False)
-        active = list(texts)
-        segment, depth = rows[active[0]].segment, len(lines[0].ids)
+        """Decode the rows of one group, a line of the cache each; a finished row leaves it."""
+        texts: dict[int, list[int]] = {row: [] for row in active}
+        ended = dict.fromkeys(active, False)
+        segment, depth = rows[active[0]].segment, len(rows[active[0]].suffix)
         while True:
             still = []
-            for place, (row, token) in enumerate(zip(active, logits.argmax(-1).tolist(), strict=True)):
+            for place, (row, token) in enumerate(zip(active, chooser.choose(active, logits, texts), strict=True)):
                 if token in end_ids:
                     ended[row] = True
                     continue

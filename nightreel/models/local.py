@@ -17,13 +17,11 @@ from nightreel.models.attention import use_grouped_attention
 from nightreel.models.base import ModelSpec
 from nightreel.models.copies import CopiedPrefix
 from nightreel.models.dialogue import Dialogue
+from nightreel.models.memory import BatchBudget, SegmentShape, halving
 from nightreel.models.packed import PackedPrefix
 from nightreel.models.prefix import Prefix, Row, Scores, is_plain
 from nightreel.models.vision import Tensors, Vision, from_stored, to_stored
 from nightreel.prompts.wording import questions_of
-
-_MAX_BATCH_TOKENS = 1 << 16
-"""Tokens of keys and values that a batch of segments may hold: prefixes, suffixes and what is generated."""
 
 
 class LocalModel:
@@ -43,6 +41,7 @@ class LocalModel:
         self._dialogue = Dialogue(processor)
         self._vision = Vision(model, processor, self._dialogue)
         self._vocabulary = answering.Vocabulary(processor.tokenizer)
+        self._budget = BatchBudget(model)
         use_grouped_attention(model)
         self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
@@ -85,7 +84,7 @@ class LocalModel:
             for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
         ]
         for batch in self._batches(inquiries):
-            self._ask_batch(batch)
+            halving(batch, self._ask_batch, what=f"asking {sum(len(one.waiting) for one in batch)} questions")
         return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
 
     def _read(self, features: Features) -> Tensors:
@@ -98,28 +97,44 @@ class LocalModel:
         return from_stored(features.tensors, self._model.device)
 
     def _batches(self, inquiries: Sequence[_Inquiry]) -> Iterator[list[_Inquiry]]:
-        """Neighbours whose keys and values fit together under the cap; one segment alone always passes."""
+        """Neighbours that fit into memory together; one segment alone always passes."""
+        available = self._budget.available_bytes()
         batch: list[_Inquiry] = []
-        widest = 0
+        largest = 0
         for inquiry in inquiries:
             if not inquiry.waiting:
                 continue
-            width = len(inquiry.tensors["input/prefix_ids"]) + sum(
-                self._row_tokens(row) for prompt in inquiry.waiting for row in self._rows(0, inquiry, prompt)
-            )
-            if batch and max(widest, width) * (len(batch) + 1) > _MAX_BATCH_TOKENS:
+            largest_with = max(largest, self._budget.segment_bytes(self._shape(inquiry)))
+            if batch and largest_with * (len(batch) + 1) > available:
                 yield batch
-                batch, widest = [], 0
+                batch, largest_with = [], self._budget.segment_bytes(self._shape(inquiry))
             batch.append(inquiry)
-            widest = max(widest, width)
+            largest = largest_with
         if batch:
             yield batch
 
-    @staticmethod
-    def _row_tokens(row: Row) -> int:
-        return len(row.suffix) + sum(map(len, row.branches)) + row.max_new_tokens
+    def _shape(self, inquiry: _Inquiry) -> SegmentShape:
+        rows = [row for prompt in inquiry.waiting for row in self._rows(0, inquiry, prompt)]
+        branches = [len(branch) for row in rows for branch in row.branches]
+        return SegmentShape(
+            prefix=len(inquiry.tensors["input/prefix_ids"]),
+            suffixes=sum(len(row.suffix) for row in rows) + sum(branches),
+            generated=sum(row.max_new_tokens for row in rows),
+            reads=len(rows) + sum(branches),
+        )
 
     def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
+        """Ask all, or leave them as they were."""
+        before = [one.snapshot() for one in inquiries]
+        try:
+            self._ask_waves(inquiries)
+        except RuntimeError:
+            for one, state in zip(inquiries, before, strict=True):
+                one.restore(state)
+            raise
+
+    def _ask_waves(self, inquiries: Sequence[_Inquiry]) -> None:
+        """Ask what can be asked, until no answer makes another prompt possible."""
         prefix = self._prefill(self._model, [inquiry.tensors for inquiry in inquiries])
         while True:
             asked = [(segment, prompt) for segment, one in enumerate(inquiries) for prompt in one.take_ready()]
@@ -146,6 +161,7 @@ class LocalModel:
                 self._dialogue.suffix(anchor, inquiry.lead, question),
                 self._vocabulary.branches(prompt),
                 0 if prompt.kind.scored else prompt.max_new_tokens,
+                prompt.decoding,
             )
             for question in questions_of(prompt)
         ]
@@ -185,6 +201,12 @@ class _Inquiry:
                 blocked.append(prompt)
         self.waiting = blocked
         return ready
+
+    def snapshot(self) -> tuple[list[Prompt], dict[str, Answer], list[Answer]]:
+        return list(self.waiting), dict(self.known), list(self.answers)
+
+    def restore(self, state: tuple[list[Prompt], dict[str, Answer], list[Answer]]) -> None:
+        self.waiting, self.known, self.answers = state
 
     def record(self, prompt: Prompt, answer: Answer) -> None:
         self.known[prompt.name] = answer

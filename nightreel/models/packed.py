@@ -17,10 +17,13 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from nightreel.models.beams import search_beams
+from nightreel.models.decoding import TokenChooser
+from nightreel.models.packing import NOBODY, Packing
 from nightreel.models.prefix import Row, Scores, as_position_ids, attention_of, positions_of
 from nightreel.models.vision import Tensors, encoder_outputs, language_inputs
 
-_PREFIX, _NOBODY = -1, -2
+_PREFIX = -1
 
 
 class PackedPrefix:
@@ -34,6 +37,7 @@ class PackedPrefix:
     @torch.inference_mode()
     def __init__(self, model: Any, segments: Sequence[Tensors]) -> None:
         self._model = model
+        self._segments = segments
         self._device = model.device
         self.lengths = [len(tensors["input/prefix_ids"]) for tensors in segments]
         self._longest = max(self.lengths)
@@ -47,7 +51,7 @@ class PackedPrefix:
             groups[_shapes(tensors)].append(index)
         for indices in groups.values():
             self._prefill(indices, [segments[i] for i in indices])
-        self._owners = torch.full((len(segments), self._longest), _NOBODY, device=self._device)
+        self._owners = torch.full((len(segments), self._longest), NOBODY, device=self._device)
         for index, length in enumerate(self.lengths):
             self._owners[index, :length] = _PREFIX
 
@@ -71,7 +75,7 @@ class PackedPrefix:
     @torch.inference_mode()
     def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
         """Score the suffixes and branches of all rows in one forward pass, then generate for those that want it."""
-        packing = _Packing(rows, len(self.lengths))
+        packing = Packing(rows, len(self.lengths))
         steps = max((row.max_new_tokens for row in rows), default=0)
         capacity = self._longest + packing.width + steps * packing.generating
         for layer in self._layers:
@@ -86,7 +90,17 @@ class PackedPrefix:
         log_probabilities = torch.log_softmax(logits.float(), dim=-1)
         next_tokens = [log_probabilities[row.segment, packing.heads[i]] for i, row in enumerate(rows)]
         branches = [packing.branch_scores(i, log_probabilities) for i in range(len(rows))]
-        generated = self._generate(rows, next_tokens, owners, end_ids)
+        firsts = {
+            i: logits[row.segment, packing.heads[i]]
+            for i, row in enumerate(rows)
+            if row.max_new_tokens and row.decoding.beams == 1
+        }
+        generated = self._generate(rows, firsts, owners, end_ids)
+        for i, row in enumerate(rows):
+            if row.decoding.beams > 1:
+                cache = self._line(row.segment)
+                tensors = self._segments[row.segment]
+                generated[i] = search_beams(self._model, row, tensors=tensors, cache=cache, end_ids=end_ids)
         return [
             Scores(next_tokens[i], branches[i], *generated.get(i, ((), False))) for i in range(len(rows))
         ]
@@ -94,20 +108,25 @@ class PackedPrefix:
     def _generate(
         self,
         rows: Sequence[Row],
-        next_tokens: Sequence[torch.Tensor],
+        firsts: Mapping[int, torch.Tensor],
         owners: torch.Tensor,
         end_ids: frozenset[int],
     ) -> dict[int, tuple[tuple[int, ...], bool]]:
-        """Greedy decoding of all generating rows together; a finished row leaves."""
-        active = [i for i, row in enumerate(rows) if row.max_new_tokens]
-        if not active:
+        """Decode all generating rows together; a finished row leaves.
+
+        Args:
+            firsts: logits (V,) of each row's first token.
+        """
+        if not firsts:
             return {}
+        active = list(firsts)
         texts: dict[int, list[int]] = {i: [] for i in active}
         ended = dict.fromkeys(active, False)
-        chosen = torch.stack([next_tokens[i] for i in active]).argmax(-1).tolist()
+        chooser = TokenChooser(rows, [tensors["input/prefix_ids"] for tensors in self._segments])
+        logits = torch.stack(list(firsts.values()))
         while True:
             still = []
-            for i, token in zip(active, chosen, strict=True):
+            for i, token in zip(active, chooser.choose(active, logits, texts), strict=True):
                 if token in end_ids:
                     ended[i] = True
                     continue
@@ -117,12 +136,12 @@ class PackedPrefix:
             active = still
             if not active:
                 return {i: (tuple(text), ended[i]) for i, text in texts.items()}
-            chosen, owners = self._step(rows, active, texts, owners)
+            logits, owners = self._step(rows, active, texts, owners)
 
     def _step(
         self, rows: Sequence[Row], active: Sequence[int], texts: Mapping[int, list[int]], owners: torch.Tensor
-    ) -> tuple[list[int], torch.Tensor]:
-        """Feed the newest token of each active row; returns the next ones."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Feed the newest token of each active row; returns the logits (n, V) after them, and who owns each slot."""
         slots: list[tuple[int, int]] = []
         used = [0] * len(self.lengths)
         for i in active:
@@ -131,7 +150,7 @@ class PackedPrefix:
         width = max(used)
         ids = torch.zeros(len(self.lengths), width, dtype=torch.long)
         depths = torch.zeros(len(self.lengths), width, dtype=torch.long)
-        own = torch.full((len(self.lengths), width), _NOBODY)
+        own = torch.full((len(self.lengths), width), NOBODY)
         for i, slot in zip(active, slots, strict=True):
             ids[slot] = texts[i][-1]
             depths[slot] = len(rows[i].suffix) + len(texts[i]) - 1
@@ -139,11 +158,18 @@ class PackedPrefix:
         device = self._device
         own = own.to(device)
         owners = torch.cat([owners, own], dim=1)
-        mask = (owners[:, None] == _PREFIX) | ((owners[:, None] == own[..., None]) & (own[..., None] != _NOBODY))
+        mask = (owners[:, None] == _PREFIX) | ((owners[:, None] == own[..., None]) & (own[..., None] != NOBODY))
         read = torch.arange(width, device=device).expand(len(self.lengths), -1)
         logits = self._forward(ids.to(device), self._next_position[..., None] + depths.to(device), mask, read)
-        best = logits.argmax(-1).tolist()
-        return [best[segment][slot] for segment, slot in slots], owners
+        segments, places = zip(*slots, strict=True)
+        return logits[list(segments), list(places)], owners
+
+    def _line(self, segment: int) -> DynamicCache:
+        """A copy of one segment's prefix as an ordinary cache."""
+        cache = DynamicCache(config=self._model.config.get_text_config())
+        for index, layer in enumerate(self._layers):
+            cache.update(*layer.prefix(segment, self.lengths[segment]), index)
+        return cache
 
     def _forward(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, read: torch.Tensor
@@ -163,59 +189,6 @@ class PackedPrefix:
             **({"logits_to_keep": read} if selects else {}),
         ).logits
         return logits if selects else torch.take_along_dim(logits, read[..., None], dim=1)
-
-
-class _Packing:
-    """The suffixes and branches of all rows laid out side by side, a line a segment.
-
-    ids, depths, trunks (B, Q): token, its distance from the first suffix position, the row it belongs to if it is part
-    of a suffix (not of a branch). mask (B, Q, Q). read (B, N): the tokens whose logits are wanted.
-    """
-
-    def __init__(self, rows: Sequence[Row], segments: int) -> None:
-        lines: list[list[tuple[int, int, int, int]]] = [[] for _ in range(segments)]
-        reads: list[list[int]] = [[] for _ in range(segments)]
-        self._rows = rows
-        self.heads: list[int] = []
-        self._branch_reads: list[list[int]] = []
-        for index, row in enumerate(rows):
-            line, read = lines[row.segment], reads[row.segment]
-            line.extend((token, depth, index, -1) for depth, token in enumerate(row.suffix))
-            self.heads.append(len(read))
-            read.append(len(line) - 1)
-            starts = []
-            for place, branch in enumerate(row.branches):
-                starts.append(len(read))
-                read.extend(len(line) + offset for offset in range(len(branch) - 1))
-                line.extend(
-                    (token, len(row.suffix) + offset, index, place) for offset, token in enumerate(branch[:-1])
-                )
-            self._branch_reads.append(starts)
-        self.width = max(len(line) for line in lines)
-        self.generating = max(
-            sum(row.segment == segment and row.max_new_tokens > 0 for row in rows) for segment in range(segments)
-        )
-        filler = (0, 0, _NOBODY, -1)
-        table = torch.tensor([line + [filler] * (self.width - len(line)) for line in lines])
-        self.ids, self.depths, owner, number = table.unbind(-1)
-        self.trunks = torch.where(number == -1, owner, _NOBODY)
-        longest = max(len(read) for read in reads)
-        self.read = torch.tensor([read + [0] * (longest - len(read)) for read in reads])
-        order = torch.arange(self.width)
-        self.mask = (
-            (order[:, None] >= order)
-            & (owner[:, :, None] == owner[:, None])
-            & ((number[:, None] == -1) | (number[:, :, None] == number[:, None]))
-        )
-
-    def branch_scores(self, index: int, log_probabilities: torch.Tensor) -> tuple[tuple[float, ...], ...]:
-        row = self._rows[index]
-        own = log_probabilities[row.segment]
-        scores = []
-        for start, branch in zip(self._branch_reads[index], row.branches, strict=True):
-            reads = [self.heads[index], *range(start, start + len(branch) - 1)]
-            scores.append(tuple(own[reads, list(branch)].tolist()))
-        return tuple(scores)
 
 
 class _BufferLayer(DynamicLayer):
@@ -268,6 +241,10 @@ class _BufferLayer(DynamicLayer):
         self._values[:, :, self._length : end] = value_states
         self._length = end
         return self._keys[:, :, :end], self._values[:, :, :end]
+
+    def prefix(self, line: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (1, heads, length, size) of the first tokens of a line."""
+        return self._keys[line : line + 1, :, :length].clone(), self._values[line : line + 1, :, :length].clone()
 
     def get_seq_length(self) -> int:
         return self._length

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from nightreel.domain import GREEDY, Decoding
 from nightreel.models.attention import NAME
 from nightreel.models.vision import Tensors
 
@@ -27,12 +28,14 @@ class Row:
         suffix: tokens after the prefix.
         branches: continuations to be scored, each on its own after the suffix.
         max_new_tokens: how many tokens to generate after the suffix; 0 for scored questions.
+        decoding: how they are chosen.
     """
 
     segment: int
     suffix: tuple[int, ...]
     branches: tuple[tuple[int, ...], ...] = ()
     max_new_tokens: int = 0
+    decoding: Decoding = GREEDY
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Scores:
     Args:
         next_token: float32 log-probabilities (V,) of the token after the suffix.
         branches: for each branch, log-probabilities of its tokens one by one.
-        generated: tokens generated greedily, without the one that ended them.
+        generated: tokens generated, without the one that ended them.
         ended: whether an end-of-turn token ended them, rather than the limit.
     """
 

@@ -18,10 +18,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from nightreel.domain import FrameBatch, Segment, StoredTensor
 from nightreel.errors import PermanentError
 from nightreel.models.dialogue import PROBE, Dialogue
+from nightreel.models.memory import halving
 
 _MODALITIES = (("image", "pixel_values"), ("video", "pixel_values_videos"))
 _STORED_OUTPUTS = ("pooler_output", "deepstack_features")
 _CLOCK_HZ = 1000
+_MOST_TOGETHER = 16
+"""Segments through the vision tower at once: more gain nothing and only hold pixels."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -56,13 +59,18 @@ class Vision:
         for index, batch in enumerate(batches):
             groups[batch.frames_thwc.shape].append(index)
         results: dict[int, tuple[Tensors, str]] = {}
-        for indices in groups.values():
+
+        def encode_group(indices: Sequence[int]) -> None:
             inputs = self._process([batches[i] for i in indices], [segments[i] for i in indices])
             outputs = self._encode(inputs)
-            for index, place in zip(indices, range(len(indices)), strict=True):
+            for place, index in enumerate(indices):
                 own = {name: _part(value, place, len(indices)) for name, value in inputs.items()}
                 tensors = {name: _part(value, place, len(indices)) for name, value in outputs.items()}
                 results[index] = self._segment(own, tensors)
+
+        for group in groups.values():
+            for start in range(0, len(group), _MOST_TOGETHER):
+                halving(group[start : start + _MOST_TOGETHER], encode_group, what="encoding frames")
         return [results[index] for index in range(len(batches))]
 
     def _process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ not a boolean, and `007` keeps its zeros.
       - {name: violence, kind: yes_no, text: "Does this video show physical violence?", flag: "yes", threshold: 0.5}
       - {name: why, kind: text, text: "Explain what makes it violent.", when: {violence: "yes"}}
 
-Keys of a prompt: name, kind, text; choices (choice, tags); max_new_tokens (caption, text, number); threshold (yes_no,
-tags); min_mass, min_margin and flag (yes_no, choice, tags); when: earlier prompts of the set and the answer each needs.
+Keys of a prompt: name, kind, text; choices (choice, tags); threshold (yes_no, tags); min_mass, min_margin and flag
+(yes_no, choice, tags); minimum and maximum (number); max_new_tokens, temperature, top_k, top_p, seed,
+repetition_penalty and beams (caption, text, number); when: earlier prompts of the set and the answer each needs.
 """
 
 from __future__ import annotations

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from nightreel.domain import Prompt, PromptKind
+from nightreel.domain import Decoding, Prompt, PromptKind
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 _WITH_CHOICES = (PromptKind.CHOICE, PromptKind.TAGS)
+_DECODING = tuple(field.name for field in fields(Decoding))
+_NEEDS_TEMPERATURE = ("top_k", "top_p", "seed")
 _NUMBER_TOKENS = 16
 """Enough for "There are twenty-three people.": a number needs no more room."""
 
@@ -46,9 +49,18 @@ class PromptEntry(BaseModel):
     min_mass: _Share | None = None
     min_margin: _Share | None = None
     when: dict[str, str] | None = Field(None, min_length=1)
+    minimum: _Finite | None = None
+    maximum: _Finite | None = None
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
+    top_k: int | None = Field(None, ge=1)
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
+    beams: int | None = Field(None, ge=1, le=32)
 
     def to_prompt(self, set_name: str) -> Prompt:
         given = self.model_dump(exclude_none=True)
+        given["decoding"] = Decoding(**{key: given.pop(key) for key in _DECODING if key in given})
         if self.kind is PromptKind.NUMBER:
             given.setdefault("max_new_tokens", _NUMBER_TOKENS)
         given |= {"choices": tuple(self.choices or ()), "when": tuple((self.when or {}).items()), "set_name": set_name}
@@ -76,7 +88,10 @@ def explain(model: type[_Entry], values: dict[str, Any]) -> Checked[_Entry]:
 
 def cross_checks(entry: PromptEntry | None, earlier: Sequence[Prompt]) -> list[tuple[str, str]]:
     """What no key can tell on its own: (key, problem) pairs."""
-    return [] if entry is None else [*_misplaced_keys(entry), *_choices(entry), *_flag(entry), *_links(entry, earlier)]
+    if entry is None:
+        return []
+    own = [*_misplaced_keys(entry), *_choices(entry), *_flag(entry), *_decoding(entry), *_range(entry)]
+    return [*own, *_links(entry, earlier)]
 
 
 def possible_answers(kind: PromptKind, choices: Sequence[str]) -> tuple[str, ...]:
@@ -112,6 +127,9 @@ def _misplaced_keys(entry: PromptEntry) -> Iterator[tuple[str, str]]:
         "flag": entry.kind.scored,
         "min_mass": entry.kind.scored,
         "min_margin": entry.kind.scored,
+        "minimum": entry.kind is PromptKind.NUMBER,
+        "maximum": entry.kind is PromptKind.NUMBER,
+        **dict.fromkeys(_DECODING, not entry.kind.scored),
     }
     for key, fits in belongs.items():
         if getattr(entry, key) is not None and not fits:
@@ -136,6 +154,19 @@ def _flag(entry: PromptEntry) -> Iterator[tuple[str, str]]:
     possible = possible_answers(entry.kind, entry.choices or ())
     if entry.flag is not None and possible and entry.flag not in possible:
         yield "flag", f"{entry.flag!r} is no possible answer: expected {' or '.join(map(repr, possible))}"
+
+
+def _decoding(entry: PromptEntry) -> Iterator[tuple[str, str]]:
+    for key in _NEEDS_TEMPERATURE:
+        if getattr(entry, key) is not None and not entry.temperature:
+            yield key, "has no effect without a temperature above 0"
+    if (entry.beams or 1) > 1 and entry.temperature:
+        yield "beams", "search for the likeliest text: they do not go with a temperature"
+
+
+def _range(entry: PromptEntry) -> Iterator[tuple[str, str]]:
+    if entry.minimum is not None and entry.maximum is not None and entry.minimum > entry.maximum:
+        yield "maximum", f"{entry.maximum:g} is less than minimum {entry.minimum:g}"
 
 
 def _links(entry: PromptEntry, earlier: Sequence[Prompt]) -> Iterator[tuple[str, str]]:

@@ -180,6 +180,15 @@ def test_a_number_that_cannot_be_read_is_unknown() -> None:
     assert "quite a few" in (answer.reason or "")
 
 
+def test_a_number_out_of_range_is_unknown() -> None:
+    prompt = _prompt(PromptKind.NUMBER, minimum=0.0, maximum=20.0)
+    assert answer_text(prompt, "20", tokens=3, generated=4).value == 20
+    for text in ("21", "-1"):
+        answer = answer_text(prompt, text, tokens=3, generated=4)
+        assert (answer.state, answer.value) == (AnswerState.UNKNOWN, None)
+        assert "range 0 to 20" in (answer.reason or "")
+
+
 def test_an_empty_caption_is_an_error() -> None:
     answer = answer_text(_prompt(PromptKind.CAPTION), " \n", tokens=3, generated=2)
     assert answer.state is AnswerState.ERROR

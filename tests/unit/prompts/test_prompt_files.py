@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nightreel.domain import PromptKind
+from nightreel.domain import Decoding, PromptKind
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.prompts.wording import questions_of
@@ -54,6 +54,18 @@ def test_a_number_is_given_few_tokens_unless_the_file_says_more(tmp_path: Path) 
         "  - {name: b, kind: number, text: 'How many?', max_new_tokens: 40}\n",
     )
     assert [prompt.max_new_tokens for prompt in load_prompt_sets([path]).prompts] == [16, 40]
+
+
+def test_decoding_and_ranges_are_read(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        _HEAD + "  - {name: a, kind: text, text: b, temperature: 0.7, top_k: 40, top_p: 0.9, seed: 3,\n"
+        "     repetition_penalty: 1.1}\n"
+        "  - {name: c, kind: number, text: d, minimum: 0, maximum: 20, beams: 4}\n",
+    )
+    drawn, counted = load_prompt_sets([path]).prompts
+    assert drawn.decoding == Decoding(temperature=0.7, top_k=40, top_p=0.9, seed=3, repetition_penalty=1.1)
+    assert (counted.minimum, counted.maximum, counted.decoding) == (0, 20, Decoding(beams=4))
 
 
 def test_names_flags_and_conditions_do_not_change_what_is_asked(tmp_path: Path) -> None:
@@ -105,6 +117,16 @@ def test_names_flags_and_conditions_do_not_change_what_is_asked(tmp_path: Path) 
         ("{name: q, kind: text, text: a, when: {violence: maybe}}", "'when': 'violence' never answers 'maybe'"),
         ("{name: q, kind: text, text: a, when: {}}", "'when': {}: dictionary should have at least 1 item"),
         ("{name: q, kind: text, text: a, when: violence}", "'when': 'violence': input should be a valid dictionary"),
+        ("{name: q, kind: number, text: a, minimum: 3, maximum: 2}", "'maximum': 2 is less than minimum 3"),
+        ("{name: q, kind: number, text: a, minimum: inf}", "'minimum': 'inf': input should be a finite number"),
+        ("{name: q, kind: text, text: a, minimum: 3}", "'minimum': a prompt of kind text takes none"),
+        ("{name: q, kind: yes_no, text: a, temperature: 1}", "'temperature': a prompt of kind yes_no takes none"),
+        ("{name: q, kind: text, text: a, temperature: -1}", "'temperature': '-1': input should be greater than or"),
+        ("{name: q, kind: text, text: a, top_p: 0}", "'top_p': '0': input should be greater than 0"),
+        ("{name: q, kind: text, text: a, top_k: 5}", "'top_k': has no effect without a temperature above 0"),
+        ("{name: q, kind: text, text: a, seed: 5}", "'seed': has no effect without a temperature above 0"),
+        ("{name: q, kind: text, text: a, beams: 2, temperature: 1}", "'beams': search for the likeliest text"),
+        ("{name: q, kind: text, text: a, beams: 0}", "'beams': '0': input should be greater than or equal to 1"),
         ("just words", "expected a prompt, such as {name: ..., kind: ..., text: ...}"),
     ],
 )

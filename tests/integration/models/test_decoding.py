@@ -1,0 +1,92 @@
+"""How texts are generated beyond greedy: penalties and beams as by generate(), draws by seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.plain_generate import PlainModel, moving_pattern
+
+from nightreel.domain import Decoding, Features, Prompt, PromptKind, Segment
+from nightreel.models.base import VideoModel
+from nightreel.models.loading import load_model
+from nightreel.settings import load_settings
+
+_SEGMENT = Segment(0, 0.0, 4.0)
+_PROMPT = Prompt(name="q", kind=PromptKind.TEXT, text="Describe the video at length.", max_new_tokens=16)
+
+
+@dataclass
+class Setup:
+    model: VideoModel
+    plain: PlainModel
+    features: Features
+
+    def ask(self, *decodings: Decoding) -> list[str | None]:
+        """The texts of one prompt asked together under several decodings."""
+        prompts = [replace(_PROMPT, decoding=decoding) for decoding in decodings]
+        (answers,) = self.model.ask([self.features], [prompts])
+        texts = {answer.prompt_hash: answer.text for answer in answers}
+        return [texts[prompt.hash] for prompt in prompts]
+
+    def generate(self, **options: object) -> str:
+        tokens = self.plain.generate(moving_pattern(), _SEGMENT, _PROMPT.text, _PROMPT.max_new_tokens, **options)
+        return self.plain.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
+@pytest.fixture(scope="module", params=["internvl", "qwen2_5_vl", "qwen3_5"])
+def setup(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> Setup:
+    """One model of each kind: packed, packed with M-RoPE, copies of a state."""
+    torch.set_num_threads(1)
+    directory = tiny_model(request.param)
+    model = load_model(load_settings(model=str(directory), device="cpu"))
+    (features,) = model.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
+    return Setup(model, PlainModel(directory), features)
+
+
+def test_penalties_and_beams_give_what_generate_gives_side_by_side(setup: Setup) -> None:
+    texts = setup.ask(
+        Decoding(), Decoding(repetition_penalty=1.5), Decoding(beams=3), Decoding(beams=2, repetition_penalty=1.3)
+    )
+    assert texts == [
+        setup.generate(),
+        setup.generate(repetition_penalty=1.5),
+        setup.generate(num_beams=3),
+        setup.generate(num_beams=2, repetition_penalty=1.3),
+    ]
+    assert len(set(texts)) > 1
+
+
+def test_a_draw_depends_on_its_seed_and_not_on_its_company(setup: Setup) -> None:
+    first, second = Decoding(temperature=1.5, seed=1), Decoding(temperature=1.5, seed=2)
+    alone = setup.ask(first)
+    together = setup.ask(Decoding(), second, first, Decoding(repetition_penalty=2.0))
+    assert together[2] == alone[0]
+    assert together[1] != together[2]
+    assert together[0] == setup.generate()
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(temperature=1.0, top_k=1),
+        Decoding(temperature=1.0, top_p=1e-6),
+        Decoding(temperature=1e-4),
+    ],
+)
+def test_a_draw_from_the_likeliest_token_alone_is_greedy(setup: Setup, decoding: Decoding) -> None:
+    assert setup.ask(decoding) == [setup.generate()]
+
+
+def test_only_sampled_prompts_are_marked_so() -> None:
+    assert not _PROMPT.sampled
+    assert replace(_PROMPT, decoding=Decoding(temperature=0.5)).sampled
+    assert not replace(_PROMPT, decoding=Decoding(beams=2)).sampled
+
+
+def test_each_way_of_decoding_is_a_prompt_of_its_own() -> None:
+    ways = [Decoding(), Decoding(temperature=1.0), Decoding(temperature=1.0, seed=1), Decoding(beams=2)]
+    assert len({replace(_PROMPT, decoding=way).hash for way in ways}) == len(ways)
