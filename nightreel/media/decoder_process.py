@@ -19,14 +19,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import av
 import decord
 import numpy as np
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.media.confinement import confine, least_address_space_left_bytes, limit_cpu_time
 from nightreel.media.decoding import Decoded, decode
-from nightreel.media.inspection import is_memory_error, probe_file
+from nightreel.media.demuxing import is_memory_error
+from nightreel.media.inspection import probe_file
 from nightreel.media.planning import DecodeJob
 from nightreel.media.probe import MediaLimits
 from nightreel.media.transport import ConnectionLostError, receive, send
@@ -39,8 +39,6 @@ def serve(control: socket.socket) -> None:
     """Fork a decoder process whenever asked, and collect those that ended, until the pool goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's business
     decord.logging.set_level(decord.logging.ERROR)
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
     pool = os.getppid()
     send(control, {"ready": True})
     while os.getppid() == pool:

@@ -15,7 +15,6 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -23,7 +22,7 @@ from av.video.stream import VideoStream
 from nightreel.errors import PermanentError
 from nightreel.media.decord_reader import VERSION as DECORD_VERSION
 from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
-from nightreel.media.inspection import is_memory_error, open_container, packets_until_error
+from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, open_container, packets_of
 from nightreel.media.pixels import PixelWriter
 from nightreel.media.planning import DecodeJob, Run
 from nightreel.media.planning import Packet as ExpectedPacket
@@ -33,8 +32,8 @@ _SEEK_OVER_PACKETS = 256
 # Codecs whose ffmpeg decoder leaves out pictures that no other refers to, and nothing else, under skip_frame=NONREF.
 _SKIPS_UNREFERENCED = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vp8"})
 
-Log = list[tuple[int, str, str]]
-
+# Said where decoding starts in the middle of a stream: pictures before the start are told to be forgotten.
+_HARMLESS = frozenset({"mmco: unref short failure"})
 
 @dataclass(frozen=True)
 class Decoded:
@@ -68,30 +67,30 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
         else:
             return Decoded(job.ticks, ((),) * len(job.ticks), "decord", DECORD_VERSION)
     frames = _WantedFrames(job, PixelWriter(frames_thwc, rotation=job.rotation, hdr=job.hdr))
-    with av.logging.Capture() as errors:
-        _decode_exactly(path, job, frames, errors)
+    with complaints() as said:
+        _decode_exactly(path, job, frames, said)
     ticks, flags = frames.close_gaps(frames_thwc)
     return Decoded(ticks, flags, "pyav", av.__version__)
 
 
-def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, errors: Log) -> None:
+def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
     """By the plan; without seeking where a seek went wrong; from the start to the end where the index is no guide."""
     if not job.ordinal:
         for seek in (True, False):
             try:
-                _decode_runs(path, job, frames, errors, seek=seek)
+                _decode_runs(path, job, frames, said, seek=seek)
             except _IndexMismatchError:
                 frames.forget()
             else:
                 return
-    _decode_sequentially(path, job, frames, errors)
+    _decode_sequentially(path, job, frames, said)
 
 
 class _WantedFrames:
     """The wanted frames that have come out so far."""
 
     def __init__(self, job: DecodeJob, writer: PixelWriter) -> None:
-        self._ticks = job.ticks
+        self._ticks, self._stale = job.ticks, job.stale
         self._slots = {key: slot for slot, key in enumerate(job.frames if job.ordinal else job.ticks)}
         self._writer = writer
         self._flags: dict[int, tuple[str, ...]] = {}
@@ -122,7 +121,7 @@ class _WantedFrames:
         ticks, flags = list(self._ticks), []
         for slot in range(len(ticks)):
             if slot in self._flags:
-                flags.append(self._flags[slot])
+                flags.append(self._flags[slot] or ("missing",) * self._stale[slot])
                 continue
             nearest = int(came_out[np.argmin(np.abs(came_out - slot))])
             frames_thwc[slot] = frames_thwc[nearest]
@@ -161,8 +160,8 @@ class _Damage:
 class _Feeder:
     """Feeds packets to one decoder, single-threaded, so that an error belongs to the packet just fed."""
 
-    def __init__(self, context: VideoCodecContext, errors: Log) -> None:
-        self._context, self._errors = context, errors
+    def __init__(self, context: VideoCodecContext, said: Log) -> None:
+        self._context, self._said = context, said
         self._skips = context.codec.canonical_name in _SKIPS_UNREFERENCED
 
     def feed(self, packet: Packet | None, *, needed: bool = True) -> tuple[list[VideoFrame], bool]:
@@ -173,9 +172,10 @@ class _Feeder:
         """
         if self._skips:
             self._context.skip_frame = "DEFAULT" if needed else "NONREF"
-        self._errors.clear()
+        self._said.clear()
         try:
-            return self._context.decode(packet), bool(self._errors)
+            decoded = self._context.decode(packet)
+            return decoded, any(message.strip() not in _HARMLESS for _, _, message in self._said)
         except av.error.EOFError:
             return [], False
         except av.error.FFmpegError as error:
@@ -184,27 +184,27 @@ class _Feeder:
             return [], True
 
 
-def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, errors: Log, *, seek: bool) -> None:
+def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, seek: bool) -> None:
     with open_container(path) as container:
         stream = _open_stream(container, job)
-        feeder = _Feeder(stream.codec_context, errors)
-        packets, read, taken = packets_until_error(container, stream), 0, 0
+        feeder = _Feeder(stream.codec_context, said)
+        packets, read, taken = packets_of(container, stream, said), 0, 0
         for run in job.runs:
             expected = job.packets[taken : taken + run.last - run.first + 1]
             taken += len(expected)
             if seek and run.first - read > _SEEK_OVER_PACKETS:
                 container.seek(expected[0][0], stream=stream)
-                packets = packets_until_error(container, stream)
+                packets = packets_of(container, stream, said)
             else:
                 stream.codec_context.flush_buffers()
-            first = _find(packets, expected[0])
-            _decode_run(feeder, chain([first], packets), run, expected, frames)
+            found = _find(packets, expected[0])
+            _decode_run(feeder, chain([found], packets), run, expected, frames)
             read = run.last + 1
 
 
 def _decode_run(
     feeder: _Feeder,
-    packets: Iterator[Packet],
+    packets: Iterator[Read],
     run: Run,
     expected: tuple[ExpectedPacket, ...],
     frames: _WantedFrames,
@@ -218,29 +218,31 @@ def _decode_run(
                 spoiled = damage.spoils(positions[frame.pts], frame.pts)
                 frames.take(frame.pts, frame, corrupt=spoiled or frame.is_corrupt)
 
-    for position, (pts, size, is_start, is_spare) in enumerate(expected):
-        packet = next(packets, None)
-        if packet is None or packet.pts != pts or packet.size != size:
+    for position, (pts, size, is_start, is_spare, is_damaged) in enumerate(expected):
+        read = next(packets, None)
+        if read is None or read.packet.pts != pts or read.packet.size != size:
             raise _IndexMismatchError
         if (position and pts < run.skip_before) or (is_spare and pts not in frames):
             continue
         if is_start:
             damage.end(position, pts)
-        decoded, failed = feeder.feed(packet, needed=pts in frames)
-        if failed:
+        decoded, failed = feeder.feed(read.packet, needed=pts in frames)
+        if failed or is_damaged:
             damage.begin(position, alone=is_spare)
         collect(decoded)
     collect(feeder.feed(None)[0])
 
 
-def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, errors: Log) -> None:
+def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
     """Decode all from the start until the wanted frames are out. Where packets have no times of their own, frames are
     told by counting; after an error the count cannot be trusted, and all that follows is flagged."""
     with open_container(path) as container:
         stream = _open_stream(container, job)
-        feeder, count, damaged = _Feeder(stream.codec_context, errors), 0, False
-        for packet in chain(packets_until_error(container, stream), [None]):
-            decoded, failed = feeder.feed(packet)
+        feeder, count, damaged = _Feeder(stream.codec_context, said), 0, False
+        for read in chain(packets_of(container, stream, said), [None]):
+            if read is not None:
+                damaged |= read.lost_before or read.doubtful
+            decoded, failed = feeder.feed(read.packet if read else None)
             damaged |= failed
             for frame in decoded:
                 key = count if job.ordinal else frame.pts
@@ -252,23 +254,21 @@ def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, erro
 
 
 def _open_stream(container: InputContainer, job: DecodeJob) -> VideoStream:
-    for stream in container.streams:
-        stream.discard = Discard.default if stream.index == job.stream_index else Discard.all
     video = cast(VideoStream, container.streams[job.stream_index])
     video.codec_context.thread_count = 1
     return video
 
 
-def _find(packets: Iterator[Packet], expected: ExpectedPacket) -> Packet:
+def _find(packets: Iterator[Read], expected: ExpectedPacket) -> Read:
     """Read on to the packet that is expected.
 
     Raises:
         _IndexMismatchError: it lies behind, or nowhere.
     """
     pts, size, *_ = expected
-    for packet in packets:
-        if packet.pts == pts and packet.size == size:
-            return packet
-        if packet.is_keyframe and packet.pts is not None and packet.pts > pts:
+    for read in packets:
+        if read.packet.pts == pts and read.packet.size == size:
+            return read
+        if read.packet.is_keyframe and read.packet.pts is not None and read.packet.pts > pts:
             break
     raise _IndexMismatchError

@@ -5,9 +5,7 @@ Runs in the sandbox, called by `decoder_process`; everyone else gets a `Probe` f
 
 from __future__ import annotations
 
-import errno
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -16,31 +14,28 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from nightreel.errors import PermanentError
 from nightreel.media.bitstream import nal_length_size, traits
+from nightreel.media.demuxing import Log, complaints, is_avi, is_memory_error, open_container, packets_of
 from nightreel.media.packets import (
     CORRUPT,
     DISCARD,
     FALSE_KEY,
     HIDDEN,
     KEY,
+    LOST_BEFORE,
     MISSING_PTS,
     NO_PTS,
     UNREFERENCED,
     PacketIndex,
 )
 from nightreel.media.probe import MediaLimits, Probe
-from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_by_content
+from nightreel.media.refusals import is_encrypted_mp4, refuse_by_content
 
-# Demuxers that open no other file: a playlist (hls, dash, concat) named .mp4 would make ffmpeg read whatever it lists.
-_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,mxf,nut,ivf,h264,hevc,m4v,"
-               "mpegvideo,dv,rm,wtv")  # fmt: skip
-_DEMUXER_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
 _WORTH_LEAVING_OUT = 0.05  # of all frames: PyAV can leave out what no wanted frame refers to, decord cannot
 _DECORD_CODECS = frozenset({"h264", "mpeg4", "vp9"})
@@ -52,25 +47,6 @@ _FIRST_FRAME_PACKETS = 100
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}  # ITU-T H.273 table 3
 
 
-def is_memory_error(error: BaseException) -> bool:
-    """Whether an allocation failed, in Python or in ffmpeg: never to be taken for a fault of the file's data."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-
-
-def open_container(path: Path) -> InputContainer:
-    """Open `path` with the demuxers that cannot be made to open anything else.
-
-    Raises:
-        PermanentError: whatever `explain_refusal` finds.
-    """
-    try:
-        return av.open(f"file:{path}", "r", container_options=_DEMUXER_OPTIONS, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as error:
-        if is_memory_error(error):
-            raise
-        raise explain_refusal(path, str(error.strerror if isinstance(error, av.error.FFmpegError) else error)) from None
-
-
 def probe_file(path: Path, limits: MediaLimits) -> Probe:
     """Open `path`, choose its video stream and walk through its packets.
 
@@ -80,7 +56,7 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
     size_bytes = path.stat().st_size
     limits.check("bytes", size_bytes, f"{path.name} has bytes:")
     refuse_by_content(path)
-    with open_container(path) as container:
+    with complaints() as said, open_container(path) as container:
         limits.check("streams", len(container.streams), f"{path.name} has streams:")
         stream = _choose_stream(container, path)
         context = stream.codec_context
@@ -88,7 +64,7 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
                      f"{path.name} has pictures of {context.width} x {context.height} =")  # fmt: skip
         if container.duration:
             limits.check("duration_s", container.duration / av.time_base, f"{path.name} lasts, seconds:")
-        index = read_packets(container, stream, max_frames=limits.max_frames)
+        index = _read_packets(container, stream, said, max_frames=limits.max_frames)
         expected = stream.frames or None
         if not len(index):
             promise = f"{expected} frames are" if expected else "a video stream is"
@@ -128,13 +104,12 @@ def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
 
 def _codec_tag(container: InputContainer) -> str:
     """The four letters by which the container calls a codec that ffmpeg does not know; PyAV has no other way there."""
-    level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
         dump = container.dumps_format()  # type: ignore[attr-defined]  # missing from the stubs
         tag = re.search(r"\((\S{1,8}) / 0x", dump)
     finally:
-        av.logging.set_level(level)
+        av.logging.set_level(av.logging.ERROR)
     return repr(tag.group(1)) if tag else "of an unknown kind"
 
 
@@ -222,7 +197,7 @@ def _verdict(probe: Probe) -> tuple[str, str]:
     return "decord", f"exact: {probe.codec} in {probe.container}, every packet a frame with a time of its own"
 
 
-def read_packets(container: InputContainer, stream: VideoStream, *, max_frames: int) -> PacketIndex:
+def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, max_frames: int) -> PacketIndex:
     """Walk through all packets of `stream` from the container's present position, which is its start.
 
     Stops quietly at a read error: what lies before it is what the file holds.
@@ -234,9 +209,8 @@ def read_packets(container: InputContainer, stream: VideoStream, *, max_frames: 
     length_size = nal_length_size(codec, stream.codec_context.extradata)
     rows: list[tuple[int, int, int, int]] = []
     last_pts, last_duration = NO_PTS, 0
-    for other in container.streams:
-        other.discard = Discard.default if other.index == stream.index else Discard.all
-    for packet in packets_until_error(container, stream):
+    for read in packets_of(container, stream, said):
+        packet = read.packet
         if len(rows) >= max_frames:
             raise PermanentError(
                 "limit_frames", f"more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to take longer videos"
@@ -246,7 +220,8 @@ def read_packets(container: InputContainer, stream: VideoStream, *, max_frames: 
         flags = (
             KEY * about.starts_clean
             | DISCARD * packet.is_discard
-            | CORRUPT * (packet.is_corrupt or not about.intact)
+            | CORRUPT * (read.doubtful or not about.intact or (read.lost_before and not about.starts_clean))
+            | LOST_BEFORE * read.lost_before
             | HIDDEN * (not about.shown)
             | MISSING_PTS * (packet.pts is None)
             | UNREFERENCED * about.unreferenced
@@ -258,7 +233,7 @@ def read_packets(container: InputContainer, stream: VideoStream, *, max_frames: 
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     shown_pts = table[table[:, 3] & (DISCARD | HIDDEN) == 0, 0]
     ordinal = bool((shown_pts == NO_PTS).any()) or len(np.unique(shown_pts)) < len(shown_pts)
-    if "avi" in container.format.name.split(",") and codec not in _INTRA_ONLY:
+    if is_avi(container) and codec not in _INTRA_ONLY:
         reordered = bool((table[:, 3] & UNREFERENCED).any())
         ordinal |= reordered or codec != "mpeg4"  # AVI stores no presentation times
     return PacketIndex(
@@ -269,19 +244,3 @@ def read_packets(container: InputContainer, stream: VideoStream, *, max_frames: 
         last_duration=last_duration,
         ordinal=ordinal,
     )
-
-
-def packets_until_error(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The packets of `stream` from here on that hold data; an error of reading ends them like the end of the file."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError as error:
-            if is_memory_error(error):
-                raise
-            return
-        if packet.size:
-            yield packet

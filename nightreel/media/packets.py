@@ -13,13 +13,15 @@ import numpy as np
 
 KEY = 1  # decoding can start here
 DISCARD = 2  # outside the edit list: decoded, never shown
-CORRUPT = 4  # the container says so (MPEG-TS: lost or damaged packets), or its parts do not add up
+CORRUPT = 4  # it, or what it needs, is damaged: the demuxer says so, or its parts do not add up
 HIDDEN = 8  # a reference picture that is never shown
 MISSING_PTS = 16
 UNREFERENCED = 32  # no other frame needs it
 FALSE_KEY = 64  # the container calls it a keyframe, but decoding cannot start clean here
+LOST_BEFORE = 128  # packets before it could not be read
 NO_PTS = np.iinfo(np.int64).min
 _PACKET_BYTES = 8 + 8 + 4 + 1
+_MOSTLY = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +57,13 @@ class PacketIndex:
     @cached_property
     def timeline(self) -> np.ndarray:
         """int64 (k,): when each frame is shown, ascending, units of the time base."""
-        times = self.pts[self.shown]
-        if self.ordinal:
-            dts = self.dts[self.shown]
-            times = dts if (dts != NO_PTS).all() else times
-            if (times == NO_PTS).any():
-                return np.arange(len(times), dtype=np.int64) * max(1, self.last_duration)
-        return np.sort(times)
+        if not self.ordinal:
+            return np.sort(self.pts[self.shown])
+        dts = self.dts[self.shown]
+        times = np.sort(dts if (dts != NO_PTS).all() else self.pts[self.shown])
+        if times[0] == NO_PTS:
+            return np.arange(len(times), dtype=np.int64) * max(1, self.last_duration)
+        return _evened(times)
 
     @cached_property
     def positions(self) -> np.ndarray:
@@ -106,3 +108,13 @@ class PacketIndex:
             for dtype, offset in (("<i8", 0), ("<i8", 8), ("<i4", 16), ("u1", 20))
         )
         return cls(pts, dts, size, flags, last_duration, ordinal)
+
+
+def _evened(times: np.ndarray) -> np.ndarray:
+    """`times` at a constant interval where they lie on one but for a few that a demuxer guessed wrong."""
+    intervals = np.diff(times)
+    if not len(intervals):
+        return times
+    usual = int(np.median(intervals))
+    even = times[0] + np.arange(len(times), dtype=np.int64) * usual
+    return even if abs(int(times[-1] - even[-1])) <= usual and np.mean(intervals == usual) > _MOSTLY else times

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from nightreel.media.packets import KEY, NO_PTS, UNREFERENCED, PacketIndex
+from nightreel.media.packets import CORRUPT, KEY, LOST_BEFORE, NO_PTS, UNREFERENCED, PacketIndex
 from nightreel.media.probe import Probe
 
-Packet = tuple[int, int, bool, bool]
+_STALE = 1.5  # usual intervals between frames
+
+Packet = tuple[int, int, bool, bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class DecodeJob:
     Args:
         frames: numbers of the wanted frames in presentation order, ascending.
         ticks: when each is shown, units of the time base.
-        packets: of the runs, in order: (pts, size, whether decoding can start there, whether no other needs it).
+        stale: whether a frame stands in for one that could not be read from the file.
+        packets: of the runs, in order: (pts, size, whether decoding can start there, whether no other needs it,
+            whether it is damaged).
         width, height: of the pictures to return, upright; source_pixels: of a stored one.
     """
 
@@ -51,6 +55,7 @@ class DecodeJob:
     height: int
     frames: tuple[int, ...]
     ticks: tuple[int, ...]
+    stale: tuple[bool, ...]
     runs: tuple[Run, ...]
     packets: tuple[Packet, ...]
 
@@ -59,16 +64,18 @@ class DecodeJob:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DecodeJob:
-        runs = tuple(Run(**run) for run in values.pop("runs"))
-        packets = tuple((pts, size, start, spare) for pts, size, start, spare in values.pop("packets"))
-        return cls(**{**values, "frames": tuple(values["frames"]), "ticks": tuple(values["ticks"])},
-                   runs=runs, packets=packets)  # fmt: skip
+        runs = tuple(Run(**run) for run in values["runs"])
+        packets = tuple((pts, size, *flags) for pts, size, *flags in values["packets"])
+        arrays = {name: tuple(values[name]) for name in ("frames", "ticks", "stale")}
+        return cls(**{**values, **arrays, "runs": runs, "packets": packets})
 
 
 def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None) -> DecodeJob:
     """The job that returns the frames on show at `moments_s` (seconds after the first frame), each once."""
-    frames = frames_on_show(probe.frame_times_s, moments_s)
     index = probe.index
+    on_show = frames_on_show(probe.frame_times_s, moments_s)
+    frames = np.unique(on_show)
+    stale = on_show[_in_a_gap(probe, on_show, moments_s)]
     runs = () if index.ordinal else decode_runs(index, index.positions[frames])
     width, height = fit(probe.width, probe.height, short_side=short_side)
     return DecodeJob(
@@ -83,6 +90,7 @@ def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None
         height=height,
         frames=tuple(frames.tolist()),
         ticks=tuple(index.timeline[frames].tolist()),
+        stale=tuple(np.isin(frames, stale).tolist()),
         runs=tuple(runs),
         packets=tuple(packet for run in runs for packet in _packets_of(index, run)),
     )
@@ -90,21 +98,32 @@ def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None
 
 def _packets_of(index: PacketIndex, run: Run) -> list[Packet]:
     span = slice(run.first, run.last + 1)
-    starts, spare = (index.flags[span] & flag != 0 for flag in (KEY, UNREFERENCED))
-    return list(zip(*(array.tolist() for array in (index.pts[span], index.size[span], starts, spare)), strict=True))
+    flags = [index.flags[span] & flag != 0 for flag in (KEY, UNREFERENCED, CORRUPT)]
+    return list(zip(*(array.tolist() for array in (index.pts[span], index.size[span], *flags)), strict=True))
 
 
 def frames_on_show(frame_times_s: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
-    """Numbers, ascending and distinct, of the frames whose presentation interval holds one of the moments.
+    """For each moment the number of the frame whose presentation interval holds it.
 
     A moment before the first frame takes the first; one after the last takes the last.
 
     >>> frames_on_show(np.array([0.0, 0.04, 0.08]), [0.05, 0.01, 9.0, 0.079]).tolist()
-    [0, 1, 2]
+    [1, 0, 2, 1]
     """
     grain = 1e-6  # seconds; clocks tick coarser, so that a moment computed onto a frame's start is not put before it
     found = np.searchsorted(frame_times_s, np.asarray(moments_s) + grain, side="right") - 1
-    return np.unique(np.clip(found, 0, len(frame_times_s) - 1))
+    return np.clip(found, 0, len(frame_times_s) - 1)
+
+
+def _in_a_gap(probe: Probe, frames: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
+    """bool, for each moment: frames before the next one are lost, and the one on show is older than usual by half."""
+    times_s, index = probe.frame_times_s, probe.index
+    if len(times_s) < 2 or index.ordinal:
+        return np.zeros(len(frames), dtype=bool)
+    following = np.minimum(frames + 1, len(times_s) - 1)
+    lost = index.flags[index.positions[following]] & LOST_BEFORE != 0
+    usual_s = float(np.median(np.diff(times_s)))
+    return lost & (np.asarray(moments_s) - times_s[frames] > _STALE * usual_s)
 
 
 def decode_runs(index: PacketIndex, wanted: np.ndarray) -> list[Run]:

@@ -65,7 +65,7 @@ def explain_refusal(path: Path, demuxer_says: str) -> PermanentError:
         if not kinds or kinds[0] not in _MP4_FIRST_BOXES:
             return PermanentError("not_a_video", f"{path.name}: no container format recognised in its {size} bytes")
         if b"moov" not in kinds and b"moof" not in kinds:
-            cut = next((f": its {kind.decode()} box should end at byte {end}, the file ends at {size}"
+            cut = next((f": its {str(kind)[2:-1]} box should end at byte {end}, the file ends at {size}"
                         for kind, _, end in boxes if end > size), "")  # fmt: skip
             return PermanentError("no_index", f"{path.name} has no index (moov){cut}: repeat the upload")
         if is_encrypted(file, boxes):
