@@ -72,7 +72,9 @@ class VideoModel(Protocol):
         """Frames of segments to features, in order: `keys[i]` is the feature key of `batches[i]`.
 
         Raises:
-            PermanentError: `unsupported_model` when the processor does something that cannot be cached.
+            PermanentError: `unencodable_frames` when the processor refuses frames of a segment (too few pixels, an
+                absurd aspect ratio): encode the others without it. `out_of_memory` when one segment alone does not
+                fit. `unsupported_model` when the processor does something that cannot be cached.
         """
         ...
 
@@ -96,6 +98,7 @@ class VideoModel(Protocol):
 
         Raises:
             PermanentError: `stale_feature` when features were made by another model, processor or library version.
+                `out_of_memory` when one segment alone does not fit.
             SettingsError: a prompt that this model cannot be asked (it contains its special tokens).
         """
         ...

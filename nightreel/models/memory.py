@@ -94,7 +94,7 @@ def halving(items: Sequence[_Item], work: Callable[[Sequence[_Item]], None], *, 
         work(items)
         return
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         problem = str(error).splitlines()[0]
     # outside of the except block: there the traceback would keep the failed batch's tensors alive
@@ -117,6 +117,6 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Also for the CPU, whose allocator raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from nightreel.domain import FrameBatch, Segment, StoredTensor
 from nightreel.errors import PermanentError
 from nightreel.models.dialogue import PROBE, Dialogue
-from nightreel.models.memory import halving
+from nightreel.models.memory import halving, is_out_of_memory
 
 _MODALITIES = (("image", "pixel_values"), ("video", "pixel_values_videos"))
 _STORED_OUTPUTS = ("pooler_output", "deepstack_features")
@@ -74,15 +74,24 @@ class Vision:
         return [results[index] for index in range(len(batches))]
 
     def _process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:
-        text = self._dialogue.text(PROBE)
-        inputs = self._processor(
-            text=[text] * len(batches),
-            videos=[torch.from_numpy(np.ascontiguousarray(b.frames_thwc)).permute(0, 3, 1, 2) for b in batches],
-            video_metadata=[_video_metadata(b, s) for b, s in zip(batches, segments, strict=True)],
-            do_sample_frames=False,
-            padding=True,
-            return_tensors="pt",
-        )
+        # The frames of a pair share a patch in some models; their processors refuse a single one.
+        least = getattr(self._processor.video_processor, "temporal_patch_size", None) or 1
+        try:
+            inputs = self._processor(
+                text=[self._dialogue.text(PROBE)] * len(batches),
+                videos=[_video(batch, least) for batch in batches],
+                video_metadata=[_video_metadata(b, s, least) for b, s in zip(batches, segments, strict=True)],
+                do_sample_frames=False,
+                padding=True,
+                return_tensors="pt",
+            )
+        except (ValueError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
+            frames, height, width, _ = batches[0].frames_thwc.shape
+            raise PermanentError(
+                "unencodable_frames", f"the model's processor refuses {frames} frames of {width}x{height}: {error}"
+            ) from error
         return {
             name: value.to(self._model.device) if torch.is_tensor(value) else value for name, value in inputs.items()
         }
@@ -190,14 +199,22 @@ def from_stored(stored: Sequence[StoredTensor], device: torch.device) -> Tensors
     return tensors
 
 
-def _video_metadata(batch: FrameBatch, segment: Segment) -> dict[str, Any]:
+def _video(batch: FrameBatch, least: int) -> torch.Tensor:
+    """Frames (T, 3, H, W), uint8, a view; the last one repeated where there are fewer than `least`."""
+    frames = torch.from_numpy(np.ascontiguousarray(batch.frames_thwc)).permute(0, 3, 1, 2)
+    lacking = least - len(frames)
+    return frames if lacking <= 0 else torch.cat([frames, frames[-1:].expand(lacking, -1, -1, -1)])
+
+
+def _video_metadata(batch: FrameBatch, segment: Segment, least: int) -> dict[str, Any]:
     """A segment as a video of its own, on a clock of milliseconds: exact for variable frame rates too."""
     height, width = batch.source_hw
+    indices = [max(0, round((pts - segment.start_s) * _CLOCK_HZ)) for pts in batch.pts_s.tolist()]
     return {
         "total_num_frames": max(1, round(segment.duration_s * _CLOCK_HZ)),
         "fps": float(_CLOCK_HZ),
         "duration": segment.duration_s,
-        "frames_indices": [max(0, round((pts - segment.start_s) * _CLOCK_HZ)) for pts in batch.pts_s.tolist()],
+        "frames_indices": indices + indices[-1:] * (least - len(indices)),
         "height": height,
         "width": width,
     }

@@ -149,6 +149,26 @@ def test_features_of_another_model_are_refused(model: VideoModel, features: Feat
     assert caught.value.reason == "stale_feature"
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_segment_of_one_frame_is_answered(tiny_model: Callable[[str], Path], architecture: str) -> None:
+    directory = tiny_model(architecture)
+    model, plain = load_model(load_settings(model=str(directory), device="cpu")), PlainModel(directory)
+    one = moving_pattern(frames=1)
+    # some processors refuse a single frame: there the same frame twice is what it means
+    pairs = getattr(plain.processor.video_processor, "temporal_patch_size", 1) > 1
+    shown = replace(moving_pattern(frames=2), frames_thwc=one.frames_thwc.repeat(2, axis=0), pts_s=one.pts_s.repeat(2))
+    ((answer,),) = model.ask(model.encode([one], segments=[_SEGMENT], keys=["k"]), [[_YES]])
+    expected = plain.p_yes(shown if pairs else one, _SEGMENT, "Is it so? Answer yes or no.")
+    assert answer.p == pytest.approx(expected, abs=1e-5)
+
+
+def test_frames_that_a_processor_refuses_are_a_permanent_error(tiny_model: Callable[[str], Path]) -> None:
+    model = load_model(load_settings(model=str(tiny_model("qwen3_vl")), device="cpu"))
+    with pytest.raises(PermanentError, match="refuses 2 frames of 900x4") as caught:
+        model.encode([moving_pattern(frames=2, height=4, width=900)], segments=[_SEGMENT], keys=["k"])
+    assert caught.value.reason == "unencodable_frames"
+
+
 @pytest.mark.parametrize("token", ["<|im_end|>", "<IMG_CONTEXT>", "<video>", "<|im_start|>"])
 def test_a_question_with_special_tokens_is_refused(model: VideoModel, features: Features, token: str) -> None:
     with pytest.raises(SettingsError, match="a special token of this model: reword it"):
