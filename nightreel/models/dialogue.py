@@ -34,9 +34,18 @@ class Dialogue:
 
     def __init__(self, processor: Any) -> None:
         self._tokenizer = processor.tokenizer
-        self._added = {token.content: id_ for id_, token in self._tokenizer.added_tokens_decoder.items()}
-        self.added_ids = frozenset(self._added.values())
-        self._added_pattern = re.compile("|".join(re.escape(t) for t in sorted(self._added, key=len, reverse=True)))
+        # Tokens that are cut out of a text before it is normalised: nothing merges across them. The unknown token is
+        # one of them by its entry, but stands for ordinary text.
+        added = {
+            id_: token
+            for id_, token in self._tokenizer.added_tokens_decoder.items()
+            if not token.normalized and id_ != self._tokenizer.unk_token_id
+        }
+        self._added_ids = frozenset(added)
+        added_pattern = _any_of([token.content for token in added.values()])
+        placeholders = [getattr(processor, name, None) for name in ("video_token", "image_token")]
+        special = [token.content for token in added.values() if token.special]
+        self._forbidden = _any_of([*special, *filter(None, placeholders)])
         content = [{"type": "video"}, {"type": "text", "text": _SENTINEL}]
         rendered = processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -44,7 +53,7 @@ class Dialogue:
         if rendered.count(_SENTINEL) != 1:
             raise _unsupported(f"its chat template shows a question {rendered.count(_SENTINEL)} times, not once")
         self._head, self._tail = rendered.split(_SENTINEL)
-        ends = [match.end() for match in self._added_pattern.finditer(self._head)]
+        ends = [match.end() for match in added_pattern.finditer(self._head)]
         if not ends:
             raise _unsupported("its chat template has no special token between the video and the question")
         self._middle = self._head[ends[-1] :]
@@ -60,7 +69,7 @@ class Dialogue:
         Raises:
             SettingsError: naming the token.
         """
-        found = self._added_pattern.search(question)
+        found = self._forbidden.search(question)
         if found:
             raise SettingsError(
                 f"the question {question!r} contains {found.group()!r}, a special token of this model: reword it"
@@ -80,8 +89,8 @@ class Dialogue:
         """
         after_anchor = f"{self._middle}{PROBE}{self._tail}"
         trailing_ids = self._tokenizer(after_anchor, add_special_tokens=False).input_ids
-        trailing = sum(id_ in self.added_ids for id_ in trailing_ids)
-        places = [place for place, id_ in enumerate(ids) if id_ in self.added_ids]
+        trailing = sum(id_ in self._added_ids for id_ in trailing_ids)
+        places = [place for place, id_ in enumerate(ids) if id_ in self._added_ids]
         if len(places) <= trailing:
             raise _unsupported("its processor leaves no special token between the video and the question")
         end = places[len(places) - 1 - trailing] + 1
@@ -100,6 +109,12 @@ class Dialogue:
             assert first == anchor, f"{first = }, {anchor = }"
             self._suffix_ids[key] = tuple(rest)
         return self._suffix_ids[key]
+
+
+def _any_of(texts: Sequence[str]) -> re.Pattern[str]:
+    """Matches the longest of these texts; none of none."""
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def _unsupported(why: str) -> PermanentError:
