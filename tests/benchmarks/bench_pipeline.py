@@ -11,11 +11,13 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import psycopg
+from benchmarks import bench_discovery
 from benchmarks.harness import Measurement, Report, Row, Side, compare, in_subprocess, take_turns
 from benchmarks.pipeline_sides import PROMPTS, Answers
 from PIL import Image
@@ -44,8 +46,8 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
         prompts, new = root / "bench.yaml", root / "new.yaml"
         prompts.write_text(PROMPTS)
         new.write_text(_NEW_PROMPT)
-        os.environ |= {"NIGHTREEL_WORK_DIR": str(root / "work"), "NIGHTREEL_MODEL": str(model)}
-        with open_services(load_settings()) as services:
+        ours = {"NIGHTREEL_WORK_DIR": str(root / "work"), "NIGHTREEL_MODEL": str(model)}
+        with _environment(**ours), open_services(load_settings()) as services:
             assert services.prefect_api_url
             os.environ["PREFECT_API_URL"] = services.prefect_api_url
             fresh = _FreshPlace(root, services.database_url)
@@ -89,7 +91,20 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
             )
             title = f"peak memory, {clips} beside {_FEW} clips"
             report.add(compare(title, runs, other="few", metric="peak_rss_mib", at_most=1.1, at_least=0.9))
+    bench_discovery.add_rows(report, rounds)
     report.finish()
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """These variables, and whatever else is set meanwhile, for the length of the block."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _make_clips(directory: Path, count: int) -> Path:

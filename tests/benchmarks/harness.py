@@ -116,7 +116,7 @@ def take_turns(
         for name in others if agree else ():
             ours, theirs = runs[first][-1].value, runs[name][-1].value
             assert agree is not None
-            assert agree(ours, theirs), f"{first} and {name} do not agree: {ours!r} and {theirs!r}"
+            assert agree(ours, theirs), f"{first} and {name} do not agree: {ours!r:.2000} and {theirs!r:.2000}"
     return runs
 
 

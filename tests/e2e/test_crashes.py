@@ -12,9 +12,9 @@ from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 CLIPS = 12
 # Where a run is killed: the first time that the query is true.
 POINTS = {
-    "while its first chunk is fetched and decoded": "SELECT count(*) > 0 FROM nightreel.analyses WHERE status = 'claimed'",
-    "between features and answers": "SELECT count(*) > 0 FROM nightreel.features",
-    "between one chunk's commit and the next": "SELECT count(*) > 0 FROM nightreel.analyses WHERE status = 'done'",
+    "while its first chunk is decoded": "SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'claimed')",
+    "between features and answers": "SELECT EXISTS (SELECT FROM nightreel.features)",
+    "between one chunk's commit and the next": "SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'done')",
 }
 
 

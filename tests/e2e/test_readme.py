@@ -61,7 +61,11 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, work_dir, nois
     for command in COMMANDS:
         arguments = [str(videos) if part == "/data/videos" else part for part in command]
         done = subprocess.run(
-            [sys.executable, "-m", "nightreel.cli", *arguments], capture_output=True, text=True, check=False, timeout=200
+            [sys.executable, "-m", "nightreel.cli", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         outputs[command[0]] = done.stdout

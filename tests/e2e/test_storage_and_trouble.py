@@ -94,4 +94,3 @@ def test_json_is_all_that_json_prints(pipeline):
     process = pipeline.start("analyze", pipeline.source, "--json")
     output = process.communicate(timeout=120)[0]
     assert json.loads(output)["videos"] == {"done": 3}
-

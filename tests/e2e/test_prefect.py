@@ -1,0 +1,86 @@
+"""What Prefect is asked for: a form for the options, artifacts, and another try for what may pass, alone."""
+
+from __future__ import annotations
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.exceptions import ParameterTypeError
+
+from flows.analyze_videos import analyze_videos
+from nightreel.errors import PermanentError, TransientError
+from nightreel.stages import discover as stage
+from tasks import discover as task
+
+
+@pytest.fixture
+def stumbling(monkeypatch):
+    """`stumbling(error, times)`: the next listings raise; returns how often they were asked."""
+
+    def make(error: Exception, times: int) -> list[int]:
+        calls: list[int] = []
+
+        def listing(bench):
+            calls.append(1)
+            if len(calls) <= times:
+                raise error
+            return stage.discover_pages(bench)
+
+        monkeypatch.setattr(task, "discover_pages", listing)
+        monkeypatch.setattr(task.discover, "retry_delay_seconds", [0.01, 0.01, 0.01])
+        return calls
+
+    return make
+
+
+def test_the_options_render_as_a_form_that_knows_what_is_wrong():
+    schema = analyze_videos.parameters.model_dump()
+    options = schema["definitions"]["AnalyzeOptions"]["properties"]
+    assert options["source"]["title"] == "Source"
+    assert options["since"]["anyOf"][0]["format"] == "date-time"
+    assert options["limit"]["anyOf"][0]["minimum"] == 1
+    with pytest.raises(ParameterTypeError, match="uniform:N"):
+        analyze_videos.validate_parameters({"options": {"plan": "every frame"}})
+
+
+def test_a_run_leaves_its_summary_and_its_progress(pipeline):
+    summary = pipeline.analyze()
+    with get_client(sync_client=True) as client:
+        found = {
+            artifact.key: artifact
+            for artifact in client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["analyze-videos", f"run-{summary.run_id}"]))
+            )
+        }
+    assert f"# {summary.headline}" in found["analyze-videos"].data
+    assert found[f"run-{summary.run_id}"].data == 100.0
+
+
+def test_what_may_pass_is_tried_again(pipeline, stumbling):
+    calls = stumbling(TransientError("storage_unreachable", "for a moment"), times=2)
+    assert pipeline.analyze().videos == {"done": 3}
+    assert len(calls) >= 3
+
+
+def test_what_will_not_pass_is_not_tried_again(pipeline, stumbling):
+    calls = stumbling(PermanentError("access_denied", "for ever"), times=9)
+    with pytest.raises(PermanentError, match="for ever"):
+        pipeline.analyze()
+    assert len(calls) == 1
+
+
+def test_a_bug_that_one_video_provokes_fails_that_video_alone(pipeline, monkeypatch):
+    from tasks import ask
+
+    asked = ask.ask_chunk
+
+    def buggy(bench, segments):
+        if any("/2.mp4" in bench.open_videos[segment.analysis_id].claim.video.uri for segment in segments):
+            raise ZeroDivisionError("a bug")
+        return asked(bench, segments)
+
+    monkeypatch.setattr(ask, "ask_chunk", buggy)
+    summary = pipeline.analyze()
+    assert (summary.videos["done"], summary.videos["failed"]) == (2, 1)
+    assert pipeline.statuses()["2.mp4"] == ("failed", "internal_error")
+    assert "ZeroDivisionError" in pipeline.value("SELECT detail FROM reporting.failures")
