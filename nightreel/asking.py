@@ -1,0 +1,132 @@
+"""Ask about one video, here and now: no run, no database, nothing kept. What `nightreel ask` prints.
+
+It fetches, probes, decodes, encodes and asks as the stages do, with the same settings and the same sandbox.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from nightreel.domain import Answer, Prompt, Segment
+from nightreel.errors import PermanentError
+from nightreel.media.probe import Probe
+from nightreel.media.sampling import segments
+from nightreel.media.sandbox import DecoderPool
+from nightreel.models.base import VideoModel
+from nightreel.models.loading import describe_model, load_model
+from nightreel.settings import Settings
+from nightreel.storage import Storage, open_storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What was said of one segment.
+
+    Args:
+        pts_s: presentation times of the frames that were looked at, seconds.
+        damaged_frames: how many of them were not decoded cleanly.
+        answers: one a prompt hash, in the order asked; none to follow-ups whose condition did not hold.
+    """
+
+    segment: Segment
+    pts_s: tuple[float, ...]
+    damaged_frames: int
+    answers: tuple[Answer, ...]
+
+
+def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterator[Reply]:
+    """Ask about a file or an object, segment by segment.
+
+    Args:
+        uri: a path, `file:///path` or `s3://bucket/key`.
+        prompts: asked of every segment.
+        settings: model, sampling plan, limits, S3 endpoint.
+
+    Yields:
+        A Reply a segment, in order, as soon as its batch is answered.
+
+    Raises:
+        SettingsError: a setting or a question that cannot work; no video was touched.
+        PermanentError: `object_gone`, what is wrong with the file, or with the model.
+        TransientError: storage or model hub cannot be reached.
+    """
+    describe_model(settings)  # a wrong model costs no download
+    with ExitStack() as stack:
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir)))
+        path = _fetch(uri, directory, settings)
+        pool = stack.enter_context(DecoderPool.from_settings(settings))
+        probe = pool.probe(path)
+        model = load_model(settings)
+        windows = segments(probe.duration_s, settings.window_s)
+        for start in range(0, len(windows), settings.chunk_segments):
+            batch = windows[start : start + settings.chunk_segments]
+            yield from _ask(batch, prompts, path=path, probe=probe, pool=pool, model=model, settings=settings)
+
+
+def _ask(
+    batch: Sequence[Segment],
+    prompts: Sequence[Prompt],
+    *,
+    path: Path,
+    probe: Probe,
+    pool: DecoderPool,
+    model: VideoModel,
+    settings: Settings,
+) -> Iterator[Reply]:
+    frames = [
+        pool.decode(path, probe=probe, plan=settings.sampling_plan, segment=segment, short_side=model.frame_size)
+        for segment in batch
+    ]
+    features = model.encode(frames, segments=batch, keys=[f"segment-{segment.index}" for segment in batch])
+    answers = model.ask(features, [prompts] * len(batch))
+    for segment, looked_at, said in zip(batch, frames, answers, strict=True):
+        yield Reply(
+            segment=segment,
+            pts_s=tuple(looked_at.pts_s.tolist()),
+            damaged_frames=len(looked_at.flags) - looked_at.flags.count(()),
+            answers=tuple(said),
+        )
+
+
+def _fetch(uri: str, directory: Path, settings: Settings) -> Path:
+    """The object as a file: a local one where it lies, another one in `directory`."""
+    if "://" not in uri:
+        return _local_file(Path(uri), settings.max_bytes)
+    if uri.startswith("file://"):
+        return _local_file(Path(unquote(uri.removeprefix("file://").removeprefix("localhost"))), settings.max_bytes)
+    parent, _, name = uri.rpartition("/")
+    if not name:
+        raise PermanentError("object_gone", f"{uri!r} names no object: expected a file or s3://bucket/key")
+    storage = open_storage(parent, settings)
+    destination = directory / "video"
+    storage.fetch(uri, etag=_etag(storage, uri), destination=destination, max_bytes=settings.max_bytes)
+    return destination
+
+
+def _local_file(path: Path, max_bytes: int) -> Path:
+    path = path.expanduser()
+    if not path.is_file():
+        raise PermanentError("object_gone", f"{path} is no file: expected a video file or s3://bucket/key")
+    if path.stat().st_size > max_bytes:
+        raise PermanentError(
+            "limit_bytes",
+            f"{path} has {path.stat().st_size:,} bytes and NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it",
+        )
+    return path
+
+
+def _etag(storage: Storage, uri: str) -> str:
+    """The etag that a listing shows: names sort by their bytes, so a page from just before this one will do."""
+    for page in storage.list_pages(start_after=uri[:-1], page_size=10):
+        for item in page:
+            if item.uri == uri:
+                return item.etag
+        if page[-1].uri > uri:
+            break
+    raise PermanentError("object_gone", f"there is no object {uri!r} in {storage.url}")

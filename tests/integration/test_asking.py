@@ -1,0 +1,91 @@
+"""`ask_video`: answers about one file or object, without a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.clips import encode_numbers
+
+from nightreel.asking import ask_video
+from nightreel.domain import AnswerState, Prompt, PromptKind
+from nightreel.errors import NightreelError, SettingsError
+from nightreel.settings import Settings, load_settings
+
+_PROMPTS = [
+    Prompt(name="caption", kind=PromptKind.CAPTION, text="Describe what happens in this video.", max_new_tokens=8),
+    Prompt(name="violence", kind=PromptKind.YES_NO, text="Does this video show physical violence?"),
+]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven seconds."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("clips") / "a clip #1.mp4"
+    encode_numbers(path, range(175), "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(work_dir=tmp_path / "work", device="cpu", window_s=3, chunk_segments=1, plan="uniform:4")
+
+
+def test_every_segment_is_answered_with_its_timestamps(clip: Path, settings: Settings) -> None:
+    replies = list(ask_video(str(clip), _PROMPTS, settings))
+    assert [(reply.segment.start_s, reply.segment.end_s) for reply in replies] == [(0, 3), (3, 6), (6, 7)]
+    for reply in replies:
+        assert len(reply.pts_s) == 4
+        assert all(reply.segment.start_s <= pts < reply.segment.end_s for pts in reply.pts_s)
+        assert [answer.prompt_hash for answer in reply.answers] == [prompt.hash for prompt in _PROMPTS]
+        assert all(answer.state is AnswerState.ANSWERED for answer in reply.answers)
+        assert reply.damaged_frames == 0
+
+
+def test_nothing_is_left_behind(clip: Path, settings: Settings) -> None:
+    list(ask_video(clip.as_uri(), _PROMPTS[1:], settings))
+    assert [path.name for path in settings.work_dir.iterdir()] == ["models"]
+    assert clip.exists()
+
+
+def test_an_object_is_answered_as_the_file_is(
+    clip: Path, settings: Settings, s3_bucket: str, s3_client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("in/a clip #1.mp3", "in/a clip #1.mp4", "in/a clip #1.mp4.bak", "in/b"):
+        s3_client.put_object(Bucket=s3_bucket, Key=key, Body=clip.read_bytes() if key.endswith(".mp4") else b"no")
+    remote = load_settings(**settings.model_dump(exclude={"s3_endpoint_url"}))
+    replies = list(ask_video(f"s3://{s3_bucket}/in/a clip #1.mp4", _PROMPTS, remote))
+    assert replies == list(ask_video(str(clip), _PROMPTS, settings))
+
+
+@pytest.mark.parametrize("name", ["in/gone.mp4", "in/", "in"])
+def test_an_object_that_is_not_there_is_reported(settings: Settings, s3_bucket: str, s3_client, name: str) -> None:
+    s3_client.put_object(Bucket=s3_bucket, Key="in/there.mp4", Body=b"x")
+    remote = load_settings(**settings.model_dump(exclude={"s3_endpoint_url"}))
+    with pytest.raises(NightreelError) as caught:
+        list(ask_video(f"s3://{s3_bucket}/{name}", _PROMPTS, remote))
+    assert caught.value.reason == "object_gone"
+
+
+def test_a_file_that_is_no_video_says_what_it_is(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "note.mp4").write_text("not a video")
+    with pytest.raises(NightreelError) as caught:
+        list(ask_video(str(tmp_path / "note.mp4"), _PROMPTS, settings))
+    assert caught.value.reason == "not_a_video"
+
+
+def test_a_missing_or_oversized_file_is_refused(clip: Path, settings: Settings) -> None:
+    with pytest.raises(NightreelError) as caught:
+        list(ask_video(f"{clip}.gone", _PROMPTS, settings))
+    assert caught.value.reason == "object_gone"
+    small = settings.model_copy(update={"max_bytes": 10})
+    with pytest.raises(NightreelError) as caught:
+        list(ask_video(str(clip), _PROMPTS, small))
+    assert caught.value.reason == "limit_bytes"
+
+
+def test_a_wrong_model_is_reported_before_the_video_is_looked_for(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="NIGHTREEL_MODEL='nowhere'"):
+        list(ask_video("s3://no-such-bucket/x.mp4", _PROMPTS, settings.model_copy(update={"model": "nowhere"})))
