@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from nightreel.errors import PermanentError
 from nightreel.media.decord_reader import VERSION as DECORD_VERSION
 from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
-from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, open_container, packets_of
+from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, limit_decoder, open_container, packets_of
 from nightreel.media.pixels import PixelWriter
 from nightreel.media.planning import DecodeJob, Run
 from nightreel.media.planning import Packet as ExpectedPacket
@@ -69,7 +69,7 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     frames = _WantedFrames(job, PixelWriter(frames_thwc, rotation=job.rotation, hdr=job.hdr))
     with complaints() as said:
         _decode_exactly(path, job, frames, said)
-    ticks, flags = frames.close_gaps(frames_thwc)
+    ticks, flags = frames.close_gaps(frames_thwc, name=path.name)
     return Decoded(ticks, flags, "pyav", av.__version__)
 
 
@@ -109,14 +109,16 @@ class _WantedFrames:
     def forget(self) -> None:
         self._flags.clear()
 
-    def close_gaps(self, frames_thwc: np.ndarray) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
+    def close_gaps(
+        self, frames_thwc: np.ndarray, *, name: str
+    ) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
         """Repeat the nearest frame that came out wherever one did not, under that frame's own time, flagged `missing`.
 
         Raises:
             PermanentError: `damaged` where none came out.
         """
         if not self._flags:
-            raise PermanentError("damaged", f"none of the {len(self._ticks)} frames looked at could be decoded")
+            raise PermanentError("damaged", f"{name}: none of the {len(self._ticks)} frames looked at decodes: repair the file")
         came_out = np.array(sorted(self._flags))
         ticks, flags = list(self._ticks), []
         for slot in range(len(ticks)):
@@ -185,7 +187,7 @@ class _Feeder:
 
 
 def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, seek: bool) -> None:
-    with open_container(path) as container:
+    with open_container(path, max_pixels=job.max_pixels) as container:
         stream = _open_stream(container, job)
         feeder = _Feeder(stream.codec_context, said)
         packets, read, taken = packets_of(container, stream, said), 0, 0
@@ -236,7 +238,7 @@ def _decode_run(
 def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
     """Decode all from the start until the wanted frames are out. Where packets have no times of their own, frames are
     told by counting; after an error the count cannot be trusted, and all that follows is flagged."""
-    with open_container(path) as container:
+    with open_container(path, max_pixels=job.max_pixels) as container:
         stream = _open_stream(container, job)
         feeder, count, damaged = _Feeder(stream.codec_context, said), 0, False
         for read in chain(packets_of(container, stream, said), [None]):
@@ -255,7 +257,7 @@ def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, said
 
 def _open_stream(container: InputContainer, job: DecodeJob) -> VideoStream:
     video = cast(VideoStream, container.streams[job.stream_index])
-    video.codec_context.thread_count = 1
+    limit_decoder(video.codec_context, max_pixels=job.max_pixels)
     return video
 
 

@@ -15,6 +15,7 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from nightreel.media.refusals import explain_refusal
@@ -33,18 +34,33 @@ def is_memory_error(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Path, *, max_pixels: int) -> InputContainer:
     """Open `path` with the demuxers that cannot be made to open anything else.
+
+    Args:
+        max_pixels: no picture larger than this is decoded, whatever size the container claims.
 
     Raises:
         PermanentError: whatever `explain_refusal` finds.
     """
     try:
-        return av.open(f"file:{path}", "r", container_options=_OPTIONS, metadata_errors="replace")
+        return av.open(
+            f"file:{path}",
+            "r",
+            container_options=_OPTIONS,
+            options={"max_pixels": str(max_pixels)},  # for the decoders that look into the streams while opening
+            metadata_errors="replace",
+        )
     except (av.error.FFmpegError, ValueError) as error:
         if is_memory_error(error):
             raise
         raise explain_refusal(path, str(error.strerror if isinstance(error, av.error.FFmpegError) else error)) from None
+
+
+def limit_decoder(context: VideoCodecContext, *, max_pixels: int) -> None:
+    """Before it decodes: one thread, so that an error belongs to the packet just fed, and no larger pictures."""
+    context.thread_count = 1
+    context.options = {"max_pixels": str(max_pixels)}
 
 
 @contextmanager

@@ -33,8 +33,9 @@ _ENVIRONMENT = {
 class DecoderProcess:
     """One decoder process and the socket to it. Used by one thread at a time."""
 
-    def __init__(self, server: ForkServer, connection: socket.socket, pid: int) -> None:
-        self._server, self._connection, self._pid = server, connection, pid
+    def __init__(self, server: ForkServer, connection: socket.socket, *, pid: int, generation: int) -> None:
+        self._server, self._connection = server, connection
+        self._pid, self._generation = pid, generation
         self._exit_code: int | None = None
         self._ended = False
         self.jobs = 0
@@ -57,7 +58,7 @@ class DecoderProcess:
         if not self._ended:
             self._ended = True
             self._connection.close()
-            self._exit_code = self._server.collect(self._pid)
+            self._exit_code = self._server.collect(self._pid, generation=self._generation)
         return self._exit_code
 
 
@@ -69,6 +70,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._program: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._generation = 0
 
     def spawn(self) -> DecoderProcess:
         """A new decoder process.
@@ -81,29 +83,34 @@ class ForkServer:
             try:
                 if self._program is None or self._program.poll() is not None:
                     self._start()
-                assert self._control is not None
-                send(self._control, {"spawn": self._limits}, fd=far.fileno())
-                message, _, _ = receive(self._control, deadline=time.monotonic() + _ANSWER_TIMEOUT_S)
+                pid = self._ask({"spawn": self._limits}, fd=far.fileno())["pid"]
             except (ConnectionLostError, DeadlineError, OSError) as error:
                 near.close()
-                self._stop()
                 raise TransientError("decoder_start", f"no decoder process could be started: {error!r}") from error
-        return DecoderProcess(self, near, message["pid"])
+            return DecoderProcess(self, near, pid=pid, generation=self._generation)
 
-    def collect(self, pid: int) -> int | None:
-        """Kill process `pid` and take its exit code from the kernel; None where the server died before it."""
+    def collect(self, pid: int, *, generation: int) -> int | None:
+        """Kill process `pid` and take its exit code from the kernel; None where its fork server died before it."""
         with self._lock:
-            if self._control is None:
-                return None
-            with suppress(ProcessLookupError):  # it has a parent that has not collected it: the number is still its own
-                os.kill(pid, signal.SIGKILL)
+            if self._control is None or generation != self._generation:
+                return None  # killed with its server; the number may be another process's by now
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # the server has not collected it yet: the number is still its own
             try:
-                send(self._control, {"collect": pid})
-                message, _, _ = receive(self._control, deadline=time.monotonic() + _ANSWER_TIMEOUT_S)
+                return self._ask({"collect": pid})["exit"]
             except (ConnectionLostError, DeadlineError):
-                self._stop()
                 return None
-        return message["exit"]
+
+    def _ask(self, message: dict[str, Any], *, fd: int | None = None) -> dict[str, Any]:
+        """One question and its answer. Whatever interrupts it ends the server: a late answer would pass for the next."""
+        assert self._control is not None
+        try:
+            send(self._control, message, fd=fd)
+            reply, _, _ = receive(self._control, deadline=time.monotonic() + _ANSWER_TIMEOUT_S)
+        except BaseException:
+            self._stop()
+            raise
+        return reply
 
     def close(self) -> None:
         """End the server; the kernel ends its decoder processes with it."""
@@ -112,6 +119,7 @@ class ForkServer:
 
     def _start(self) -> None:
         self._stop()
+        self._generation += 1
         near, far = socket.socketpair()
         with far:
             self._program = subprocess.Popen(
@@ -123,7 +131,11 @@ class ForkServer:
                 start_new_session=True,  # a Ctrl-C in the terminal is for the pipeline alone
             )
         self._control = near
-        receive(near, deadline=time.monotonic() + _START_TIMEOUT_S)
+        try:
+            receive(near, deadline=time.monotonic() + _START_TIMEOUT_S)
+        except BaseException:
+            self._stop()
+            raise
 
     def _stop(self) -> None:
         if self._control is not None:

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from nightreel.errors import PermanentError
 from nightreel.media.bitstream import nal_length_size, traits
-from nightreel.media.demuxing import Log, complaints, is_avi, is_memory_error, open_container, packets_of
+from nightreel.media.demuxing import Log, complaints, is_avi, is_memory_error, limit_decoder, open_container, packets_of
 from nightreel.media.packets import (
     CORRUPT,
     DISCARD,
@@ -34,7 +34,7 @@ from nightreel.media.packets import (
     PacketIndex,
 )
 from nightreel.media.probe import MediaLimits, Probe
-from nightreel.media.refusals import is_encrypted_mp4, refuse_by_content
+from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_by_content
 
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
 _WORTH_LEAVING_OUT = 0.05  # of all frames: PyAV can leave out what no wanted frame refers to, decord cannot
@@ -56,8 +56,9 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
     size_bytes = path.stat().st_size
     limits.check("bytes", size_bytes, f"{path.name} has bytes:")
     refuse_by_content(path)
-    with complaints() as said, open_container(path) as container:
+    with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
         limits.check("streams", len(container.streams), f"{path.name} has streams:")
+        _refuse_too_large(said, limits, path)
         stream = _choose_stream(container, path)
         context = stream.codec_context
         limits.check("pixels", context.width * context.height,
@@ -72,7 +73,10 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
             raise PermanentError(reason, f"{path.name}: {promise} promised and none is there: repeat the upload")
         if not len(index.shown):
             raise PermanentError("no_frames", f"{path.name}: none of its {len(index)} frames is ever shown")
-        probe = _describe(container, stream, index, size_bytes=size_bytes)
+        frame = _first_frame(container, stream, limits, said, path)
+        if not frame and not context.width * context.height:
+            raise PermanentError("damaged", f"{path.name}: no picture decodes, and nothing tells the size of one")
+        probe = _describe(container, stream, index, frame, size_bytes=size_bytes)
     limits.check("duration_s", probe.duration_s or 0.0, f"{path.name} lasts, seconds:")
     return probe
 
@@ -83,6 +87,8 @@ def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
     Raises:
         PermanentError: `no_video_stream`, `no_decoder` or `encrypted`.
     """
+    if not container.streams:
+        raise explain_refusal(path, "it holds no streams")
     videos = list(container.streams.video)
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
     films = [stream for stream in videos if not stream.disposition & pictures]
@@ -113,11 +119,12 @@ def _codec_tag(container: InputContainer) -> str:
     return repr(tag.group(1)) if tag else "of an unknown kind"
 
 
-def _describe(container: InputContainer, stream: VideoStream, index: PacketIndex, *, size_bytes: int) -> Probe:
+def _describe(
+    container: InputContainer, stream: VideoStream, index: PacketIndex, frame: VideoFrame | None, *, size_bytes: int
+) -> Probe:
     context = stream.codec_context
-    frame = first_frame(container, stream)
     width, height = (frame.width, frame.height) if frame else (context.width, context.height)
-    rotation = upright_rotation(frame) if frame else 0
+    rotation = _upright_rotation(frame) if frame else 0
     tick = Fraction(stream.time_base or Fraction(1, 1000))
     duration_s = float((index.end - index.start) * tick)
     intervals = np.diff(index.timeline)
@@ -154,20 +161,37 @@ def _describe(container: InputContainer, stream: VideoStream, index: PacketIndex
     return replace(probe, decoder=decoder, decoder_reason=reason)
 
 
-def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The first frame that decodes, for what only decoded pictures tell: rotation, true size, transfer function."""
+def _first_frame(
+    container: InputContainer, stream: VideoStream, limits: MediaLimits, said: Log, path: Path
+) -> VideoFrame | None:
+    """The first frame that decodes, for what only decoded pictures tell: rotation, true size, transfer function.
+
+    Raises:
+        PermanentError: `limit_pixels` where its true size, unlike the one that the container claims, is beyond.
+    """
     container.seek(0)
-    for packet in islice(container.demux(stream), _FIRST_FRAME_PACKETS):
+    limit_decoder(stream.codec_context, max_pixels=limits.max_pixels)
+    for read in islice(packets_of(container, stream, said), _FIRST_FRAME_PACKETS):
+        said.clear()
         try:
-            for frame in packet.decode():
+            for frame in stream.decode(read.packet):
                 return frame
         except av.error.FFmpegError as error:
             if is_memory_error(error):
                 raise
+        _refuse_too_large(said, limits, path)
     return None
 
 
-def upright_rotation(frame: VideoFrame) -> int:
+def _refuse_too_large(said: Log, limits: MediaLimits, path: Path) -> None:
+    """Raise where a decoder, told the limit, has refused a picture for its size."""
+    for _, _, message in said:
+        if refused := re.match(r"Picture size (\d+)x(\d+) is invalid", message):
+            width, height = map(int, refused.groups())
+            limits.check("pixels", width * height, f"{path.name} has pictures of {width} x {height} =")
+
+
+def _upright_rotation(frame: VideoFrame) -> int:
     """Degrees counter-clockwise to turn `frame` by, to the nearest quarter; 0 where the file's matrix is nonsense."""
     degrees = frame.rotation
     return round(degrees / 90) % 4 * 90 if -360 <= degrees <= 360 else 0
@@ -184,6 +208,7 @@ def _verdict(probe: Probe) -> tuple[str, str]:
         "missing or repeated timestamps": probe.index.ordinal,
         "open groups of pictures": bool(probe.index.leading.any()),
         "keyframes that are none": bool((probe.index.flags & FALSE_KEY).any()),
+        "packets lost": bool((probe.index.flags & LOST_BEFORE).any()),
         "damaged packets": probe.damaged_packets > 0,
         "fewer frames than promised": probe.expected_frames not in (None, len(probe.index)),
         f"rotated by {probe.rotation} degrees": probe.rotation != 0,

@@ -41,7 +41,8 @@ class DecodeJob:
         stale: whether a frame stands in for one that could not be read from the file.
         packets: of the runs, in order: (pts, size, whether decoding can start there, whether no other needs it,
             whether it is damaged).
-        width, height: of the pictures to return, upright; source_pixels: of a stored one.
+        width, height: of the pictures to return, upright; source_pixels: of a stored one;
+            max_pixels: of any that may be decoded.
     """
 
     decoder: str
@@ -51,6 +52,7 @@ class DecodeJob:
     ordinal: bool
     frame_count: int
     source_pixels: int
+    max_pixels: int
     width: int
     height: int
     frames: tuple[int, ...]
@@ -70,7 +72,9 @@ class DecodeJob:
         return cls(**{**values, **arrays, "runs": runs, "packets": packets})
 
 
-def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None) -> DecodeJob:
+def plan_job(
+    probe: Probe, moments_s: Sequence[float], *, short_side: int | None, max_pixels: int = 2**31 - 1
+) -> DecodeJob:
     """The job that returns the frames on show at `moments_s` (seconds after the first frame), each once."""
     index = probe.index
     on_show = frames_on_show(probe.frame_times_s, moments_s)
@@ -86,6 +90,7 @@ def plan_job(probe: Probe, moments_s: Sequence[float], *, short_side: int | None
         ordinal=index.ordinal,
         frame_count=probe.frame_count,
         source_pixels=probe.width * probe.height,
+        max_pixels=max_pixels,
         width=width,
         height=height,
         frames=tuple(frames.tolist()),

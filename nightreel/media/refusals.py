@@ -108,6 +108,8 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, at, at + length
         at += length
+        if at >= size:
+            return
 
 
 def _as_text(head: bytes) -> str | None:

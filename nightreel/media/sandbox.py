@@ -120,7 +120,7 @@ class DecoderPool:
         Raises:
             As `decode`, but `damaged` only where not one frame could be decoded.
         """
-        job = plan_job(probe, moments_s, short_side=short_side)
+        job = plan_job(probe, moments_s, short_side=short_side, max_pixels=self._limits.max_pixels)
         try:
             return self._run(path, probe, job)
         except PermanentError as error:

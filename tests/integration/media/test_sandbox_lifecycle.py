@@ -1,0 +1,125 @@
+"""The decoder processes end with the program that uses them, however it ends, and work in the programs it really is."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from fixtures.clips import encode_numbers
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import sys
+from pathlib import Path
+from nightreel.media.probe import MediaLimits
+from nightreel.media.sandbox import DecoderPool
+from nightreel.settings import Settings
+
+clip = Path(sys.argv[1])
+with DecoderPool(limits=MediaLimits.from_settings(Settings()), workers=2, timeout_s=60) as pool:
+    probe = pool.probe(clip)
+"""
+HANGS = """
+    import psutil
+    psutil.Process().children(recursive=True)[-1].suspend()
+    print("hanging", flush=True)
+    pool.probe(clip)
+"""
+WITH_TORCH_AND_THREADS = """
+    import torch
+    from concurrent.futures import ThreadPoolExecutor
+    from nightreel.domain import SamplingPlan, Segment
+
+    torch.set_num_threads(2)
+    torch.ones(400, 400) @ torch.ones(400, 400)
+    plan, segment = SamplingPlan.parse("uniform:4"), Segment(0, 0.0, probe.duration_s)
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [threads.submit(pool.decode, clip, probe=probe, plan=plan, segment=segment) for _ in range(16)]
+    frames = torch.from_numpy(jobs[-1].result().frames_thwc).permute(0, 3, 1, 2)
+    print(len(jobs), tuple(frames.shape), int(frames.float().mean()) > 20)
+"""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    encode_numbers(path, range(25), "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    return path
+
+
+def _start(program: str, clip: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", PROGRAM + program, clip], cwd=ROOT, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
+
+
+def _gone(processes: list[psutil.Process], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGKILL, signal.SIGTERM])
+def test_a_program_that_is_killed_leaves_no_decoder_behind_though_it_hangs(clip, signal_sent):
+    with _start(HANGS, clip) as program:
+        assert program.stdout.readline() == "hanging\n"
+        processes = psutil.Process(program.pid).children(recursive=True)
+        assert len(processes) == 2  # the fork server and one decoder process
+        program.send_signal(signal_sent)
+        program.communicate()
+    assert _gone(processes, within_s=3)
+
+
+def test_ctrl_c_ends_the_wait_for_a_decoder_and_everything_else_quietly(clip):
+    with _start(HANGS, clip) as program:
+        assert program.stdout.readline() == "hanging\n"
+        processes = psutil.Process(program.pid).children(recursive=True)
+        for process in [psutil.Process(program.pid), *processes]:  # as a terminal would, to the whole group
+            process.send_signal(signal.SIGINT)
+        _, stderr = program.communicate(timeout=10)
+    assert program.returncode == -signal.SIGINT
+    assert stderr.rstrip().endswith("KeyboardInterrupt")
+    assert "resource_tracker" not in stderr
+    assert _gone(processes, within_s=3)
+
+
+def test_a_program_with_torch_and_threads_gets_its_frames_and_ends_without_a_word(clip):
+    with _start(WITH_TORCH_AND_THREADS, clip) as program:
+        stdout, stderr = program.communicate(timeout=60)
+    assert stdout == "16 (4, 3, 96, 160) True\n"
+    assert stderr == ""
+    assert program.returncode == 0
+
+
+def test_this_side_never_loads_a_decoder(clip):
+    with _start('    print(sorted({"av", "decord"} & set(sys.modules)))', clip) as program:
+        stdout, _ = program.communicate(timeout=60)
+    assert stdout == "[]\n"
+
+
+def test_a_decoder_process_cannot_open_a_connection_or_start_a_program():
+    program = """
+import os, socket, subprocess
+from nightreel.media.confinement import confine
+if not os.fork():
+    confine(memory_bytes=2**30, parent=os.getppid())
+    for attempt in (socket.socket, socket.socketpair, lambda: subprocess.run(["/bin/true"])):
+        try:
+            attempt()
+        except PermissionError as error:
+            print(error.strerror, flush=True)
+    open("/dev/null").close()
+    try:
+        bytearray(2**30)
+    except MemoryError:
+        print("no memory", flush=True)
+    os._exit(0)
+os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["Operation not permitted"] * 3 + ["no memory"]
