@@ -195,7 +195,8 @@ def _rows(tensor: StoredTensor, pts_s: tuple[float, ...]) -> Iterator[tuple[Any,
     if len(tensor.shape) < 2 or tensor.shape[0] != frames:
         yield tensor.name, None, None, list(tensor.shape), tensor.dtype, tensor.data
         return
-    size = len(tensor.data) // frames
+    view = memoryview(tensor.data)  # slices without copies
+    size = len(view) // frames
     for frame, pts in enumerate(pts_s):
-        piece = tensor.data[frame * size : (frame + 1) * size]
+        piece = view[frame * size : (frame + 1) * size]
         yield tensor.name, frame, pts, list(tensor.shape[1:]), tensor.dtype, piece

@@ -23,8 +23,8 @@ from nightreel.models.memory import halving, is_out_of_memory
 _MODALITIES = (("image", "pixel_values"), ("video", "pixel_values_videos"))
 _STORED_OUTPUTS = ("pooler_output", "deepstack_features")
 _CLOCK_HZ = 1000
-_MOST_TOGETHER = 16
-"""Segments through the vision tower at once: more gain nothing and only hold pixels."""
+_FRAMES_TOGETHER = 128
+"""Frames through the vision tower at once: more gain nothing and only hold memory."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -68,9 +68,10 @@ class Vision:
                 tensors = {name: _part(value, place, len(indices)) for name, value in outputs.items()}
                 results[index] = self._segment(own, tensors)
 
-        for group in groups.values():
-            for start in range(0, len(group), _MOST_TOGETHER):
-                halving(group[start : start + _MOST_TOGETHER], encode_group, what="encoding frames")
+        for (frames, *_), group in groups.items():
+            size = max(1, _FRAMES_TOGETHER // frames)
+            for start in range(0, len(group), size):
+                halving(group[start : start + size], encode_group, what="encoding frames")
         return [results[index] for index in range(len(batches))]
 
     def _process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:
