@@ -19,6 +19,7 @@ from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
 from nightreel.models.dialogue import Dialogue
 from nightreel.models.loading import load_model
+from nightreel.models.prefix import is_plain
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
@@ -138,6 +139,28 @@ def _mean_score(plain: PlainModel, question: str, answer: str) -> float:
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     scores = torch.log_softmax(plain.model(**inputs).logits[0, start - 1 : -1], dim=-1)
     return scores.gather(1, ids[0][:, None]).mean().item()
+
+
+def test_eager_attention_gives_the_same_answers(
+    model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
+) -> None:
+    eager = load_model(load_settings(model=str(tiny_model("internvl")), device="cpu", attention="eager"))
+    encoded = eager.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
+    ((text, yes),) = eager.ask(encoded, [[_text("a"), _YES]])
+    ((expected_text, expected_yes),) = model.ask([features], [[_text("a"), _YES]])
+    assert text.text == expected_text.text
+    assert yes.p == pytest.approx(expected_yes.p, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "plain"), [("internvl", True), ("smolvlm", True), ("internvl_sliding", False), ("qwen3_5", False)]
+)
+def test_only_models_with_plain_caches_are_packed(
+    tiny_model: Callable[[str], Path], architecture: str, plain: bool
+) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    assert is_plain(AutoModelForImageTextToText.from_pretrained(tiny_model(architecture))) is plain
 
 
 @pytest.mark.parametrize("part", ["revision", "dtype", "processor_hash", "transformers_version", "attention"])
