@@ -118,7 +118,8 @@ class _WantedFrames:
             PermanentError: `damaged` where none came out.
         """
         if not self._flags:
-            raise PermanentError("damaged", f"{name}: none of the {len(self._ticks)} frames looked at decodes: repair the file")
+            frames = len(self._ticks)
+            raise PermanentError("damaged", f"{name}: none of the {frames} frames looked at decodes: repair the file")
         came_out = np.array(sorted(self._flags))
         ticks, flags = list(self._ticks), []
         for slot in range(len(ticks)):

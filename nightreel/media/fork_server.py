@@ -102,7 +102,7 @@ class ForkServer:
                 return None
 
     def _ask(self, message: dict[str, Any], *, fd: int | None = None) -> dict[str, Any]:
-        """One question and its answer. Whatever interrupts it ends the server: a late answer would pass for the next."""
+        """One question and its answer. What interrupts it ends the server: a late answer would pass for the next."""
         assert self._control is not None
         try:
             send(self._control, message, fd=fd)

@@ -1,0 +1,83 @@
+"""The few header bits that tell where decoding can start; bytes of any kind never raise."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nightreel.media.bitstream import PacketTraits, nal_length_size, traits
+
+SEI_RECOVERS_AT_ONCE = bytes([0x06, 6, 1, 0x84, 0x80])  # recovery point, recovery_frame_cnt 0
+SEI_RECOVERS_LATER = bytes([0x06, 6, 1, 0x24, 0x80])  # recovery_frame_cnt 3
+IDR, P_REFERENCE, B_SPARE, I_SLICE = bytes([0x65, 0x88]), bytes([0x41, 0x9A]), bytes([0x01, 0x9E]), bytes([0x61, 0x88])
+
+
+def _avcc(*units: bytes) -> bytes:
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+
+
+def _annex_b(*units: bytes) -> bytes:
+    return b"".join(b"\0\0\0\1" + unit for unit in units)
+
+
+@pytest.mark.parametrize(("pack", "length_size"), [(_avcc, 4), (_annex_b, 0)])
+@pytest.mark.parametrize(
+    ("units", "is_key", "expected"),
+    [
+        ([IDR], True, PacketTraits(True)),
+        ([IDR], False, PacketTraits(False)),
+        ([P_REFERENCE], False, PacketTraits(False)),
+        ([B_SPARE, B_SPARE], False, PacketTraits(False, unreferenced=True)),
+        ([SEI_RECOVERS_AT_ONCE, I_SLICE], True, PacketTraits(True)),
+        ([SEI_RECOVERS_LATER, P_REFERENCE], True, PacketTraits(False)),
+        ([I_SLICE], True, PacketTraits(False)),
+    ],
+)
+def test_h264_starts_clean_at_idr_and_at_immediate_recovery_points(pack, length_size, units, is_key, expected):
+    assert traits("h264", memoryview(pack(*units)), is_key=is_key, length_size=length_size) == expected
+
+
+def test_a_packet_whose_lengths_do_not_add_up_is_not_intact():
+    broken = _avcc(B_SPARE) + b"\0\0\0\0"
+    assert not traits("h264", memoryview(broken), is_key=False, length_size=4).intact
+    cut = _avcc(IDR)[:-1]
+    assert not traits("h264", memoryview(cut), is_key=True, length_size=4).intact
+
+
+@pytest.mark.parametrize(("kind", "clean"), [(1, False), (16, True), (19, True), (21, True), (22, False)])
+def test_hevc_starts_clean_at_its_random_access_pictures(kind, clean):
+    packet = _avcc(bytes([32 << 1, 1]), bytes([kind << 1, 1, 0]))
+    assert traits("hevc", memoryview(packet), is_key=True, length_size=4).starts_clean is clean
+
+
+@pytest.mark.parametrize(
+    ("codec", "packet", "shown"),
+    [
+        ("vp8", b"\x10\0\0", True),
+        ("vp8", b"\x00\0\0", False),
+        ("vp9", bytes([0b10000010, 0, 0]), True),
+        ("vp9", bytes([0b10000000, 0, 0]), False),
+        ("vp9", bytes([0b10001000]), True),  # show_existing_frame
+        ("vp9", bytes([0b10000000, 0, 0b11000001]), True),  # a superframe
+    ],
+)
+def test_pictures_that_are_never_shown_are_told(codec, packet, shown):
+    assert traits(codec, memoryview(packet), is_key=False, length_size=0).shown is shown
+
+
+def test_mpeg4_b_pictures_are_told_also_in_packed_bitstreams():
+    i_picture, b_picture = b"\0\0\1\xb6\x10\0", b"\0\0\1\xb6\x90\0"
+    assert not traits("mpeg4", memoryview(i_picture), is_key=True, length_size=0).unreferenced
+    assert traits("mpeg4", memoryview(b_picture), is_key=False, length_size=0).unreferenced
+    assert traits("mpeg4", memoryview(i_picture + b_picture), is_key=False, length_size=0).unreferenced
+
+
+@given(
+    st.sampled_from(["h264", "hevc", "mpeg4", "vp8", "vp9", "av1"]),
+    st.binary(max_size=200),
+    st.booleans(),
+    st.integers(0, 4),
+    st.one_of(st.none(), st.binary(max_size=40)),
+)
+def test_any_bytes_are_read_without_an_error(codec, packet, is_key, length_size, extradata):
+    assert isinstance(traits(codec, memoryview(packet), is_key=is_key, length_size=length_size), PacketTraits)
+    assert 0 <= nal_length_size(codec, extradata) <= 4

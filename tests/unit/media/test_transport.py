@@ -1,0 +1,70 @@
+"""Messages between the pool and its processes: what a captured process could send does no harm."""
+
+import os
+import socket
+import struct
+import time
+
+import pytest
+
+from nightreel.media.transport import ConnectionLostError, DeadlineError, receive, send
+
+
+@pytest.fixture
+def pair():
+    near, far = socket.socketpair()
+    with near, far:
+        yield near, far
+
+
+def test_a_message_its_blob_and_its_descriptor_arrive(pair):
+    near, far = pair
+    reader, writer = os.pipe()
+    send(near, {"a": [1, "ü", None]}, blob=b"\0\1" * 50_000, fd=writer)
+    message, blob, fd = receive(far, deadline=time.monotonic() + 5)
+    assert (message, blob) == ({"a": [1, "ü", None]}, b"\0\1" * 50_000)
+    os.write(fd, b"x")
+    assert os.read(reader, 1) == b"x"
+    for number in (reader, writer, fd):
+        os.close(number)
+
+
+def test_silence_ends_at_the_deadline(pair):
+    near, _ = pair
+    started = time.monotonic()
+    with pytest.raises(DeadlineError):
+        receive(near, deadline=started + 0.1)
+    assert time.monotonic() - started < 0.5
+
+
+def test_bytes_that_drip_in_do_not_put_the_deadline_off(pair):
+    near, far = pair
+    far.sendall(struct.pack("<QQ", 100, 0) + b"{")
+    with pytest.raises(DeadlineError):
+        receive(near, deadline=time.monotonic() + 0.1)
+
+
+@pytest.mark.parametrize(
+    "bytes_sent",
+    [
+        struct.pack("<QQ", 2**62, 0),  # asks for more memory than there is
+        struct.pack("<QQ", 0, 2**62),
+        struct.pack("<QQ", 3, 0) + b"{,}",  # no JSON
+        struct.pack("<QQ", 3, 0) + b"\xff\xff\xff",
+        struct.pack("<QQ", 10, 0) + b"{}",  # cut off
+        b"abc",
+    ],
+)
+def test_what_is_no_message_counts_as_a_lost_connection(pair, bytes_sent):
+    near, far = pair
+    far.sendall(bytes_sent)
+    far.shutdown(socket.SHUT_WR)
+    with pytest.raises(ConnectionLostError):
+        receive(near, deadline=time.monotonic() + 5)
+
+
+def test_a_far_end_that_is_gone_is_a_lost_connection(pair):
+    near, far = pair
+    far.close()
+    with pytest.raises(ConnectionLostError):
+        send(near, {"a": 1})
