@@ -69,11 +69,22 @@ class Settings(BaseSettings):
     )
 
     # what is asked, of what
-    model: str = Field("demo", description="directory or hub id of a video LLM; demo: the one that comes along")
-    model_revision: str | None = Field(None, description="commit of a hub model")
+    model: str = Field(
+        "demo",
+        description="directory or hub id of a video LLM, or openai:http://host:port/v1#name of one on a server; "
+        "demo: the one that comes along",
+    )
+    model_revision: str | None = Field(
+        None, description="commit of a hub model; of a model on a server, whatever tells its weights apart"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    remote_api_key: SecretStr | None = Field(None, description="key of the server that the model is on")
+    remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at once")
+    remote_timeout_s: float = Field(120, gt=0, le=3600, description="wait for one answer of that server, seconds")
+    remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of the frames sent to it, pixels")
+    remote_jpeg_quality: int = Field(85, ge=1, le=100, description="of those frames")
     prompts: CommaSeparated = Field(("tagging", "moderation"), description="prompt sets: shipped names or YAML files")
     plan: PlanText = Field("uniform:8", description="uniform:N, fps:RATE:CAP or keyframes:CAP")
     window_s: float = Field(30.0, ge=1, le=3600, description="length of a segment, seconds")

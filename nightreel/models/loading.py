@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from nightreel.demo.noise_model import ensure_noise_model
@@ -15,6 +15,7 @@ from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.models.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint
 from nightreel.models.digests import FileDigests
+from nightreel.models.served import connect, describe_served, is_served
 from nightreel.settings import Settings
 
 DEMO = "demo"
@@ -24,8 +25,11 @@ def describe_model(settings: Settings) -> ModelSpec:
     """The identity of the model that `load_model` would load, from small files alone.
 
     Raises:
-        SettingsError, PermanentError, TransientError: as `checkpoint.find_checkpoint`.
+        SettingsError, PermanentError, TransientError: as `checkpoint.find_checkpoint` or `served.describe_served`.
     """
+    if is_served(settings.model):
+        with closing(connect(settings)) as endpoint:
+            return describe_served(endpoint, settings)
     return _describe(_find(settings), settings)
 
 
@@ -35,8 +39,12 @@ def load_model(settings: Settings) -> VideoModel:
     Raises:
         SettingsError: an option that cannot work here, before anything is loaded.
         PermanentError: `unsupported_model`, `no_safetensors`, `damaged_checkpoint`, `model_not_found`.
-        TransientError: `hub_unreachable`.
+        TransientError: `hub_unreachable`; `model_unreachable` where it is on a server.
     """
+    if is_served(settings.model):
+        from nightreel.models.remote import RemoteModel
+
+        return RemoteModel(settings)
     checkpoint = _find(settings)
     spec = _describe(checkpoint, settings)
 

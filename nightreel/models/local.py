@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from nightreel.domain import Answer, AnswerState, Features, FrameBatch, Prompt, PromptKind, Segment
+from nightreel.domain import Answer, Features, FrameBatch, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
 from nightreel.models import answering
 from nightreel.models.attention import use_grouped_attention
 from nightreel.models.base import ModelSpec
 from nightreel.models.copies import CopiedPrefix
 from nightreel.models.dialogue import Dialogue
+from nightreel.models.inquiry import Inquiry
 from nightreel.models.memory import BatchBudget, SegmentShape, halving
 from nightreel.models.packed import PackedPrefix
 from nightreel.models.prefix import Prefix, Row, Scores, is_plain
@@ -80,7 +81,12 @@ class LocalModel:
             for question in questions_of(prompt):
                 self._dialogue.check(question)
         inquiries = [
-            _Inquiry(self._read(one), one.metadata["lead"], list(prompts), dict(known[i] if known else {}))
+            _Inquiry(
+                waiting=list(prompts),
+                known=dict(known[i] if known else {}),
+                tensors=self._read(one),
+                lead=one.metadata["lead"],
+            )
             for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
         ]
         for batch in self._batches(inquiries):
@@ -179,53 +185,12 @@ class LocalModel:
         return answering.answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)
 
 
-@dataclass(slots=True)
-class _Inquiry:
-    """One segment being asked: prompts still waiting, answers so far."""
+@dataclass(slots=True, kw_only=True)
+class _Inquiry(Inquiry):
+    """A segment, and its features on the model's device."""
 
     tensors: Tensors
     lead: str
-    waiting: list[Prompt]
-    known: dict[str, Answer]
-    answers: list[Answer] = field(default_factory=list)
-
-    def take_ready(self) -> list[Prompt]:
-        """Remove and return the prompts that can be asked now; drop those whose condition has failed for good."""
-        names = {prompt.name for prompt in self.waiting}
-        ready, blocked = [], []
-        for prompt in self.waiting:
-            states = [self._holds(name, wanted, names) for name, wanted in prompt.when]
-            if all(states):
-                ready.append(prompt)
-            elif False not in states:
-                blocked.append(prompt)
-        self.waiting = blocked
-        return ready
-
-    def snapshot(self) -> tuple[list[Prompt], dict[str, Answer], list[Answer]]:
-        return list(self.waiting), dict(self.known), list(self.answers)
-
-    def restore(self, state: tuple[list[Prompt], dict[str, Answer], list[Answer]]) -> None:
-        self.waiting, self.known, self.answers = state
-
-    def record(self, prompt: Prompt, answer: Answer) -> None:
-        self.known[prompt.name] = answer
-        self.answers.append(answer)
-
-    def in_order(self, prompts: Sequence[Prompt]) -> list[Answer]:
-        """The answers in the order of `prompts`, one a prompt hash."""
-        order = {prompt.hash: place for place, prompt in reversed(list(enumerate(prompts)))}
-        unique = {answer.prompt_hash: answer for answer in self.answers}
-        return sorted(unique.values(), key=lambda answer: order[answer.prompt_hash])
-
-    def _holds(self, name: str, wanted: str, waiting: set[str]) -> bool | None:
-        """Whether an earlier prompt had the wanted answer; None while it has not been asked."""
-        answer = self.known.get(name)
-        if answer is None:
-            return None if name in waiting else False
-        if answer.state is not AnswerState.ANSWERED:
-            return False
-        return wanted in answer.value if isinstance(answer.value, list) else answer.text == wanted
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -1,0 +1,62 @@
+"""One segment being asked: which prompts can be asked now, which have to wait for an answer, what was said.
+
+`local` and `remote` keep one a segment. It knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nightreel.domain import Answer, AnswerState, Prompt
+
+
+@dataclass(slots=True, kw_only=True)
+class Inquiry:
+    """Prompts still waiting, answers so far.
+
+    Args:
+        known: answers by prompt name, those of earlier runs too: `when` conditions are checked against them.
+    """
+
+    waiting: list[Prompt]
+    known: dict[str, Answer]
+    answers: list[Answer] = field(default_factory=list)
+
+    def take_ready(self) -> list[Prompt]:
+        """Remove and return the prompts that can be asked now; drop those whose condition has failed for good."""
+        names = {prompt.name for prompt in self.waiting}
+        ready, blocked = [], []
+        for prompt in self.waiting:
+            states = [self._holds(name, wanted, names) for name, wanted in prompt.when]
+            if all(states):
+                ready.append(prompt)
+            elif False not in states:
+                blocked.append(prompt)
+        self.waiting = blocked
+        return ready
+
+    def snapshot(self) -> tuple[list[Prompt], dict[str, Answer], list[Answer]]:
+        return list(self.waiting), dict(self.known), list(self.answers)
+
+    def restore(self, state: tuple[list[Prompt], dict[str, Answer], list[Answer]]) -> None:
+        self.waiting, self.known, self.answers = state
+
+    def record(self, prompt: Prompt, answer: Answer) -> None:
+        self.known[prompt.name] = answer
+        self.answers.append(answer)
+
+    def in_order(self, prompts: Sequence[Prompt]) -> list[Answer]:
+        """The answers in the order of `prompts`, one a prompt hash."""
+        order = {prompt.hash: place for place, prompt in reversed(list(enumerate(prompts)))}
+        unique = {answer.prompt_hash: answer for answer in self.answers}
+        return sorted(unique.values(), key=lambda answer: order[answer.prompt_hash])
+
+    def _holds(self, name: str, wanted: str, waiting: set[str]) -> bool | None:
+        """Whether an earlier prompt had the wanted answer; None while it has not been asked."""
+        answer = self.known.get(name)
+        if answer is None:
+            return None if name in waiting else False
+        if answer.state is not AnswerState.ANSWERED:
+            return False
+        return wanted in answer.value if isinstance(answer.value, list) else answer.text == wanted
