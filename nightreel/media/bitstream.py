@@ -27,12 +27,14 @@ class PacketTraits:
         shown: it yields a picture.
         unreferenced: no other picture is predicted from it, so that all others decode exactly without it (told for
             H.264 and MPEG-4 part 2 alone).
+        packed: it holds two pictures, and a later packet stands for the second (MPEG-4 part 2 in AVI).
         intact: the lengths of its parts add up (told for H.264 and HEVC where parts have lengths).
     """
 
     starts_clean: bool
     shown: bool = True
     unreferenced: bool = False
+    packed: bool = False
     intact: bool = True
 
 
@@ -61,7 +63,8 @@ def traits(codec: str, packet: memoryview, *, is_key: bool, length_size: int) ->
         case "hevc":
             return _hevc_traits(packet, length_size, is_key=is_key)
         case "mpeg4":
-            return PacketTraits(is_key, unreferenced=_MPEG4_B_PICTURE in _mpeg4_pictures(packet))
+            pictures = _mpeg4_pictures(packet)
+            return PacketTraits(is_key, unreferenced=pictures == [_MPEG4_B_PICTURE], packed=len(pictures) > 1)
         case "vp8":
             return PacketTraits(is_key, shown=len(packet) == 0 or bool(packet[0] & 0x10))
         case "vp9":
@@ -134,7 +137,7 @@ def _recovers_at_once(sei: memoryview) -> bool:
 
 
 def _mpeg4_pictures(packet: memoryview) -> list[int]:
-    """The coding type of each picture in the packet: 0 I, 1 P, 2 B, 3 sprite. Two in one packet: a packed bitstream."""
+    """The coding type of each picture in the packet: 0 I, 1 P, 2 B, 3 sprite."""
     data, kinds = bytes(packet), []
     at = data.find(b"\0\0\1\xb6")
     while 0 <= at < len(data) - 4:

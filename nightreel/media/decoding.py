@@ -70,7 +70,7 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     with complaints() as said:
         _decode_exactly(path, job, frames, said)
     ticks, flags = frames.close_gaps(frames_thwc, name=path.name)
-    return Decoded(ticks, flags, "pyav", av.__version__)
+    return Decoded(ticks, flags, "pyav", av.__version__ + " tone-mapped" * bool(job.hdr))
 
 
 def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
@@ -196,8 +196,7 @@ def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *
             expected = job.packets[taken : taken + run.last - run.first + 1]
             taken += len(expected)
             if seek and run.first - read > _SEEK_OVER_PACKETS:
-                container.seek(expected[0][0], stream=stream)
-                packets = packets_of(container, stream, said)
+                packets = _seek(container, stream, expected[0], said)
             else:
                 stream.codec_context.flush_buffers()
             found = _find(packets, expected[0])
@@ -260,6 +259,21 @@ def _open_stream(container: InputContainer, job: DecodeJob) -> VideoStream:
     video = cast(VideoStream, container.streams[job.stream_index])
     limit_decoder(video.codec_context, max_pixels=job.max_pixels)
     return video
+
+
+def _seek(container: InputContainer, stream: VideoStream, expected: ExpectedPacket, said: Log) -> Iterator[Read]:
+    """Packets from somewhere before the one that is expected.
+
+    Raises:
+        _IndexMismatchError: the container cannot be sought in.
+    """
+    try:
+        container.seek(expected[0], stream=stream)
+    except av.error.FFmpegError as error:
+        if is_memory_error(error):
+            raise
+        raise _IndexMismatchError from error
+    return packets_of(container, stream, said)
 
 
 def _find(packets: Iterator[Read], expected: ExpectedPacket) -> Read:

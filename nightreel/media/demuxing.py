@@ -76,6 +76,10 @@ def is_avi(container: InputContainer) -> bool:
     return container.format.name == "avi"
 
 
+def is_mp4(container: InputContainer) -> bool:
+    return container.format.name.startswith("mov,")
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """A packet as it was read.
@@ -93,7 +97,8 @@ class Read:
 def packets_of(container: InputContainer, stream: VideoStream, said: Log) -> Iterator[Read]:
     """The packets of `stream` that hold data, from the container's present position on.
 
-    An error of reading ends them like the end of the file: what lies before it is what the file holds.
+    An error of reading ends them like the end of the file: what lies before it is what the file holds. After the last
+    packet, `said` holds what was said at the end.
 
     Args:
         said: from `complaints`; emptied here before each packet.
@@ -119,8 +124,8 @@ def packets_of(container: InputContainer, stream: VideoStream, said: Log) -> Ite
 
 def _readable(container: InputContainer, stream: VideoStream, said: Log) -> Iterator[Packet]:
     packets = container.demux(stream)
+    said.clear()
     while True:
-        said.clear()
         try:
             packet = next(packets)
         except StopIteration:
@@ -131,6 +136,8 @@ def _readable(container: InputContainer, stream: VideoStream, said: Log) -> Iter
         except av.error.FFmpegError as error:
             if is_memory_error(error):
                 raise
+            said.append((av.logging.ERROR, container.format.name, str(error)))
             return
         if packet.size:
             yield packet
+            said.clear()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -20,7 +21,16 @@ from av.video.stream import VideoStream
 
 from nightreel.errors import PermanentError
 from nightreel.media.bitstream import nal_length_size, traits
-from nightreel.media.demuxing import Log, complaints, is_avi, is_memory_error, limit_decoder, open_container, packets_of
+from nightreel.media.demuxing import (
+    Log,
+    complaints,
+    is_avi,
+    is_memory_error,
+    is_mp4,
+    limit_decoder,
+    open_container,
+    packets_of,
+)
 from nightreel.media.packets import (
     CORRUPT,
     DISCARD,
@@ -39,9 +49,8 @@ from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_b
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
 _WORTH_LEAVING_OUT = 0.05  # of all frames: PyAV can leave out what no wanted frame refers to, decord cannot
 _DECORD_CODECS = frozenset({"h264", "mpeg4", "vp9"})
-# Every frame stands alone, so that no container can reorder them.
-_INTRA_ONLY = frozenset({"mjpeg", "mjpegb", "ljpeg", "jpeg2000", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff",
-                         "rawvideo", "png", "dvvideo", "v210", "utvideo", "magicyuv", "cfhd"})  # fmt: skip
+# Codings whose pictures AVI, which stores no presentation times, leaves in an order that only decoding tells.
+_REORDERED_IN_AVI = frozenset({"h264", "hevc"})
 _VARIABLE_FPS = 0.1  # of the median interval; less is the rounding of the container's clock
 _FIRST_FRAME_PACKETS = 100
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}  # ITU-T H.273 table 3
@@ -73,7 +82,7 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
             raise PermanentError(reason, f"{path.name}: {promise} promised and none is there: repeat the upload")
         if not len(index.shown):
             raise PermanentError("no_frames", f"{path.name}: none of its {len(index)} frames is ever shown")
-        frame = _first_frame(container, stream, limits, said, path)
+        frame = _first_frame(path, stream.index, limits)
         if not frame and not context.width * context.height:
             raise PermanentError("damaged", f"{path.name}: no picture decodes, and nothing tells the size of one")
         probe = _describe(container, stream, index, frame, size_bytes=size_bytes)
@@ -147,6 +156,7 @@ def _describe(
         edited=edited,
         discarded_frames=int(np.count_nonzero(index.flags & DISCARD)),
         damaged_packets=int(np.count_nonzero(index.flags & CORRUPT)),
+        truncated=index.truncated,
         missing_pts=int(np.count_nonzero(index.flags & MISSING_PTS)),
         expected_frames=stream.frames or None,
         hdr=_HDR_TRANSFERS.get(int(frame.color_trc)) if frame else None,
@@ -161,25 +171,27 @@ def _describe(
     return replace(probe, decoder=decoder, decoder_reason=reason)
 
 
-def _first_frame(
-    container: InputContainer, stream: VideoStream, limits: MediaLimits, said: Log, path: Path
-) -> VideoFrame | None:
+def _first_frame(path: Path, stream_index: int, limits: MediaLimits) -> VideoFrame | None:
     """The first frame that decodes, for what only decoded pictures tell: rotation, true size, transfer function.
 
     Raises:
         PermanentError: `limit_pixels` where its true size, unlike the one that the container claims, is beyond.
     """
-    container.seek(0)
-    limit_decoder(stream.codec_context, max_pixels=limits.max_pixels)
-    for read in islice(packets_of(container, stream, said), _FIRST_FRAME_PACKETS):
-        said.clear()
-        try:
-            for frame in stream.decode(read.packet):
-                return frame
-        except av.error.FFmpegError as error:
-            if is_memory_error(error):
-                raise
-        _refuse_too_large(said, limits, path)
+    with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
+        stream = cast(VideoStream, container.streams[stream_index])
+        limit_decoder(stream.codec_context, max_pixels=limits.max_pixels)
+        reads = islice(packets_of(container, stream, said), _FIRST_FRAME_PACKETS)
+        for packet in chain((read.packet for read in reads), [None]):
+            said.clear()
+            try:
+                for frame in stream.decode(packet):
+                    return frame
+            except av.error.EOFError:
+                return None
+            except av.error.FFmpegError as error:
+                if is_memory_error(error):
+                    raise
+            _refuse_too_large(said, limits, path)
     return None
 
 
@@ -233,7 +245,7 @@ def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, 
     codec = stream.codec_context.codec.canonical_name
     length_size = nal_length_size(codec, stream.codec_context.extradata)
     rows: list[tuple[int, int, int, int]] = []
-    last_pts, last_duration = NO_PTS, 0
+    last_pts, last_duration, packed = NO_PTS, 0, False
     for read in packets_of(container, stream, said):
         packet = read.packet
         if len(rows) >= max_frames:
@@ -253,14 +265,18 @@ def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, 
             | FALSE_KEY * (packet.is_keyframe and not about.starts_clean)
         )
         rows.append((pts, NO_PTS if packet.dts is None else packet.dts, packet.size, flags))
+        packed |= about.packed
         if pts >= last_pts and not flags & (DISCARD | HIDDEN):
             last_pts, last_duration = pts, packet.duration or 0
+    truncated = any(name == container.format.name for _, name, _ in said)
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     shown_pts = table[table[:, 3] & (DISCARD | HIDDEN) == 0, 0]
     ordinal = bool((shown_pts == NO_PTS).any()) or len(np.unique(shown_pts)) < len(shown_pts)
-    if is_avi(container) and codec not in _INTRA_ONLY:
+    if is_avi(container):
         reordered = bool((table[:, 3] & UNREFERENCED).any())
-        ordinal |= reordered or codec != "mpeg4"  # AVI stores no presentation times
+        harmed = bool((table[:, 3] & (CORRUPT | LOST_BEFORE)).any()) or len(table) < stream.frames
+        ordinal |= codec in _REORDERED_IN_AVI or (reordered and harmed)  # its demuxer works out times by counting
+    ordinal |= packed
     return PacketIndex(
         pts=table[:, 0].copy(),
         dts=table[:, 1].copy(),
@@ -268,4 +284,5 @@ def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, 
         flags=table[:, 3].astype(np.uint8),
         last_duration=last_duration,
         ordinal=ordinal,
+        truncated=truncated or (is_mp4(container) and len(table) < stream.frames),
     )

@@ -33,6 +33,7 @@ class PacketIndex:
         dts: the same, decoding time.
         size: int32 (n,), bytes.
         flags: uint8 (n,), the constants of this module.
+        truncated: reading ended with a complaint of the demuxer, or before the promised number of packets.
         last_duration: how long the last frame shown lasts, units of the time base; 0 where unknown.
         ordinal: timestamps do not say which packet becomes which frame (AVI with reordering, missing or repeated
             times): frame k of the decoder's output is shown at the k-th timestamp, and only decoding from the very
@@ -45,6 +46,7 @@ class PacketIndex:
     flags: np.ndarray = field(repr=False)
     last_duration: int
     ordinal: bool
+    truncated: bool = False
 
     def __len__(self) -> int:
         return len(self.pts)

@@ -66,6 +66,7 @@ class Probe:
         time_base: seconds a tick, as "1/90000"; start_s: when the first frame is shown on the file's own clock.
         edited: an edit list hides `discarded_frames` frames.
         damaged_packets: packets that are seen to be damaged without decoding them.
+        truncated: the file ends before its frames do.
         expected_frames: what the header promised; None where it promises nothing.
         hdr: "pq" or "hlg" where pictures must be tone-mapped, else None.
         decoder: which one is exact for it; decoder_reason: why.
@@ -90,6 +91,7 @@ class Probe:
     discarded_frames: int
     damaged_packets: int
     missing_pts: int
+    truncated: bool
     expected_frames: int | None
     hdr: str | None
     size_bytes: int

@@ -221,6 +221,19 @@ def test_an_mp4_cut_off_before_its_index_says_so(pool, clip_of, tmp_path):
     assert reasons == {"no_index"}
 
 
+@pytest.mark.parametrize("options", [("-movflags", "+faststart"), ("-f", "matroska")])
+def test_a_file_that_ends_before_its_frames_do_is_called_truncated(pool, tmp_path, options):
+    path = tmp_path / f"clip{'.mp4' if options[0] == '-movflags' else '.bin'}"
+    encode_numbers(path, range(50), *X264, *options)
+    whole = pool.probe(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3 + 10])
+    cut = pool.probe(path)
+    assert not whole.truncated
+    assert cut.truncated
+    assert 20 < cut.frame_count < 40
+
+
 @pytest.mark.parametrize("flips", [1, 10, 100])
 @pytest.mark.parametrize("name", ["h264_b_frames_mov", "h264_ts", "hevc_mp4", "mpeg4_avi", "vp8_webm", "av1_mp4"])
 def test_flipped_bits_cost_a_known_reason_or_flags_and_never_the_pool(pool, clip_of, tmp_path, name, flips):

@@ -1,6 +1,7 @@
 """Every real video beside the checkout, good and bad, has the outcome that is true for it."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -100,3 +101,18 @@ def test_a_rotated_clip_comes_upright(pool, real_clips):
     batch = pool.decode(path, probe=probe, plan=PLAN, segment=segments(probe.duration_s, 30)[0], short_side=90)
     assert probe.rotation == 180
     assert batch.frames_thwc.shape[1:3] == (90, 160)
+
+
+def test_hdr_is_tone_mapped_and_says_so(pool, real_clips):
+    path = real_clips / "good" / "ax_sample_with_colr_mdcv_and_clli.mp4"
+    probe = pool.probe(path)
+    batch = pool.decode(path, probe=probe, plan=PLAN, segment=segments(probe.duration_s, 30)[0], short_side=90)
+    assert probe.hdr == "pq"
+    assert batch.decoder_version.endswith("tone-mapped")
+    assert 30 < batch.frames_thwc.mean() < 100  # dusk over a forest: dark, not black
+
+
+def test_the_probe_is_json(pool, real_clips):
+    values = pool.probe(real_clips / "good" / "with-gps.mov").to_json()
+    assert json.loads(json.dumps(values)) == values
+    assert (values["codec"], values["rotation"], values["keyframes"]) == ("h264", 270, 4)

@@ -64,11 +64,12 @@ def test_pictures_that_are_never_shown_are_told(codec, packet, shown):
     assert traits(codec, memoryview(packet), is_key=False, length_size=0).shown is shown
 
 
-def test_mpeg4_b_pictures_are_told_also_in_packed_bitstreams():
+def test_mpeg4_b_pictures_and_packed_bitstreams_are_told():
     i_picture, b_picture = b"\0\0\1\xb6\x10\0", b"\0\0\1\xb6\x90\0"
     assert not traits("mpeg4", memoryview(i_picture), is_key=True, length_size=0).unreferenced
     assert traits("mpeg4", memoryview(b_picture), is_key=False, length_size=0).unreferenced
-    assert traits("mpeg4", memoryview(i_picture + b_picture), is_key=False, length_size=0).unreferenced
+    packed = traits("mpeg4", memoryview(i_picture + b_picture), is_key=False, length_size=0)
+    assert packed == PacketTraits(False, packed=True)
 
 
 @given(
