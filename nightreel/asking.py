@@ -59,7 +59,7 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
     with ExitStack() as stack:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir)))
-        path = _fetch(uri, directory, settings)
+        path = local_copy(uri, directory, settings)
         pool = stack.enter_context(DecoderPool.from_settings(settings))
         probe = pool.probe(path)
         model = load_model(settings)
@@ -94,8 +94,12 @@ def _ask(
         )
 
 
-def _fetch(uri: str, directory: Path, settings: Settings) -> Path:
-    """The object as a file: a local one where it lies, another one in `directory`."""
+def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
+    """A video as a file: a local one where it lies, another one fetched into `directory`.
+
+    Raises:
+        PermanentError: `object_gone`, `limit_bytes`, or as `open_storage`. TransientError: as `Storage.fetch`.
+    """
     if "://" not in uri:
         return _local_file(Path(uri), settings.max_bytes)
     if uri.startswith("file://"):

@@ -420,7 +420,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSegment:
-    """A segment whose features are in the cache."""
+    """A segment whose features are in the cache. `thumbnail_uri`: its frames as a small picture, for people."""
 
     analysis_id: int
     video_id: int
@@ -431,6 +431,7 @@ class EncodedSegment:
     decoder: str
     decoder_version: str
     from_cache: bool
+    thumbnail_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

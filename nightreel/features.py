@@ -100,6 +100,14 @@ class FeatureCache:
             key=features.key, uri=published.uri, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
         )
 
+    def put_thumbnail(self, key: str, jpeg: bytes) -> str:
+        """Publish a small picture of a segment's frames beside its features; returns its uri.
+
+        Raises:
+            TransientError, PermanentError: as `Storage.publish`.
+        """
+        return self._storage.publish(f"{key[:2]}/{key}.jpg", jpeg).uri
+
     def get(self, ref: FeatureRef) -> Features:
         """Read features back, verified.
 

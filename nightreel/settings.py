@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     decode_memory_mib: int = Field(2048, ge=512, description="address space of a decoder process")
     decode_workers: int = Field(2, ge=1, le=64, description="decoder processes")
     spool_mib: int = Field(10_240, ge=64, description="fetched files kept on disk at once")
+    thumbnail_px: int = Field(160, ge=0, le=1024, description="width of frames in stored contact sheets; 0: none")
 
     # how the work is cut
     page_size: int = Field(1000, ge=1, le=1000, description="objects a page of the listing")

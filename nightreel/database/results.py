@@ -114,16 +114,18 @@ def record_features(connection: Connection, segments: Iterable[EncodedSegment]) 
             "damaged_frames": segment.damaged_frames,
             "decoder": segment.decoder,
             "decoder_version": segment.decoder_version,
+            "thumbnail_uri": segment.thumbnail_uri,
         }
         for segment in segments
     }
     if not rows:
         return
+    kept = ("uri", "size_bytes", "sha256", "thumbnail_uri")
     new = insert(schema.features).values([rows[key] for key in sorted(rows)])
     connection.execute(
         new.on_conflict_do_update(
             index_elements=["key"],
-            set_={name: new.excluded[name] for name in ("uri", "size_bytes", "sha256")} | {"last_used_at": func.now()},
+            set_={name: new.excluded[name] for name in kept} | {"last_used_at": func.now()},
         )
     )
 
@@ -137,12 +139,16 @@ def forget_features(connection: Connection, key: str) -> None:
 
 
 def reuse_answers(connection: Connection, *, video_id: int, content_sha256: str, recipe: Recipe, run_id: int) -> int:
-    """Copy segments and answers from other videos with the same bytes; returns how many answers were copied."""
+    """Copy segments and answers from other videos with the same bytes; returns how many answers were copied.
+
+    Answers that were drawn at random are not the only ones these bytes could have: they are not copied.
+    """
+    reusable = sorted(recipe.prompt_ids[prompt.hash] for prompt in recipe.prompts.prompts if not prompt.sampled)
     parameters = {"video_id": video_id, "content_sha256": content_sha256, "plan_hash": recipe.plan.hash}
     connection.execute(statement("reuse_segments"), parameters)
     return connection.execute(
         statement("reuse_answers"),
-        parameters | {"model_id": recipe.model_id, "prompt_ids": sorted(recipe.prompt_ids.values()), "run_id": run_id},
+        parameters | {"model_id": recipe.model_id, "prompt_ids": reusable, "run_id": run_id},
     ).rowcount
 
 

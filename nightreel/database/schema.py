@@ -193,6 +193,7 @@ features = Table(
     Column("damaged_frames", Integer, nullable=False),
     Column("decoder", Text, nullable=False),
     Column("decoder_version", Text, nullable=False),
+    Column("thumbnail_uri", Text),
     _created(),
     _created("last_used_at"),
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nightreel.database.results import answers_given, forget_features
 from nightreel.domain import Answer, AnsweredChunk, EncodedSegment, Features, SegmentAnswers
 from nightreel.errors import NightreelError, PermanentError, TransientError
-from nightreel.stages.video import Problem
+from nightreel.stages.video import ABOUT_A_SEGMENT
 from nightreel.stages.workbench import Workbench
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ def _ask(
                 known=[{names[key]: answer for key, answer in answered.items()} for answered in known],
             )
     except NightreelError as error:
+        if error.reason not in ABOUT_A_SEGMENT:
+            raise
         if len(readable) > 1:
             alone = [_ask(bench, [pair], [answered]) for pair, answered in zip(readable, known, strict=True)]
             return [item for one in alone for item in one]
@@ -80,6 +82,4 @@ def _ask(
 
 
 def _note(bench: Workbench, segment: EncodedSegment, error: NightreelError) -> None:
-    bench.open_videos[segment.analysis_id].problems.append(
-        Problem(segment.segment, error.reason, error.detail, isinstance(error, TransientError))
-    )
+    bench.open_videos[segment.analysis_id].note(segment.segment, error)

@@ -13,13 +13,25 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from nightreel.database.results import KnownFeatures, answers_given, known_features, record_features
-from nightreel.domain import Claim, EncodedChunk, EncodedSegment, FrameBatch, Outcome, OutcomeState, Segment
+from nightreel.domain import (
+    Claim,
+    EncodedChunk,
+    EncodedSegment,
+    FeatureRef,
+    Features,
+    FrameBatch,
+    Outcome,
+    OutcomeState,
+    Segment,
+)
 from nightreel.errors import NightreelError, TransientError
 from nightreel.features import feature_key
+from nightreel.media.contact_sheet import draw_contact_sheet, encode_jpeg
 from nightreel.stages.identify import identify
-from nightreel.stages.video import OpenVideo, Problem
+from nightreel.stages.video import ABOUT_A_SEGMENT, OpenVideo
 from nightreel.stages.workbench import Workbench
 
+_THUMBNAIL_QUALITY = 70
 _THREADS_PER_DECODER = 2  # one fetches while another decodes
 
 
@@ -154,8 +166,7 @@ def _decode(bench: Workbench, look: _Look) -> _Look | None:
                 path, probe=probe, plan=bench.recipe.plan, segment=look.segment, short_side=short_side
             )
     except NightreelError as error:
-        transient = isinstance(error, TransientError)
-        video.problems.append(Problem(look.segment, error.reason, error.detail, transient))
+        video.note(look.segment, error)
         return None
     return replace(look, frames=frames)
 
@@ -174,24 +185,54 @@ def _failed(analysis_id: int, error: NightreelError) -> Outcome:
 
 
 def _encode(bench: Workbench, looks: list[_Look]) -> list[EncodedSegment]:
-    """Frames through the vision tower into the cache and its index; in the order of `looks`."""
-    batches = [look.frames for look in looks if look.frames]
+    """Frames through the vision tower into the cache and its index; a segment that cannot go through is noted."""
     fresh = [look for look in looks if look.frames]
-    if fresh:
-        bench.count("encoded_segments", len(fresh))
-        with bench.model() as model, bench.timings.stage("model.vision"):
-            features = model.encode(
-                batches, segments=[look.segment for look in fresh], keys=[look.key for look in fresh]
-            )
-        with bench.timings.stage("cache"):
-            refs = {feature.key: bench.cache.put(feature) for feature in features}
-    encoded = [_from_frames(look, look.frames, refs[look.key]) if look.frames else _from_cache(look) for look in looks]
+    features = {feature.key: feature for feature in _see(bench, fresh)}
+    encoded = []
+    for look in looks:
+        if not look.frames:
+            encoded.append(_from_cache(look))
+        elif look.key in features:
+            with bench.timings.stage("cache"):
+                ref = bench.cache.put(features[look.key])
+                thumbnail_uri = _thumbnail(bench, look.key, look.frames)
+            encoded.append(_from_frames(look, look.frames, ref, thumbnail_uri))
     with bench.timings.stage("database"), bench.database.begin() as connection:
         record_features(connection, [segment for segment in encoded if not segment.from_cache])
     return encoded
 
 
-def _from_frames(look: _Look, frames: FrameBatch, ref) -> EncodedSegment:
+def _see(bench: Workbench, looks: Sequence[_Look]) -> list[Features]:
+    """All segments together; if that fails, each on its own, so that one cannot spoil the others."""
+    batches = [look.frames for look in looks if look.frames]
+    if not batches:
+        return []
+    try:
+        with bench.model() as model, bench.timings.stage("model.vision"):
+            features = model.encode(
+                batches, segments=[look.segment for look in looks], keys=[look.key for look in looks]
+            )
+    except NightreelError as error:
+        if error.reason not in ABOUT_A_SEGMENT:
+            raise
+        if len(looks) > 1:
+            return [feature for look in looks for feature in _see(bench, [look])]
+        looks[0].video.note(looks[0].segment, error)
+        return []
+    bench.count("encoded_segments", len(looks))
+    return features
+
+
+def _thumbnail(bench: Workbench, key: str, frames: FrameBatch) -> str | None:
+    """The frames as a small contact sheet beside the features; its uri."""
+    width = bench.settings.thumbnail_px
+    if not width:
+        return None
+    sheet = draw_contact_sheet(frames, tile_width=width)
+    return bench.cache.put_thumbnail(key, encode_jpeg(sheet, quality=_THUMBNAIL_QUALITY))
+
+
+def _from_frames(look: _Look, frames: FrameBatch, ref: FeatureRef, thumbnail_uri: str | None) -> EncodedSegment:
     return EncodedSegment(
         analysis_id=look.video.claim.analysis_id,
         video_id=look.video.claim.video.id,
@@ -202,6 +243,7 @@ def _from_frames(look: _Look, frames: FrameBatch, ref) -> EncodedSegment:
         decoder=frames.decoder,
         decoder_version=frames.decoder_version,
         from_cache=False,
+        thumbnail_uri=thumbnail_uri,
     )
 
 

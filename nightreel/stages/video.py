@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from nightreel.domain import Claim, Segment
+from nightreel.errors import NightreelError, TransientError
 from nightreel.media.probe import Probe
+
+# What a model says of one segment's frames or features; anything else it raises would hold for every segment.
+ABOUT_A_SEGMENT = {"unencodable_frames", "out_of_memory", "stale_feature", "model_refused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ class OpenVideo:
     path: Path | None = None
     file: ExitStack = field(default_factory=ExitStack)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, segment: Segment, error: NightreelError) -> None:
+        """Remember what is wrong with a segment."""
+        self.problems.append(Problem(segment, error.reason, error.detail, isinstance(error, TransientError)))
 
     def release(self) -> None:
         """Delete the file, keep what is known."""

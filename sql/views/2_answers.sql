@@ -25,6 +25,7 @@ SELECT DISTINCT ON (answer.segment_id, prompt.set_name, prompt.name)
        answer.scores,
        feature.pts_s AS frame_times_s,
        feature.damaged_frames,
+       feature.thumbnail_uri,
        feature.decoder,
        feature.decoder_version,
        video.content_sha256,

@@ -1,8 +1,13 @@
 """The main job on real parts: what a run leaves behind, and what the next one finds to do."""
 
 import shutil
+from urllib.parse import unquote
 
 from fixtures.pipeline import PROMPT_COUNT, make_clip
+from PIL import Image
+
+from nightreel.errors import PermanentError
+from nightreel.models.local import LocalModel
 
 
 def test_every_clip_ends_done_with_all_its_answers(pipeline):
@@ -110,3 +115,28 @@ def test_a_damaged_cache_file_is_dropped_counted_and_computed_again(pipeline, tm
 def test_a_limit_takes_so_many_videos_and_leaves_the_rest_for_later(pipeline):
     assert pipeline.analyze(limit=2).videos == {"done": 2}
     assert pipeline.analyze().videos == {"done": 1}
+
+
+def test_small_pictures_of_the_frames_are_kept_beside_the_features(pipeline):
+    pipeline.analyze()
+    uris = [row[0] for row in pipeline.rows("SELECT DISTINCT thumbnail_uri FROM reporting.answers")]
+    assert len(uris) == 3
+    for uri in uris:
+        with Image.open(unquote(uri.removeprefix("file://"))) as picture:
+            assert picture.format == "JPEG"
+            assert picture.width > 4 * 160
+
+
+def test_a_segment_that_the_model_cannot_take_fails_its_video_alone(pipeline, clips, monkeypatch):
+    make_clip(clips / "bright.mp4", 5)
+    seen = LocalModel.encode
+
+    def picky(model, batches, *, segments, keys):
+        if any(batch.frames_thwc.mean() > 150 for batch in batches):
+            raise PermanentError("unencodable_frames", "too bright")
+        return seen(model, batches, segments=segments, keys=keys)
+
+    monkeypatch.setattr(LocalModel, "encode", picky)
+    summary = pipeline.analyze()
+    assert (summary.videos["done"], summary.videos["failed"]) == (3, 1)
+    assert pipeline.statuses()["bright.mp4"] == ("failed", "unencodable_frames")

@@ -59,7 +59,7 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, work_dir, nois
     monkeypatch.setenv("NIGHTREEL_MODEL", str(noise_model))
     outputs = {}
     for command in COMMANDS:
-        arguments = [str(videos) if part == "/data/videos" else part for part in command]
+        arguments = [part.replace("/data/videos", str(videos)) for part in command]
         done = subprocess.run(
             [sys.executable, "-m", "nightreel.cli", *arguments],
             capture_output=True,
@@ -70,6 +70,8 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, work_dir, nois
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         outputs[command[0]] = done.stdout
     assert "1 done" in outputs["analyze"]
+    assert "0.0-1.0" in outputs["ask"]
+    assert (tmp_path / "a.mp4-frames.png").stat().st_size > 1000
     assert "running" in outputs["status"]
     assert "problem" not in outputs["doctor"]
     assert "stopped: prefect, postgres" in outputs["down"]

@@ -15,6 +15,7 @@ TABLES = """
         damaged_frames INTEGER NOT NULL,
         decoder TEXT NOT NULL,
         decoder_version TEXT NOT NULL,
+        thumbnail_uri TEXT,
         created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         last_used_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         CONSTRAINT features_pkey PRIMARY KEY (key)

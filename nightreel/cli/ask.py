@@ -1,0 +1,63 @@
+"""`ask`: one question about one video, answered here and now."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from nightreel.asking import Reply, ask_video
+from nightreel.cli.console import plain, print_json, print_line, print_table
+from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
+from nightreel.errors import SettingsError
+from nightreel.settings import load_settings
+
+
+def ask(
+    video: Annotated[str, typer.Argument(help="A file, or the uri of an object.")],
+    question: Annotated[str, typer.Argument(help="What is asked of each segment.")],
+    kind: Annotated[PromptKind, typer.Option(help="How the answer is read.")] = PromptKind.TEXT,
+    choice: Annotated[list[str] | None, typer.Option(help="An allowed answer, for kinds choice and tags.")] = None,
+    model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
+    plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask about one video; nothing is kept."""
+    if bool(choice) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
+        raise SettingsError(f"--choice belongs to --kind choice and tags, and these need it; got --kind {kind}")
+    settings = load_settings(model=model, plan=plan)
+    prompt = Prompt(name="question", kind=kind, text=question, choices=tuple(choice or ()))
+    replies = [(reply, answer) for reply in ask_video(video, [prompt], settings) for answer in reply.answers]
+    if as_json:
+        print_json([_values(reply, answer) for reply, answer in replies])
+        return
+    if settings.model == "demo":
+        print_line("the demo's model is random: its words are noise", style="yellow")
+    print_table(
+        ("seconds", "answer", "p", "frames at"),
+        [
+            (
+                f"{reply.segment.start_s:.1f}-{reply.segment.end_s:.1f}",
+                plain(answer.text if answer.state is AnswerState.ANSWERED else f"{answer.state}: {answer.reason}"),
+                "" if answer.p is None else f"{answer.p:.3f}",
+                " ".join(f"{pts:.2f}" for pts in reply.pts_s),
+            )
+            for reply, answer in replies
+        ],
+    )
+
+
+def _values(reply: Reply, answer: Answer) -> dict[str, Any]:
+    return {
+        "start_s": reply.segment.start_s,
+        "end_s": reply.segment.end_s,
+        "state": answer.state,
+        "answer": answer.text,
+        "p": answer.p,
+        "reason": answer.reason,
+        "frame_times_s": list(reply.pts_s),
+    }
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ask)
