@@ -35,6 +35,7 @@ _SKIPS_UNREFERENCED = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vp8"})
 # Said where decoding starts in the middle of a stream: pictures before the start are told to be forgotten.
 _HARMLESS = frozenset({"mmco: unref short failure"})
 
+
 @dataclass(frozen=True)
 class Decoded:
     """What a job came to; the pictures are in its array.
@@ -212,7 +213,7 @@ def _decode_run(
     frames: _WantedFrames,
 ) -> None:
     damage = _Damage()
-    positions = {pts: position for position, (pts, *_) in enumerate(expected)}
+    positions = {packet.pts: position for position, packet in enumerate(expected)}
 
     def collect(decoded: list[VideoFrame]) -> None:
         for frame in decoded:
@@ -220,17 +221,20 @@ def _decode_run(
                 spoiled = damage.spoils(positions[frame.pts], frame.pts)
                 frames.take(frame.pts, frame, corrupt=spoiled or frame.is_corrupt)
 
-    for position, (pts, size, is_start, is_spare, is_damaged) in enumerate(expected):
+    for position, known in enumerate(expected):
         read = next(packets, None)
-        if read is None or read.packet.pts != pts or read.packet.size != size:
+        if read is None or not _is(read.packet, known):
             raise _IndexMismatchError
-        if (position and pts < run.skip_before) or (is_spare and pts not in frames):
+        if known.is_start:
+            damage.end(position, known.pts)
+        elif known.lost_before:
+            damage.begin(position, alone=False)
+        is_wanted = known.pts in frames
+        if (position and known.pts < run.skip_before) or (known.is_spare and not is_wanted):
             continue
-        if is_start:
-            damage.end(position, pts)
-        decoded, failed = feeder.feed(read.packet, needed=pts in frames)
-        if failed or is_damaged:
-            damage.begin(position, alone=is_spare)
+        decoded, failed = feeder.feed(read.packet, needed=is_wanted)
+        if failed or known.is_damaged:
+            damage.begin(position, alone=known.is_spare)
         collect(decoded)
     collect(feeder.feed(None)[0])
 
@@ -268,7 +272,7 @@ def _seek(container: InputContainer, stream: VideoStream, expected: ExpectedPack
         _IndexMismatchError: the container cannot be sought in.
     """
     try:
-        container.seek(expected[0], stream=stream)
+        container.seek(expected.pts, stream=stream)
     except av.error.FFmpegError as error:
         if is_memory_error(error):
             raise
@@ -282,10 +286,13 @@ def _find(packets: Iterator[Read], expected: ExpectedPacket) -> Read:
     Raises:
         _IndexMismatchError: it lies behind, or nowhere.
     """
-    pts, size, *_ = expected
     for read in packets:
-        if read.packet.pts == pts and read.packet.size == size:
+        if _is(read.packet, expected):
             return read
-        if read.packet.is_keyframe and read.packet.pts is not None and read.packet.pts > pts:
+        if read.packet.is_keyframe and read.packet.pts is not None and read.packet.pts > expected.pts:
             break
     raise _IndexMismatchError
+
+
+def _is(packet: Packet, known: ExpectedPacket) -> bool:
+    return packet.pts == known.pts and packet.size == known.size

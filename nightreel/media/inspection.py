@@ -53,6 +53,7 @@ _DECORD_CODECS = frozenset({"h264", "mpeg4", "vp9"})
 _REORDERED_IN_AVI = frozenset({"h264", "hevc"})
 _VARIABLE_FPS = 0.1  # of the median interval; less is the rounding of the container's clock
 _FIRST_FRAME_PACKETS = 100
+_EXTREME_ASPECT = 4
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}  # ITU-T H.273 table 3
 
 
@@ -147,6 +148,7 @@ def _describe(
         width=height if rotation % 180 else width,
         height=width if rotation % 180 else height,
         rotation=rotation,
+        pixel_aspect=_pixel_aspect(stream, rotation),
         duration_s=duration_s,
         frame_count=len(index.timeline),
         fps=len(index.timeline) / duration_s if duration_s > 0 else float(stream.average_rate or 1),
@@ -209,8 +211,16 @@ def _upright_rotation(frame: VideoFrame) -> int:
     return round(degrees / 90) % 4 * 90 if -360 <= degrees <= 360 else 0
 
 
+def _pixel_aspect(stream: VideoStream, rotation: int) -> float:
+    """Width over height of a pixel, upright; 1 where the file says nothing or nonsense."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if not 1 / _EXTREME_ASPECT <= aspect <= _EXTREME_ASPECT:
+        return 1.0
+    return 1 / aspect if rotation % 180 else aspect
+
+
 def _verdict(probe: Probe) -> tuple[str, str]:
-    """decord where it was found exact (docs/decisions.md), else PyAV: the decoder and why."""
+    """decord where it is exact and leaves nothing to be saved, else PyAV: the decoder and why."""
     obstacles = {
         f"container {probe.container}": probe.container not in _DECORD_CONTAINERS,
         f"codec {probe.codec}": probe.codec not in _DECORD_CODECS,
@@ -257,8 +267,8 @@ def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, 
         flags = (
             KEY * about.starts_clean
             | DISCARD * packet.is_discard
-            | CORRUPT * (read.doubtful or not about.intact or (read.lost_before and not about.starts_clean))
-            | LOST_BEFORE * read.lost_before
+            | CORRUPT * (read.doubtful or not about.intact)
+            | LOST_BEFORE * (read.doubtful or read.lost_before)
             | HIDDEN * (not about.shown)
             | MISSING_PTS * (packet.pts is None)
             | UNREFERENCED * about.unreferenced

@@ -13,12 +13,12 @@ import numpy as np
 
 KEY = 1  # decoding can start here
 DISCARD = 2  # outside the edit list: decoded, never shown
-CORRUPT = 4  # it, or what it needs, is damaged: the demuxer says so, or its parts do not add up
+CORRUPT = 4  # damaged: the container says so, or its parts do not add up
 HIDDEN = 8  # a reference picture that is never shown
 MISSING_PTS = 16
 UNREFERENCED = 32  # no other frame needs it
 FALSE_KEY = 64  # the container calls it a keyframe, but decoding cannot start clean here
-LOST_BEFORE = 128  # packets before it could not be read
+LOST_BEFORE = 128  # packets before it, or part of it, could not be read
 NO_PTS = np.iinfo(np.int64).min
 _PACKET_BYTES = 8 + 8 + 4 + 1
 _MOSTLY = 0.95

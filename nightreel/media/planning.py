@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,17 @@ from nightreel.media.probe import Probe
 
 _STALE = 1.5  # usual intervals between frames
 
-Packet = tuple[int, int, bool, bool, bool]
+
+
+class Packet(NamedTuple):
+    """What a packet is to be known by, and what is known of it."""
+
+    pts: int
+    size: int
+    is_start: bool  # decoding can start here
+    is_spare: bool  # no other picture needs it
+    is_damaged: bool
+    lost_before: bool  # packets before it, or part of it, could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +49,7 @@ class DecodeJob:
         frames: numbers of the wanted frames in presentation order, ascending.
         ticks: when each is shown, units of the time base.
         stale: whether a frame stands in for one that could not be read from the file.
-        packets: of the runs, in order: (pts, size, whether decoding can start there, whether no other needs it,
-            whether it is damaged).
+        packets: of the runs, in order.
         width, height: of the pictures to return, upright; source_pixels: of a stored one;
             max_pixels: of any that may be decoded.
     """
@@ -67,7 +76,7 @@ class DecodeJob:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DecodeJob:
         runs = tuple(Run(**run) for run in values["runs"])
-        packets = tuple((pts, size, *flags) for pts, size, *flags in values["packets"])
+        packets = tuple(Packet(*packet) for packet in values["packets"])
         arrays = {name: tuple(values[name]) for name in ("frames", "ticks", "stale")}
         return cls(**{**values, **arrays, "runs": runs, "packets": packets})
 
@@ -81,7 +90,7 @@ def plan_job(
     frames = np.unique(on_show)
     stale = on_show[_in_a_gap(probe, on_show, moments_s)]
     runs = () if index.ordinal else decode_runs(index, index.positions[frames])
-    width, height = fit(probe.width, probe.height, short_side=short_side)
+    width, height = fit(*probe.shown_size, short_side=short_side)
     return DecodeJob(
         decoder=probe.decoder,
         stream_index=probe.stream_index,
@@ -103,8 +112,9 @@ def plan_job(
 
 def _packets_of(index: PacketIndex, run: Run) -> list[Packet]:
     span = slice(run.first, run.last + 1)
-    flags = [index.flags[span] & flag != 0 for flag in (KEY, UNREFERENCED, CORRUPT)]
-    return list(zip(*(array.tolist() for array in (index.pts[span], index.size[span], *flags)), strict=True))
+    flags = [index.flags[span] & flag != 0 for flag in (KEY, UNREFERENCED, CORRUPT, LOST_BEFORE)]
+    columns = (index.pts[span], index.size[span], *flags)
+    return [Packet(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def frames_on_show(frame_times_s: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:

@@ -60,6 +60,7 @@ class Probe:
         container: ffmpeg's name of the demuxer, its first alias; codec: of the coding.
         width, height: upright, after `rotation`.
         rotation: degrees counter-clockwise by which stored pictures are turned to be upright: 0, 90, 180 or 270.
+        pixel_aspect: width over height of a pixel, upright; not 1 in anamorphic video.
         duration_s: from the first frame shown to the end of the last; None where there is no clock at all.
         frame_count: frames that are shown, by the packets.
         fps: average frames a second; variable_fps: whether the intervals differ by more than the clock's grain.
@@ -81,6 +82,7 @@ class Probe:
     width: int
     height: int
     rotation: int
+    pixel_aspect: float
     duration_s: float | None
     frame_count: int
     fps: float
@@ -120,6 +122,13 @@ class Probe:
     @cached_property
     def seconds_per_tick(self) -> float:
         return float(Fraction(self.time_base))
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height of the picture as it is meant to be seen: of square pixels, and no more than are stored."""
+        if self.pixel_aspect > 1:
+            return self.width, max(1, round(self.height / self.pixel_aspect))
+        return max(1, round(self.width * self.pixel_aspect)), self.height
 
     @cached_property
     def frame_times_s(self) -> np.ndarray:

@@ -14,7 +14,8 @@ import mmap
 import os
 import queue
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +33,15 @@ from nightreel.settings import Settings
 
 _JOBS_PER_PROCESS = 500  # then it is replaced, so that what the decoders leak is bounded
 _SENT_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
+
+
+@contextmanager
+def _as_answered(path: Path) -> Iterator[None]:
+    """Take an answer apart. It comes from a process that a hostile file may have captured: it may hold anything."""
+    try:
+        yield
+    except (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise PermanentError("decoder_crashed", f"{path.name}: its decoder process answered nonsense") from error
 
 
 class DecoderPool:
@@ -83,7 +93,8 @@ class DecoderPool:
         """
         request = {"op": "probe", "path": str(path.absolute()), "limits": asdict(self._limits)}
         reply, blob = self._call(request, path=path)
-        return Probe.from_message(reply["probe"], blob)
+        with _as_answered(path):
+            return Probe.from_message(reply["probe"], blob)
 
     def decode(
         self, path: Path, *, probe: Probe, plan: SamplingPlan, segment: Segment, short_side: int | None = None
@@ -139,15 +150,16 @@ class DecoderPool:
             frames_thwc = np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(shape)
         finally:
             os.close(fd)
-        return FrameBatch(
-            frames_thwc=frames_thwc,
-            pts_s=(np.array(reply["ticks"]) - probe.index.start) * probe.seconds_per_tick,
-            flags=tuple(tuple(words) for words in reply["flags"]),
-            decoder=reply["decoder"],
-            decoder_version=reply["version"],
-            fps=probe.fps,
-            source_hw=(probe.height, probe.width),
-        )
+        with _as_answered(path):
+            return FrameBatch(
+                frames_thwc=frames_thwc,
+                pts_s=(np.array(reply["ticks"], dtype=np.int64) - probe.index.start) * probe.seconds_per_tick,
+                flags=tuple(tuple(map(str, words)) for words in reply["flags"]),
+                decoder=str(reply["decoder"]),
+                decoder_version=str(reply["version"]),
+                fps=probe.fps,
+                source_hw=(probe.height, probe.width),
+            )
 
     def close(self) -> None:
         """End all processes. Calls still running fail with a TransientError. May be called twice."""
@@ -180,8 +192,10 @@ class DecoderPool:
                 worker.end()
             self._slots.put(kept)
         if "error" in reply:
-            kind = TransientError if reply["error"]["transient"] else PermanentError
-            raise kind(reply["error"]["reason"], reply["error"]["detail"])
+            with _as_answered(path):
+                kind = TransientError if reply["error"]["transient"] else PermanentError
+                error = kind(str(reply["error"]["reason"]), str(reply["error"]["detail"]))
+            raise error
         return reply, blob
 
     def _too_slow(self, path: Path) -> PermanentError:

@@ -1,7 +1,7 @@
 """The sides of the decode benchmark: each returns the numbers that the frames it was asked for carry.
 
-A side does what its users do: open the file, fetch the frames on show at the given moments as RGB, in one process, on one
-thread. Imported by a fresh process for each run; only `decode_<side>` is measured.
+A side does what its users do: open the file, fetch the frames on show at the given moments as RGB, in one process, on
+one thread. Imported by a fresh process for each run; only the call is measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ _LIMITS = MediaLimits(max_bytes=2**40, max_pixels=2**30, max_duration_s=1e6, max
 
 def ours(path: str, frames: list[int], short_side: int | None) -> list[int | None]:
     """Probe, plan and decode, as a decoder process of the pool does it."""
-    av.logging.set_level(av.logging.ERROR)
     probe = probe_file(Path(path), _LIMITS)
     job = plan_job(probe, [(frame + 0.5) / FPS for frame in frames], short_side=short_side)
     frames_thwc = np.empty((len(job.frames), job.height, job.width, 3), np.uint8)
@@ -91,8 +90,8 @@ def opencv(path: str, frames: list[int]) -> list[int | None]:
 def ffmpeg(path: str, frames: list[int], width: int, height: int) -> list[int | None]:
     """One ffmpeg, its `select` filter, raw pictures through a pipe."""
     select = "+".join(f"eq(n,{frame})" for frame in frames)
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-threads", "1", "-filter_threads", "1", "-i", path,
-               "-vf", f"select='{select}'", "-fps_mode", "passthrough", "-frames:v", str(len(frames)),
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-threads", "1", "-filter_threads", "1",
+               "-i", path, "-vf", f"select='{select}'", "-fps_mode", "passthrough", "-frames:v", str(len(frames)),
                "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]  # fmt: skip
     pictures = subprocess.run(command, capture_output=True, check=True).stdout
     return _numbers(np.frombuffer(pictures, np.uint8).reshape(-1, height, width, 3))

@@ -86,6 +86,16 @@ def test_a_late_segment_is_exact_though_what_lies_before_it_is_not_decoded(pool,
         _assert_exact(batch, clip, moments_s, probe)
 
 
+def test_anamorphic_pictures_come_in_the_shape_they_are_meant_to_be_seen_in(pool, tmp_path):
+    for aspect, shape_hw in (("2", (48, 160)), ("1/2", (96, 80)), ("1", (96, 160))):
+        path = tmp_path / f"{aspect.replace('/', '_')}.mp4"
+        encode_numbers(path, range(10), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-vf", f"setsar={aspect}")
+        probe = pool.probe(path)
+        batch = pool.decode_moments(path, probe=probe, moments_s=[0.2])
+        assert batch.frames_thwc.shape[1:3] == shape_hw
+        assert (batch.source_hw, read_number(batch.frames_thwc[0])) == ((96, 160), 5)
+
+
 encodings = st.fixed_dictionaries(
     {
         "suffix": st.sampled_from([".mp4", ".mov", ".mkv", ".ts", ".flv"]),
