@@ -48,7 +48,7 @@ def demo() -> None:
             print_line()
         print_summary(summary)
     print_line()
-    print_line("where to look next:")
+    print_line("where to look next, after `. .venv/bin/activate`:")
     for command, what in (
         ("nightreel answers --review", "what somebody should look at"),
         ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and see where they are"),

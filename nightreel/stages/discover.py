@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nightreel.database.claims import Remaining, claim, remaining
+from nightreel.database.runs import recover_dead_runs
 from nightreel.discovery import PageCounts, discover_page
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
@@ -60,5 +61,7 @@ def claim_chunk(bench: Workbench, *, max_videos: int | None) -> list[Claim]:
 
 
 def remaining_work(bench: Workbench) -> Remaining:
+    """What is not finished, after claims were taken back from runs that died in the meantime."""
+    recover_dead_runs(bench.database, max_attempts=bench.settings.max_attempts)
     with bench.database.begin() as connection:
         return remaining(connection, recipe=bench.recipe, run_id=bench.run_id, selection=bench.selection)

@@ -49,8 +49,10 @@ class OpenVideo:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, segment: Segment, error: NightreelError) -> None:
-        """Remember what is wrong with a segment."""
-        self.problems.append(Problem(segment, error.reason, error.detail, isinstance(error, TransientError)))
+        """Remember what is wrong with a segment; once, however often its stage is tried."""
+        problem = Problem(segment, error.reason, error.detail, isinstance(error, TransientError))
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def release(self) -> None:
         """Delete the file, keep what is known."""

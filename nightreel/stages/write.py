@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nightreel.database.claims import close_claim, lock_own
-from nightreel.database.results import write_answers
-from nightreel.domain import AnsweredChunk, AnswerState, Claim, Outcome, OutcomeState, SegmentAnswers
-from nightreel.stages.video import OpenVideo, Problem
+from nightreel.database.results import answers_given, write_answers
+from nightreel.domain import (
+    Answer,
+    AnsweredChunk,
+    AnswerState,
+    Claim,
+    Outcome,
+    OutcomeState,
+    PromptSet,
+    SegmentAnswers,
+)
+from nightreel.errors import PermanentError
+from nightreel.stages.video import OpenVideo
 from nightreel.stages.workbench import Workbench
 
 _FIRST_WAIT_S = 2.0  # after a transient failure; grows fivefold with each attempt
@@ -33,11 +43,13 @@ def write_chunk(
     with bench.timings.stage("database"), bench.database.begin() as connection:
         own = lock_own(connection, run_id=bench.run_id, analysis_ids=sorted(attempts))
         write_answers(connection, answered.answered, video_ids=own, recipe=bench.recipe, run_id=bench.run_id)
+        given = answers_given(connection, sorted(own.values()), bench.recipe)
         for outcome in outcomes:
             if outcome.analysis_id not in own:
                 counts["lost"] += 1
                 continue
             final = _with_problems(outcome, bench.open_videos.get(outcome.analysis_id))
+            final = _if_complete(final, bench.recipe.prompts, given[own[outcome.analysis_id]])
             attempt = attempts[outcome.analysis_id]
             status = close_claim(
                 connection,
@@ -82,7 +94,7 @@ def _note_error_answers(bench: Workbench, answered: Sequence[SegmentAnswers]) ->
             video = bench.open_videos.get(item.segment.analysis_id)
             if answer.state is AnswerState.ERROR and video is not None:
                 detail = f"prompt {names[answer.prompt_hash]}: {answer.reason}"
-                video.problems.append(Problem(item.segment.segment, "answer_error", detail, transient=False))
+                video.note(item.segment.segment, PermanentError("answer_error", detail))
 
 
 def _with_problems(outcome: Outcome, video: OpenVideo | None) -> Outcome:
@@ -92,15 +104,33 @@ def _with_problems(outcome: Outcome, video: OpenVideo | None) -> Outcome:
     first = video.problems[0]
     detail = first.detail
     if len(video.segments) > 1:
-        bad = ", ".join(f"{item.segment.start_s:g}-{item.segment.end_s:g} s" for item in video.problems[:10])
-        more = f" and {len(video.problems) - 10} more" if len(video.problems) > 10 else ""
-        detail = f"{len(video.problems)} of {len(video.segments)} segments ({bad}{more}): {first.detail}"
+        segments = list(dict.fromkeys(problem.segment for problem in video.problems))
+        bad = ", ".join(f"{segment.start_s:g}-{segment.end_s:g} s" for segment in segments[:10])
+        more = f" and {len(segments) - 10} more" if len(segments) > 10 else ""
+        detail = f"{len(segments)} of {len(video.segments)} segments ({bad}{more}): {first.detail}"
     return replace(
         outcome,
         state=OutcomeState.FAILED,
         reason=first.reason,
         detail=detail,
         transient=all(problem.transient for problem in video.problems),
+    )
+
+
+def _if_complete(outcome: Outcome, prompts: PromptSet, given: Mapping[int, Mapping[str, Answer]]) -> Outcome:
+    """Done means that every segment has every answer that is wanted of it; anything less is still to be done."""
+    if outcome.state not in (OutcomeState.DONE, OutcomeState.REUSED):
+        return outcome
+    assert outcome.segments is not None
+    lacking = [index for index in range(outcome.segments) if prompts.missing(given.get(index, {}))]
+    if not lacking:
+        return outcome
+    return replace(
+        outcome,
+        state=OutcomeState.FAILED,
+        reason="incomplete",
+        detail=f"{len(lacking)} of {outcome.segments} segments lack answers, the first is segment {lacking[0]}",
+        transient=True,
     )
 
 
