@@ -92,8 +92,9 @@ class ChatEndpoint:
 
         Raises:
             TransientError: `model_unreachable` after the last try.
-            PermanentError: `model_refused` with what the server said; `model_protocol` when it speaks another
-                language. SettingsError: it wants another key.
+            PermanentError: `model_refused` with what the server said of this very request. `model_not_found` and
+                `model_protocol`, which hold for every request: there is no such thing, or it speaks another language.
+            SettingsError: it wants another key.
         """
         return self._request("POST", path, json.dumps(body).encode(), stop)
 
@@ -130,13 +131,8 @@ class ChatEndpoint:
         if status >= 500 or status in _TRANSIENT_STATUS:
             said = self._said(content)
             return _Trouble(f"status {status}: {said}", _retry_after_s(response.headers.get("Retry-After", "")))
-        if status in (401, 403):
-            raise SettingsError(
-                f"{self.url}: status {status}: {self._said(content)}: set NIGHTREEL_REMOTE_API_KEY to a key it takes",
-                "model_refused",
-            )
         if status != 200:
-            raise PermanentError("model_refused", f"{self.url}: status {status}: {self._said(content)}")
+            raise self._refusal(status, self._said(content))
         try:
             answer = json.loads(content, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
@@ -146,6 +142,16 @@ class ChatEndpoint:
                 "model_protocol", f"{self.url}: expected a JSON object, got {self._tame(repr(answer))}"
             )
         return answer
+
+    def _refusal(self, status: int, said: str) -> PermanentError:
+        detail = f"{self.url}: status {status}: {said}"
+        if status in (401, 403):
+            return SettingsError(f"{detail}: set NIGHTREEL_REMOTE_API_KEY to a key that this server takes")
+        if status == 404:
+            return PermanentError("model_not_found", f"{detail}: check NIGHTREEL_MODEL")
+        if status >= 400:
+            return PermanentError("model_refused", detail)
+        return PermanentError("model_protocol", f"{detail}: expected status 200; set NIGHTREEL_MODEL to where it leads")
 
     def _read(self, response: httpx.Response) -> bytes | _Trouble:
         """The body as it came over the wire, within the time and the size that one answer may take."""

@@ -139,11 +139,12 @@ class RemoteModel:
                             inquiry.replied(question, future.result())
                         except NightreelError as error:
                             failed = failed or error
-                            lost = _is_about_one(error)
-                            for one in [inquiry] if lost else inquiries:
+                            if error.reason == "model_refused":
+                                inquiry.abandon()
+                                continue
+                            stop.set()
+                            for one in inquiries:
                                 one.abandon()
-                            if not lost:
-                                stop.set()
             finally:
                 stop.set()
         if failed:
@@ -248,11 +249,6 @@ def _next(inquiries: Sequence[_Inquiry], free: int) -> list[tuple[_Inquiry, _Que
                 break
             chosen.append((inquiry, question))
     return chosen
-
-
-def _is_about_one(error: NightreelError) -> bool:
-    """Whether another segment may fare better: not if the server is down or refuses the key."""
-    return isinstance(error, PermanentError) and not isinstance(error, SettingsError)
 
 
 def _check(prompt: Prompt) -> None:

@@ -94,7 +94,7 @@ def describe_served(endpoint: ChatEndpoint, settings: Settings) -> ModelSpec:
 
     Raises:
         SettingsError: the settings name none of several models, or the server wants another key.
-        PermanentError: `model_refused` when it does not serve the model; `model_protocol`.
+        PermanentError: `model_not_found` when it does not serve the model; `model_protocol`.
         TransientError: `model_unreachable`.
     """
     wanted = Address.parse(settings.model).name
@@ -142,7 +142,7 @@ def _require_answer(endpoint: ChatEndpoint, name: str, listed: dict[str, dict[st
         raise
     except PermanentError as error:
         raise PermanentError(
-            error.reason, f"model {name!r} is not among those listed ({_names(listed)}): {error.detail}"
+            "model_not_found", f"model {name!r} is not among those listed ({_names(listed)}): {error.detail}"
         ) from error
 
 
@@ -161,5 +161,5 @@ def _revision(item: dict[str, Any], name: str, pinned: str | None) -> str:
 
 
 def _names(listed: dict[str, dict[str, Any]]) -> str:
-    shown = ", ".join(repr(name[:100]) for name in list(listed)[:_SHOWN]) or "none"
+    shown = ", ".join(repr(name[:100]) for name in sorted(listed)[:_SHOWN]) or "none"
     return f"{shown} and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else shown

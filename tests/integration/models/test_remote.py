@@ -1,0 +1,617 @@
+"""Models on a server: held to generate() on the real `transformers serve`, and to a small server that misbehaves."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fixtures.chat_server import ChatServer, Request, Response, as_json, failure, packed, said
+from fixtures.plain_generate import moving_pattern
+from fixtures.transformers_serve import ARCHITECTURES, TransformersServe
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from nightreel.domain import Answer, AnswerState, Decoding, Features, Prompt, PromptKind, Segment
+from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.features import from_parquet, to_parquet
+from nightreel.models import chat_endpoint
+from nightreel.models.loading import describe_model, load_model
+from nightreel.models.remote import RemoteModel
+from nightreel.settings import Settings, load_settings
+
+_SEGMENT = Segment(2, 60.0, 64.0)
+_KEY = "secret-4711"
+_YES = Prompt(name="red", kind=PromptKind.YES_NO, text="Is it red?")
+_CAPTION = Prompt(name="caption", kind=PromptKind.CAPTION, text="Describe it.", max_new_tokens=12)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_endpoint, "_FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def settings_of(chat_server: ChatServer) -> Callable[..., Settings]:
+    def make(**changes: Any) -> Settings:
+        return load_settings(**{"model": chat_server.setting, "remote_timeout_s": 5, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make_model(settings_of: Callable[..., Settings]) -> Iterator[Callable[..., RemoteModel]]:
+    made: list[RemoteModel] = []
+
+    def make(**changes: Any) -> RemoteModel:
+        made.append(RemoteModel(settings_of(**changes)))
+        return made[-1]
+
+    yield make
+    for model in made:
+        model.close()
+
+
+@pytest.fixture
+def model(make_model: Callable[..., RemoteModel]) -> RemoteModel:
+    return make_model()
+
+
+def encode(model: Any, *, seeds: tuple[int, ...] = (0,), frames: int = 3) -> list[Features]:
+    batches = [moving_pattern(frames=frames, seed=seed, start_s=60.0) for seed in seeds]
+    return model.encode(batches, segments=[_SEGMENT] * len(seeds), keys=[f"key {seed}" for seed in seeds])
+
+
+def ask(model: RemoteModel, *prompts: Prompt, **more: Any) -> list[Answer]:
+    (answers,) = model.ask(encode(model), [prompts], **more)
+    return answers
+
+
+# -- the real server ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_caption_is_what_generate_says_of_the_same_frames(
+    transformers_serve: TransformersServe, architecture: str
+) -> None:
+    model = load_model(load_settings(model=transformers_serve.setting(architecture)))
+    features = encode(model, seeds=(0, 1))
+    stored = [from_parquet(to_parquet(one), key=one.key) for one in features]
+    answers = model.ask(stored, [[_CAPTION]] * 2)
+    directory = transformers_serve.directories[architecture]
+    expected = [_plain_caption(directory, one) for one in features]
+    # for some architectures the server leaves special tokens in its texts
+    assert [(said.text or "").replace("<pad>", "") for (said,) in answers] == [text for text, _ in expected]
+    assert [said.prompt_tokens for (said,) in answers] == [tokens for _, tokens in expected]
+    assert expected[0] != expected[1]
+
+
+@torch.inference_mode()
+def _plain_caption(directory: Any, features: Features) -> tuple[str, int]:
+    """The same conversation, written out and given to the model in this process."""
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": "3 frames of a video of 4.0 seconds, each after its time.\n"}
+    ]
+    for time_s, tensor in zip(("0.00", "0.50", "1.00"), features.tensors, strict=True):
+        content.append({"type": "text", "text": f"{time_s} s: "})
+        content.append({"type": "image", "image": Image.open(io.BytesIO(tensor.data))})
+    content.append({"type": "text", "text": "\nDescribe it."})
+    processor = AutoProcessor.from_pretrained(directory)
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    model = AutoModelForImageTextToText.from_pretrained(directory).eval()
+    tokens = inputs["input_ids"].shape[1]
+    generated = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, tokens:]
+    return processor.tokenizer.decode(generated, skip_special_tokens=True).strip(), tokens
+
+
+def test_a_random_model_without_probabilities_knows_nothing_and_denies_nothing(
+    transformers_serve: TransformersServe,
+) -> None:
+    model = load_model(load_settings(model=transformers_serve.setting("internvl")))
+    prompts = [
+        _YES,
+        Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("in", "out")),
+        Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
+        Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),)),
+    ]
+    (answers,) = model.ask(encode(model), [prompts])
+    assert [answer.state for answer in answers] == [AnswerState.UNKNOWN] * 3
+    assert all(answer.reason and answer.p is None for answer in answers)
+
+
+def test_a_listed_model_is_described_and_one_that_is_not_there_is_refused(
+    transformers_serve: TransformersServe,
+) -> None:
+    spec = describe_model(load_settings(model=transformers_serve.setting("qwen3_vl")))
+    assert (spec.name, spec.backend, spec.revision) == ("tiny/qwen3_vl", "remote", "served:tiny:tiny/qwen3_vl")
+    with pytest.raises(SettingsError, match="'tiny/internvl', 'tiny/qwen2_5_vl', 'tiny/qwen3_vl'"):
+        describe_model(load_settings(model=f"openai:{transformers_serve.url}"))
+
+
+def test_a_model_that_a_server_loads_without_listing_it_is_served_too(transformers_serve: TransformersServe) -> None:
+    directory = transformers_serve.directories["internvl"]
+    spec = describe_model(load_settings(model=f"openai:{transformers_serve.url}#{directory}"))
+    assert spec.revision == f"served:{directory}"
+
+
+def test_an_option_that_the_server_does_not_know_is_refused_in_its_words(
+    transformers_serve: TransformersServe,
+) -> None:
+    model = load_model(load_settings(model=transformers_serve.setting("internvl")))
+    drawn = replace(_CAPTION, decoding=Decoding(temperature=1.0, top_k=3))
+    with pytest.raises(PermanentError, match=r"status 422: Unexpected fields .*top_k") as caught:
+        model.ask(encode(model), [[drawn]])
+    assert caught.value.reason == "model_refused"
+
+
+# -- what is sent ------------------------------------------------------------------------------------------------
+
+
+def test_each_frame_stands_after_its_time_and_the_question_last(chat_server: ChatServer, model: RemoteModel) -> None:
+    ask(model, _YES)
+    (request,) = chat_server.requests
+    assert request.path == "/v1/chat/completions"
+    texts = [part["text"] for part in request.parts if part["type"] == "text"]
+    assert texts == [
+        "3 frames of a video of 4.0 seconds, each after its time.\n",
+        "0.00 s: ",
+        "0.50 s: ",
+        "1.00 s: ",
+        "\nIs it red? Answer yes or no.",
+    ]
+    urls = [part["image_url"]["url"] for part in request.parts if part["type"] == "image_url"]
+    assert [part["type"] for part in request.parts] == ["text", *["text", "image_url"] * 3, "text"]
+    for url, frame in zip(urls, moving_pattern(frames=3).frames_thwc, strict=True):
+        kind, data = url.split(",")
+        assert kind == "data:image/jpeg;base64"
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        assert shown.shape == frame.shape
+        assert np.abs(shown.astype(int) - frame).mean() < 12  # the pattern has edges that JPEG blurs
+
+
+def test_frames_are_sent_no_larger_than_wanted(
+    chat_server: ChatServer, make_model: Callable[..., RemoteModel]
+) -> None:
+    model = make_model(remote_frame_size=45)
+    assert model.frame_size == 45
+    (features,) = encode(model)
+    assert [Image.open(io.BytesIO(tensor.data)).size for tensor in features.tensors] == [(60, 45)] * 3
+
+
+def test_all_questions_of_a_segment_share_their_beginning_and_the_first_goes_ahead(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    chat_server.delay_s = 0.05
+    tags = Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
+    model.ask(encode(model, seeds=(0, 1)), [[_YES, tags, _CAPTION]] * 2)
+    by_segment: dict[str, list[Request]] = {}
+    for request in chat_server.requests:
+        by_segment.setdefault(request.frames, []).append(request)
+    assert len(by_segment) == 2
+    for first, *others in by_segment.values():
+        assert first.question == "Is it red? Answer yes or no."
+        assert sorted(request.question for request in others) == [
+            "About news? Answer yes or no.", "About sports? Answer yes or no.", "Describe it.",
+        ]  # fmt: skip
+        assert all(request.began_s >= first.ended_s for request in others)
+    assert chat_server.most_at_once > 1
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_no_more_requests_are_in_work_than_allowed(
+    chat_server: ChatServer, make_model: Callable[..., RemoteModel], limit: int
+) -> None:
+    chat_server.delay_s = 0.03
+    model = make_model(remote_concurrency=limit)
+    prompts = [replace(_YES, name=f"q{index}", text=f"Is it {index}?") for index in range(4)]
+    answers = model.ask(encode(model, seeds=(0, 1, 2)), [prompts] * 3)
+    assert [len(said) for said in answers] == [4, 4, 4]
+    assert chat_server.most_at_once == limit
+
+
+def test_decoding_is_sent_as_asked_and_nothing_beyond(chat_server: ChatServer, model: RemoteModel) -> None:
+    drawn = Decoding(temperature=0.7, top_k=5, top_p=0.9, seed=3, repetition_penalty=1.1)
+    ask(model, _YES, _CAPTION, replace(_CAPTION, name="drawn", decoding=drawn))
+    sent = [set(request.body) - {"model", "messages"} for request in chat_server.requests]
+    bodies = {request.question: request.body for request in chat_server.requests}
+    assert sent[0] == {"temperature", "max_tokens", "logprobs", "top_logprobs"}
+    assert bodies["Is it red? Answer yes or no."]["top_logprobs"] == 20
+    plain, other = sorted((r.body for r in chat_server.requests[1:]), key=lambda body: body["temperature"])
+    assert {key: plain[key] for key in plain if key not in ("model", "messages")} == {
+        "temperature": 0, "max_tokens": 12,
+    }  # fmt: skip
+    assert {key: other[key] for key in other if key not in ("model", "messages")} == {
+        "temperature": 0.7, "max_tokens": 12, "top_k": 5, "top_p": 0.9, "seed": 3, "repetition_penalty": 1.1,
+    }  # fmt: skip
+
+
+def test_the_key_is_sent_and_never_told(
+    chat_server: ChatServer, make_model: Callable[..., RemoteModel], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    model = make_model(remote_api_key=_KEY)
+    ask(model, _YES)
+    assert chat_server.requests[0].headers["Authorization"] == f"Bearer {_KEY}"
+    chat_server.plan.append(failure(400, f"what a strange key is {_KEY}"))
+    with pytest.raises(PermanentError) as caught:
+        ask(model, replace(_YES, name="again"))
+    assert "what a strange key is ***" in str(caught.value)
+    chat_server.close()
+    with pytest.raises(TransientError) as dead:
+        ask(model, replace(_YES, name="again"))
+    assert chat_server.url in str(dead.value)
+    assert _KEY not in caplog.text + str(dead.value) + repr(vars(model)) + str(load_settings().public())
+
+
+def test_without_a_key_none_is_sent(chat_server: ChatServer, model: RemoteModel) -> None:
+    ask(model, _YES)
+    assert "Authorization" not in chat_server.requests[0].headers
+
+
+@pytest.mark.parametrize("text", ["Is it?<|im_end|><|im_start|>assistant", "<image> Is it?", "Is it?</s>"])
+def test_a_question_with_special_tokens_is_refused(chat_server: ChatServer, model: RemoteModel, text: str) -> None:
+    with pytest.raises(SettingsError, match="a special token: reword it"):
+        ask(model, replace(_YES, text=text))
+    assert not chat_server.requests
+
+
+def test_beams_are_refused(model: RemoteModel) -> None:
+    with pytest.raises(SettingsError, match="searches no beams"):
+        ask(model, replace(_CAPTION, decoding=Decoding(beams=2)))
+
+
+# -- answers -----------------------------------------------------------------------------------------------------
+
+
+def _by_question(answers: dict[str, Response]) -> Callable[[Request], Response]:
+    return lambda request: next(response for text, response in answers.items() if request.question.startswith(text))
+
+
+def test_every_kind_is_answered(chat_server: ChatServer, model: RemoteModel) -> None:
+    chat_server.answer = _by_question(
+        {
+            "Is it red?": said("Yes", top={"Yes": -0.22, " yes": -4.0, "No": -1.9, "The": -4.5}),
+            "About news": said("no", top={"no": -0.05, "yes": -3.2}),
+            "About sports": said("yes", top={"yes": -0.05, "no": -3.2}),
+            "Where": said("Outdoors.", top={"Out": -0.2, "In": -1.8, "The": -5.0}),
+            "Describe": said(" A red ball. \n"),
+            "How many": said("Three."),
+        }
+    )
+    prompts = [
+        _YES,
+        Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
+        Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors")),
+        _CAPTION,
+        Prompt(name="people", kind=PromptKind.NUMBER, text="How many?"),
+    ]
+    red, topics, place, caption, people = ask(model, *prompts)
+    e = np.exp
+    assert (red.value, red.p) == (True, pytest.approx((e(-0.22) + e(-4.0)) / (e(-0.22) + e(-4.0) + e(-1.9))))
+    assert topics.value == ["sports"]
+    assert topics.scores == pytest.approx({"news": e(-3.2) / (e(-0.05) + e(-3.2)), "sports": topics.p}, abs=1e-6)
+    assert (place.text, place.p) == ("outdoors", pytest.approx(e(-0.2) / (e(-0.2) + e(-1.8))))
+    assert (caption.text, people.value) == ("A red ball.", 3)
+    assert (red.prompt_tokens, topics.prompt_tokens, caption.generated_tokens) == (700, 1400, 2)
+
+
+def test_a_follow_up_is_asked_where_its_condition_holds_alone(chat_server: ChatServer, model: RemoteModel) -> None:
+    why = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
+    words = iter(["yes", "no", "perhaps"])
+
+    def answer(request: Request) -> Response:
+        return said("Because." if request.question == "Why?" else next(words))
+
+    chat_server.answer = answer
+    asked = model.ask(encode(model, seeds=(0, 1, 2)), [[_YES, why]] * 3)
+    assert sorted((said[0].state, said[0].text, len(said)) for said in asked) == [
+        ("answered", "no", 1), ("answered", "yes", 2), ("unknown", None, 1),
+    ]  # fmt: skip
+    assert sum(request.question == "Why?" for request in chat_server.requests) == 1
+
+
+def test_a_condition_is_checked_against_what_is_known_already(chat_server: ChatServer, model: RemoteModel) -> None:
+    why = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
+    chat_server.answer = lambda _: said("Because.")
+    known = Answer(prompt_hash=_YES.hash, state=AnswerState.ANSWERED, text="yes", value=True)
+    assert [answer.text for answer in ask(model, why, known=[{"red": known}])] == ["Because."]
+    no = replace(known, text="no", value=False)
+    assert ask(model, why, known=[{"red": no}]) == []
+    assert len(chat_server.requests) == 1
+
+
+def test_features_of_other_settings_are_refused(make_model: Callable[..., RemoteModel]) -> None:
+    features = encode(make_model(remote_jpeg_quality=50))
+    with pytest.raises(PermanentError) as caught:
+        make_model().ask(features, [[_YES]])
+    assert caught.value.reason == "stale_feature"
+
+
+# -- servers without probabilities -------------------------------------------------------------------------------
+
+
+def test_a_server_that_lists_no_probabilities_is_taken_at_its_word(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    chat_server.plan.extend([said("**Yes.**"), said("No"), said("Yes, or no"), said("Unclear."), said(""), said(None)])
+    prompts = [replace(_YES, name=f"q{index}", text=f"Is it {index}?") for index in range(6)]
+    answers = [ask(model, prompt)[0] for prompt in prompts]
+    assert [answer.value for answer in answers] == [True, False, None, None, None, None]
+    assert all(answer.p is None and answer.scores is None for answer in answers)
+    assert [answer.reason for answer in answers[2:]] == [
+        f"neither yes nor no: {text!r}" for text in ("Yes, or no", "Unclear.", "", "")
+    ]
+
+
+def test_fewer_candidates_are_asked_for_where_the_server_refuses_many(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    def answer(request: Request) -> Response:
+        if request.body.get("top_logprobs", 0) > 5:
+            return failure(400, "Requested sample logprobs of 20, which is greater than max allowed: 5")
+        return said("yes", top={"yes": -0.1, "no": -2.4})
+
+    chat_server.answer = answer
+    assert ask(model, _YES)[0].p == pytest.approx(0.909, abs=1e-3)
+    assert ask(model, _YES)[0].p is not None
+    assert [request.body["top_logprobs"] for request in chat_server.requests] == [20, 5, 5]
+
+
+def test_a_server_that_refuses_probabilities_is_asked_without(chat_server: ChatServer, model: RemoteModel) -> None:
+    def answer(request: Request) -> Response:
+        return as_json({"detail": "logprobs: not supported"}, 422) if "logprobs" in request.body else said("yes")
+
+    chat_server.answer = answer
+    (first,) = ask(model, _YES)
+    (second,) = ask(model, _YES)
+    assert (first.value, first.p, second.value) == (True, None, True)
+    assert [request.body.get("top_logprobs") for request in chat_server.requests] == [20, 5, None, None]
+
+
+# -- servers that misbehave --------------------------------------------------------------------------------------
+
+_GOOD = said("yes", top={"yes": -0.1, "no": -2.4})
+_FAULTS = {
+    "429": failure(429, "slow down"),
+    "500": Response(b"Internal Server Error", 500),
+    "502 of a proxy": Response(b"<html>Bad Gateway</html>", 502),
+    "503": failure(503, "loading"),
+    "408": failure(408),
+    "truncated JSON": Response(_GOOD.body[:100]),
+    "no JSON": Response(b"<html>log in to the hotel's network</html>"),
+    "NaN": Response(_GOOD.body.replace(b"-0.1", b"NaN")),
+    "dropped before the answer": replace(_GOOD, sent_bytes=0, then="reset"),
+    "dropped within the answer": replace(_GOOD, sent_bytes=80, then="reset"),
+    "stalled": replace(_GOOD, sent_bytes=80, then="stall"),
+    "dripping": replace(_GOOD, sent_bytes=0, headers={"Content-Length": "100000"}, then="drip"),
+}
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+def test_what_may_pass_is_tried_again(
+    chat_server: ChatServer, make_model: Callable[..., RemoteModel], fault: str
+) -> None:
+    model = make_model(remote_timeout_s=0.4)
+    chat_server.plan.extend([_FAULTS[fault], _GOOD])
+    (answer,) = ask(model, _YES)
+    assert (answer.value, answer.p) == (True, pytest.approx(0.909, abs=1e-3))
+    assert len(chat_server.requests) == 2
+
+
+@pytest.mark.parametrize("fault", ["500", "truncated JSON", "dropped within the answer"])
+def test_what_does_not_pass_is_a_transient_error_and_no_answer(
+    chat_server: ChatServer, model: RemoteModel, fault: str
+) -> None:
+    chat_server.answer = lambda _: _FAULTS[fault]
+    with pytest.raises(TransientError) as caught:
+        ask(model, _YES)
+    assert caught.value.reason == "model_unreachable"
+    assert chat_server.url in caught.value.detail
+    assert len(chat_server.requests) == 5
+
+
+def test_a_server_is_left_alone_as_long_as_it_asks(chat_server: ChatServer, model: RemoteModel) -> None:
+    chat_server.plan.extend([failure(429, "slow down", **{"Retry-After": "1"}), _GOOD])
+    ask(model, _YES)
+    first, second = chat_server.requests
+    assert second.began_s - first.ended_s >= 1
+
+
+def test_a_server_that_asks_for_an_hour_is_down(chat_server: ChatServer, model: RemoteModel) -> None:
+    chat_server.plan.append(failure(503, "maintenance", **{"Retry-After": "3600"}))
+    with pytest.raises(TransientError, match="status 503: maintenance"):
+        ask(model, _YES)
+    assert len(chat_server.requests) == 1
+
+
+def test_a_dead_server_is_found_dead_once(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
+    model = make_model(remote_concurrency=2)
+    features = encode(model, seeds=tuple(range(6)))
+    chat_server.close()
+    began_s = time.monotonic()
+    for _ in range(5):
+        with pytest.raises(TransientError) as caught:
+            model.ask(features, [[_YES, _CAPTION]] * 6)
+        assert caught.value.reason == "model_unreachable"
+    assert time.monotonic() - began_s < 3
+
+
+def test_a_server_that_came_back_is_trusted_again(chat_server: ChatServer, model: RemoteModel) -> None:
+    chat_server.plan.extend([failure(500)] * 5)
+    with pytest.raises(TransientError):
+        ask(model, _YES)
+    chat_server.plan.append(failure(500))
+    with pytest.raises(TransientError):
+        ask(model, _YES)
+    assert len(chat_server.requests) == 6, "one try while it is down"
+    assert ask(model, _YES)[0].value is True
+    chat_server.plan.append(failure(500))
+    assert ask(model, _CAPTION)[0].text == "yes"
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusal_is_final_and_in_the_servers_words(
+    chat_server: ChatServer, model: RemoteModel, status: int
+) -> None:
+    chat_server.answer = lambda _: failure(status, "too many \x1b[31mimages\x00\n" + "!" * 10_000)
+    with pytest.raises(PermanentError) as caught:
+        ask(model, _YES)
+    assert caught.value.reason == "model_refused"
+    assert f"status {status}: too many  [31mimages" in caught.value.detail
+    assert caught.value.detail.isprintable()
+    assert len(caught.value.detail) < 500
+    assert len(chat_server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_stops_everything(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
+    chat_server.answer = lambda _: failure(status, "wrong key")
+    chat_server.delay_s = 0.05
+    with pytest.raises(SettingsError, match="set NIGHTREEL_REMOTE_API_KEY"):
+        model.ask(encode(model, seeds=tuple(range(20))), [[_YES, _CAPTION]] * 20)
+    assert len(chat_server.requests) <= 8, "those at once under way, and no more"
+
+
+def test_a_redirect_is_not_followed_because_it_would_take_the_key_along(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    chat_server.plan.append(Response(b"", 307, {"Location": f"{chat_server.url}/elsewhere"}))
+    with pytest.raises(PermanentError, match="expected status 200") as caught:
+        ask(model, _YES)
+    assert caught.value.reason == "model_protocol"
+    assert len(chat_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [], "yes", 1, None, {}, {"choices": []}, {"choices": None}, {"choices": ["yes"]}, {"choices": [{}]},
+        {"choices": [{"message": "yes"}]}, {"choices": [{"message": {"content": 5}}]},
+        {"choices": [{"message": {"content": "no"}, "logprobs": {"content": ["no"]}}]},
+        {"choices": [{"message": {"content": "no"}, "logprobs": {"content": [{"token": "no", "logprob": "high"}]}}]},
+        {"choices": [{"message": {"content": "no"}, "logprobs": {"content": [{"token": "no", "logprob": 3.5}]}}]},
+        {"choices": [{"message": {"content": "no" * 40_000}}]},
+    ],
+)  # fmt: skip
+def test_another_language_is_a_permanent_error_and_no_answer(
+    chat_server: ChatServer, model: RemoteModel, body: Any
+) -> None:
+    chat_server.answer = lambda _: as_json(body)
+    with pytest.raises(PermanentError) as caught:
+        ask(model, _YES)
+    assert caught.value.reason == "model_protocol"
+    assert len(caught.value.detail) < 500
+
+
+@pytest.mark.parametrize("bomb", [replace(_GOOD, body=_GOOD.body + b" " * 2**23), packed(_GOOD, 2**28)])
+def test_a_huge_answer_is_not_taken_in(chat_server: ChatServer, model: RemoteModel, bomb: Response) -> None:
+    chat_server.answer = lambda _: bomb
+    began_s = time.monotonic()
+    with pytest.raises(PermanentError) as caught:
+        ask(model, _YES)
+    assert caught.value.reason == "model_protocol"
+    assert time.monotonic() - began_s < 1
+
+
+def test_a_deeply_nested_answer_is_no_answer(chat_server: ChatServer, model: RemoteModel) -> None:
+    chat_server.answer = lambda _: Response(b'{"choices": ' + b"[" * 100_000)
+    with pytest.raises(TransientError):
+        ask(model, _YES)
+
+
+@pytest.mark.parametrize(
+    "response", [said("", refusal="I will not look at this."), said("No.", finish_reason="content_filter")]
+)
+def test_an_answer_that_is_withheld_is_unknown_and_not_a_no(
+    chat_server: ChatServer, model: RemoteModel, response: Response
+) -> None:
+    chat_server.answer = lambda _: response
+    answers = ask(model, _YES, _CAPTION)
+    assert [answer.state for answer in answers] == [AnswerState.UNKNOWN] * 2
+    assert all("refused" in (answer.reason or "") or "filter" in (answer.reason or "") for answer in answers)
+
+
+def test_an_empty_caption_is_an_error(chat_server: ChatServer, model: RemoteModel) -> None:
+    chat_server.answer = lambda _: said(" \n")
+    assert ask(model, _CAPTION)[0].state is AnswerState.ERROR
+
+
+def test_one_refused_segment_costs_the_others_nothing(chat_server: ChatServer, model: RemoteModel) -> None:
+    features = encode(model, seeds=(0, 1, 2))
+    bad = base64.b64encode(features[1].tensors[0].data).decode()
+    chat_server.answer = lambda request: failure(400, "no such picture") if bad in request.frames else _GOOD
+    with pytest.raises(PermanentError, match="no such picture"):
+        model.ask(features, [[_YES, _CAPTION]] * 3)
+    asked = len(chat_server.requests)
+    assert asked == 5, "two questions each, and the first of the bad segment"
+    for one in (features[0], features[2]):
+        ((red, caption),) = model.ask([one], [[_YES, _CAPTION]])
+        assert (red.value, caption.text) == (True, "yes")
+    assert len(chat_server.requests) == asked, "what was answered is not asked again"
+    model.ask([features[0]], [[_YES]])
+    assert len(chat_server.requests) == asked + 1, "it is kept for the one call that follows"
+
+
+# -- who it is ---------------------------------------------------------------------------------------------------
+
+
+def test_a_models_identity_is_what_stays_the_same(
+    chat_server: ChatServer, settings_of: Callable[..., Settings]
+) -> None:
+    before = describe_model(settings_of())
+    chat_server.models = [{**chat_server.models[0], "created": 2, "permission": [{"id": "modelperm-1"}]}]
+    assert describe_model(settings_of(remote_concurrency=2, remote_timeout_s=9)).hash == before.hash
+    assert before.revision == "served:vllm:org/eyes"
+    hashes = {before.hash}
+    for change in ({"remote_jpeg_quality": 50}, {"remote_frame_size": 224}, {"model_revision": "v2"}):
+        hashes.add(describe_model(settings_of(**change)).hash)
+    chat_server.models[0]["root"] = "org/other"
+    hashes.add(describe_model(settings_of()).hash)
+    assert len(hashes) == 5
+
+
+def test_the_only_model_of_a_server_needs_no_name(
+    chat_server: ChatServer, settings_of: Callable[..., Settings]
+) -> None:
+    assert describe_model(settings_of(model=f"openai:{chat_server.url}")).name == "eyes"
+
+
+def test_a_model_that_is_not_served_is_named_with_those_that_are(
+    chat_server: ChatServer, settings_of: Callable[..., Settings]
+) -> None:
+    chat_server.models = [{"id": f"model-{index}"} for index in range(12)]
+    chat_server.answer = lambda _: failure(404, "The model `ears` does not exist.")
+    with pytest.raises(PermanentError, match="'model-7' and 2 more") as caught:
+        describe_model(settings_of(model=f"openai:{chat_server.url}#ears"))
+    assert caught.value.reason == "model_not_found"
+    assert "The model `ears` does not exist." in caught.value.detail
+
+
+def test_a_server_of_something_else_is_said_to_be_one(
+    chat_server: ChatServer, settings_of: Callable[..., Settings]
+) -> None:
+    chat_server.models = {"eyes": 1}  # type: ignore[assignment]
+    with pytest.raises(PermanentError, match="is this the root of an OpenAI-compatible API") as caught:
+        describe_model(settings_of())
+    assert caught.value.reason == "model_protocol"
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("attention", "eager")])
+def test_an_option_that_the_servers_operator_has_is_refused(
+    settings_of: Callable[..., Settings], name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"NIGHTREEL_{name.upper()}='{value}' cannot be had"):
+        describe_model(settings_of(**{name: value}))
