@@ -1,7 +1,10 @@
 # Two commands: `make demo` runs the main job, `make test` runs every test. VENV=path shares an environment.
 VENV ?= .venv
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := $(VENV)/bin
+# Whole files go to one worker, because their tests share servers and models.
+PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: demo test check format bench clean install
@@ -10,13 +13,13 @@ demo: install
 	@$(BIN)/python -m nightreel.cli demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 format: install
 	$(BIN)/ruff check --fix .
