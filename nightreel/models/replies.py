@@ -220,10 +220,11 @@ def _choice(prompt: Prompt, reply: Reply, tokens: int) -> Answer:
         elif begun:
             shared += probability
     others = max((mass for choice, mass in masses.items() if choice != said), default=0.0)
-    if others > masses[said]:
+    unclear = shared + reply.unlisted
+    if others > masses[said] + unclear:
         best = max(masses, key=masses.__getitem__)
         return _unknown(prompt, f"it said {said!r}, but {best!r} begins with likelier tokens", tokens)
-    if masses[said] <= others + shared + reply.unlisted:
+    if masses[said] <= others + unclear:
         return _by_words(prompt, said, said, tokens)
     vocabulary = _AllowedAnswers(prompt.choices)
     return answering.answer_choice(prompt, _scores(list(masses.values())), vocabulary, tokens=tokens)

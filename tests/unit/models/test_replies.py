@@ -1,0 +1,258 @@
+"""A server's words and probabilities become answers; what it keeps to itself never becomes a "no"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
+from nightreel.errors import PermanentError
+from nightreel.models.replies import Reply, read_reply, to_answer
+
+_YES = Prompt(name="q", kind=PromptKind.YES_NO, text="Is it?")
+_CHOICE = Prompt(name="q", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors", "out at sea"))
+
+
+def reply(text: str, *listed: tuple[str, float]) -> Reply:
+    return Reply(text=text, withheld="", listed=listed, prompt_tokens=7, generated_tokens=2)
+
+
+def answer(prompt: Prompt, *replies: Reply) -> Answer:
+    return to_answer(prompt, replies)
+
+
+def completion(text: Any = "No.", **choice: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": text}, **choice}]}
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        {"content": [{"token": "No", "logprob": -0.5, "top_logprobs": [
+            {"token": "No", "logprob": -0.5, "bytes": [78, 111]}, {"token": " yes", "logprob": -1.5}]}]},
+        {"content": [{"token": "No", "top_logprobs": [
+            {"token": "▁No", "logprob": -0.5}, {"token": "Ġyes", "logprob": -1.5}]}, "the second token is not read"]},
+        {"content": None, "tokens": ["No"], "token_logprobs": [-0.5], "top_logprobs": [{"No": -0.5, " YES": -1.5}]},
+    ],
+)  # fmt: skip
+def test_candidates_are_read_in_all_the_usual_shapes(logprobs: Any) -> None:
+    read = read_reply(completion(logprobs=logprobs))
+    assert read.listed == (("no", math.exp(-0.5)), ("yes", math.exp(-1.5)))
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None, {}, "none", [], {"content": None}, {"content": []}, {"top_logprobs": []}, {"top_logprobs": None},
+        {"refusal": None},
+    ],
+)  # fmt: skip
+def test_a_server_may_list_nothing(logprobs: Any) -> None:
+    assert read_reply(completion(logprobs=logprobs)).listed == ()
+
+
+def test_a_token_without_candidates_is_its_own_candidate() -> None:
+    read = read_reply(completion(logprobs={"content": [{"token": "No", "logprob": -0.5, "top_logprobs": []}]}))
+    assert read.listed == (("no", math.exp(-0.5)),)
+
+
+def test_what_servers_write_for_minus_infinity_is_no_probability() -> None:
+    listed = [{"token": "no", "logprob": 0.0}, {"token": "yes", "logprob": -9999.0}]
+    read = read_reply(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
+    assert read.listed == (("no", 1.0), ("yes", 0.0))
+    assert answer(_YES, read).p == pytest.approx(0.0, abs=1e-9)
+
+
+def test_probabilities_above_one_in_sum_are_not_believed() -> None:
+    listed = [{"token": "no", "logprob": -0.1}, {"token": "yes", "logprob": -0.1}]
+    with pytest.raises(PermanentError, match="1 in sum"):
+        read_reply(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
+
+
+@pytest.mark.parametrize("usage", [None, 5, {}])
+def test_a_server_may_count_nothing(usage: Any) -> None:
+    assert read_reply({**completion(), "usage": usage}).prompt_tokens == 0
+
+
+@pytest.mark.parametrize("count", ["many", -1, True, 1.5, 2**70, None])
+def test_counts_that_are_none_are_nought(count: Any) -> None:
+    assert read_reply({**completion(), "usage": {"prompt_tokens": count}}).prompt_tokens == 0
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["choices", "message", "content", "logprobs", "top_logprobs", "token", "logprob", "usage", "refusal"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=20,
+)
+
+
+@given(whole=st.dictionaries(st.sampled_from(["choices", "usage", "error"]), _JSON), logprobs=_JSON, text=_JSON)
+def test_any_json_is_an_answer_or_a_permanent_error(whole: Any, logprobs: Any, text: Any) -> None:
+    for value in (whole, completion(text, logprobs=logprobs)):
+        with suppress(PermanentError):
+            assert answer(_YES, read_reply(value)).state in (AnswerState.ANSWERED, AnswerState.UNKNOWN)
+
+
+# -- yes and no --------------------------------------------------------------------------------------------------
+
+
+def test_p_is_the_share_of_yes_over_all_surface_forms() -> None:
+    read = reply("Yes", ("yes", 0.4), ("yes", 0.2), ("no", 0.3), ("it", 0.05), ("the", 1e-6))
+    said = answer(_YES, read)
+    assert (said.value, said.text, said.prompt_tokens) == (True, "yes", 7)
+    assert said.p == pytest.approx(0.6 / 0.9)
+    assert said.scores == pytest.approx({"yes": 0.6 / 0.9, "no": 0.3 / 0.9})
+
+
+def test_min_mass_and_min_margin_hold_as_for_a_local_model() -> None:
+    read = reply("The", ("the", 0.9), ("yes", 0.06), ("no", 0.03), ("a", 1e-4))
+    assert answer(_YES, read).value is True
+    thin = answer(replace(_YES, min_mass=0.1), read)
+    assert (thin.state, thin.p) == (AnswerState.UNKNOWN, pytest.approx(2 / 3))
+    assert "min_mass" in (thin.reason or "")
+    assert "min_margin" in (answer(replace(_YES, min_margin=0.5), read).reason or "")
+
+
+def test_what_is_not_listed_could_change_a_close_answer() -> None:
+    close = reply("No", ("no", 0.4), ("yes", 0.35), ("maybe", 0.1))
+    said = answer(_YES, close)
+    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
+    assert "those not listed" in (said.reason or "")
+    assert answer(_YES, replace(close, listed=(*close.listed, ("the", 1e-4)))).value is False
+
+
+def test_a_single_candidate_says_little_unless_it_is_nearly_all() -> None:
+    assert answer(_YES, reply("No", ("no", 0.45))).state is AnswerState.UNKNOWN
+    assert answer(_YES, reply("No", ("no", 0.97))).value is False
+
+
+_WORDS = ("yes", "Yes", " yes", " Yes", "YES", " YES", "no", "No", " no", " No", "NO", " NO", "maybe", "The", "It", "A")
+
+
+@given(
+    weights=st.lists(st.floats(1e-6, 1), min_size=len(_WORDS), max_size=len(_WORDS)),
+    shown=st.integers(1, len(_WORDS)),
+    threshold=st.floats(0.05, 0.95),
+)
+def test_an_answer_from_some_candidates_is_that_from_all(
+    weights: Sequence[float], shown: int, threshold: float
+) -> None:
+    """Whatever a server leaves out: the answer is the one of the whole distribution, or unknown."""
+    total = sum(weights)
+    everything = sorted(((weight / total, word) for weight, word in zip(weights, _WORDS, strict=True)), reverse=True)
+    listed = [(word.strip().lower(), probability) for probability, word in everything[:shown]]
+    assume(any(word in ("yes", "no") for word, _ in listed))
+    yes, no = (sum(p for p, word in everything if word.strip().lower() == wanted) for wanted in ("yes", "no"))
+    assume(abs(yes / (yes + no) - threshold) > 1e-9)
+    said = answer(replace(_YES, threshold=threshold), reply("?", *listed))
+    assert said.value in (None, yes / (yes + no) >= threshold)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Yes", True), ("no.", False), (" **NO** ", False), ('"yes"', True), ("Yes.\n", True), ("(no)", False),
+        ("Yes, there is.", None), ("No one can tell.", None), ("yes no", None), ("not", None), ("yesterday", None),
+        ("n", None), ("", None), ("...", None), ("ja", None), ("<think>no", None),
+    ],
+)  # fmt: skip
+def test_without_candidates_only_a_bare_word_is_an_answer(text: str, value: bool | None) -> None:
+    said = answer(_YES, reply(text))
+    assert (said.value, said.p, said.scores) == (value, None, None)
+    assert (said.reason is None) == (value is not None)
+
+
+@pytest.mark.parametrize("demand", [{"threshold": 0.3}, {"min_mass": 0.5}, {"min_margin": 0.1}])
+def test_a_prompt_that_needs_a_probability_is_unknown_without_one(demand: dict[str, float]) -> None:
+    for text in ("yes", "no"):
+        said = answer(replace(_YES, **demand), reply(text))  # type: ignore[arg-type]
+        assert said.state is AnswerState.UNKNOWN
+        assert "needs a probability" in (said.reason or "") or "need a probability" in (said.reason or "")
+
+
+def test_candidates_that_say_nothing_of_yes_and_no_leave_it_to_the_words() -> None:
+    assert answer(_YES, reply("\nYes", ("", 0.9), ("the", 0.05))).value is True
+    assert answer(_YES, reply("The sky", ("the", 0.9), ("a", 0.05))).state is AnswerState.UNKNOWN
+
+
+# -- tags --------------------------------------------------------------------------------------------------------
+
+_TAGS = Prompt(name="q", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
+
+
+def test_each_tag_has_its_probability() -> None:
+    said = answer(_TAGS, reply("no", ("no", 0.9), ("yes", 0.09)), reply("yes", ("yes", 0.8), ("no", 0.19)))
+    assert (said.value, said.text, said.prompt_tokens) == (["sports"], "sports", 14)
+    assert said.scores == pytest.approx({"news": 0.09 / 0.99, "sports": 0.8 / 0.99})
+    assert said.p == pytest.approx(0.8 / 0.99)
+
+
+def test_one_doubtful_tag_makes_all_unknown() -> None:
+    sure = reply("yes", ("yes", 0.9), ("no", 0.09))
+    assert answer(_TAGS, sure, reply("no", ("no", 0.4), ("yes", 0.35))).state is AnswerState.UNKNOWN
+    assert answer(_TAGS, sure, reply("perhaps")).state is AnswerState.UNKNOWN
+    assert answer(_TAGS, sure, replace(sure, withheld="the server refused")).reason == "the server refused"
+
+
+def test_tags_by_their_words() -> None:
+    said = answer(_TAGS, reply("Yes"), reply("yes", ("yes", 0.9), ("no", 0.09)))
+    assert (said.value, said.p) == (["news", "sports"], None)
+    assert answer(_TAGS, reply("No"), reply("No")).value == []
+
+
+# -- choices -----------------------------------------------------------------------------------------------------
+
+
+def test_a_choice_has_the_probability_of_its_beginning() -> None:
+    said = answer(_CHOICE, reply("Indoors.", ("in", 0.6), ("indoor", 0.1), ("outdoors", 0.2), ("out", 0.05)))
+    assert (said.text, said.value) == ("indoors", "indoors")
+    assert said.p == pytest.approx(0.7 / 0.9)
+    assert said.scores == pytest.approx({"indoors": 0.7 / 0.9, "outdoors": 0.2 / 0.9, "out at sea": 0}, abs=1e-9)
+
+
+def test_choices_that_begin_alike_are_told_apart_by_the_words_alone() -> None:
+    said = answer(_CHOICE, reply("outdoors", ("out", 0.9), ("in", 0.05)))
+    assert (said.text, said.p) == ("outdoors", None)
+    assert answer(replace(_CHOICE, min_margin=0.1), reply("outdoors", ("out", 0.9))).state is AnswerState.UNKNOWN
+
+
+def test_a_choice_that_contradicts_its_probabilities_is_unknown() -> None:
+    said = answer(_CHOICE, reply("indoors", ("in", 0.3), ("outd", 0.6), ("the", 1e-5)))
+    assert said.state is AnswerState.UNKNOWN
+    assert "'outdoors' begins with likelier tokens" in (said.reason or "")
+
+
+@pytest.mark.parametrize("text", ["inside", "In this video, people run", "indoors or outdoors", "out", "", "sea"])
+def test_what_is_none_of_the_choices_is_unknown(text: str) -> None:
+    said = answer(_CHOICE, reply(text, ("in", 0.9), ("out", 0.05)))
+    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
+
+
+def test_min_mass_counts_what_choices_begin_with() -> None:
+    listed = (("the", 0.5), ("in", 0.3), ("outd", 0.1), ("a", 1e-5))
+    assert answer(_CHOICE, reply("indoors", *listed)).text == "indoors"
+    assert answer(replace(_CHOICE, min_mass=0.6), reply("indoors", *listed)).state is AnswerState.UNKNOWN
+
+
+@pytest.mark.parametrize("choice", ["ılık", "İstanbul", "straße", "日本", "yes"])
+def test_choices_of_any_language_are_found(choice: str) -> None:
+    prompt = replace(_CHOICE, choices=(choice, "other"))
+    said = answer(prompt, reply(f" {choice}. ", (choice.casefold(), 0.9), ("other", 0.05)))
+    assert (said.text, said.p) == (choice, pytest.approx(0.9 / 0.95))
