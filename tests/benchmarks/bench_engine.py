@@ -1,0 +1,84 @@
+"""One segment, K questions: our engine beside plain `generate()`. `make bench-engine`.
+
+An InternVL of some 30 million random weights on the CPU, 16 frames of 64 and of 256 tokens; half of the questions are
+yes/no, half texts of 32 tokens. Models are in memory before any side starts; decoding counts on every side but the warm
+one, whose point is that there is none.
+
+    python -m benchmarks.bench_engine [rounds] [tokens a frame ...]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmarks.engine_sides import FRAMES, Ours, Plain, build_model, frame_side, opened, prompts
+from benchmarks.harness import Report, Side, compare, in_process, take_turns
+from PIL import Image
+
+from nightreel.demo.scenes import FPS, draw_scene
+from nightreel.media.writing import write_h264
+
+_PROMPTS = (1, 4, 8, 12)
+_TOKENS = (64, 256)
+_LOOP = "a: generate() a prompt"
+_BATCH = "b: one padded batch"
+
+
+def main(rounds: int = 5, tokens: Sequence[int] = _TOKENS) -> None:
+    report = Report("engine", versions=("torch", "transformers", "decord", "av", "pyarrow"))
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for count in tokens:
+            model = build_model(root / "models", tokens=count)
+            clip = _make_clip(root / f"{count}.mp4", side=frame_side(count))
+            with opened(model, root / "work") as (ours, plain):
+                for asked in _PROMPTS:
+                    _add_rows(report, _sides(ours, plain, clip, asked), rounds, tokens=count, asked=asked)
+    report.finish()
+
+
+def _sides(ours: Ours, plain: Plain, clip: Path, asked: int) -> dict[str, Side]:
+    questions = prompts(asked)
+    return {
+        "cold": in_process(ours.cold, clip, questions),
+        "warm": in_process(ours.warm, questions),
+        _LOOP: in_process(plain.one_by_one, clip, questions),
+        _BATCH: in_process(plain.in_one_batch, clip, questions),
+    }
+
+
+def _add_rows(report: Report, sides: dict[str, Side], rounds: int, *, tokens: int, asked: int) -> None:
+    """Ours beside both others; goals are set for 1 and for 8 questions."""
+    for side in sides.values():
+        side()  # the first call of a shape pays for what later ones reuse
+    runs = take_turns(sides, rounds=rounds, agree=lambda mine, theirs: mine == theirs)
+    title = f"{FRAMES} frames x {tokens} tokens, {asked} prompts"
+    note = f"{torch.get_num_threads()} threads; all answers the same"
+    goals = {
+        1: {("cold", _LOOP): 1.05},
+        8: {("cold", _LOOP): 1 / 4, ("cold", _BATCH): 1 / 1.3, ("warm", _LOOP): 1 / 8},
+    }.get(asked, {})
+    for mine, other in (("cold", _LOOP), ("cold", _BATCH), ("warm", _LOOP)):
+        report.add(
+            compare(
+                f"{title}: {mine}", runs, ours=mine, other=other, metric="wall_s",
+                at_most=goals.get((mine, other)), note=note,
+            )
+        )  # fmt: skip
+
+
+def _make_clip(path: Path, *, side: int) -> Path:
+    scene = next(scene for scene in (draw_scene(seed, duration_s=4) for seed in range(100)) if scene.things)
+    frames = (Image.fromarray(frame).resize((side, side), Image.Resampling.BILINEAR) for frame in scene.frames())
+    write_h264(path, map(np.asarray, frames), fps=FPS)
+    return path
+
+
+if __name__ == "__main__":
+    given = list(map(int, sys.argv[1:]))
+    main(*given[:1], *([given[1:]] if given[1:] else []))
