@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.exceptions import ParameterTypeError
 
 from flows.analyze_videos import analyze_videos
@@ -45,11 +47,15 @@ def test_the_options_render_as_a_form_that_knows_what_is_wrong():
 
 def test_a_run_leaves_its_summary_and_its_progress(pipeline):
     summary = pipeline.analyze()
+    flow_run = UUID(pipeline.value("SELECT flow_run_id FROM nightreel.runs"))
     with get_client(sync_client=True) as client:
         found = {
             artifact.key: artifact
             for artifact in client.read_artifacts(
-                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["analyze-videos", f"run-{summary.run_id}"]))
+                artifact_filter=ArtifactFilter(
+                    key=ArtifactFilterKey(any_=["analyze-videos", f"run-{summary.run_id}"]),
+                    flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]),
+                )
             )
         }
     assert f"# {summary.headline}" in found["analyze-videos"].data

@@ -25,7 +25,7 @@ def test_videos_and_cache_may_both_be_on_s3(make_pipeline, bucket, s3_server):
     assert pipeline.analyze().videos == {"done": 2}
     assert pipeline.value("SELECT count(*) FROM reporting.answers") == 2 * PROMPT_COUNT
     keys = [item["Key"] for item in s3_server.client().list_objects_v2(Bucket=bucket, Prefix="features/")["Contents"]]
-    assert len(keys) == 2
+    assert sorted(key.rpartition(".")[2] for key in keys) == ["jpg", "jpg", "parquet", "parquet"]
     assert pipeline.analyze().headline.startswith("nothing new")
 
 
