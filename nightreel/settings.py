@@ -79,7 +79,19 @@ class Settings(BaseSettings):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(
+        "auto",
+        description="auto, cpu, cuda, cuda:N, or cuda:all to spread a model over all GPUs",
+        pattern=r"^(auto|cpu|cuda(:(\d+|all))?)$",
+    )
+    quantization: Literal["none", "bnb-8bit", "bnb-4bit", "torchao-int8", "torchao-int4"] = Field(
+        "none", description="weights in fewer bits, by bitsandbytes or torchao; needs a GPU"
+    )
+    adapter: str | None = Field(None, description="directory or hub id of a LoRA adapter, merged into the model")
+    adapter_revision: str | None = Field(None, description="commit of an adapter on the hub")
+    tf32: bool = Field(False, description="float32 products with 10 bits of mantissa; needs a GPU since Ampere")
+    compile: bool = Field(False, description="torch.compile for the vision tower: minutes at first, faster later")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with a model: as you, unchecked")
     remote_api_key: SecretStr | None = Field(None, description="key of the server that the model is on")
     remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at once")
     remote_timeout_s: float = Field(120, gt=0, le=3600, description="wait for one answer of that server, seconds")

@@ -28,6 +28,9 @@ class ModelSpec:
         processor_hash: SHA-256 over the configuration files of processor and tokenizer.
         transformers_version: of the installed library.
         parameters: number of weights by the safetensors headers; None where they are not at hand.
+        quantization: scheme of the weights, as the settings name it; None for none.
+        tf32: whether float32 products are made with TF32.
+        adapter, adapter_revision: the LoRA adapter that is merged in, named as a model is.
     """
 
     name: str
@@ -40,15 +43,27 @@ class ModelSpec:
     processor_hash: str
     transformers_version: str
     parameters: int | None = None
+    quantization: str | None = None
+    tf32: bool = False
+    adapter: str | None = None
+    adapter_revision: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes features and answers of two models comparable. A directory's name is no part of it."""
+        """What makes features and answers of two models comparable. A directory's name is no part of it.
+
+        Options that are not used are left out: a new one makes no old answer another model's.
+        """
         values = asdict(self)
+        for field, unused in (("quantization", None), ("tf32", False), ("adapter", None), ("adapter_revision", None)):
+            if values[field] == unused:
+                del values[field]
         for field in ("device", "parameters"):
             del values[field]
         if self.revision.startswith("sha256:"):
             del values["name"]
+        if (self.adapter_revision or "").startswith("sha256:"):
+            del values["adapter"]
         return values
 
     @property

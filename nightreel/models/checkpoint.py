@@ -21,14 +21,16 @@ from nightreel.domain import content_hash
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.base import ModelSpec
 from nightreel.models.digests import FileDigests
+from nightreel.settings import Settings
 
 _MEANT_FOR_LOADING = (".safetensors", ".json", ".jinja", ".txt", ".model")
+_CODE = ".py"
 _WITHOUT_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"]
 _PROCESSOR_FILES = re.compile(
     r"(.*processor.*|tokenizer.*|special_tokens_map|added_tokens|vocab|merges|chat_template)\..+"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,9 @@ class Checkpoint:
         return not self.revision.startswith("sha256:")
 
 
-def find_checkpoint(model: str, revision: str | None, digests: FileDigests) -> Checkpoint:
+def find_checkpoint(
+    model: str, revision: str | None, digests: FileDigests, *, with_code: bool = False
+) -> Checkpoint:
     """Find a directory or a hub id and pin its revision. Downloads small files at most.
 
     An unpinned hub id means the revision in the local hub cache, or what the hub's `main` is now if there is none.
@@ -59,6 +63,7 @@ def find_checkpoint(model: str, revision: str | None, digests: FileDigests) -> C
         model: directory or hub id.
         revision: branch, tag or commit of a hub model.
         digests: of files in directories that were hashed before.
+        with_code: whether the Python files of a directory count, because they will be run.
 
     Raises:
         SettingsError: neither a directory with a model nor a hub id.
@@ -73,16 +78,23 @@ def find_checkpoint(model: str, revision: str | None, digests: FileDigests) -> C
             )
         if not (directory / "config.json").is_file():
             raise SettingsError(f"NIGHTREEL_MODEL={model!r}: the directory has no config.json, so it holds no model")
-        revision = f"sha256:{_hash_files(directory, digests)}"
-        return Checkpoint(name=directory.resolve().name, directory=directory, revision=revision)
-    if not _HUB_ID.fullmatch(model):
+        return from_directory(directory, digests, with_code=with_code)
+    if not HUB_ID.fullmatch(model):
         raise SettingsError(
             f"NIGHTREEL_MODEL={model!r}: expected a directory that exists, a hub id like org/name, or demo"
         )
     return _find_on_hub(model, revision)
 
 
-def fetch_weights(checkpoint: Checkpoint) -> Path:
+def from_directory(directory: Path, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
+    """A directory under the revision that its files make."""
+    files = {path.name: digests.sha256(path) for path in _files(directory, with_code=with_code)}
+    return Checkpoint(
+        name=directory.resolve().name, directory=directory, revision=f"sha256:{content_hash(files)}"
+    )
+
+
+def fetch_weights(checkpoint: Checkpoint, *, with_code: bool = False) -> Path:
     """The directory with all files of a checkpoint, downloading what a hub model still lacks.
 
     Raises:
@@ -91,7 +103,9 @@ def fetch_weights(checkpoint: Checkpoint) -> Path:
     """
     directory = checkpoint.directory
     if checkpoint.on_hub:
-        directory = _snapshot(checkpoint.name, checkpoint.revision, [*_WITHOUT_WEIGHTS, "*.safetensors"])
+        directory = snapshot(
+            checkpoint.name, checkpoint.revision, [*_WITHOUT_WEIGHTS, "*.safetensors", *([f"*{_CODE}"] * with_code)]
+        )
     if not any(directory.glob("*.safetensors")):
         raise PermanentError(
             "no_safetensors",
@@ -100,7 +114,7 @@ def fetch_weights(checkpoint: Checkpoint) -> Path:
     return directory
 
 
-def describe(checkpoint: Checkpoint, *, dtype: str, attention: str, device: str) -> ModelSpec:
+def describe(checkpoint: Checkpoint, settings: Settings, *, adapter: Checkpoint | None = None) -> ModelSpec:
     """The identity of a checkpoint under these settings ("auto" is resolved), from its small files alone.
 
     Raises:
@@ -113,9 +127,9 @@ def describe(checkpoint: Checkpoint, *, dtype: str, attention: str, device: str)
         name=checkpoint.name,
         revision=checkpoint.revision,
         model_class=str(architectures[0]),
-        dtype=_dtype_of(config) if dtype == "auto" else dtype,
-        attention="sdpa" if attention == "auto" else attention,
-        device=device,
+        dtype=_dtype_of(config) if settings.dtype == "auto" else settings.dtype,
+        attention="sdpa" if settings.attention == "auto" else settings.attention,
+        device=settings.device,
         processor_hash=content_hash(
             {
                 path.name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -125,6 +139,10 @@ def describe(checkpoint: Checkpoint, *, dtype: str, attention: str, device: str)
         ),
         transformers_version=version("transformers"),
         parameters=_count_parameters(checkpoint.directory),
+        quantization=None if settings.quantization == "none" else settings.quantization,
+        tf32=settings.tf32,
+        adapter=adapter.name if adapter else None,
+        adapter_revision=adapter.revision if adapter else None,
     )
 
 
@@ -151,13 +169,10 @@ def _dtype_of(config: dict[str, Any]) -> str:
     return "float32"
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    """The files that loading reads, in a fixed order; hidden ones and code are none of them."""
-    yield from sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in _MEANT_FOR_LOADING)
-
-
-def _hash_files(directory: Path, digests: FileDigests) -> str:
-    return content_hash({path.name: digests.sha256(path) for path in _files(directory)})
+def _files(directory: Path, *, with_code: bool = False) -> Iterator[Path]:
+    """The files that loading reads, in a fixed order; hidden ones are none of them, code only where it is trusted."""
+    meant = (*_MEANT_FOR_LOADING, _CODE) if with_code else _MEANT_FOR_LOADING
+    yield from sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in meant)
 
 
 def _count_parameters(directory: Path) -> int | None:
@@ -202,11 +217,16 @@ def _find_on_hub(model: str, revision: str | None) -> Checkpoint:
         directory = Path(cached).parent
         if _COMMIT.fullmatch(directory.name):
             return Checkpoint(name=model, directory=directory, revision=directory.name)
-    directory = _snapshot(model, revision, _WITHOUT_WEIGHTS)
+    directory = snapshot(model, revision, _WITHOUT_WEIGHTS)
     return Checkpoint(name=model, directory=directory, revision=directory.name)
 
 
-def _snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
+def snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
+    """The files of a hub repository that match, in the hub's cache.
+
+    Raises:
+        TransientError: the hub cannot be reached. PermanentError: `model_not_found`.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,

@@ -11,8 +11,10 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from nightreel.demo.noise_model import ensure_noise_model
-from nightreel.errors import PermanentError, SettingsError
+from nightreel.errors import PermanentError
+from nightreel.models.adapters import find_adapter, merge_adapter
 from nightreel.models.base import ModelSpec, VideoModel
+from nightreel.models.capabilities import ALL_GPUS, require_capabilities, visible_gpus
 from nightreel.models.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint
 from nightreel.models.digests import FileDigests
 from nightreel.models.served import connect, describe_served, is_served
@@ -25,12 +27,14 @@ def describe_model(settings: Settings) -> ModelSpec:
     """The identity of the model that `load_model` would load, from small files alone.
 
     Raises:
-        SettingsError, PermanentError, TransientError: as `checkpoint.find_checkpoint` or `served.describe_served`.
+        SettingsError: an option that cannot work here, too.
+        SettingsError, PermanentError, TransientError: as `checkpoint.find_checkpoint`, `adapters.find_adapter` or
+            `served.describe_served`.
     """
     if is_served(settings.model):
         with closing(connect(settings)) as endpoint:
             return describe_served(endpoint, settings)
-    return _describe(_find(settings), settings)
+    return _describe(*_find(settings), settings)
 
 
 def load_model(settings: Settings) -> VideoModel:
@@ -38,15 +42,16 @@ def load_model(settings: Settings) -> VideoModel:
 
     Raises:
         SettingsError: an option that cannot work here, before anything is loaded.
-        PermanentError: `unsupported_model`, `no_safetensors`, `damaged_checkpoint`, `model_not_found`.
+        PermanentError: `unsupported_model`, `no_safetensors`, `damaged_checkpoint`, `model_not_found`,
+            `unsupported_adapter`.
         TransientError: `hub_unreachable`; `model_unreachable` where it is on a server.
     """
     if is_served(settings.model):
         from nightreel.models.remote import RemoteModel
 
         return RemoteModel(settings)
-    checkpoint = _find(settings)
-    spec = _describe(checkpoint, settings)
+    checkpoint, adapter = _find(settings)
+    spec = _describe(checkpoint, adapter, settings)
 
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -55,19 +60,21 @@ def load_model(settings: Settings) -> VideoModel:
     from nightreel.models.local import LocalModel
 
     disable_progress_bar()
-    device = _device(settings.device)
-    directory = fetch_weights(checkpoint)
+    if spec.tf32:
+        torch.set_float32_matmul_precision("high")
+    trusted = settings.trust_remote_code
+    directory = fetch_weights(checkpoint, with_code=trusted)
     try:
         with _quiet():
-            processor = AutoProcessor.from_pretrained(directory, trust_remote_code=False)
+            processor = AutoProcessor.from_pretrained(directory, trust_remote_code=trusted)
             loaded: Any = AutoModelForImageTextToText.from_pretrained(
                 directory,
                 dtype=getattr(torch, spec.dtype),
                 attn_implementation=spec.attention,
-                # on the CPU accelerate's hooks would only cost time
-                device_map=None if device == "cpu" else device,
+                device_map=_device_map(settings.device),
+                quantization_config=_quantization_config(spec),
                 use_safetensors=True,
-                trust_remote_code=False,
+                trust_remote_code=trusted,
                 output_loading_info=True,
             )
     except (ValueError, ImportError, OSError) as error:
@@ -77,7 +84,22 @@ def load_model(settings: Settings) -> VideoModel:
     model, report = loaded
     _require_all_weights(spec, report)
     _require_video(spec, processor, model)
+    if adapter:
+        model = merge_adapter(model, adapter)
+    if settings.compile:
+        _compile_vision(model)
     return LocalModel(model.eval(), processor, spec)
+
+
+def _compile_vision(model: Any) -> None:
+    """Compile all of the model but its language side, in place.
+
+    That one sees another shape with each batch and token, so that it would be compiled again and again.
+    """
+    decoder = model.get_decoder()
+    for child in model.base_model.children():
+        if child is not decoder:
+            child.compile()
 
 
 def _require_all_weights(spec: ModelSpec, report: Mapping[str, Any]) -> None:
@@ -115,30 +137,46 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _find(settings: Settings) -> Checkpoint:
-    """The checkpoint that the settings name; the demo's is built if it is not there yet."""
+def _find(settings: Settings) -> tuple[Checkpoint, Checkpoint | None]:
+    """The checkpoint and the adapter that the settings name; the demo's model is built if it is not there yet."""
     models = settings.work_dir / "models"
     digests = FileDigests(models / "digests.json")
+    adapter = find_adapter(settings, digests)
     if settings.model == DEMO:
-        return find_checkpoint(str(ensure_noise_model(models)), None, digests)
-    return find_checkpoint(settings.model, settings.model_revision, digests)
+        return find_checkpoint(str(ensure_noise_model(models)), None, digests), adapter
+    with_code = settings.trust_remote_code
+    return find_checkpoint(settings.model, settings.model_revision, digests, with_code=with_code), adapter
 
 
-def _describe(checkpoint: Checkpoint, settings: Settings) -> ModelSpec:
-    return describe(checkpoint, dtype=settings.dtype, attention=settings.attention, device=settings.device)
+def _describe(checkpoint: Checkpoint, adapter: Checkpoint | None, settings: Settings) -> ModelSpec:
+    spec = describe(checkpoint, settings, adapter=adapter)
+    require_capabilities(settings, dtype=spec.dtype)
+    return spec
 
 
-def _device(wanted: str) -> str:
-    import torch
-
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+def _device_map(wanted: str) -> str | None:
+    """Where the weights go, as transformers takes it; None is the CPU, where hooks would only cost time."""
+    if wanted == ALL_GPUS:
+        return "balanced"
     if wanted == "auto":
-        return "cuda:0" if available else "cpu"
-    if wanted.startswith("cuda"):
-        index = int(wanted.partition(":")[2] or 0)
-        if index >= available:
-            raise SettingsError(
-                f"NIGHTREEL_DEVICE={wanted!r}: torch sees {available} CUDA devices; use auto or cpu "
-                "(`nightreel doctor` says what there is)"
+        return "cuda:0" if visible_gpus() else None
+    return None if wanted == "cpu" else wanted
+
+
+def _quantization_config(spec: ModelSpec) -> Any:
+    """What makes transformers load the weights in fewer bits; None for none."""
+    if spec.quantization is None:
+        return None
+    import torch
+    from transformers import BitsAndBytesConfig, TorchAoConfig
+
+    match spec.quantization:
+        case "bnb-8bit":
+            return BitsAndBytesConfig(load_in_8bit=True)
+        case "bnb-4bit":
+            return BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, spec.dtype)
             )
-    return wanted
+    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig() if spec.quantization == "torchao-int8" else Int4WeightOnlyConfig())

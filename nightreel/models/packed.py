@@ -233,8 +233,9 @@ class _BufferLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         if self._lines is not None:
-            self._keys[self._lines, :, : key_states.shape[2]] = key_states
-            self._values[self._lines, :, : value_states.shape[2]] = value_states
+            lines = self._lines.to(key_states.device)  # a model may be spread over several GPUs
+            self._keys[lines, :, : key_states.shape[2]] = key_states
+            self._values[lines, :, : value_states.shape[2]] = value_states
             return key_states, value_states
         end = self._length + key_states.shape[2]
         self._keys[:, :, self._length : end] = key_states

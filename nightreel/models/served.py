@@ -23,6 +23,7 @@ from nightreel.settings import Settings
 SCHEME = "openai:"
 CHAT = "chat/completions"
 _BY_THE_SERVER = "server"  # what it is, the server alone knows
+_FOR_LOCAL_MODELS = ("dtype", "attention", "quantization", "adapter", "tf32", "compile", "trust_remote_code")
 _SHOWN = 10
 
 
@@ -72,9 +73,9 @@ def connect(settings: Settings) -> ChatEndpoint:
     Raises:
         SettingsError: the address is none, or an option is set that only the server's operator can set.
     """
-    for name in ("dtype", "attention"):
+    for name in _FOR_LOCAL_MODELS:
         value = getattr(settings, name)
-        if value != "auto":
+        if value != Settings.model_fields[name].default:
             raise SettingsError(
                 f"NIGHTREEL_{name.upper()}={value!r} cannot be had of a model on a server: unset it, and start the "
                 "server with it"
