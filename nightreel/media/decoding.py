@@ -76,7 +76,7 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
 
 def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
     """By the plan; without seeking where a seek went wrong; from the start to the end where the index is no guide."""
-    if not job.ordinal:
+    if job.runs:
         for seek in (True, False):
             try:
                 _decode_runs(path, job, frames, said, seek=seek)

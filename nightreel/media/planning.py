@@ -16,6 +16,7 @@ import numpy as np
 from nightreel.media.packets import CORRUPT, KEY, LOST_BEFORE, NO_PTS, UNREFERENCED, PacketIndex
 from nightreel.media.probe import Probe
 
+_MOST_PACKETS = 500_000  # of one job: a message of some 20 MB
 _STALE = 1.5  # usual intervals between frames
 
 
@@ -49,6 +50,7 @@ class DecodeJob:
         frames: numbers of the wanted frames in presentation order, ascending.
         ticks: when each is shown, units of the time base.
         stale: whether a frame stands in for one that could not be read from the file.
+        runs: none where only decoding from the very start is exact, or the plan would be too long to send.
         packets: of the runs, in order.
         width, height: of the pictures to return, upright; source_pixels: of a stored one;
             max_pixels: of any that may be decoded.
@@ -89,7 +91,9 @@ def plan_job(
     on_show = frames_on_show(probe.frame_times_s, moments_s)
     frames = np.unique(on_show)
     stale = on_show[_in_a_gap(probe, on_show, moments_s)]
-    runs = () if index.ordinal else decode_runs(index, index.positions[frames])
+    runs = [] if index.ordinal else decode_runs(index, index.positions[frames])
+    if sum(run.last - run.first for run in runs) > _MOST_PACKETS:
+        runs = []
     width, height = fit(*probe.shown_size, short_side=short_side)
     return DecodeJob(
         decoder=probe.decoder,

@@ -2,6 +2,7 @@
 for another. Truth is the generator's."""
 
 import random
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from nightreel.domain import FrameBatch, SamplingPlan
+from nightreel.media import planning
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
@@ -84,6 +86,15 @@ def test_a_late_segment_is_exact_though_what_lies_before_it_is_not_decoded(pool,
     for moments_s in ([30.5, 31.1, 35.9], [2.0, 33.3], [draw.uniform(0, clip.ends_s) for _ in range(8)]):
         batch = pool.decode_moments(clip.path, probe=probe, moments_s=moments_s)
         _assert_exact(batch, clip, moments_s, probe)
+
+
+@pytest.mark.parametrize("name", ["h264_open_gop_mp4", "vp9_alt_ref_mkv", "mpeg2_ts"])
+def test_a_plan_too_long_to_send_is_decoded_from_the_start_and_as_exact(pool, clip_of, monkeypatch, name):
+    monkeypatch.setattr(planning, "_MOST_PACKETS", 0)
+    clip = clip_of(name)
+    probe = replace(pool.probe(clip.path), decoder="pyav")
+    moments_s = [3.3, 0.5, 2.0]
+    _assert_exact(pool.decode_moments(clip.path, probe=probe, moments_s=moments_s), clip, moments_s, probe)
 
 
 def test_anamorphic_pictures_come_in_the_shape_they_are_meant_to_be_seen_in(pool, tmp_path):
