@@ -6,19 +6,23 @@ Tasks and the CLI call it. Importing it imports neither torch nor transformers: 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nightreel.demo.noise_model import ensure_noise_model
+from nightreel.domain import Prompt
 from nightreel.errors import PermanentError
 from nightreel.models.adapters import find_adapter, merge_adapter
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.models.capabilities import ALL_GPUS, require_capabilities, visible_gpus
-from nightreel.models.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint
+from nightreel.models.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint, snapshot
 from nightreel.models.digests import FileDigests
 from nightreel.models.served import connect, describe_served, is_served
 from nightreel.settings import Settings
+
+if TYPE_CHECKING:
+    from nightreel.models.footprint import Footprint
 
 DEMO = "demo"
 
@@ -78,9 +82,7 @@ def load_model(settings: Settings) -> VideoModel:
                 output_loading_info=True,
             )
     except (ValueError, ImportError, OSError) as error:
-        raise PermanentError(
-            "unsupported_model", f"model {spec.name!r} cannot be loaded by transformers: {error}"
-        ) from error
+        raise _unsupported(spec, error) from error
     model, report = loaded
     _require_all_weights(spec, report)
     _require_video(spec, processor, model)
@@ -89,6 +91,47 @@ def load_model(settings: Settings) -> VideoModel:
     if settings.compile:
         _compile_vision(model)
     return LocalModel(model.eval(), processor, spec)
+
+
+def estimate_footprint(
+    settings: Settings, *, prompts: Sequence[Prompt], frames: int, height: int, width: int
+) -> Footprint:
+    """What the model that the settings name would take of memory, with these prompts asked of such segments.
+
+    Reads its small files alone; a hub model's weights are not downloaded.
+
+    Raises:
+        SettingsError, PermanentError, TransientError: as `load_model`, but for what only the weights can show.
+    """
+    checkpoint, adapter = _find(settings)
+    spec = _describe(checkpoint, adapter, settings)
+
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    from nightreel.models.footprint import measure_footprint
+
+    trusted = settings.trust_remote_code
+    directory = checkpoint.directory
+    if trusted and checkpoint.on_hub:
+        directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
+    try:
+        processor = AutoProcessor.from_pretrained(directory, trust_remote_code=trusted)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
+        with torch.device("meta"):
+            model: Any = AutoModelForImageTextToText.from_config(
+                config, dtype=getattr(torch, spec.dtype), trust_remote_code=trusted
+            )
+    except (ValueError, ImportError, OSError) as error:
+        raise _unsupported(spec, error) from error
+    _require_video(spec, processor, model)
+    return measure_footprint(
+        model, processor, spec, prompts=prompts, frames=frames, height=height, width=width
+    )
+
+
+def _unsupported(spec: ModelSpec, error: Exception) -> PermanentError:
+    return PermanentError("unsupported_model", f"model {spec.name!r} cannot be loaded by transformers: {error}")
 
 
 def _compile_vision(model: Any) -> None:

@@ -21,6 +21,7 @@ from nightreel.models.inquiry import Inquiry
 from nightreel.models.memory import BatchBudget, SegmentShape, halving
 from nightreel.models.packed import PackedPrefix
 from nightreel.models.prefix import Prefix, Row, Scores, is_plain
+from nightreel.models.rows import Place, rows_of, shape_of
 from nightreel.models.vision import Tensors, Vision, from_stored, to_stored
 from nightreel.prompts.wording import questions_of
 
@@ -121,13 +122,7 @@ class LocalModel:
 
     def _shape(self, inquiry: _Inquiry) -> SegmentShape:
         rows = [row for prompt in inquiry.waiting for row in self._rows(0, inquiry, prompt)]
-        branches = [len(branch) for row in rows for branch in row.branches]
-        return SegmentShape(
-            prefix=len(inquiry.tensors["input/prefix_ids"]),
-            suffixes=sum(len(row.suffix) for row in rows) + sum(branches),
-            generated=sum(row.max_new_tokens for row in rows),
-            reads=len(rows) + sum(branches),
-        )
+        return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]))
 
     def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
         """Ask all, or leave them as they were."""
@@ -161,16 +156,8 @@ class LocalModel:
 
     def _rows(self, segment: int, inquiry: _Inquiry, prompt: Prompt) -> list[Row]:
         anchor = int(inquiry.tensors["input/prefix_ids"][-1])
-        return [
-            Row(
-                segment,
-                self._dialogue.suffix(anchor, inquiry.lead, question),
-                self._vocabulary.branches(prompt),
-                0 if prompt.kind.scored else prompt.max_new_tokens,
-                prompt.decoding,
-            )
-            for question in questions_of(prompt)
-        ]
+        place = Place(segment, anchor, inquiry.lead)
+        return rows_of(prompt, place, dialogue=self._dialogue, vocabulary=self._vocabulary)
 
     def _answer(self, prompt: Prompt, scores: Sequence[Scores], tokens: int) -> Answer:
         match prompt.kind:

@@ -15,8 +15,8 @@ import torch
 
 from nightreel.errors import PermanentError
 
-_CPU_BUDGET_BYTES = 1 << 30
-_GPU_SHARE = 0.6
+CPU_BUDGET_BYTES = 1 << 30
+GPU_SHARE = 0.6
 """Of the memory that is free once the weights are loaded: the rest is for fragments, workspaces, the vision tower."""
 
 _Item = TypeVar("_Item")
@@ -43,7 +43,7 @@ class BatchBudget:
     """Bytes of the batches of one model.
 
     Args:
-        model: from AutoModelForImageTextToText, on its device.
+        model: from AutoModelForImageTextToText, on its devices; or on the meta device, to estimate alone.
     """
 
     def __init__(self, model: Any) -> None:
@@ -52,7 +52,7 @@ class BatchBudget:
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
         size = model.dtype.itemsize
-        self._device: torch.device = model.device
+        self._gpus = {weight.device for weight in model.parameters() if weight.device.type == "cuda"}
         self._token_bytes = 2 * config.num_hidden_layers * kv_heads * head_size * size
         self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * size
         self._logit_bytes = config.vocab_size * (size + 8)
@@ -74,12 +74,15 @@ class BatchBudget:
         )
 
     def available_bytes(self) -> int:
-        """What a batch may take now."""
-        if self._device.type != "cuda":
-            return _CPU_BUDGET_BYTES
-        free, _ = torch.cuda.mem_get_info(self._device)
-        kept = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-        return int((free + kept) * _GPU_SHARE)
+        """What a batch may take now: of a model on several GPUs, what the fullest has left."""
+        if not self._gpus:
+            return CPU_BUDGET_BYTES
+        return int(min(map(_free_bytes, self._gpus)) * GPU_SHARE)
+
+
+def _free_bytes(gpu: torch.device) -> int:
+    free, _ = torch.cuda.mem_get_info(gpu)
+    return free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
 
 
 def halving(items: Sequence[_Item], work: Callable[[Sequence[_Item]], None], *, what: str) -> None:

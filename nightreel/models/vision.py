@@ -61,7 +61,9 @@ class Vision:
         results: dict[int, tuple[Tensors, str]] = {}
 
         def encode_group(indices: Sequence[int]) -> None:
-            inputs = self._process([batches[i] for i in indices], [segments[i] for i in indices])
+            made = self.process([batches[i] for i in indices], [segments[i] for i in indices])
+            device = self._model.device
+            inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in made.items()}
             outputs = self._encode(inputs)
             for place, index in enumerate(indices):
                 own = {name: _part(value, place, len(indices)) for name, value in inputs.items()}
@@ -74,11 +76,16 @@ class Vision:
                 halving(group[start : start + size], encode_group, what="encoding frames")
         return [results[index] for index in range(len(batches))]
 
-    def _process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:
+    def process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:
+        """What the processor makes of segments of one shape, with a question that stands for all; on the CPU.
+
+        Raises:
+            PermanentError: `unencodable_frames` when it refuses the frames.
+        """
         # The frames of a pair share a patch in some models; their processors refuse a single one.
         least = getattr(self._processor.video_processor, "temporal_patch_size", None) or 1
         try:
-            inputs = self._processor(
+            inputs: dict[str, Any] = self._processor(
                 text=[self._dialogue.text(PROBE)] * len(batches),
                 videos=[_video(batch, least) for batch in batches],
                 video_metadata=[_video_metadata(b, s, least) for b, s in zip(batches, segments, strict=True)],
@@ -93,9 +100,7 @@ class Vision:
             raise PermanentError(
                 "unencodable_frames", f"the model's processor refuses {frames} frames of {width}x{height}: {error}"
             ) from error
-        return {
-            name: value.to(self._model.device) if torch.is_tensor(value) else value for name, value in inputs.items()
-        }
+        return dict(inputs)
 
     def _encode(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         outputs: dict[str, Any] = {}

@@ -86,9 +86,9 @@ def test_frames_that_do_not_fit_together_are_encoded_in_halves(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _encode(model, 3)
-    scarce = _Scarce(Vision._process, most=1, error=torch.OutOfMemoryError)
+    scarce = _Scarce(Vision.process, most=1, error=torch.OutOfMemoryError)
     monkeypatch.setattr(
-        Vision, "_process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
+        Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
     )
     encoded = _encode(model, 3)
     assert [features.key for features in encoded] == [features.key for features in expected]

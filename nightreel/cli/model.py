@@ -1,0 +1,100 @@
+"""`model`: which model it is, what it will take of memory, and how many segments fit at once. Loads no weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+from nightreel.cli.console import print_json, print_line, print_table
+from nightreel.gpu import examine_cuda
+from nightreel.models.base import ModelSpec
+from nightreel.models.loading import describe_model, estimate_footprint
+from nightreel.models.served import is_served
+from nightreel.prompts.loading import load_prompt_sets
+from nightreel.settings import load_settings
+
+
+def model(
+    model_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Directory or hub id of a video LLM.")] = None,
+    plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP: its N or CAP.")] = None,
+    width: Annotated[int, typer.Option(min=28, max=8192, help="Of the frames, pixels.")] = 1280,
+    height: Annotated[int, typer.Option(min=28, max=8192, help="Of the frames, pixels.")] = 720,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a model, the memory it takes, and the largest batch that fits each device."""
+    settings = load_settings(model=model_id, plan=plan)
+    if is_served(settings.model):
+        _print_served(describe_model(settings), as_json)
+        return
+    prompts = load_prompt_sets(settings.prompts).prompts
+    frames = settings.sampling_plan.frames
+    found = estimate_footprint(settings, prompts=prompts, frames=frames, height=height, width=width)
+    devices = [
+        (name, free, total, found.largest_batch(free, on_gpu=on_gpu)) for name, free, total, on_gpu in _devices()
+    ]
+    values = {
+        **found.spec.to_json(),
+        "hash": found.spec.hash,
+        "weights_bytes": found.weights_bytes,
+        "kv_bytes_per_token": found.token_bytes,
+        "segment": f"{frames} frames of {width}x{height}, {len(prompts)} prompts",
+        "prefix_tokens": found.shape.prefix,
+        "question_tokens": found.shape.suffixes,
+        "generated_tokens_at_most": found.shape.generated,
+        "vision_bytes_per_segment": found.vision_bytes,
+        "language_bytes_per_segment": found.segment_bytes,
+    }
+    if as_json:
+        names = ("device", "free_bytes", "total_bytes", "largest_batch")
+        print_json(values | {"devices": [dict(zip(names, device, strict=True)) for device in devices]})
+        return
+    print_table(("", ""), [(name.replace("_", " "), _shown(name, value)) for name, value in values.items()])
+    print_line()
+    print_table(
+        ("device", "free", "total", "largest batch, segments"),
+        [(name, _bytes(free), _bytes(total), batch or "does not fit") for name, free, total, batch in devices],
+    )
+
+
+def _print_served(spec: ModelSpec, as_json: bool) -> None:
+    values = spec.to_json() | {"hash": spec.hash}
+    if as_json:
+        print_json(values)
+        return
+    print_table(("", ""), [(name.replace("_", " "), _shown(name, value)) for name, value in values.items()])
+    print_line("it is on a server: what memory it takes, its operator knows")
+
+
+def _devices() -> list[tuple[str, int, int, bool]]:
+    """Name, free and total bytes of each GPU, or of the memory where there is none; whether it is a GPU."""
+    gpus = examine_cuda().devices
+    if gpus:
+        return [(f"cuda:{gpu.index} {gpu.name}", gpu.free_bytes, gpu.total_bytes, True) for gpu in gpus]
+    memory = psutil.virtual_memory()
+    return [("cpu", memory.available, memory.total, False)]
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return _bytes(value) if "bytes" in name else f"{value:,}" if type(value) is int else str(value)
+
+
+def _bytes(count: int) -> str:
+    """A size for people.
+
+    >>> _bytes(512), _bytes(57344), _bytes(16_492_674_417)
+    ('512 B', '56.0 KiB', '15.4 GiB')
+    """
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(model)

@@ -1,0 +1,81 @@
+"""What a model will take is known before it is loaded, and agrees with what it then takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.plain_generate import moving_pattern
+from fixtures.tiny_models import ARCHITECTURES
+from transformers import AutoModelForImageTextToText
+from typer.testing import CliRunner
+
+from nightreel.cli.app import app
+from nightreel.domain import Prompt, PromptKind, Segment
+from nightreel.models.footprint import Footprint
+from nightreel.models.loading import estimate_footprint, load_model
+from nightreel.models.vision import from_stored
+from nightreel.settings import load_settings
+
+_PROMPTS = (
+    Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
+    Prompt(name="what", kind=PromptKind.TEXT, text="What is it?", max_new_tokens=30),
+)
+
+
+def _estimate(directory: Path, *, prompts: tuple[Prompt, ...] = _PROMPTS, frames: int = 8, **more: object) -> Footprint:
+    settings = load_settings(model=str(directory), device="cpu", **more)
+    return estimate_footprint(settings, prompts=prompts, frames=frames, height=90, width=120)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_weights_and_tokens_are_those_of_the_loaded_model(
+    tiny_model: Callable[[str], Path], architecture: str
+) -> None:
+    torch.set_num_threads(1)
+    directory = tiny_model(architecture)
+    found = _estimate(directory)
+    loaded = AutoModelForImageTextToText.from_pretrained(directory)
+    assert found.weights_bytes == sum(part.nbytes for part in (*loaded.parameters(), *loaded.buffers()))
+    model = load_model(load_settings(model=str(directory), device="cpu"))
+    (features,) = model.encode([moving_pattern()], segments=[Segment(0, 0.0, 8.0)], keys=["key"])
+    assert found.shape.prefix == len(from_stored(features.tensors, torch.device("cpu"))["input/prefix_ids"])
+    assert found.shape.generated == 30
+
+
+def test_half_the_precision_is_half_the_weights_and_half_the_cache(tiny_model: Callable[[str], Path]) -> None:
+    whole, half = (_estimate(tiny_model("internvl"), dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert half.token_bytes * 2 == whole.token_bytes
+    assert half.weights_bytes < 0.51 * whole.weights_bytes  # positions stay in float32
+
+
+@pytest.mark.parametrize("more", [{"frames": 16}, {"prompts": (*_PROMPTS, *_PROMPTS)}])
+def test_more_to_look_at_or_to_ask_takes_more_and_fits_less(
+    tiny_model: Callable[[str], Path], more: dict[str, object]
+) -> None:
+    little = _estimate(tiny_model("internvl"))
+    much = _estimate(tiny_model("internvl"), **more)  # type: ignore[arg-type]
+    assert much.segment_bytes > little.segment_bytes
+    free = little.weights_bytes + 100 * much.segment_bytes
+    assert 0 < much.largest_batch(free, on_gpu=True) < little.largest_batch(free, on_gpu=True)
+
+
+def test_a_model_that_does_not_fit_has_no_batch(tiny_model: Callable[[str], Path]) -> None:
+    found = _estimate(tiny_model("internvl"))
+    assert found.largest_batch(found.weights_bytes, on_gpu=True) == 0
+    assert found.largest_batch(found.weights_bytes - 1, on_gpu=False) == 0
+
+
+def test_the_command_needs_no_weights(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_model("qwen2_5_vl"), tmp_path / "small-files"))
+    (directory / "model.safetensors").unlink()
+    done = CliRunner().invoke(app, ["model", str(directory), "--json", "--plan", "uniform:4"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["weights_bytes"] == _estimate(tiny_model("qwen2_5_vl")).weights_bytes
+    assert said["segment"].startswith("4 frames of 1280x720")
+    assert said["devices"][0]["largest_batch"] > 0
