@@ -1,7 +1,7 @@
 """The words in which a prompt is put to a model: its text and one short instruction a kind.
 
 `nightreel.models` asks these. They are part of what is asked: whoever changes a sentence here raises
-`domain.WORDING_VERSION`, which is part of every prompt hash, so that old answers are not taken for new ones.
+`domain.prompts.WORDING_VERSION`, which is part of every prompt hash, so that old answers are not taken for new ones.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def floor(name: str) -> int:
-    if name in FLOOR_0:
+    if name in FLOOR_0 or name.startswith("nightreel.domain."):
         return 0
     if name.startswith("nightreel.cli"):
         return 4

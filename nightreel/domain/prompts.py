@@ -1,0 +1,177 @@
+"""What is asked and what was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from nightreel.domain.identity import content_hash
+from nightreel.errors import SettingsError
+
+WORDING_VERSION = 1
+"""Version of the instructions that `nightreel.prompts.wording` adds to a prompt's text: part of every prompt hash."""
+
+
+class PromptKind(StrEnum):
+    CAPTION = "caption"
+    TEXT = "text"
+    YES_NO = "yes_no"
+    NUMBER = "number"
+    CHOICE = "choice"
+    TAGS = "tags"
+
+    @property
+    def scored(self) -> bool:
+        """Whether the answer is read from next-token scores rather than generated and parsed."""
+        return self in (PromptKind.YES_NO, PromptKind.CHOICE, PromptKind.TAGS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How a text is generated, token by token. The default is greedy: always the likeliest token.
+
+    Args:
+        temperature: above 0, tokens are drawn at random from probabilities sharpened (< 1) or flattened (> 1) by it.
+        top_k: draw from the k likeliest tokens alone; 0 for all.
+        top_p: draw from the likeliest tokens that together hold this share.
+        seed: of the draws.
+        repetition_penalty: above 1, tokens that stand in prompt or text already become less likely.
+        beams: keep so many texts in work and take the likeliest.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    repetition_penalty: float = 1.0
+    beams: int = 1
+
+
+GREEDY = Decoding()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One question of a prompt set.
+
+    Args:
+        threshold: yes_no and tags: the probability from which the answer is "yes".
+        flag: the answer that an analyst should see ("yes", or a choice); None flags nothing.
+        min_mass: `unknown` when the allowed answers hold less of the next-token probability than this.
+        min_margin: `unknown` when the best answer leads the next by less than this.
+        when: names of earlier prompts of the set and the answer each must have had.
+        minimum, maximum: number: the range outside of which an answer is `unknown`.
+        decoding: caption, text and number: how tokens are chosen.
+        set_name: the prompt set it came with.
+    """
+
+    name: str
+    kind: PromptKind
+    text: str
+    choices: tuple[str, ...] = ()
+    max_new_tokens: int = 64
+    threshold: float = 0.5
+    flag: str | None = None
+    min_mass: float = 0.0
+    min_margin: float = 0.0
+    when: tuple[tuple[str, str], ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    decoding: Decoding = GREEDY
+    set_name: str = ""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the answer is drawn at random: another segment with the same bytes would have its own."""
+        return not self.kind.scored and self.decoding.temperature > 0
+
+    @property
+    def hash(self) -> str:
+        """Identity of the question: what is asked and how it is read. Names, flag and condition do not count."""
+        return content_hash(
+            {
+                "wording": WORDING_VERSION,
+                "kind": self.kind,
+                "text": self.text,
+                "choices": self.choices,
+                "max_new_tokens": None if self.kind.scored else self.max_new_tokens,
+                "threshold": self.threshold if self.kind in (PromptKind.YES_NO, PromptKind.TAGS) else None,
+                "min_mass": self.min_mass,
+                "min_margin": self.min_margin,
+                "range": [self.minimum, self.maximum],
+                "decoding": None if self.kind.scored else asdict(self.decoding),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts asked together, in order. Names are unique."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+
+    def __add__(self, other: PromptSet) -> PromptSet:
+        """Both sets as one, in order.
+
+        Raises:
+            SettingsError: a name that both use for different questions: one of them must be renamed.
+        """
+        own = {prompt.name: prompt for prompt in self.prompts}
+        for prompt in other.prompts:
+            clash = own.get(prompt.name)
+            if clash is not None:
+                raise SettingsError(
+                    f"prompt {prompt.name!r} is in set {clash.set_name or self.name!r} and in set "
+                    f"{prompt.set_name or other.name!r}: rename one of them, so that answers can be told apart"
+                )
+        return PromptSet(f"{self.name}+{other.name}", self.prompts + other.prompts)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def missing(self, given: Mapping[str, Answer]) -> tuple[Prompt, ...]:
+        """The prompts still to be asked of a segment that has these answers (by prompt hash).
+
+        A follow-up counts as long as its condition holds or is not decided yet.
+        """
+        said = {prompt.name: given[prompt.hash].text for prompt in self.prompts if prompt.hash in given}
+        return tuple(
+            prompt
+            for prompt in self.prompts
+            if prompt.hash not in given and all(said.get(name, answer) == answer for name, answer in prompt.when)
+        )
+
+
+class AnswerState(StrEnum):
+    ANSWERED = "answered"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One prompt's answer about one segment. Never does a failure become a "no".
+
+    Args:
+        text: the answer as words: the caption, "yes", the choice, tags joined by ", "; None unless answered.
+        value: the same, typed: bool, float, str or list of str; None unless answered.
+        p: probability of the answer among the allowed ones; of "yes" for yes_no; None where nothing was scored.
+        scores: probability of each allowed answer.
+        reason: why it is unknown or an error.
+    """
+
+    prompt_hash: str
+    state: AnswerState
+    text: str | None = None
+    value: bool | float | str | list[str] | None = None
+    p: float | None = None
+    scores: Mapping[str, float] | None = None
+    reason: str | None = None
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        assert (self.state is AnswerState.ANSWERED) == (self.value is not None), self
+        assert (self.state is AnswerState.ANSWERED) == (self.reason is None), self

@@ -1,0 +1,181 @@
+"""Videos, how they are looked at, and what was seen: objects, plans, segments, frames, features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from nightreel.domain.identity import content_hash
+from nightreel.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One entry of an object listing."""
+
+    uri: str
+    etag: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """One version of one object: the row `(uri, etag)` of table `videos`."""
+
+    id: int
+    uri: str
+    etag: str
+    size_bytes: int
+
+
+class PlanKind(StrEnum):
+    UNIFORM = "uniform"
+    FPS = "fps"
+    KEYFRAMES = "keyframes"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """Which moments of a video are looked at, and how it is cut into segments.
+
+    Args:
+        kind: `uniform` takes `frames` moments spread evenly; `fps` takes `rate` a second, at most `frames`;
+            `keyframes` takes the stream's own keyframes, at most `frames`.
+        frames: number of frames a segment (uniform), or the cap (fps, keyframes).
+        rate: frames a second, `fps` alone.
+        window_s: length of a segment in seconds.
+
+    >>> SamplingPlan.parse("fps:2:32")
+    SamplingPlan(kind=<PlanKind.FPS: 'fps'>, frames=32, rate=2.0, window_s=30.0)
+    >>> str(SamplingPlan.parse("uniform:8"))
+    'uniform:8'
+    """
+
+    kind: PlanKind
+    frames: int
+    rate: float | None = None
+    window_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.frames <= 1024:
+            raise SettingsError(f"a sampling plan takes 1 to 1024 frames a segment, got {self.frames}")
+        if (self.kind is PlanKind.FPS) != (self.rate is not None):
+            raise SettingsError(f"a rate belongs to plan fps:RATE:CAP alone, got {self.kind}:{self.rate}")
+        if self.rate is not None and not (math.isfinite(self.rate) and 0 < self.rate <= 60):
+            raise SettingsError(f"an fps plan takes more than 0 and at most 60 frames a second, got {self.rate}")
+        if not (math.isfinite(self.window_s) and 1 <= self.window_s <= 3600):
+            raise SettingsError(f"a segment lasts 1 to 3600 seconds, got {self.window_s}")
+
+    @classmethod
+    def parse(cls, text: str, window_s: float = 30.0) -> SamplingPlan:
+        """`uniform:N`, `fps:RATE:CAP` or `keyframes:CAP`.
+
+        Raises:
+            SettingsError: on any other text.
+        """
+        kind, *numbers = text.strip().split(":")
+        try:
+            match kind, numbers:
+                case (("uniform" | "keyframes"), [frames]):
+                    return cls(PlanKind(kind), int(frames), None, window_s)
+                case "fps", [rate, cap]:
+                    return cls(PlanKind.FPS, int(cap), float(rate), window_s)
+        except ValueError:
+            pass
+        raise SettingsError(f"sampling plan {text!r}: expected uniform:N, fps:RATE:CAP or keyframes:CAP")
+
+    def __str__(self) -> str:
+        rate = "" if self.rate is None else f":{self.rate:g}"
+        return f"{self.kind}{rate}:{self.frames}"
+
+    @property
+    def hash(self) -> str:
+        return content_hash(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A window of a video: `start_s <= t < end_s`, on the clock on which the first frame shown is at 0."""
+
+    index: int
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameBatch:
+    """The frames sampled from one segment.
+
+    Args:
+        frames_thwc: uint8 RGB, upright, (T, H, W, 3).
+        pts_s: float64 (T,), the true presentation time of each frame on the segment's clock, ascending.
+        flags: one tuple of words a frame, empty when the frame is good: `corrupt`, `concealed`, `missing`.
+        decoder: `decord` or `pyav`; decoder_version: its version.
+        fps: average frames a second of the source; source_hw: its height and width before any resizing, upright.
+    """
+
+    frames_thwc: np.ndarray = field(repr=False)
+    pts_s: np.ndarray
+    flags: tuple[tuple[str, ...], ...]
+    decoder: str
+    decoder_version: str
+    fps: float
+    source_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        shape = self.frames_thwc.shape
+        assert self.frames_thwc.dtype == np.uint8, f"{self.frames_thwc.dtype = }"
+        assert len(shape) == 4, f"{shape = }"
+        assert shape[3] == 3, f"{shape = }"
+        assert len(self.pts_s) == len(self.flags) == shape[0] > 0, f"{shape = }, {len(self.pts_s) = }"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor as bytes, because numpy has no bfloat16.
+
+    `dtype` is torch's name without its prefix ("bfloat16"); `data` is row-major, little-endian.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What the vision tower said of one segment, and all that the language side needs to read it.
+
+    Args:
+        key: the feature key of design.md, hex SHA-256.
+        tensors: encoder outputs, and processor outputs other than pixels; names are unique.
+        pts_s: presentation time of each frame, seconds.
+        metadata: small JSON values (decoder, versions, source size) that make the file readable on its own.
+    """
+
+    key: str
+    tensors: tuple[StoredTensor, ...]
+    pts_s: tuple[float, ...]
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureRef:
+    """Where features lie, and the proof that they are unharmed: the row of table `features`."""
+
+    key: str
+    uri: str
+    size_bytes: int
+    sha256: str
