@@ -8,6 +8,7 @@ languages and machines.
 from nightreel.domain.identity import content_hash
 from nightreel.domain.prompts import (
     GREEDY,
+    MOST_SCORED_NUMBERS,
     WORDING_VERSION,
     Answer,
     AnswerState,
@@ -39,6 +40,7 @@ from nightreel.domain.work import (
 
 __all__ = [
     "GREEDY",
+    "MOST_SCORED_NUMBERS",
     "WORDING_VERSION",
     "Answer",
     "AnswerState",

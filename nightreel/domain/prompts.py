@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -23,7 +24,7 @@ class PromptKind(StrEnum):
 
     @property
     def scored(self) -> bool:
-        """Whether the answer is read from next-token scores rather than generated and parsed."""
+        """Whether such answers are always read from next-token scores rather than generated and parsed."""
         return self in (PromptKind.YES_NO, PromptKind.CHOICE, PromptKind.TAGS)
 
 
@@ -49,6 +50,8 @@ class Decoding:
 
 
 GREEDY = Decoding()
+MOST_SCORED_NUMBERS = 20
+"""Between the bounds of a number prompt whose integers are scored one by one: zero to twenty are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,8 @@ class Prompt:
         min_mass: `unknown` when the allowed answers hold less of the next-token probability than this.
         min_margin: `unknown` when the best answer leads the next by less than this.
         when: names of earlier prompts of the set and the answer each must have had.
-        minimum, maximum: number: the range outside of which an answer is `unknown`.
+        minimum, maximum: number: the range outside of which an answer is `unknown`; a narrow one is scored, number by
+            number, unless `decoding` says how to generate.
         decoding: caption, text and number: how tokens are chosen.
         set_name: the prompt set it came with.
     """
@@ -82,6 +86,20 @@ class Prompt:
     set_name: str = ""
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The integers a number prompt with narrow bounds can have for an answer; none for all other prompts."""
+        if self.kind is not PromptKind.NUMBER or self.minimum is None or self.maximum is None:
+            return ()
+        if self.decoding != GREEDY or self.maximum - self.minimum > MOST_SCORED_NUMBERS:
+            return ()
+        return tuple(range(math.ceil(self.minimum), math.floor(self.maximum) + 1))
+
+    @property
+    def scored(self) -> bool:
+        """Whether a model at hand reads the answer from next-token scores rather than generating it."""
+        return self.kind.scored or bool(self.numbers)
+
+    @property
     def sampled(self) -> bool:
         """Whether the answer is drawn at random: another segment with the same bytes would have its own."""
         return not self.kind.scored and self.decoding.temperature > 0
@@ -95,12 +113,12 @@ class Prompt:
                 "kind": self.kind,
                 "text": self.text,
                 "choices": self.choices,
-                "max_new_tokens": None if self.kind.scored else self.max_new_tokens,
+                "max_new_tokens": None if self.scored else self.max_new_tokens,
                 "threshold": self.threshold if self.kind in (PromptKind.YES_NO, PromptKind.TAGS) else None,
                 "min_mass": self.min_mass,
                 "min_margin": self.min_margin,
                 "range": [self.minimum, self.maximum],
-                "decoding": None if self.kind.scored else asdict(self.decoding),
+                "decoding": None if self.scored else asdict(self.decoding),
             }
         )
 

@@ -44,6 +44,8 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        end = tokenizer.eos_token_id
+        self._end: tuple[int, ...] = () if end is None else (end,)
         self._forms: dict[str, tuple[tuple[int, ...], ...]] = {}
         found: dict[str, list[int]] = {word: [] for word in _WORDS}
         for token, id_ in tokenizer.get_vocab().items():
@@ -62,8 +64,14 @@ class Vocabulary:
             self._forms[word] = tuple(dict.fromkeys(ids))
         return self._forms[word]
 
+    def whole(self, number: int) -> tuple[tuple[int, ...], ...]:
+        """Token sequences of a number as the whole answer, up to the end of the turn: 1 is no beginning of 12."""
+        return tuple((*form, *self._end) for form in self.forms(str(number)))
+
     def branches(self, prompt: Prompt) -> tuple[tuple[int, ...], ...]:
         """The continuations that have to be scored for each question of a prompt."""
+        if prompt.numbers:
+            return tuple(form for number in prompt.numbers for form in self.whole(number))
         if prompt.kind is PromptKind.CHOICE:
             return tuple(form for choice in prompt.choices for form in self.forms(choice))
         if prompt.kind.scored and self.yes_no.single is None:
@@ -129,6 +137,31 @@ def answer_choice(prompt: Prompt, scores: Scores, vocabulary: Vocabulary, *, tok
     if doubt:
         return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=doubt, **fields)
     return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=ranked[0], value=ranked[0], **fields)
+
+
+def answer_number(prompt: Prompt, scores: Scores, vocabulary: Vocabulary, *, tokens: int) -> Answer:
+    """A number within narrow bounds: `p` is the probability that it is the whole answer, among all in the range."""
+    logs: list[float] = []
+    place = 0
+    for number in prompt.numbers:
+        forms = len(vocabulary.whole(number))
+        own = torch.tensor([sum(branch) for branch in scores.branches[place : place + forms]], dtype=torch.float64)
+        place += forms
+        logs.append(torch.logsumexp(own, 0).item())
+    if any(map(math.isnan, logs)) or not math.isfinite(max(logs)):
+        return _error(prompt, "the model's scores are not finite", tokens)
+    probabilities = torch.softmax(torch.tensor(logs, dtype=torch.float64), 0).tolist()
+    each = dict(zip(prompt.numbers, probabilities, strict=True))
+    best, *others = sorted(each, key=each.__getitem__, reverse=True)
+    scored = {str(number): p for number, p in each.items()}
+    fields: dict[str, Any] = {"p": each[best], "scores": scored, "prompt_tokens": tokens}
+    margin = each[best] - each[others[0]] if others else 1.0
+    doubt = _doubt(prompt, mass=sum(map(math.exp, logs)), margin=margin)
+    if doubt:
+        return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=doubt, **fields)
+    return Answer(
+        prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=str(best), value=float(best), **fields
+    )
 
 
 def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> Answer:

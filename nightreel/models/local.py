@@ -142,11 +142,11 @@ class LocalModel:
             if not asked:
                 return
             # Scored prompts are cheap and may decide whether a generated one is wanted: generate together, at the end.
-            if any(one.waiting for one in inquiries) and any(prompt.kind.scored for _, prompt in asked):
+            if any(one.waiting for one in inquiries) and any(prompt.scored for _, prompt in asked):
                 for segment, prompt in asked:
-                    if not prompt.kind.scored:
+                    if not prompt.scored:
                         inquiries[segment].waiting.insert(0, prompt)
-                asked = [(segment, prompt) for segment, prompt in asked if prompt.kind.scored]
+                asked = [(segment, prompt) for segment, prompt in asked if prompt.scored]
             rows = [(segment, prompt, self._rows(segment, inquiries[segment], prompt)) for segment, prompt in asked]
             scores = iter(prefix.ask([row for *_, own in rows for row in own], end_ids=self._end_ids))
             for segment, prompt, own in rows:
@@ -167,6 +167,8 @@ class LocalModel:
                 return answering.answer_tags(prompt, scores, self._vocabulary, tokens=tokens)
             case PromptKind.CHOICE:
                 return answering.answer_choice(prompt, scores[0], self._vocabulary, tokens=tokens)
+            case PromptKind.NUMBER if prompt.numbers:
+                return answering.answer_number(prompt, scores[0], self._vocabulary, tokens=tokens)
         generated = scores[0].generated
         text = self._tokenizer.decode(generated, skip_special_tokens=True)
         return answering.answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)

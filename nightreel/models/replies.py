@@ -170,6 +170,8 @@ def to_answer(prompt: Prompt, replies: Sequence[Reply]) -> Answer:
             return _yes_no(prompt, replies, tokens)
         case PromptKind.CHOICE:
             return _choice(prompt, replies[0], tokens)
+        case PromptKind.NUMBER if prompt.min_mass or prompt.min_margin:
+            return _unknown(prompt, "min_mass and min_margin need a probability, numbers have none here", tokens)
     return answering.answer_text(prompt, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
 
 

@@ -31,7 +31,7 @@ def rows_of(prompt: Prompt, place: Place, *, dialogue: Dialogue, vocabulary: Voc
             place.segment,
             dialogue.suffix(place.anchor, place.lead, question),
             vocabulary.branches(prompt),
-            0 if prompt.kind.scored else prompt.max_new_tokens,
+            0 if prompt.scored else prompt.max_new_tokens,
             prompt.decoding,
         )
         for question in questions_of(prompt)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from nightreel.domain import Decoding, Prompt, PromptKind
+from nightreel.domain import MOST_SCORED_NUMBERS, Decoding, Prompt, PromptKind
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
@@ -57,6 +57,11 @@ class PromptEntry(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63)
     repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
     beams: int | None = Field(None, ge=1, le=32)
+
+    @property
+    def scored(self) -> bool:
+        """Whether its answer has a probability: a number's does where its bounds are narrow."""
+        return self.kind.scored or self.to_prompt("").scored
 
     def to_prompt(self, set_name: str) -> Prompt:
         given = self.model_dump(exclude_none=True)
@@ -125,15 +130,17 @@ def _misplaced_keys(entry: PromptEntry) -> Iterator[tuple[str, str]]:
         "max_new_tokens": not entry.kind.scored,
         "threshold": entry.kind in (PromptKind.YES_NO, PromptKind.TAGS),
         "flag": entry.kind.scored,
-        "min_mass": entry.kind.scored,
-        "min_margin": entry.kind.scored,
+        "min_mass": entry.scored,
+        "min_margin": entry.scored,
         "minimum": entry.kind is PromptKind.NUMBER,
         "maximum": entry.kind is PromptKind.NUMBER,
         **dict.fromkeys(_DECODING, not entry.kind.scored),
     }
     for key, fits in belongs.items():
         if getattr(entry, key) is not None and not fits:
-            yield key, f"a prompt of kind {entry.kind} takes none"
+            wide = entry.kind is PromptKind.NUMBER and key in ("min_mass", "min_margin")
+            bounds = f" unless its minimum and maximum are at most {MOST_SCORED_NUMBERS} apart" if wide else ""
+            yield key, f"a prompt of kind {entry.kind} takes none{bounds}"
 
 
 def _choices(entry: PromptEntry) -> Iterator[tuple[str, str]]:

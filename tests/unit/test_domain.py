@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from nightreel.domain import Answer, AnswerState, Prompt, PromptKind, PromptSet, SamplingPlan
+from nightreel.domain import Answer, AnswerState, Decoding, Prompt, PromptKind, PromptSet, SamplingPlan
 from nightreel.errors import PermanentError, SettingsError, TransientError
 
 VIOLENCE = Prompt(name="violence", kind=PromptKind.YES_NO, text="Violence?")
@@ -54,3 +54,19 @@ def test_a_plan_is_what_it_says():
 def test_errors_survive_a_process_boundary(error):
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(again), again.reason, again.detail) == (type(error), error.reason, error.detail)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "numbers"),
+    [
+        ({"minimum": 0.0, "maximum": 20.0}, tuple(range(21))),
+        ({"minimum": 0.5, "maximum": 3.2}, (1, 2, 3)),
+        ({"minimum": 0.0, "maximum": 21.0}, ()),
+        ({"minimum": 0.0}, ()),
+        ({"minimum": 0.0, "maximum": 9.0, "decoding": Decoding(beams=4)}, ()),
+    ],
+)
+def test_a_number_is_scored_where_its_bounds_are_narrow_and_nothing_says_how_to_generate(bounds, numbers):
+    prompt = Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", **bounds)
+    assert prompt.numbers == numbers
+    assert prompt.scored == bool(numbers)

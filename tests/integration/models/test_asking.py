@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_a_batch_larger_than_the_cap_is_cut_and_answers_stay(
     model: VideoModel, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model.ask([features] * 5, [[_text("a"), _NO]] * 5)
-    monkeypatch.setattr("nightreel.models.memory._CPU_BUDGET_BYTES", 3_000_000)
+    monkeypatch.setattr("nightreel.models.memory.CPU_BUDGET_BYTES", 3_000_000)
     for one, other in zip(model.ask([features] * 5, [[_text("a"), _NO]] * 5), expected, strict=True):
         assert [answer.text for answer in one] == [answer.text for answer in other]
 
@@ -127,6 +128,26 @@ def test_a_choice_and_tags_are_scored_as_the_plain_forward_scores_them(
         expected_p = plain.p_yes(moving_pattern(), _SEGMENT, f"Which? {word}? Answer yes or no.")
         assert tagged.scores is not None
         assert tagged.scores[word] == pytest.approx(expected_p, abs=1e-5)
+
+
+def test_a_bounded_number_is_scored_as_the_plain_forward_scores_whole_answers(
+    model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
+) -> None:
+    prompt = Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", minimum=8, maximum=12)
+    ((answer,),) = model.ask([features], [[prompt]])
+    plain = PlainModel(tiny_model("internvl"))
+    end = plain.processor.tokenizer.eos_token
+    whole = []
+    for number in range(8, 13):
+        texts = (f"{number}{end}", f" {number}{end}")
+        lengths = [len(plain.processor.tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
+        means = [_mean_score(plain, "How many? Answer with a number.", text) for text in texts]
+        whole.append(sum(math.exp(mean * length) for mean, length in zip(means, lengths, strict=True)))
+    expected = {str(number): p / sum(whole) for number, p in zip(range(8, 13), whole, strict=True)}
+    assert answer.scores == pytest.approx(expected, abs=1e-5)
+    assert answer.text == max(expected, key=expected.__getitem__)
+    assert answer.value == float(answer.text)
+    assert answer.generated_tokens == 0
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.models.answering import (
     Vocabulary,
     answer_choice,
+    answer_number,
     answer_tags,
     answer_text,
     answer_yes_no,
@@ -23,7 +24,9 @@ _WORDS = ("yes", "Yes", "Ġyes", "YES", "no", "No", "Ġno", "nothing", "yesterda
 
 
 class _WordTokenizer:
-    """The three methods of a tokenizer that Vocabulary uses, over whole words."""
+    """What Vocabulary uses of a tokenizer, over whole words."""
+
+    eos_token_id = None
 
     def __init__(self, words: Sequence[str] = _WORDS) -> None:
         self._ids = {word: index for index, word in enumerate(words)}
@@ -159,6 +162,37 @@ def test_a_choice_without_mass_on_its_words_is_unknown(vocabulary: Vocabulary) -
     branches = ((math.log(0.1),),) * 8
     answer = answer_choice(prompt, _scores({"in": 0.1, "out": 0.1, "nothing": 0.8}, branches), vocabulary, tokens=1)
     assert answer.state is AnswerState.UNKNOWN
+
+
+def _counted(logs: Sequence[float], **more: object) -> Answer:
+    """An answer of a model that writes 0, 1 and 2 as one token each, with and without a space."""
+    vocabulary = Vocabulary(_WordTokenizer([*_WORDS, "0", "1", "2"]))
+    prompt = _prompt(PromptKind.NUMBER, minimum=0.0, maximum=2.0, **more)
+    return answer_number(prompt, _scores({}, tuple((log,) for log in logs)), vocabulary, tokens=5)
+
+
+def test_a_bounded_number_is_the_likeliest_of_its_range() -> None:
+    answer = _counted([math.log(p) for p in (0.1, 0.1, 0.3, 0.1, 0.1, 0.1)])
+    assert (answer.text, answer.value, answer.p) == ("1", 1.0, pytest.approx(0.5))
+    assert answer.scores == pytest.approx({"0": 0.25, "1": 0.5, "2": 0.25})
+
+
+def test_a_bounded_number_without_mass_margin_or_finite_scores_is_no_number() -> None:
+    thin = [math.log(p) for p in (0.1, 0.1, 0.11, 0.1, 0.1, 0.1)]
+    for doubt in ({"min_mass": 0.9}, {"min_margin": 0.1}):
+        answer = _counted(thin, **doubt)
+        assert (answer.state, answer.value) == (AnswerState.UNKNOWN, None)
+        assert next(iter(doubt)) in (answer.reason or "")
+    assert _counted([math.nan, *thin[1:]]).state is AnswerState.ERROR
+    assert _counted([-math.inf] * 6).state is AnswerState.ERROR
+
+
+def test_a_whole_number_ends_where_the_turn_ends() -> None:
+    words = [*_WORDS, "1", "2", "<end>"]
+    tokenizer = _WordTokenizer(words)
+    tokenizer.eos_token_id = words.index("<end>")  # type: ignore[assignment]
+    spelt = [[words[token] for token in form] for form in Vocabulary(tokenizer).whole(12)]
+    assert spelt == [["1", "2", "<end>"], ["Ġ", "1", "2", "<end>"]]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ def test_names_flags_and_conditions_do_not_change_what_is_asked(tmp_path: Path) 
         ("{name: q, kind: text, text: a, when: violence}", "'when': 'violence': input should be a valid dictionary"),
         ("{name: q, kind: number, text: a, minimum: 3, maximum: 2}", "'maximum': 2 is less than minimum 3"),
         ("{name: q, kind: number, text: a, minimum: inf}", "'minimum': 'inf': input should be a finite number"),
+        (
+            "{name: q, kind: number, text: a, minimum: 0, maximum: 21, min_mass: 0.5}",
+            "'min_mass': a prompt of kind number takes none unless its minimum and maximum are at most 20 apart",
+        ),
         ("{name: q, kind: text, text: a, minimum: 3}", "'minimum': a prompt of kind text takes none"),
         ("{name: q, kind: yes_no, text: a, temperature: 1}", "'temperature': a prompt of kind yes_no takes none"),
         ("{name: q, kind: text, text: a, temperature: -1}", "'temperature': '-1': input should be greater than or"),
