@@ -1,0 +1,97 @@
+"""What only a CUDA device can show: bfloat16 beside the CPU, estimates beside measured peaks, memory that runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.engine_sides import FRAMES, build_model, frame_side, prompts
+from fixtures.plain_generate import moving_pattern
+
+from nightreel.domain import Features, Segment
+from nightreel.errors import PermanentError
+from nightreel.models.base import VideoModel
+from nightreel.models.loading import estimate_footprint, load_model
+from nightreel.settings import Settings, load_settings
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, torch sees none"),
+]
+
+_TOKENS = 256
+_SEGMENT = Segment(0, 0.0, 8.0)
+_SCORE_TOLERANCE = 0.05
+"""Of a probability, bfloat16 beside float32: its mantissa has 8 bits, and errors add up over the layers."""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("models"), tokens=_TOKENS)
+
+
+def _settings(directory: Path, *, device: str = "cuda:0", dtype: str = "bfloat16") -> Settings:
+    return load_settings(model=str(directory), device=device, dtype=dtype)
+
+
+def _encode(model: VideoModel, count: int) -> list[Features]:
+    side = frame_side(_TOKENS)
+    batches = [moving_pattern(seed=seed, frames=FRAMES, height=side, width=side) for seed in range(count)]
+    return model.encode(batches, segments=[_SEGMENT] * count, keys=list(map(str, range(count))))
+
+
+def test_bfloat16_on_a_gpu_is_close_to_float32_on_the_cpu(directory: Path) -> None:
+    scored = [prompt for prompt in prompts(8) if prompt.kind.scored]
+    answers = []
+    for settings in (_settings(directory), _settings(directory, device="cpu", dtype="float32")):
+        model = load_model(settings)
+        answers.append(model.ask(_encode(model, 1), [scored])[0])
+    assert [answer.p for answer in answers[0]] == pytest.approx([a.p for a in answers[1]], abs=_SCORE_TOLERANCE)
+
+
+def test_the_estimate_of_a_batch_is_never_below_its_peak_and_a_quarter_above_at_most(directory: Path) -> None:
+    settings, count, asked = _settings(directory), 8, prompts(8)
+    side = frame_side(_TOKENS)
+    estimate = estimate_footprint(settings, prompts=asked, frames=FRAMES, height=side, width=side)
+    model = load_model(settings)
+    features = _encode(model, count)
+    model.ask(features[:1], [asked])  # workspaces of the libraries, once
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    model.ask(features, [asked] * count)
+    peak = torch.cuda.max_memory_allocated() - before
+    assert peak <= count * estimate.segment_bytes <= 1.25 * peak
+
+
+@pytest.fixture
+def limit_memory() -> Iterator[Callable[[int], None]]:
+    """Lets torch have so many bytes of the device beside what it holds; all of it again afterwards."""
+    total = torch.cuda.get_device_properties(0).total_memory
+
+    def limit(more_bytes: int) -> None:
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + more_bytes) / total)
+
+    yield limit
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_memory_that_runs_out_halves_the_batch_and_loses_no_answer(
+    directory: Path, limit_memory: Callable[[int], None]
+) -> None:
+    settings, count, asked = _settings(directory), 8, prompts(4)
+    side = frame_side(_TOKENS)
+    estimate = estimate_footprint(settings, prompts=asked, frames=FRAMES, height=side, width=side)
+    model = load_model(settings)
+    features = _encode(model, count)
+    limit_memory(count * estimate.segment_bytes // 3)
+    answers = model.ask(features, [asked] * count)
+    assert [len(own) for own in answers] == [len(asked)] * count
+    limit_memory(1 << 20)
+    with pytest.raises(PermanentError) as caught:
+        model.ask(features[:1], [asked])
+    assert caught.value.reason == "out_of_memory"
+    limit_memory(count * estimate.segment_bytes * 2)
+    assert len(model.ask(features[:1], [asked])[0]) == len(asked), "the device is usable again"
