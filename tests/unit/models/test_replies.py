@@ -256,3 +256,12 @@ def test_choices_of_any_language_are_found(choice: str) -> None:
     prompt = replace(_CHOICE, choices=(choice, "other"))
     said = answer(prompt, reply(f" {choice}. ", (choice.casefold(), 0.9), ("other", 0.05)))
     assert (said.text, said.p) == (choice, pytest.approx(0.9 / 0.95))
+
+
+@pytest.mark.parametrize("doubt", [{"min_mass": 0.5}, {"min_margin": 0.1}])
+def test_a_number_that_needs_a_probability_is_unknown_of_a_server(doubt: dict[str, float]) -> None:
+    number = Prompt(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9)
+    assert answer(number, reply("3")).value == 3
+    sure = answer(replace(number, **doubt), reply("3"))
+    assert (sure.state, sure.value) == (AnswerState.UNKNOWN, None)
+    assert "need a probability" in (sure.reason or "")
