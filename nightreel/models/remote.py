@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _CANDIDATES = (20, 5, 0)  # first tokens to be listed: OpenAI's limit, what some servers lower it to, none
 _YES_NO_TOKENS = 8  # as a rule the word and the end of the turn; more shows that it goes on
+_NUMBER_TOKENS = 16  # for numbers that a local model would score, whose prompts say nothing of tokens
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>|</?s>|<(?:image|video|IMG_CONTEXT)>|</?img>")
 _MAX_KEPT = 10_000
 
@@ -268,7 +269,8 @@ def _decoding(prompt: Prompt) -> dict[str, Any]:
         longest = max((len(choice.encode()) for choice in prompt.choices), default=0)
         return {"temperature": 0, "max_tokens": _YES_NO_TOKENS + (longest if prompt.kind is PromptKind.CHOICE else 0)}
     wanted = prompt.decoding
-    parameters: dict[str, Any] = {"temperature": wanted.temperature, "max_tokens": prompt.max_new_tokens}
+    max_tokens = _NUMBER_TOKENS if prompt.numbers else prompt.max_new_tokens
+    parameters: dict[str, Any] = {"temperature": wanted.temperature, "max_tokens": max_tokens}
     if wanted.temperature:
         parameters |= {"top_p": wanted.top_p, "seed": wanted.seed % 2**31}
         parameters |= {"top_k": wanted.top_k} if wanted.top_k else {}

@@ -238,6 +238,18 @@ def test_decoding_is_sent_as_asked_and_nothing_beyond(chat_server: ChatServer, m
     }  # fmt: skip
 
 
+def test_a_number_within_narrow_bounds_has_no_probability_and_does_not_pretend(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    chat_server.answer = lambda _: said("3", top={"3": -0.1})
+    people = Prompt(name="people", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, max_new_tokens=1)
+    sure = replace(people, name="sure", min_mass=0.5)
+    (number, unsure) = ask(model, people, sure)
+    assert (number.value, number.p) == (3, None)
+    assert (unsure.state, unsure.value) == (AnswerState.UNKNOWN, None)
+    assert {request.body["max_tokens"] for request in chat_server.requests} == {16}, "its hash does not know the other"
+
+
 def test_the_key_is_sent_and_never_told(
     chat_server: ChatServer, make_model: Callable[..., RemoteModel], caplog: pytest.LogCaptureFixture
 ) -> None:

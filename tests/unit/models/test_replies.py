@@ -138,6 +138,11 @@ def test_what_is_not_listed_could_change_a_close_answer() -> None:
     assert answer(_YES, replace(close, listed=(*close.listed, ("the", 1e-4)))).value is False
 
 
+def test_several_forms_of_a_word_may_be_missing_from_a_list() -> None:
+    """Each may be as likely as the least likely candidate: here five forms of yes could outweigh the no."""
+    assert answer(_YES, reply("No", ("no", 0.25), ("yes", 0.06), ("the", 0.06))).state is AnswerState.UNKNOWN
+
+
 def test_a_single_candidate_says_little_unless_it_is_nearly_all() -> None:
     assert answer(_YES, reply("No", ("no", 0.45))).state is AnswerState.UNKNOWN
     assert answer(_YES, reply("No", ("no", 0.97))).value is False
