@@ -1,6 +1,6 @@
 """What a video model is to the rest of the project: an identity and two verbs, `encode` and `ask`.
 
-`loading.py` makes one, tasks hold one per process, `local.py` (and later `remote.py`) implement it. This module knows
+`loading.py` makes one, tasks hold one per process, `local.py` and `remote.py` implement it. This module knows
 nothing of torch, so that a night with nothing new can ask for a model's identity without importing it.
 """
 
