@@ -169,7 +169,8 @@ class Report:
     def add(self, row: Row) -> None:
         """Add a row, and say so: a benchmark takes minutes."""
         self._rows.append(row)
-        print(f"{row.name}: {row.ours:.3g} {row.unit}, {row.other_is} {row.other:.3g}, ratio {row.ratio:.2f}", flush=True)
+        figures = f"{row.ours:.3g} {row.unit}, {row.other_is} {row.other:.3g}, ratio {row.ratio:.2f}"
+        print(f"{row.name}: {figures}", flush=True)
 
     def finish(self, directory: Path = _ROOT / "build" / "bench") -> Path:
         """Print the table and write the JSON; what missed its goal stays in both."""
