@@ -48,7 +48,7 @@ class MediaLimits:
         if value > limit:
             raise PermanentError(
                 f"limit_{name.removesuffix('_s')}",
-                f"{what} {value:g}, more than {limit:g}: raise NIGHTREEL_MAX_{name.upper()} to take it",
+                f"{what} {value:.12g}, more than {limit:.12g}: raise NIGHTREEL_MAX_{name.upper()} to take it",
             )
 
 
