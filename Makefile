@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test check format bench clean install
+.PHONY: demo test check format bench bench-docs clean install
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
@@ -26,6 +26,9 @@ format: install
 	$(BIN)/ruff format .
 
 bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py))
+
+bench-docs: install
+	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.publish
 
 bench-%: install
 	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.bench_$*

@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(12 * 3600, gt=0, description="duration of a video, seconds")
     max_streams: PositiveInt = Field(64, description="streams in a file")
     max_frames: PositiveInt = Field(4_000_000, description="frames in the video stream")
+    gif: bool = Field(False, description="take GIFs for videos; false: they fail as animated_image")
     min_good_frames: float = Field(0.9, ge=0, le=1, description="share of undamaged frames a segment needs")
     decode_timeout_s: float = Field(120, gt=0, description="wall clock for one decode job, seconds")
     decode_memory_mib: int = Field(2048, ge=512, description="address space of a decoder process")

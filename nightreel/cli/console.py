@@ -34,9 +34,8 @@ def plain(value: Any, *, width: int | None = None) -> str:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on a terminal; tab-separated lines with a header in a pipe."""
     if not out.is_terminal:
-        print_line("\t".join(columns))
-        for row in rows:
-            print_line("\t".join(plain(value) for value in row))
+        for row in (columns, *rows):
+            out.file.write("\t".join(plain(value) for value in row) + "\n")  # rich would turn tabs into spaces
         return
     table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:

@@ -16,7 +16,7 @@ from nightreel.domain import FrameBatch
 from nightreel.errors import SettingsError
 from nightreel.media.contact_sheet import draw_contact_sheet
 from nightreel.media.probe import Probe
-from nightreel.media.sampling import segments
+from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
 from nightreel.settings import load_settings
 
@@ -37,10 +37,9 @@ def frames(
         path = local_copy(video, Path(directory), settings)
         probe = pool.probe(path)
         windows = segments(probe.duration_s, settings.window_s)
-        looks = [
-            pool.decode(path, probe=probe, plan=settings.sampling_plan, segment=segment)
-            for segment in windows[:_MOST_SEGMENTS]
-        ]
+        plan = settings.sampling_plan
+        moments = [timestamps(plan, window, keyframes_s=probe.keyframes_s) for window in windows[:_MOST_SEGMENTS]]
+        looks = [pool.decode_moments(path, probe=probe, moments_s=moments_s) for moments_s in moments]
     _print_probe(probe)
     draw_contact_sheet(_joined(looks)).save(output)
     count = sum(len(batch.pts_s) for batch in looks)

@@ -34,10 +34,17 @@ def confine(*, memory_bytes: int, parent: int) -> None:
         parent: process id of the one that started this; when it dies, so does this.
     """
     die_with_parent(parent)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
+    _limit(resource.RLIMIT_AS, memory_bytes)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
     forbid_connections_and_programs()
+
+
+def _limit(what: int, value: int) -> None:
+    """Lower a limit for good. One that whoever started us set lower stays: only root may raise it again."""
+    _, hard = resource.getrlimit(what)
+    least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (least, least))
 
 
 def die_with_parent(parent: int) -> None:
@@ -92,7 +99,8 @@ def limit_cpu_time(seconds: float) -> None:
     """Allow `seconds` of CPU time from now on; beyond, this process is killed."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def _prctl(option: int, *arguments: int) -> bool:

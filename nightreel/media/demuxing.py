@@ -22,7 +22,7 @@ from nightreel.media.refusals import explain_refusal
 
 # Demuxers that open no other file: a playlist (hls, dash, concat) named .mp4 would make ffmpeg read whatever it lists.
 _CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,mxf,nut,ivf,h264,hevc,m4v,"
-               "mpegvideo,dv,rm,wtv")  # fmt: skip
+               "mpegvideo,dv,rm,wtv,gif")  # fmt: skip
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 _AVI_CHUNK_HEADER_BYTES = 8
 
@@ -109,7 +109,7 @@ def packets_of(container: InputContainer, stream: VideoStream, said: Log) -> Ite
     numbers: dict[int, int] = {}
     if is_avi(container):
         numbers = {entry.pos + _AVI_CHUNK_HEADER_BYTES: entry.timestamp for entry in stream.index_entries}
-    last_known, shift = max(numbers, default=0), 0
+    last_known, shift = max(numbers, default=-1), 0
     for packet in _readable(container, stream, said):
         lost = any(name == container.format.name for _, name, _ in said)
         unknown = packet.pos is not None and packet.pos <= last_known and packet.pos not in numbers

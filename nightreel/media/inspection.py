@@ -65,7 +65,7 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
     """
     size_bytes = path.stat().st_size
     limits.check("bytes", size_bytes, f"{path.name} has bytes:")
-    refuse_by_content(path)
+    refuse_by_content(path, gif=limits.gif)
     with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
         limits.check("streams", len(container.streams), f"{path.name} has streams:")
         _refuse_too_large(said, limits, path)

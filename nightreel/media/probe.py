@@ -20,13 +20,18 @@ from nightreel.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """What an untrusted file may ask for; beyond, it is refused with the limit's name."""
+    """What an untrusted file may ask for; beyond, it is refused with the limit's name.
+
+    Args:
+        gif: whether a GIF is taken for a video.
+    """
 
     max_bytes: int
     max_pixels: int
     max_duration_s: float
     max_streams: int
     max_frames: int
+    gif: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MediaLimits:
@@ -36,6 +41,7 @@ class MediaLimits:
             settings.max_duration_s,
             settings.max_streams,
             settings.max_frames,
+            settings.gif,
         )
 
     def check(self, name: str, value: float, what: str) -> None:

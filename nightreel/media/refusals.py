@@ -35,8 +35,11 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 _MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx"})
 
 
-def refuse_by_content(path: Path) -> None:
+def refuse_by_content(path: Path, *, gif: bool) -> None:
     """Raise where the first bytes tell that this is no video; return where they do not.
+
+    Args:
+        gif: whether a GIF is taken for a video.
 
     Raises:
         PermanentError: `empty_file`, `not_a_video`, `image_file`, `animated_image`, `no_video_stream`.
@@ -45,8 +48,9 @@ def refuse_by_content(path: Path) -> None:
         head = file.read(_HEAD_BYTES)
     if not head:
         raise PermanentError("empty_file", f"{path.name} has 0 bytes: upload it again")
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        raise PermanentError("animated_image", f"{path.name} is a GIF, an image format: convert it to a video first")
+    if head[:6] in (b"GIF87a", b"GIF89a") and not gif:
+        detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to have such files analysed as videos"
+        raise PermanentError("animated_image", f"{path.name} {detail}")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         raise PermanentError("image_file", f"{path.name} holds a WebP image, not a video")
     for magic, reason, what in _MAGIC:

@@ -31,7 +31,7 @@ BY_DECORD = {
 
 @pytest.fixture(scope="module")
 def pool():
-    with DecoderPool(limits=MediaLimits.from_settings(Settings()), workers=1, timeout_s=60) as pool:
+    with DecoderPool(limits=MediaLimits.from_settings(Settings(gif=True)), workers=1, timeout_s=60) as pool:
         yield pool
 
 

@@ -123,3 +123,17 @@ os.wait()
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["Operation not permitted"] * 3 + ["no memory"]
+
+
+def test_limits_that_an_operator_set_lower_are_kept():
+    program = """
+import os, resource
+from nightreel.media.confinement import confine, limit_cpu_time
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+resource.setrlimit(resource.RLIMIT_CPU, (50, 50))
+confine(memory_bytes=2**30, parent=os.getppid())
+limit_cpu_time(1000)
+print(resource.getrlimit(resource.RLIMIT_FSIZE), resource.getrlimit(resource.RLIMIT_CPU))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "(4096, 4096) (50, 50)\n"
