@@ -222,3 +222,23 @@ answers = Table(
     CheckConstraint("(state = 'answered') = (value IS NOT NULL)", name="value"),
     CheckConstraint("p >= 0 AND p <= 1", name="p"),
 )
+
+# What batches of a model took of a device: the largest of each shape, and the last that ran out of memory.
+memory_peaks = Table(
+    "memory_peaks",
+    metadata,
+    _id(),
+    Column("model_id", BigInteger, ForeignKey("nightreel.models.id"), nullable=False),
+    Column("device", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("shape", Text, nullable=False),
+    Column("out_of_memory", Boolean, nullable=False),
+    Column("segments", Integer, nullable=False),
+    Column("estimated_bytes", BigInteger, nullable=False),
+    Column("measured_bytes", BigInteger, nullable=False),
+    Column("run_id", BigInteger, ForeignKey("nightreel.runs.id"), nullable=False),
+    _created("measured_at"),
+    UniqueConstraint("model_id", "device", "stage", "shape", "out_of_memory"),
+    CheckConstraint("stage IN ('vision', 'language')", name="stage"),
+    CheckConstraint("segments > 0 AND estimated_bytes > 0 AND measured_bytes >= 0", name="counts"),
+)

@@ -6,6 +6,7 @@ languages and machines.
 """
 
 from nightreel.domain.identity import content_hash
+from nightreel.domain.memory import MemoryPeak, MemoryStage
 from nightreel.domain.prompts import (
     GREEDY,
     MOST_SCORED_NUMBERS,
@@ -52,6 +53,8 @@ __all__ = [
     "FeatureRef",
     "Features",
     "FrameBatch",
+    "MemoryPeak",
+    "MemoryStage",
     "Outcome",
     "OutcomeState",
     "PlanKind",

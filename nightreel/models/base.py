@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from nightreel.domain import Answer, Features, FrameBatch, Prompt, Segment, content_hash
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Segment, content_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,5 +115,12 @@ class VideoModel(Protocol):
             PermanentError: `stale_feature` when features were made by another model, processor or library version.
                 `out_of_memory` when one segment alone does not fit.
             SettingsError: a prompt that this model cannot be asked (it contains its special tokens).
+        """
+        ...
+
+    def take_peaks(self) -> list[MemoryPeak]:
+        """What batches took of memory, as far as that was measured and is news since this was last called.
+
+        Hand them to `load_model` the next time. A model in another process has none.
         """
         ...

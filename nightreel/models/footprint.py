@@ -1,7 +1,7 @@
 """What a model will take of a device, before a single weight is loaded.
 
 `nightreel model` prints it. The weights are counted on the meta device, tokens and pixels are what the processor really
-makes of frames of that size; activations are estimated as `memory` estimates them for batches.
+makes of frames of that size; activations are counted as `memory` counts them for batches, before anything is measured.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from nightreel.domain import FrameBatch, Prompt, Segment
-from nightreel.errors import PermanentError
 from nightreel.models.answering import Vocabulary
 from nightreel.models.base import ModelSpec
 from nightreel.models.dialogue import Dialogue
-from nightreel.models.memory import CPU_BUDGET_BYTES, GPU_SHARE, BatchBudget, SegmentShape
+from nightreel.models.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.meters import CPU_BUDGET_BYTES, GPU_SHARE
 from nightreel.models.rows import Place, rows_of, shape_of
 from nightreel.models.vision import Vision
 
@@ -71,7 +71,8 @@ def measure_footprint(
         frames, height, width: of each segment, as the source has them.
 
     Raises:
-        PermanentError: `unencodable_frames` when the processor refuses frames of this shape.
+        PermanentError: `unencodable_frames` when the processor refuses frames of this shape, `unsupported_model` when
+            it makes no pixels of them.
     """
     dialogue, vocabulary = Dialogue(processor), Vocabulary(processor.tokenizer)
     segment = Segment(0, 0.0, float(frames))
@@ -80,13 +81,13 @@ def measure_footprint(
     length, lead = dialogue.split(ids)
     place = Place(0, ids[length - 1], lead)
     rows = [row for prompt in prompts for row in rows_of(prompt, place, dialogue=dialogue, vocabulary=vocabulary)]
-    budget, shape = BatchBudget(model), shape_of(rows, prefix=length)
+    estimates, shape = Estimates(model), shape_of(rows, prefix=length)
     return Footprint(
         spec=spec,
         weights_bytes=weights_bytes(model, quantization=spec.quantization),
-        token_bytes=budget.token_bytes,
-        vision_bytes=_vision_bytes(model, inputs),
-        segment_bytes=budget.segment_bytes(shape),
+        token_bytes=estimates.token_bytes,
+        vision_bytes=estimates.segment_bytes(FrameShape.of(inputs)),
+        segment_bytes=estimates.segment_bytes(shape),
         shape=shape,
     )
 
@@ -99,21 +100,6 @@ def weights_bytes(model: Any, *, quantization: str | None = None) -> int:
     output = model.get_output_embeddings()
     linear = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not output]
     return held - sum(weight.nbytes - weight.numel() * _QUANTIZED_BITS[quantization] // 8 for weight in linear)
-
-
-def _vision_bytes(model: Any, inputs: dict[str, Any]) -> int:
-    """Pixels as the processor made them and as the tower takes them, and the widest activations of its layers."""
-    config = getattr(model.config, "vision_config", None)
-    pixels = [value for name, value in inputs.items() if name.startswith("pixel_values") and torch.is_tensor(value)]
-    if config is None or not pixels:
-        raise PermanentError("unsupported_model", "this model has no vision_config, or its processor makes no pixels")
-    edge = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    patch = _COLOURS * edge * edge * (getattr(config, "temporal_patch_size", None) or 1)
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    size = model.dtype.itemsize
-    values = sum(tensor.numel() for tensor in pixels)
-    activations = values // patch * (6 * config.hidden_size + 3 * inner) * size
-    return sum(tensor.nbytes for tensor in pixels) + values * size + activations
 
 
 def _black(frames: int, height: int, width: int) -> FrameBatch:

@@ -6,12 +6,12 @@ Tasks and the CLI call it. Importing it imports neither torch nor transformers: 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nightreel.demo.noise_model import ensure_noise_model
-from nightreel.domain import Prompt
+from nightreel.domain import MemoryPeak, Prompt
 from nightreel.errors import PermanentError
 from nightreel.models.adapters import find_adapter, merge_adapter
 from nightreel.models.base import ModelSpec, VideoModel
@@ -41,8 +41,11 @@ def describe_model(settings: Settings) -> ModelSpec:
     return _describe(*_find(settings), settings)
 
 
-def load_model(settings: Settings) -> VideoModel:
+def load_model(settings: Settings, *, peaks: Iterable[MemoryPeak] = ()) -> VideoModel:
     """Load the model that the settings name.
+
+    Args:
+        peaks: what batches of it took of memory before; those of other devices do not matter.
 
     Raises:
         SettingsError: an option that cannot work here, before anything is loaded.
@@ -90,7 +93,7 @@ def load_model(settings: Settings) -> VideoModel:
         model = merge_adapter(model, adapter)
     if settings.compile:
         _compile_vision(model)
-    return LocalModel(model.eval(), processor, spec)
+    return LocalModel(model.eval(), processor, spec, peaks=peaks)
 
 
 def estimate_footprint(

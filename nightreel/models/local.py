@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from nightreel.domain import Answer, Features, FrameBatch, Prompt, PromptKind, Segment
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
 from nightreel.models import answering
 from nightreel.models.attention import use_grouped_attention
 from nightreel.models.base import ModelSpec
 from nightreel.models.copies import CopiedPrefix
 from nightreel.models.dialogue import Dialogue
+from nightreel.models.estimates import SegmentShape
 from nightreel.models.inquiry import Inquiry
-from nightreel.models.memory import BatchBudget, SegmentShape, halving
+from nightreel.models.memory import BatchBudget
+from nightreel.models.meters import MemoryMeter
 from nightreel.models.packed import PackedPrefix
 from nightreel.models.prefix import Prefix, Row, Scores, is_plain
 from nightreel.models.rows import Place, rows_of, shape_of
@@ -33,9 +35,19 @@ class LocalModel:
         model: from AutoModelForImageTextToText, in eval mode, on its device.
         processor: its processor.
         spec: its identity.
+        peaks: what batches of it took in earlier runs.
+        meter: measures batches, if not torch's own statistics.
     """
 
-    def __init__(self, model: Any, processor: Any, spec: ModelSpec) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        spec: ModelSpec,
+        *,
+        peaks: Iterable[MemoryPeak] = (),
+        meter: MemoryMeter | None = None,
+    ) -> None:
         self.spec = spec
         self.frame_size = _short_side(processor.video_processor)
         self._model = model
@@ -43,7 +55,7 @@ class LocalModel:
         self._dialogue = Dialogue(processor)
         self._vision = Vision(model, processor, self._dialogue)
         self._vocabulary = answering.Vocabulary(processor.tokenizer)
-        self._budget = BatchBudget(model)
+        self._budget = BatchBudget(model, known=peaks, meter=meter)
         use_grouped_attention(model)
         self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
@@ -67,7 +79,7 @@ class LocalModel:
                 },
             )
             for batch, segment, key, (tensors, lead) in zip(
-                batches, segments, keys, self._vision.encode(batches, segments), strict=True
+                batches, segments, keys, self._vision.encode(batches, segments, self._budget), strict=True
             )
         ]
 
@@ -90,9 +102,14 @@ class LocalModel:
             )
             for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
         ]
-        for batch in self._batches(inquiries):
-            halving(batch, self._ask_batch, what=f"asking {sum(len(one.waiting) for one in batch)} questions")
+        asked = [one for one in inquiries if one.waiting]
+        for inquiry in asked:
+            inquiry.shape = self._shape(inquiry)
+        self._budget.run(asked, self._ask_batch, shape_of=lambda one: one.shape, what="asking questions")
         return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
+
+    def take_peaks(self) -> list[MemoryPeak]:
+        return self._budget.take_peaks()
 
     def _read(self, features: Features) -> Tensors:
         if features.metadata.get("model") != self.spec.identity:
@@ -102,23 +119,6 @@ class LocalModel:
                 f"this model is {self.spec.identity}: encode the segment again",
             )
         return from_stored(features.tensors, self._model.device)
-
-    def _batches(self, inquiries: Sequence[_Inquiry]) -> Iterator[list[_Inquiry]]:
-        """Neighbours that fit into memory together; one segment alone always passes."""
-        available = self._budget.available_bytes()
-        batch: list[_Inquiry] = []
-        largest = 0
-        for inquiry in inquiries:
-            if not inquiry.waiting:
-                continue
-            largest_with = max(largest, self._budget.segment_bytes(self._shape(inquiry)))
-            if batch and largest_with * (len(batch) + 1) > available:
-                yield batch
-                batch, largest_with = [], self._budget.segment_bytes(self._shape(inquiry))
-            batch.append(inquiry)
-            largest = largest_with
-        if batch:
-            yield batch
 
     def _shape(self, inquiry: _Inquiry) -> SegmentShape:
         rows = [row for prompt in inquiry.waiting for row in self._rows(0, inquiry, prompt)]
@@ -176,10 +176,11 @@ class LocalModel:
 
 @dataclass(slots=True, kw_only=True)
 class _Inquiry(Inquiry):
-    """A segment, and its features on the model's device."""
+    """A segment, and its features on the model's device. `shape`: with all prompts that wait at its beginning."""
 
     tensors: Tensors
     lead: str
+    shape: SegmentShape | None = None
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

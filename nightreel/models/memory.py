@@ -1,116 +1,137 @@
-"""How many segments may share a batch, and what happens when the device runs out of memory all the same.
+"""Which segments share a batch, and what happens when the device runs out of memory all the same.
 
-The estimate counts what grows with the batch: keys and values, logits, masks and the widest activations. `local` asks
-it before each batch.
+`local` and `vision` hand their work to a BatchBudget. What a segment takes is estimated by `estimates`, corrected by
+`peaks` and measured by `meters`.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import Any, TypeVar
 
 import torch
 
+from nightreel.domain import MemoryPeak
 from nightreel.errors import PermanentError
-
-CPU_BUDGET_BYTES = 1 << 30
-GPU_SHARE = 0.6
-"""Of the memory that is free once the weights are loaded: the rest is for fragments, workspaces, the vision tower."""
+from nightreel.models.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.meters import MemoryMeter, meter_of
+from nightreel.models.peaks import Peaks
 
 _Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentShape:
-    """What one segment of a batch needs, in tokens.
-
-    Args:
-        prefix: tokens of the prefix.
-        suffixes: tokens of all suffixes and branches.
-        generated: tokens that may be generated, over all rows.
-        reads: positions whose logits are read at once.
-    """
-
-    prefix: int
-    suffixes: int
-    generated: int
-    reads: int
+_Shape = TypeVar("_Shape", SegmentShape, FrameShape)
 
 
 class BatchBudget:
-    """Bytes of the batches of one model.
+    """Admits batches of one model to its device, and learns from what they take.
 
     Args:
-        model: from AutoModelForImageTextToText, on its devices; or on the meta device, to estimate alone.
+        model: from AutoModelForImageTextToText, on its devices.
+        known: peaks of earlier runs.
+        meter: of the model's devices, unless another is given.
     """
 
-    def __init__(self, model: Any) -> None:
-        config = model.config.get_text_config()
-        heads = config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
-        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        size = model.dtype.itemsize
-        self._gpus = {weight.device for weight in model.parameters() if weight.device.type == "cuda"}
-        self._token_bytes = 2 * config.num_hidden_layers * kv_heads * head_size * size
-        self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * size
-        self._logit_bytes = config.vocab_size * (size + 8)
-        self._mask_copies = heads // kv_heads + 1
+    def __init__(self, model: Any, *, known: Iterable[MemoryPeak] = (), meter: MemoryMeter | None = None) -> None:
+        self._estimates = Estimates(model)
+        self._meter = meter or meter_of(model)
+        self._peaks = Peaks(self._meter.device, known)
 
-    @property
-    def token_bytes(self) -> int:
-        """Keys and values of one token."""
-        return self._token_bytes
+    def take_peaks(self) -> list[MemoryPeak]:
+        """What was learnt since this was last asked."""
+        return self._peaks.take_news()
 
-    def segment_bytes(self, shape: SegmentShape) -> int:
-        """What one segment adds to a batch."""
-        width = shape.prefix + shape.suffixes + shape.generated
-        return (
-            width * self._token_bytes
-            + max(shape.prefix, shape.suffixes) * self._activation_bytes
-            + shape.reads * self._logit_bytes
-            + shape.suffixes * width * self._mask_copies
+    def run(
+        self,
+        items: Sequence[_Item],
+        work: Callable[[Sequence[_Item]], None],
+        *,
+        shape_of: Callable[[_Item], _Shape | None],
+        what: str,
+        most: int | None = None,
+    ) -> None:
+        """Call `work` on all items in turn, on as many neighbours at once as fit; one alone always passes.
+
+        When memory runs out all the same, it is given back, and half as many are tried from then on.
+
+        Args:
+            work: must leave nothing behind when it fails.
+            shape_of: None where it is not known before the work is done: such an item goes alone.
+            what: is being done, for the error.
+            most: items at once, whatever fits.
+
+        Raises:
+            PermanentError: `out_of_memory` when a single item does not fit.
+        """
+        left, most = items, most or len(items)
+        while left:
+            available = self._meter.available_bytes()
+            batch = self._admit(left[:most], shape_of, available)
+            self._meter.start()
+            problem = _attempt(work, batch)
+            if problem is None:
+                self._record(batch, shape_of, self._meter.peak_bytes())
+                left = left[len(batch) :]
+                continue
+            release_memory()
+            if len(batch) == 1:
+                raise PermanentError(
+                    "out_of_memory",
+                    f"one segment alone does not fit into memory while {what} ({problem}): use a plan with fewer "
+                    "frames, a smaller dtype or a larger device",
+                )
+            self._record(batch, shape_of, available, out_of_memory=True)
+            most = len(batch) // 2
+
+    def _admit(
+        self, items: Sequence[_Item], shape_of: Callable[[_Item], _Shape | None], available: int
+    ) -> Sequence[_Item]:
+        batch_shape = shape_of(items[0])
+        for count, item in enumerate(items[1:], start=1):
+            shape = shape_of(item)
+            if batch_shape is None or shape is None:
+                return items[:count]
+            batch_shape = batch_shape.joined(shape)
+            estimate = self._estimates.segment_bytes(batch_shape)
+            counted = self._peaks.segment_bytes(batch_shape.stage, str(batch_shape), estimate=estimate)
+            if counted * (count + 1) > available:
+                return items[:count]
+        return items
+
+    def _record(
+        self,
+        batch: Sequence[_Item],
+        shape_of: Callable[[_Item], _Shape | None],
+        measured_bytes: int | None,
+        *,
+        out_of_memory: bool = False,
+    ) -> None:
+        shapes = [shape for shape in map(shape_of, batch) if shape is not None]
+        if measured_bytes is None or not shapes:
+            return
+        shape = reduce(lambda one, other: one.joined(other), shapes)
+        self._peaks.record(
+            MemoryPeak(
+                stage=shape.stage,
+                shape=str(shape),
+                device=self._peaks.device,
+                segments=len(batch),
+                estimated_bytes=self._estimates.segment_bytes(shape) * len(batch),
+                measured_bytes=measured_bytes,
+                out_of_memory=out_of_memory,
+            )
         )
 
-    def available_bytes(self) -> int:
-        """What a batch may take now: of a model on several GPUs, what the fullest has left."""
-        if not self._gpus:
-            return CPU_BUDGET_BYTES
-        return int(min(map(_free_bytes, self._gpus)) * GPU_SHARE)
 
-
-def _free_bytes(gpu: torch.device) -> int:
-    free, _ = torch.cuda.mem_get_info(gpu)
-    return free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
-
-
-def halving(items: Sequence[_Item], work: Callable[[Sequence[_Item]], None], *, what: str) -> None:
-    """Call `work` on all items; when memory runs out, on each half, down to single items.
-
-    `work` must leave nothing behind when it fails.
-
-    Raises:
-        PermanentError: `out_of_memory` when a single item does not fit.
-    """
+def _attempt(work: Callable[[Sequence[_Item]], None], batch: Sequence[_Item]) -> str | None:
+    """Do the work; what torch said if memory ran out. The error itself would keep the failed batch's tensors alive."""
     try:
-        work(items)
-        return
+        work(batch)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        problem = str(error).splitlines()[0]
-    # outside of the except block: there the traceback would keep the failed batch's tensors alive
-    release_memory()
-    if len(items) == 1:
-        raise PermanentError(
-            "out_of_memory",
-            f"one segment alone does not fit into memory while {what} ({problem}): use a plan with fewer frames, a "
-            "smaller dtype or a larger device",
-        )
-    middle = len(items) // 2
-    halving(items[:middle], work, what=what)
-    halving(items[middle:], work, what=what)
+        return str(error).splitlines()[0]
+    return None
 
 
 def release_memory() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import PIL
 
-from nightreel.domain import Answer, Features, FrameBatch, Prompt, PromptKind, Segment
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Segment
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.models import pictures
 from nightreel.models.inquiry import Inquiry
@@ -111,6 +111,10 @@ class RemoteModel:
             for answer in inquiry.answers:
                 self._kept.pop((inquiry.key, answer.prompt_hash), None)
         return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
+
+    def take_peaks(self) -> list[MemoryPeak]:
+        """None: the server minds its own memory."""
+        return []
 
     def _conversation(self, features: Features) -> list[dict[str, Any]]:
         if features.metadata.get("model") != self.spec.identity:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from nightreel.domain import Prompt
 from nightreel.models.answering import Vocabulary
 from nightreel.models.dialogue import Dialogue
-from nightreel.models.memory import SegmentShape
+from nightreel.models.estimates import SegmentShape
 from nightreel.models.prefix import Row
 from nightreel.prompts.wording import questions_of
 

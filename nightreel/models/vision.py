@@ -18,7 +18,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from nightreel.domain import FrameBatch, Segment, StoredTensor
 from nightreel.errors import PermanentError
 from nightreel.models.dialogue import PROBE, Dialogue
-from nightreel.models.memory import halving, is_out_of_memory
+from nightreel.models.estimates import FrameShape
+from nightreel.models.memory import BatchBudget, is_out_of_memory
 
 _MODALITIES = (("image", "pixel_values"), ("video", "pixel_values_videos"))
 _STORED_OUTPUTS = ("pooler_output", "deepstack_features")
@@ -46,10 +47,15 @@ class Vision:
         self._model = model
         self._processor = processor
         self._dialogue = dialogue
+        self._shapes: dict[tuple[int, ...], FrameShape] = {}
 
     @torch.inference_mode()
-    def encode(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> list[tuple[Tensors, str]]:
-        """Encode segments, those of one shape together.
+    def encode(
+        self, batches: Sequence[FrameBatch], segments: Sequence[Segment], budget: BatchBudget
+    ) -> list[tuple[Tensors, str]]:
+        """Encode segments, those of one shape together as far as the budget admits.
+
+        What the processor makes of frames of some size is known once it has seen some: the first go alone.
 
         Returns:
             For each segment its tensors (encoder outputs, `input/prefix_ids` (P,), `input/positions` (R, P + 1) where
@@ -62,6 +68,7 @@ class Vision:
 
         def encode_group(indices: Sequence[int]) -> None:
             made = self.process([batches[i] for i in indices], [segments[i] for i in indices])
+            self._shapes[batches[indices[0]].frames_thwc.shape] = FrameShape.of(made, len(indices))
             device = self._model.device
             inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in made.items()}
             outputs = self._encode(inputs)
@@ -70,10 +77,14 @@ class Vision:
                 tensors = {name: _part(value, place, len(indices)) for name, value in outputs.items()}
                 results[index] = self._segment(own, tensors)
 
-        for (frames, *_), group in groups.items():
-            size = max(1, _FRAMES_TOGETHER // frames)
-            for start in range(0, len(group), size):
-                halving(group[start : start + size], encode_group, what="encoding frames")
+        for shape, group in groups.items():
+            budget.run(
+                group,
+                encode_group,
+                shape_of=lambda index: self._shapes.get(batches[index].frames_thwc.shape),
+                what="encoding frames",
+                most=max(1, _FRAMES_TOGETHER // shape[0]),
+            )
         return [results[index] for index in range(len(batches))]
 
     def process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nightreel.database.claims import Selection
 from nightreel.database.connection import Database
+from nightreel.database.memory_peaks import keep_peaks, known_peaks
 from nightreel.database.recipes import Recipe
 from nightreel.discovery import ListingFilter
 from nightreel.domain import StoredObject
@@ -105,9 +106,13 @@ class Workbench:
 
     @contextmanager
     def model(self) -> Iterator[VideoModel]:
-        """The model, for this thread alone. Loaded when first asked for."""
+        """The model, for this thread alone. Loaded when first asked for; what it learns of memory is kept."""
         with self._model_lock:
-            yield self._loaded_model()
+            model = self._loaded_model()
+            try:
+                yield model
+            finally:
+                self._keep_peaks(model)
 
     def _loaded_model(self) -> VideoModel:
         with self._lock:
@@ -115,9 +120,17 @@ class Workbench:
                 with self.timings.stage("load_model"):
                     from nightreel.models.loading import load_model  # on a night without news it is not needed
 
-                    self._model = load_model(self.settings)
+                    with self.database.begin() as connection:
+                        peaks = known_peaks(connection, self.spec.hash)
+                    self._model = load_model(self.settings, peaks=peaks)
                 assert self._model.spec.hash == self.spec.hash, "the model changed while the run began"
             return self._model
+
+    def _keep_peaks(self, model: VideoModel) -> None:
+        peaks = model.take_peaks()
+        if peaks:
+            with self.timings.stage("database"), self.database.begin() as connection:
+                keep_peaks(connection, peaks, model_id=self.recipe.model_id, run_id=self.run_id)
 
     def fetch(self, video: OpenVideo) -> Path:
         """The video on disk, fetched at the first call.

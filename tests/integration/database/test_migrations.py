@@ -1,14 +1,20 @@
 """The migrations and the schema in code are the same thing said twice: here they are held against each other."""
 
+from pathlib import Path
+
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from nightreel.database import schema
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
 from nightreel.errors import PermanentError
+
+_MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(database_url):
@@ -33,6 +39,25 @@ def test_upgrading_twice_changes_nothing(database):
     assert before == after
 
 
+def test_the_newest_migration_can_be_taken_back_and_applied_again(database):
+    def tables():
+        return set(inspect(database.engine).get_table_names(schema="nightreel")) - {"schema_version"}
+
+    everything = tables()
+    assert "memory_peaks" in everything
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    assert everything - tables() == {"memory_peaks"}
+    with pytest.raises(PermanentError, match="is at revision 0001"):
+        require_current(database.engine)
+    assert upgrade(database.engine)[0] == "0001"
+    assert tables() == everything
+    require_current(database.engine)
+
+
 def test_a_database_that_was_never_upgraded_is_refused_with_the_way_out(empty_database_url):
     database = Database(empty_database_url)
     with pytest.raises(PermanentError, match="nightreel db upgrade"):
@@ -46,6 +71,6 @@ def test_every_view_can_be_read(database):
             text("SELECT table_name FROM information_schema.views WHERE table_schema = 'reporting'")
         ).scalars()
         names = set(views)
-        assert names == {"videos", "answers", "video_answers", "failures", "runs"}
+        assert names == {"videos", "answers", "video_answers", "failures", "runs", "memory"}
         for name in names:
             assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []

@@ -105,7 +105,7 @@ def test_a_batch_larger_than_the_cap_is_cut_and_answers_stay(
     model: VideoModel, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model.ask([features] * 5, [[_text("a"), _NO]] * 5)
-    monkeypatch.setattr("nightreel.models.memory.CPU_BUDGET_BYTES", 3_000_000)
+    monkeypatch.setattr("nightreel.models.meters.CPU_BUDGET_BYTES", 3_000_000)
     for one, other in zip(model.ask([features] * 5, [[_text("a"), _NO]] * 5), expected, strict=True):
         assert [answer.text for answer in one] == [answer.text for answer in other]
 

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.meters import FakeMeter, Scarce
 from fixtures.plain_generate import moving_pattern
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.cache_utils import DynamicCache
 
-from nightreel.domain import Prompt, PromptKind, Segment
+from nightreel.domain import Features, MemoryPeak, MemoryStage, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
 from nightreel.models.base import VideoModel
-from nightreel.models.loading import load_model
-from nightreel.models.memory import BatchBudget, SegmentShape, halving
+from nightreel.models.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.loading import describe_model, load_model
+from nightreel.models.local import LocalModel
+from nightreel.models.memory import BatchBudget
 from nightreel.models.packed import PackedPrefix
 from nightreel.models.vision import Vision
 from nightreel.settings import load_settings
@@ -28,28 +32,20 @@ _PROMPTS = [
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: Callable[[str], Path]) -> VideoModel:
+def directory(tiny_model: Callable[[str], Path]) -> Path:
     torch.set_num_threads(1)
-    return load_model(load_settings(model=str(tiny_model("internvl")), device="cpu"))
+    return tiny_model("internvl")
 
 
-def _encode(model: VideoModel, count: int) -> list[Any]:
+@pytest.fixture
+def model(directory: Path) -> VideoModel:
+    """Loaded for each test: it remembers what did not fit."""
+    return load_model(load_settings(model=str(directory), device="cpu"))
+
+
+def _encode(model: VideoModel, count: int) -> list[Features]:
     batches = [moving_pattern(seed=i) for i in range(count)]
     return model.encode(batches, segments=[_SEGMENT] * count, keys=list(map(str, range(count))))
-
-
-class _Scarce:
-    """Fails as an allocator does while more than `most` segments are worked on at once, after `late` good calls."""
-
-    def __init__(self, work: Callable[..., Any], *, most: int, late: int = 0, error: type[RuntimeError]) -> None:
-        self._work, self._most, self._late, self._error = work, most, late, error
-        self.sizes: list[int] = []
-
-    def __call__(self, size: int, *arguments: Any, **more: Any) -> Any:
-        self.sizes.append(size)
-        if size > self._most and len(self.sizes) > self._late:
-            raise self._error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
-        return self._work(*arguments, **more)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError])
@@ -59,7 +55,7 @@ def test_questions_that_do_not_fit_together_are_asked_in_halves(
 ) -> None:
     features = _encode(model, 5)
     expected = model.ask(features, [_PROMPTS] * 5)
-    scarce = _Scarce(PackedPrefix.ask, most=2, late=late, error=error)
+    scarce = Scarce(PackedPrefix.ask, most=2, late=late, error=error)
     monkeypatch.setattr(
         PackedPrefix, "ask", lambda self, *given, **more: scarce(len(self.lengths), self, *given, **more)
     )
@@ -73,7 +69,7 @@ def test_a_segment_that_does_not_fit_alone_is_a_permanent_error(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = _encode(model, 2)
-    scarce = _Scarce(PackedPrefix.ask, most=0, error=torch.OutOfMemoryError)
+    scarce = Scarce(PackedPrefix.ask, most=0, error=torch.OutOfMemoryError)
     monkeypatch.setattr(
         PackedPrefix, "ask", lambda self, *given, **more: scarce(len(self.lengths), self, *given, **more)
     )
@@ -86,16 +82,16 @@ def test_frames_that_do_not_fit_together_are_encoded_in_halves(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _encode(model, 3)
-    scarce = _Scarce(Vision.process, most=1, error=torch.OutOfMemoryError)
+    scarce = Scarce(Vision.process, most=1, error=torch.OutOfMemoryError)
     monkeypatch.setattr(
         Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
     )
     encoded = _encode(model, 3)
     assert [features.key for features in encoded] == [features.key for features in expected]
-    assert scarce.sizes == [3, 1, 2, 1, 1]
+    assert scarce.sizes == [3, 1, 1, 1]
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
+def test_other_errors_are_not_taken_for_lack_of_memory(directory: Path) -> None:
     calls: list[Sequence[int]] = []
 
     def work(items: Sequence[int]) -> None:
@@ -103,27 +99,154 @@ def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        halving([1, 2, 3], work, what="testing")
+        _budget(directory, FakeMeter(free=1 << 40)).run([1, 2, 3], work, shape_of=_shape, what="testing")
     assert calls == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize("architecture", ["internvl", "qwen2_5_vl", "qwen3_vl", "smolvlm"])
 def test_keys_and_values_of_a_token_are_counted_exactly(tiny_model: Callable[[str], Path], architecture: str) -> None:
-    from transformers import AutoModelForImageTextToText
-
     loaded = AutoModelForImageTextToText.from_pretrained(tiny_model(architecture))
     cache = DynamicCache(config=loaded.config.get_text_config())
     with torch.inference_mode():
         loaded.base_model(input_ids=torch.ones(1, 10, dtype=torch.long), past_key_values=cache, use_cache=True)
     held = sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values))
-    assert BatchBudget(loaded).token_bytes * 10 == held
+    assert Estimates(loaded).token_bytes * 10 == held
 
 
-def test_everything_a_segment_needs_makes_it_larger(tiny_model: Callable[[str], Path]) -> None:
-    from transformers import AutoModelForImageTextToText
-
-    budget = BatchBudget(AutoModelForImageTextToText.from_pretrained(tiny_model("internvl")))
-    least = budget.segment_bytes(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
+def test_everything_a_segment_needs_makes_it_larger(directory: Path) -> None:
+    estimates = _estimates(directory)
+    least = estimates.segment_bytes(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
     for more in ({"prefix": 200}, {"suffixes": 20}, {"generated": 20}, {"reads": 2}):
         shape = SegmentShape(**{"prefix": 100, "suffixes": 10, "generated": 10, "reads": 1, **more})
-        assert budget.segment_bytes(shape) > least
+        assert estimates.segment_bytes(shape) > least
+
+
+# -- what is learnt from batches ---------------------------------------------------------------------------------------
+
+_SHAPE = SegmentShape(prefix=100, suffixes=10, generated=10, reads=1)
+
+
+def _shape(_: int) -> SegmentShape:
+    return _SHAPE
+
+
+def _loaded(directory: Path) -> Any:
+    return AutoModelForImageTextToText.from_pretrained(directory)
+
+
+def _estimates(directory: Path) -> Estimates:
+    return Estimates(_loaded(directory))
+
+
+def _budget(directory: Path, meter: FakeMeter, known: Sequence[MemoryPeak] = ()) -> BatchBudget:
+    return BatchBudget(_loaded(directory), known=known, meter=meter)
+
+
+def _sizes(budget: BatchBudget, count: int, *, most: int = 1000, **more: Any) -> list[int]:
+    """How many of `count` items were tried at once, on a device that fails above `most`."""
+    scarce = Scarce(lambda: None, most=most)
+    budget.run(list(range(count)), lambda batch: scarce(len(batch)), shape_of=_shape, what="testing", **more)
+    return scarce.sizes
+
+
+def test_batches_are_as_large_as_the_estimate_admits(directory: Path) -> None:
+    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
+    assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10) == [4, 4, 2]
+    assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10, most=3) == [4, 2, 2, 2, 2, 2]
+    assert _sizes(_budget(directory, FakeMeter(free=1)), 3) == [1, 1, 1]
+
+
+def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Path) -> None:
+    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
+    meter = FakeMeter(free=8 * segment_bytes, peak=16 * segment_bytes)  # twice what was expected of 8
+    budget = _budget(directory, meter)
+    assert _sizes(budget, 8) == [8]
+    (peak,) = budget.take_peaks()
+    assert (peak.stage, peak.device, peak.segments) == (MemoryStage.LANGUAGE, "fake GPU", 8)
+    assert (peak.estimated_bytes, peak.measured_bytes) == (8 * segment_bytes, 16 * segment_bytes)
+    assert budget.take_peaks() == []
+    meter.peak = 0
+    assert _sizes(budget, 8) == [3, 3, 2], "in this process"
+    assert _sizes(_budget(directory, meter, [peak]), 8) == [3, 3, 2], "in the next one"
+
+
+def test_what_did_not_fit_once_is_never_tried_again(directory: Path) -> None:
+    meter = FakeMeter(free=4 * _estimates(directory).segment_bytes(_SHAPE))
+    budget = _budget(directory, meter)
+    assert _sizes(budget, 12, most=2) == [4, 2, 2, 2, 2, 2, 2]
+    assert _sizes(budget, 4, most=2) == [2, 2]
+    (peak,) = budget.take_peaks()
+    assert (peak.out_of_memory, peak.segments, peak.measured_bytes) == (True, 4, meter.free)
+    assert _sizes(_budget(directory, meter, [peak]), 4, most=2) == [2, 2]
+    assert _sizes(_budget(directory, FakeMeter(free=2 * meter.free), [peak]), 4) == [4], "where more is free"
+
+
+def test_a_device_that_measures_nothing_leaves_the_estimate_as_it_is(directory: Path) -> None:
+    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
+    budget = _budget(directory, FakeMeter(free=4 * segment_bytes, peak=None))
+    assert _sizes(budget, 8) == [4, 4]
+    assert budget.take_peaks() == []
+
+
+def _measured_model(directory: Path, meter: FakeMeter, known: Sequence[MemoryPeak] = ()) -> LocalModel:
+    processor = AutoProcessor.from_pretrained(directory)
+    spec = describe_model(load_settings(model=str(directory), device="cpu"))
+    return LocalModel(_loaded(directory).eval(), processor, spec, peaks=known, meter=meter)
+
+
+def _batches_of(monkeypatch: pytest.MonkeyPatch, *, most: int = 1000) -> Scarce:
+    scarce = Scarce(PackedPrefix.ask, most=most)
+    monkeypatch.setattr(
+        PackedPrefix, "ask", lambda self, *given, **more: scarce(len(self.lengths), self, *given, **more)
+    )
+    return scarce
+
+
+def test_a_batch_of_four_that_does_not_fit_becomes_batches_of_two_for_good(
+    directory: Path, model: VideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = _encode(model, 4)
+    expected = model.ask(features, [_PROMPTS[:1]] * 4)
+    ours = _measured_model(directory, FakeMeter(free=1 << 30))
+    scarce = _batches_of(monkeypatch, most=2)
+    for sizes in ([4, 2, 2], [2, 2]):
+        scarce.sizes.clear()
+        answers = ours.ask(features, [_PROMPTS[:1]] * 4)
+        assert scarce.sizes == sizes
+        assert [one[0].p for one in answers] == pytest.approx([one[0].p for one in expected], abs=1e-5)
+
+
+def test_the_vision_tower_too_sees_as_many_segments_as_memory_admits(
+    directory: Path, model: VideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _encode(model, 5)
+    process, sizes = Vision.process, []
+    made: list[FrameShape] = []
+
+    def watched(self: Vision, batches: Sequence[Any], segments: Sequence[Segment]) -> dict[str, Any]:
+        inputs = process(self, batches, segments)
+        sizes.append(len(batches))
+        made.append(FrameShape.of(inputs, len(batches)))
+        return inputs
+
+    monkeypatch.setattr(Vision, "process", watched)
+    meter = FakeMeter(free=1 << 40)
+    ours = _measured_model(directory, meter)
+    _encode(ours, 1)
+    meter.free = 2 * _estimates(directory).segment_bytes(made[0])
+    meter.peak = meter.free
+    sizes.clear()
+    encoded = _encode(ours, 5)
+    assert sizes == [2, 1, 1, 1], "two were admitted, and took all there was: no room for the margin"
+    assert [(one.key, one.metadata) for one in encoded] == [(one.key, one.metadata) for one in expected]
+    peak = next(peak for peak in ours.take_peaks() if peak.segments == 2)
+    assert (peak.stage, peak.measured_bytes) == (MemoryStage.VISION, meter.free)
+
+
+def test_frames_of_an_unknown_size_go_alone_at_first(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scarce = Scarce(Vision.process, most=1000)
+    monkeypatch.setattr(
+        Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
+    )
+    _encode(_measured_model(directory, FakeMeter(free=1 << 40)), 4)
+    assert scarce.sizes == [1, 3]

@@ -1,0 +1,92 @@
+"""What a run learns of memory is kept in Postgres, and the next run begins with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.clips import encode_numbers
+from fixtures.meters import FakeMeter, Scarce
+from sqlalchemy import text
+
+from nightreel.database.connection import Database
+from nightreel.models import memory
+from nightreel.models.packed import PackedPrefix
+from nightreel.options import AnalyzeOptions
+from nightreel.stages.ask import ask_chunk
+from nightreel.stages.discover import claim_chunk, discover_pages
+from nightreel.stages.encode import encode_chunk
+from nightreel.stages.run import open_run
+from nightreel.stages.write import write_chunk
+
+_PROMPTS = 'name: small\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
+_CLIPS = 4
+
+
+@pytest.fixture
+def options(tmp_path: Path, noise_model: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AnalyzeOptions:
+    torch.set_num_threads(1)
+    (tmp_path / "small.yaml").write_text(_PROMPTS)
+    for name, value in {
+        "DATABASE_URL": database_url,
+        "WORK_DIR": str(tmp_path / "work"),
+        "MODEL": str(noise_model),
+        "PROMPTS": str(tmp_path / "small.yaml"),
+        "PLAN": "uniform:4",
+        "DEVICE": "cpu",
+    }.items():
+        monkeypatch.setenv(f"NIGHTREEL_{name}", value)
+    return AnalyzeOptions(source=str(tmp_path / "videos"))
+
+
+def _batches(options: AnalyzeOptions, meter: FakeMeter, *, most: int, seed: int) -> list[int]:
+    """Analyse some new clips; returns the sizes of the batches that were tried on the language side."""
+    videos = Path(options.source or "")
+    videos.mkdir(exist_ok=True)
+    for first in range(seed, seed + _CLIPS):
+        encode_numbers(videos / f"{first}.mp4", range(first, first + 25), "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    with _scarce(meter, most=most) as scarce, open_run(options) as (bench, _):
+        while not discover_pages(bench).exhausted:
+            pass
+        claims = claim_chunk(bench, max_videos=None)
+        encoded = encode_chunk(bench, claims)
+        counts = write_chunk(bench, claims, encoded.outcomes, ask_chunk(bench, encoded.segments))
+    assert counts["videos.done"] == _CLIPS
+    return scarce.sizes
+
+
+@contextmanager
+def _scarce(meter: FakeMeter, *, most: int) -> Iterator[Scarce]:
+    with pytest.MonkeyPatch.context() as patched:
+        scarce = Scarce(PackedPrefix.ask, most=most)
+        patched.setattr(memory, "meter_of", lambda _: meter)
+        patched.setattr(
+            PackedPrefix, "ask", lambda self, *given, **more: scarce(len(self.lengths), self, *given, **more)
+        )
+        yield scarce
+
+
+def _rows(database: Database) -> list[tuple[str, bool, int, int]]:
+    query = "SELECT stage, out_of_memory, segments, measured_bytes FROM reporting.memory ORDER BY 1 DESC, 2"
+    with database.begin() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def test_the_next_run_admits_no_more_than_what_fitted(options: AnalyzeOptions, database: Database) -> None:
+    free = 1 << 30
+    assert _batches(options, FakeMeter(free=free), most=2, seed=1) == [4, 2, 2]
+    assert _rows(database) == [("language", True, 4, free)]
+    assert _batches(options, FakeMeter(free=free), most=2, seed=11) == [2, 2]
+    with database.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM reporting.answers")).scalar() == 2 * _CLIPS
+
+
+def test_the_next_run_counts_with_what_was_measured(options: AnalyzeOptions, database: Database) -> None:
+    free, peak = 1 << 30, 900 << 20
+    assert _batches(options, FakeMeter(free=free, peak=peak), most=_CLIPS, seed=1) == [4]
+    assert [row[:2] + row[3:] for row in _rows(database)] == [("vision", False, peak), ("language", False, peak)]
+    assert _batches(options, FakeMeter(free=free // 2, peak=1), most=_CLIPS, seed=11) == [2, 2]
+    assert _batches(options, FakeMeter(free=free // 2, device="another", peak=1), most=_CLIPS, seed=21) == [4]
