@@ -10,7 +10,7 @@ _answers = table(
     "answers",
     *map(column, ("uri", "start_s", "end_s", "prompt_set", "prompt", "kind", "state", "answer", "p", "reason",
                   "flagged", "needs_review", "model", "frame_times_s", "reused_from", "answered_at", "run_id",
-                  "video_id", "segment")),
+                  "video_id", "segment", "sampled")),
     schema="reporting",
 )  # fmt: skip
 _failures = table(

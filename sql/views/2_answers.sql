@@ -1,6 +1,7 @@
 -- The newest answer per segment and prompt, with all that it takes to check it. A prompt is told by its set and name:
 -- after its text was edited, segments not asked again still show what they answered to the old text.
 -- `needs_review`: flagged, or asked about something to flag and not answered. An unknown is never a "no".
+-- `sampled`: drawn at random (a prompt with a temperature): asked again, the model may say something else.
 CREATE OR REPLACE VIEW reporting.answers AS
 SELECT DISTINCT ON (answer.segment_id, prompt.set_name, prompt.name)
        answer.id AS answer_id,
@@ -42,7 +43,9 @@ SELECT DISTINCT ON (answer.segment_id, prompt.set_name, prompt.name)
        answer.run_id,
        run.environment -> 'libraries' AS libraries,
        answer.answered_at,
-       video.id AS video_id
+       video.id AS video_id,
+       prompt.kind NOT IN ('yes_no', 'choice', 'tags')
+           AND coalesce((prompt.definition #>> '{decoding,temperature}')::float8, 0) > 0 AS sampled
 FROM nightreel.answers AS answer
 JOIN nightreel.segments AS segment ON segment.id = answer.segment_id
 JOIN nightreel.videos AS video ON video.id = segment.video_id

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from fixtures.work import PROMPTS, stored
 from sqlalchemy import text
@@ -15,10 +17,14 @@ from nightreel.database.results import (
 from nightreel.domain import (
     Answer,
     AnswerState,
+    Decoding,
     EncodedSegment,
     FeatureRef,
     Outcome,
     OutcomeState,
+    Prompt,
+    PromptKind,
+    PromptSet,
     Segment,
     SegmentAnswers,
 )
@@ -151,6 +157,25 @@ def test_the_same_bytes_under_another_key_take_the_answers_over_and_say_so(work)
     assert work.recipe.prompts.missing(given) == ()
     rows = {(row.uri[-6:], row.prompt): row for row in view(work)}
     assert rows["py.mp4", "caption"].reused_from == rows["/a.mp4", "caption"].answer_id
+
+
+def test_sampled_answers_are_marked_and_the_same_bytes_under_another_key_do_not_take_them_over(open_work):
+    drawn = Prompt(name="drawn", kind=PromptKind.CAPTION, text="Tell.", decoding=Decoding(temperature=0.7))
+    scored = Prompt(name="scored", kind=PromptKind.YES_NO, text="Is it?", decoding=Decoding(temperature=0.7))
+    work = open_work(prompts=PromptSet("test", (CAPTION, drawn, scored)))
+    work.discover(stored("a.mp4"), stored("copy.mp4"))
+    first, copy = work.claim()
+    said = [caption("a dog"), replace(caption("a cat"), prompt_hash=drawn.hash)]
+    write(work, first, *said, replace(violence("no", 0.2), prompt_hash=scored.hash))
+    assert {row.prompt: row.sampled for row in view(work)} == {"caption": False, "drawn": True, "scored": False}
+    sha = "e" * 64
+    with work.database.begin() as connection:
+        record_content(connection, first.video.id, sha)
+        record_content(connection, copy.video.id, sha)
+        reuse_answers(connection, video_id=copy.video.id, content_sha256=sha, recipe=work.recipe, run_id=work.run.id)
+        given = answers_given(connection, [copy.video.id], work.recipe)[copy.video.id][0]
+    assert set(given) == {CAPTION.hash, scored.hash}
+    assert work.recipe.prompts.missing(given) == (drawn,)
 
 
 def test_a_forgotten_feature_keeps_its_row_for_the_answers_made_from_it(work, claimed):
