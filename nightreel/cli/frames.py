@@ -37,8 +37,10 @@ def frames(
         path = local_copy(video, Path(directory), settings)
         probe = pool.probe(path)
         windows = segments(probe.duration_s, settings.window_s)
-        plan = settings.sampling_plan
-        moments = [timestamps(plan, window, keyframes_s=probe.keyframes_s) for window in windows[:_MOST_SEGMENTS]]
+        moments = [
+            timestamps(settings.sampling_plan, window, keyframes_s=probe.keyframes_s)
+            for window in windows[:_MOST_SEGMENTS]
+        ]
         looks = [pool.decode_moments(path, probe=probe, moments_s=moments_s) for moments_s in moments]
     _print_probe(probe)
     draw_contact_sheet(_joined(looks)).save(output)
