@@ -20,7 +20,14 @@ SELECT video.id AS video_id,
        (video.probe ->> 'height')::integer AS height,
        recipe.plan,
        model.name AS model,
-       video.etag
+       video.etag,
+       (video.probe ->> 'fps')::double precision AS fps,
+       (video.probe ->> 'frame_count')::bigint AS frame_count,
+       (video.probe ->> 'rotation')::integer AS rotation,
+       (video.probe ->> 'truncated')::boolean AS truncated,
+       (video.probe ->> 'damaged_packets')::bigint AS damaged_packets,
+       video.probe ->> 'decoder' AS decoder,
+       video.probe ->> 'decoder_reason' AS decoder_reason
 FROM nightreel.videos AS video
 LEFT JOIN LATERAL (
     SELECT * FROM nightreel.analyses WHERE analyses.video_id = video.id ORDER BY analyses.updated_at DESC, id DESC LIMIT 1
