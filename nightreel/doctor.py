@@ -1,7 +1,7 @@
 """Is everything there that a run needs? The same look at the machine is stored with each run.
 
-`examine(settings)` is quick and touches no service: a flow has opened those itself. `services=True` asks Postgres,
-Prefect, storage and cache too, as `nightreel doctor` does.
+A run looks at no services, since it has opened them, and at the GPUs when it loads its model. `nightreel doctor` looks
+at everything.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Report:
 
     checks: tuple[Check, ...]
     libraries: dict[str, str]
-    cuda: Cuda
+    cuda: Cuda | None
 
     @property
     def ok(self) -> bool:
@@ -55,7 +55,7 @@ class Report:
             "ok": self.ok,
             "checks": [asdict(check) for check in self.checks],
             "libraries": self.libraries,
-            "cuda": asdict(self.cuda),
+            "cuda": asdict(self.cuda) if self.cuda else None,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "host": platform.node(),
@@ -63,13 +63,18 @@ class Report:
         }
 
 
-def examine(settings: Settings, *, services: bool = False) -> Report:
-    """Look at libraries, devices, disk, prompts and model; with `services`, at Postgres, Prefect, storage, cache."""
+def examine(settings: Settings, *, devices: bool = True, services: bool = False) -> Report:
+    """Look at libraries, disk, prompts and model.
+
+    Args:
+        devices: look at the GPUs, for which torch is imported: seconds, where it is not yet.
+        services: ask Postgres, Prefect, storage and cache.
+    """
     libraries, missing = _libraries()
-    cuda = examine_cuda()
+    cuda = examine_cuda() if devices else None
     checks = [
         Check("libraries", not missing, ", ".join(f"{name} {found}" for name, found in libraries.items()), missing),
-        *_cuda_checks(cuda, settings),
+        *(_cuda_checks(cuda, settings) if cuda else ()),
         _disk(settings),
         _checked("prompts", lambda: f"{len(load_prompt_sets(settings.prompts))} in {', '.join(settings.prompts)}"),
         _checked("model", lambda: _model(settings)),

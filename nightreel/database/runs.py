@@ -114,6 +114,11 @@ def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
     return dead
 
 
+def record_environment(connection: Connection, run_id: int, environment: Mapping[str, Any]) -> None:
+    """Replace what is known of the machine a run works on."""
+    connection.execute(update(schema.runs).where(schema.runs.c.id == run_id).values(environment=environment))
+
+
 def _close(connection: Connection, run_id: int, **values: Any) -> None:
     connection.execute(
         update(schema.runs)

@@ -90,7 +90,7 @@ def open_run(options: AnalyzeOptions, *, flow_run_id: str | None = None) -> Iter
                 recipe_id=recipe.id,
                 options=options.model_dump(mode="json"),
                 settings=settings.public(),
-                environment=examine(settings).to_json(),
+                environment=examine(settings, devices=False).to_json(),  # a night without news needs none
             )
         )
         bench = Workbench(

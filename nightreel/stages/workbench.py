@@ -13,7 +13,9 @@ from nightreel.database.claims import Selection
 from nightreel.database.connection import Database
 from nightreel.database.memory_peaks import keep_peaks, known_peaks
 from nightreel.database.recipes import Recipe
+from nightreel.database.runs import record_environment
 from nightreel.discovery import ListingFilter
+from nightreel.doctor import examine
 from nightreel.domain import StoredObject
 from nightreel.errors import TransientError
 from nightreel.features import FeatureCache
@@ -124,6 +126,9 @@ class Workbench:
                         peaks = known_peaks(connection, self.spec.hash)
                     self._model = load_model(self.settings, peaks=peaks)
                 assert self._model.spec.hash == self.spec.hash, "the model changed while the run began"
+                if self.spec.backend == "local":  # torch is imported by now: its devices can be looked at for nothing
+                    with self.database.begin() as connection:
+                        record_environment(connection, self.run_id, examine(self.settings).to_json())
             return self._model
 
     def _keep_peaks(self, model: VideoModel) -> None:
