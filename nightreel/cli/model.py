@@ -1,19 +1,28 @@
-"""`model`: which model it is, what it will take of memory, and how many segments fit at once. Loads no weights."""
+"""`model`: which model it is, what it will take of memory, and how many segments fit at once. Loads no weights.
+
+Beside the estimates stands what runs have measured, where a database is configured or runs already.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import psutil
 import typer
 
+from nightreel import services
 from nightreel.cli.console import print_json, print_line, print_table
+from nightreel.database.memory_peaks import known_peaks
+from nightreel.domain import MemoryPeak
+from nightreel.errors import NightreelError
 from nightreel.gpu import examine_cuda
 from nightreel.models.base import ModelSpec
 from nightreel.models.loading import describe_model, estimate_footprint
 from nightreel.models.served import is_served
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.settings import load_settings
+from nightreel.settings import Settings, load_settings
+from nightreel.stages.run import open_database
 
 
 def model(
@@ -46,9 +55,11 @@ def model(
         "vision_bytes_per_segment": found.vision_bytes,
         "language_bytes_per_segment": found.segment_bytes,
     }
+    measured, problem = _measured(settings, found.spec)
     if as_json:
         names = ("device", "free_bytes", "total_bytes", "largest_batch")
-        print_json(values | {"devices": [dict(zip(names, device, strict=True)) for device in devices]})
+        told = {"devices": [dict(zip(names, device, strict=True)) for device in devices]}
+        print_json(values | told | {"measured": list(map(asdict, measured)), "measured_problem": problem})
         return
     print_table(("", ""), [(name.replace("_", " "), _shown(name, value)) for name, value in values.items()])
     print_line()
@@ -56,6 +67,29 @@ def model(
         ("device", "free", "total", "largest batch, segments"),
         [(name, _bytes(free), _bytes(total), batch or "does not fit") for name, free, total, batch in devices],
     )
+    if problem:
+        print_line(f"what was measured is not known: {problem}")
+    if measured:
+        print_line()
+        columns = ("measured on", "stage", "a segment's shape", "segments", "estimated", "measured")
+        print_table(columns, map(_row, measured))
+
+
+def _measured(settings: Settings, spec: ModelSpec) -> tuple[list[MemoryPeak], str | None]:
+    """What runs have measured, and why that cannot be told. Starts no database for it."""
+    postgres = services.status(settings)[0]
+    if postgres.state not in ("running", "external"):
+        return [], postgres.detail if postgres.state == "broken" else None
+    try:
+        with open_database(settings) as database, database.begin() as connection:
+            return known_peaks(connection, spec.hash), None
+    except NightreelError as error:
+        return [], error.detail
+
+
+def _row(peak: MemoryPeak) -> tuple[str, str, str, int, str, str]:
+    taken = f"more than {_bytes(peak.measured_bytes)}" if peak.out_of_memory else _bytes(peak.measured_bytes)
+    return peak.device, peak.stage, peak.shape, peak.segments, _bytes(peak.estimated_bytes), taken
 
 
 def _print_served(spec: ModelSpec, as_json: bool) -> None:

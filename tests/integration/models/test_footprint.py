@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures.meters import FakeMeter
 from fixtures.plain_generate import moving_pattern
 from fixtures.tiny_models import ARCHITECTURES
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
-from nightreel.domain import Prompt, PromptKind, Segment
+from nightreel.domain import MemoryStage, Prompt, PromptKind, Segment
 from nightreel.models.footprint import Footprint
 from nightreel.models.loading import estimate_footprint, load_model
+from nightreel.models.local import LocalModel
 from nightreel.models.vision import from_stored
 from nightreel.settings import load_settings
 
@@ -33,9 +35,7 @@ def _estimate(directory: Path, *, prompts: tuple[Prompt, ...] = _PROMPTS, frames
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_weights_and_tokens_are_those_of_the_loaded_model(
-    tiny_model: Callable[[str], Path], architecture: str
-) -> None:
+def test_weights_and_tokens_are_those_of_the_loaded_model(tiny_model: Callable[[str], Path], architecture: str) -> None:
     torch.set_num_threads(1)
     directory = tiny_model(architecture)
     found = _estimate(directory)
@@ -45,6 +45,19 @@ def test_weights_and_tokens_are_those_of_the_loaded_model(
     (features,) = model.encode([moving_pattern()], segments=[Segment(0, 0.0, 8.0)], keys=["key"])
     assert found.shape.prefix == len(from_stored(features.tensors, torch.device("cpu"))["input/prefix_ids"])
     assert found.shape.generated == 30
+
+
+def test_what_is_told_before_is_what_batches_are_counted_for(tiny_model: Callable[[str], Path]) -> None:
+    directory = tiny_model("internvl")
+    found = _estimate(directory)
+    processor = AutoProcessor.from_pretrained(directory)
+    loaded = AutoModelForImageTextToText.from_pretrained(directory).eval()
+    model = LocalModel(loaded, processor, found.spec, meter=FakeMeter(free=1 << 40, peak=1))
+    frames = [moving_pattern(seed=seed) for seed in range(2)]
+    features = model.encode(frames, segments=[Segment(0, 0.0, 8.0)] * 2, keys=["a", "b"])
+    model.ask(features[:1], [_PROMPTS])
+    counted = {peak.stage: peak.estimated_bytes // peak.segments for peak in model.take_peaks()}
+    assert counted == {MemoryStage.VISION: found.vision_bytes, MemoryStage.LANGUAGE: found.segment_bytes}
 
 
 def test_half_the_precision_is_half_the_weights_and_half_the_cache(tiny_model: Callable[[str], Path]) -> None:

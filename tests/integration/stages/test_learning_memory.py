@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import torch
 from fixtures.clips import encode_numbers
 from fixtures.meters import FakeMeter, Scarce
 from sqlalchemy import text
+from typer.testing import CliRunner
 
+from nightreel.cli.app import app
 from nightreel.database.connection import Database
 from nightreel.models import memory
 from nightreel.models.packed import PackedPrefix
@@ -90,3 +93,28 @@ def test_the_next_run_counts_with_what_was_measured(options: AnalyzeOptions, dat
     assert [row[:2] + row[3:] for row in _rows(database)] == [("vision", False, peak), ("language", False, peak)]
     assert _batches(options, FakeMeter(free=free // 2, peak=1), most=_CLIPS, seed=11) == [2, 2]
     assert _batches(options, FakeMeter(free=free // 2, device="another", peak=1), most=_CLIPS, seed=21) == [4]
+
+
+def test_the_command_tells_what_was_measured_beside_its_estimates(options: AnalyzeOptions) -> None:
+    _batches(options, FakeMeter(free=1 << 30, peak=3 << 20), most=2, seed=1)
+    done = CliRunner().invoke(app, ["model", "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    told = [(peak["stage"], peak["out_of_memory"], peak["segments"]) for peak in said["measured"]]
+    assert sorted(told) == [("language", False, 2), ("language", True, 4), ("vision", False, 1)]
+    shown = CliRunner().invoke(app, ["model"]).stdout.splitlines()
+    assert [line.split("\t")[-1] for line in shown if line.startswith("fake GPU")] == [
+        "3.0 MiB",
+        "more than 1.0 GiB",
+        "3.0 MiB",
+    ]
+
+
+def test_a_database_that_does_not_answer_hides_no_estimate(
+    options: AnalyzeOptions, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", f"postgresql://nobody@127.0.0.1:{free_port}/nothing")
+    said = json.loads(CliRunner().invoke(app, ["model", "--json"]).stdout)
+    assert said["weights_bytes"] > 0
+    assert said["measured"] == []
+    assert "127.0.0.1" in said["measured_problem"]
