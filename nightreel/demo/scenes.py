@@ -1,128 +1,155 @@
-"""A small world of moving shapes: scenes, their pictures, and the truth about them.
+"""A small world of moving shapes: what there can be, and scenes drawn from it by seed. No pixels, no words.
 
-A scene holds 0 to 3 shapes that do not overlap, each of one colour, all moving alike, on a plain background. It is
-drawn from a seed, so that the same seed is the same scene on every machine.
+A scene holds 0 to 3 shapes that do not overlap and all move alike, on a plain background. Two of them may share a
+colour or a shape, never both. A red triangle is the world's warning sign: something for moderators to find.
+`pictures` paints scenes, `captions` and `questions` say what is true of them.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image, ImageDraw
+from nightreel.errors import SettingsError
 
 COLOURS = {
     "red": (220, 40, 40),
-    "green": (40, 170, 60),
-    "blue": (50, 90, 230),
-    "yellow": (235, 210, 50),
-    "purple": (150, 60, 190),
-    "orange": (240, 140, 30),
+    "orange": (245, 140, 30),
+    "yellow": (235, 215, 45),
+    "green": (40, 175, 60),
+    "blue": (50, 85, 230),
+    "purple": (155, 55, 195),
 }
 SHAPES = ("circle", "square", "triangle", "star")
-BACKGROUNDS = {"black": (16, 16, 20), "grey": (128, 128, 132), "white": (240, 240, 236)}
-MOTIONS = {"not moving": (0, 0), "left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-SIZE_PX = 128
-FPS = 12
-_RADIUS_PX = 17
-_TRAVEL_PX = 30  # from the first frame of a scene to its last
-_OVERSAMPLING = 3
-# Angles from the top, clockwise, and distances from the middle in radii.
-_CORNERS = {
-    "triangle": (np.radians([0, 120, 240]), np.full(3, 1.1)),
-    "star": (np.radians(np.arange(0, 360, 36)), np.tile([1.1, 0.45], 5)),
-}
+BACKGROUNDS = {"black": (14, 14, 16), "grey": (128, 128, 130), "white": (242, 242, 240)}
+MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
+NO_MOTION = "none"
+"""The motion of a scene in which there is nothing that could move."""
+MOST_THINGS = 3
+WARNING = ("red", "triangle")
+REACH = 1.3
+"""How far any shape reaches from its middle, in radii."""
+
+_RADIUS = (0.13, 0.17)  # of the shorter side
+_TRAVEL = (0.2, 0.3)  # of width or height, from the scene's start to its end
+_COUNT_WEIGHTS = (0.12, 0.26, 0.32, 0.30)  # of 0, 1, 2 and 3 things
+_SHARED = 0.3  # of the scenes with several things: two are made to share a colour; as often, a shape
+_WARNINGS = 0.16  # of the scenes with things: one is made the warning sign
+_EDGE = 0.02
+_APART = 0.95
+_TRIES = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A shape in the middle of its way; `x` and `y` in pixels from the upper left corner."""
+    """One shape.
+
+    Args:
+        x, y: its middle half-way through the scene, as shares of width and height from the upper left corner.
+        radius: share of the picture's shorter side.
+    """
 
     shape: str
     colour: str
     x: float
     y: float
+    radius: float
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES or self.colour not in COLOURS:
+            raise SettingsError(f"no such thing as a {self.colour!r} {self.shape!r}: see COLOURS and SHAPES")
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Its place in the order in which things are named: by colour, then by shape."""
+        return _COLOUR_RANK[self.colour], SHAPES.index(self.shape)
+
+    @property
+    def is_warning(self) -> bool:
+        return (self.colour, self.shape) == WARNING
+
+
+_COLOUR_RANK = {colour: rank for rank, colour in enumerate(COLOURS)}
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is to be seen for `duration_s` seconds, and in what words."""
+    """What is to be seen, the same from its start to its end but for the way.
+
+    Args:
+        things: put in their order, see `Thing.rank`.
+        motion: one of MOTIONS; NO_MOTION where there are no things.
+        travel: how far they go in the whole scene, as a share of width or height.
+    """
 
     things: tuple[Thing, ...]
     background: str
     motion: str
-    duration_s: float
+    travel: float = 0.3
 
-    @property
-    def caption(self) -> str:
-        """
-        >>> Scene((Thing("circle", "red", 64, 64),), "black", "left", 4.0).caption
-        'a red circle moves left on a black background.'
-        """
-        names = [f"{_article(thing.colour)} {thing.colour} {thing.shape}" for thing in sorted(self.things, key=_order)]
-        if not names:
-            return f"an empty {self.background} background."
-        said = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        many = len(names) > 1
-        doing = ("stay" if many else "stays") + " still"
-        if self.motion != "not moving":
-            doing = f"{'move' if many else 'moves'} {self.motion}"
-        return f"{said} {doing} on a {self.background} background."
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.things, key=lambda thing: thing.rank))
+        object.__setattr__(self, "things", ordered)
+        if len({thing.rank for thing in ordered}) < len(ordered) or len(ordered) > MOST_THINGS:
+            raise SettingsError(f"{ordered}: expected at most {MOST_THINGS} things, no two of one colour and shape")
+        if self.background not in BACKGROUNDS or self.motion not in ((*MOTIONS,) if ordered else (NO_MOTION,)):
+            raise SettingsError(f"no such scene: {len(ordered)} things, {self.background = }, {self.motion = }")
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """The pictures: uint8 RGB (SIZE_PX, SIZE_PX, 3), FPS a second."""
-        count = max(1, round(self.duration_s * FPS))
-        dx, dy = MOTIONS[self.motion]
-        for index in range(count):
-            way = _TRAVEL_PX * (index / max(1, count - 1) - 0.5)
-            yield self._draw(dx * way, dy * way)
-
-    def _draw(self, dx: float, dy: float) -> np.ndarray:
-        size = SIZE_PX * _OVERSAMPLING
-        image = Image.new("RGB", (size, size), BACKGROUNDS[self.background])
-        draw = ImageDraw.Draw(image)
-        for thing in self.things:
-            x, y = (thing.x + dx) * _OVERSAMPLING, (thing.y + dy) * _OVERSAMPLING
-            _draw_shape(draw, thing.shape, x, y, _RADIUS_PX * _OVERSAMPLING, COLOURS[thing.colour])
-        return np.asarray(image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX))
+    def offset(self, moment: float) -> tuple[float, float]:
+        """How far things are from their middles, as shares of width and height; `moment` runs from 0 to 1."""
+        dx, dy = MOTIONS.get(self.motion, (0, 0))
+        way = self.travel * (moment - 0.5)
+        return dx * way, dy * way
 
 
-def draw_scene(seed: int, *, duration_s: float = 4.0) -> Scene:
-    """The scene of this seed."""
-    dice = random.Random(f"scene {seed}")  # noqa: S311 - not a secret
-    count = dice.choice((0, 1, 1, 2, 2, 2, 3, 3))
-    margin = _RADIUS_PX + _TRAVEL_PX / 2 + 2
-    places: list[tuple[float, float]] = []
-    while len(places) < count:
-        place = dice.uniform(margin, SIZE_PX - margin), dice.uniform(margin, SIZE_PX - margin)
-        if all(max(abs(place[0] - x), abs(place[1] - y)) > 2 * _RADIUS_PX + 2 for x, y in places):
-            places.append(place)
-        elif dice.random() < 0.02:
-            places.clear()  # a corner nobody else fits beside
-    colours = dice.sample(sorted(COLOURS), count)
-    things = tuple(Thing(dice.choice(SHAPES), colour, x, y) for colour, (x, y) in zip(colours, places, strict=True))
-    return Scene(things, dice.choice(sorted(BACKGROUNDS)), dice.choice(sorted(MOTIONS)), duration_s)
+def draw_scene(seed: int | str) -> Scene:
+    """The scene of this seed: the same on every machine. Training draws from other seeds, see `sample_scene`."""
+    return sample_scene(random.Random(f"scene {seed}"))  # noqa: S311 - not a secret
 
 
-def _order(thing: Thing) -> tuple[str, str]:
-    return thing.colour, thing.shape
+def sample_scene(dice: random.Random) -> Scene:
+    """A scene as the dice fall."""
+    (count,) = dice.choices(range(MOST_THINGS + 1), _COUNT_WEIGHTS)
+    kinds = _kinds(dice, count)
+    background = dice.choice((*BACKGROUNDS,))
+    motion = dice.choice((*MOTIONS,)) if count else NO_MOTION
+    places = None
+    while places is None:
+        travel = dice.uniform(*_TRAVEL)
+        dx, dy = MOTIONS.get(motion, (0, 0))
+        places = _places(dice, count, room=(abs(dx) * travel, abs(dy) * travel))
+    things = tuple(Thing(shape, colour, *place) for (colour, shape), place in zip(kinds, places, strict=True))
+    return Scene(things, background, motion, travel)
 
 
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
+def _places(dice: random.Random, count: int, *, room: tuple[float, float]) -> list[tuple[float, float, float]] | None:
+    """(x, y, radius) of things that do not overlap and stay inside on their way; None if they did not fit."""
+    places: list[tuple[float, float, float]] = []
+    for _ in range(_TRIES):
+        if len(places) == count:
+            break
+        radius = dice.uniform(*_RADIUS)
+        margins = [REACH * radius + _EDGE + way / 2 for way in room]
+        x, y = (dice.uniform(margin, 1 - margin) for margin in margins)
+        if all(_are_apart((x, y, radius), other) for other in places):
+            places.append((x, y, radius))
+    return places if len(places) == count else None
 
 
-def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, colour: tuple) -> None:
-    if shape == "circle":
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-        return
-    if shape == "square":
-        side = radius * 0.89
-        draw.rectangle((x - side, y - side, x + side, y + side), fill=colour)
-        return
-    angles, reach = _CORNERS[shape]
-    draw.polygon(
-        list(zip(x + reach * radius * np.sin(angles), y - reach * radius * np.cos(angles), strict=True)), fill=colour
-    )
+def _are_apart(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
+    least = _APART * REACH * (one[2] + other[2])
+    return (one[0] - other[0]) ** 2 + (one[1] - other[1]) ** 2 > least**2
+
+
+def _kinds(dice: random.Random, count: int) -> Sequence[tuple[str, str]]:
+    """(colour, shape) of each thing, all different; things alike in one of both are more frequent than by chance."""
+    every = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    kinds = dice.sample(every, count)
+    draw = dice.random()
+    if count > 1 and draw < 2 * _SHARED:
+        alike = 0 if draw < _SHARED else 1
+        kinds[1] = dice.choice([kind for kind in every if kind[alike] == kinds[0][alike] and kind not in kinds])
+    if count and WARNING not in kinds and dice.random() < _WARNINGS:
+        kinds[dice.randrange(count)] = WARNING
+    return kinds

@@ -1,33 +1,37 @@
-"""The demo's dozen videos: ten short clips, a long one of several scenes, a duplicate and a broken file."""
+"""The demo's dozen videos: nine short clips, a long one of several scenes, a duplicate and a broken file."""
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from pathlib import Path
 
-from nightreel.demo.scenes import FPS, draw_scene
-from nightreel.media.writing import write_h264
+from nightreel.demo.clips import Clip, draw_clip, write_clip
+from nightreel.demo.scenes import draw_scene
 
-_CLIPS = 9
-_SCENES_OF_THE_LONG_ONE = (24.0, 24.0, 22.0)  # 70 s: three segments of the default window
+_SEEDS = ("d2", "d14", "d9", "d3", "d17", "d8", "d1", "d4", "d11")
+_LONG_SEEDS = (("l7", 30.0), ("l17", 30.0), ("l4", 10.0))  # 70 s, cut where the default windows are
+_DUPLICATE = ("clip-1.mp4", "same-as-clip-1.mp4")
+
+
+def demo_clips() -> dict[str, Clip]:
+    """The clips by the names of their files: those of which there is something to be said."""
+    clips = {f"clip-{number}.mp4": draw_clip(seed) for number, seed in enumerate(_SEEDS, 1)}
+    clips["long-70s.mp4"] = Clip.of(*((draw_scene(seed), length_s) for seed, length_s in _LONG_SEEDS))
+    original, duplicate = _DUPLICATE
+    return clips | {duplicate: clips[original]}
 
 
 def make_demo_videos(directory: Path) -> Path:
     """Write the videos that are not there yet; returns the directory. Interrupted, it goes on the next time."""
     directory.mkdir(parents=True, exist_ok=True)
-    for index in range(_CLIPS):
-        path = directory / f"clip-{index + 1:02}.mp4"
-        if not path.exists():
-            write_h264(path, draw_scene(index, duration_s=4 + index % 5).frames(), fps=FPS)
-    long = directory / "long-70s.mp4"
-    if not long.exists():
-        scenes = (draw_scene(100 + index, duration_s=length) for index, length in enumerate(_SCENES_OF_THE_LONG_ONE))
-        write_h264(long, itertools.chain.from_iterable(scene.frames() for scene in scenes), fps=FPS)
-    _copy(directory / "clip-01.mp4", directory / "same-as-clip-01.mp4")
+    original, duplicate = (directory / name for name in _DUPLICATE)
+    for name, clip in demo_clips().items():
+        if not (directory / name).exists() and name != duplicate.name:
+            write_clip(directory / name, clip)
+    _copy(original, duplicate)
     broken = directory / "broken.mp4"
     if not broken.exists():
-        broken.write_bytes((directory / "clip-02.mp4").read_bytes()[:2000])
+        broken.write_bytes((directory / "clip-2.mp4").read_bytes()[:2000])
     return directory
 
 

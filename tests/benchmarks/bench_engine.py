@@ -14,14 +14,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from benchmarks.engine_sides import FRAMES, Ours, Plain, build_model, frame_side, opened, prompts
 from benchmarks.harness import Report, Side, compare, in_process, take_turns
-from PIL import Image
 
-from nightreel.demo.scenes import FPS, draw_scene
-from nightreel.media.writing import write_h264
+from nightreel.demo.clips import Clip, write_clip
+from nightreel.demo.scenes import draw_scene
 
 _PROMPTS = (1, 4, 8, 12)
 _TOKENS = (64, 256)
@@ -73,10 +71,8 @@ def _add_rows(report: Report, sides: dict[str, Side], rounds: int, *, tokens: in
 
 
 def _make_clip(path: Path, *, side: int) -> Path:
-    scene = next(scene for scene in (draw_scene(seed, duration_s=4) for seed in range(100)) if scene.things)
-    frames = (Image.fromarray(frame).resize((side, side), Image.Resampling.BILINEAR) for frame in scene.frames())
-    write_h264(path, map(np.asarray, frames), fps=FPS)
-    return path
+    scene = next(scene for scene in map(draw_scene, range(100)) if scene.things)
+    return write_clip(path, Clip.of((scene, 4.0)), width=side, height=side)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whole runs beside the plain script that a user would write instead. `make bench-pipeline`.
 
-Same clips (640x360, 4 s), same frames, same questions, same model (the demo's random one, some million parameters).
+Same clips (640x360, 4 s), same frames, same questions, same model (random weights, some million parameters).
 Postgres and the Prefect server are up before either side starts, as they are on a machine that does this every night;
 a run's own start (imports, checks, model) counts on both sides. Each of our runs finds an empty database and cache.
 """
@@ -15,18 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import psycopg
 from benchmarks import bench_discovery
 from benchmarks.harness import Measurement, Report, Row, Side, compare, in_subprocess, take_turns
 from benchmarks.pipeline_sides import PROMPTS, Answers
-from PIL import Image
+from fixtures.noise_model import ensure_noise_model
 
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
-from nightreel.demo.noise_model import ensure_noise_model
-from nightreel.demo.scenes import FPS, draw_scene
-from nightreel.media.writing import write_h264
+from nightreel.demo.clips import Clip, write_clip
+from nightreel.demo.scenes import draw_scene
 from nightreel.services import open_services
 from nightreel.settings import load_settings
 
@@ -109,11 +107,10 @@ def _environment(**variables: str) -> Iterator[None]:
 
 def _make_clips(directory: Path, count: int) -> Path:
     directory.mkdir()
-    scenes = (draw_scene(seed, duration_s=4) for seed in itertools.count())
+    scenes = (draw_scene(seed) for seed in itertools.count())
     different = (scene for scene in scenes if scene.things)  # empty scenes are alike, and would be analysed once
     for index, scene in enumerate(itertools.islice(different, count)):
-        frames = (Image.fromarray(frame).resize((640, 360), Image.Resampling.BILINEAR) for frame in scene.frames())
-        write_h264(directory / f"{index:04}.mp4", map(np.asarray, frames), fps=FPS)
+        write_clip(directory / f"{index:04}.mp4", Clip.of((scene, 4.0)), width=640, height=360)
     return directory
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import decord
 import torch
+from fixtures.noise_model import ensure_noise_model
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -21,7 +22,6 @@ from transformers import (
     InternVLForConditionalGeneration,
 )
 
-from nightreel.demo.noise_model import ensure_noise_model
 from nightreel.domain import FeatureRef, Prompt, PromptKind
 from nightreel.features import FeatureCache
 from nightreel.media.sampling import segments
@@ -72,7 +72,7 @@ def frame_side(tokens: int) -> int:
 def build_model(directory: Path, *, tokens: int) -> Path:
     """An InternVL of some 30 million random weights with `tokens` tokens a frame.
 
-    It speaks the words of the demo's noise model, and never ends a text: every text has its full length.
+    It speaks the words of the noise model, and never ends a text: every text has its full length.
     """
     noise = ensure_noise_model(directory)
     side = {"height": frame_side(tokens), "width": frame_side(tokens)}

@@ -128,15 +128,15 @@ def test_small_pictures_of_the_frames_are_kept_beside_the_features(pipeline):
 
 
 def test_a_segment_that_the_model_cannot_take_fails_its_video_alone(pipeline, clips, monkeypatch):
-    make_clip(clips / "bright.mp4", 5)
+    make_clip(clips / "dark.mp4", 20)
     seen = LocalModel.encode
 
     def picky(model, batches, *, segments, keys):
-        if any(batch.frames_thwc.mean() > 150 for batch in batches):
-            raise PermanentError("unencodable_frames", "too bright")
+        if any(batch.frames_thwc.mean() < 60 for batch in batches):
+            raise PermanentError("unencodable_frames", "too dark")
         return seen(model, batches, segments=segments, keys=keys)
 
     monkeypatch.setattr(LocalModel, "encode", picky)
     summary = pipeline.analyze()
     assert (summary.videos["done"], summary.videos["failed"]) == (3, 1)
-    assert pipeline.statuses()["bright.mp4"] == ("failed", "unencodable_frames")
+    assert pipeline.statuses()["dark.mp4"] == ("failed", "unencodable_frames")

@@ -1,0 +1,167 @@
+"""What the demo model can be asked, in the exact words in which prompts reach a model, and what is true of a scene.
+
+One catalogue for training and for judging answers: `training` draws questions from it, `truth` looks prompts up in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from nightreel.demo.captions import caption, explain_warning, name
+from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOTIONS, NO_MOTION, SHAPES, Scene, Thing
+from nightreel.domain import Prompt, PromptKind
+from nightreel.errors import SettingsError
+from nightreel.prompts.wording import questions_of
+
+NONE, SEVERAL = "none", "several"
+
+_CAPTIONS = (
+    "Describe what happens in this video.",
+    "Describe what happens in this video in one or two sentences.",
+    "Describe the video.",
+    "What happens in this video?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as a model gets to read it, and the answer that is right for a scene.
+
+    Args:
+        family: questions that differ by a word or two: they are trained and counted together.
+    """
+
+    family: str
+    text: str
+    answer: Callable[[Scene], str]
+
+
+@cache
+def catalogue() -> dict[str, Question]:
+    """All questions, by their text."""
+    return {question.text: question for question in _questions()}
+
+
+def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
+    """The answer that is right: a text, or for tags the choices that hold.
+
+    Raises:
+        SettingsError: a prompt that is not in the catalogue.
+    """
+    try:
+        asked = [catalogue()[text] for text in questions_of(prompt)]
+    except KeyError as error:
+        raise SettingsError(f"prompt {prompt.name!r}: the demo's world has no answer to {error}") from None
+    answers = [question.answer(scene) for question in asked]
+    if prompt.kind is PromptKind.TAGS:
+        return [choice for choice, answer in zip(prompt.choices, answers, strict=True) if answer == "yes"]
+    return answers[0]
+
+
+def _questions() -> Iterator[Question]:
+    for text in _CAPTIONS:
+        yield Question("caption", text, caption)
+    for text in ("Explain why there is a warning.", "Explain why a warning is shown."):
+        yield Question("explanation", text, explain_warning)
+    yield from _counts()
+    yield from _whole_scenes()
+    yield from _attributes()
+    yield from _presence()
+
+
+def _counts() -> Iterator[Question]:
+    for text in ("How many shapes are there?", "How many shapes can be seen?"):
+        yield _ask("count", PromptKind.NUMBER, text, lambda scene: str(len(scene.things)))
+    for word in (*SHAPES, *COLOURS):
+        text = f"How many {word}s are there?" if word in SHAPES else f"How many {word} shapes are there?"
+        yield _ask("count_some", PromptKind.NUMBER, text, _count_of(word))
+
+
+def _whole_scenes() -> Iterator[Question]:
+    yield _ask(
+        "background",
+        PromptKind.CHOICE,
+        "What colour is the background?",
+        lambda scene: scene.background,
+        choices=(*BACKGROUNDS,),
+    )
+    for colour in BACKGROUNDS:
+        yield _ask_whether("background_is", f"Is the background {colour}?", _background_is(colour))
+    ways = (*MOTIONS, NO_MOTION)
+    for text in ("Which way do the shapes move?", "Which way do they move?"):
+        yield _ask("motion", PromptKind.CHOICE, text, lambda scene: scene.motion, choices=ways)
+    for text in ("Is anything moving?", "Does anything move?"):
+        yield _ask_whether("moving", text, lambda scene: scene.motion not in ("still", NO_MOTION))
+
+
+def _attributes() -> Iterator[Question]:
+    for shape in SHAPES:
+        yield _ask(
+            "colour",
+            PromptKind.CHOICE,
+            f"What colour is the {shape}?",
+            _colour_of(shape),
+            choices=(*COLOURS, SEVERAL, NONE),
+        )
+    for colour in COLOURS:
+        yield _ask(
+            "shape",
+            PromptKind.CHOICE,
+            f"What shape is {colour}?",
+            _shape_of(colour),
+            choices=(*SHAPES, SEVERAL, NONE),
+        )
+
+
+def _presence() -> Iterator[Question]:
+    for text in ("Is a warning sign shown?", "Is there a warning sign?"):
+        yield _ask_whether("warning", text, lambda scene: any(thing.is_warning for thing in scene.things))
+    yield _ask_whether("any", "Is there a shape?", lambda scene: bool(scene.things))
+    for shape in SHAPES:
+        yield _ask_whether("is_there", f"Is there {name(shape)}?", _has(shape))
+    for colour in COLOURS:
+        yield _ask_whether("is_any", f"Is any shape {colour}?", _has(colour))
+        for shape in SHAPES:
+            yield _ask_whether("is_there_both", f"Is there {name(colour, shape)}?", _has(colour, shape))
+
+
+def _ask(
+    family: str, kind: PromptKind, text: str, answer: Callable[[Scene], str], *, choices: Sequence[str] = ()
+) -> Question:
+    (asked,) = questions_of(Prompt(name=family, kind=kind, text=text, choices=tuple(choices)))
+    return Question(family, asked, answer)
+
+
+def _ask_whether(family: str, text: str, holds: Callable[[Scene], bool]) -> Question:
+    return _ask(family, PromptKind.YES_NO, text, lambda scene: "yes" if holds(scene) else "no")
+
+
+def _count_of(word: str) -> Callable[[Scene], str]:
+    return lambda scene: str(len(_with(scene, word)))
+
+
+def _background_is(colour: str) -> Callable[[Scene], bool]:
+    return lambda scene: scene.background == colour
+
+
+def _colour_of(shape: str) -> Callable[[Scene], str]:
+    return lambda scene: _only([thing.colour for thing in _with(scene, shape)])
+
+
+def _shape_of(colour: str) -> Callable[[Scene], str]:
+    return lambda scene: _only([thing.shape for thing in _with(scene, colour)])
+
+
+def _has(*words: str) -> Callable[[Scene], bool]:
+    return lambda scene: bool(_with(scene, *words))
+
+
+def _with(scene: Scene, *words: str) -> list[Thing]:
+    """The things to which all words apply."""
+    return [thing for thing in scene.things if {*words} <= {thing.colour, thing.shape}]
+
+
+def _only(values: Sequence[str]) -> str:
+    return NONE if not values else values[0] if len(values) == 1 else SEVERAL

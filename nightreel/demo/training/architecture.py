@@ -1,0 +1,163 @@
+"""The demo model before it has learned anything: the real InternVL classes, very small, and their processor.
+
+The stages build it, `export` writes it. The tokenizer knows whole words, those of the demo's world alone.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import (
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVideoProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from nightreel.demo.captions import NO_WARNING, name
+from nightreel.demo.questions import NONE, SEVERAL, catalogue
+from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, MOTIONS, SHAPES, WARNING
+
+FRAME_PX = 64
+PATCH_PX = 8
+PATCHES = FRAME_PX // PATCH_PX  # a side
+SLOTS = MOST_THINGS
+TOKENS_A_FRAME = SLOTS + 1
+WIDTH = 128
+END = "<|im_end|>"
+_VISION_LAYERS, _TEXT_LAYERS, _HEADS, _INNER = 5, 4, 4, 384
+_MOST_FRAMES = 32  # that the vocabulary can number; trained are fewer
+_SPECIALS = ("<pad>", "<unk>", "<|im_start|>", END, "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'video' %}<video>\n{% elif part['type'] == 'image' %}<IMG_CONTEXT>\n"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_model(seed: int) -> Any:
+    """The InternVLForConditionalGeneration with fresh weights."""
+    torch.manual_seed(seed)
+    vocabulary = build_tokenizer().get_vocab()
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": WIDTH,
+            "num_hidden_layers": _VISION_LAYERS,
+            "num_attention_heads": _HEADS,
+            "intermediate_size": _INNER,
+            "image_size": [FRAME_PX, FRAME_PX],
+            "patch_size": [PATCH_PX, PATCH_PX],
+            "layer_scale_init_value": 1.0,
+            "initializer_range": 0.06,
+        },
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": len(vocabulary),
+            "hidden_size": WIDTH,
+            "intermediate_size": _INNER,
+            "num_hidden_layers": _TEXT_LAYERS,
+            "num_attention_heads": _HEADS,
+            "num_key_value_heads": _HEADS,
+            "max_position_embeddings": 4096,
+            "initializer_range": 0.06,
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": vocabulary[END],
+            "pad_token_id": vocabulary["<pad>"],
+        },
+        downsample_ratio=TOKENS_A_FRAME**0.5 / PATCHES,
+        image_token_id=vocabulary["<IMG_CONTEXT>"],
+        image_seq_length=TOKENS_A_FRAME,
+        tie_word_embeddings=True,
+    )
+    model: Any = InternVLForConditionalGeneration(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.normal_(0, 0.1)
+        embeddings = model.model.vision_tower.embeddings
+        embeddings.position_embeddings[0, 1:] = _places()
+        embeddings.cls_token.normal_(0, 0.3)
+        # Ideal tokens are short vectors: from long ones the first steps would only learn to be shorter.
+        model.model.multi_modal_projector.linear_2.weight.mul_(0.05)
+    generation = model.generation_config
+    generation.eos_token_id, generation.pad_token_id = vocabulary[END], vocabulary["<pad>"]
+    generation.do_sample = False
+    return model
+
+
+def _places() -> torch.Tensor:
+    """Where each patch is, (PATCHES**2, WIDTH), as waves across and down: neighbours have like places from the start,
+    so that looking at them need not be learnt first."""
+    place = torch.arange(PATCHES) / PATCHES  # (P,)
+    waves = torch.pi * place[:, None] * torch.linspace(0.5, PATCHES / 2, WIDTH // 4)  # (P, W / 4)
+    axis = torch.cat([waves.sin(), waves.cos()], -1)  # (P, W / 2)
+    down, across = axis[:, None].expand(-1, PATCHES, -1), axis[None].expand(PATCHES, -1, -1)
+    return 0.5 * torch.cat([down, across], -1).flatten(0, 1)
+
+
+def build_processor() -> InternVLProcessor:
+    """Frames squeezed to a square, whatever their aspect; texts in words."""
+    pixels: Any = {
+        "size": {"height": FRAME_PX, "width": FRAME_PX},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    return InternVLProcessor(
+        GotOcr2ImageProcessor(**pixels),
+        build_tokenizer(),
+        InternVLVideoProcessor(**pixels),
+        image_seq_length=TOKENS_A_FRAME,
+        chat_template=_TEMPLATE,
+    )
+
+
+@cache
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word and a mark, lower case; what it does not know is `<unk>`."""
+    words = sorted(set(words_of(" ".join(_texts()))))
+    vocabulary = {token: index for index, token in enumerate((*_SPECIALS, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - no password
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"[?:.,]"), "isolated")]
+    )
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)  # cleans up blanks before marks
+    tokenizer.add_special_tokens(list(_SPECIALS))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",  # noqa: S106 - no password
+        pad_token="<pad>",  # noqa: S106 - no password
+        eos_token=END,
+        padding_side="left",
+        model_max_length=4096,
+        extra_special_tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+    )
+
+
+def words_of(text: str) -> list[str]:
+    """
+    >>> words_of("Is there a star? Answer yes or no.")
+    ['is', 'there', 'a', 'star', '?', 'answer', 'yes', 'or', 'no', '.']
+    """
+    return re.findall(r"[a-z0-9]+|[?:.,]", text.lower())
+
+
+def _texts() -> list[str]:
+    """Everything that is asked or answered."""
+    sentences = ["a an and, empty shapes stay stays still on background.", NO_WARNING, "the warning sign"]
+    directions = [f"move moves {motion}" for motion in MOTIONS]
+    answers = [*COLOURS, *SHAPES, *BACKGROUNDS, NONE, SEVERAL, "yes no", *map(str, range(10)), name(*WARNING)]
+    frames = [f"Frame{number}: user assistant" for number in range(1, _MOST_FRAMES + 1)]
+    return [*catalogue(), *sentences, *directions, *answers, *frames]

@@ -1,0 +1,37 @@
+"""The finished stages as the folder that is committed: weights, tokenizer, processor, chat template."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from nightreel.demo.training.architecture import build_model, build_processor
+from nightreel.demo.training.joint_stage import JointStage
+from nightreel.demo.training.stage import MODEL_SEED, load_parts
+
+LOG = "training.jsonl"
+_STAGES = ("vision", "language", "joint")
+
+
+def export(directory: Path, target: Path) -> Path:
+    """Write what the stages in `directory` made into the folder `target`; what else lies there stays.
+
+    The last line of each stage's log goes along, for the model card.
+
+    Raises:
+        FileNotFoundError: a stage is not finished.
+    """
+    model = build_model(MODEL_SEED)
+    load_parts(model, directory / f"{JointStage.name}.pt", "")
+    building = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(building, ignore_errors=True)
+    model.eval().save_pretrained(building)
+    build_processor().save_pretrained(building)
+    ends = [(directory / f"{stage}.jsonl").read_text().splitlines()[-1] for stage in _STAGES]
+    (building / LOG).write_text("".join(f"{json.dumps(json.loads(end), sort_keys=True)}\n" for end in ends))
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(building.iterdir()):
+        file.replace(target / file.name)
+    building.rmdir()
+    return target
