@@ -109,9 +109,8 @@ class Estimates:
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        # Where no tower is described it is taken for as wide as the language side; the first measurement corrects it.
-        self._vision = getattr(model.config, "vision_config", None) or config
         self._size = model.dtype.itemsize
+        self._patch_values, self._patch_bytes = _patch(model)
         self._token_bytes = 2 * config.num_hidden_layers * kv_heads * head_size * self._size
         self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * self._size
         self._logit_bytes = config.vocab_size * (self._size + 8)
@@ -125,7 +124,9 @@ class Estimates:
     def segment_bytes(self, shape: SegmentShape | FrameShape) -> int:
         """What one segment adds to a batch."""
         if isinstance(shape, FrameShape):
-            return shape.values * (shape.value_bytes + self._size) + self._vision_activations(shape.values)
+            # as the processor made them, and cast to the tower's dtype
+            held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
+            return shape.values * held + shape.values // self._patch_values * self._patch_bytes
         width = shape.prefix + shape.suffixes + shape.generated
         return (
             width * self._token_bytes
@@ -134,14 +135,32 @@ class Estimates:
             + shape.suffixes * width * self._mask_copies
         )
 
-    def _vision_activations(self, values: int) -> int:
-        """The widest activations of a layer of the tower."""
-        config = self._vision
-        sides = getattr(config, "patch_size", None) or _PATCH_SIDE
-        edge = sides if isinstance(sides, int) else sides[0]
-        patch = _COLOURS * edge * edge * (getattr(config, "temporal_patch_size", None) or 1)
-        inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-        return values // patch * (6 * config.hidden_size + 3 * inner) * self._size
+
+def _patch(model: Any) -> tuple[int, int]:
+    """Pixel values of one patch, and bytes of the widest activations it has in a layer of the vision tower.
+
+    What is alive at once was counted on nine architectures, in multiples of the tower's width and of its MLP's: see
+    tests/integration/models/test_estimates.py, which holds it to them.
+    """
+    text = model.config.get_text_config()
+    # Where no tower is described it is taken for as wide as the language side; the first measurement corrects it.
+    config = getattr(model.config, "vision_config", None) or text
+    sides = getattr(config, "patch_size", None) or _PATCH_SIDE
+    edge = sides if isinstance(sides, int) else sides[0]
+    width, size = config.hidden_size, model.dtype.itemsize
+    inner = getattr(config, "intermediate_size", None) or 4 * width
+    decoder = set(model.get_decoder().modules())
+    tower = [module for module in model.modules() if module not in decoder]
+    linear = [(part.in_features, part.out_features) for part in tower if isinstance(part, torch.nn.Linear)]
+    if linear.count((width, inner)) > linear.count((inner, width)):  # a gate beside the way up
+        activations = 4 * width + 3 * inner
+    elif getattr(config, "hidden_act", None) == "quick_gelu":  # x * sigmoid(1.702 * x), in steps
+        activations = 6 * width + 3 * inner
+    else:
+        activations = 6 * width + 2 * inner
+    if any(hasattr(part, "inv_freq") for part in tower):  # queries and keys are turned in float32
+        activations = max(activations, 12 * width if size >= torch.float32.itemsize else 43 * width // 2)
+    return _COLOURS * edge * edge * (getattr(config, "temporal_patch_size", None) or 1), activations * size
 
 
 def _rounded(count: int) -> int:
