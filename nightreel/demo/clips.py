@@ -53,8 +53,8 @@ class Clip:
         Raises:
             SettingsError: the segment shows several: there is no one truth about it.
         """
-        start_s, end_s = start_s + _ROUNDING_S, end_s - _ROUNDING_S
-        shown = [part.scene for part in self.parts if part.start_s < end_s and part.end_s > start_s]
+        least_s, most_s = start_s + _ROUNDING_S, end_s - _ROUNDING_S
+        shown = [part.scene for part in self.parts if part.start_s < most_s and part.end_s > least_s]
         if len(shown) != 1:
             raise SettingsError(f"{len(shown)} scenes from {start_s} to {end_s} s: choose another NIGHTREEL_WINDOW_S")
         return shown[0]

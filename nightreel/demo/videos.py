@@ -8,6 +8,7 @@ from pathlib import Path
 from nightreel.demo.clips import Clip, draw_clip, write_clip
 from nightreel.demo.scenes import draw_scene
 
+LONG_CLIP = "long-70s.mp4"
 _SEEDS = ("d2", "d14", "d9", "d3", "d17", "d8", "d1", "d4", "d11")
 _LONG_SEEDS = (("l7", 30.0), ("l17", 30.0), ("l4", 10.0))  # 70 s, cut where the default windows are
 _DUPLICATE = ("clip-1.mp4", "same-as-clip-1.mp4")
@@ -16,7 +17,7 @@ _DUPLICATE = ("clip-1.mp4", "same-as-clip-1.mp4")
 def demo_clips() -> dict[str, Clip]:
     """The clips by the names of their files: those of which there is something to be said."""
     clips = {f"clip-{number}.mp4": draw_clip(seed) for number, seed in enumerate(_SEEDS, 1)}
-    clips["long-70s.mp4"] = Clip.of(*((draw_scene(seed), length_s) for seed, length_s in _LONG_SEEDS))
+    clips[LONG_CLIP] = Clip.of(*((draw_scene(seed), length_s) for seed, length_s in _LONG_SEEDS))
     original, duplicate = _DUPLICATE
     return clips | {duplicate: clips[original]}
 

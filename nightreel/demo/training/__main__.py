@@ -19,7 +19,7 @@ from nightreel.demo.training.stage import Stage
 from nightreel.demo.training.vision_stage import VisionStage
 
 _STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (VisionStage, LanguageStage, JointStage)}
-_STEPS = {"vision": 1900, "language": 1500, "joint": 900}
+_STEPS = {"vision": 4000, "language": 1000, "joint": 500}
 _THREADS = {"vision": 1, "language": 1, "joint": 2}
 
 

@@ -75,7 +75,7 @@ def paint_frames(masks: torch.Tensor, frames: Frames, *, each: int, random: np.r
     pictures = torch.einsum("nkhw,nkc->nchw", masks, colours.clamp(0, 255))
     pictures += (1 - masks.sum(1, keepdim=True)) * backgrounds.clamp(0, 255)[:, :, None, None]
 
-    softness = random.uniform(0, 1, files) * (random.random(files) < 0.6)
+    softness = random.uniform(-0.4, 1, files) * (random.random(files) < 0.6)  # below 0: sharper, as resizers may do
     coarseness = random.uniform(0, 1, files) * (random.random(files) < 0.6)
     smallness = random.random(files) < 0.12
     pictures = _mix(pictures, _blurred(pictures), per_file(softness))

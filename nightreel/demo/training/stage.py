@@ -22,7 +22,7 @@ from nightreel.demo.training.optimising import Optimiser
 
 MODEL_SEED = 20
 _CHECKPOINT_EVERY = 200
-_LOG_EVERY = 25
+_LOG_EVERY = 50
 _SMOOTHING = 0.95
 
 
@@ -63,17 +63,18 @@ class Stage(ABC):
         done = self._restore()
         smooth: dict[str, float] = {}
         began, first = time.monotonic(), done
-        for step in range(done, self.steps if until is None else until):
+        last = self.steps if until is None else until
+        for step in range(done, last):
             figures = self.learn(step)
             smooth = {
                 name: value if name not in smooth else _SMOOTHING * smooth[name] + (1 - _SMOOTHING) * value
                 for name, value in figures.items()
             }
             done = step + 1
-            if done % _LOG_EVERY == 0 or done == self.steps:
+            if done % _LOG_EVERY == 0 or done == last:
                 pace = (time.monotonic() - began) / (done - first)
                 self._log({"stage": self.name, "step": done, "of": self.steps, "step_s": pace, **smooth})
-            if done % _CHECKPOINT_EVERY == 0 or done == self.steps:
+            if done % _CHECKPOINT_EVERY == 0 or done == last:
                 self._checkpoint(done)
 
     def dice(self, step: int) -> tuple[random.Random, np.random.Generator]:
@@ -119,4 +120,5 @@ def load_parts(model: Any, checkpoint: Path, *prefixes: str) -> None:
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state"]["model"]
     wanted = {name: weight for name, weight in state.items() if name.startswith(prefixes)}
+    assert wanted, f"{checkpoint} has no weights of {prefixes}"
     model.load_state_dict(wanted, strict=False)

@@ -1,0 +1,114 @@
+"""Answers beside the truth: which are right, and whether probabilities mean what they say.
+
+The demo, the tests and the benchmark call it with rows of `reporting.answers`. It asks no model and no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nightreel.demo.captions import read_caption, said_of
+from nightreel.demo.clips import Clip
+from nightreel.demo.questions import NONE, truth
+from nightreel.demo.scenes import Scene
+from nightreel.domain import Prompt, PromptKind
+
+_NOTHING = ("", "no", "0", NONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One answer and what would be right.
+
+    Args:
+        clip: name of the file.
+        said: the answer's text; its state where it was not answered.
+        right: by what they say: the order in which a caption names things does not count.
+    """
+
+    clip: str
+    start_s: float
+    end_s: float
+    scene: Scene
+    prompt: Prompt
+    said: str
+    truth: str
+    right: bool
+
+    @property
+    def of_nothing(self) -> bool:
+        """Whether this is about something that is not there: the answer is no, none or 0, or the scene is empty."""
+        return self.truth in _NOTHING or not self.scene.things
+
+
+def judge(
+    rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]
+) -> list[Verdict]:
+    """A verdict a row.
+
+    Args:
+        rows: of `reporting.answers`: uri, start_s, end_s, prompt_set, prompt, state, answer.
+        clips: by the last part of their uri.
+        prompts: that were asked; rows of others are left out.
+    """
+    asked = {(prompt.set_name, prompt.name): prompt for prompt in prompts}
+    verdicts = []
+    for row in rows:
+        prompt = asked.get((row["prompt_set"], row["prompt"]))
+        if prompt is None:
+            continue
+        name = row["uri"].rsplit("/", 1)[-1]
+        scene = clips[name].scene_in(row["start_s"], row["end_s"])
+        answered = row["state"] == "answered"
+        said = (row["answer"] or "") if answered else row["state"]
+        true = truth(prompt, scene)
+        verdicts.append(
+            Verdict(
+                clip=name,
+                start_s=row["start_s"],
+                end_s=row["end_s"],
+                scene=scene,
+                prompt=prompt,
+                said=said,
+                truth=", ".join(true) if isinstance(true, list) else true,
+                right=answered and is_right(prompt, said, scene),
+            )
+        )
+    return verdicts
+
+
+def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
+    """Whether an answer's text is true of a scene."""
+    true = truth(prompt, scene)
+    if prompt.kind is PromptKind.CAPTION:
+        return read_caption(said) == said_of(scene)
+    if isinstance(true, list):
+        return {*filter(None, said.split(", "))} == {*true}
+    return said == true
+
+
+def share_right(verdicts: Sequence[Verdict]) -> float:
+    """From 0 to 1; 1 of none."""
+    return sum(verdict.right for verdict in verdicts) / len(verdicts) if verdicts else 1.0
+
+
+def calibration_error(pairs: Sequence[tuple[float, bool]], *, bins: int = 10) -> float:
+    """Expected calibration error: the mean distance between what was expected and what came, weighted by bin.
+
+    Args:
+        pairs: the probability of "yes", and whether yes was right.
+
+    Source: Naeini, Cooper, Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning (AAAI 2015).
+
+    >>> calibration_error([(0.75, True), (0.75, True), (0.75, True), (0.75, False)])
+    0.0
+    >>> calibration_error([(0.9, False), (0.0, False)])
+    0.45
+    """
+    members: dict[int, list[tuple[float, bool]]] = {}
+    for p, holds in pairs:
+        members.setdefault(min(int(p * bins), bins - 1), []).append((p, holds))
+    gaps = (abs(sum(p for p, _ in own) - sum(holds for _, holds in own)) for own in members.values())
+    return sum(gaps) / len(pairs)

@@ -1,0 +1,68 @@
+"""Answers beside the truth: right ones, wrong ones, and none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nightreel.demo.clips import Clip
+from nightreel.demo.judging import calibration_error, judge, share_right
+from nightreel.demo.poster import Panel, draw_poster
+from nightreel.demo.scenes import Scene, Thing
+from nightreel.prompts.loading import load_prompt_sets
+
+PROMPTS = load_prompt_sets(("demo",)).prompts
+TWO = Scene((Thing("circle", "red", 0.3, 0.5, 0.1), Thing("star", "blue", 0.7, 0.5, 0.1)), "black", "up")
+EMPTY = Scene((), "white", "none")
+CLIPS = {"a.mp4": Clip.of((TWO, 4.0), (EMPTY, 4.0))}
+
+
+def row(prompt: str, answer: str, *, start_s: float = 0.0, state: str = "answered") -> dict:
+    return {
+        "uri": "file:///videos/a.mp4", "start_s": start_s, "end_s": start_s + 4, "prompt_set": "demo",
+        "prompt": prompt, "state": state, "answer": answer,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        (row("caption", "a blue star and a red circle move up on a black background."), True),
+        (row("caption", "a blue circle and a red star move up on a black background."), False),
+        (row("colours", "blue, red"), True),
+        (row("colours", "blue"), False),
+        (row("colours", "", start_s=4.0), True),
+        (row("count", "2"), True),
+        (row("count", "2", start_s=4.0), False),
+        (row("moving", "no", start_s=4.0), True),
+        (row("moving", "no", start_s=4.0, state="unknown"), False),
+    ],
+)
+def test_an_answer_is_right_by_what_it_says_of_its_own_segment(said, right):
+    (verdict,) = judge([said], CLIPS, PROMPTS)
+    assert verdict.right is right
+
+
+def test_answers_to_other_prompts_are_left_out():
+    assert judge([row("violence", "no") | {"prompt_set": "moderation"}], CLIPS, PROMPTS) == []
+
+
+def test_what_is_about_nothing_is_known():
+    verdicts = judge([row("red_circle", "yes"), row("circles", "0", start_s=4.0)], CLIPS, PROMPTS)
+    assert [verdict.of_nothing for verdict in verdicts] == [False, True]
+    assert share_right(verdicts) == 1.0
+
+
+def test_a_model_that_is_always_sure_and_half_the_time_wrong_is_not_calibrated():
+    assert calibration_error([(1.0, True), (1.0, False)]) == 0.5
+    assert calibration_error([(1.0, True), (0.0, False), (0.05, False)]) == pytest.approx(0.05 / 3)
+
+
+def test_a_poster_has_room_for_every_panel_and_marks_alerts_alone():
+    frames = [np.full((90, 160, 3), shade, np.uint8) for shade in (0, 120, 240)]
+    calm, alert = Panel("a", frames, "a red circle."), Panel("b", frames, "a red triangle.", alert="a warning sign")
+    poster = np.asarray(draw_poster([calm] * 4 + [alert]))
+    red = (poster[..., 0] > 200) & (poster[..., 1] < 130)
+    rows = np.nonzero(red.any(1))[0]
+    assert rows.min() > poster.shape[0] / 2, "the alert is in the second row"
+    assert np.asarray(draw_poster([calm])).shape[0] < poster.shape[0]

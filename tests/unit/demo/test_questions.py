@@ -1,0 +1,94 @@
+"""What is true of a scene, held to scenes whose truth is written out here."""
+
+from __future__ import annotations
+
+import pytest
+
+from nightreel.demo.captions import caption, read_caption, said_of
+from nightreel.demo.questions import catalogue, truth
+from nightreel.demo.scenes import Scene, Thing, draw_scene
+from nightreel.domain import Prompt, PromptKind
+from nightreel.errors import SettingsError
+from nightreel.prompts.loading import load_prompt_sets
+
+PROMPTS = {prompt.name: prompt for prompt in load_prompt_sets(("demo", "demo_moderation")).prompts}
+
+
+def scene(*kinds: str, motion: str = "left", background: str = "grey") -> Scene:
+    """`scene("red circle", "blue star")`."""
+    things = (Thing(kind.split()[1], kind.split()[0], 0.2 + 0.3 * i, 0.5, 0.1) for i, kind in enumerate(kinds))
+    return Scene(tuple(things), background, motion if kinds else "none")
+
+
+EMPTY, ONE = scene(), scene("red triangle", motion="still", background="black")
+SEVERAL = scene("blue star", "orange circle", "red circle")
+
+
+@pytest.mark.parametrize(
+    ("name", "empty", "one", "several"),
+    [
+        (
+            "caption",
+            "an empty grey background.",
+            "a red triangle stays still on a black background.",
+            "a red circle, an orange circle and a blue star move left on a grey background.",
+        ),
+        ("count", "0", "1", "3"),
+        ("background", "grey", "black", "grey"),
+        ("motion", "none", "still", "left"),
+        ("moving", "no", "no", "yes"),
+        ("red_circle", "no", "no", "yes"),
+        ("circle_colour", "none", "none", "several"),
+        ("circles", "0", "0", "2"),
+        ("colours", [], ["red"], ["red", "orange", "blue"]),
+        ("shapes", [], ["triangle"], ["circle", "star"]),
+        ("warning", "no", "yes", "no"),
+        (
+            "why",
+            "there is no warning sign.",
+            "a red triangle, the warning sign, stays still on a black background.",
+            "there is no warning sign.",
+        ),
+    ],
+)
+def test_the_truth_of_every_demo_prompt(name, empty, one, several):
+    assert [truth(PROMPTS[name], each) for each in (EMPTY, ONE, SEVERAL)] == [empty, one, several]
+
+
+def test_the_table_above_has_every_prompt():
+    (parameters,) = (mark for mark in test_the_truth_of_every_demo_prompt.pytestmark if mark.name == "parametrize")
+    assert {row[0] for row in parameters.args[1]} == PROMPTS.keys()
+
+
+def test_a_caption_is_read_back_as_what_it_says():
+    for seed in range(200):
+        drawn = draw_scene(seed)
+        assert read_caption(caption(drawn)) == said_of(drawn)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a red circle.", "a red hexagon moves left on a grey background.", "an empty grey background. yes"]
+)
+def test_what_is_no_sentence_of_the_grammar_says_nothing(text):
+    assert read_caption(text) is None
+
+
+def test_captions_that_say_something_else_read_as_something_else():
+    true = said_of(SEVERAL)
+    for wrong in (
+        "a red circle and a blue star move left on a grey background.",
+        "a red circle, an orange circle and a green star move left on a grey background.",
+        "a red circle, an orange circle and a blue star move right on a grey background.",
+        "a red circle, an orange circle and a blue star move left on a white background.",
+    ):
+        assert read_caption(wrong) not in (None, true)
+
+
+def test_a_question_outside_the_world_is_refused():
+    with pytest.raises(SettingsError, match="no answer to 'Is it raining"):
+        truth(Prompt(name="rain", kind=PromptKind.YES_NO, text="Is it raining?"), ONE)
+
+
+def test_questions_are_asked_in_the_words_of_the_pipeline():
+    assert "Is there an orange star? Answer yes or no." in catalogue()
+    assert "Is any shape red? Answer yes or no." in catalogue()
