@@ -25,6 +25,7 @@ from nightreel.options import AnalyzeOptions
 from tasks.ask import ask
 from tasks.discover import claim, discover, remaining
 from tasks.encode import encode
+from tasks.evict import make_room
 from tasks.runtime import OpenRun, open_run, progress_listener
 from tasks.summary import RunSummary
 from tasks.write import close_failed, write
@@ -45,6 +46,7 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
         key, what = f"run-{run.id}", "videos finished of those found"
         progress = cast(UUID, create_progress_artifact(0.0, key=key, description=what))
         _work(run, options, summary, progress)
+        make_room(run.id)
         summary.work, summary.timings = run.report()
         run.finish(summary)
         update_progress_artifact(progress, 100.0)

@@ -81,6 +81,11 @@ class FeatureCache:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
+    @property
+    def url(self) -> str:
+        """The prefix of every file here, without a slash at its end."""
+        return self._storage.url
+
     @staticmethod
     def name_of(key: str) -> str:
         """The name of a key's file below the cache's prefix."""
@@ -126,6 +131,14 @@ class FeatureCache:
             raise PermanentError(
                 "damaged_feature", f"{ref.uri} is damaged ({error}): deleted; encode the segment again"
             ) from error
+
+    def delete(self, uri: str) -> bool:
+        """Delete a file of features or a thumbnail; returns whether there was one.
+
+        Raises:
+            TransientError, PermanentError: as `Storage.delete`.
+        """
+        return self._storage.delete(uri)
 
     def _adopt_or_replace(self, key: str, data: bytes, published: PublishedObject) -> tuple[bytes, PublishedObject]:
         """Another worker was first, or an older file has lost its row: take its bytes if they are good."""

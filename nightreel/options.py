@@ -12,6 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nightreel.settings import PlanText
 
 
+class EvictOptions(BaseModel):
+    """To what size `evict_cache` brings the feature cache."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to_gib: float | None = Field(
+        None, ge=0, title="To", description="GiB that the cache may hold; unset: NIGHTREEL_CACHE_LIMIT_GIB"
+    )
+
+
 class AnalyzeOptions(BaseModel):
     """What one run of `analyze_videos` looks at and asks."""
 

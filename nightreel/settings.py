@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     decode_memory_mib: int = Field(2048, ge=512, description="address space of a decoder process")
     decode_workers: int = Field(2, ge=1, le=64, description="decoder processes")
     spool_mib: int = Field(10_240, ge=64, description="fetched files kept on disk at once")
+    cache_limit_gib: float = Field(
+        0, ge=0, description="size of the feature cache at which the least recently used go; 0: no limit"
+    )
     thumbnail_px: int = Field(160, ge=0, le=1024, description="width of frames in stored contact sheets; 0: none")
 
     # how the work is cut
@@ -146,6 +149,11 @@ class Settings(BaseSettings):
     def cache_prefix(self) -> str:
         """Where features go: a URL without a trailing slash."""
         return (self.cache_url or (self.work_dir.resolve() / "features").as_uri()).rstrip("/")
+
+    @property
+    def cache_limit_bytes(self) -> int:
+        """What the feature cache may hold; 0: no limit."""
+        return int(self.cache_limit_gib * 2**30)
 
     def public(self) -> dict[str, Any]:
         """JSON values of all settings, secrets masked, URLs without user and password."""

@@ -14,7 +14,7 @@ import typer
 from rich.logging import RichHandler
 
 from nightreel import __version__
-from nightreel.cli import analyze, ask, demo, doctor, frames, model, reports, services
+from nightreel.cli import analyze, ask, cache, demo, doctor, frames, model, reports, services
 from nightreel.cli.console import err, plain
 from nightreel.errors import NightreelError, SettingsError
 from nightreel.settings import load_settings
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (demo, services, analyze, reports, frames, ask, model, doctor):
+for module in (demo, services, analyze, reports, frames, ask, model, cache, doctor):
     module.register(app)
 
 

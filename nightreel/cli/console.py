@@ -51,3 +51,17 @@ def print_line(text: str = "", *, style: str | None = None) -> None:
 def print_json(value: Any) -> None:
     """One JSON document. `default=str` covers times and paths."""
     out.file.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
+
+
+def human_bytes(count: int) -> str:
+    """A size for people.
+
+    >>> human_bytes(512), human_bytes(57344), human_bytes(16_492_674_417)
+    ('512 B', '56.0 KiB', '15.4 GiB')
+    """
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"

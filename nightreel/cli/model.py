@@ -12,7 +12,7 @@ import psutil
 import typer
 
 from nightreel import services
-from nightreel.cli.console import print_json, print_line, print_table
+from nightreel.cli.console import human_bytes, print_json, print_line, print_table
 from nightreel.database.memory_peaks import known_peaks
 from nightreel.domain import MemoryPeak
 from nightreel.errors import NightreelError
@@ -65,7 +65,10 @@ def model(
     print_line()
     print_table(
         ("device", "free", "total", "largest batch, segments"),
-        [(name, _bytes(free), _bytes(total), batch or "does not fit") for name, free, total, batch in devices],
+        [
+            (name, human_bytes(free), human_bytes(total), batch or "does not fit")
+            for name, free, total, batch in devices
+        ],
     )
     if problem:
         print_line(f"what was measured is not known: {problem}")
@@ -88,8 +91,8 @@ def _measured(settings: Settings, spec: ModelSpec) -> tuple[list[MemoryPeak], st
 
 
 def _row(peak: MemoryPeak) -> tuple[str, str, str, int, str, str]:
-    taken = f"more than {_bytes(peak.measured_bytes)}" if peak.out_of_memory else _bytes(peak.measured_bytes)
-    return peak.device, peak.stage, peak.shape, peak.segments, _bytes(peak.estimated_bytes), taken
+    taken = f"more than {human_bytes(peak.measured_bytes)}" if peak.out_of_memory else human_bytes(peak.measured_bytes)
+    return peak.device, peak.stage, peak.shape, peak.segments, human_bytes(peak.estimated_bytes), taken
 
 
 def _print_served(spec: ModelSpec, as_json: bool) -> None:
@@ -113,21 +116,7 @@ def _devices() -> list[tuple[str, int, int, bool]]:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return ""
-    return _bytes(value) if "bytes" in name else f"{value:,}" if type(value) is int else str(value)
-
-
-def _bytes(count: int) -> str:
-    """A size for people.
-
-    >>> _bytes(512), _bytes(57344), _bytes(16_492_674_417)
-    ('512 B', '56.0 KiB', '15.4 GiB')
-    """
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+    return human_bytes(value) if "bytes" in name else f"{value:,}" if type(value) is int else str(value)
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ Every write here may be repeated: the second time changes nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
-from nightreel.domain import Answer, AnswerState, EncodedSegment, FeatureRef, Segment, SegmentAnswers
+from nightreel.domain import Answer, AnswerState, Segment, SegmentAnswers
 
 _MAX_TEXT = 100_000  # characters of one answer or detail; a model that loops must not fill the disk
 
@@ -27,17 +27,6 @@ class KnownVideo:
 
     content_sha256: str | None
     probe: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownFeatures:
-    """A row of `features`: the frames that were looked at, and where their features lie, if they are still kept."""
-
-    ref: FeatureRef | None
-    pts_s: tuple[float, ...]
-    damaged_frames: int
-    decoder: str
-    decoder_version: str
 
 
 def storable(value: Any) -> Any:
@@ -80,59 +69,6 @@ def record_probe(connection: Connection, video_id: int, probe: Mapping[str, Any]
         .where(schema.videos.c.id == video_id)
         .values(probe=storable(dict(probe)), duration_s=duration_s)
     )
-
-
-# -- features ----------------------------------------------------------------------------------------------------
-
-
-def known_features(connection: Connection, keys: Sequence[str]) -> dict[str, KnownFeatures]:
-    """Rows of `features` by key, and a note that they were used now."""
-    features = schema.features
-    rows = connection.execute(
-        update(features).where(features.c.key.in_(keys)).values(last_used_at=func.now()).returning(features)
-    )
-    return {
-        row.key: KnownFeatures(
-            ref=FeatureRef(key=row.key, uri=row.uri, size_bytes=row.size_bytes, sha256=row.sha256) if row.uri else None,
-            pts_s=tuple(row.pts_s),
-            damaged_frames=row.damaged_frames,
-            decoder=row.decoder,
-            decoder_version=row.decoder_version,
-        )
-        for row in rows
-    }
-
-
-def record_features(connection: Connection, segments: Iterable[EncodedSegment]) -> None:
-    rows = {
-        segment.feature.key: {
-            "key": segment.feature.key,
-            "uri": segment.feature.uri,
-            "size_bytes": segment.feature.size_bytes,
-            "sha256": segment.feature.sha256,
-            "pts_s": list(segment.pts_s),
-            "damaged_frames": segment.damaged_frames,
-            "decoder": segment.decoder,
-            "decoder_version": segment.decoder_version,
-            "thumbnail_uri": segment.thumbnail_uri,
-        }
-        for segment in segments
-    }
-    if not rows:
-        return
-    kept = ("uri", "size_bytes", "sha256", "thumbnail_uri")
-    new = insert(schema.features).values([rows[key] for key in sorted(rows)])
-    connection.execute(
-        new.on_conflict_do_update(
-            index_elements=["key"],
-            set_={name: new.excluded[name] for name in kept} | {"last_used_at": func.now()},
-        )
-    )
-
-
-def forget_features(connection: Connection, key: str) -> None:
-    """The file is gone or was damaged; the row stays for the answers that were made from it."""
-    connection.execute(update(schema.features).where(schema.features.c.key == key).values(uri=None))
 
 
 # -- answers -----------------------------------------------------------------------------------------------------

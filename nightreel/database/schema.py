@@ -181,7 +181,8 @@ segments = Table(
 )
 
 # The index of the feature cache, and the frames that were really looked at. A row outlives its file (`uri` is then
-# null), so that every answer made from it can still be traced.
+# null), so that every answer made from it can still be traced. Content, plan and model tell which work would use it
+# (null: not known); `evictions` counts how often its file was deleted (database.features.record_features).
 features = Table(
     "features",
     metadata,
@@ -196,6 +197,11 @@ features = Table(
     Column("thumbnail_uri", Text),
     _created(),
     _created("last_used_at"),
+    Column("content_sha256", Text),
+    Column("plan", Text),
+    Column("model_id", BigInteger, ForeignKey("nightreel.models.id")),
+    Column("evictions", Integer, nullable=False, server_default="0"),
+    Index("features_least_recently_used_idx", "last_used_at", "key", postgresql_where=text("uri IS NOT NULL")),
 )
 
 answers = Table(

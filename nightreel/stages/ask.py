@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from nightreel.database.results import answers_given, forget_features
+from nightreel.database.features import forget_features
+from nightreel.database.results import answers_given
 from nightreel.domain import Answer, AnsweredChunk, EncodedSegment, Features, SegmentAnswers
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.stages.video import ABOUT_A_SEGMENT

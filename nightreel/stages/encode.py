@@ -7,12 +7,13 @@ up; then all frames of the chunk go through the vision tower together. Frames ne
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from nightreel.database.results import KnownFeatures, answers_given, known_features, record_features
+from nightreel.database.features import KnownFeatures, known_features, record_features
+from nightreel.database.results import answers_given
 from nightreel.domain import (
     Claim,
     EncodedChunk,
@@ -78,6 +79,7 @@ def encode_chunk(bench: Workbench, claims: Sequence[Claim]) -> EncodedChunk:
     Raises:
         NightreelError: what is wrong for all: the database, the cache, the model.
     """
+    bench.make_room()
     room = _Room(bench.settings.chunk_segments)
     decoders = bench.settings.decode_workers
     with (
@@ -186,20 +188,32 @@ def _failed(analysis_id: int, error: NightreelError) -> Outcome:
 
 def _encode(bench: Workbench, looks: list[_Look]) -> list[EncodedSegment]:
     """Frames through the vision tower into the cache and its index; a segment that cannot go through is noted."""
-    fresh = [look for look in looks if look.frames]
-    features = {feature.key: feature for feature in _see(bench, fresh)}
-    encoded = []
-    for look in looks:
-        if not look.frames:
-            encoded.append(_from_cache(look))
-        elif look.key in features:
+    features = {feature.key: feature for feature in _see(bench, [look for look in looks if look.frames])}
+    cached = [_from_cache(look) for look in looks if not look.frames]
+    return cached + _publish(bench, [look for look in looks if look.frames and look.key in features], features)
+
+
+def _publish(bench: Workbench, looks: Sequence[_Look], features: Mapping[str, Features]) -> list[EncodedSegment]:
+    """Features into the cache and its index, again where an eviction deleted the file that was found there."""
+    evictions = {look.key: look.known.evictions if look.known else 0 for look in looks}
+    published: list[EncodedSegment] = []
+    while looks:
+        segments = []
+        for look in looks:
+            assert look.frames is not None
             with bench.timings.stage("cache"):
                 ref = bench.cache.put(features[look.key])
                 thumbnail_uri = _thumbnail(bench, look.key, look.frames)
-            encoded.append(_from_frames(look, look.frames, ref, thumbnail_uri))
-    with bench.timings.stage("database"), bench.database.begin() as connection:
-        record_features(connection, [segment for segment in encoded if not segment.from_cache])
-    return encoded
+            segments.append(_from_frames(look, look.frames, ref, thumbnail_uri))
+        with bench.timings.stage("database"), bench.database.begin() as connection:
+            recorded = record_features(connection, segments, recipe=bench.recipe, evictions=evictions)
+            looks = [look for look in looks if look.key not in recorded]
+            if looks:
+                again = known_features(connection, [look.key for look in looks])
+                evictions = {key: known.evictions for key, known in again.items()}
+        published += [segment for segment in segments if segment.feature.key in recorded]
+    bench.cache_limit.published(sum(segment.feature.size_bytes for segment in published))
+    return published
 
 
 def _see(bench: Workbench, looks: Sequence[_Look]) -> list[Features]:

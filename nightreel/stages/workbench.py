@@ -18,6 +18,7 @@ from nightreel.discovery import ListingFilter
 from nightreel.doctor import examine
 from nightreel.domain import StoredObject
 from nightreel.errors import TransientError
+from nightreel.eviction import CacheLimit
 from nightreel.features import FeatureCache
 from nightreel.media.probe import Probe
 from nightreel.media.sandbox import DecoderPool
@@ -56,6 +57,7 @@ class Workbench:
         self.timings = StageTimings()
         self.open_videos: dict[int, OpenVideo] = {}
         self.counts: Counter[str] = Counter()
+        self.cache_limit = CacheLimit(settings.cache_limit_bytes)
         self._stack = ExitStack()
         self._lock = threading.RLock()
         self._model_lock = threading.Lock()
@@ -92,6 +94,15 @@ class Workbench:
             if self._cache is None:
                 self._cache = FeatureCache(open_storage(self.settings.cache_prefix, self.settings))
             return self._cache
+
+    def make_room(self, *, at_once: bool = False) -> None:
+        """Keep the feature cache to its limit: before a chunk is encoded, and at the end of a run."""
+        if not self.settings.cache_limit_bytes:
+            return
+        with self.timings.stage("evict"):
+            evicted = self.cache_limit.make_room(self.database, self.cache, at_once=at_once)
+        if evicted.features:
+            self.count("evicted_features", evicted.features)
 
     @property
     def spool(self) -> Spool:

@@ -5,15 +5,8 @@ from fixtures.work import PROMPTS, stored
 from sqlalchemy import text
 
 from nightreel.database.claims import close_claim, lock_own
-from nightreel.database.results import (
-    answers_given,
-    forget_features,
-    known_features,
-    record_content,
-    record_features,
-    reuse_answers,
-    write_answers,
-)
+from nightreel.database.features import forget_features, known_features, record_features
+from nightreel.database.results import answers_given, record_content, reuse_answers, write_answers
 from nightreel.domain import (
     Answer,
     AnswerState,
@@ -59,7 +52,7 @@ def violence(said: str, p: float) -> Answer:
 def write(work, claim, *answers: Answer, index: int = 0) -> int:
     segment = encoded(claim, index)
     with work.database.begin() as connection:
-        record_features(connection, [segment])
+        record_features(connection, [segment], recipe=work.recipe, evictions={})
         own = lock_own(connection, run_id=work.run.id, analysis_ids=[claim.analysis_id])
         return write_answers(
             connection,

@@ -8,7 +8,7 @@ import pytest
 from fixtures.work import PROMPTS, stored
 from sqlalchemy import text
 
-from nightreel.database.results import record_features
+from nightreel.database.features import record_features
 from nightreel.domain import (
     Answer,
     AnsweredChunk,
@@ -70,7 +70,7 @@ def answered(work, claim, index: int, *answers: Answer) -> SegmentAnswers:
         from_cache=False,
     )
     with work.database.begin() as connection:
-        record_features(connection, [segment])
+        record_features(connection, [segment], recipe=work.recipe, evictions={})
     return SegmentAnswers(segment=segment, answers=answers)
 
 

@@ -1,0 +1,20 @@
+"""The flow that brings the feature cache to its limit when no run does: after a limit was lowered, or on a schedule."""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from nightreel.options import EvictOptions
+from tasks.evict import evict
+
+
+@flow(name="evict-cache", persist_result=False)
+def evict_cache(options: EvictOptions = EvictOptions()) -> State:  # noqa: B008 - frozen
+    """Delete the least recently used features that no work needs, until the cache is as small as it should be."""
+    done = evict(options.to_gib)
+    get_run_logger().info("%s", done)
+    if done.reached:
+        return Completed(message=str(done))
+    return Failed(message=f"{done}: pending and running work needs the rest")

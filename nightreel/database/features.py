@@ -1,0 +1,106 @@
+"""The index of the feature cache: which features are kept, where, since when unused, and whose work would use them.
+
+`encode` looks up and records, `ask` forgets what it found broken, eviction and `nightreel cache check` delete. Every
+statement here that locks several rows does so in the order of their keys, or skips those that are locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from nightreel.database import schema
+from nightreel.database.recipes import Recipe
+from nightreel.database.statements import statement
+from nightreel.domain import EncodedSegment, FeatureRef
+
+_features = schema.features
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFeatures:
+    """A row of `features`: the frames that were looked at, and where their features lie, if they are still kept."""
+
+    ref: FeatureRef | None
+    pts_s: tuple[float, ...]
+    damaged_frames: int
+    decoder: str
+    decoder_version: str
+    evictions: int
+
+
+def known_features(connection: Connection, keys: Collection[str]) -> dict[str, KnownFeatures]:
+    """Rows of `features` by key, and a note that they were used now."""
+    rows = connection.execute(statement("use_features"), {"keys": sorted(keys)})
+    return {
+        row.key: KnownFeatures(
+            ref=FeatureRef(key=row.key, uri=row.uri, size_bytes=row.size_bytes, sha256=row.sha256) if row.uri else None,
+            pts_s=tuple(row.pts_s),
+            damaged_frames=row.damaged_frames,
+            decoder=row.decoder,
+            decoder_version=row.decoder_version,
+            evictions=row.evictions,
+        )
+        for row in rows
+    }
+
+
+def record_features(
+    connection: Connection, segments: Sequence[EncodedSegment], *, recipe: Recipe, evictions: Mapping[str, int]
+) -> set[str]:
+    """Say where features were published, unless a file of that key was deleted in the meantime.
+
+    Publishing keeps a file that is already there. If that one was just being evicted, the row would point to nothing:
+    deleting counts `evictions` up under the row's lock, so that it is noticed here.
+
+    Args:
+        evictions: by key, as they were known before publishing; 0 where there was no row.
+
+    Returns:
+        The keys that were recorded. Those left out are to be published again.
+    """
+    contents = _contents(connection, {segment.video_id for segment in segments})
+    rows = {
+        segment.feature.key: {
+            "key": segment.feature.key,
+            "uri": segment.feature.uri,
+            "size_bytes": segment.feature.size_bytes,
+            "sha256": segment.feature.sha256,
+            "pts_s": list(segment.pts_s),
+            "damaged_frames": segment.damaged_frames,
+            "decoder": segment.decoder,
+            "decoder_version": segment.decoder_version,
+            "thumbnail_uri": segment.thumbnail_uri,
+            "content_sha256": contents[segment.video_id],
+            "plan": str(recipe.plan),
+            "model_id": recipe.model_id,
+            "evictions": evictions.get(segment.feature.key, 0),
+        }
+        for segment in segments
+    }
+    if not rows:
+        return set()
+    kept = ("uri", "size_bytes", "sha256", "thumbnail_uri", "content_sha256", "plan", "model_id")
+    new = insert(_features).values([rows[key] for key in sorted(rows)])
+    recorded = connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["key"],
+            set_={name: new.excluded[name] for name in kept} | {"last_used_at": func.now()},
+            where=_features.c.evictions == new.excluded.evictions,
+        ).returning(_features.c.key)
+    )
+    return set(recorded.scalars())
+
+
+def forget_features(connection: Connection, key: str) -> None:
+    """The file is gone or was damaged; the row stays for the answers that were made from it."""
+    connection.execute(update(_features).where(_features.c.key == key).values(uri=None))
+
+
+def _contents(connection: Connection, video_ids: Collection[int]) -> dict[int, str | None]:
+    videos = schema.videos
+    rows = connection.execute(select(videos.c.id, videos.c.content_sha256).where(videos.c.id.in_(video_ids)))
+    return {row.id: row.content_sha256 for row in rows}

@@ -1,0 +1,72 @@
+-- One batch of the cache from its least recently used end, behind a cursor: rows that no work needs lose their file's
+-- place, as many as make up the excess. Needed is
+--   what pending or claimed analyses of the same bytes would look up again: same model, same plan;
+--   what a running run has not listed yet: a current video of its source that is no analysis of its recipe so far.
+-- Content is written down before a run looks features up, so a claim that is seen here covers every feature it has
+-- found; one that is not seen yet has used the row since, and `last_used_at`, read again under the lock, gives it away.
+-- Rows that others hold are skipped: this statement waits for nobody while it holds locks.
+WITH at_work AS MATERIALIZED (
+    SELECT run.recipe_id,
+           recipe.model_id,
+           recipe.plan,
+           run.source || '/' AS uri_prefix,
+           CAST(run.options ->> 'since' AS timestamptz) AS since,
+           CAST(run.options ->> 'until' AS timestamptz) AS until
+    FROM nightreel.runs AS run
+    JOIN nightreel.recipes AS recipe ON recipe.id = run.recipe_id
+    WHERE run.status = 'running'
+), looked_at AS MATERIALIZED (
+    SELECT feature.key,
+           feature.last_used_at,
+           feature.size_bytes,
+           EXISTS (SELECT
+                   FROM nightreel.videos AS video
+                   JOIN nightreel.analyses AS analysis ON analysis.video_id = video.id
+                   JOIN nightreel.recipes AS recipe ON recipe.id = analysis.recipe_id
+                   WHERE video.content_sha256 = feature.content_sha256
+                     AND recipe.model_id = feature.model_id
+                     AND recipe.plan = feature.plan
+                     AND (analysis.status = 'claimed' OR analysis.status = 'pending' AND video.replaced_at IS NULL))
+           OR EXISTS (SELECT
+                      FROM at_work
+                      JOIN nightreel.videos AS video ON starts_with(video.uri, at_work.uri_prefix)
+                      WHERE video.content_sha256 = feature.content_sha256
+                        AND at_work.model_id = feature.model_id
+                        AND at_work.plan = feature.plan
+                        AND video.replaced_at IS NULL
+                        AND (at_work.since IS NULL OR video.modified_at >= at_work.since)
+                        AND (at_work.until IS NULL OR video.modified_at < at_work.until)
+                        AND NOT EXISTS (SELECT FROM nightreel.analyses AS analysis
+                                        WHERE analysis.video_id = video.id
+                                          AND analysis.recipe_id = at_work.recipe_id)) AS needed
+    FROM nightreel.features AS feature
+    WHERE feature.uri IS NOT NULL
+      AND starts_with(feature.uri, :uri_prefix)
+      AND (feature.last_used_at, feature.key) > (CAST(:after_used_at AS timestamptz), :after_key)
+    ORDER BY feature.last_used_at, feature.key
+    LIMIT :batch
+), chosen AS (
+    SELECT key,
+           last_used_at,
+           sum(size_bytes) OVER (ORDER BY last_used_at, key) - size_bytes AS bytes_before
+    FROM looked_at
+    WHERE NOT needed
+), locked AS MATERIALIZED (
+    SELECT feature.key, feature.uri
+    FROM nightreel.features AS feature
+    JOIN chosen ON chosen.key = feature.key
+    WHERE chosen.bytes_before < :excess_bytes
+      AND feature.last_used_at = chosen.last_used_at
+      AND feature.uri IS NOT NULL
+    ORDER BY feature.key
+    FOR UPDATE OF feature SKIP LOCKED
+), evicted AS (
+    UPDATE nightreel.features AS feature
+    SET uri = NULL
+    FROM locked
+    WHERE feature.key = locked.key AND NOT :dry_run
+)
+SELECT looked_at.key, looked_at.last_used_at, looked_at.size_bytes, looked_at.needed, locked.uri AS evicted_uri
+FROM looked_at
+LEFT JOIN locked ON locked.key = looked_at.key
+ORDER BY looked_at.last_used_at, looked_at.key

@@ -1,0 +1,17 @@
+"""The feature cache back to its limit: at the end of a run, and on its own."""
+
+from __future__ import annotations
+
+from nightreel.eviction import Eviction
+from nightreel.stages.evict import evict_cache
+from tasks.runtime import bench, task
+
+
+@task("make room")
+def make_room(run_id: int) -> None:
+    bench(run_id).make_room(at_once=True)
+
+
+@task("evict")
+def evict(to_gib: float | None) -> Eviction:
+    return evict_cache(to_gib)

@@ -1,0 +1,264 @@
+"""The cache is kept to a size: what nobody used goes first, what work needs stays, and nobody is harmed."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from fixtures.work import stored
+from sqlalchemy import text
+
+from nightreel.database.eviction import sole_evictor
+from nightreel.database.features import known_features, record_features
+from nightreel.errors import PermanentError, TransientError
+from nightreel.eviction import CacheLimit, evict
+from nightreel.features import FeatureCache
+
+
+def evict_to(at, limit_bytes: int, **options):
+    return evict(at.database, at.cache, limit_bytes=limit_bytes, **options)
+
+
+def test_the_least_recently_used_go_first_and_the_limit_is_kept(any_cache):
+    keys = [any_cache.add(f"{age}.mp4", unused_s=age)[0] for age in (50, 10, 40, 20, 30)]
+    whole = any_cache.size_bytes()
+    done = evict_to(any_cache, whole // 2)
+    assert done.features == 3
+    assert done.reached
+    assert done.held_bytes == any_cache.size_bytes() == whole - done.size_bytes <= whole // 2
+    assert any_cache.indexed() == any_cache.files() == {keys[1], keys[3]}, "10 and 20 seconds unused"
+    for key in any_cache.indexed():
+        any_cache.cache.get(any_cache.ref(key))
+
+
+def test_a_batch_is_no_bound(local_cache, monkeypatch):
+    monkeypatch.setattr("nightreel.eviction._BATCH", 2)
+    for age in range(7):
+        local_cache.add(f"{age}.mp4", unused_s=age)
+    told = []
+    assert evict_to(local_cache, 0, on_progress=told.append).features == 7
+    assert [progress.features for progress in told] == [2, 4, 6, 7]
+    assert local_cache.files() == set()
+
+
+def test_rows_and_thumbnails_outlive_their_features(local_cache):
+    local_cache.add("a.mp4")
+    evict_to(local_cache, 0)
+    [(uri, pts_s, thumbnail_uri, evictions)] = local_cache.rows(
+        "SELECT uri, pts_s, thumbnail_uri, evictions FROM nightreel.features"
+    )
+    assert (uri, pts_s, evictions) == (None, [0.0, 1.0], 1)
+    assert local_cache.cache.delete(thumbnail_uri), "it was there"
+
+
+def test_a_feature_that_was_looked_up_counts_as_used(local_cache):
+    local_cache.add("old.mp4", unused_s=10)
+    [older] = local_cache.add("older.mp4", unused_s=20)
+    with local_cache.database.begin() as connection:
+        known_features(connection, [older])
+    evict_to(local_cache, local_cache.size_bytes() - 1)
+    assert local_cache.files() == {older}
+
+
+@pytest.mark.parametrize("status", ["pending", "claimed"])
+def test_what_pending_or_claimed_work_needs_is_kept_however_old(local_cache, status):
+    needed = local_cache.add("needed.mp4", unused_s=1000, segments=2)
+    local_cache.add("other.mp4", unused_s=1)
+    local_cache.set_analysis("needed.mp4", f"status = '{status}'")
+    done = evict_to(local_cache, 0)
+    assert local_cache.indexed() == local_cache.files() == set(needed)
+    assert (done.features, done.needed, done.reached) == (1, 2, False)
+
+
+def test_a_new_prompt_over_cached_videos_keeps_their_features_and_another_plan_or_model_does_not(
+    local_cache, open_work
+):
+    needed = local_cache.add("needed.mp4", unused_s=1000)
+    local_cache.add("other-model.mp4", unused_s=1000)
+    prompts = local_cache.work.recipe.prompts
+    open_work(prompts=type(prompts)("one", prompts.prompts[:1])).discover(stored("needed.mp4"))
+    open_work(model="b" * 64).discover(stored("other-model.mp4"))
+    evict_to(local_cache, 0)
+    assert local_cache.files() == set(needed)
+
+
+def test_the_same_bytes_under_another_key_keep_the_features_that_they_share(local_cache):
+    needed = local_cache.add("a.mp4", unused_s=1000)
+    local_cache.work.discover(stored("copy.mp4"))
+    with local_cache.database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE nightreel.videos SET content_sha256 = "
+                "(SELECT content_sha256 FROM nightreel.videos WHERE uri = 's3://bucket/a.mp4') "
+                "WHERE uri = 's3://bucket/copy.mp4'"
+            )
+        )
+    evict_to(local_cache, 0)
+    assert local_cache.files() == set(needed)
+
+
+def test_what_a_running_run_has_not_listed_yet_is_kept(local_cache, open_work):
+    needed = local_cache.add("here/needed.mp4", unused_s=1000)
+    local_cache.add("here/too-old.mp4", unused_s=1000)
+    local_cache.add("there/other.mp4", unused_s=1000)
+    prompts = local_cache.work.recipe.prompts
+    run = open_work(prompts=type(prompts)("one", prompts.prompts[:1])).run
+    with local_cache.database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE nightreel.runs SET source = 's3://bucket/here', "
+                """options = '{"since": "2026-01-01T00:00:00Z", "until": null}' WHERE id = :id"""
+            ),
+            {"id": run.id},
+        )
+        connection.execute(text("UPDATE nightreel.videos SET modified_at = '2025-12-31' WHERE uri LIKE '%too-old%'"))
+    evict_to(local_cache, 0)
+    assert local_cache.files() == set(needed)
+    run.finish("completed")
+    evict_to(local_cache, 0)
+    assert local_cache.files() == set()
+
+
+def test_replaced_versions_do_not_keep_their_features_though_their_work_was_never_done(local_cache):
+    local_cache.add("a.mp4")
+    local_cache.set_analysis("a.mp4", "status = 'pending'")
+    local_cache.work.discover(stored("a.mp4", "2"))
+    evict_to(local_cache, 0)
+    assert local_cache.files() == set()
+
+
+def test_a_dry_run_says_what_would_go_and_changes_nothing(local_cache):
+    keys = {key for age in range(4) for key in local_cache.add(f"{age}.mp4", unused_s=age)}
+    before = local_cache.rows("SELECT * FROM nightreel.features ORDER BY key")
+    dry = evict_to(local_cache, local_cache.size_bytes() // 2, dry_run=True)
+    assert dry.features == 2
+    assert local_cache.files() == keys
+    assert local_cache.rows("SELECT * FROM nightreel.features ORDER BY key") == before
+    assert evict_to(local_cache, local_cache.size_bytes() // 2) == dry
+
+
+def test_features_of_another_cache_are_left_alone(local_cache, tmp_path):
+    local_cache.add("a.mp4")
+    with local_cache.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.features SET uri = 's3://elsewhere/' || key"))
+    assert evict_to(local_cache, 0).features == 0
+    assert len(local_cache.indexed()) == 1
+
+
+def test_one_eviction_is_enough(local_cache):
+    local_cache.add("a.mp4")
+    with sole_evictor(local_cache.database) as won:
+        assert won
+        with pytest.raises(TransientError, match="eviction_elsewhere"):
+            evict_to(local_cache, 0)
+    assert evict_to(local_cache, 0).features == 1
+
+
+class Refusing(FeatureCache):
+    """A cache whose store does not let every file be deleted."""
+
+    def delete(self, uri: str) -> bool:
+        if "/a" not in uri.removeprefix(self.url):
+            raise PermanentError("access_denied", f"{uri}: may not be deleted")
+        return super().delete(uri)
+
+
+def test_files_that_cannot_be_deleted_keep_their_place_in_the_index(local_cache):
+    keys = {local_cache.add(f"{number}.mp4")[0] for number in range(40)}
+    deletable = {key for key in keys if key.startswith("a")}
+    assert deletable, "else nothing is proven"
+    refusing = Refusing(local_cache.cache._storage)
+    with pytest.raises(PermanentError, match="access_denied"):
+        evict(local_cache.database, refusing, limit_bytes=0)
+    assert local_cache.indexed() == local_cache.files() == keys - deletable
+
+
+# -- races -------------------------------------------------------------------------------------------------------
+
+
+class Interrupted(FeatureCache):
+    """A cache in which something happens between the decision that a file goes and its deletion."""
+
+    happens = staticmethod(lambda: None)
+
+    def delete(self, uri: str) -> bool:
+        self.happens()
+        return super().delete(uri)
+
+
+def recorded(at, key: str, evictions: int) -> set[str]:
+    """What a run does after publishing under `key`."""
+    segment = at.publish(key, video_id=at.rows("SELECT id FROM nightreel.videos")[0][0])
+    with at.database.begin() as connection:
+        return record_features(connection, [segment], recipe=at.work.recipe, evictions={key: evictions})
+
+
+def test_a_run_that_finds_the_file_still_there_while_it_is_being_deleted_publishes_again(local_cache):
+    [key] = local_cache.add("a.mp4")
+    interrupted = Interrupted(local_cache.cache._storage)
+    outcomes = []
+    run = threading.Thread(target=lambda: outcomes.append(recorded(local_cache, key, 0)))
+
+    def adopt() -> None:
+        run.start()
+        while not local_cache.rows("SELECT FROM pg_locks WHERE NOT granted"):
+            assert run.is_alive(), "it has to wait for the row"
+
+    interrupted.happens = adopt
+    evict(local_cache.database, interrupted, limit_bytes=0)
+    run.join()
+    assert outcomes == [set()], "the file that it was given is gone"
+    assert recorded(local_cache, key, 1) == {key}
+    local_cache.cache.get(local_cache.ref(key))
+
+
+def test_a_file_that_was_indexed_again_after_the_decision_is_left_alone(local_cache, monkeypatch):
+    [key] = local_cache.add("a.mp4")
+    decide = "nightreel.eviction.delete_unindexed"
+    from nightreel.eviction import delete_unindexed
+
+    def late(*arguments, **options):
+        assert recorded(local_cache, key, 0) == {key}
+        return delete_unindexed(*arguments, **options)
+
+    monkeypatch.setattr(decide, late)
+    evict_to(local_cache, 0)
+    local_cache.cache.get(local_cache.ref(key))
+
+
+def test_rows_that_a_run_holds_are_passed_over_without_waiting(local_cache):
+    held, free = local_cache.add("a.mp4")[0], local_cache.add("b.mp4")[0]
+    with local_cache.database.begin() as connection:
+        known_features(connection, [held])
+        evict_to(local_cache, 0)
+    assert local_cache.indexed() == local_cache.files() == {held}
+    assert free not in local_cache.files()
+
+
+# -- a run's own limit -------------------------------------------------------------------------------------------
+
+
+def test_a_run_looks_at_the_whole_when_it_begins_and_after_a_hundredth_of_the_limit(local_cache):
+    for age in range(4):
+        local_cache.add(f"{age}.mp4", unused_s=age)
+    size = local_cache.size_bytes() // 4
+    limit = CacheLimit(2 * size + size // 2)
+    assert limit.make_room(local_cache.database, local_cache.cache).features == 2
+    local_cache.add("4.mp4")
+    assert limit.make_room(local_cache.database, local_cache.cache).features == 0, "nobody told it"
+    limit.published(size)
+    assert limit.make_room(local_cache.database, local_cache.cache).features == 1
+    local_cache.add("5.mp4")
+    assert limit.make_room(local_cache.database, local_cache.cache, at_once=True).features == 1
+
+
+def test_a_cache_that_cannot_be_made_smaller_ends_no_run_and_is_told_of(local_cache, caplog):
+    local_cache.add("a.mp4")
+    refusing = Refusing(local_cache.cache._storage)
+    key = next(iter(local_cache.indexed()))
+    assert not key.startswith("a")
+    assert CacheLimit(1).make_room(local_cache.database, refusing).features == 0
+    assert "access_denied" in caplog.text
+    local_cache.set_analysis("a.mp4", "status = 'pending'")
+    CacheLimit(1).make_room(local_cache.database, local_cache.cache)
+    assert "needs 1 features" in caplog.text
