@@ -216,8 +216,8 @@ def _rows(tensor: StoredTensor, pts_s: tuple[float, ...]) -> Iterator[tuple[Any,
     if len(tensor.shape) < 2 or tensor.shape[0] != frames:
         yield tensor.name, None, None, list(tensor.shape), tensor.dtype, tensor.data
         return
-    view = memoryview(tensor.data)  # slices without copies
-    size = len(view) // frames
+    size = len(tensor.data) // frames
     for frame, pts in enumerate(pts_s):
-        piece = view[frame * size : (frame + 1) * size]
+        # Copies, for pyarrow 26 never lets go of a memoryview that it was given, nor of the bytes behind it.
+        piece = tensor.data[frame * size : (frame + 1) * size]
         yield tensor.name, frame, pts, list(tensor.shape[1:]), tensor.dtype, piece

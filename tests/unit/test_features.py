@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def _features(frames: int = 4) -> Features:
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
     return FeatureCache(open_storage(str(tmp_path / "cache"), load_settings()))
+
+
+def test_writing_features_keeps_no_hold_of_their_bytes() -> None:
+    features = _features()
+    held = [sys.getrefcount(tensor.data) for tensor in features.tensors]
+    for _ in range(3):
+        to_parquet(features)
+    assert [sys.getrefcount(tensor.data) for tensor in features.tensors] == held
 
 
 def test_features_come_back_bit_for_bit(cache: FeatureCache) -> None:
