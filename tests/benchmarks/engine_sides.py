@@ -22,7 +22,7 @@ from transformers import (
     InternVLForConditionalGeneration,
 )
 
-from nightreel.domain import FeatureRef, Prompt, PromptKind
+from nightreel.domain import FeatureRef, Features, Prompt, PromptKind
 from nightreel.features import FeatureCache
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
@@ -106,9 +106,8 @@ def build_model(directory: Path, *, tokens: int) -> Path:
 class Plain:
     """The loop that a user would write: decord, AutoProcessor, generate()."""
 
-    def __init__(self, model: Path) -> None:
-        self._processor = AutoProcessor.from_pretrained(model)
-        self._model = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
+    def __init__(self, model: Any, processor: Any, frames: int = FRAMES) -> None:
+        self._model, self._processor, self._frames = model, processor, frames
         tokenizer = self._processor.tokenizer
         self._forms = {
             word: [id_ for id_ in range(len(tokenizer)) if tokenizer.decode([id_]).strip().lower() == word]
@@ -117,12 +116,12 @@ class Plain:
 
     def one_by_one(self, path: Path, asked: Sequence[Prompt]) -> Answers:
         """(a): processor, vision and generate() for each prompt; the file is decoded once."""
-        frames, metadata = _decode(path)
+        frames, metadata = _decode(path, self._frames)
         return [answer for prompt in asked for answer in self._ask(frames, metadata, [prompt])]
 
     def in_one_batch(self, path: Path, asked: Sequence[Prompt]) -> Answers:
         """(b): all prompts in one left-padded batch."""
-        frames, metadata = _decode(path)
+        frames, metadata = _decode(path, self._frames)
         return self._ask(frames, metadata, asked)
 
     @torch.inference_mode()
@@ -141,7 +140,7 @@ class Plain:
             do_sample_frames=False,
             padding=True,
             return_tensors="pt",
-        )
+        ).to(self._model.device, self._model.dtype)
         made = self._model.generate(
             **inputs,
             max_new_tokens=max(prompt.max_new_tokens if not prompt.kind.scored else 1 for prompt in asked),
@@ -165,10 +164,10 @@ class Plain:
 class Ours:
     """Our engine with its decoder pool and its cache on disk."""
 
-    def __init__(self, settings: Settings, pool: DecoderPool) -> None:
+    def __init__(self, settings: Settings, pool: DecoderPool, model: VideoModel) -> None:
+        self.model = model
         self._plan = settings.sampling_plan
         self._pool = pool
-        self._model: VideoModel = load_model(settings)
         self._cache = FeatureCache(open_storage(settings.cache_prefix, settings))
         self._kept: FeatureRef | None = None
         self._colds = 0
@@ -178,17 +177,21 @@ class Ours:
         probe = self._pool.probe(path)
         (segment,) = segments(probe.duration_s, self._plan.window_s)
         frames = self._pool.decode(
-            path, probe=probe, plan=self._plan, segment=segment, short_side=self._model.frame_size
+            path, probe=probe, plan=self._plan, segment=segment, short_side=self.model.frame_size
         )
         self._colds += 1
-        (features,) = self._model.encode([frames], segments=[segment], keys=[f"{self._colds:064x}"])
+        (features,) = self.model.encode([frames], segments=[segment], keys=[f"{self._colds:064x}"])
         self._kept = self._cache.put(features)
-        return self._answers(self._model.ask([features], [asked])[0])
+        return self._answers(self.model.ask([features], [asked])[0])
 
     def warm(self, asked: Sequence[Prompt]) -> Answers:
         """(d): the features that `cold` kept, from disk, checked; ask."""
+        return self._answers(self.model.ask([self.kept()], [asked])[0])
+
+    def kept(self) -> Features:
+        """What the last cold run left in the cache."""
         assert self._kept is not None, "the cold side runs first"
-        return self._answers(self._model.ask([self._cache.get(self._kept)], [asked])[0])
+        return self._cache.get(self._kept)
 
     @staticmethod
     def _answers(answers: Sequence[Any]) -> Answers:
@@ -200,13 +203,14 @@ def opened(model: Path, work_dir: Path) -> Iterator[tuple[Ours, Plain]]:
     """Both models in memory, decoders running."""
     settings = load_settings(model=str(model), device="cpu", work_dir=work_dir, plan=f"uniform:{FRAMES}")
     with DecoderPool.from_settings(settings) as pool:
-        yield Ours(settings, pool), Plain(model)
+        plain = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
+        yield Ours(settings, pool, load_model(settings)), Plain(plain, AutoProcessor.from_pretrained(model))
 
 
-def _decode(path: Path) -> tuple[torch.Tensor, dict[str, Any]]:
+def _decode(path: Path, sampled: int) -> tuple[torch.Tensor, dict[str, Any]]:
     reader = decord.VideoReader(str(path), num_threads=1)
     count, fps = len(reader), reader.get_avg_fps()
-    indices = [int((index + 0.5) * count / FRAMES) for index in range(FRAMES)]
+    indices = [int((index + 0.5) * count / sampled) for index in range(sampled)]
     frames = torch.from_numpy(reader.get_batch(indices).asnumpy()).permute(0, 3, 1, 2)
     return frames, {
         "total_num_frames": count, "fps": fps, "duration": count / fps, "frames_indices": indices,

@@ -159,11 +159,15 @@ class Report:
     Args:
         part: its name, as in `make bench-<part>`.
         versions: distributions whose versions matter to it.
+        gpu: name of the device it runs on, if any.
     """
 
-    def __init__(self, part: str, *, versions: Sequence[str] = ()) -> None:
+    def __init__(self, part: str, *, versions: Sequence[str] = (), gpu: str = "") -> None:
+        self.gpu = gpu
         self._part = part
         self._header = header(versions)
+        if gpu:
+            self._header["machine"]["gpu"] = gpu
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:

@@ -1,0 +1,26 @@
+"""The benchmark of the GPU, which no test machine has, at least runs: with a tiny shape, on the CPU."""
+
+import pytest
+import torch
+from benchmarks import bench_gpu
+from benchmarks.gpu_shapes import Shape
+from benchmarks.harness import Report
+
+
+@pytest.mark.parametrize(
+    "shape", [Shape("tiny InternVL", "internvl", 56, frame_tokens=4), Shape("tiny Qwen2.5-VL", "qwen2_5_vl", 56)]
+)
+def test_every_side_of_a_shape_is_measured(shape, tmp_path):
+    torch.set_num_threads(1)
+    report = Report("gpu", gpu="pretends to be an H200")
+    bench_gpu.measure(shape, report, 1, device="cpu", dtype=torch.float32, frames=4)
+    text = report.finish(tmp_path).read_text()
+    for row in ("8 prompts: cold", "8 prompts: warm", "tokens a second", "prefill of", "share of memory bandwidth"):
+        assert f"{shape.name}" in text
+        assert row in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it would measure")
+def test_without_a_gpu_it_says_so(capsys):
+    bench_gpu.main()
+    assert "no CUDA device" in capsys.readouterr().out
