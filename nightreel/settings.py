@@ -121,6 +121,12 @@ class Settings(BaseSettings):
     cache_limit_gib: float = Field(
         0, ge=0, description="size of the feature cache at which the least recently used go; 0: no limit"
     )
+    gpu_memory_mib: int | None = Field(
+        None, ge=1, description="memory that a run leases of its device; unset: what its model and a chunk should need"
+    )
+    gpu_reserve_mib: int | None = Field(
+        None, ge=0, description="memory of a device that is never leased; unset: 1024 of a GPU, half of the RAM"
+    )
     thumbnail_px: int = Field(160, ge=0, le=1024, description="width of frames in stored contact sheets; 0: none")
 
     # how the work is cut

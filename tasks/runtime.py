@@ -6,13 +6,16 @@ Tasks are given a run's id and find its workbench here, because neither models n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 import prefect
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.tasks import Task, exponential_backoff
@@ -22,6 +25,8 @@ from nightreel.errors import TransientError
 from nightreel.options import AnalyzeOptions
 from nightreel.stages.run import open_run as open_stages
 from nightreel.stages.workbench import Workbench
+from tasks.leases import LEASE_S, lease_memory
+from tasks.memory_limits import MemoryLimits
 from tasks.summary import RunSummary
 
 RETRIES = 3
@@ -85,15 +90,19 @@ class OpenRun:
 @contextmanager
 def open_run(options: AnalyzeOptions) -> Iterator[OpenRun]:
     """A run for the length of the block, registered in Postgres and found by its tasks."""
-    with open_stages(options, flow_run_id=flow_run.get_id()) as (workbench, registration):
+    flow_run_id = flow_run.get_id()
+    with ExitStack() as stack:
+        client = stack.enter_context(get_client(sync_client=True))  # here: threads of a stage know no settings
+        limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None, lease_s=LEASE_S)
+        workbench, registration = stack.enter_context(
+            open_stages(options, flow_run_id=flow_run_id, lease_memory=partial(lease_memory, limits=limits))
+        )
         _benches[workbench.run_id] = workbench
-        try:
-            yield OpenRun(
-                id=workbench.run_id,
-                chunks_in_flight=workbench.settings.chunks_in_flight,
-                model=workbench.spec.name,
-                source=workbench.source.url,
-                _registration=registration,
-            )
-        finally:
-            del _benches[workbench.run_id]
+        stack.callback(_benches.pop, workbench.run_id)
+        yield OpenRun(
+            id=workbench.run_id,
+            chunks_in_flight=workbench.settings.chunks_in_flight,
+            model=workbench.spec.name,
+            source=workbench.source.url,
+            _registration=registration,
+        )

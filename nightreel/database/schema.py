@@ -229,6 +229,24 @@ answers = Table(
     CheckConstraint("p >= 0 AND p <= 1", name="p"),
 )
 
+# Who waits for memory of a host's devices, and who holds some. Rows that are not extended in time are nobody's.
+memory_leases = Table(
+    "memory_leases",
+    metadata,
+    _id(),
+    Column("host", Text, nullable=False),
+    Column("limits", ARRAY(Text), nullable=False),
+    Column("spread", Boolean, nullable=False),
+    Column("mib", BigInteger, nullable=False),
+    Column("granted", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("run_id", BigInteger, ForeignKey("nightreel.runs.id")),
+    Column("pid", Integer, nullable=False),
+    _created("requested_at"),
+    _time("granted_at"),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("mib > 0", name="mib"),
+)
+
 # What batches of a model took of a device: the largest of each shape, and the last that ran out of memory.
 memory_peaks = Table(
     "memory_peaks",

@@ -6,7 +6,7 @@ languages and machines.
 """
 
 from nightreel.domain.identity import content_hash
-from nightreel.domain.memory import MemoryPeak, MemoryStage
+from nightreel.domain.memory import MemoryNeed, MemoryPeak, MemoryRequest, MemoryStage
 from nightreel.domain.prompts import (
     GREEDY,
     MOST_SCORED_NUMBERS,
@@ -53,7 +53,9 @@ __all__ = [
     "FeatureRef",
     "Features",
     "FrameBatch",
+    "MemoryNeed",
     "MemoryPeak",
+    "MemoryRequest",
     "MemoryStage",
     "Outcome",
     "OutcomeState",

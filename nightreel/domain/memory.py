@@ -1,4 +1,4 @@
-"""What batches of a model took of a device's memory: measured by `models`, kept by `database`."""
+"""Memory of a device: what batches of a model took of it, what a run needs of it, who leases it."""
 
 from __future__ import annotations
 
@@ -48,3 +48,34 @@ class MemoryPeak:
         if self.out_of_memory:
             return int(self.measured_bytes / (self.segments // 2 + 0.5))
         return -(-self.measured_bytes // self.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryNeed:
+    """What a run needs of each device that its model is on.
+
+    Args:
+        least_mib: weights and one segment: with less it cannot work.
+        wanted_mib: weights and a chunk of segments in one batch: with more it gains nothing.
+        apart_mib: of both, what is no tensor: the CUDA context, the process itself on the CPU.
+    """
+
+    least_mib: int
+    wanted_mib: int
+    apart_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRequest:
+    """A run asks for memory.
+
+    Args:
+        capacities: by concurrency limit, what can be leased of it in all, MiB. The request is for any one of them, or
+            for all where the model is spread.
+        mib: of each.
+    """
+
+    host: str
+    capacities: dict[str, int]
+    mib: int
+    spread: bool = False

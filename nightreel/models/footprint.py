@@ -35,7 +35,7 @@ class Footprint:
         token_bytes: keys and values of one token.
         vision_bytes: pixels and widest activations of the vision tower for one segment.
         segment_bytes: what one segment adds to a batch of the language side: keys, values, activations, logits, masks.
-        shape: tokens of such a segment.
+        shape, frames: such a segment, as the language side and the vision tower see it.
     """
 
     spec: ModelSpec
@@ -44,6 +44,7 @@ class Footprint:
     vision_bytes: int
     segment_bytes: int
     shape: SegmentShape
+    frames: FrameShape
 
     def largest_batch(self, free_bytes: int, *, on_gpu: bool) -> int:
         """Segments that are admitted together to a device with so much memory free; 0 if the model does not fit."""
@@ -81,14 +82,15 @@ def measure_footprint(
     length, lead = dialogue.split(ids)
     place = Place(0, ids[length - 1], lead)
     rows = [row for prompt in prompts for row in rows_of(prompt, place, dialogue=dialogue, vocabulary=vocabulary)]
-    estimates, shape = Estimates(model), shape_of(rows, prefix=length)
+    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length), FrameShape.of(inputs)
     return Footprint(
         spec=spec,
         weights_bytes=weights_bytes(model, quantization=spec.quantization),
         token_bytes=estimates.token_bytes,
-        vision_bytes=estimates.segment_bytes(FrameShape.of(inputs)),
+        vision_bytes=estimates.segment_bytes(pixels),
         segment_bytes=estimates.segment_bytes(shape),
         shape=shape,
+        frames=pixels,
     )
 
 

@@ -41,11 +41,14 @@ def describe_model(settings: Settings) -> ModelSpec:
     return _describe(*_find(settings), settings)
 
 
-def load_model(settings: Settings, *, peaks: Iterable[MemoryPeak] = ()) -> VideoModel:
+def load_model(
+    settings: Settings, *, peaks: Iterable[MemoryPeak] = (), limit_bytes: int | None = None
+) -> VideoModel:
     """Load the model that the settings name.
 
     Args:
         peaks: what batches of it took of memory before; those of other devices do not matter.
+        limit_bytes: what it may take of each device, weights and batches together; None: whatever is free.
 
     Raises:
         SettingsError: an option that cannot work here, before anything is loaded.
@@ -65,8 +68,11 @@ def load_model(settings: Settings, *, peaks: Iterable[MemoryPeak] = ()) -> Video
     from transformers.utils.logging import disable_progress_bar
 
     from nightreel.models.local import LocalModel
+    from nightreel.models.meters import limit_process, meter_of
 
     disable_progress_bar()
+    if limit_bytes is not None:
+        limit_process(_gpus_of(settings.device), limit_bytes)
     if spec.tf32:
         torch.set_float32_matmul_precision("high")
     trusted = settings.trust_remote_code
@@ -93,7 +99,8 @@ def load_model(settings: Settings, *, peaks: Iterable[MemoryPeak] = ()) -> Video
         model = merge_adapter(model, adapter)
     if settings.compile:
         _compile_vision(model)
-    return LocalModel(model.eval(), processor, spec, peaks=peaks)
+    meter = meter_of(model, limit_bytes=limit_bytes)
+    return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
 
 
 def estimate_footprint(
@@ -207,6 +214,14 @@ def _device_map(wanted: str) -> str | None:
     if wanted == "auto":
         return "cuda:0" if visible_gpus() else None
     return None if wanted == "cpu" else wanted
+
+
+def _gpus_of(wanted: str) -> list[str]:
+    """The GPUs that weights may go to, as torch names them."""
+    device_map = _device_map(wanted)
+    if device_map is None:
+        return []
+    return [f"cuda:{index}" for index in range(visible_gpus())] if wanted == ALL_GPUS else [device_map]
 
 
 def _quantization_config(spec: ModelSpec) -> Any:

@@ -33,12 +33,19 @@ class MemoryMeter(Protocol):
 
 
 class HostMeter:
-    """The CPU: torch's allocator keeps no statistics there, so batches have a fixed budget and nothing is measured."""
+    """The CPU: torch's allocator keeps no statistics there, so batches have a fixed budget and nothing is measured.
+
+    Args:
+        budget_bytes: of a batch.
+    """
 
     device = "cpu"
 
+    def __init__(self, budget_bytes: int = CPU_BUDGET_BYTES) -> None:
+        self._budget_bytes = budget_bytes
+
     def available_bytes(self) -> int:
-        return CPU_BUDGET_BYTES
+        return self._budget_bytes
 
     def start(self) -> None:
         """There is nothing to watch."""
@@ -48,16 +55,21 @@ class HostMeter:
 
 
 class CudaMeter:
-    """One or several GPUs. Of a model that is spread over several, what the fullest has and takes is what counts."""
+    """One or several GPUs. Of a model that is spread over several, what the fullest has and takes is what counts.
 
-    def __init__(self, gpus: Collection[torch.device]) -> None:
+    Args:
+        limit_bytes: what torch may hold of each, the weights with it; None: whatever is free.
+    """
+
+    def __init__(self, gpus: Collection[torch.device], *, limit_bytes: int | None = None) -> None:
         self._gpus = sorted(gpus, key=str)
+        self._limit_bytes = limit_bytes
         names = " + ".join(sorted({torch.cuda.get_device_name(gpu) for gpu in self._gpus}))
         self.device = names if len(self._gpus) == 1 else f"{len(self._gpus)} x {names}"
         self._before: list[int] = []
 
     def available_bytes(self) -> int:
-        return int(min(map(_free_bytes, self._gpus)) * GPU_SHARE)
+        return int(min(map(self._free_bytes, self._gpus)) * GPU_SHARE)
 
     def start(self) -> None:
         for gpu in self._gpus:
@@ -69,13 +81,38 @@ class CudaMeter:
             torch.cuda.max_memory_allocated(gpu) - held for gpu, held in zip(self._gpus, self._before, strict=True)
         )
 
+    def _free_bytes(self, gpu: torch.device) -> int:
+        free, _ = torch.cuda.mem_get_info(gpu)
+        held = torch.cuda.memory_allocated(gpu)
+        unused = free + torch.cuda.memory_reserved(gpu) - held
+        return unused if self._limit_bytes is None else max(0, min(unused, self._limit_bytes - held))
 
-def meter_of(model: Any) -> MemoryMeter:
-    """The meter of the devices that a model's weights are on."""
-    gpus = {weight.device for weight in model.parameters() if weight.device.type == "cuda"}
-    return CudaMeter(gpus) if gpus else HostMeter()
+
+def meter_of(model: Any, *, limit_bytes: int | None = None) -> MemoryMeter:
+    """The meter of the devices that a model's weights are on.
+
+    Args:
+        limit_bytes: what the model may take of each device, weights and batches together; None: no limit.
+    """
+    weights = list(model.parameters())
+    gpus = {weight.device for weight in weights if weight.device.type == "cuda"}
+    if gpus:
+        return CudaMeter(gpus, limit_bytes=limit_bytes)
+    if limit_bytes is None:
+        return HostMeter()
+    left = limit_bytes - sum(weight.nbytes for weight in weights)
+    return HostMeter(min(CPU_BUDGET_BYTES, max(0, left)))
 
 
-def _free_bytes(gpu: torch.device) -> int:
-    free, _ = torch.cuda.mem_get_info(gpu)
-    return free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
+def limit_process(gpus: Collection[str], limit_bytes: int) -> None:
+    """Let torch's allocator hold no more of these GPUs than that: what is beyond raises torch.OutOfMemoryError.
+
+    It counts for the whole process, so a process has one model on a device at a time. None of it covers the CUDA
+    context, which is not the allocator's.
+
+    Args:
+        gpus: as "cuda:0".
+    """
+    for gpu in gpus:
+        total = torch.cuda.get_device_properties(gpu).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), gpu)

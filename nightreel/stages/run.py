@@ -17,6 +17,7 @@ from nightreel.options import AnalyzeOptions
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
 from nightreel.settings import Settings, load_settings
+from nightreel.stages.leasing import LeaseMemory
 from nightreel.stages.workbench import Workbench
 from nightreel.storage import open_storage
 
@@ -60,10 +61,15 @@ def settings_for(options: AnalyzeOptions) -> Settings:
 
 
 @contextmanager
-def open_run(options: AnalyzeOptions, *, flow_run_id: str | None = None) -> Iterator[tuple[Workbench, RunRegistration]]:
+def open_run(
+    options: AnalyzeOptions, *, flow_run_id: str | None = None, lease_memory: LeaseMemory | None = None
+) -> Iterator[tuple[Workbench, RunRegistration]]:
     """Check the options, register the run, take back what dead runs left, and lay out a workbench.
 
     Everything that can be wrong before any video is touched is wrong here.
+
+    Args:
+        lease_memory: keeps the books of the devices' memory; None: the model takes what it finds.
     """
     settings = settings_for(options)
     prompts = load_prompt_sets(settings.prompts)
@@ -105,6 +111,7 @@ def open_run(options: AnalyzeOptions, *, flow_run_id: str | None = None) -> Iter
             recipe=recipe,
             spec=spec,
             run_id=registration.id,
+            lease_memory=lease_memory,
         )
         stack.callback(bench.close)
         yield bench, registration

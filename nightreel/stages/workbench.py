@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from nightreel.database.claims import Selection
@@ -16,8 +17,8 @@ from nightreel.database.recipes import Recipe
 from nightreel.database.runs import record_environment
 from nightreel.discovery import ListingFilter
 from nightreel.doctor import examine
-from nightreel.domain import StoredObject
-from nightreel.errors import TransientError
+from nightreel.domain import MemoryPeak, StoredObject
+from nightreel.errors import PermanentError, TransientError
 from nightreel.eviction import CacheLimit
 from nightreel.features import FeatureCache
 from nightreel.media.probe import Probe
@@ -25,6 +26,7 @@ from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.settings import Settings
 from nightreel.spool import Spool
+from nightreel.stages.leasing import Allowance, LeaseMemory, lease_device
 from nightreel.stages.timings import StageTimings
 from nightreel.stages.video import OpenVideo
 from nightreel.storage import Storage, open_storage
@@ -43,6 +45,7 @@ class Workbench:
         recipe: Recipe,
         spec: ModelSpec,
         run_id: int,
+        lease_memory: LeaseMemory | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -61,7 +64,11 @@ class Workbench:
         self._stack = ExitStack()
         self._lock = threading.RLock()
         self._model_lock = threading.Lock()
+        self._load_lock = threading.Lock()  # not the one above: to wait for memory must hold nobody else up
         self._model: VideoModel | None = None
+        self._lease_memory = lease_memory
+        self._allowance = Allowance(device=settings.device, limit_bytes=None)
+        self._closing = threading.Event()
         self._pool: DecoderPool | None = None
         self._cache: FeatureCache | None = None
         self._spool: Spool | None = None
@@ -119,28 +126,63 @@ class Workbench:
 
     @contextmanager
     def model(self) -> Iterator[VideoModel]:
-        """The model, for this thread alone. Loaded when first asked for; what it learns of memory is kept."""
+        """The model, for this thread alone. Loaded when first asked for; what it learns of memory is kept.
+
+        Raises:
+            TransientError: `memory_lease_lost`: the memory it is in may be another's by now.
+            NightreelError: as `leasing.lease_device` and `load_model`.
+        """
         with self._model_lock:
             model = self._loaded_model()
+            if self._allowance.lease:
+                self._allowance.lease.ensure_held()
             try:
                 yield model
             finally:
                 self._keep_peaks(model)
 
     def _loaded_model(self) -> VideoModel:
-        with self._lock:
+        with self._load_lock:
             if self._model is None:
+                if self._closing.is_set():
+                    raise PermanentError("run_closed", f"run {self.run_id} is at its end and loads no model any more")
+                with self.database.begin() as connection:
+                    peaks = known_peaks(connection, self.spec.hash)
+                self._lease(peaks)
                 with self.timings.stage("load_model"):
                     from nightreel.models.loading import load_model  # on a night without news it is not needed
 
-                    with self.database.begin() as connection:
-                        peaks = known_peaks(connection, self.spec.hash)
-                    self._model = load_model(self.settings, peaks=peaks)
+                    settings = self.settings.model_copy(update={"device": self._allowance.device})
+                    self._model = load_model(settings, peaks=peaks, limit_bytes=self._allowance.limit_bytes)
                 assert self._model.spec.hash == self.spec.hash, "the model changed while the run began"
                 if self.spec.backend == "local":  # torch is imported by now: its devices can be looked at for nothing
                     with self.database.begin() as connection:
                         record_environment(connection, self.run_id, examine(self.settings).to_json())
             return self._model
+
+    def _lease(self, peaks: Sequence[MemoryPeak]) -> None:
+        """Hold the memory of a device for the rest of the run, once it is free."""
+        lease_memory = self._lease_memory
+        if lease_memory is None or self.spec.backend != "local" or self._allowance.lease:
+            return
+        with self.timings.stage("lease"):
+            leased = lease_device(
+                self.settings,
+                prompts=self.recipe.prompts.prompts,
+                peaks=peaks,
+                lease_memory=partial(
+                    lease_memory, database=self.database, run_id=self.run_id, closing=self._closing
+                ),
+            )
+            self._allowance = self._stack.enter_context(leased)
+        self._stack.callback(self._unload)  # before the memory is given back
+
+    def _unload(self) -> None:
+        if self._model is not None:
+            from nightreel.models.memory import release_memory
+
+            self._model = None
+            release_memory()
 
     def _keep_peaks(self, model: VideoModel) -> None:
         peaks = model.take_peaks()
@@ -195,9 +237,11 @@ class Workbench:
             video.release()
 
     def close(self) -> None:
+        self._closing.set()  # who still waits for memory gives up
         for analysis_id in list(self.open_videos):
             self.close_video(analysis_id)
-        self._stack.close()
+        with self._load_lock:
+            self._stack.close()
 
 
 def _file_name(uri: str) -> str:

@@ -1,8 +1,10 @@
-"""The GPUs of this machine and what they have. Called by doctor and, later, by memory leases."""
+"""The GPUs as torch sees them: what doctor tells, and which of the driver's devices is torch's `cuda:N`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from nightreel.gpu.devices import open_nvml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +73,25 @@ def _device(index: int) -> Device:
     )
 
 
+def device_names() -> dict[str, str]:
+    """What torch calls the devices that this process may use, by UUID as the driver has it: {"GPU-...": "cuda:0"}.
+
+    Imports torch, whose order and choice follow CUDA_VISIBLE_DEVICES and need not be the driver's.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    uuids = (str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count()))
+    return {f"GPU-{uuid.removeprefix('GPU-')}": f"cuda:{index}" for index, uuid in enumerate(uuids)}
+
+
 def _driver() -> tuple[str | None, bool]:
     """Version of the NVIDIA driver, and whether it knows any GPU."""
-    try:
-        import pynvml
-    except ImportError:
-        return None, False
-    try:
-        pynvml.nvmlInit()
+    with open_nvml() as nvml:
+        if nvml is None:
+            return None, False
         try:
-            return pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlDeviceGetCount() > 0
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None, False
+            return nvml.nvmlSystemGetDriverVersion(), nvml.nvmlDeviceGetCount() > 0
+        except nvml.NVMLError:
+            return None, False

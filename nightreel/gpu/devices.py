@@ -1,0 +1,150 @@
+"""Devices whose memory is leased: the GPUs as NVML tells them, or the machine's RAM where there is none.
+
+Leases and `nightreel gpu` ask it. It imports no torch: to look costs milliseconds and opens no CUDA context.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from nightreel.errors import SettingsError
+
+MIB = 1 << 20
+GPU_RESERVE_MIB = 1024
+"""Left alone on each GPU unless a setting says otherwise: contexts of others, a display, fragments."""
+_RAM_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProcess:
+    """A process with memory on a device. `used_bytes` is None where the driver does not tell."""
+
+    pid: int
+    used_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryDevice:
+    """A device whose memory can be leased.
+
+    Args:
+        limit: name of the concurrency limit that stands for its memory.
+        uuid: of a GPU, as the driver has it, "GPU-..."; empty for RAM.
+        used_bytes: by whomever. processes: those that the driver knows to hold some; none are told of RAM.
+    """
+
+    limit: str
+    uuid: str
+    name: str
+    host: str
+    total_bytes: int
+    used_bytes: int
+    processes: tuple[DeviceProcess, ...] = ()
+
+    @property
+    def is_gpu(self) -> bool:
+        return bool(self.uuid)
+
+    def leasable_mib(self, reserve_mib: int | None) -> int:
+        """What can be leased in all: a reserve less than the total. Free memory does not count, as our own use would
+        count twice.
+
+        Args:
+            reserve_mib: None for a GiB of a GPU, half of the RAM.
+
+        Raises:
+            SettingsError: the reserve leaves nothing.
+        """
+        total_mib = self.total_bytes // MIB
+        if reserve_mib is None:
+            reserve_mib = GPU_RESERVE_MIB if self.is_gpu else int(total_mib * _RAM_SHARE)
+        if reserve_mib >= total_mib:
+            raise SettingsError(
+                f"NIGHTREEL_GPU_RESERVE_MIB={reserve_mib}: {self.name} has {total_mib} MiB in all, so nothing is left"
+            )
+        return total_mib - reserve_mib
+
+
+def memory_devices() -> tuple[MemoryDevice, ...]:
+    """The GPUs of this machine in the driver's order, or its RAM where it has none.
+
+    Raises:
+        SettingsError: a driver is there and answers with an error.
+    """
+    return tuple(_gpus()) or (ram_device(),)
+
+
+def ram_device() -> MemoryDevice:
+    """The machine's RAM, for models that run on the CPU whatever else there is."""
+    memory, host = psutil.virtual_memory(), platform.node()
+    return MemoryDevice(
+        limit=limit_name("cpu", host),
+        uuid="",
+        name="RAM",
+        host=host,
+        total_bytes=memory.total,
+        used_bytes=memory.total - memory.available,
+    )
+
+
+def limit_name(kind: str, host: str, uuid: str = "") -> str:
+    """The name of a concurrency limit: Prefect's API takes no `/ % & > <` in one.
+
+    >>> limit_name("gpu", "rack 7/a", "GPU-0f2c"), limit_name("cpu", "näht")
+    ('gpu-mem-rack-7-a-GPU-0f2c', 'cpu-mem-n-ht')
+    """
+    parts = filter(None, (host or "localhost", uuid))
+    return f"{kind}-mem-" + "-".join(re.sub(r"[^A-Za-z0-9_.-]", "-", part) for part in parts)
+
+
+@contextmanager
+def open_nvml() -> Iterator[Any]:
+    """NVML's module, ready to be asked; None where there is no driver or no `nvidia-ml-py`."""
+    try:
+        import pynvml
+    except ImportError:
+        yield None
+        return
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpus() -> Iterator[MemoryDevice]:
+    with open_nvml() as nvml:
+        if nvml is None:
+            return
+        try:
+            for index in range(nvml.nvmlDeviceGetCount()):
+                yield _gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(index))
+        except nvml.NVMLError as error:
+            raise SettingsError(f"the NVIDIA driver does not tell what its GPUs have: {error}") from error
+
+
+def _gpu(nvml: Any, handle: Any) -> MemoryDevice:
+    host, uuid, memory = platform.node(), nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetMemoryInfo(handle)
+    return MemoryDevice(
+        limit=limit_name("gpu", host, uuid),
+        uuid=uuid,
+        name=nvml.nvmlDeviceGetName(handle),
+        host=host,
+        total_bytes=memory.total,
+        used_bytes=memory.used,
+        processes=tuple(
+            DeviceProcess(process.pid, process.usedGpuMemory)
+            for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        ),
+    )
