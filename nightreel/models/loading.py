@@ -99,7 +99,7 @@ def load_model(
         model = merge_adapter(model, adapter)
     if settings.compile:
         _compile_vision(model)
-    meter = meter_of(model, limit_bytes=limit_bytes)
+    meter = None if limit_bytes is None else meter_of(model, limit_bytes=limit_bytes)
     return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
 
 
