@@ -16,8 +16,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +34,7 @@ FORMAT_VERSION = 1
 """Part of every key: raised when a file of an older version must not be read any more."""
 
 _METADATA, _METADATA_SHA256 = b"nightreel", b"nightreel_sha256"
+_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.(parquet|jpg)")
 _SCHEMA = pa.schema(
     [
         ("tensor", pa.string()),
@@ -71,6 +74,17 @@ def feature_key(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedFile:
+    """A file of features or a thumbnail, as the storage lists it."""
+
+    key: str
+    uri: str
+    size_bytes: int
+    modified_at: datetime
+    is_thumbnail: bool
+
+
 class FeatureCache:
     """Features under their keys in a storage.
 
@@ -85,6 +99,10 @@ class FeatureCache:
     def url(self) -> str:
         """The prefix of every file here, without a slash at its end."""
         return self._storage.url
+
+    def covers(self, ref: FeatureRef) -> bool:
+        """Whether features lie below this cache's prefix: the operator may have moved it."""
+        return ref.uri.startswith(f"{self.url}/")
 
     @staticmethod
     def name_of(key: str) -> str:
@@ -131,6 +149,50 @@ class FeatureCache:
             raise PermanentError(
                 "damaged_feature", f"{ref.uri} is damaged ({error}): deleted; encode the segment again"
             ) from error
+
+    def files(self, *, on_foreign: Callable[[str], None] = lambda _: None) -> Iterator[CachedFile]:
+        """All files of the cache in the order of their keys, by pages; none where the place does not exist yet.
+
+        Args:
+            on_foreign: called with the uri of each object that no cache has put there.
+
+        Raises:
+            TransientError, PermanentError: as `Storage.list_pages`.
+        """
+        start = len(self.url) + 1
+        try:
+            for page in self._storage.list_pages():
+                for item in page:
+                    match = _NAME.fullmatch(item.uri[start:])
+                    if match is None:
+                        on_foreign(item.uri)
+                        continue
+                    yield CachedFile(
+                        key=match[2],
+                        uri=item.uri,
+                        size_bytes=item.size_bytes,
+                        modified_at=item.modified_at,
+                        is_thumbnail=match[3] == "jpg",
+                    )
+        except PermanentError as error:
+            if error.reason != "no_such_source":
+                raise
+
+    def read(self, uri: str) -> bytes:
+        """A file's bytes as they are, unverified.
+
+        Raises:
+            TransientError, PermanentError: as `Storage.read`.
+        """
+        return self._storage.read(uri)
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is such a file now.
+
+        Raises:
+            TransientError, PermanentError: as `Storage.exists`.
+        """
+        return self._storage.exists(uri)
 
     def delete(self, uri: str) -> bool:
         """Delete a file of features or a thumbnail; returns whether there was one.

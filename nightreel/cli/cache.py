@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from nightreel.cache_check import GRACE_S, CacheCheck, CheckCounts
 from nightreel.cli.console import err, human_bytes, print_json, print_line, print_table
 from nightreel.database.eviction import cache_usage
 from nightreel.eviction import Eviction
+from nightreel.features import FeatureCache
 from nightreel.settings import load_settings
 from nightreel.stages.evict import evict_cache
 from nightreel.stages.run import open_database
+from nightreel.storage import open_storage
 
+_SHOWN = 50  # findings; all are counted
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -22,17 +27,18 @@ def show(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand:
         return
     settings = load_settings()
+    url = open_storage(settings.cache_prefix, settings).url
     with open_database(settings) as database, database.begin() as connection:
-        usage = cache_usage(connection, f"{settings.cache_prefix}/")
+        usage = cache_usage(connection, f"{url}/")
     limit = settings.cache_limit_bytes
     if as_json:
         values = {name: getattr(usage, name) for name in usage.__slots__}
-        print_json({"url": settings.cache_prefix, "limit_bytes": limit or None} | values)
+        print_json({"url": url, "limit_bytes": limit or None} | values)
         return
     print_table(
         ("cache", ""),
         [
-            ("where", settings.cache_prefix),
+            ("where", url),
             ("features", f"{usage.features:,}"),
             ("size", human_bytes(usage.size_bytes)),
             ("limit", human_bytes(limit) if limit else "none: NIGHTREEL_CACHE_LIMIT_GIB sets one"),
@@ -48,10 +54,7 @@ def evict(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Delete the least recently used features until the cache is small enough; what work needs stays."""
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=err,
-        transient=True, disable=not err.is_terminal,
-    )  # fmt: skip
+    bar = _bar()
     task = bar.add_task("evicting", total=None)
 
     def show_progress(done: Eviction) -> None:
@@ -69,7 +72,79 @@ def evict(
         raise typer.Exit(1)
 
 
+def check(
+    repair: Annotated[bool, typer.Option("--repair", help="Make index and files agree.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every file and compare its checksum.")] = False,
+    all_gone: Annotated[
+        bool, typer.Option("--all-gone", help="Repair even if not one file is left, and the disk is mounted.")
+    ] = False,
+    grace_minutes: Annotated[
+        float, typer.Option(min=0, help="Leave files without a row alone that are younger than this.")
+    ] = GRACE_S / 60,
+) -> None:
+    """Check that the index of the feature cache and its files agree. Exit status 1: something is wrong."""
+    settings = load_settings()
+    cache = FeatureCache(open_storage(settings.cache_prefix, settings))
+    with open_database(settings) as database:
+        with database.begin() as connection:
+            total = cache_usage(connection, f"{cache.url}/").features
+        bar = _bar()
+        task = bar.add_task("checking", total=total or None)
+
+        def show_progress(counts: CheckCounts) -> None:
+            problems = counts.found.total()
+            bar.update(task, completed=counts.rows, description=f"{counts.files:,} files, {problems:,} problems")
+
+        checked = CacheCheck(
+            database,
+            cache,
+            repair=repair,
+            deep=deep,
+            all_gone=all_gone,
+            grace_s=grace_minutes * 60,
+            on_progress=show_progress,
+        )
+        shown: list[tuple[str, ...]] = []
+        with bar:
+            for finding in checked.findings():
+                if len(shown) < _SHOWN:
+                    shown.append((finding.problem, finding.uri, finding.detail, "yes" if finding.repaired else "no"))
+    _print_check(checked.counts, shown)
+    if checked.counts.found != checked.counts.repaired:
+        raise typer.Exit(1)
+
+
+def _print_check(counts: CheckCounts, shown: Sequence[tuple[str, ...]]) -> None:
+    if shown:
+        print_table(("problem", "file", "", "repaired"), shown)
+        if counts.found.total() > len(shown):
+            print_line(f"(the first {len(shown)} of {counts.found.total():,})")
+        rows = [(problem, f"{count:,}", f"{counts.repaired[problem]:,}") for problem, count in counts.found.items()]
+        print_line()
+        print_table(("problem", "found", "repaired"), rows)
+    print_line(f"{counts.rows:,} rows and {counts.files:,} files of {human_bytes(counts.size_bytes)} checked")
+    if counts.left:
+        print_line(f"{counts.left:,} were in use, or too young to judge: check again later")
+    if counts.foreign:
+        print_line(f"{counts.foreign:,} other objects lie among them, and were left alone")
+    if not counts.found:
+        print_line("index and files agree")
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The feature cache.", invoke_without_command=True, callback=show)
     group.command()(evict)
+    group.command()(check)
     app.add_typer(group, name="cache")

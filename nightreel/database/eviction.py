@@ -133,5 +133,9 @@ def sole_evictor(database: Database) -> Iterator[bool]:
         connection.commit()
         try:
             yield won
-        finally:
+        except BaseException:
             connection.invalidate()  # closes the session, and the lock with it
+            raise
+        if won:  # said, not left to the end of the session, which the server may notice a moment later
+            connection.execute(select(func.pg_advisory_unlock(_EVICTOR_LOCK)))
+            connection.commit()

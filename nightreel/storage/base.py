@@ -122,6 +122,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def exists(self, uri: str) -> bool:
+        """Whether there is such an object, at the cost of one small request."""
+
+    @abstractmethod
     def delete(self, uri: str) -> bool:
         """Remove an object. Returns whether there was one."""
 

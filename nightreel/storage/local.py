@@ -151,6 +151,15 @@ class LocalStorage(Storage):
             return PermanentError("access_denied", f"{uri} cannot be read by this user: give it the right to")
         return TransientError("storage_unreachable", f"{uri} cannot be read: {error.strerror}")
 
+    def exists(self, uri: str) -> bool:
+        path = self._root_bytes + b"/" + self._relative(uri)
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116  (bytes: not every name is text)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._read_error(error, uri) from error
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     def publish(self, name: str, data: bytes | Path) -> PublishedObject:

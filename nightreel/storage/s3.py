@@ -116,6 +116,15 @@ class S3Storage(Storage):
         self._bucket.run(download(source, sink, self._bucket.options))
         return bytes(sink.data)
 
+    def exists(self, uri: str) -> bool:
+        try:
+            self._size_bytes(self._key(uri))
+        except PermanentError as error:
+            if error.reason == "object_gone":
+                return False
+            raise
+        return True
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     def publish(self, name: str, data: bytes | Path) -> PublishedObject:
@@ -129,14 +138,9 @@ class S3Storage(Storage):
         return PublishedObject(uri=self._bucket.uri(key), size_bytes=self._size_bytes(key), created=False)
 
     def delete(self, uri: str) -> bool:
-        key = self._key(uri)
-        try:
-            self._size_bytes(key)  # deleting what is not there looks like success
-        except PermanentError as error:
-            if error.reason == "object_gone":
-                return False
-            raise
-        self._bucket.run(self._bucket.request("delete_object", key=key))
+        if not self.exists(uri):
+            return False  # deleting what is not there looks like success
+        self._bucket.run(self._bucket.request("delete_object", key=self._key(uri)))
         return True
 
     def _size_bytes(self, key: str) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
 from fixtures.work import stored
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
+from nightreel.database.connection import Database
 from nightreel.database.eviction import sole_evictor
 from nightreel.database.features import known_features, record_features
 from nightreel.errors import PermanentError, TransientError
@@ -145,6 +147,12 @@ def test_features_of_another_cache_are_left_alone(local_cache, tmp_path):
     assert len(local_cache.indexed()) == 1
 
 
+def test_the_turn_to_evict_is_given_back_at_once(database):
+    for _ in range(20):
+        with sole_evictor(database) as won:
+            assert won
+
+
 def test_one_eviction_is_enough(local_cache):
     local_cache.add("a.mp4")
     with sole_evictor(local_cache.database) as won:
@@ -233,6 +241,34 @@ def test_rows_that_a_run_holds_are_passed_over_without_waiting(local_cache):
         evict_to(local_cache, 0)
     assert local_cache.indexed() == local_cache.files() == {held}
     assert free not in local_cache.files()
+
+
+SLOWLY = """
+CREATE SCHEMA slow;
+CREATE FUNCTION slow.starts_with(text, text) RETURNS boolean LANGUAGE sql VOLATILE
+    AS 'SELECT pg_sleep(0.5) IS NOT NULL AND pg_catalog.starts_with($1, $2)';
+"""
+
+
+def test_a_row_that_is_used_while_the_statement_decides_stays(local_cache, database_url):
+    [key] = local_cache.add("a.mp4", unused_s=1000)
+    with local_cache.database.begin() as connection:
+        connection.execute(text(SLOWLY))
+    url = make_url(database_url).update_query_dict({"options": "-csearch_path=slow,pg_catalog"})
+    slow = Database(url.render_as_string(hide_password=False))
+    done = []
+    with closing(slow):
+        evictor = threading.Thread(target=lambda: done.append(evict(slow, local_cache.cache, limit_bytes=0)))
+        evictor.start()
+        while not local_cache.rows(
+            "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%at_work%'"
+        ):
+            assert evictor.is_alive()
+        with local_cache.database.begin() as connection:
+            assert known_features(connection, [key])[key].ref is not None
+        evictor.join()
+    assert [eviction.features for eviction in done] == [0]
+    local_cache.cache.get(local_cache.ref(key))
 
 
 # -- a run's own limit -------------------------------------------------------------------------------------------

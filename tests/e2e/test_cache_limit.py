@@ -1,0 +1,128 @@
+"""A run under a limit of the feature cache: the disk keeps its room, and no answer is lost for it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
+from typer.testing import CliRunner
+
+from nightreel.cache_check import CacheCheck
+from nightreel.cli.app import app
+from nightreel.errors import NightreelError
+from nightreel.eviction import evict
+from nightreel.features import FeatureCache
+from nightreel.options import EvictOptions
+from nightreel.settings import load_settings
+from nightreel.storage import open_storage
+
+ONE_MORE = """
+name: more
+prompts: [{name: dog, kind: yes_no, text: "Is there a dog?"}]
+"""
+CLIPS = 8
+
+
+def gib(size_bytes: float) -> str:
+    return repr(size_bytes / 2**30)
+
+
+def size_bytes(pipeline: Pipeline) -> int:
+    return int(pipeline.value("SELECT coalesce(sum(size_bytes), 0) FROM nightreel.features WHERE uri IS NOT NULL"))
+
+
+def cache_of(pipeline: Pipeline) -> FeatureCache:
+    settings = load_settings()
+    return FeatureCache(open_storage(settings.cache_prefix, settings))
+
+
+def disagreements(pipeline: Pipeline) -> list:
+    return list(CacheCheck(pipeline.database, cache_of(pipeline), deep=True, grace_s=-5).findings())
+
+
+def assert_all_answered(pipeline: Pipeline, prompts: int) -> None:
+    assert set(pipeline.statuses().values()) == {("done", None)}
+    assert pipeline.value("SELECT count(*) FROM reporting.answers WHERE state <> 'error'") == CLIPS * prompts
+
+
+@pytest.fixture
+def many(make_pipeline, tmp_path) -> Pipeline:
+    for seed in range(CLIPS):
+        make_clip(tmp_path / "videos" / f"{seed}.mp4", seed + 1)
+    (tmp_path / "more.yaml").write_text(ONE_MORE)
+    # One attempt: whatever an eviction cost a video would show as a failure.
+    return make_pipeline(tmp_path / "videos", NIGHTREEL_CHUNK_SEGMENTS="2", NIGHTREEL_MAX_ATTEMPTS="1")
+
+
+def test_a_run_keeps_to_the_limit_and_the_next_prompt_finds_what_was_kept(many, tmp_path, monkeypatch):
+    assert many.analyze(limit=2).succeeded == 2
+    room = 3.5 * size_bytes(many) / 2
+    monkeypatch.setenv("NIGHTREEL_CACHE_LIMIT_GIB", gib(room))
+    work = many.analyze().work
+    assert size_bytes(many) <= room
+    assert work["evicted_features"] == CLIPS - 3
+    assert_all_answered(many, PROMPT_COUNT)
+    assert disagreements(many) == []
+
+    monkeypatch.delenv("NIGHTREEL_CACHE_LIMIT_GIB")
+    work = many.analyze(prompts=(str(tmp_path / "more.yaml"),)).work
+    assert (work["cached_segments"], work["decoded_segments"]) == (3, CLIPS - 3)
+    assert many.value("SELECT count(*) FROM reporting.answers WHERE prompt = 'dog'") == CLIPS
+    assert disagreements(many) == []
+
+
+def test_evicting_all_the_time_costs_a_run_nothing_but_computing_again(many, tmp_path):
+    stop = threading.Event()
+    evicted = []
+
+    def evict_all_the_time() -> None:
+        while not stop.is_set():
+            evicted.append(evict(many.database, cache_of(many), limit_bytes=0).features)
+
+    evictor = threading.Thread(target=evict_all_the_time)
+    evictor.start()
+    try:
+        many.analyze()
+        many.analyze(prompts=(str(tmp_path / "small.yaml"), str(tmp_path / "more.yaml")))
+    finally:
+        stop.set()
+        evictor.join()
+    assert sum(evicted) > CLIPS, "else nothing was proven"
+    assert_all_answered(many, PROMPT_COUNT + 1)
+    assert disagreements(many) == []
+
+
+def test_a_cache_that_was_moved_is_filled_anew(many, tmp_path, monkeypatch):
+    many.analyze(limit=1)
+    monkeypatch.setenv("NIGHTREEL_CACHE_URL", (tmp_path / "other").as_uri())
+    work = many.analyze(prompts=(str(tmp_path / "more.yaml"),), limit=1).work
+    assert (work["decoded_segments"], work.get("cached_segments", 0)) == (1, 0)
+    assert many.value("SELECT count(*) FROM reporting.answers WHERE prompt = 'dog'") == 1
+    assert list((tmp_path / "other").rglob("*.parquet"))
+
+
+def test_the_commands_and_the_flow_bring_the_cache_to_its_limit_and_in_order(many, monkeypatch):
+    from flows.evict_cache import evict_cache
+
+    many.analyze(limit=4)
+    whole = size_bytes(many)
+    assert evict_cache(EvictOptions(to_gib=whole / 2 / 2**30), return_state=True).is_completed()
+    assert size_bytes(many) == whole / 2
+    with pytest.raises(NightreelError, match="NIGHTREEL_CACHE_LIMIT_GIB"):
+        evict_cache(return_state=True).result()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["cache", *arguments], catch_exceptions=False)
+        return done.exit_code, done.output
+
+    assert run("check")[0] == 0
+    Path(many.value("SELECT uri FROM nightreel.features WHERE uri IS NOT NULL").removeprefix("file://")).unlink()
+    status, output = run("check")
+    assert (status, "no file\t1\t0" in output) == (1, True), output
+    status, output = run("check", "--repair")
+    assert (status, "no file\t1\t1" in output) == (0, True), output
+    status, output = run("evict", "--to", "0")
+    assert (status, "1 features" in output) == (0, True), output
+    assert "features\t0" in run()[1]
