@@ -135,7 +135,12 @@ class Settings(BaseSettings):
     chunks_in_flight: int = Field(2, ge=1, le=16, description="chunks between claim and commit at once")
     lease_s: float = Field(60, ge=1, description="a claim not renewed for this long is free again, seconds")
     max_attempts: int = Field(3, ge=1, le=100, description="tries of a video before it is quarantined")
+
+    # what is told of it
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = Field("text", description="json: an object a line, with run, video, segment")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of the Prometheus endpoint of a run; 0: none")
+    metrics_host: str = Field("127.0.0.1", description="address it listens on; 0.0.0.0: all, for anyone there")
 
     @field_validator("database_url")
     @classmethod

@@ -22,7 +22,9 @@ from prefect.tasks import Task, exponential_backoff
 
 from nightreel.database.runs import RunRegistration
 from nightreel.errors import TransientError
+from nightreel.logs import log_context, set_up_worker_logging
 from nightreel.options import AnalyzeOptions
+from nightreel.settings import load_settings
 from nightreel.stages.run import open_run as open_stages
 from nightreel.stages.workbench import Workbench
 from tasks.leases import LEASE_S, lease_memory
@@ -91,12 +93,14 @@ class OpenRun:
 def open_run(options: AnalyzeOptions) -> Iterator[OpenRun]:
     """A run for the length of the block, registered in Postgres and found by its tasks."""
     flow_run_id = flow_run.get_id()
+    set_up_worker_logging(load_settings())
     with ExitStack() as stack:
         client = stack.enter_context(get_client(sync_client=True))  # here: threads of a stage know no settings
         limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None, lease_s=LEASE_S)
         workbench, registration = stack.enter_context(
             open_stages(options, flow_run_id=flow_run_id, lease_memory=partial(lease_memory, limits=limits))
         )
+        stack.enter_context(log_context(run=workbench.run_id))
         _benches[workbench.run_id] = workbench
         stack.callback(_benches.pop, workbench.run_id)
         yield OpenRun(

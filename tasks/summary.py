@@ -9,6 +9,8 @@ from typing import Any
 
 from nightreel.discovery import PageCounts
 
+_OF_THE_RUN = ("total", "overlap", "overhead")  # timings that are of no stage
+
 
 @dataclass
 class RunSummary:
@@ -83,10 +85,18 @@ class RunSummary:
                 _table(("answers", "count"), self.answers.items()),
                 _table(("listing", "objects"), asdict(self.listing).items()),
                 _table(("work", "count"), self.work.items()),
-                _table(("stage", "busy seconds"), ((name, f"{value:.1f}") for name, value in self.timings.items())),
-                "`overlap` is the time in which decoder and model were busy at once.",
+                _table(("slowest stages", "busy seconds"), self._slowest_stages()),
+                _table(("of the run", "seconds"), ((name, f"{self.timings.get(name, 0):.1f}") for name in _OF_THE_RUN)),
+                "A stage is busy while any thread is in it; `model` holds all stages of the model. `overlap`: decoder "
+                "and model were busy at once. `overhead`: no stage was that works on videos.",
             ]
         )
+
+    def _slowest_stages(self) -> list[tuple[str, str]]:
+        stages = {name: seconds for name, seconds in self.timings.items() if name not in _OF_THE_RUN}
+        slowest = sorted(stages.items(), key=lambda item: -item[1])
+        total = self.timings.get("total", 0)
+        return [(name, f"{seconds:.1f} ({seconds / total:.0%})" if total else "0") for name, seconds in slowest]
 
 
 def _table(header: tuple[str, str], rows: Any) -> str:

@@ -14,9 +14,10 @@ import typer
 from rich.logging import RichHandler
 
 from nightreel import __version__
-from nightreel.cli import analyze, ask, cache, demo, doctor, frames, model, reports, services
+from nightreel.cli import analyze, ask, cache, demo, doctor, frames, metrics, model, reports, services
 from nightreel.cli.console import err, plain
 from nightreel.errors import NightreelError, SettingsError
+from nightreel.logs import set_up_command_logging
 from nightreel.settings import load_settings
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (demo, services, analyze, reports, frames, ask, model, cache, doctor):
+for module in (demo, services, analyze, reports, frames, ask, model, cache, metrics, doctor):
     module.register(app)
 
 
@@ -42,10 +43,8 @@ def _root(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     # Our own words alone: what Prefect has to say is in its UI, and libraries are heard from WARNING on.
-    logger = logging.getLogger("nightreel")
-    logger.setLevel(load_settings().log_level)
-    logger.addHandler(RichHandler(console=err, show_time=False, show_path=False, markup=False, highlighter=None))
-    logger.propagate = False
+    terminal = RichHandler(console=err, show_time=False, show_path=False, markup=False, highlighter=None)
+    set_up_command_logging(load_settings(), terminal=terminal)
 
 
 def main() -> None:

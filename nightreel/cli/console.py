@@ -6,13 +6,14 @@ Names and answers are untrusted: control characters are shown as escapes, and no
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from nightreel.logs import escape_controls
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -25,9 +26,7 @@ def plain(value: Any, *, width: int | None = None) -> str:
     'a\\x1b[31m\\n\\u202eb'
     """
     text = "" if value is None else str(value)
-    safe = "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char)[0] == "C" else char for char in text
-    )
+    safe = escape_controls(text)
     return safe if width is None or len(safe) <= width else safe[: width - 1] + "…"
 
 

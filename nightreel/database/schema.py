@@ -157,6 +157,7 @@ analyses = Table(
     CheckConstraint("status IN ('pending', 'claimed', 'done', 'failed', 'quarantined')", name="status"),
     Index("analyses_pending_idx", "recipe_id", "id", postgresql_where=text("status = 'pending'")),
     Index("analyses_claimed_idx", "run_id", "id", postgresql_where=text("status = 'claimed'")),
+    Index("analyses_failed_idx", "status", "reason", postgresql_where=text("status IN ('failed', 'quarantined')")),
     # The same bytes under two keys are worked on once: the second claim waits for the first (store.take_content).
     Index(
         "analyses_content_in_work_key",

@@ -9,6 +9,7 @@ from nightreel.database.features import forget_features
 from nightreel.database.results import answers_given
 from nightreel.domain import Answer, AnsweredChunk, EncodedSegment, Features, SegmentAnswers
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.logs import log_context
 from nightreel.stages.video import ABOUT_A_SEGMENT
 from nightreel.stages.workbench import Workbench
 
@@ -47,7 +48,9 @@ def _read(bench: Workbench, segment: EncodedSegment) -> Features | None:
     except PermanentError as error:
         if error.reason not in _COMPUTE_AGAIN:
             raise
-        logger.warning("features of segment %d of a video are computed again: %s", segment.segment.index, error)
+        uri = bench.open_videos[segment.analysis_id].claim.video.uri
+        with log_context(run=bench.run_id, video=uri, segment=segment.segment.index):
+            logger.warning("features are computed again: %s", error)
         with bench.database.begin() as connection:
             forget_features(connection, segment.feature.key)
         bench.count("damaged_features")

@@ -27,6 +27,7 @@ from nightreel.domain import (
 )
 from nightreel.errors import NightreelError, TransientError
 from nightreel.features import feature_key
+from nightreel.logs import log_context
 from nightreel.media.contact_sheet import draw_contact_sheet, encode_jpeg
 from nightreel.stages.identify import identify
 from nightreel.stages.video import ABOUT_A_SEGMENT, OpenVideo
@@ -82,11 +83,16 @@ def encode_chunk(bench: Workbench, claims: Sequence[Claim]) -> EncodedChunk:
     bench.make_room()
     room = _Room(bench.settings.chunk_segments)
     decoders = bench.settings.decode_workers
+
+    def open_one(claim: Claim) -> _Opened:
+        with log_context(run=bench.run_id, video=claim.video.uri):
+            return _open(bench, claim, room, decoding, alone=len(claims) == 1)
+
     with (
         ThreadPoolExecutor(decoders, "decode") as decoding,
         ThreadPoolExecutor(decoders * _THREADS_PER_DECODER, "video") as videos,
     ):
-        opened = list(videos.map(lambda claim: _open(bench, claim, room, decoding, alone=len(claims) == 1), claims))
+        opened = list(videos.map(open_one, claims))
     return EncodedChunk(
         segments=tuple(_encode(bench, [look for item in opened for look in item.looks])),
         outcomes=tuple(item.outcome for item in opened),
@@ -106,7 +112,7 @@ def _open(bench: Workbench, claim: Claim, room: _Room, decoding: ThreadPoolExecu
         taken = wanted[: room.take(len(wanted))]
         looks = _frames(bench, video, taken, decoding)
     except NightreelError as error:
-        if error.reason.startswith("database"):
+        if error.reason.startswith("database") or bench.is_of_the_model(error):
             raise
         return _Opened(_failed(claim.analysis_id, error))
     finally:
@@ -165,15 +171,18 @@ def _decode(bench: Workbench, look: _Look) -> _Look | None:
         return look
     video = look.video
     try:
-        probe = bench.probe(video)
-        path = bench.fetch(video)
-        short_side = bench.frame_size
-        with bench.timings.stage("decode"):
-            bench.count("decoded_segments")
-            frames = bench.pool.decode(
-                path, probe=probe, plan=bench.recipe.plan, segment=look.segment, short_side=short_side
-            )
+        with log_context(run=bench.run_id, video=video.claim.video.uri, segment=look.segment.index):
+            probe = bench.probe(video)
+            path = bench.fetch(video)
+            short_side = bench.frame_size
+            with bench.timings.stage("decode"):
+                bench.count("decoded_segments")
+                frames = bench.pool.decode(
+                    path, probe=probe, plan=bench.recipe.plan, segment=look.segment, short_side=short_side
+                )
     except NightreelError as error:
+        if bench.is_of_the_model(error):
+            raise
         video.note(look.segment, error)
         return None
     return replace(look, frames=frames)

@@ -12,6 +12,7 @@ from nightreel.database.runs import RunRegistration, recover_dead_runs
 from nightreel.discovery import ListingFilter
 from nightreel.doctor import examine
 from nightreel.errors import SettingsError
+from nightreel.metrics import serve_metrics
 from nightreel.models.loading import describe_model
 from nightreel.options import AnalyzeOptions
 from nightreel.prompts.loading import load_prompt_sets
@@ -114,4 +115,5 @@ def open_run(
             lease_memory=lease_memory,
         )
         stack.callback(bench.close)
+        stack.enter_context(serve_metrics(settings, database=database, registry=bench.metrics.registry))
         yield bench, registration

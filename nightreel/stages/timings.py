@@ -20,8 +20,19 @@ class StageTimings:
 
     _OVERHEAD = frozenset({"database", "list"})
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        on_leave: Callable[[str, float], None] | None = None,
+    ) -> None:
+        """Start the clock.
+
+        Args:
+            on_leave: told whenever a thread leaves a stage: its name, and the seconds it was there.
+        """
         self._clock = clock
+        self._on_leave = on_leave
         self._lock = threading.Lock()
         self._active: Counter[str] = Counter()
         self._busy_s: defaultdict[str, float] = defaultdict(float)
@@ -32,13 +43,16 @@ class StageTimings:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         names = {name, name.split(".")[0]}
-        self._change(names, +1)
+        entered = self._change(names, +1)
         try:
             yield
         finally:
-            self._change(names, -1)
+            left = self._change(names, -1)
+            if self._on_leave:
+                self._on_leave(name, left - entered)
 
-    def _change(self, names: set[str], by: int) -> None:
+    def _change(self, names: set[str], by: int) -> float:
+        """Threads enter or leave; returns when."""
         with self._lock:
             now = self._clock()
             elapsed, self._since = now - self._since, now
@@ -51,11 +65,17 @@ class StageTimings:
                 self._overhead_s += elapsed
             for name in names:
                 self._active[name] += by
+        return now
+
+    def busy_s(self) -> dict[str, float]:
+        """Seconds by stage so far."""
+        self._change(set(), 0)
+        with self._lock:
+            return dict(self._busy_s)
 
     def report(self) -> dict[str, float]:
         """Seconds by stage, `overlap` (decode and model at once), `overhead` (no work on videos) and `total`."""
-        self._change(set(), 0)
-        busy = {name: round(seconds, 3) for name, seconds in sorted(self._busy_s.items())}
+        busy = {name: round(seconds, 3) for name, seconds in sorted(self.busy_s().items())}
         return busy | {
             "overlap": round(self._both_s, 3),
             "overhead": round(self._overhead_s, 3),

@@ -18,11 +18,12 @@ from nightreel.database.runs import record_environment
 from nightreel.discovery import ListingFilter
 from nightreel.doctor import examine
 from nightreel.domain import MemoryPeak, StoredObject
-from nightreel.errors import PermanentError, TransientError
+from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.eviction import CacheLimit
 from nightreel.features import FeatureCache
 from nightreel.media.probe import Probe
 from nightreel.media.sandbox import DecoderPool
+from nightreel.metrics import RunMetrics
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.settings import Settings
 from nightreel.spool import Spool
@@ -57,7 +58,9 @@ class Workbench:
         self.selection = Selection(uri_prefix=f"{source.url}/", since=admit.since, until=admit.until)
         self.last_listed: str | None = None
         self._listing: Iterator[list[StoredObject]] | None = None
-        self.timings = StageTimings()
+        self.metrics = RunMetrics()
+        self.timings = StageTimings(on_leave=self.metrics.observe_stage)
+        self.metrics.show_busy_seconds(self.timings.busy_s)
         self.open_videos: dict[int, OpenVideo] = {}
         self.counts: Counter[str] = Counter()
         self.cache_limit = CacheLimit(settings.cache_limit_bytes)
@@ -66,6 +69,7 @@ class Workbench:
         self._model_lock = threading.Lock()
         self._load_lock = threading.Lock()  # not the one above: to wait for memory must hold nobody else up
         self._model: VideoModel | None = None
+        self._model_errors: list[NightreelError] = []
         self._lease_memory = lease_memory
         self._allowance = Allowance(device=settings.device, limit_bytes=None)
         self._closing = threading.Event()
@@ -76,6 +80,7 @@ class Workbench:
     def count(self, name: str, by: int = 1) -> None:
         with self._lock:
             self.counts[name] += by
+        self.metrics.count(name, by)
 
     @property
     def listing(self) -> Iterator[list[StoredObject]]:
@@ -144,21 +149,33 @@ class Workbench:
     def _loaded_model(self) -> VideoModel:
         with self._load_lock:
             if self._model is None:
-                if self._closing.is_set():
-                    raise PermanentError("run_closed", f"run {self.run_id} is at its end and loads no model any more")
-                with self.database.begin() as connection:
-                    peaks = known_peaks(connection, self.spec.hash)
-                self._lease(peaks)
-                with self.timings.stage("load_model"):
-                    from nightreel.models.loading import load_model  # on a night without news it is not needed
-
-                    settings = self.settings.model_copy(update={"device": self._allowance.device})
-                    self._model = load_model(settings, peaks=peaks, limit_bytes=self._allowance.limit_bytes)
-                assert self._model.spec.hash == self.spec.hash, "the model changed while the run began"
-                if self.spec.backend == "local":  # torch is imported by now: its devices can be looked at for nothing
-                    with self.database.begin() as connection:
-                        record_environment(connection, self.run_id, examine(self.settings).to_json())
+                try:
+                    self._model = self._load()
+                except NightreelError as error:
+                    self._model_errors.append(error)
+                    raise
             return self._model
+
+    def is_of_the_model(self, error: NightreelError) -> bool:
+        """Whether it kept the model from being loaded: then it is no video's fault, whichever asked for the model."""
+        return any(error is other for other in self._model_errors)
+
+    def _load(self) -> VideoModel:
+        if self._closing.is_set():
+            raise PermanentError("run_closed", f"run {self.run_id} is at its end and loads no model any more")
+        with self.database.begin() as connection:
+            peaks = known_peaks(connection, self.spec.hash)
+        self._lease(peaks)
+        with self.timings.stage("load_model"):
+            from nightreel.models.loading import load_model  # on a night without news it is not needed
+
+            settings = self.settings.model_copy(update={"device": self._allowance.device})
+            model = load_model(settings, peaks=peaks, limit_bytes=self._allowance.limit_bytes)
+        assert model.spec.hash == self.spec.hash, "the model changed while the run began"
+        if self.spec.backend == "local":  # torch is imported by now: its devices can be looked at for nothing
+            with self.database.begin() as connection:
+                record_environment(connection, self.run_id, examine(self.settings).to_json())
+        return model
 
     def _lease(self, peaks: Sequence[MemoryPeak]) -> None:
         """Hold the memory of a device for the rest of the run, once it is free."""

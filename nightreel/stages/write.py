@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,11 @@ from nightreel.domain import (
     SegmentAnswers,
 )
 from nightreel.errors import PermanentError
+from nightreel.logs import FAILURES, log_context
 from nightreel.stages.video import OpenVideo
 from nightreel.stages.workbench import Workbench
+
+logger = logging.getLogger(FAILURES)
 
 _FIRST_WAIT_S = 2.0  # after a transient failure; grows fivefold with each attempt
 _DEFERRED_WAIT_S = 2.0  # until a video whose bytes are in work elsewhere is looked at again
@@ -40,6 +44,7 @@ def write_chunk(
     attempts = {claim.analysis_id: claim.attempt for claim in claims}
     _note_error_answers(bench, answered.answered)
     counts: Counter[str] = Counter()
+    failed: list[Outcome] = []
     with bench.timings.stage("database"), bench.database.begin() as connection:
         own = lock_own(connection, run_id=bench.run_id, analysis_ids=sorted(attempts))
         write_answers(connection, answered.answered, video_ids=own, recipe=bench.recipe, run_id=bench.run_id)
@@ -61,12 +66,16 @@ def write_chunk(
             counts[_counted_as(final, status)] += 1
             if final.reason and status in ("failed", "quarantined"):
                 counts[f"reasons.{final.reason}"] += 1
+                failed.append(final)
         written = [item for item in answered.answered if item.segment.analysis_id in own]
     for outcome in outcomes:
         if outcome.state is not OutcomeState.CONTINUES:
             bench.close_video(outcome.analysis_id)
+    answers = [answer for item in written for answer in item.answers]
     counts["segments"] += len(written)
-    counts.update(f"answers.{answer.state}" for item in written for answer in item.answers)
+    counts.update(f"answers.{answer.state}" for answer in answers)
+    bench.metrics.written(counts, answers, bench.recipe.prompts)
+    _log_failures(bench.run_id, claims, failed)
     return dict(counts)
 
 
@@ -85,6 +94,13 @@ def close_failed_chunk(
         for claim in claims
     ]
     return write_chunk(bench, claims, outcomes, AnsweredChunk(answered=()))
+
+
+def _log_failures(run_id: int, claims: Sequence[Claim], failed: Sequence[Outcome]) -> None:
+    uris = {claim.analysis_id: claim.video.uri for claim in claims}
+    for outcome in failed:
+        with log_context(run=run_id, video=uris[outcome.analysis_id]):
+            logger.info("failed: %s: %s", outcome.reason, outcome.detail)
 
 
 def _note_error_answers(bench: Workbench, answered: Sequence[SegmentAnswers]) -> None:

@@ -27,5 +27,16 @@ def test_counts_of_chunks_add_up_and_travel_as_json():
     assert "| no_index | 1 |" in made.markdown()
 
 
+def test_the_artifact_has_the_slowest_stages_and_the_most_frequent_reasons_first():
+    made = summary(**{"reasons.no_index": 1, "reasons.damaged": 5, "videos.failed": 6})
+    made.timings = {"cache": 1.0, "decode": 10.0, "model": 30.0, "overlap": 9.0, "overhead": 1.0, "total": 40.0}
+    rows = [line for line in made.markdown().splitlines() if line.startswith("| ")]
+    order = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    assert [name for name in order if name in ("damaged", "no_index")] == ["damaged", "no_index"]
+    stages = [name for name in order if name in made.timings]
+    assert stages == ["model", "decode", "cache", "total", "overlap", "overhead"]
+    assert "| model | 30.0 (75%) |" in rows
+
+
 def test_nothing_new_says_what_was_looked_at():
     assert summary().headline == "nothing new: 5 objects listed, 2 known"

@@ -21,6 +21,7 @@ from nightreel.domain import (
     SegmentAnswers,
 )
 from nightreel.errors import PermanentError
+from nightreel.metrics import RunMetrics
 from nightreel.stages.timings import StageTimings
 from nightreel.stages.video import OpenVideo
 from nightreel.stages.write import write_chunk
@@ -45,6 +46,7 @@ def bench(work):
         run_id=work.run.id,
         settings=SimpleNamespace(max_attempts=3),
         timings=StageTimings(),
+        metrics=RunMetrics(),
         open_videos={},
     )
 

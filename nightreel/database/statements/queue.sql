@@ -1,0 +1,13 @@
+-- Analyses that are not done, by status and, of those that failed for good, by reason; each kind counted up to :most.
+SELECT 'pending' AS status, NULL AS reason, count(*) AS found
+FROM (SELECT FROM nightreel.analyses WHERE status = 'pending' LIMIT :most) AS pending
+UNION ALL
+SELECT 'claimed', NULL, count(*)
+FROM (SELECT FROM nightreel.analyses WHERE status = 'claimed' LIMIT :most) AS claimed
+UNION ALL
+SELECT status, coalesce(reason, 'unknown'), count(*)
+FROM (
+    SELECT status, reason FROM nightreel.analyses WHERE status IN ('failed', 'quarantined') LIMIT :most
+) AS failed
+GROUP BY 1, 2
+ORDER BY 3 DESC;

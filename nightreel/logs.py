@@ -1,0 +1,127 @@
+"""Log records: which run, video and segment they are about, and how they are written, one line each.
+
+The command line and the flow set logging up; stages say what they are at with `log_context`. Only the standard
+library's logging. Messages hold names and words of untrusted files: nothing in them may end a line or move a cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TypeGuard
+
+from nightreel.settings import Settings
+
+_context: ContextVar[dict[str, Any]] = ContextVar("log_context", default={})  # noqa: B039 - never changed in place
+_OURS = "nightreel"
+FAILURES = "nightreel.failures"
+"""The logger of videos that failed. Who sits at a terminal is shown them at the end, and not one by one."""
+
+
+@contextmanager
+def log_context(**fields: Any) -> Iterator[None]:
+    """Add fields to every record of this thread for the length of the block: run, video, segment.
+
+    A thread that is started in the block knows nothing of them: it says itself what it is at.
+    """
+    token = _context.set(_context.get() | fields)
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def escape_controls(text: str) -> str:
+    r"""`text` as one line that cannot move the cursor, colour a screen or pass for another line.
+
+    >>> escape_controls("a\x1b[31m\n\u202eb")
+    'a\\x1b[31m\\n\\u202eb'
+    """
+    return "".join(
+        char.encode("unicode_escape").decode() if _is_unsafe(unicodedata.category(char)) else char for char in text
+    )
+
+
+def _is_unsafe(category: str) -> bool:
+    """Controls and what is no character; separators of lines and paragraphs."""
+    return category[0] == "C" or category in ("Zl", "Zp")
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON in ASCII: time (UTC), level, logger, message, the fields, and an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_context.get(),
+        }
+        if record.exc_info:
+            values["exception"] = self.formatException(record.exc_info)
+        return json.dumps(values, default=str).replace("\x7f", "\\u007f")  # the one control that JSON leaves alone
+
+
+class TextFormatter(logging.Formatter):
+    """A record as one line for people; the lines of an exception follow, each marked as belonging to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "seconds")
+        fields = "".join(f" {name}={escape_controls(str(value))}" for name, value in _context.get().items())
+        line = f"{time} {record.levelname:7} {record.name}: {escape_controls(record.getMessage())}{fields}"
+        return line + _marked(self, record)
+
+
+class MessageFormatter(logging.Formatter):
+    """The message alone, for a terminal that somebody sits at."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(record.getMessage()) + _marked(self, record)
+
+
+def _marked(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if not record.exc_info:
+        return ""
+    return "".join(f"\n  | {escape_controls(line)}" for line in formatter.formatException(record.exc_info).split("\n"))
+
+
+def set_up_command_logging(settings: Settings, *, terminal: logging.Handler) -> None:
+    """Write our own records, and those of nobody else, where a command's user looks: `terminal`, or JSON on stderr."""
+    as_json = settings.log_format == "json"
+    handler = logging.StreamHandler() if as_json else terminal
+    handler.setFormatter(JsonFormatter() if as_json else MessageFormatter())
+    ours = logging.getLogger(_OURS)
+    ours.handlers[:] = [handler]
+    ours.propagate = False
+    ours.setLevel(settings.log_level)
+    logging.getLogger(FAILURES).setLevel(logging.NOTSET if as_json else logging.WARNING)
+
+
+def set_up_worker_logging(settings: Settings) -> None:
+    """Let the console of the process, which an orchestrator has set up, have our records too, and in our format.
+
+    What a command has set up before stays, but in JSON the rest of the console is JSON too.
+    """
+    ours = logging.getLogger(_OURS)
+    if ours.handlers and settings.log_format == "text":
+        return
+    ours.setLevel(settings.log_level)
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if _is_console(handler)]:
+        plain = logging.StreamHandler(handler.stream)  # theirs colour and wrap
+        plain.setLevel(handler.level)
+        plain.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+        plain.filters = list(handler.filters)
+        root.removeHandler(handler)
+        root.addHandler(plain)
+
+
+def _is_console(handler: logging.Handler) -> TypeGuard[logging.StreamHandler]:
+    return isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr)

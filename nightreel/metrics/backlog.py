@@ -1,0 +1,114 @@
+"""What Postgres knows of all runs: work that waits, failures, how runs ended, memory that is leased.
+
+Asked when somebody scrapes, and at most every so many seconds, however many scrape.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, text
+
+from nightreel.database.connection import Database
+from nightreel.database.statements import statement
+from nightreel.errors import NightreelError
+from nightreel.metrics.labels import Vocabulary
+
+MOST_COUNTED = 1_000_000
+"""Rows of a kind are counted up to here: what a scrape costs stays the same under a backlog of any size."""
+_TIMEOUT_MS = 5_000
+_REASONS = 100
+_QUEUE = ("pending", "claimed", "failed", "quarantined")
+
+logger = logging.getLogger(__name__)
+
+
+class BacklogCollector(Collector):
+    """Gauges read from the database.
+
+    Args:
+        every_s: how old numbers may be.
+    """
+
+    def __init__(
+        self, database: Database, *, every_s: float = 15.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._every_s = every_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_at: float | None = None
+        self._families: list[GaugeMetricFamily] = []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with self._lock:
+            if self._read_at is None or self._clock() - self._read_at >= self._every_s:
+                self._families = self._read()
+                self._read_at = self._clock()
+            yield from self._families
+
+    def _read(self) -> list[GaugeMetricFamily]:
+        up = GaugeMetricFamily("nightreel_database_up", "Whether Postgres answered.")
+        try:
+            with self._database.begin() as connection:
+                connection.execute(text(f"SET LOCAL statement_timeout = {_TIMEOUT_MS}"))
+                families = [*_queue(connection), *_runs(connection), *_leases(connection)]
+        except NightreelError as error:
+            logger.warning("metrics of the backlog are missing: %s", error)
+            up.add_metric((), 0)
+            return [up]
+        up.add_metric((), 1)
+        return [up, *families]
+
+
+def _queue(connection: Connection) -> Iterator[GaugeMetricFamily]:
+    queue = _gauge("analyses", f"Analyses that are not done, counted up to {MOST_COUNTED}.", "status")
+    failed = _gauge("failed_analyses", "Analyses that failed for good, by reason.", "reason")
+    counts = dict.fromkeys(_QUEUE, 0)
+    reasons: dict[str, int] = {}
+    words = Vocabulary(_REASONS)
+    for row in connection.execute(statement("queue"), {"most": MOST_COUNTED}):  # the most frequent reasons first
+        counts[row.status] += row.found
+        if row.reason is not None:
+            reason = words.admit(row.reason)
+            reasons[reason] = reasons.get(reason, 0) + row.found
+    for status, count in counts.items():
+        queue.add_metric((status,), count)
+    for reason, count in reasons.items():
+        failed.add_metric((reason,), count)
+    yield queue
+    yield failed
+
+
+def _runs(connection: Connection) -> Iterator[GaugeMetricFamily]:
+    runs = _gauge("runs", "Runs by status.", "status")
+    finished = _gauge("last_run_finished_timestamp_seconds", "When the last run of a status ended.", "status")
+    for row in connection.execute(statement("run_ends")):
+        runs.add_metric((row.status,), row.found)
+        if row.finished_at is not None:
+            finished.add_metric((row.status,), row.finished_at.timestamp())
+    yield runs
+    yield finished
+
+
+def _leases(connection: Connection) -> Iterator[GaugeMetricFamily]:
+    leased = _gauge("memory_leased_bytes", "Device memory that runs hold, by concurrency limit.", "limit")
+    waiting = _gauge("memory_requests_waiting", "Runs that wait for device memory.")
+    longest = _gauge("memory_longest_wait_seconds", "How long the first of them has waited.")
+    row = connection.execute(statement("memory_line")).one()
+    for limit, mib in row.leased.items():
+        leased.add_metric((limit,), mib * 2**20)
+    waiting.add_metric((), row.waiting)
+    longest.add_metric((), row.longest_s)
+    yield leased
+    yield waiting
+    yield longest
+
+
+def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"nightreel_{name}", about, labels=labels)

@@ -1,0 +1,96 @@
+"""What one run counts: videos, segments, answers, tokens, the cache, seconds by stage.
+
+The workbench has one and its stages feed it. It starts at nought with each run, as Prometheus expects of a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from nightreel.domain import Answer, PromptSet
+from nightreel.metrics.labels import OTHER, Vocabulary
+
+_REASONS = 100
+_PROMPT_SETS = 50
+_SECONDS = (0.005, 0.02, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+_CACHE = {"cached_segments": "hit", "decoded_segments": "miss"}
+_NOT_AN_END = "continues"  # of a long video there is more to come
+
+
+class RunMetrics:
+    """Counters of a run, in a registry of their own. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._videos = self._counter("videos", "Videos by how their claim ended.", "outcome")
+        self._failures = self._counter("video_failures", "Videos that failed or were quarantined.", "reason")
+        self._segments = self._counter("segments", "Segments whose answers were written.")
+        self._answers = self._counter("answers", "Answers written.", "prompt_set", "state")
+        self._tokens = self._counter("tokens", "Tokens of the answers written, read or generated.", "kind")
+        self._cache = self._counter("cache_lookups", "Segments whose features were looked for in the cache.", "result")
+        self._work = self._counter("work", "What was fetched, decoded, encoded, evicted.", "what")
+        self._stages = Histogram(
+            "nightreel_stage_seconds",
+            "Seconds that one thread spent in a stage, each time it was there.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._reasons = Vocabulary(_REASONS)
+        self._sets = Vocabulary(_PROMPT_SETS)
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Something the workbench counts in passing."""
+        self._work.labels(what).inc(by)
+        if what in _CACHE:
+            self._cache.labels(_CACHE[what]).inc(by)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """A thread left a stage."""
+        self._stages.labels(stage).observe(seconds)
+
+    def show_busy_seconds(self, busy_s: Callable[[], Mapping[str, float]]) -> None:
+        """Serve, by stage, the seconds so far in which at least one thread was in it."""
+        self.registry.register(_BusySeconds(busy_s))
+
+    def written(self, counts: Mapping[str, int], answers: Iterable[Answer], prompts: PromptSet) -> None:
+        """A chunk was committed.
+
+        Args:
+            counts: as `stages.write.write_chunk` returns them.
+        """
+        for name, count in counts.items():
+            group, _, member = name.partition(".")
+            if group == "segments":
+                self._segments.inc(count)
+            elif group == "lost":
+                self._videos.labels(group).inc(count)
+            elif group == "videos" and member != _NOT_AN_END:
+                self._videos.labels(member).inc(count)
+            elif group == "reasons":
+                self._failures.labels(self._reasons.admit(member)).inc(count)
+        sets = {prompt.hash: self._sets.admit(prompt.set_name) for prompt in prompts.prompts}
+        for answer in answers:
+            self._answers.labels(sets.get(answer.prompt_hash, OTHER), answer.state.value).inc()
+            self._tokens.labels("prompt").inc(answer.prompt_tokens)
+            self._tokens.labels("generated").inc(answer.generated_tokens)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"nightreel_{name}", about, labels, registry=self.registry)
+
+
+class _BusySeconds(Collector):
+    def __init__(self, busy_s: Callable[[], Mapping[str, float]]) -> None:
+        self._busy_s = busy_s
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "nightreel_stage_busy_seconds", "Seconds in which a stage had at least one thread.", labels=("stage",)
+        )
+        for stage, seconds in self._busy_s().items():
+            family.add_metric((stage,), seconds)
+        yield family

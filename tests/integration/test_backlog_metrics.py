@@ -1,0 +1,119 @@
+"""Gauges of the backlog against a real Postgres."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.work import stored
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from nightreel.database import memory_line
+from nightreel.database.connection import Database
+from nightreel.database.statements import statement
+from nightreel.domain import MemoryRequest
+from nightreel.metrics import BacklogCollector
+
+
+@pytest.fixture
+def clock():
+    class Clock:
+        now = 100.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    return Clock()
+
+
+@pytest.fixture
+def value(database, clock):
+    registry = CollectorRegistry()
+    registry.register(BacklogCollector(database, every_s=15, clock=clock))
+    return lambda name, **labels: registry.get_sample_value(f"nightreel_{name}", labels)
+
+
+def test_analyses_that_are_not_done_are_told_by_status_and_failures_by_reason(work, database, value):
+    work.discover(*(stored(f"{number}.mp4") for number in range(7)))
+    claimed = [item.analysis_id for item in work.claim(max_videos=5)]
+    with database.begin() as connection:
+        for status, reason, ids in [
+            ("failed", "no_index", claimed[:2]),
+            ("quarantined", "decoder_crashed", claimed[2:3]),
+            ("done", None, claimed[3:4]),
+        ]:
+            connection.execute(
+                text("UPDATE nightreel.analyses SET status = :status, reason = :reason WHERE id = ANY(:ids)"),
+                {"status": status, "reason": reason, "ids": ids},
+            )
+    counts = {status: value("analyses", status=status) for status in ("pending", "claimed", "failed", "quarantined")}
+    assert counts == {"pending": 2, "claimed": 1, "failed": 2, "quarantined": 1}
+    assert value("failed_analyses", reason="no_index") == 2
+    assert value("failed_analyses", reason="decoder_crashed") == 1
+    assert value("database_up") == 1
+
+
+def test_numbers_are_read_again_when_they_are_old_and_not_before(work, value, clock):
+    assert value("analyses", status="pending") == 0
+    work.discover(stored("a.mp4"))
+    clock.now += 14
+    assert value("analyses", status="pending") == 0
+    clock.now += 1
+    assert value("analyses", status="pending") == 1
+
+
+def test_runs_are_told_by_how_they_ended_and_when(open_work, value, clock, database):
+    open_work().run.finish("failed")
+    open_work()
+    with database.begin() as connection:
+        ended = connection.execute(text("SELECT finished_at FROM nightreel.runs WHERE status = 'failed'")).scalar_one()
+    assert (value("runs", status="failed"), value("runs", status="running")) == (1, 1)
+    assert value("last_run_finished_timestamp_seconds", status="failed") == pytest.approx(ended.timestamp())
+    assert value("last_run_finished_timestamp_seconds", status="running") is None
+
+
+def test_leased_memory_is_told_by_limit_and_waiting_by_the_longest(database, value):
+    with database.begin() as connection:
+        for mib, granted in [(100, ("a", "b")), (50, ("b",)), (900, ())]:
+            request = MemoryRequest(host="here", capacities={"a": 1000, "b": 1000}, mib=mib, spread=False)
+            ticket = memory_line.join_line(connection, request, run_id=None, pid=1, stay_s=60)
+            if granted:
+                memory_line.record_grant(connection, ticket, granted, stay_s=60)
+        connection.execute(text("UPDATE nightreel.memory_leases SET requested_at = now() - interval '90 s'"))
+    assert value("memory_leased_bytes", limit="a") == 100 << 20
+    assert value("memory_leased_bytes", limit="b") == 150 << 20
+    assert value("memory_requests_waiting") == 1
+    assert value("memory_longest_wait_seconds") == pytest.approx(90, abs=30)
+
+
+def test_a_database_that_is_away_is_told_once_and_not_asked_at_every_scrape(clock, caplog):
+    registry = CollectorRegistry()
+    away = Database("postgresql+psycopg://nobody:nothing@127.0.0.1:1/none")
+    registry.register(BacklogCollector(away, every_s=15, clock=clock))
+    for _ in range(3):
+        assert registry.get_sample_value("nightreel_database_up") == 0
+    assert caplog.text.count("metrics of the backlog are missing") == 1
+
+
+def test_counting_what_waits_reads_an_index_however_much_is_done(work, database):
+    with database.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO nightreel.videos (uri, etag, size_bytes, modified_at, run_id) "
+                "SELECT 's3://b/' || n, 'e', 1, now(), :run FROM generate_series(1, 20000) AS n"
+            ),
+            {"run": work.run.id},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO nightreel.analyses (video_id, recipe_id, status, reason) "
+                "SELECT id, :recipe, CASE WHEN id % 1000 = 0 THEN 'failed' WHEN id % 1000 = 1 THEN 'pending' "
+                "ELSE 'done' END, CASE WHEN id % 1000 = 0 THEN 'no_index' END FROM nightreel.videos"
+            ),
+            {"recipe": work.recipe.id},
+        )
+        connection.execute(text("ANALYZE nightreel.analyses"))
+        plan = connection.execute(text(f"EXPLAIN {statement('queue').text}"), {"most": 1000}).scalars().all()
+    assert not [line for line in plan if "Seq Scan on analyses" in line]
+    assert {"analyses_pending_idx", "analyses_claimed_idx", "analyses_failed_idx"} <= {
+        word for line in plan for word in line.split()
+    }
