@@ -22,7 +22,7 @@ ONE_MORE = """
 name: more
 prompts: [{name: dog, kind: yes_no, text: "Is there a dog?"}]
 """
-CLIPS = 8
+CLIPS = 6
 
 
 def gib(size_bytes: float) -> str:

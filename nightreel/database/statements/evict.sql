@@ -5,6 +5,7 @@
 -- Content is written down before a run looks features up, so a claim that is seen here covers every feature it has
 -- found; one that is not seen yet has used the row since, and `last_used_at`, read again under the lock, gives it away.
 -- Rows that others hold are skipped: this statement waits for nobody while it holds locks.
+-- OFFSET 0 keeps the planner, which may overlook LIMIT here, from hashing all videos for the sake of some hundred rows.
 WITH at_work AS MATERIALIZED (
     SELECT run.recipe_id,
            recipe.model_id,
@@ -26,7 +27,8 @@ WITH at_work AS MATERIALIZED (
                    WHERE video.content_sha256 = feature.content_sha256
                      AND recipe.model_id = feature.model_id
                      AND recipe.plan = feature.plan
-                     AND (analysis.status = 'claimed' OR analysis.status = 'pending' AND video.replaced_at IS NULL))
+                     AND (analysis.status = 'claimed' OR analysis.status = 'pending' AND video.replaced_at IS NULL)
+                   OFFSET 0)
            OR EXISTS (SELECT
                       FROM at_work
                       JOIN nightreel.videos AS video ON starts_with(video.uri, at_work.uri_prefix)
@@ -38,7 +40,8 @@ WITH at_work AS MATERIALIZED (
                         AND (at_work.until IS NULL OR video.modified_at < at_work.until)
                         AND NOT EXISTS (SELECT FROM nightreel.analyses AS analysis
                                         WHERE analysis.video_id = video.id
-                                          AND analysis.recipe_id = at_work.recipe_id)) AS needed
+                                          AND analysis.recipe_id = at_work.recipe_id)
+                      OFFSET 0) AS needed
     FROM nightreel.features AS feature
     WHERE feature.uri IS NOT NULL
       AND starts_with(feature.uri, :uri_prefix)

@@ -202,7 +202,11 @@ eviction.evict(database, Dying(open_storage(prefix, settings)), limit_bytes=0)
 """
 
 
-@pytest.mark.parametrize(("point", "deleted"), [("before", 0), ("after", 3), ("commit", 6)])
+@pytest.mark.parametrize(
+    ("any_cache", "point", "deleted"),
+    [("directory", "before", 0), ("directory", "after", 3), ("bucket", "after", 3), ("directory", "commit", 6)],
+    indirect=["any_cache"],
+)
 def test_an_eviction_killed_anywhere_leaves_what_a_check_repairs(any_cache, database_url, point, deleted):
     keys = set(any_cache.add("a.mp4", segments=6))
     environment = {**os.environ, "NIGHTREEL_DATABASE_URL": database_url}
