@@ -22,12 +22,13 @@ from nightreel.errors import NightreelError, PermanentError
 from tasks.held_memory import REPOSSESSED_S, HeldMemory
 from tasks.memory_limits import MemoryLimits
 
-LEASE_S = 120.0
-"""How long a killed run's memory stays taken, and how long the Prefect server may be away."""
-LOOK_EVERY_S = 1.0
-_AWAY_S = 20.0  # who has not looked for so long is out of the line
+LOOK_EVERY_S = 5.0
+"""How often one that waits looks by himself: those who give memory back say so, those who are killed do not."""
+_HEED_S = 0.5  # within so long one that waits notices that its run is to end
+_AWAY_S = 30.0  # who has not looked for so long is out of the line
 _TELL_EVERY_S = 60.0
 
+Taken = tuple[UUID, tuple[str, ...]]  # Prefect's lease, and the limits it is of
 logger = logging.getLogger("nightreel.leases")
 
 
@@ -45,7 +46,7 @@ def lease_memory(
 
     Args:
         limits: of the flow run; it is called from a stage's thread, which knows neither run nor settings of Prefect.
-        look_every_s: how often one that waits looks whether its turn has come.
+        look_every_s: how often one that waits looks whether its turn has come, though nobody said so.
 
     Raises:
         PermanentError: `run_closed`: `closing` was set while this waited. `prefect_refused`, `memory_limit_gone`.
@@ -55,10 +56,7 @@ def lease_memory(
     waiting = _Waiting(request, limits=limits, database=database, run_id=run_id)
     given_back = True
     try:
-        while not (taken := waiting.look()):
-            if closing.wait(look_every_s):
-                raise PermanentError("run_closed", f"run {run_id} ended while it waited for {request.mib} MiB")
-        lease_id, names = taken
+        lease_id, names = waiting.wait(closing, look_every_s)
         held = HeldMemory(limits, database, lease_id=lease_id, names=names, ticket=waiting.ticket)
         try:
             yield held
@@ -73,9 +71,13 @@ def describe_wait(request: MemoryRequest, ticket: int, line: list[Place]) -> str
     """Who one waits for, in a sentence."""
     free = ", ".join(f"{mib - held_mib(line, name)} of {name}" for name, mib in request.capacities.items())
     holders = [place for place in line if set(place.granted) & set(request.capacities)]
-    held = ", ".join(f"run {place.run_id} ({place.mib})" for place in holders)
+    held = ", ".join(f"{_name(place)} ({place.mib} MiB)" for place in holders)
     ahead = sum(place.ticket < ticket and not place.granted for place in line)
     return f"{request.mib} MiB wanted, {free} free; held by {held or 'nobody'}; {ahead} ahead in the line"
+
+
+def _name(place: Place) -> str:
+    return f"process {place.pid}" if place.run_id is None else f"run {place.run_id}"
 
 
 class _Waiting:
@@ -88,7 +90,24 @@ class _Waiting:
         self._tell_at = 0.0
         self.ticket = self._join()
 
-    def look(self) -> tuple[UUID, tuple[str, ...]] | None:
+    def wait(self, closing: threading.Event, look_every_s: float) -> Taken:
+        """Until the memory is taken."""
+        look_at = 0.0
+        with memory_line.watch_line(self._database) as heard:
+            while not closing.is_set():
+                if time.monotonic() >= look_at:
+                    if taken := self._look():
+                        return taken
+                    look_at = time.monotonic() + look_every_s
+                if heard(_HEED_S):
+                    look_at = 0.0
+        raise PermanentError("run_closed", f"run {self._run_id} ended while it waited for {self._request.mib} MiB")
+
+    def leave(self) -> None:
+        with self._database.begin() as connection:
+            memory_line.leave_line(connection, self.ticket)
+
+    def _look(self) -> Taken | None:
         """Take the memory if the turn has come."""
         with self._database.begin() as connection:
             here = memory_line.stay_in_line(connection, self.ticket, stay_s=_AWAY_S)
@@ -103,17 +122,13 @@ class _Waiting:
             self._tell_at = time.monotonic() + _TELL_EVERY_S
         return None
 
-    def leave(self) -> None:
-        with self._database.begin() as connection:
-            memory_line.leave_line(connection, self.ticket)
-
     def _join(self) -> int:
         with self._database.begin() as connection:
             return memory_line.join_line(
                 connection, self._request, run_id=self._run_id, pid=os.getpid(), stay_s=_AWAY_S
             )
 
-    def _take(self) -> tuple[UUID, tuple[str, ...]] | None:
+    def _take(self) -> Taken | None:
         """Take the memory if the turn is still ours while nobody else takes any."""
         lease_id = None
         try:

@@ -1,4 +1,4 @@
-"""Memory as slots of Prefect's global concurrency limits, a limit a device, a MiB a slot: the four calls there are.
+"""Memory as slots of Prefect's global concurrency limits, a limit a device, a MiB a slot: all calls there are.
 
 `leases` makes them. Each either works or raises this project's errors. Not through `prefect.concurrency`: that asks
 again in its own time, up to half a minute late, and gives a lease up when the server is away for some seconds at its
@@ -14,10 +14,12 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from nightreel.errors import PermanentError, TransientError
 
+LEASE_S = 120.0
+"""How long a killed run's memory stays taken, and how long the Prefect server may be away."""
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -29,7 +31,7 @@ class MemoryLimits:
         lease_s: slots that are not renewed for this long are free again.
     """
 
-    def __init__(self, client: SyncPrefectClient, *, holder: UUID | None, lease_s: float) -> None:
+    def __init__(self, client: SyncPrefectClient, *, holder: UUID | None = None, lease_s: float = LEASE_S) -> None:
         self.lease_s = lease_s
         self._client = client
         self._holder = ConcurrencyLeaseHolder(type="flow_run", id=holder) if holder else None
@@ -66,6 +68,15 @@ class MemoryLimits:
         """Raises PermanentError where the lease ran out."""
         with _translated():
             self._client.renew_concurrency_lease(lease_id, self.lease_s)
+
+    def taken_mib(self, name: str) -> tuple[int, int] | None:
+        """Size of a limit, and how much of it is taken; None where there is no such limit yet."""
+        with _translated():
+            try:
+                found = self._client.read_global_concurrency_limit_by_name(name)
+            except ObjectNotFound:
+                return None
+        return found.limit, found.active_slots
 
     def give_back(self, lease_id: UUID) -> None:
         with _translated():

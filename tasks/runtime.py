@@ -27,7 +27,7 @@ from nightreel.options import AnalyzeOptions
 from nightreel.settings import load_settings
 from nightreel.stages.run import open_run as open_stages
 from nightreel.stages.workbench import Workbench
-from tasks.leases import LEASE_S, lease_memory
+from tasks.leases import lease_memory
 from tasks.memory_limits import MemoryLimits
 from tasks.summary import RunSummary
 
@@ -96,7 +96,7 @@ def open_run(options: AnalyzeOptions) -> Iterator[OpenRun]:
     set_up_worker_logging(load_settings())
     with ExitStack() as stack:
         client = stack.enter_context(get_client(sync_client=True))  # here: threads of a stage know no settings
-        limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None, lease_s=LEASE_S)
+        limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None)
         workbench, registration = stack.enter_context(
             open_stages(options, flow_run_id=flow_run_id, lease_memory=partial(lease_memory, limits=limits))
         )

@@ -5,19 +5,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
+import psycopg
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from nightreel.admission import Place
 from nightreel.database import schema
+from nightreel.database.connection import Database
 from nightreel.domain import MemoryRequest
+from nightreel.errors import TransientError
 
+_CHANNEL = "nightreel_memory"
 _leases = schema.memory_leases
 
 
 def join_line(connection: Connection, request: MemoryRequest, *, run_id: int | None, pid: int, stay_s: float) -> int:
-    """Take a ticket, good for `stay_s` unless it is extended."""
+    """Take a ticket, good for `stay_s` unless it is extended. Tickets that ran out are removed."""
+    connection.execute(delete(_leases).where(_leases.c.expires_at < func.now()))
     return connection.execute(
         insert(_leases)
         .values(
@@ -42,11 +49,14 @@ def stay_in_line(connection: Connection, ticket: int, *, stay_s: float) -> bool:
 
 
 def leave_line(connection: Connection, ticket: int) -> None:
+    """Give the ticket back, and let those who watch know."""
     connection.execute(delete(_leases).where(_leases.c.id == ticket))
+    _notify(connection)
 
 
 def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *, stay_s: float) -> None:
-    """Write down that a request was served."""
+    """Write down that a request was served, and let those who watch know."""
+    _notify(connection)
     connection.execute(
         update(_leases)
         .where(_leases.c.id == ticket)
@@ -55,10 +65,9 @@ def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *
 
 
 def read_line(connection: Connection, host: str | None = None) -> list[Place]:
-    """The living of a host (None: of all), in the order of their tickets. Tickets that ran out are removed."""
+    """The living of a host (None: of all), in the order of their tickets."""
     here = _leases.c.host == host if host else text("true")
-    connection.execute(delete(_leases).where(here, _leases.c.expires_at < func.now()))
-    rows = connection.execute(select(_leases).where(here).order_by(_leases.c.id))
+    rows = connection.execute(select(_leases).where(here, _leases.c.expires_at > func.now()).order_by(_leases.c.id))
     return [
         Place(
             ticket=row.id,
@@ -78,3 +87,34 @@ def read_line(connection: Connection, host: str | None = None) -> list[Place]:
 def take_turn(connection: Connection, host: str) -> None:
     """One at a time decides and takes, until the end of the transaction: what one sees is then true."""
     connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"nightreel memory {host}", 0))))
+
+
+@contextmanager
+def watch_line(database: Database) -> Iterator[Callable[[float], bool]]:
+    """A function that waits, at most so many seconds, until somebody got or gave back memory: whether it heard so.
+
+    Behind a pooler in transaction mode nothing is heard: who waits has to look by himself from time to time.
+
+    Raises:
+        TransientError: `database_unreachable`, from the function too.
+    """
+    with database.translated(), database.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
+        driver = connection.connection.driver_connection
+        assert driver is not None
+
+        def wait(timeout_s: float) -> bool:
+            try:
+                return any(True for _ in driver.notifies(timeout=timeout_s, stop_after=1))
+            except psycopg.OperationalError as error:
+                raise TransientError("database_unreachable", f"{database}: {error}") from error
+
+        try:
+            yield wait
+        finally:
+            connection.invalidate()  # the pool shall not hand out one that listens
+
+
+def _notify(connection: Connection) -> None:
+    connection.execute(select(func.pg_notify(_CHANNEL, "")))

@@ -1,0 +1,159 @@
+"""`gpu`: the devices of this machine, what can be leased of them, who holds it and who waits. Starts no service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import psutil
+import typer
+
+from nightreel import services
+from nightreel.admission import Place, held_mib
+from nightreel.cli.console import print_json, print_line, print_table
+from nightreel.database.memory_line import read_line
+from nightreel.errors import NightreelError
+from nightreel.gpu import MemoryDevice, memory_devices
+from nightreel.settings import Settings, load_settings
+from nightreel.stages.run import open_database
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUse:
+    """A device as the table shows it, MiB.
+
+    Args:
+        limit_mib: of Prefect's concurrency limit; None where no server was asked or no run has made it yet.
+        leased_mib: by runs that live.
+        lapsing_mib: taken in Prefect's books by nobody we know: runs on another database, or what was killed and
+            is free when its lease has run out.
+        others_mib: used by processes that lease nothing.
+    """
+
+    device: str
+    limit: str
+    total_mib: int
+    leasable_mib: int
+    limit_mib: int | None
+    leased_mib: int
+    lapsing_mib: int
+    free_mib: int
+    used_mib: int
+    others_mib: int
+
+
+def gpu(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show GPUs (or the RAM that stands in), what runs lease of them, what is free, and what others use."""
+    settings = load_settings()
+    devices = memory_devices()
+    line, no_line = _line(settings, devices[0].host)
+    taken, no_taken = _taken(settings, [device.limit for device in devices])
+    uses = [_use(device, settings, line, taken.get(device.limit)) for device in devices]
+    problems = [problem for problem in (no_line, no_taken) if problem]
+    if as_json:
+        print_json({"devices": list(map(asdict, uses)), "leases": list(map(asdict, line)), "problems": problems})
+        return
+    print_table(
+        ("device", "limit", "total", "leasable", "leased", "lapsing", "free", "used", "by others"),
+        [
+            (
+                use.device,
+                use.limit,
+                _mib(use.total_mib),
+                _mib(use.limit_mib or use.leasable_mib),
+                _mib(use.leased_mib),
+                _mib(use.lapsing_mib),
+                _mib(use.free_mib),
+                _mib(use.used_mib),
+                _mib(use.others_mib),
+            )
+            for use in uses
+        ],
+    )
+    if line:
+        print_line()
+        print_table(("run", "state", "memory", "of", "minutes", "pid"), map(_row, line))
+    for problem in problems:
+        print_line(problem)
+
+
+def _use(device: MemoryDevice, settings: Settings, line: Sequence[Place], taken: tuple[int, int] | None) -> DeviceUse:
+    leasable = device.leasable_mib(settings.gpu_reserve_mib)
+    leased = held_mib(line, device.limit)
+    limit, active = taken or (None, leased)
+    ours = sum(_used_bytes(device, place.pid) for place in line if device.limit in place.granted)
+    return DeviceUse(
+        device=device.name,
+        limit=device.limit,
+        total_mib=device.total_bytes // _MIB,
+        leasable_mib=leasable,
+        limit_mib=limit,
+        leased_mib=leased,
+        lapsing_mib=max(0, active - leased),
+        free_mib=max(0, (limit or leasable) - max(active, leased)),
+        used_mib=device.used_bytes // _MIB,
+        others_mib=max(0, device.used_bytes - ours) // _MIB,
+    )
+
+
+def _used_bytes(device: MemoryDevice, pid: int | None) -> int:
+    """What a process of this host has of a device, as far as can be known."""
+    if device.is_gpu:
+        return sum(process.used_bytes or 0 for process in device.processes if process.pid == pid)
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def _line(settings: Settings, host: str) -> tuple[list[Place], str]:
+    """Who holds and waits, and why that cannot be told."""
+    postgres = services.status(settings)[0]
+    if postgres.state not in ("running", "external"):
+        return [], f"no leases are known: Postgres is {postgres.state}"
+    try:
+        with open_database(settings) as database, database.begin() as connection:
+            return read_line(connection, host), ""
+    except NightreelError as error:
+        return [], f"no leases are known: {error.detail}"
+
+
+def _taken(settings: Settings, limits: Sequence[str]) -> tuple[dict[str, tuple[int, int]], str]:
+    """Size and use of the limits in Prefect's books, and why that cannot be told."""
+    prefect = services.status(settings)[1]
+    if prefect.state not in ("running", "external"):
+        return {}, f"Prefect's books were not looked at: its server is {prefect.state}"
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from tasks.memory_limits import MemoryLimits
+
+    with temporary_settings({PREFECT_API_URL: settings.prefect_api_url or prefect.url}):
+        with get_client(sync_client=True) as client:
+            books = MemoryLimits(client)
+            try:
+                found = {limit: books.taken_mib(limit) for limit in limits}
+            except NightreelError as error:
+                return {}, f"Prefect's books were not looked at: {error.detail}"
+    return {limit: taken for limit, taken in found.items() if taken}, ""
+
+
+def _row(place: Place) -> tuple[object, ...]:
+    since = place.granted_at or place.requested_at
+    minutes, seconds = divmod(int((datetime.now(UTC) - since).total_seconds()) if since else 0, 60)
+    state = "holds" if place.granted else "waits"
+    separator = ", " if place.granted or place.spread else " or "
+    limits = separator.join(place.granted or place.limits)
+    return place.run_id, state, _mib(place.mib), limits, f"{minutes}:{seconds:02}", place.pid
+
+
+def _mib(count: int) -> str:
+    return f"{count:,} MiB"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(gpu)

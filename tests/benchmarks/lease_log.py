@@ -1,0 +1,103 @@
+"""What a log of requests, grants and releases of one device says: was it overdrawn, who waited, what lay idle."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+REPOSSESSED_S = 15.0  # Prefect looks so often for leases that ran out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Args:
+    most_mib: the most that was held at any time, by those alive.
+    asked, served: requests; those of a killed process that were asked again count once more.
+    median_wait_s: of all. largest_waits_s: of those of the largest size, the longest first.
+    idle: memory that lay idle while somebody waited whom it would fit, as a share of the device over all the time in
+        which anybody waited.
+    tempting: the share of that time in which there was such a one.
+    used: memory held, as a share of the device over all the time.
+    """
+
+    most_mib: int
+    asked: int
+    served: int
+    median_wait_s: float
+    longest_wait_s: float
+    largest_waits_s: tuple[float, ...]
+    idle: float
+    tempting: float
+    used: float
+    took_s: float
+
+    @property
+    def patience(self) -> float:
+        """The longest wait of the largest, over the median of all."""
+        return self.largest_waits_s[0] / self.median_wait_s
+
+
+def judge(events: Sequence[dict], *, device_mib: int, lease_s: float) -> Verdict:
+    """Go through a log in the order of time.
+
+    What a killed process held counts as taken until its lease is over: nobody could have had it. It does not count as
+    held: nothing is in that memory.
+    """
+    waiting: dict[int, dict] = {}
+    held: dict[int, dict] = {}
+    lapsing: list[tuple[float, int]] = []  # when at the latest, MiB
+    waits: list[tuple[int, float]] = []
+    asked = served = most_mib = 0
+    idle = tempting = waited = used = 0.0
+    lapses = [event["at"] + lease_s + REPOSSESSED_S for event in events if event["event"] == "killed"]
+    times = sorted(
+        [(event["at"], event) for event in events] + [(at, {"event": "lapsed"}) for at in lapses],
+        key=lambda item: item[0],
+    )
+    start = before = times[0][0]
+    end = max(event["at"] for event in events)
+    for at, event in times:
+        if at > end:
+            break
+        lapsing = [(until, mib) for until, mib in lapsing if until > before]
+        in_use = sum(item["mib"] for item in held.values())
+        free = device_mib - in_use - sum(mib for _, mib in lapsing)
+        used += in_use * (at - before)
+        if waiting:
+            waited += at - before
+            if any(item["mib"] <= free for item in waiting.values()):
+                tempting += at - before
+                idle += free * (at - before)
+        before = at
+        match event["event"]:
+            case "asked":
+                asked += 1
+                waiting[event["number"]] = event
+            case "granted":
+                served += 1
+                waits.append((event["mib"], at - waiting.pop(event["number"])["at"]))
+                held[event["number"]] = event
+            case "released":
+                del held[event["number"]]
+            case "killed":
+                until = at + lease_s + REPOSSESSED_S
+                gone = [number for number, item in held.items() if item["process"] == event["process"]]
+                lapsing += [(until, held.pop(number)["mib"]) for number in gone]
+                for number in [n for n, item in waiting.items() if item["process"] == event["process"]]:
+                    del waiting[number]
+                    asked -= 1
+        most_mib = max(most_mib, sum(item["mib"] for item in held.values()))
+    largest = max(mib for mib, _ in waits)
+    return Verdict(
+        most_mib=most_mib,
+        asked=asked,
+        served=served,
+        median_wait_s=statistics.median(wait for _, wait in waits),
+        longest_wait_s=max(wait for _, wait in waits),
+        largest_waits_s=tuple(sorted((wait for mib, wait in waits if mib == largest), reverse=True)),
+        idle=idle / (device_mib * max(waited, 1e-9)),
+        tempting=tempting / max(waited, 1e-9),
+        used=used / (device_mib * (end - start)),
+        took_s=end - start,
+    )

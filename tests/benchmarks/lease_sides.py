@@ -1,0 +1,271 @@
+"""Many runs that want memory of one device: processes that lease it, are killed, and see their Prefect server restart.
+
+`bench_leases` runs it at full length, tests/e2e a short one. What is judged is a log of what the holders did, written
+by themselves; neither Prefect's counters nor the line's rows are asked.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from nightreel.services.prefect_server import PrefectServer
+from nightreel.services.process import SharedServer
+from nightreel.settings import child_environment
+
+_ROOT = Path(__file__).parents[2]
+DEVICE_MIB = 80_000
+LEASE_S = 60.0  # the shortest that Prefect takes
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 9 / 10)
+_HOST, _LIMIT = "simulated", "gpu-mem-simulated-GPU-0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Asked for `after_s` after the start, held for `hold_s`."""
+
+    number: int
+    mib: int
+    hold_s: float
+    after_s: float
+
+
+def draw_requests(count: int, *, hold_s: tuple[float, float], within_s: float, seed: int) -> list[Request]:
+    """All sizes equally often, in random order."""
+    chance = random.Random(seed)
+    shares = [SHARES[number % len(SHARES)] for number in range(count)]
+    chance.shuffle(shares)
+    return [
+        Request(
+            number=number,
+            mib=int(share * DEVICE_MIB),
+            hold_s=chance.uniform(*hold_s),
+            after_s=chance.uniform(0, within_s),
+        )
+        for number, share in enumerate(shares)
+    ]
+
+
+# -- the processes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Simulation:
+    """Worker processes on a Prefect server and a database of their own.
+
+    Args:
+        alone: without the line: Prefect's `concurrency()`, to see what that gives.
+        in_turn: a process asks for the next when it gave back the one before, not for all at once.
+    """
+
+    directory: Path
+    database_url: str
+    processes: int = 6
+    alone: bool = False
+    in_turn: bool = False
+    log_path: Path = field(init=False)
+    _server: SharedServer = field(init=False)
+    _url: str = field(init=False, default="")
+    _workers: dict[int, subprocess.Popen[bytes]] = field(init=False, default_factory=dict)
+    _shares: dict[int, list[Request]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.log_path = self.directory / "log.jsonl"
+        self._server = SharedServer(PrefectServer(self.directory / "prefect"))
+
+    def __enter__(self) -> Simulation:
+        self._server.join()
+        self._url = PrefectServer(self.directory / "prefect").url(self._server.wait_ready())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+            worker.wait()
+        self._server.leave()
+
+    def start(self, requests: Sequence[Request]) -> None:
+        """Deal the requests out to the processes and start those; the clock runs from when all of them are ready."""
+        for index in range(self.processes):
+            self._shares[index] = [request for request in requests if request.number % self.processes == index]
+            self._start(index)
+        for worker in self._workers.values():
+            assert worker.stdout is not None
+            worker.stdout.readline()
+        for worker in self._workers.values():
+            self._go(worker)
+
+    def kill_a_holder(self) -> int:
+        """Kill -9 a process that holds memory; another takes over what it had not got yet. Returns the MiB it held."""
+        while True:
+            events = read_log(self.log_path)
+            held = {event["number"]: event for event in events if event["event"] == "granted"}
+            for event in events:
+                if event["event"] == "released":
+                    held.pop(event["number"], None)
+            holders = {event["process"] for event in held.values() if self._workers[event["process"]].poll() is None}
+            if holders:
+                break
+            time.sleep(0.1)
+        index = min(holders)
+        worker = self._workers[index]
+        worker.kill()
+        worker.wait()
+        write_log(self.log_path, event="killed", process=index)
+        events = read_log(self.log_path)
+        got = {event["number"] for event in events if event["event"] == "granted"}
+        self._shares[index] = [request for request in self._shares[index] if request.number not in got]
+        gone = {event["number"] for event in events if event["event"] == "released"}
+        mine = [e for e in events if e["event"] == "granted" and e["process"] == index and e["number"] not in gone]
+        self._start(index)
+        replacement = self._workers[index]
+        assert replacement.stdout is not None
+        replacement.stdout.readline()
+        self._go(replacement)
+        return sum(event["mib"] for event in mine)
+
+    def restart_server(self, *, with_kill: bool = False) -> None:
+        """Stop the Prefect server in good order, or kill it, and start it again on its port."""
+        write_log(self.log_path, event="server stops", process=-1)
+        if with_kill:
+            process = self._server.process()
+            assert process is not None
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+        else:
+            self._server.stop(force=True)
+        again = SharedServer(PrefectServer(self.directory / "prefect"))
+        again.join()
+        again.wait_ready()
+        self._server.leave()
+        self._server = again
+        write_log(self.log_path, event="server is back", process=-1)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until all requests were served."""
+        deadline = time.monotonic() + timeout_s
+        for index, worker in self._workers.items():
+            code = worker.wait(max(0.1, deadline - time.monotonic()))
+            assert code == 0, (self.directory / f"worker-{index}.txt").read_text()[-4000:]
+
+    def _start(self, index: int) -> None:
+        plan = {
+            "process": index,
+            "log": str(self.log_path),
+            "database_url": self.database_url,
+            "alone": self.alone,
+            "in_turn": self.in_turn,
+            "requests": [asdict(request) for request in self._shares[index]],
+        }
+        with (self.directory / f"worker-{index}.txt").open("ab") as errors:
+            self._workers[index] = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.lease_sides", json.dumps(plan)],
+                env=child_environment(
+                    PREFECT_API_URL=self._url,
+                    PREFECT_HOME=str(self.directory / f"client-{index}"),
+                    PYTHONPATH=f"{_ROOT}:{_ROOT / 'tests'}",
+                ),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+
+    @staticmethod
+    def _go(worker: subprocess.Popen[bytes]) -> None:
+        assert worker.stdin is not None
+        worker.stdin.write(b"go\n")
+        worker.stdin.flush()
+
+
+def work(plan: dict) -> None:
+    """One process: a thread a request, or one for all, that asks, holds and gives back."""
+    log, process = Path(plan["log"]), plan["process"]
+    problems: list[BaseException] = []
+
+    def run(requests: Sequence[Request], lease: Callable[[int], AbstractContextManager[object]]) -> None:
+        try:
+            time.sleep(requests[0].after_s)
+            for request in requests:
+                known = {"number": request.number, "mib": request.mib, "process": process}
+                write_log(log, event="asked", **known)
+                with lease(request.mib):
+                    write_log(log, event="granted", **known)
+                    time.sleep(request.hold_s)
+                    write_log(log, event="released", **known)
+        except BaseException as error:
+            problems.append(error)
+            raise
+
+    with ExitStack() as stack:
+        lease = stack.enter_context(_alone() if plan["alone"] else _in_line(plan["database_url"]))
+        requests = [Request(**item) for item in plan["requests"]]
+        shares = [requests] if plan["in_turn"] and requests else [[request] for request in requests]
+        threads = [threading.Thread(target=run, args=(share, lease)) for share in shares]
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    sys.exit(bool(problems))
+
+
+@contextmanager
+def _in_line(database_url: str) -> Iterator[Callable[[int], AbstractContextManager[object]]]:
+    from prefect.client.orchestration import get_client
+
+    from nightreel.database.connection import Database
+    from nightreel.domain import MemoryRequest
+    from tasks.leases import lease_memory
+    from tasks.memory_limits import MemoryLimits
+
+    database = Database(database_url, pool_size=4)
+    with get_client(sync_client=True) as client:
+        limits = MemoryLimits(client, holder=None, lease_s=LEASE_S)
+
+        def lease(mib: int) -> AbstractContextManager[object]:
+            request = MemoryRequest(host=_HOST, capacities={_LIMIT: DEVICE_MIB}, mib=mib)
+            return lease_memory(request, limits=limits, database=database, run_id=None, closing=threading.Event())
+
+        yield lease
+    database.close()
+
+
+@contextmanager
+def _alone() -> Iterator[Callable[[int], AbstractContextManager[object]]]:
+    from prefect.client.orchestration import get_client
+    from prefect.concurrency.sync import concurrency
+
+    from tasks.memory_limits import MemoryLimits
+
+    with get_client(sync_client=True) as client:
+        MemoryLimits(client, holder=None, lease_s=LEASE_S).ensure({_LIMIT: DEVICE_MIB})
+    yield lambda mib: concurrency(_LIMIT, occupy=mib, strict=True, lease_duration=LEASE_S)
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+def write_log(path: Path, **event: object) -> None:
+    """A line of JSON, written in one piece, so that processes share the file."""
+    with path.open("a") as file:
+        file.write(json.dumps({"at": time.time(), **event}) + "\n")
+
+
+def read_log(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    return sorted((json.loads(line) for line in path.read_text().splitlines()), key=lambda event: event["at"])
+
+
+if __name__ == "__main__":
+    work(json.loads(sys.argv[1]))

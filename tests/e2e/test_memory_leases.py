@@ -1,0 +1,218 @@
+"""Runs share a device's memory: none takes what another holds, everybody is served, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+from benchmarks.lease_log import judge
+from benchmarks.lease_sides import DEVICE_MIB, LEASE_S, Simulation, draw_requests, read_log
+from fixtures.pipeline import Pipeline
+from prefect.client.orchestration import get_client
+from typer.testing import CliRunner
+
+from nightreel.cli.app import app
+from nightreel.database import memory_line
+from nightreel.domain import MemoryRequest
+from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.gpu import memory_devices
+from tasks.leases import lease_memory
+from tasks.memory_limits import MemoryLimits
+
+HOST, LIMIT = "a-test", "gpu-mem-a-test-GPU-0"
+CAPACITY = 1000
+
+
+@pytest.fixture
+def books(prefect_api_url):
+    with get_client(sync_client=True) as client:
+        yield MemoryLimits(client, lease_s=LEASE_S)
+
+
+@pytest.fixture
+def lease(books, database):
+    """`lease(mib)`: a context in which they are held."""
+
+    def make(mib: int, *, closing: threading.Event | None = None, capacity: int = CAPACITY):
+        request = MemoryRequest(host=HOST, capacities={LIMIT: capacity}, mib=mib)
+        return lease_memory(
+            request, limits=books, database=database, run_id=None, closing=closing or threading.Event()
+        )
+
+    return make
+
+
+def test_memory_is_held_for_the_context_and_free_afterwards(lease, books, database):
+    with lease(600) as held:
+        held.ensure_held()
+        assert books.taken_mib(LIMIT) == (CAPACITY, 600)
+        with database.begin() as connection:
+            (place,) = memory_line.read_line(connection, HOST)
+        assert (place.granted, place.mib) == ((LIMIT,), 600)
+    assert books.taken_mib(LIMIT) == (CAPACITY, 0)
+    with database.begin() as connection:
+        assert memory_line.read_line(connection, HOST) == []
+
+
+def test_a_limit_of_another_size_is_corrected(lease, books):
+    with lease(10):
+        pass
+    with lease(10, capacity=CAPACITY - 100):
+        assert books.taken_mib(LIMIT) == (CAPACITY - 100, 10)
+
+
+def test_who_waits_hears_at_once_that_memory_was_given_back(lease):
+    waited: list[float] = []
+
+    def second() -> None:
+        with lease(600):
+            waited.append(time.monotonic())
+
+    with lease(600):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(1)
+        assert not waited
+    freed = time.monotonic()
+    thread.join(10)
+    assert waited[0] - freed < 3, "no more than a look by himself would take"
+
+
+def test_a_run_that_ends_waits_no_more(lease):
+    closing = threading.Event()
+    with lease(600):
+        threading.Timer(0.5, closing.set).start()
+        with pytest.raises(PermanentError, match="run_closed"), lease(600, closing=closing):
+            pass
+
+
+def test_memory_that_was_lost_is_not_worked_in(lease, books, monkeypatch):
+    with lease(600) as held:
+        monkeypatch.setattr(held, "_ends_at", time.monotonic() - 1)
+        with pytest.raises(TransientError, match="memory_lease_lost"):
+            held.ensure_held()
+
+
+def test_a_limit_that_was_deleted_is_no_free_memory(lease, books, monkeypatch):
+    monkeypatch.setattr(books, "ensure", lambda _: None)
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(LIMIT, CAPACITY)
+        client.delete_global_concurrency_limit_by_name(LIMIT)
+    with pytest.raises(PermanentError, match="memory_limit_gone"), lease(600):
+        pass
+
+
+def test_a_server_that_restarts_loses_no_lease_and_everybody_is_served(tmp_path, database_url):
+    """The short form of `make bench-leases`: what it says of idle memory and of waits needs more time than this."""
+    requests = draw_requests(12, hold_s=(0.3, 1.5), within_s=1.0, seed=3)
+    with Simulation(tmp_path, database_url, processes=2) as simulation:
+        simulation.start(requests)
+        time.sleep(2)
+        simulation.restart_server()
+        simulation.wait(60)
+        verdict = judge(read_log(simulation.log_path), device_mib=DEVICE_MIB, lease_s=LEASE_S)
+    assert verdict.asked == verdict.served == 12
+    assert verdict.most_mib <= DEVICE_MIB
+
+
+# -- whole runs --------------------------------------------------------------------------------------------------------
+
+
+def limit_of(pipeline: Pipeline) -> str:
+    return memory_devices()[0].limit
+
+
+def test_a_run_leases_before_it_loads_and_gives_back_at_its_end(pipeline, books):
+    summary = pipeline.analyze()
+    assert summary.videos == {"done": 3}
+    assert "lease" in summary.timings
+    size, taken = books.taken_mib(limit_of(pipeline))
+    assert (size, taken) == (memory_devices()[0].leasable_mib(None), 0)
+    assert pipeline.rows("SELECT * FROM nightreel.memory_leases") == []
+
+
+def test_a_run_with_nothing_to_do_leases_nothing(pipeline):
+    pipeline.analyze()
+    assert "lease" not in pipeline.analyze().timings
+
+
+def test_more_than_the_device_can_ever_give_is_an_error_at_once(make_pipeline, clips):
+    most = memory_devices()[0].leasable_mib(None)
+    pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most + 1))
+    with pytest.raises(SettingsError, match=rf"{most + 1} MiB.*{most} MiB"):
+        pipeline.analyze()
+    assert pipeline.statuses() == dict.fromkeys(("1.mp4", "2.mp4", "3.mp4"), ("pending", None)), "no video's fault"
+
+
+def test_a_run_waits_until_another_gives_back_what_it_needs(make_pipeline, clips, books, database):
+    device = memory_devices()[0]
+    most = device.leasable_mib(None)
+    pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most))
+    request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
+    held = ExitStack()
+    held.enter_context(lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()))
+    seen: list[int] = []
+
+    def give_back_once_it_waits() -> None:
+        with held:
+            deadline = time.monotonic() + 60
+            while len(seen) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+                waits = "SELECT count(*) FROM nightreel.memory_leases WHERE granted = '{}' AND run_id IS NOT NULL"
+                seen.extend([1] * pipeline.value(waits))
+
+    thread = threading.Thread(target=give_back_once_it_waits)
+    thread.start()
+    summary = pipeline.analyze()
+    thread.join()
+    assert summary.videos == {"done": 3}
+    assert len(seen) == 2, "it waited, seen twice"
+
+
+def test_a_run_that_waits_for_memory_can_be_interrupted(make_pipeline, clips, books, database):
+    device = memory_devices()[0]
+    most = device.leasable_mib(None)
+    pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most))
+    request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
+    with lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()):
+        process = pipeline.start("analyze", pipeline.source)
+        wait_for(process, lambda: pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 2)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "waits: " in output
+    assert pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 0
+    assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
+
+
+def test_the_command_tells_who_holds_what(make_pipeline, clips, books, database):
+    device = memory_devices()[0]
+    most = device.leasable_mib(None)
+    make_pipeline(clips)
+    request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=100)
+    with lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()):
+        killed = books.take((device.limit,), 50)
+        done = CliRunner().invoke(app, ["gpu", "--json"])
+        assert done.exit_code == 0, done.output
+        said = json.loads(done.stdout)
+        (shown,) = said["devices"]
+        assert (shown["limit_mib"], shown["leased_mib"], shown["lapsing_mib"]) == (most, 100, 50)
+        assert shown["free_mib"] == most - 150
+        assert [(lease["mib"], lease["granted"]) for lease in said["leases"]] == [(100, [device.limit])]
+        assert said["problems"] == []
+        table = CliRunner().invoke(app, ["gpu"]).stdout
+        assert f"\tholds\t100 MiB\t{device.limit}" in table
+        books.give_back(killed)
+
+
+def wait_for(process: subprocess.Popen, condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

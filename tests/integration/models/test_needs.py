@@ -1,0 +1,70 @@
+"""What a run leases: the weights, a chunk's segments as they are counted or were measured, and what is no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from nightreel.domain import MemoryNeed, MemoryPeak, MemoryStage, Prompt, PromptKind
+from nightreel.models.loading import estimate_footprint, load_model
+from nightreel.models.meters import CPU_BUDGET_BYTES, GPU_SHARE, meter_of
+from nightreel.models.needs import memory_need
+from nightreel.settings import Settings, load_settings
+
+_MIB = 1 << 20
+_GPU = "NVIDIA H200"
+_PROMPTS = (Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?"),)
+
+
+@pytest.fixture
+def settings(tiny_model: Callable[[str], Path]) -> Settings:
+    torch.set_num_threads(1)
+    return load_settings(model=str(tiny_model("internvl")), plan="uniform:4", chunk_segments=1000)
+
+
+def _need(settings: Settings, *peaks: MemoryPeak, gpu: str | None = _GPU, spread: int = 1) -> MemoryNeed:
+    return memory_need(settings, prompts=_PROMPTS, peaks=peaks, gpu=gpu, spread=spread)
+
+
+def _segment_bytes(settings: Settings) -> int:
+    found = estimate_footprint(settings, prompts=_PROMPTS, frames=4, height=720, width=1280)
+    return max(found.vision_bytes, found.segment_bytes)
+
+
+def test_a_chunk_is_wanted_and_a_segment_is_needed(settings: Settings) -> None:
+    need = _need(settings)
+    segment = _segment_bytes(settings) / GPU_SHARE
+    assert need.wanted_mib - need.least_mib == pytest.approx(999 * segment / _MIB, abs=2)
+    assert need.least_mib > need.apart_mib > 0
+
+
+def test_what_was_measured_counts_more_than_what_is_estimated(settings: Settings) -> None:
+    found = estimate_footprint(settings, prompts=_PROMPTS, frames=4, height=720, width=1280)
+    peak = MemoryPeak(
+        stage=MemoryStage.VISION,
+        shape=str(found.frames),
+        device=_GPU,
+        segments=2,
+        estimated_bytes=2 * found.vision_bytes,
+        measured_bytes=6000 * _MIB,
+    )
+    assert _need(settings, peak).least_mib > 3000 / GPU_SHARE
+    assert _need(settings, peak, gpu="another GPU") == _need(settings)
+
+
+def test_on_the_cpu_a_batch_has_a_fixed_budget_at_most(settings: Settings) -> None:
+    need = _need(settings, gpu=None)
+    budget_mib = min(1000 * _segment_bytes(settings), CPU_BUDGET_BYTES) / _MIB
+    assert need.wanted_mib - need.apart_mib == pytest.approx(budget_mib, abs=5)
+
+
+def test_a_model_is_held_to_what_was_leased(settings: Settings) -> None:
+    model = torch.nn.Linear(1024, 1024, bias=False)  # 4 MiB
+    assert meter_of(model, limit_bytes=10 * _MIB).available_bytes() == 6 * _MIB
+    assert meter_of(model, limit_bytes=1 * _MIB).available_bytes() == 0
+    assert meter_of(model).available_bytes() == CPU_BUDGET_BYTES
+    loaded = load_model(settings.model_copy(update={"device": "cpu"}), limit_bytes=64 * _MIB)
+    assert 0 < loaded._budget._meter.available_bytes() < 64 * _MIB

@@ -1,0 +1,103 @@
+"""How much a run leases, and of which devices."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+
+from nightreel.domain import MemoryNeed, MemoryRequest
+from nightreel.errors import SettingsError
+from nightreel.gpu import MemoryDevice
+from nightreel.settings import Settings
+from nightreel.stages import leasing
+
+MIB = 1 << 20
+NEED = MemoryNeed(least_mib=2000, wanted_mib=9000, apart_mib=700)
+
+
+class Held:
+    def __init__(self, limits: tuple[str, ...]) -> None:
+        self.limits = limits
+
+    def ensure_held(self) -> None:
+        """It always is."""
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Two GPUs of 10,000 and 40,000 MiB, which torch has in the other order than the driver."""
+
+    def device(uuid: str, mib: int) -> MemoryDevice:
+        return MemoryDevice(
+            limit=f"gpu-mem-host-{uuid}", uuid=uuid, name="GPU", host="host", total_bytes=mib * MIB, used_bytes=0
+        )
+
+    devices = (device("GPU-small", 10_000), device("GPU-large", 40_000))
+    monkeypatch.setattr(leasing, "memory_devices", lambda: devices)
+    monkeypatch.setattr(leasing, "device_names", lambda: {"GPU-large": "cuda:0", "GPU-small": "cuda:1"})
+    monkeypatch.setattr(leasing, "memory_need", lambda *_, **__: NEED)
+
+
+def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, leasing.Allowance]:
+    """What is asked for, and what the model may then take where the limit that ends in `grants` is granted."""
+    asked: list[MemoryRequest] = []
+
+    @contextmanager
+    def lease_memory(request: MemoryRequest):
+        asked.append(request)
+        granted = [limit for limit in request.capacities if request.spread or limit.endswith(grants or "")]
+        yield Held(tuple(granted))
+
+    with leasing.lease_device(Settings(**settings), prompts=(), peaks=(), lease_memory=lease_memory) as allowance:
+        return asked[0], allowance
+
+
+def test_a_run_asks_for_any_gpu_and_loads_on_the_one_it_was_given(machine):
+    request, allowance = lease("small", gpu_reserve_mib=0)
+    assert request.capacities == {"gpu-mem-host-GPU-large": 40_000, "gpu-mem-host-GPU-small": 10_000}
+    assert request.mib == 9000
+    assert allowance.device == "cuda:1", "by torch's order, not by the driver's"
+    assert allowance.limit_bytes == (9000 - 700) * MIB, "the context of CUDA is not the allocator's"
+
+
+def test_a_setting_may_name_the_gpu_by_torchs_number(machine):
+    request, _ = lease(device="cuda:1", gpu_reserve_mib=0)
+    assert request.capacities == {"gpu-mem-host-GPU-small": 10_000}
+
+
+def test_a_model_that_is_spread_asks_for_all_of_them(machine):
+    request, allowance = lease(device="cuda:all", gpu_reserve_mib=0)
+    assert request.spread
+    assert len(request.capacities) == 2
+    assert allowance.device == "cuda:all"
+
+
+def test_less_than_a_chunk_is_leased_where_no_device_has_more(machine):
+    request, _ = lease(device="cuda:1", gpu_reserve_mib=5000)
+    assert request.mib == 5000
+
+
+def test_more_than_any_device_can_ever_give_is_refused_with_both_numbers(machine):
+    with pytest.raises(SettingsError, match=r"2000 MiB.*GPU-large can give 1000 MiB") as refused:
+        lease(device="cuda:0", gpu_reserve_mib=39_000)
+    assert refused.value.reason == "memory_too_small"
+    with pytest.raises(SettingsError, match=r"NIGHTREEL_GPU_MEMORY_MIB asks for 50000 MiB.*39000 MiB"):
+        lease(device="cuda:0", gpu_reserve_mib=1000, gpu_memory_mib=50_000)
+
+
+def test_what_is_configured_is_leased_instead_of_what_is_estimated(machine):
+    request, _ = lease(gpu_memory_mib=1234)
+    assert request.mib == 1234
+
+
+def test_a_gpu_that_the_driver_does_not_list_is_refused(machine, monkeypatch):
+    monkeypatch.setattr(leasing, "device_names", lambda: {"GPU-slice": "cuda:0"})
+    with pytest.raises(SettingsError, match="GPU-slice, which the driver does not list"):
+        lease()
+
+
+def test_on_the_cpu_the_ram_is_leased(machine):
+    request, allowance = lease(device="cpu")
+    assert [limit[:8] for limit in request.capacities] == ["cpu-mem-"]
+    assert allowance.device == "cpu"
