@@ -7,10 +7,14 @@ BIN := $(VENV)/bin
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test check format bench bench-docs clean install
+.PHONY: demo demo-model test check format bench bench-docs clean install
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
+
+# Trains the committed demo model anew, some 45 minutes on two cores; interrupted, it goes on the next time.
+demo-model: install
+	$(BIN)/python -m nightreel.demo.training build/demo-model nightreel/demo/model
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST)

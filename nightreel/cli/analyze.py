@@ -14,7 +14,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from nightreel.cli.console import err, out, print_json, print_line, print_table
+from nightreel.demo import DISCLAIMER
 from nightreel.errors import NightreelError, SettingsError
+from nightreel.models.loading import DEMO
 from nightreel.options import AnalyzeOptions
 from nightreel.services import open_services
 from nightreel.settings import Settings
@@ -49,6 +51,8 @@ def analyze(
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    if settings_for(options).model == DEMO:
+        err.print(DISCLAIMER, style="yellow")
     summary = run(options, quiet=as_json)
     if as_json:
         print_json(summary.to_json())

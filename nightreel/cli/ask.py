@@ -8,8 +8,10 @@ import typer
 
 from nightreel.asking import Reply, ask_video
 from nightreel.cli.console import plain, print_json, print_line, print_table
+from nightreel.demo import DISCLAIMER
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.errors import SettingsError
+from nightreel.models.loading import DEMO
 from nightreel.settings import load_settings
 
 
@@ -31,8 +33,8 @@ def ask(
     if as_json:
         print_json([_values(reply, answer) for reply, answer in replies])
         return
-    if settings.model == "demo":
-        print_line("the demo's model is random: its words are noise", style="yellow")
+    if settings.model == DEMO:
+        print_line(DISCLAIMER, style="yellow")
     print_table(
         ("seconds", "answer", "p", "frames at"),
         [

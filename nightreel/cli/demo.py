@@ -1,88 +1,194 @@
-"""`demo`: the whole pipeline on a dozen clips made on the spot."""
+"""`demo`: the whole pipeline on a dozen clips made on the spot, and its answers beside the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from nightreel.cli.analyze import print_summary, run
 from nightreel.cli.console import plain, print_line, print_table
 from nightreel.database import reports
+from nightreel.demo.judging import Verdict, judge, share_right
+from nightreel.demo.videos import LONG_CLIP, demo_clips, make_demo_videos
+from nightreel.domain import PromptKind
+from nightreel.models.loading import DEMO
 from nightreel.options import AnalyzeOptions
+from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
-from nightreel.settings import load_settings
+from nightreel.settings import Settings, load_settings
 from nightreel.stages.run import open_database
 
-_NOISE = (
-    "The demo's model is tiny and random: its words are noise, and only the pipeline around it is real.\n"
-    "Set NIGHTREEL_MODEL to the directory or hub id of a video LLM for answers that mean something."
-)
+if TYPE_CHECKING:
+    from nightreel.demo.poster import Panel
+    from nightreel.media.sandbox import DecoderPool
+
+_PROMPTS = ("demo", "demo_moderation")
+_SENTENCES = (PromptKind.CAPTION, PromptKind.TEXT)
 _CHUNK_SEGMENTS = 4  # so small that a dozen clips show several chunks in flight
+_POSTER_MOMENTS = (0.06, 0.5, 0.94)  # of a segment
 
 
 def demo() -> None:
-    """Make a dozen clips, analyse them, show what came out. A second time there is nothing new."""
-    from nightreel.demo.videos import make_demo_videos
-
+    """Make a dozen clips, analyse them, show what came out beside the truth. A second time there is nothing new."""
     settings = load_settings()
-    source = make_demo_videos(settings.work_dir.resolve() / "demo" / "videos")
-    print_line(f"videos: {source}")
-    if settings.model == "demo":
-        print_line(_NOISE, style="yellow")
+    videos = make_demo_videos(settings.work_dir.resolve() / "demo" / "videos")
+    print_line(f"videos: {videos}")
+    if settings.model != DEMO:
+        print_line(f"{settings.model} was not trained on these clips: compare it with the truth kindly", style="yellow")
     with ExitStack() as stack:
         endpoints = stack.enter_context(open_services(settings))
         print_line(f"services: {', '.join(endpoints.started) or 'none'} started for the length of this demo")
-        summary = run(AnalyzeOptions(source=str(source), chunk_segments=_CHUNK_SEGMENTS))
-        if summary.succeeded or summary.failed:
-            database = stack.enter_context(open_database(settings))
-            with database.begin() as connection:
-                _show(reports.answers(connection, uri=f"{summary.source}/", limit=1000))
-                failed = reports.failures(connection, uri=f"{summary.source}/")
-            print_table(
-                ("failed", "reason", "detail"),
-                [(plain(row["uri"].rsplit("/", 1)[-1]), row["reason"], plain(row["detail"])) for row in failed],
-            )
-            print_line()
+        summary = run(AnalyzeOptions(source=str(videos), chunk_segments=_CHUNK_SEGMENTS, prompts=_PROMPTS))
+        database = stack.enter_context(open_database(settings))
+        with database.begin() as connection:
+            rows = reports.answers(connection, uri=f"{summary.source}/", limit=10_000)
+            failed = reports.failures(connection, uri=f"{summary.source}/")
+        prompts = load_prompt_sets(_PROMPTS).prompts
+        verdicts = judge(map(dict, rows), demo_clips(), prompts)
+        reused = {row["uri"].rsplit("/", 1)[-1] for row in rows if row["reused_from"]}
+        to_review = {(row["uri"].rsplit("/", 1)[-1], row["start_s"]) for row in rows if row["needs_review"]}
+        segments = [
+            list(own) for _, own in groupby(sorted(verdicts, key=_segment), key=lambda verdict: _segment(verdict)[:2])
+        ]
+        _show_captions(segments, reused=reused, to_review=to_review)
+        _show_answers(segments, [prompt.name for prompt in prompts if prompt.kind not in _SENTENCES])
+        print_table(
+            ("failed", "reason", "detail"),
+            [(plain(row["uri"].rsplit("/", 1)[-1]), row["reason"], plain(row["detail"])) for row in failed],
+        )
+        print_line()
+        _show_timeline([own for own in segments if own[0].clip == LONG_CLIP])
+        _show_share(verdicts)
+        poster = _save_poster(segments, videos, settings)
+        print_line(f"all clips on one picture: {poster}")
+        print_line()
         print_summary(summary)
-    print_line()
-    print_line("where to look next, after `. .venv/bin/activate`:")
-    for command, what in (
-        ("nightreel answers --review", "what somebody should look at"),
-        ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and see where they are"),
-        ("nightreel analyze DIRECTORY", "your own videos"),
-        ("nightreel doctor", "is this machine fit for more"),
-    ):
-        print_line(f"  {command:34}{what}")
+    _show_next_steps()
 
 
-def _show(rows: list) -> None:
-    """One line a segment: caption, answers, and what somebody should look at."""
-    segments: dict[tuple[str, float], list] = {}
-    for row in sorted(rows, key=lambda row: (row["uri"], row["start_s"])):
-        segments.setdefault((row["uri"], row["start_s"]), []).append(row)
+def _segment(verdict: Verdict) -> tuple[str, float, str]:
+    return verdict.clip, verdict.start_s, verdict.prompt.name
+
+
+def _show_captions(
+    segments: Sequence[Sequence[Verdict]], *, reused: set[str], to_review: set[tuple[str, float]]
+) -> None:
     print_table(
-        ("video", "seconds", "caption", "answers", "to review", ""),
+        ("video", "seconds", "caption", "truth", "to review", ""),
         [
             (
-                plain(uri.rsplit("/", 1)[-1]),
-                f"{start_s:.0f}-{said[0]['end_s']:.0f}",
-                "".join(plain(row["answer"], width=34) for row in said if row["kind"] == "caption"),
-                "  ".join(_said(row) for row in said if row["prompt_set"] == "tagging" and row["kind"] != "caption"),
-                " ".join(row["prompt"] for row in said if row["needs_review"]) or "nothing",
-                "reused" if said[0]["reused_from"] else "",
+                plain(own[0].clip),
+                _seconds(own[0]),
+                plain(_said(own, "scene")),
+                "so it is" if _right(own, "scene") else _truth(own, "scene"),
+                "warning" if (own[0].clip, own[0].start_s) in to_review else "nothing",
+                "reused" if own[0].clip in reused else "",
             )
-            for (uri, start_s), said in segments.items()
+            for own in segments
         ],
     )
     print_line()
 
 
-def _said(row: Mapping[str, Any]) -> str:
-    answered = row["state"] == "answered"
-    return plain(f"{row['prompt']}={(row['answer'] or 'none') if answered else row['state']}", width=30)
+def _show_answers(segments: Sequence[Sequence[Verdict]], prompts: Sequence[str]) -> None:
+    """One column a prompt; a wrong answer stands beside the truth."""
+    print_table(
+        ("video", "seconds", *prompts),
+        [
+            (
+                plain(own[0].clip),
+                _seconds(own[0]),
+                *(
+                    plain(_said(own, prompt) or "none")
+                    + ("" if _right(own, prompt) else f" (truth: {_truth(own, prompt) or 'none'})")
+                    for prompt in prompts
+                ),
+            )
+            for own in segments
+        ],
+    )
+    print_line()
+
+
+def _show_timeline(segments: Sequence[Sequence[Verdict]]) -> None:
+    print_line(f"{LONG_CLIP}, scene by scene:", style="bold")
+    for own in segments:
+        print_line(f"  {_seconds(own[0]):>7} s  {plain(_said(own, 'scene'))}")
+        if why := _said(own, "why"):
+            print_line(f"{'':11}flagged: {plain(why)}", style="red")
+    print_line()
+
+
+def _show_share(verdicts: Sequence[Verdict]) -> None:
+    captions = [one for one in verdicts if one.prompt.name == "scene"]
+    answers = [one for one in verdicts if one.prompt.name != "scene"]
+    print_line(
+        f"right: {_share(captions)} captions, {_share(answers)} answers ({share_right(verdicts):.1%} together)",
+        style="bold",
+    )
+
+
+def _share(verdicts: Sequence[Verdict]) -> str:
+    return f"{sum(one.right for one in verdicts)} of {len(verdicts)}"
+
+
+def _save_poster(segments: Sequence[Sequence[Verdict]], videos: Path, settings: Settings) -> Path:
+    from nightreel.demo.poster import draw_poster
+    from nightreel.media.sandbox import DecoderPool
+
+    poster = videos.parent / "contact-sheet.png"
+    with DecoderPool.from_settings(settings) as pool:
+        draw_poster([_panel(own, videos, pool) for own in segments]).save(poster)
+    return poster
+
+
+def _panel(own: Sequence[Verdict], videos: Path, pool: DecoderPool) -> Panel:
+    from nightreel.demo.poster import Panel
+
+    first = own[0]
+    path = videos / first.clip
+    moments_s = [first.start_s + share * (first.end_s - first.start_s) for share in _POSTER_MOMENTS]
+    batch = pool.decode_moments(path, probe=pool.probe(path), moments_s=moments_s)
+    why = _said(own, "why")
+    return Panel(
+        title=f"{first.clip}  {_seconds(first)} s",
+        frames=list(batch.frames_thwc),
+        caption=_said(own, "scene"),
+        alert=f"to review: {why}" if why else "",
+    )
+
+
+def _said(own: Sequence[Verdict], prompt: str) -> str:
+    return "".join(one.said for one in own if one.prompt.name == prompt)
+
+
+def _truth(own: Sequence[Verdict], prompt: str) -> str:
+    return "".join(one.truth for one in own if one.prompt.name == prompt)
+
+
+def _right(own: Sequence[Verdict], prompt: str) -> bool:
+    return all(one.right for one in own if one.prompt.name == prompt)
+
+
+def _seconds(verdict: Verdict) -> str:
+    return f"{verdict.start_s:.0f}-{verdict.end_s:.0f}"
+
+
+def _show_next_steps() -> None:
+    print_line()
+    print_line("where to look next, after `. .venv/bin/activate`:")
+    for command, what in (
+        ("nightreel answers --review", "what somebody should look at"),
+        ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and see where they are"),
+        ("nightreel analyze DIRECTORY", "your own videos, with a video LLM that knows the world: NIGHTREEL_MODEL"),
+        ("nightreel doctor", "is this machine fit for more"),
+    ):
+        print_line(f"  {command:34}{what}")
 
 
 def register(app: typer.Typer) -> None:

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 _FRAME_PX = 112
 _GAP_PX = 14
 _LINE_PX = 17
-_LINES = 5
+_LINES = 4
 _FONT_PX = 13
-_LETTERS_A_LINE = 50
+_LETTERS_A_LINE = 54
 _COLUMNS = 3
 _BACKGROUND = (17, 24, 39)
 _PANEL = (31, 41, 55)

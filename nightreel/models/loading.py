@@ -8,9 +8,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nightreel.demo.noise_model import ensure_noise_model
+from nightreel.demo import MODEL_DIRECTORY
 from nightreel.domain import MemoryPeak, Prompt
 from nightreel.errors import PermanentError
 from nightreel.models.adapters import find_adapter, merge_adapter
@@ -191,12 +192,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _find(settings: Settings) -> tuple[Checkpoint, Checkpoint | None]:
-    """The checkpoint and the adapter that the settings name; the demo's model is built if it is not there yet."""
+    """The checkpoint and the adapter that the settings name; `demo` is the one that comes along."""
     models = settings.work_dir / "models"
     digests = FileDigests(models / "digests.json")
     adapter = find_adapter(settings, digests)
     if settings.model == DEMO:
-        return find_checkpoint(str(ensure_noise_model(models)), None, digests), adapter
+        return replace(find_checkpoint(str(MODEL_DIRECTORY), None, digests), name=DEMO), adapter
     with_code = settings.trust_remote_code
     return find_checkpoint(settings.model, settings.model_revision, digests, with_code=with_code), adapter
 

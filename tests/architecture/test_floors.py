@@ -22,8 +22,8 @@ FLOOR_0 = {"nightreel", "nightreel.domain", "nightreel.errors", "nightreel.setti
 FLOOR_0_LIBRARIES = {"numpy", "pydantic", "pydantic_settings", "sqlalchemy"}
 # Who alone may import what, as prefixes of module names.
 RESERVED = {
-    "torch": ("nightreel.models", "nightreel.gpu", "nightreel.demo.noise_model"),
-    "transformers": ("nightreel.models", "nightreel.demo.noise_model"),
+    "torch": ("nightreel.models", "nightreel.gpu", "nightreel.demo.training"),
+    "transformers": ("nightreel.models", "nightreel.demo.training"),
     "decord": ("nightreel.media",),
     "av": ("nightreel.media",),
     "s3fs": ("nightreel.storage",),

@@ -45,7 +45,7 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
         prompts.write_text(PROMPTS)
         new.write_text(_NEW_PROMPT)
         ours = {"NIGHTREEL_WORK_DIR": str(root / "work"), "NIGHTREEL_MODEL": str(model)}
-        with _environment(**ours), open_services(load_settings()) as services:
+        with environment(**ours), open_services(load_settings()) as services:
             assert services.prefect_api_url
             os.environ["PREFECT_API_URL"] = services.prefect_api_url
             fresh = _FreshPlace(root, services.database_url)
@@ -94,7 +94,7 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
     """These variables, and whatever else is set meanwhile, for the length of the block."""
     before = dict(os.environ)
     os.environ.update(variables)

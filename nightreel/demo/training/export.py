@@ -32,6 +32,7 @@ def export(directory: Path, target: Path) -> Path:
     (building / LOG).write_text("".join(f"{json.dumps(json.loads(end), sort_keys=True)}\n" for end in ends))
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(building.iterdir()):
+        file.chmod(0o644)  # some are written for their owner alone
         file.replace(target / file.name)
     building.rmdir()
     return target

@@ -22,7 +22,7 @@ from nightreel.demo.training.pictures import cover_frames, describe_frames, pain
 from nightreel.demo.training.stage import Stage, load_parts
 from nightreel.demo.training.vision_stage import VisionStage, see
 
-_RATE = 2e-3
+_RATE = 1e-3
 
 
 class JointStage(Stage):

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixtures.noise_model import ensure_noise_model
 from safetensors.numpy import load_file, save_file
 
-from nightreel.demo.noise_model import ensure_noise_model
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
 from nightreel.models.loading import describe_model, load_model
 from nightreel.settings import Settings, load_settings
@@ -51,7 +51,7 @@ def test_the_description_is_that_of_the_loaded_model(tmp_path: Path) -> None:
     assert model.spec == describe_model(settings)
     assert model.spec.model_class == "InternVLForConditionalGeneration"
     assert model.spec.parameters is not None
-    assert 2e6 < model.spec.parameters < 5e6
+    assert 1e6 < model.spec.parameters < 3e6
     assert model.frame_size == 64
 
 
@@ -64,10 +64,6 @@ def test_the_noise_model_has_the_weights_that_transformers_expects(tmp_path: Pat
         "unexpected_keys": [],
         "mismatched_keys": [],
     }
-
-
-def test_the_noise_model_says_that_it_is_noise(tmp_path: Path) -> None:
-    assert "words are noise" in (ensure_noise_model(tmp_path) / "README.md").read_text()
 
 
 def test_processes_that_build_the_noise_model_at_once_agree(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def row(prompt: str, answer: str, *, start_s: float = 0.0, state: str = "answere
 @pytest.mark.parametrize(
     ("said", "right"),
     [
-        (row("caption", "a blue star and a red circle move up on a black background."), True),
-        (row("caption", "a blue circle and a red star move up on a black background."), False),
+        (row("scene", "a blue star and a red circle move up on a black background."), True),
+        (row("scene", "a blue circle and a red star move up on a black background."), False),
         (row("colours", "blue, red"), True),
         (row("colours", "blue"), False),
         (row("colours", "", start_s=4.0), True),

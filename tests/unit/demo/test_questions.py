@@ -28,7 +28,7 @@ SEVERAL = scene("blue star", "orange circle", "red circle")
     ("name", "empty", "one", "several"),
     [
         (
-            "caption",
+            "scene",
             "an empty grey background.",
             "a red triangle stays still on a black background.",
             "a red circle, an orange circle and a blue star move left on a grey background.",

@@ -1,0 +1,150 @@
+"""Is the whole pipeline right? The demo model knows its clips, so that wrong frames, times, caches or positions show.
+
+The last tests break one part each, on purpose: every one of them must make the answers wrong. That is what makes the
+first ones mean something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fixtures.pipeline import Pipeline
+from PIL import Image
+
+import nightreel.features
+from nightreel.database import reports
+from nightreel.demo.clips import Clip, draw_clip, write_clip
+from nightreel.demo.judging import Verdict, judge, share_right
+from nightreel.demo.scenes import draw_scene
+from nightreel.domain import SamplingPlan
+from nightreel.media.sandbox import DecoderPool
+from nightreel.models import packed
+from nightreel.models.local import LocalModel
+from nightreel.prompts.loading import load_prompt_sets
+
+SETS = ("demo", "demo_moderation")
+LEAST = 0.98
+BROKEN = 0.9
+"""No more than this share of the answers is right where a part of the pipeline is broken."""
+
+SHORT = {f"short-{seed}.mp4": draw_clip(f"test {seed}") for seed in range(16)}
+LONG = {"long.mp4": Clip.of(*((draw_scene(f"test long {number}"), length_s) for number, length_s in
+                              enumerate((30.0, 30.0, 10.0))))}  # fmt: skip
+QUICK = {"quick.mp4": Clip.of(*((draw_scene(f"test quick {number}"), 2.0) for number in range(16)))}
+"""A new scene every two seconds: a second off, and half of the frames show another."""
+
+Run = Callable[..., list[Verdict]]
+
+
+@pytest.fixture
+def run(make_pipeline, tmp_path) -> Run:
+    """`run(clips, plan=...)`: write clips, analyse them, judge the answers that lie in Postgres."""
+    pipelines: list[Pipeline] = []
+
+    def run(clips: dict[str, Clip], *, window_s: int = 30, plan: str = "uniform:8") -> list[Verdict]:
+        directory = tmp_path / "videos"
+        directory.mkdir(exist_ok=True)
+        for name, clip in clips.items():
+            if not (directory / name).exists():
+                write_clip(directory / name, clip)
+        if not pipelines:
+            pipelines.append(
+                make_pipeline(
+                    directory,
+                    NIGHTREEL_MODEL="demo",
+                    NIGHTREEL_PROMPTS=",".join(SETS),
+                    NIGHTREEL_WINDOW_S=str(window_s),
+                )
+            )
+        summary = pipelines[0].analyze(plan=plan)
+        assert summary.videos.get("done") == len(clips), summary.headline
+        with pipelines[0].database.begin() as connection:
+            rows = reports.answers(connection, run_id=summary.run_id, limit=100_000)
+        return judge(rows, clips, load_prompt_sets(SETS).prompts)
+
+    return run
+
+
+def test_what_lies_in_postgres_is_true_of_every_clip_and_every_scene(run):
+    verdicts = run(SHORT | LONG)
+    assert len({(verdict.clip, verdict.start_s) for verdict in verdicts}) == len(SHORT) + 3
+    assert share_right(verdicts) >= LEAST, [verdict for verdict in verdicts if not verdict.right]
+    nothing = [verdict for verdict in verdicts if verdict.of_nothing]
+    assert len(nothing) > 60
+    assert share_right(nothing) >= LEAST
+    flagged = {(one.clip, one.start_s) for one in verdicts if one.prompt.name == "warning" and one.said == "yes"}
+    explained = {(one.clip, one.start_s) for one in verdicts if one.prompt.name == "why"}
+    assert flagged == explained, "the follow-up is asked where there is a warning, and nowhere else"
+    assert 2 <= len(flagged) < 12
+
+
+def test_answers_belong_to_their_own_two_seconds(run):
+    verdicts = run(QUICK, window_s=2)
+    assert len({verdict.start_s for verdict in verdicts}) == 16
+    assert share_right(verdicts) >= LEAST, [verdict for verdict in verdicts if not verdict.right]
+
+
+def test_frames_a_second_late_show(run, monkeypatch):
+    import nightreel.media.sandbox as sandbox
+
+    on_time = sandbox.timestamps
+    monkeypatch.setattr(
+        sandbox, "timestamps", lambda *given, **options: [moment + 1 for moment in on_time(*given, **options)]
+    )
+    assert share_right(run(QUICK, window_s=2)) < BROKEN
+
+
+def test_red_taken_for_blue_shows(run, monkeypatch):
+    decode = DecoderPool.decode_moments
+
+    def swapped(pool, path: Path, **given):
+        batch = decode(pool, path, **given)
+        return replace(batch, frames_thwc=batch.frames_thwc[..., ::-1])
+
+    monkeypatch.setattr(DecoderPool, "decode_moments", swapped)
+    assert share_right(run(QUICK, window_s=2)) < BROKEN
+
+
+def test_another_clips_features_show(run, monkeypatch):
+    ask = LocalModel.ask
+
+    def confused(model, features, questions, **given):
+        return ask(model, [*features[1:], features[0]], questions, **given)
+
+    monkeypatch.setattr(LocalModel, "ask", confused)
+    assert share_right(run(QUICK, window_s=2)) < BROKEN
+
+
+def test_lost_positions_show(run, monkeypatch):
+    monkeypatch.setattr(packed, "as_position_ids", lambda _: None)
+    assert share_right(run(QUICK, window_s=2)) < BROKEN
+
+
+def test_features_of_another_plan_show(run, monkeypatch):
+    import nightreel.stages.encode as encode
+
+    assert share_right(run(QUICK, window_s=2, plan="uniform:1")) < BROKEN, "one frame shows no motion"
+
+    def careless(*, plan: SamplingPlan, **given) -> str:
+        return nightreel.features.feature_key(plan=SamplingPlan.parse("uniform:1"), **given)
+
+    monkeypatch.setattr(encode, "feature_key", careless)
+    assert share_right(run(QUICK, window_s=2, plan="uniform:8")) < BROKEN
+
+
+def test_the_demo_shows_answers_beside_the_truth_and_a_picture_and_has_nothing_to_do_the_second_time(make_pipeline):
+    pipeline = make_pipeline("", NIGHTREEL_MODEL="demo", NIGHTREEL_PLAN="uniform:8")
+    said, _ = pipeline.start("demo").communicate(timeout=200)
+    assert "right: 13 of 13 captions" in said, said
+    assert "30-60 s  a red square, a red triangle and a blue triangle move up on a black background." in said
+    assert "flagged: a red triangle, the warning sign" in said
+    assert "no_index" in said
+    assert "10 done, 1 reused, 1 failed" in said
+    with Image.open(pipeline.work_dir / "demo" / "contact-sheet.png") as poster:
+        assert poster.width > 900
+    again, _ = pipeline.start("demo").communicate(timeout=200)
+    assert "nothing new: 12 objects listed, 12 known" in again
+    assert "right: 13 of 13 captions" in again
