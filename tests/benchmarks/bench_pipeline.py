@@ -29,7 +29,7 @@ from nightreel.services import open_services
 from nightreel.settings import load_settings
 
 _CLIPS = 200
-_FEW = 20
+_FEW = 64  # enough that the window of chunks in flight is full, as it is in a long night
 _NEW_PROMPT = 'name: new\nprompts:\n  - {name: night, kind: yes_no, text: "Is it night?"}\n'
 _SAME = 0.95  # of the yes and no
 _databases = itertools.count()
