@@ -97,7 +97,7 @@ def answers_in_postgres(source: Path) -> list[Mapping[str, Any]]:
     from nightreel.options import AnalyzeOptions
 
     summary = run(AnalyzeOptions(source=str(source), prompts=SETS), quiet=True)
-    if set(summary.videos) - {"done", "reused"}:
+    if summary.failed:
         raise RuntimeError(f"{source}: {summary.headline}")
     with open_database(load_settings()) as database, database.begin() as connection:
         found = connection.execute(
