@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -46,26 +46,23 @@ def demo() -> None:
         summary = run(AnalyzeOptions(source=str(videos), chunk_segments=_CHUNK_SEGMENTS, prompts=_PROMPTS))
         database = stack.enter_context(open_database(settings))
         with database.begin() as connection:
-            rows = reports.answers(connection, uri=f"{summary.source}/", limit=10_000)
+            rows = [dict(row) for row in reports.answers(connection, uri=f"{summary.source}/", limit=10_000)]
             failed = reports.failures(connection, uri=f"{summary.source}/")
-        prompts = load_prompt_sets(_PROMPTS).prompts
-        verdicts = judge(map(dict, rows), demo_clips(), prompts)
-        reused = {row["uri"].rsplit("/", 1)[-1] for row in rows if row["reused_from"]}
-        to_review = {(row["uri"].rsplit("/", 1)[-1], row["start_s"]) for row in rows if row["needs_review"]}
+        verdicts = judge(rows, demo_clips(), load_prompt_sets(_PROMPTS).prompts)
         segments = [
             list(own) for _, own in groupby(sorted(verdicts, key=_segment), key=lambda verdict: _segment(verdict)[:2])
         ]
-        _show_captions(segments, reused=reused, to_review=to_review)
-        _show_answers(segments, [prompt.name for prompt in prompts if prompt.kind not in _SENTENCES])
+        if segments:
+            _show(segments, rows)
         print_table(
             ("failed", "reason", "detail"),
             [(plain(row["uri"].rsplit("/", 1)[-1]), row["reason"], plain(row["detail"])) for row in failed],
         )
         print_line()
-        _show_timeline([own for own in segments if own[0].clip == LONG_CLIP])
-        _show_share(verdicts)
-        poster = _save_poster(segments, videos, settings)
-        print_line(f"all clips on one picture: {poster}")
+        if segments:
+            _show_timeline([own for own in segments if own[0].clip == LONG_CLIP])
+            _show_share(verdicts)
+            print_line(f"all clips on one picture: {_save_poster(segments, videos, settings)}")
         print_line()
         print_summary(summary)
     _show_next_steps()
@@ -73,6 +70,14 @@ def demo() -> None:
 
 def _segment(verdict: Verdict) -> tuple[str, float, str]:
     return verdict.clip, verdict.start_s, verdict.prompt.name
+
+
+def _show(segments: Sequence[Sequence[Verdict]], rows: Sequence[Mapping[str, Any]]) -> None:
+    reused = {row["uri"].rsplit("/", 1)[-1] for row in rows if row["reused_from"]}
+    to_review = {(row["uri"].rsplit("/", 1)[-1], row["start_s"]) for row in rows if row["needs_review"]}
+    _show_captions(segments, reused=reused, to_review=to_review)
+    asked = [prompt.name for prompt in load_prompt_sets(_PROMPTS).prompts if prompt.kind not in _SENTENCES]
+    _show_answers(segments, asked)
 
 
 def _show_captions(

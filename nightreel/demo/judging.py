@@ -51,15 +51,17 @@ def judge(
     Args:
         rows: of `reporting.answers`: uri, start_s, end_s, prompt_set, prompt, state, answer.
         clips: by the last part of their uri.
-        prompts: that were asked; rows of others are left out.
+        prompts: that were asked.
+
+    Rows of other files and prompts are left out.
     """
     asked = {(prompt.set_name, prompt.name): prompt for prompt in prompts}
     verdicts = []
     for row in rows:
         prompt = asked.get((row["prompt_set"], row["prompt"]))
-        if prompt is None:
-            continue
         name = row["uri"].rsplit("/", 1)[-1]
+        if prompt is None or name not in clips:
+            continue
         scene = clips[name].scene_in(row["start_s"], row["end_s"])
         answered = row["state"] == "answered"
         said = (row["answer"] or "") if answered else row["state"]

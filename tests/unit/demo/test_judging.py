@@ -43,8 +43,9 @@ def test_an_answer_is_right_by_what_it_says_of_its_own_segment(said, right):
     assert verdict.right is right
 
 
-def test_answers_to_other_prompts_are_left_out():
-    assert judge([row("violence", "no") | {"prompt_set": "moderation"}], CLIPS, PROMPTS) == []
+def test_answers_to_other_prompts_and_of_other_files_are_left_out():
+    others = row("violence", "no") | {"prompt_set": "moderation"}, row("count", "2") | {"uri": "file:///videos/b.mp4"}
+    assert judge(others, CLIPS, PROMPTS) == []
 
 
 def test_what_is_about_nothing_is_known():
