@@ -9,7 +9,7 @@ from uuid import UUID
 
 from nightreel.database import memory_line
 from nightreel.database.connection import Database
-from nightreel.errors import PermanentError, TransientError
+from nightreel.errors import NightreelError, PermanentError, TransientError
 from tasks.memory_limits import MemoryLimits
 
 REPOSSESSED_S = 20.0
@@ -83,5 +83,5 @@ class HeldMemory:
         try:
             with self._database.begin() as connection:
                 memory_line.stay_in_line(connection, self._ticket, stay_s=self._limits.lease_s + REPOSSESSED_S)
-        except TransientError as error:  # others may misjudge their turn; what they get is for Prefect to say
+        except NightreelError as error:  # others may misjudge their turn; what they get is for Prefect to say
             logger.warning("ticket %d was not extended: %s", self._ticket, error)

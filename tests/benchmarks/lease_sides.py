@@ -60,15 +60,17 @@ def draw_requests(count: int, *, hold_s: tuple[float, float], within_s: float, s
 
 @dataclass
 class Simulation:
-    """Worker processes on a Prefect server and a database of their own.
+    """Worker processes on a Prefect server and a database.
 
     Args:
+        program: the server, which is joined where it runs already.
         alone: without the line: Prefect's `concurrency()`, to see what that gives.
         in_turn: a process asks for the next when it gave back the one before, not for all at once.
     """
 
     directory: Path
     database_url: str
+    program: PrefectServer
     processes: int = 6
     alone: bool = False
     in_turn: bool = False
@@ -80,11 +82,11 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.log_path = self.directory / "log.jsonl"
-        self._server = SharedServer(PrefectServer(self.directory / "prefect"))
+        self._server = SharedServer(self.program)
 
     def __enter__(self) -> Simulation:
         self._server.join()
-        self._url = PrefectServer(self.directory / "prefect").url(self._server.wait_ready())
+        self._url = self.program.url(self._server.wait_ready())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,7 +145,7 @@ class Simulation:
             process.wait(10)
         else:
             self._server.stop(force=True)
-        again = SharedServer(PrefectServer(self.directory / "prefect"))
+        again = SharedServer(self.program)
         again.join()
         again.wait_ready()
         self._server.leave()

@@ -107,17 +107,22 @@ def test_a_limit_that_was_deleted_is_no_free_memory(lease, books, monkeypatch):
         pass
 
 
-def test_a_server_that_restarts_loses_no_lease_and_everybody_is_served(tmp_path, database_url):
+def test_a_server_that_restarts_loses_no_lease_and_everybody_is_served(
+    tmp_path, database_url, prefect_program, prefect_api_url
+):
     """The short form of `make bench-leases`: what it says of idle memory and of waits needs more time than this."""
     requests = draw_requests(12, hold_s=(0.3, 1.5), within_s=1.0, seed=3)
-    with Simulation(tmp_path, database_url, processes=2) as simulation:
+    with Simulation(tmp_path, database_url, program=prefect_program, processes=2) as simulation:
         simulation.start(requests)
         time.sleep(2)
         simulation.restart_server()
-        simulation.wait(60)
-        verdict = judge(read_log(simulation.log_path), device_mib=DEVICE_MIB, lease_s=LEASE_S)
+        simulation.wait(90)
+        log = read_log(simulation.log_path)
+    verdict = judge(log, device_mib=DEVICE_MIB, lease_s=LEASE_S)
     assert verdict.asked == verdict.served == 12
     assert verdict.most_mib <= DEVICE_MIB
+    events = [event["event"] for event in log]
+    assert "granted" in events[events.index("server is back") :], "the restart came before the end"
 
 
 # -- whole runs --------------------------------------------------------------------------------------------------------

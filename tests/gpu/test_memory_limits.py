@@ -1,0 +1,54 @@
+"""Leased memory on a real GPU: whose it is by the driver, and that torch keeps to what was leased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from nightreel.errors import SettingsError
+from nightreel.gpu import device_names, memory_devices
+from nightreel.models.meters import limit_process
+from nightreel.settings import load_settings
+from nightreel.stages.leasing import lease_device
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, torch sees none"),
+]
+_MIB = 1 << 20
+
+
+@pytest.fixture
+def limited() -> Iterator[int]:
+    """Bytes that torch may hold of the first GPU."""
+    limit = 256 * _MIB
+    limit_process(["cuda:0"], limit)
+    yield limit
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1.0, "cuda:0")
+
+
+def test_the_driver_knows_every_gpu_of_torch_by_its_uuid():
+    known = {device.uuid: device for device in memory_devices()}
+    names = device_names()
+    assert sorted(names.values()) == [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    for uuid, name in names.items():
+        total = torch.cuda.get_device_properties(name).total_memory
+        assert known[uuid].total_bytes == pytest.approx(total, rel=0.05)
+
+
+def test_torch_holds_no_more_than_was_leased(limited):
+    half = torch.empty(limited // 2, dtype=torch.uint8, device="cuda:0")
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(limited, dtype=torch.uint8, device="cuda:0")
+    assert half.numel() == limited // 2
+
+
+def test_more_than_the_gpu_can_ever_give_is_refused():
+    settings = load_settings(device="cuda:0", gpu_memory_mib=1 << 30)
+    with pytest.raises(SettingsError, match="asks for 1073741824 MiB"), lease_device(
+        settings, prompts=(), peaks=(), lease_memory=lambda _: pytest.fail("it was asked for")
+    ):
+        pass

@@ -1,0 +1,57 @@
+"""The judge of a log of leases sees what it is there to see."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.lease_log import Verdict, judge
+
+LEASE_S = 60.0
+
+
+def verdict(*events: tuple[float, str, int, int, int]) -> Verdict:
+    """Of (second, event, request, MiB, process) on a device of 100 MiB."""
+    names = ("at", "event", "number", "mib", "process")
+    return judge([dict(zip(names, event, strict=True)) for event in events], device_mib=100, lease_s=LEASE_S)
+
+
+def test_a_device_that_is_overdrawn_is_found_out():
+    found = verdict((0, "asked", 1, 60, 0), (1, "granted", 1, 60, 0), (1, "asked", 2, 60, 1), (2, "granted", 2, 60, 1))
+    assert found.most_mib == 120
+
+
+def test_a_request_that_was_not_served_is_found_out():
+    found = verdict((0, "asked", 1, 60, 0), (1, "granted", 1, 60, 0), (2, "asked", 2, 60, 1), (3, "released", 1, 60, 0))
+    assert (found.asked, found.served) == (2, 1)
+
+
+def test_memory_is_idle_while_one_waits_whom_it_would_fit_and_only_then():
+    found = verdict(
+        (0, "asked", 1, 60, 0),
+        (0, "granted", 1, 60, 0),
+        (0, "asked", 2, 40, 1),  # fits beside the first, and is kept waiting for 5 s
+        (5, "granted", 2, 40, 1),
+        (5, "asked", 3, 90, 1),  # does not fit
+        (10, "released", 1, 60, 0),
+        (10, "released", 2, 40, 1),
+        (10, "granted", 3, 90, 1),
+        (20, "released", 3, 90, 1),
+    )
+    assert found.idle == pytest.approx(5 * 40 / (100 * 10))
+    assert found.tempting == pytest.approx(0.5)
+    assert found.used == pytest.approx((60 * 10 + 40 * 5 + 90 * 10) / (100 * 20))
+    assert found.patience == pytest.approx(1.0)
+
+
+def test_what_a_killed_process_held_is_taken_until_its_lease_is_over():
+    end = LEASE_S + 15
+    events = [
+        (0.0, "asked", 1, 60, 0),
+        (0.0, "granted", 1, 60, 0),
+        (0.0, "asked", 2, 50, 1),
+        (1.0, "asked", 3, 50, 0),
+        (1.0, "killed", 0, 0, 0),
+        (end + 11, "granted", 2, 50, 1),
+    ]
+    found = verdict(*events)
+    assert (found.asked, found.served) == (2, 2), "what the dead asked for is no request any more"
+    assert found.idle == pytest.approx(10 * 100 / (100 * (end + 11)))
