@@ -1,4 +1,5 @@
-"""The settings: one class, read from `NIGHTREEL_*` variables and `.env`. The only reader of the environment.
+"""The settings: one class, read from `NIGHTREEL_*` variables, `.env`, and secrets that a container is given as files
+(`/run/secrets/nightreel_database_url`). The only reader of the environment.
 
 Object storage keys come by the usual AWS variables, which botocore reads itself. `PREFECT_API_URL` is Prefect's own.
 """
@@ -22,11 +23,14 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from nightreel.domain import SamplingPlan
 from nightreel.errors import SettingsError
 
 PREFIX = "NIGHTREEL_"
+SECRETS = Path("/run/secrets")
+"""Where containers find their secrets. A variable of the same name wins."""
 
 
 def _valid_plan(text: str) -> str:
@@ -177,14 +181,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read `NIGHTREEL_*` and `.env`; `overrides` win, those that are None do not count.
+    """Read `NIGHTREEL_*`, `.env` and secrets; `overrides` win, those that are None do not count.
 
     Raises:
-        SettingsError: naming each variable that is wrong, what it held and what it takes.
+        SettingsError: naming each variable that is wrong, what it held and what it takes; or a secret that this user
+            may not read.
     """
     _refuse_unknown_variables()
+    given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **given)
+    except SourceError as error:
+        raise SettingsError(f"{error}: {error.__cause__}: should be a file that this user may read") from None
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(problem) for problem in error.errors())) from None
 

@@ -27,7 +27,7 @@ _SETTLE_QUIET_S = 2.5  # its recorder writes at least once a second
 _SETTLE_POLL_S = 0.25
 _UNFINISHED = ["SCHEDULED", "PENDING", "RUNNING"]
 
-_SETTINGS = {
+SERVER_SETTINGS = {
     # Offline and quiet.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -74,7 +74,7 @@ class PrefectServer:
                 *("server", "start", "--host", "127.0.0.1", "--port", str(port)),
             ),
             environment=child_environment(
-                **_SETTINGS,
+                **SERVER_SETTINGS,
                 PREFECT_HOME=str(self._home),
                 PREFECT_PROFILES_PATH=str(self._home / "profiles.toml"),
                 PREFECT_API_URL=self.url(port),

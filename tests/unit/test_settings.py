@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
@@ -65,3 +67,25 @@ def test_what_the_caller_says_wins_and_none_says_nothing(monkeypatch):
 def test_the_usual_variable_of_the_s3_endpoint_is_known_too(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     assert load_settings().s3_endpoint_url == "http://127.0.0.1:9000"
+
+
+def test_a_secret_is_read_from_its_file_and_a_variable_wins(tmp_path, monkeypatch):
+    monkeypatch.delenv("NIGHTREEL_DATABASE_URL", raising=False)
+    monkeypatch.setattr("nightreel.settings.SECRETS", tmp_path / "secrets")
+    assert load_settings().database_url is None
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "nightreel_database_url").write_text("postgresql://u:of-a-file@h/d\n")
+    assert load_settings().database_url == SecretStr("postgresql://u:of-a-file@h/d")
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", "postgresql://u:of-a-variable@h/d")
+    assert load_settings().database_url == SecretStr("postgresql://u:of-a-variable@h/d")
+
+
+def test_a_secret_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / "nightreel_database_url").write_text("postgresql://u:p@h/d")
+    monkeypatch.setattr("nightreel.settings.SECRETS", tmp_path)
+    monkeypatch.setattr(Path, "read_text", refuse)  # root, as which tests may run, may read everything
+    with pytest.raises(SettingsError, match=r"Permission denied.*nightreel_database_url"):
+        load_settings()

@@ -1,0 +1,2 @@
+-- Run once, when the volume is empty. Nightreel's own database is the image's POSTGRES_DB.
+CREATE DATABASE prefect;

@@ -1,0 +1,222 @@
+"""No image is built here and no container started. What can be held without: that docker/ names only what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from importlib import import_module
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import prefect.settings
+import pytest
+import typer
+import yaml
+
+from nightreel.cli.app import app
+from nightreel.services.prefect_server import SERVER_SETTINGS
+from nightreel.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+INSTRUCTIONS = [
+    line.strip() for line in re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.M)).splitlines() if line
+]
+OURS = {"nightreel:cpu": "cpu", "nightreel:gpu": "gpu"}
+
+
+def environment(service: dict) -> dict[str, str]:
+    return service.get("environment", {})
+
+
+def commands() -> list[list[str]]:
+    """What our containers run, and ask of their health."""
+    found = [json.loads(line.partition("CMD ")[2]) for line in INSTRUCTIONS if re.match(r"(HEALTHCHECK .*)?CMD ", line)]
+    for service in SERVICES.values():
+        if service["image"] in OURS:
+            command = service.get("command", [])
+            found.append(shlex.split(command[2].rpartition("exec ")[2]) if command[:2] == ["sh", "-c"] else command)
+    return found
+
+
+def mounts(service: dict) -> list[tuple[str, str]]:
+    return [tuple(volume.split(":")[:2]) for volume in service.get("volumes", [])]
+
+
+def test_every_variable_is_a_setting():
+    text = DOCKERFILE + (DOCKER / "compose.yaml").read_text() + (DOCKER / "alerts.yml").read_text()
+    ours = {f"NIGHTREEL_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"\bNIGHTREEL_[A-Z0-9_]+", text)) - ours == set()
+    prefects = set(re.findall(r"\bPREFECT_[A-Z0-9_]+", text))
+    assert [name for name in prefects if not hasattr(prefect.settings, name)] == []
+
+
+def test_values_are_such_as_the_settings_take(monkeypatch):
+    for service in SERVICES.values():
+        for name, value in environment(service).items():
+            assert isinstance(value, str), f"{name}: YAML reads {value!r} as something else than text"
+    values = {
+        name: value for name, value in environment(SERVICES["worker-gpu"]).items() if name.startswith("NIGHTREEL")
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None)
+    assert (settings.metrics_port, settings.source) == (9464, "s3://videos")
+
+
+def test_the_prefect_server_has_the_settings_that_were_measured():
+    given = environment(SERVICES["prefect"])
+    image = dict(re.findall(r"\b([A-Z_]+)=(\S+)", DOCKERFILE))
+    assert {name: given.get(name, image.get(name)) for name in SERVER_SETTINGS} == SERVER_SETTINGS
+
+
+def test_every_command_exists():
+    group = typer.main.get_command(app)
+    for command in commands():
+        if command[0] == "nightreel":
+            words = [word for word in command[1:] if not word.startswith("-")]
+            assert not words or words[0] in group.commands, command
+            assert not words[1:] or words[1] in group.commands[words[0]].commands, command
+        else:
+            assert command[0] in ("prefect", "python", "sh"), command
+    assert ["nightreel", "status"] in commands()
+
+
+def test_prefect_knows_the_options_it_is_started_with():
+    for command in commands():
+        if command[0] != "prefect":
+            continue
+        group, verb = [word for word in command[1:] if not word.startswith("-")][:2]
+        hints = get_type_hints(getattr(import_module(f"prefect.cli.{group}"), verb), include_extras=True)
+        known = {f"--{name}" for name in hints} | {
+            name
+            for hint in hints.values()
+            for about in get_args(hint)[1:]
+            for name in getattr(about, "name", None) or ()
+        }
+        assert {word for word in command if word.startswith("--")} - {"--no-prompt"} <= known, command
+
+
+@pytest.mark.parametrize("image", sorted({service["image"] for service in SERVICES.values()} - set(OURS)))
+def test_images_of_others_have_a_version(image):
+    assert re.search(r":v?\d+\.\d+", image), image
+    assert "latest" not in image
+
+
+def test_base_images_have_a_version_and_stages_are_those_that_compose_builds():
+    arguments = dict(re.match(r"ARG (\w+)=(.+)", line).groups() for line in INSTRUCTIONS if "_IMAGE=" in line)
+    stages = [re.match(r"FROM \$\{(\w+)\} AS (\S+)$", line).groups() for line in INSTRUCTIONS if "FROM" in line]
+    assert {base for base, _ in stages} == set(arguments)
+    assert all(re.search(r":\d+\.\d+\.\d+", image) for image in arguments.values())
+    builds = {service["image"]: service["build"] for service in SERVICES.values() if "build" in service}
+    assert {image: build["target"] for image, build in builds.items()} == OURS
+    assert set(OURS.values()) <= {name for _, name in stages}
+    assert all((DOCKER / build["context"] / build["dockerfile"]).is_file() for build in builds.values())
+
+
+def test_what_is_copied_is_there_and_let_through():
+    lets = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        source
+        for line in INSTRUCTIONS
+        if line.startswith("COPY") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    assert copied == lets
+    assert all((ROOT / source).exists() for source in copied)
+    # What the build backend wants of the project is among it.
+    assert {"README.md", "LICENSE", "nightreel", "tasks", "flows", "sql", "constraints.txt"} <= copied
+
+
+def test_containers_run_as_somebody_without_rights_and_without_tools_to_build():
+    results = DOCKERFILE.split("\nFROM ")
+    for stage in [text for text in results if re.match(r"\S+ AS (cpu|gpu)\n", text)]:
+        assert "USER 10001:10001" in stage
+        assert "HEALTHCHECK" in stage
+        assert not re.search(r"apt-get install.*(gcc|build-essential|python3-venv|python3-pip)", stage)
+    for name, service in SERVICES.items():
+        if "worker" in name:
+            assert service["cap_drop"] == ["ALL"]
+
+
+def test_ports_are_open_to_this_machine_alone():
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_mounted_files_are_there_and_volumes_are_declared():
+    for service in SERVICES.values():
+        for source, _ in mounts(service):
+            assert (DOCKER / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], source
+
+
+def test_every_secret_is_made_and_mounted_and_read_where_it_lies(tmp_path, monkeypatch):
+    subprocess.run(["sh", str(DOCKER / "make_secrets.sh"), str(tmp_path)], check=True)
+    files = {name: Path(secret["file"]) for name, secret in COMPOSE["secrets"].items()}
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in files.values()}
+    assert {str(path.parent) for path in files.values()} == {"secrets"}
+    assert "docker/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    for service in SERVICES.values():
+        assert set(service.get("secrets", [])) <= set(files)
+        text = json.dumps([service.get("command"), environment(service)])
+        assert set(re.findall(r"/run/secrets/([a-z0-9_.]+)", text)) <= set(service.get("secrets", []))
+    monkeypatch.delenv("NIGHTREEL_DATABASE_URL", raising=False)
+    url = Settings(_secrets_dir=tmp_path, _env_file=None).database_url.get_secret_value()
+    password = (tmp_path / "postgres_password").read_text().strip()
+    assert url == f"postgresql://nightreel:{password}@postgres:5432/nightreel"
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    subprocess.run(["sh", str(DOCKER / "make_secrets.sh"), str(tmp_path)], check=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    key, secret = re.findall(r"= (\w+)", before["aws_credentials"])
+    assert json.loads(before["s3.json"])["identities"][0]["credentials"] == [{"accessKey": key, "secretKey": secret}]
+    assert len({before["postgres_password"], before["grafana_password"], key, secret}) == 4
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_services_wait_for_services_that_there_are_and_that_tell_of_their_health():
+    for service in SERVICES.values():
+        needs = service.get("depends_on", {})
+        for name in needs:
+            assert name in SERVICES
+            if isinstance(needs, dict) and needs[name]["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[name]
+
+
+def test_prometheus_scrapes_services_and_reads_rules_that_are_mounted():
+    config = yaml.safe_load((DOCKER / "prometheus.yml").read_text())
+    mounted = {target: DOCKER / source for source, target in mounts(SERVICES["prometheus"])}
+    assert [mounted[path].name for path in config["rule_files"]] == ["alerts.yml"]
+    targets = {target for job in config["scrape_configs"] for at in job["static_configs"] for target in at["targets"]}
+    hosts = dict(target.split(":") for target in targets)
+    assert set(hosts) <= set(SERVICES)
+    for host in ("metrics", "worker-cpu", "worker-gpu"):
+        assert environment(SERVICES[host])["NIGHTREEL_METRICS_PORT"] == hosts[host]
+    rules = yaml.safe_load((DOCKER / "alerts.yml").read_text())
+    jobs = {job["job_name"] for job in config["scrape_configs"]}
+    assert set(re.findall(r'job="(\w+)"', json.dumps(rules).replace("\\", ""))) <= jobs
+
+
+def test_grafana_finds_dashboard_and_source():
+    mounted = {target: DOCKER / source for source, target in mounts(SERVICES["grafana"])}
+    provisioning = mounted["/etc/grafana/provisioning"]
+    source = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"][0]
+    assert re.fullmatch(r"http://(\w+):9090", source["url"])[1] in SERVICES
+    provider = yaml.safe_load((provisioning / "dashboards" / "nightreel.yml").read_text())["providers"][0]
+    dashboard = json.loads((mounted[provider["options"]["path"]] / "nightreel.json").read_text())
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"]}
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places) == len({panel["id"] for panel in dashboard["panels"]})
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool, which comes with Prometheus, is not installed")
+def test_alerts_fire_when_they_should_and_not_before():
+    command = ["promtool", "test", "rules", str(DOCKER / "alerts_test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
