@@ -5,7 +5,6 @@ Exit status: 0 all well, 1 something failed or a check found a problem, 2 wrong 
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from typing import Annotated
