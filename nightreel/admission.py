@@ -24,6 +24,8 @@ class Place:
         limits: the concurrency limits it is for: any one of them, or all where `spread`.
         mib: of each.
         granted: those it was taken from; empty while it waits.
+        silent: it holds memory, and was not heard of for so long that it may be dead. Then its memory is free when its
+            lease is over, and no sooner for anybody's waiting: it holds others up as if it had been there before them.
     """
 
     ticket: int
@@ -31,6 +33,7 @@ class Place:
     mib: int
     spread: bool = False
     granted: tuple[str, ...] = ()
+    silent: bool = False
     run_id: int | None = None
     pid: int | None = None
     requested_at: datetime | None = None
@@ -73,7 +76,9 @@ def _may_take(mine: Place, line: Sequence[Place], limit: str, capacity: int) -> 
     for earlier in line:
         if earlier.ticket >= mine.ticket or earlier.granted or limit not in earlier.limits:
             continue
-        elders = sum(place.mib for place in line if limit in place.granted and place.ticket < earlier.ticket)
+        elders = sum(
+            place.mib for place in line if limit in place.granted and (place.ticket < earlier.ticket or place.silent)
+        )
         fits_beside = held + mine.mib + earlier.mib <= capacity
         if elders + earlier.mib <= capacity and not fits_beside:
             return False

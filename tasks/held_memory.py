@@ -14,6 +14,8 @@ from tasks.memory_limits import MemoryLimits
 
 REPOSSESSED_S = 20.0
 """Slots whose lease ran out are free within so long: Prefect looks every 15 seconds."""
+SILENT = 1 / 3
+"""Of a lease's time: who holds memory and missed two renewals is taken for dead by those in the line."""
 _RENEWALS = 6  # in the time of a lease
 _AGAIN_S = 1.0
 

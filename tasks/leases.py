@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from nightreel.admission import Place, held_mib, next_limits
 from nightreel.database import memory_line
 from nightreel.database.connection import Database
 from nightreel.domain import MemoryRequest
 from nightreel.errors import NightreelError, PermanentError
-from tasks.held_memory import REPOSSESSED_S, HeldMemory
+from tasks.held_memory import REPOSSESSED_S, SILENT, HeldMemory
 from tasks.memory_limits import MemoryLimits
 
 LOOK_EVERY_S = 5.0
@@ -111,7 +113,7 @@ class _Waiting:
         """Take the memory if the turn has come."""
         with self._database.begin() as connection:
             here = memory_line.stay_in_line(connection, self.ticket, stay_s=_AWAY_S)
-            line = memory_line.read_line(connection, self._request.host)
+            line = self._line(connection)
         if not here:  # this process slept for too long
             self.ticket = self._join()
             return None
@@ -121,6 +123,11 @@ class _Waiting:
             logger.info("run %s waits: %s", self._run_id, describe_wait(self._request, self.ticket, line))
             self._tell_at = time.monotonic() + _TELL_EVERY_S
         return None
+
+    def _line(self, connection: Connection) -> list[Place]:
+        lease_s = self._limits.lease_s
+        heard_of_s = lease_s + REPOSSESSED_S - SILENT * lease_s
+        return memory_line.read_line(connection, self._request.host, silent_below_s=heard_of_s)
 
     def _join(self) -> int:
         with self._database.begin() as connection:
@@ -134,7 +141,7 @@ class _Waiting:
         try:
             with self._database.begin() as connection:
                 memory_line.take_turn(connection, self._request.host)
-                line = memory_line.read_line(connection, self._request.host)
+                line = self._line(connection)
                 names = next_limits(self.ticket, line, self._request.capacities)
                 if names and (lease_id := self._limits.take(names, self._request.mib)):
                     stay_s = self._limits.lease_s + REPOSSESSED_S

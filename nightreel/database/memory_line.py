@@ -64,10 +64,17 @@ def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *
     )
 
 
-def read_line(connection: Connection, host: str | None = None) -> list[Place]:
-    """The living of a host (None: of all), in the order of their tickets."""
+def read_line(connection: Connection, host: str | None = None, *, silent_below_s: float = 0.0) -> list[Place]:
+    """The living of a host (None: of all), in the order of their tickets.
+
+    Args:
+        silent_below_s: who holds memory and whose ticket ends within so long was silent for too long.
+    """
     here = _leases.c.host == host if host else text("true")
-    rows = connection.execute(select(_leases).where(here, _leases.c.expires_at > func.now()).order_by(_leases.c.id))
+    silent = (_leases.c.expires_at < func.now() + timedelta(seconds=silent_below_s)).label("silent")
+    rows = connection.execute(
+        select(_leases, silent).where(here, _leases.c.expires_at > func.now()).order_by(_leases.c.id)
+    )
     return [
         Place(
             ticket=row.id,
@@ -75,6 +82,7 @@ def read_line(connection: Connection, host: str | None = None) -> list[Place]:
             mib=row.mib,
             spread=row.spread,
             granted=tuple(row.granted),
+            silent=bool(row.granted) and row.silent,
             run_id=row.run_id,
             pid=row.pid,
             requested_at=row.requested_at,

@@ -42,6 +42,15 @@ def test_a_request_that_only_later_ones_hold_up_is_passed_no_more():
     assert not may(2, after_its_elders_left)
 
 
+def test_a_dead_one_that_holds_memory_on_keeps_nobody_else_from_what_is_free():
+    def places(*, silent: bool) -> list[Place]:
+        passed = Place(ticket=2, limits=("gpu",), mib=40, granted=("gpu",), silent=silent)
+        return [Place(ticket=1, limits=("gpu",), mib=90), passed, Place(ticket=3, limits=("gpu",), mib=40)]
+
+    assert not may(3, places(silent=False))
+    assert may(3, places(silent=True)), "the large one waits for the end of the lease in any case"
+
+
 def test_who_fits_beside_the_one_ahead_need_not_wait_for_it():
     assert may(2, line((50, True), (20, False), (30, False)))
 
