@@ -24,10 +24,10 @@ from nightreel.errors import NightreelError, PermanentError
 from tasks.held_memory import REPOSSESSED_S, SILENT, HeldMemory
 from tasks.memory_limits import MemoryLimits
 
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 3.0
 """How often one that waits looks by himself: those who give memory back say so, those who are killed do not."""
 _HEED_S = 0.5  # within so long one that waits notices that its run is to end
-_AWAY_S = 30.0  # who has not looked for so long is out of the line
+_AWAY_S = 10.0  # who has not looked for so long is out of the line: until then a dead one may hold others up
 _TELL_EVERY_S = 60.0
 
 Taken = tuple[UUID, tuple[str, ...]]  # Prefect's lease, and the limits it is of
