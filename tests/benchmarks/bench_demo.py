@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from benchmarks.bench_pipeline import environment
 from benchmarks.demo_sides import FORMS, SETS, answers_in_postgres, by_place, plain_answers, plain_share
 from benchmarks.harness import Report, Row
@@ -35,6 +36,7 @@ _PLAIN = "plain generate()"
 
 
 def main(clips: int = 300, of_each_form: int = 40) -> None:
+    torch.set_num_threads(1)  # so small a model is no faster with more, and much slower on a busy machine
     report = Report("demo", versions=("torch", "transformers", "decord", "av"))
     prompts = load_prompt_sets(SETS).prompts
     with tempfile.TemporaryDirectory() as name:

@@ -45,7 +45,9 @@ Seconds are of two cores that had other work, too.
 
 ## Accuracy
 
-{where}: whole flow, answers read from Postgres. Taken with `make bench-demo`; what missed its goal stays.
+{where}: whole flow, answers read from Postgres, on clips of seeds that were
+neither trained nor tuned on. Taken with `make bench-demo`; what missed its goal stays. A form is the same scenes written
+otherwise.
 
 | what | this model | beside | which is | goal | met | |
 |---|---:|---:|---|---|---|---|
@@ -53,12 +55,11 @@ Seconds are of two cores that had other work, too.
 
 ## Limits
 
-- It knows nothing but its world. Of other videos it says what it would say of shapes, with high probability: its
-  answers then mean nothing.
-- It understands the questions of `nightreel/demo/questions.py`, in those words. Others it answers at random.
+- It knows nothing but its world. Of other videos it, too, speaks of shapes: its answers then mean nothing.
+- It understands the questions of `nightreel/demo/questions.py`, in those words. Answers to others mean nothing.
 - 2 to 16 frames a segment. One frame shows no motion; more were not trained.
 - A segment should show one scene. Of several it mixes what it sees.
-- Trained in bfloat16 products on one kind of CPU: another machine's training gives other weights of the same quality.
+- The same machine and versions give the same weights; other processors round otherwise, and give others.
 """
 _FIGURES = {
     "vision": (("shape_right", "shapes"), ("colour_right", "colours"), ("count_right", "counts")),

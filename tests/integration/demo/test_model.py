@@ -1,0 +1,107 @@
+"""The committed demo model: what it is made of, and that our way of asking it is the plain way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from fixtures.plain_generate import PlainModel
+
+from nightreel.demo import MODEL_DIRECTORY
+from nightreel.demo.clips import draw_clip, write_clip
+from nightreel.demo.judging import is_right
+from nightreel.demo.training.architecture import build_processor
+from nightreel.domain import AnswerState, FrameBatch, PromptKind, Segment
+from nightreel.media.sampling import segments, timestamps
+from nightreel.media.sandbox import DecoderPool
+from nightreel.models.loading import describe_model, load_model
+from nightreel.prompts.loading import load_prompt_sets
+from nightreel.prompts.wording import questions_of
+from nightreel.settings import load_settings
+
+PROMPTS = [prompt for prompt in load_prompt_sets(("demo", "demo_moderation")).prompts if not prompt.when]
+SEEDS = range(8)
+
+
+@pytest.fixture(scope="module")
+def looks(tmp_path_factory) -> list[tuple[FrameBatch, Segment]]:
+    """Clips as the pipeline decodes them, 16 frames each."""
+    directory = tmp_path_factory.mktemp("clips")
+    settings = load_settings(plan="uniform:16")
+    found = []
+    with DecoderPool.from_settings(settings) as pool:
+        for seed in SEEDS:
+            path = write_clip(directory / f"{seed}.mp4", draw_clip(f"test model {seed}"))
+            probe = pool.probe(path)
+            (segment,) = segments(probe.duration_s, settings.window_s)
+            moments_s = timestamps(settings.sampling_plan, segment)
+            found.append((pool.decode_moments(path, probe=probe, moments_s=moments_s, short_side=64), segment))
+    return found
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.set_num_threads(1)
+    return load_model(load_settings(model="demo", device="cpu"))
+
+
+def some_frames(batch: FrameBatch, count: int) -> FrameBatch:
+    chosen = [int((place + 0.5) * len(batch.pts_s) / count) for place in range(count)]
+    return FrameBatch(
+        frames_thwc=batch.frames_thwc[chosen], pts_s=batch.pts_s[chosen], flags=((),) * count, decoder=batch.decoder,
+        decoder_version=batch.decoder_version, fps=batch.fps, source_hw=batch.source_hw,
+    )  # fmt: skip
+
+
+def answers(model, looks, frames: int) -> list[list]:
+    batches = [some_frames(batch, frames) for batch, _ in looks]
+    keys = [str(number) for number in range(len(looks))]
+    features = model.encode(batches, segments=[segment for _, segment in looks], keys=keys)
+    return model.ask(features, [PROMPTS] * len(looks))
+
+
+def test_the_folder_is_small_and_complete_and_the_default():
+    assert (MODEL_DIRECTORY / "model.safetensors").stat().st_size <= 12_000_000
+    assert "## Limits" in (MODEL_DIRECTORY / "README.md").read_text()
+    spec = describe_model(load_settings())
+    assert (spec.name, spec.dtype, spec.model_class) == ("demo", "float32", "InternVLForConditionalGeneration")
+    steps = [json.loads(line) for line in (MODEL_DIRECTORY / "training.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in steps] == ["vision", "language", "joint"]
+    assert all(line["step"] == line["of"] for line in steps)
+
+
+def test_the_auto_classes_load_it_without_a_weight_missing_and_its_processor_is_the_scripts():
+    plain = PlainModel(MODEL_DIRECTORY)
+    assert plain.processor.tokenizer.get_vocab() == build_processor().tokenizer.get_vocab()
+    assert plain.processor.chat_template == build_processor().chat_template
+
+
+def test_our_answers_are_those_of_a_plain_generate_loop(model, looks):
+    plain = PlainModel(MODEL_DIRECTORY)
+    looks = looks[:3]
+    for (batch, segment), ours in zip(looks, answers(model, looks, 8), strict=True):
+        batch = some_frames(batch, 8)
+        for prompt, answer in zip(PROMPTS, ours, strict=True):
+            said = [
+                plain.processor.decode(
+                    plain.generate(batch, segment, question, prompt.max_new_tokens), skip_special_tokens=True
+                )
+                for question in questions_of(prompt)
+            ]
+            if prompt.kind is PromptKind.TAGS:
+                said = [", ".join(tag for tag, word in zip(prompt.choices, said, strict=True) if word == "yes")]
+            assert [answer.text] == said, prompt
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5, 8, 11, 16])
+def test_any_number_of_frames_from_2_to_16_will_do(model, looks, frames):
+    said = [
+        (prompt, answer.text, draw_clip(f"test model {seed}").parts[0].scene)
+        for seed, own in zip(SEEDS, answers(model, looks, frames), strict=True)
+        for prompt, answer in zip(PROMPTS, own, strict=True)
+        if answer.state is AnswerState.ANSWERED
+    ]
+    assert len(said) >= 0.97 * len(SEEDS) * len(PROMPTS)
+    wrong = [one for one in said if not is_right(*one)]
+    assert len(wrong) <= 0.03 * len(said), wrong
