@@ -48,7 +48,7 @@ def draw_poster(panels: Sequence[Panel]) -> Image.Image:
     """All panels, row by row."""
     frames = max(len(panel.frames) for panel in panels)
     width = frames * (_FRAME_PX + 4) + 12
-    height = _FRAME_PX + (_LINES + 1) * _LINE_PX + 18
+    height = _FRAME_PX + (_LINES + 1) * _LINE_PX + 24
     columns = min(_COLUMNS, len(panels))
     size = (
         columns * (width + _GAP_PX) + _GAP_PX,

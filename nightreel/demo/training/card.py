@@ -46,8 +46,8 @@ Seconds are of two cores that had other work, too.
 ## Accuracy
 
 {where}: whole flow, answers read from Postgres, on clips of seeds that were
-neither trained nor tuned on. Taken with `make bench-demo`; what missed its goal stays. A form is the same scenes written
-otherwise.
+neither trained nor tuned on. Taken with `make bench-demo`; what missed its goal stays. A form is the same scenes
+written otherwise.
 
 | what | this model | beside | which is | goal | met | |
 |---|---:|---:|---|---|---|---|
