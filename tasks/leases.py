@@ -85,9 +85,7 @@ def _name(place: Place) -> str:
 class _Waiting:
     """A ticket that waits."""
 
-    def __init__(
-        self, request: MemoryRequest, *, limits: MemoryLimits, database: Database, run_id: int | None
-    ) -> None:
+    def __init__(self, request: MemoryRequest, *, limits: MemoryLimits, database: Database, run_id: int | None) -> None:
         self._request, self._limits, self._database, self._run_id = request, limits, database, run_id
         self._tell_at = 0.0
         self.ticket = self._join()

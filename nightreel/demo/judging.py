@@ -43,9 +43,7 @@ class Verdict:
         return self.truth in _NOTHING or not self.scene.things
 
 
-def judge(
-    rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]
-) -> list[Verdict]:
+def judge(rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]) -> list[Verdict]:
     """A verdict a row.
 
     Args:

@@ -110,9 +110,7 @@ class _WantedFrames:
     def forget(self) -> None:
         self._flags.clear()
 
-    def close_gaps(
-        self, frames_thwc: np.ndarray, *, name: str
-    ) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
+    def close_gaps(self, frames_thwc: np.ndarray, *, name: str) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
         """Repeat the nearest frame that came out wherever one did not, under that frame's own time, flagged `missing`.
 
         Raises:

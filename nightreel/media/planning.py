@@ -20,7 +20,6 @@ _MOST_PACKETS = 500_000  # of one job: a message of some 20 MB
 _STALE = 1.5  # usual intervals between frames
 
 
-
 class Packet(NamedTuple):
     """What a packet is to be known by, and what is known of it."""
 

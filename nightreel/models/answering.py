@@ -90,9 +90,7 @@ def answer_yes_no(prompt: Prompt, scores: Scores, vocabulary: Vocabulary, *, tok
     if doubt:
         return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=doubt, **fields)
     yes = p >= prompt.threshold
-    return Answer(
-        prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text="yes" if yes else "no", value=yes, **fields
-    )
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text="yes" if yes else "no", value=yes, **fields)
 
 
 def answer_tags(prompt: Prompt, scores: Sequence[Scores], vocabulary: Vocabulary, *, tokens: int) -> Answer:
@@ -159,9 +157,7 @@ def answer_number(prompt: Prompt, scores: Scores, vocabulary: Vocabulary, *, tok
     doubt = _doubt(prompt, mass=sum(map(math.exp, logs)), margin=margin)
     if doubt:
         return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=doubt, **fields)
-    return Answer(
-        prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=str(best), value=float(best), **fields
-    )
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=str(best), value=float(best), **fields)
 
 
 def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> Answer:
@@ -169,9 +165,7 @@ def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> An
     counts: dict[str, Any] = {"prompt_tokens": tokens, "generated_tokens": generated}
     text = text.strip()
     if not text:
-        return Answer(
-            prompt_hash=prompt.hash, state=AnswerState.ERROR, reason="the model generated no text", **counts
-        )
+        return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason="the model generated no text", **counts)
     if prompt.kind is not PromptKind.NUMBER:
         return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=text, value=text, **counts)
     number = read_number(text)
@@ -183,9 +177,7 @@ def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> An
     if not low <= number <= high:
         reason = f"{number:.15g} is not in the range {low:g} to {high:g}"
         return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=reason, **counts)
-    return Answer(
-        prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=f"{number:.15g}", value=number, **counts
-    )
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=f"{number:.15g}", value=number, **counts)
 
 
 def read_number(text: str) -> float | None:
@@ -227,4 +219,3 @@ def _doubt(prompt: Prompt, *, mass: float, margin: float) -> str | None:
 
 def _error(prompt: Prompt, reason: str, tokens: int) -> Answer:
     return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason=reason, prompt_tokens=tokens)
-

@@ -52,9 +52,7 @@ class Checkpoint:
         return not self.revision.startswith("sha256:")
 
 
-def find_checkpoint(
-    model: str, revision: str | None, digests: FileDigests, *, with_code: bool = False
-) -> Checkpoint:
+def find_checkpoint(model: str, revision: str | None, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
     """Find a directory or a hub id and pin its revision. Downloads small files at most.
 
     An unpinned hub id means the revision in the local hub cache, or what the hub's `main` is now if there is none.
@@ -89,9 +87,7 @@ def find_checkpoint(
 def from_directory(directory: Path, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
     """A directory under the revision that its files make."""
     files = {path.name: digests.sha256(path) for path in _files(directory, with_code=with_code)}
-    return Checkpoint(
-        name=directory.resolve().name, directory=directory, revision=f"sha256:{content_hash(files)}"
-    )
+    return Checkpoint(name=directory.resolve().name, directory=directory, revision=f"sha256:{content_hash(files)}")
 
 
 def fetch_weights(checkpoint: Checkpoint, *, with_code: bool = False) -> Path:

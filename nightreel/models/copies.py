@@ -71,9 +71,7 @@ class CopiedPrefix:
             groups[row.segment, len(row.suffix)].append(_Line(index, None, row.suffix))
         heads: dict[int, torch.Tensor] = {}
         branches: dict[tuple[int, int], tuple[float, ...]] = {}
-        generated = {
-            index: self._search(row, end_ids) for index, row in enumerate(rows) if row.decoding.beams > 1
-        }
+        generated = {index: self._search(row, end_ids) for index, row in enumerate(rows) if row.decoding.beams > 1}
         chooser = TokenChooser(rows, [tensors["input/prefix_ids"] for tensors in self._segments])
         for (segment, length), lines in groups.items():
             cache = self._copy(segment, len(lines))
@@ -110,9 +108,7 @@ class CopiedPrefix:
 
     def _search(self, row: Row, end_ids: frozenset[int]) -> tuple[tuple[int, ...], bool]:
         cache = self._copy(row.segment, 1)
-        return search_beams(
-            self._model, row, tensors=self._segments[row.segment], cache=cache, end_ids=end_ids
-        )
+        return search_beams(self._model, row, tensors=self._segments[row.segment], cache=cache, end_ids=end_ids)
 
     def _copy(self, segment: int, count: int) -> DynamicCache:
         cache = copy.deepcopy(self._caches[segment])
@@ -124,9 +120,7 @@ class CopiedPrefix:
         """Make lines of the cache's batch its new batch; index_select moves states of linear attention too."""
         cache.reorder_cache(torch.tensor(lines, device=self._model.device))
 
-    def _forward(
-        self, cache: DynamicCache, segment: int, ids: Sequence[Sequence[int]], depth: int
-    ) -> torch.Tensor:
+    def _forward(self, cache: DynamicCache, segment: int, ids: Sequence[Sequence[int]], depth: int) -> torch.Tensor:
         """Logits (N, L, V) of N sequences of one length, which begin `depth` tokens after the prefix."""
         device = self._model.device
         tokens = torch.tensor(ids, device=device)

@@ -42,9 +42,7 @@ def describe_model(settings: Settings) -> ModelSpec:
     return _describe(*_find(settings), settings)
 
 
-def load_model(
-    settings: Settings, *, peaks: Iterable[MemoryPeak] = (), limit_bytes: int | None = None
-) -> VideoModel:
+def load_model(settings: Settings, *, peaks: Iterable[MemoryPeak] = (), limit_bytes: int | None = None) -> VideoModel:
     """Load the model that the settings name.
 
     Args:
@@ -136,9 +134,7 @@ def estimate_footprint(
     except (ValueError, ImportError, OSError) as error:
         raise _unsupported(spec, error) from error
     _require_video(spec, processor, model)
-    return measure_footprint(
-        model, processor, spec, prompts=prompts, frames=frames, height=height, width=width
-    )
+    return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
 
 
 def _unsupported(spec: ModelSpec, error: Exception) -> PermanentError:

@@ -200,5 +200,3 @@ def _short_side(video_processor: Any) -> int | None:
     short = size.get("shortest_edge")
     # Qwen's processors mean a number of pixels by it, not an edge
     return int(short) if short and not size.get("longest_edge") else None
-
-

@@ -101,9 +101,7 @@ class PackedPrefix:
                 cache = self._line(row.segment)
                 tensors = self._segments[row.segment]
                 generated[i] = search_beams(self._model, row, tensors=tensors, cache=cache, end_ids=end_ids)
-        return [
-            Scores(next_tokens[i], branches[i], *generated.get(i, ((), False))) for i in range(len(rows))
-        ]
+        return [Scores(next_tokens[i], branches[i], *generated.get(i, ((), False))) for i in range(len(rows))]
 
     def _generate(
         self,

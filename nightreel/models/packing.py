@@ -37,9 +37,7 @@ class Packing:
             for place, branch in enumerate(row.branches):
                 starts.append(len(read))
                 read.extend(len(line) + offset for offset in range(len(branch) - 1))
-                line.extend(
-                    (token, len(row.suffix) + offset, index, place) for offset, token in enumerate(branch[:-1])
-                )
+                line.extend((token, len(row.suffix) + offset, index, place) for offset, token in enumerate(branch[:-1]))
             self._branch_reads.append(starts)
         self.width = max(len(line) for line in lines)
         self.generating = max(

@@ -187,9 +187,7 @@ class Workbench:
                 self.settings,
                 prompts=self.recipe.prompts.prompts,
                 peaks=peaks,
-                lease_memory=partial(
-                    lease_memory, database=self.database, run_id=self.run_id, closing=self._closing
-                ),
+                lease_memory=partial(lease_memory, database=self.database, run_id=self.run_id, closing=self._closing),
             )
             self._allowance = self._stack.enter_context(leased)
         self._stack.callback(self._unload)  # before the memory is given back

@@ -149,9 +149,7 @@ async def _copy_range(
             await tries.failed(error)
 
 
-async def _read_block(
-    stream: RangeStream, size: int, name: str, stall_s: float
-) -> tuple[bytes, TransientError | None]:
+async def _read_block(stream: RangeStream, size: int, name: str, stall_s: float) -> tuple[bytes, TransientError | None]:
     """`size` bytes; or what came before something went wrong, and what that was."""
     chunks: list[bytes] = []
     missing = size

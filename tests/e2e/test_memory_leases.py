@@ -40,9 +40,7 @@ def lease(books, database):
 
     def make(mib: int, *, closing: threading.Event | None = None, capacity: int = CAPACITY):
         request = MemoryRequest(host=HOST, capacities={LIMIT: capacity}, mib=mib)
-        return lease_memory(
-            request, limits=books, database=database, run_id=None, closing=closing or threading.Event()
-        )
+        return lease_memory(request, limits=books, database=database, run_id=None, closing=closing or threading.Event())
 
     return make
 

@@ -48,7 +48,8 @@ def test_torch_holds_no_more_than_was_leased(limited):
 
 def test_more_than_the_gpu_can_ever_give_is_refused():
     settings = load_settings(device="cuda:0", gpu_memory_mib=1 << 30)
-    with pytest.raises(SettingsError, match="asks for 1073741824 MiB"), lease_device(
-        settings, prompts=(), peaks=(), lease_memory=lambda _: pytest.fail("it was asked for")
+    with (
+        pytest.raises(SettingsError, match="asks for 1073741824 MiB"),
+        lease_device(settings, prompts=(), peaks=(), lease_memory=lambda _: pytest.fail("it was asked for")),
     ):
         pass

@@ -47,6 +47,4 @@ class JointStage(Stage):
         pictures = paint_frames(masks, described, each=frames, random=numbers).to(self.device)
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
             tokens = see(self.model, pictures).float()
-        return learn_answers(
-            self, tokens.view(count, -1, WIDTH), scenes, frames=frames, dice=dice, step=step
-        )
+        return learn_answers(self, tokens.view(count, -1, WIDTH), scenes, frames=frames, dice=dice, step=step)

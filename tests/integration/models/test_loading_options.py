@@ -94,9 +94,7 @@ def test_a_model_on_a_server_takes_no_option_of_loading() -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_model_is_the_same_model_and_answers_alike(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_model_is_the_same_model_and_answers_alike(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # traced as for the default backend, which would spend two minutes on generating C++
     monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(torch.nn.Module.compile, backend="eager"))
     plain, compiled = _settings(directory), _settings(directory, compile=True)
@@ -190,9 +188,10 @@ def test_an_adapter_is_part_of_the_identity_wherever_it_lies(directory: Path, ad
 
 
 def test_options_that_are_not_used_are_no_part_of_the_identity(directory: Path) -> None:
-    assert not {"quantization", "tf32", "adapter", "adapter_revision"} & describe_model(
-        _settings(directory)
-    ).identity.keys()
+    assert (
+        not {"quantization", "tf32", "adapter", "adapter_revision"}
+        & describe_model(_settings(directory)).identity.keys()
+    )
 
 
 def _for_another_model(adapter: Path) -> None:

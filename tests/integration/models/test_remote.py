@@ -182,9 +182,7 @@ def test_each_frame_stands_after_its_time_and_the_question_last(chat_server: Cha
         assert np.abs(shown.astype(int) - frame).mean() < 12  # the pattern has edges that JPEG blurs
 
 
-def test_frames_are_sent_no_larger_than_wanted(
-    chat_server: ChatServer, make_model: Callable[..., RemoteModel]
-) -> None:
+def test_frames_are_sent_no_larger_than_wanted(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
     model = make_model(remote_frame_size=45)
     assert model.frame_size == 45
     (features,) = encode(model)
@@ -355,9 +353,7 @@ def test_features_of_other_settings_are_refused(make_model: Callable[..., Remote
 # -- servers without probabilities -------------------------------------------------------------------------------
 
 
-def test_a_server_that_lists_no_probabilities_is_taken_at_its_word(
-    chat_server: ChatServer, model: RemoteModel
-) -> None:
+def test_a_server_that_lists_no_probabilities_is_taken_at_its_word(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.plan.extend([said("**Yes.**"), said("No"), said("Yes, or no"), said("Unclear."), said(""), said(None)])
     prompts = [replace(_YES, name=f"q{index}", text=f"Is it {index}?") for index in range(6)]
     answers = [ask(model, prompt)[0] for prompt in prompts]
@@ -475,9 +471,7 @@ def test_a_server_that_came_back_is_trusted_again(chat_server: ChatServer, model
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refusal_is_final_and_in_the_servers_words(
-    chat_server: ChatServer, model: RemoteModel, status: int
-) -> None:
+def test_a_refusal_is_final_and_in_the_servers_words(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
     chat_server.answer = lambda _: failure(status, "too many \x1b[31mimages\x00\n" + "!" * 10_000)
     with pytest.raises(PermanentError) as caught:
         ask(model, _YES)

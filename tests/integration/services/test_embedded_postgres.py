@@ -189,9 +189,17 @@ def test_a_postgres_that_somebody_started_by_hand_is_left_alone(service_settings
         pass
     launch = Postgres(service_settings.work_dir / "postgres").launch(free_port())
     log = service_settings.work_dir / "by_hand.log"
-    with log.open("wb") as output, subprocess.Popen(
-        launch.argv, cwd=launch.cwd, env=dict(launch.environment), user=launch.user, group=launch.group, stderr=output
-    ) as by_hand:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            launch.argv,
+            cwd=launch.cwd,
+            env=dict(launch.environment),
+            user=launch.user,
+            group=launch.group,
+            stderr=output,
+        ) as by_hand,
+    ):
         try:
             while "ready to accept connections" not in log.read_text():
                 assert by_hand.poll() is None

@@ -111,9 +111,9 @@ def test_scores_that_are_no_numbers_are_an_error_not_a_no(vocabulary: Vocabulary
     good = _scores({"yes": 0.9, "no": 0.1})
     assert answer_tags(tags, [good, broken], vocabulary, tokens=1).state is AnswerState.ERROR
     choice = _prompt(PromptKind.CHOICE, choices=("in", "out"))
-    assert answer_choice(
-        choice, _scores({"in": 1.0}, ((math.nan,),) * 8), vocabulary, tokens=1
-    ).state is AnswerState.ERROR
+    assert (
+        answer_choice(choice, _scores({"in": 1.0}, ((math.nan,),) * 8), vocabulary, tokens=1).state is AnswerState.ERROR
+    )
 
 
 def test_words_without_a_token_of_their_own_are_scored_as_sequences() -> None:

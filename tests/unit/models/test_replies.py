@@ -91,13 +91,15 @@ def test_counts_that_are_none_are_nought(count: Any) -> None:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["choices", "message", "content", "logprobs", "top_logprobs", "token", "logprob", "usage", "refusal"]
-        ),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "message", "content", "logprobs", "top_logprobs", "token", "logprob", "usage", "refusal"]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )
