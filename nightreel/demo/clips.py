@@ -16,7 +16,6 @@ import numpy as np
 from nightreel.demo.pictures import FPS, SIZE_PX, paint_frames
 from nightreel.demo.scenes import Scene, draw_scene
 from nightreel.errors import SettingsError
-from nightreel.media.writing import write_h264
 
 _SHORT_S = (4, 8)
 _ROUNDING_S = 0.05
@@ -76,5 +75,7 @@ def write_clip(
     path: Path, clip: Clip, *, width: int = SIZE_PX, height: int = SIZE_PX, fps: int = FPS, crf: int = 23
 ) -> Path:
     """Encode a clip as H.264; the file appears when it is complete. The same clip gives the same bytes."""
+    from nightreel.media.writing import write_h264  # PyAV, which no other command needs
+
     write_h264(path, clip.frames(width=width, height=height, fps=fps), fps=fps, crf=crf)
     return path
