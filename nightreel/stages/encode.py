@@ -203,9 +203,10 @@ def _failed(analysis_id: int, error: NightreelError) -> Outcome:
 
 def _encode(bench: Workbench, looks: list[_Look]) -> list[EncodedSegment]:
     """Frames through the vision tower into the cache and its index; a segment that cannot go through is noted."""
-    features = {feature.key: feature for feature in _see(bench, [look for look in looks if look.frames])}
+    fresh = [look for look in looks if look.frames]
+    features = {feature.key: feature for feature in _see(bench, fresh)}
     cached = [_from_cache(look) for look in looks if not look.frames]
-    return cached + _publish(bench, [look for look in looks if look.frames and look.key in features], features)
+    return cached + _publish(bench, [look for look in fresh if look.key in features], features)
 
 
 def _publish(bench: Workbench, looks: Sequence[_Look], features: Mapping[str, Features]) -> list[EncodedSegment]:
