@@ -25,6 +25,7 @@ class PageCounts:
         listed: objects on the page; filtered: those left out by suffix or time.
         new, changed: versions never seen before; wanted: known videos, new under this recipe.
         known: videos whose analysis under this recipe exists, whatever came of it.
+        back: of the known and wanted, those that were taken for gone. gone: videos that a sweep found no more.
     """
 
     listed: int = 0
@@ -33,6 +34,8 @@ class PageCounts:
     changed: int = 0
     wanted: int = 0
     known: int = 0
+    back: int = 0
+    gone: int = 0
 
     def __add__(self, other: PageCounts) -> PageCounts:
         return PageCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
@@ -88,7 +91,8 @@ def discover_page(
         new=states.count("new"),
         changed=states.count("changed"),
         wanted=states.count("wanted"),
-        known=len(items) - len(needed),
+        known=len(items) - len(needed) + states.count("back"),
+        back=sum(row.back for row in needed),
     )
 
 

@@ -18,14 +18,22 @@ _analyses = schema.analyses
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The videos a run looks at: keys under a prefix, modified at or after `since` and before `until`."""
+    """The videos a run looks at.
+
+    Args:
+        uri_prefix: of their keys. since, until: modified at or after the one and before the other.
+        after_uri, up_to_uri: keys behind the one, up to and including the other, in byte order.
+    """
 
     uri_prefix: str
     since: datetime | None = None
     until: datetime | None = None
+    after_uri: str | None = None
+    up_to_uri: str | None = None
 
-    def _parameters(self) -> dict[str, object]:
-        return {"uri_prefix": self.uri_prefix, "since": self.since, "until": self.until}
+    def parameters(self) -> dict[str, object]:
+        """As the statements name them."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +71,7 @@ def claim(
             "chunk_segments": chunk_segments,
             "max_videos": chunk_segments if max_videos is None else min(max_videos, chunk_segments),
             "lease_s": lease_s,
-            **selection._parameters(),
+            **selection.parameters(),
         },
     )
     claims = [
@@ -119,7 +127,7 @@ def take_content(connection: Connection, analysis_id: int, content_sha256: str) 
 
 def remaining(connection: Connection, *, recipe: Recipe, run_id: int, selection: Selection) -> Remaining:
     row = connection.execute(
-        statement("remaining"), {"recipe_id": recipe.id, "run_id": run_id, **selection._parameters()}
+        statement("remaining"), {"recipe_id": recipe.id, "run_id": run_id, **selection.parameters()}
     ).one()
     return Remaining(pending=row.pending, next_in_s=row.next_in_s, elsewhere=row.elsewhere)
 

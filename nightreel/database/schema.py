@@ -36,6 +36,9 @@ metadata = MetaData(
     },
 )
 
+_KEY = Text(collation="C")
+"""Keys of objects, in the byte order in which storage lists them, whatever the database's own order is."""
+
 
 def _id() -> Column[int]:
     return Column("id", BigInteger, Identity(always=True), primary_key=True)
@@ -95,6 +98,46 @@ recipes = Table(
     _created(),
 )
 
+# Old videos to be analysed, accepted by an engineer who saw what it would cost (`plan`), and worked off by shards.
+backfills = Table(
+    "backfills",
+    metadata,
+    _id(),
+    Column("source", Text, nullable=False),
+    _time("since"),
+    _time("until"),
+    Column("recipe_id", BigInteger, ForeignKey("nightreel.recipes.id"), nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="running"),
+    _json("plan", nullable=False),
+    _created(),
+    _time("finished_at"),
+    CheckConstraint("status IN ('running', 'paused', 'cancelled', 'done', 'failed')", name="status"),
+)
+
+# A range of keys, `after_uri` < key <= `up_to_uri`, that one flow run works off. `attempts` counts runs that broke.
+backfill_shards = Table(
+    "backfill_shards",
+    metadata,
+    _id(),
+    Column("backfill_id", BigInteger, ForeignKey("nightreel.backfills.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("after_uri", _KEY, nullable=False),
+    Column("up_to_uri", _KEY, nullable=False),
+    Column("videos", Integer, nullable=False),
+    Column("status", Text, nullable=False, server_default="waiting"),
+    Column("submissions", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("flow_run_id", Text),
+    Column("detail", Text),
+    Column("done", Integer),
+    Column("failed", Integer),
+    _time("finished_at"),
+    UniqueConstraint("backfill_id", "number"),
+    CheckConstraint("status IN ('waiting', 'submitted', 'done', 'failed')", name="status"),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -111,15 +154,17 @@ runs = Table(
     _json("counts"),
     _json("timings"),
     Column("error", Text),
+    Column("shard_id", BigInteger, ForeignKey("nightreel.backfill_shards.id")),
     CheckConstraint("status IN ('running', 'completed', 'failed', 'cancelled', 'crashed')", name="status"),
 )
 
-# One version of one object. `replaced_at` is set when another version was seen under the same key.
+# One version of one object. `replaced_at` is set when another version was seen under the same key, `gone_at` when a
+# sweep saw none.
 videos = Table(
     "videos",
     metadata,
     _id(),
-    Column("uri", Text, nullable=False),
+    Column("uri", _KEY, nullable=False),
     Column("etag", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("modified_at", DateTime(timezone=True), nullable=False),
@@ -129,12 +174,13 @@ videos = Table(
     _created("discovered_at"),
     Column("run_id", BigInteger, ForeignKey("nightreel.runs.id"), nullable=False),
     _time("replaced_at"),
+    _time("gone_at"),
     UniqueConstraint("uri", "etag"),
     Index("videos_current_uri_key", "uri", unique=True, postgresql_where=text("replaced_at IS NULL")),
     Index("videos_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
 )
 
-# The work: a video under a recipe.
+# The work: a video under a recipe. `reopened` counts how often the hourly retry put it back.
 analyses = Table(
     "analyses",
     metadata,
@@ -153,6 +199,7 @@ analyses = Table(
     Column("detail", Text),
     _created(),
     _created("updated_at"),
+    Column("reopened", Integer, nullable=False, server_default="0"),
     UniqueConstraint("video_id", "recipe_id"),
     CheckConstraint("status IN ('pending', 'claimed', 'done', 'failed', 'quarantined')", name="status"),
     Index("analyses_pending_idx", "recipe_id", "id", postgresql_where=text("status = 'pending'")),

@@ -1,4 +1,4 @@
--- One row a video as it lies in the bucket now, with its newest analysis.
+-- One row a video as it lies in the bucket now, or lay there until it was found to be gone, with its newest analysis.
 CREATE OR REPLACE VIEW reporting.videos AS
 SELECT video.id AS video_id,
        video.uri,
@@ -27,7 +27,8 @@ SELECT video.id AS video_id,
        (video.probe ->> 'truncated')::boolean AS truncated,
        (video.probe ->> 'damaged_packets')::bigint AS damaged_packets,
        video.probe ->> 'decoder' AS decoder,
-       video.probe ->> 'decoder_reason' AS decoder_reason
+       video.probe ->> 'decoder_reason' AS decoder_reason,
+       video.gone_at
 FROM nightreel.videos AS video
 LEFT JOIN LATERAL (
     SELECT * FROM nightreel.analyses WHERE analyses.video_id = video.id ORDER BY analyses.updated_at DESC, id DESC LIMIT 1

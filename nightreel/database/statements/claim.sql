@@ -9,7 +9,10 @@ WITH candidate AS MATERIALIZED (
       AND analysis.status = 'pending'
       AND analysis.not_before <= now()
       AND video.replaced_at IS NULL
+      AND video.gone_at IS NULL
       AND starts_with(video.uri, :uri_prefix)
+      AND (CAST(:after_uri AS text) IS NULL OR video.uri > :after_uri)
+      AND (CAST(:up_to_uri AS text) IS NULL OR video.uri <= :up_to_uri)
       AND (CAST(:since AS timestamptz) IS NULL OR video.modified_at >= :since)
       AND (CAST(:until AS timestamptz) IS NULL OR video.modified_at < :until)
     ORDER BY analysis.id

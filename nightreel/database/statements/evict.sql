@@ -1,7 +1,8 @@
 -- One batch of the cache from its least recently used end, behind a cursor: rows that no work needs lose their file's
 -- place, as many as make up the excess. Needed is
 --   what pending or claimed analyses of the same bytes would look up again: same model, same plan;
---   what a running run has not listed yet: a current video of its source that is no analysis of its recipe so far.
+--   what a running run or a backfill has not listed yet: a current video of its source that is no analysis of its
+--   recipe so far.
 -- Content is written down before a run looks features up, so a claim that is seen here covers every feature it has
 -- found; one that is not seen yet has used the row since, and `last_used_at`, read again under the lock, gives it away.
 -- Rows that others hold are skipped: this statement waits for nobody while it holds locks.
@@ -15,7 +16,12 @@ WITH at_work AS MATERIALIZED (
            CAST(run.options ->> 'until' AS timestamptz) AS until
     FROM nightreel.runs AS run
     JOIN nightreel.recipes AS recipe ON recipe.id = run.recipe_id
-    WHERE run.status = 'running'
+    WHERE run.status = 'running' AND run.shard_id IS NULL
+    UNION ALL
+    SELECT backfill.recipe_id, recipe.model_id, recipe.plan, backfill.source || '/', backfill.since, backfill.until
+    FROM nightreel.backfills AS backfill
+    JOIN nightreel.recipes AS recipe ON recipe.id = backfill.recipe_id
+    WHERE backfill.status IN ('running', 'paused')
 ), looked_at AS MATERIALIZED (
     SELECT feature.key,
            feature.last_used_at,
@@ -27,7 +33,7 @@ WITH at_work AS MATERIALIZED (
                    WHERE video.content_sha256 = feature.content_sha256
                      AND recipe.model_id = feature.model_id
                      AND recipe.plan = feature.plan
-                     AND (analysis.status = 'claimed' OR analysis.status = 'pending' AND video.replaced_at IS NULL)
+                     AND (analysis.status = 'claimed' OR analysis.status = 'pending' AND video.replaced_at IS NULL AND video.gone_at IS NULL)
                    OFFSET 0)
            OR EXISTS (SELECT
                       FROM at_work
@@ -36,6 +42,7 @@ WITH at_work AS MATERIALIZED (
                         AND at_work.model_id = feature.model_id
                         AND at_work.plan = feature.plan
                         AND video.replaced_at IS NULL
+                        AND video.gone_at IS NULL
                         AND (at_work.since IS NULL OR video.modified_at >= at_work.since)
                         AND (at_work.until IS NULL OR video.modified_at < at_work.until)
                         AND NOT EXISTS (SELECT FROM nightreel.analyses AS analysis

@@ -3,6 +3,7 @@ from datetime import timedelta
 from fixtures.work import MODIFIED, PROMPTS, stored
 from sqlalchemy import text
 
+from nightreel.database.claims import Selection
 from nightreel.discovery import ListingFilter, PageCounts
 from nightreel.domain import PromptSet
 
@@ -60,3 +61,21 @@ def test_names_that_look_like_sql_are_just_names(work):
     names = ["'; DROP TABLE nightreel.videos; --.mp4", 'quote".mp4', "%s.mp4", ":uris.mp4", "{}\\,.mp4", "日本\n.mp4"]
     work.discover(*(stored(name) for name in names))
     assert {claim.video.uri for claim in work.claim()} == {f"s3://bucket/{name}" for name in names}
+
+
+def test_an_object_that_was_taken_for_gone_is_back_when_it_is_seen_again(work):
+    work.discover(stored("a.mp4"), stored("b.mp4"))
+    assert len(work.claim(1)) == 1
+    with work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.videos SET gone_at = now()"))
+    assert work.claim() == []
+    assert work.discover(stored("a.mp4"), stored("b.mp4")) == PageCounts(listed=2, known=2, back=2)
+    assert [claim.video.uri for claim in work.claim()] == ["s3://bucket/b.mp4"]
+
+
+def test_a_selection_takes_a_range_of_keys_in_byte_order(work):
+    work.discover(*(stored(f"{name}.mp4") for name in ("Z", "a", "b", "c", "é")))
+    some = Selection(uri_prefix="s3://bucket/", after_uri="s3://bucket/Z.mp4", up_to_uri="s3://bucket/b.mp4")
+    assert [claim.video.uri for claim in work.claim(selection=some)] == ["s3://bucket/a.mp4", "s3://bucket/b.mp4"]
+    rest = Selection(uri_prefix="s3://bucket/", after_uri="s3://bucket/b.mp4")
+    assert [claim.video.uri for claim in work.claim(selection=rest)] == ["s3://bucket/c.mp4", "s3://bucket/é.mp4"]

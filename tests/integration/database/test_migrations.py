@@ -50,7 +50,7 @@ def test_the_newest_migration_can_be_taken_back_and_applied_again(database):
     with database.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
-    assert everything - tables() == {"memory_peaks", "memory_leases"}
+    assert everything - tables() == {"memory_peaks", "memory_leases", "backfills", "backfill_shards"}
     with pytest.raises(PermanentError, match="is at revision 0001"):
         require_current(database.engine)
     assert upgrade(database.engine)[0] == "0001"
@@ -71,6 +71,6 @@ def test_every_view_can_be_read(database):
             text("SELECT table_name FROM information_schema.views WHERE table_schema = 'reporting'")
         ).scalars()
         names = set(views)
-        assert names == {"videos", "answers", "video_answers", "failures", "runs", "memory"}
+        assert names == {"videos", "answers", "video_answers", "failures", "runs", "memory", "backfills"}
         for name in names:
             assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []

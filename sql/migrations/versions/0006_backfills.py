@@ -1,0 +1,90 @@
+"""Backfills and their shards; objects that are gone; keys in the order in which storage lists them.
+
+The views that show keys are dropped, because a column under a view cannot change its type: they are laid anew, and
+grants on them have to be given again.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0006"
+down_revision = "0005"
+
+_VIEWS = "reporting.videos, reporting.answers, reporting.video_answers, reporting.failures"
+_TIME = sa.DateTime(timezone=True)
+_KEY = sa.Text(collation="C")
+
+
+def upgrade() -> None:
+    op.execute(f"DROP VIEW IF EXISTS {_VIEWS}")
+    op.execute('ALTER TABLE nightreel.videos ALTER COLUMN uri TYPE text COLLATE "C"')
+    op.add_column("videos", sa.Column("gone_at", _TIME), schema="nightreel")
+    op.add_column("analyses", sa.Column("reopened", sa.Integer, nullable=False, server_default="0"), schema="nightreel")
+    op.create_table(
+        "backfills",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("since", _TIME),
+        sa.Column("until", _TIME),
+        sa.Column(
+            "recipe_id",
+            sa.BigInteger,
+            sa.ForeignKey("nightreel.recipes.id", name="backfills_recipe_id_fkey"),
+            nullable=False,
+        ),
+        sa.Column("pool", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False, server_default="running"),
+        sa.Column("plan", JSONB, nullable=False),
+        sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
+        sa.Column("finished_at", _TIME),
+        sa.CheckConstraint(
+            "status IN ('running', 'paused', 'cancelled', 'done', 'failed')", name="backfills_status_check"
+        ),
+        schema="nightreel",
+    )
+    op.create_table(
+        "backfill_shards",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column(
+            "backfill_id",
+            sa.BigInteger,
+            sa.ForeignKey("nightreel.backfills.id", name="backfill_shards_backfill_id_fkey"),
+            nullable=False,
+        ),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("after_uri", _KEY, nullable=False),
+        sa.Column("up_to_uri", _KEY, nullable=False),
+        sa.Column("videos", sa.Integer, nullable=False),
+        sa.Column("status", sa.Text, nullable=False, server_default="waiting"),
+        sa.Column("submissions", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("not_before", _TIME, nullable=False, server_default=sa.func.now()),
+        sa.Column("flow_run_id", sa.Text),
+        sa.Column("detail", sa.Text),
+        sa.Column("done", sa.Integer),
+        sa.Column("failed", sa.Integer),
+        sa.Column("finished_at", _TIME),
+        sa.UniqueConstraint("backfill_id", "number", name="backfill_shards_backfill_id_number_key"),
+        sa.CheckConstraint("status IN ('waiting', 'submitted', 'done', 'failed')", name="backfill_shards_status_check"),
+        schema="nightreel",
+    )
+    op.add_column(
+        "runs",
+        sa.Column(
+            "shard_id",
+            sa.BigInteger,
+            sa.ForeignKey("nightreel.backfill_shards.id", name="runs_shard_id_fkey"),
+        ),
+        schema="nightreel",
+    )
+
+
+def downgrade() -> None:
+    op.execute(f"DROP VIEW IF EXISTS {_VIEWS}, reporting.backfills")
+    op.drop_column("runs", "shard_id", schema="nightreel")
+    op.drop_table("backfill_shards", schema="nightreel")
+    op.drop_table("backfills", schema="nightreel")
+    op.drop_column("analyses", "reopened", schema="nightreel")
+    op.drop_column("videos", "gone_at", schema="nightreel")
+    op.execute('ALTER TABLE nightreel.videos ALTER COLUMN uri TYPE text COLLATE "default"')
