@@ -140,6 +140,19 @@ class Settings(BaseSettings):
     lease_s: float = Field(60, ge=1, description="a claim not renewed for this long is free again, seconds")
     max_attempts: int = Field(3, ge=1, le=100, description="tries of a video before it is quarantined")
 
+    # who does it
+    work_pool: str = Field(
+        "nightreel",
+        description="Prefect work pool of a class of machines: `deploy` makes it, `worker` serves it, backfills go to it",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    )
+
+    # what it costs
+    gpu_dollars_per_hour: float | None = Field(None, ge=0, description="for estimates: an hour of one worker's GPU")
+    storage_dollars_per_gib_month: float | None = Field(
+        None, ge=0, description="for estimates: a GiB of the feature cache, a month"
+    )
+
     # what is told of it
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = Field("text", description="json: an object a line, with run, video, segment")
