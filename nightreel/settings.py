@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     # who does it
     work_pool: str = Field(
         "nightreel",
-        description="Prefect work pool of a class of machines: `deploy` makes it, `worker` serves it, backfills go to it",
+        description="Prefect work pool of a class of machines: `deploy` makes it, `worker` serves it",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     )
 
