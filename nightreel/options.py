@@ -41,3 +41,27 @@ class AnalyzeOptions(BaseModel):
         if self.since and self.until and self.since >= self.until:
             raise ValueError(f"since {self.since} is not before until {self.until}")
         return self
+
+
+class SweepOptions(BaseModel):
+    """What `sweep_videos` lists in full, to find what was changed and what is gone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str | None = Field(None, title="Source", description="directory, file:// or s3://bucket/prefix")
+    since: datetime | None = Field(
+        None, title="Since", description="of unknown objects those modified since, as nightly"
+    )
+    until: datetime | None = Field(None, title="Until", description="and those modified before this time")
+    may_be_empty: bool = Field(
+        False, title="May be empty", description="where nothing is found all videos are gone; else that is an error"
+    )
+
+
+class RetryOptions(BaseModel):
+    """How much `retry_failed` takes up again of what failed for reasons that may have passed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(500, ge=1, le=100_000, title="Limit", description="at most so many videos, the oldest first")
+    max_reopened: int = Field(5, ge=1, le=20, title="Times", description="a video is taken up again so many times")
