@@ -57,6 +57,11 @@ class Settings(BaseSettings):
 
     # where things are
     source: str = Field("", description="directory, file:// or s3://bucket/prefix that holds the videos")
+    inventory: str = Field(
+        "",
+        description="URL of an S3 Inventory's manifest.json, or of the prefix above its dated folders: listed in the "
+        "place of the source",
+    )
     work_dir: Path = Field(Path(".nightreel"), description="embedded services, feature cache, temporary files")
     database_url: SecretStr | None = Field(None, description="postgresql://...; unset: the embedded Postgres")
     cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
@@ -186,7 +191,7 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, Any]:
         """JSON values of all settings, secrets masked, URLs without user and password."""
         values = self.model_dump(mode="json")
-        for name in ("source", "cache_url", "s3_endpoint_url", "prefect_api_url"):
+        for name in ("source", "inventory", "cache_url", "s3_endpoint_url", "prefect_api_url"):
             if isinstance(values[name], str) and "@" in values[name].split("://", 1)[-1].split("/", 1)[0]:
                 scheme, rest = values[name].split("://", 1)
                 values[name] = f"{scheme}://***@{rest.split('@', 1)[1]}"
