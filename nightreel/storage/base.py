@@ -67,7 +67,7 @@ class Storage(ABC):
         page_size: int = 1000,
         on_skipped: Callable[[str], None] = warn_skipped,
     ) -> Iterator[list[StoredObject]]:
-        """All objects below the prefix, by pages, in the byte order of their names.
+        """All objects below the prefix, by pages, in the byte order of their uris.
 
         Memory does not grow with their number. The next page is fetched while the caller works on the present one.
 

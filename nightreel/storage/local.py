@@ -52,7 +52,7 @@ class LocalStorage(Storage):
         after = b"" if start_after is None else self._relative(start_after)
         page: list[StoredObject] = []
         for name in walk(self._root_bytes, start_after=after, on_skipped=on_skipped):
-            path = self._root_bytes + b"/" + name
+            path = self._root_bytes + b"/" + unquote_to_bytes(name)
             try:
                 status = os.stat(path)  # noqa: PTH116  (bytes: not every name is text)
             except FileNotFoundError:
@@ -62,7 +62,7 @@ class LocalStorage(Storage):
                 continue
             page.append(
                 StoredObject(
-                    uri=_SCHEME + quote_from_bytes(path),
+                    uri=f"{self.url}/{name}",
                     etag=_etag(status),
                     size_bytes=status.st_size,
                     modified_at=datetime.fromtimestamp(status.st_mtime, UTC),

@@ -1,4 +1,4 @@
-"""The files below a directory in byte order, resumable, with a bounded number of names in memory.
+"""The files below a directory in the order of their uris, resumable, with a bounded number of names in memory.
 
 `LocalStorage` lists through it. It looks at names and kinds of entries, never at contents.
 """
@@ -7,32 +7,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _NAMES_HELD = 100_000
 
 
 def walk(
     root: bytes, *, start_after: bytes, on_skipped: Callable[[str], None], names_held: int = _NAMES_HELD
-) -> Iterator[bytes]:
-    """Paths relative to `root` of all files below it, in the byte order of the whole path, as S3 lists keys.
+) -> Iterator[str]:
+    """Paths relative to `root` of all files below it, percent-encoded, and in the byte order of that.
+
+    It is the order of uris, and of Postgres, which knows no other: a sweep takes what is missing in a range of them
+    for gone. Of names without odd characters it is the order in which S3 lists keys.
 
     Hidden entries are left out. Links to files count as files. Links to directories are not followed, which leaves no
     loops to fall into; they and unreadable directories are reported.
 
     Args:
-        start_after: only paths greater than this one.
+        start_after: only paths behind this one.
         on_skipped: called with a sentence for each entry that was not looked into.
         names_held: at most twice so many names of one directory are held; a larger one is read several times.
     """
-    after = start_after
+    after = quote_from_bytes(start_after)
     # One iterator a level instead of recursion: paths may be deeper than Python's stack.
-    levels = [(b"", _entries(root, b"", after=after, on_skipped=on_skipped, names_held=names_held))]
+    levels = [("", _entries(root, "", after=after, on_skipped=on_skipped, names_held=names_held))]
     while levels:
         prefix, entries = levels[-1]
         name = next(entries, None)
         if name is None:
             levels.pop()
-        elif name.endswith(b"/"):
+        elif name.endswith("/"):
             below = prefix + name
             levels.append((below, _entries(root, below, after=after, on_skipped=on_skipped, names_held=names_held)))
         else:
@@ -40,18 +44,18 @@ def walk(
 
 
 def _entries(
-    root: bytes, prefix: bytes, *, after: bytes, on_skipped: Callable[[str], None], names_held: int
-) -> Iterator[bytes]:
+    root: bytes, prefix: str, *, after: str, on_skipped: Callable[[str], None], names_held: int
+) -> Iterator[str]:
     """Names in one directory in order; directories end in a slash, so `a-b` < `a/` < `a0` as in whole paths."""
-    path = root + b"/" + prefix
-    last = b""
+    path = root + b"/" + unquote_to_bytes(prefix)
+    last = ""
     while True:
-        names: list[bytes] = []
+        names: list[str] = []
         complete = True
         try:
-            for name in _scan(path, on_skipped if not last else _ignore):
+            for name in map(quote_from_bytes, _scan(path, on_skipped if not last else _ignore)):
                 whole = prefix + name
-                if name <= last or not (whole > after or (name.endswith(b"/") and after.startswith(whole))):
+                if name <= last or not (whole > after or (name.endswith("/") and after.startswith(whole))):
                     continue
                 names.append(name)
                 if len(names) >= 2 * names_held:

@@ -80,6 +80,19 @@ def test_objects_are_listed_in_the_byte_order_of_their_paths_as_s3_does(tmp_path
     assert uris == [f"file://{tmp_path}/{name}" for name in sorted(names, key=str.encode)]
 
 
+def test_whatever_a_name_holds_the_uris_are_listed_in_their_own_order(tmp_path):
+    directories = [b"z", b"\xc3\xa9", b"a b", b"a!", b"a-b", b"a", b"~", b"Z%", b"a%20b"]
+    for directory in directories:
+        for name in [*ODD_NAMES[:-1], b"a!", b"a-", b"a b", b"~", b"z", b"\xc3"]:
+            write(tmp_path / os.fsdecode(directory) / os.fsdecode(name))
+    storage = storage_at(tmp_path)
+    uris = [item.uri for item in listed(storage, page_size=7)]
+    assert uris == sorted(uris)
+    assert len(uris) == len(directories) * 13
+    for position in range(0, len(uris), 11):
+        assert [item.uri for item in listed(storage, start_after=uris[position])] == uris[position + 1 :]
+
+
 @pytest.mark.parametrize("page_size", [1, 2, 3, 100])
 def test_a_listing_goes_on_after_any_uri(tmp_path, page_size):
     for name in ["a.mp4", "a/1.mp4", "a/2.mp4", "a/b/3.mp4", "a-.mp4", "b/c/d/e.mp4", "c.mp4"]:
@@ -131,7 +144,7 @@ def test_a_directory_with_more_names_than_may_be_held_is_read_in_turns(tmp_path)
         write(tmp_path / f"{number:02}.mp4")
     write(tmp_path / "25/inner.mp4")
     names = list(walk(os.fsencode(tmp_path), start_after=b"", on_skipped=pytest.fail, names_held=7))
-    assert names == sorted([b"%02d.mp4" % number for number in range(50)] + [b"25/inner.mp4"])
+    assert names == sorted([f"{number:02}.mp4" for number in range(50)] + ["25/inner.mp4"])
 
 
 def test_links_to_files_are_objects_and_links_to_directories_are_reported_not_followed(tmp_path):
