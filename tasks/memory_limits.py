@@ -7,8 +7,7 @@ renewal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from uuid import UUID
 
 import httpx
@@ -16,11 +15,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from nightreel.errors import PermanentError, TransientError
+from nightreel.errors import PermanentError
+from tasks.prefect_errors import prefect_errors
 
 LEASE_S = 120.0
 """How long a killed run's memory stays taken, and how long the Prefect server may be away."""
-_PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
 class MemoryLimits:
@@ -39,7 +38,7 @@ class MemoryLimits:
     def ensure(self, capacities: Mapping[str, int]) -> None:
         """Create the limits that are missing, correct those of another size."""
         for name, mib in capacities.items():
-            with _translated():
+            with prefect_errors():
                 try:
                     self._client.upsert_global_concurrency_limit_by_name(name, mib)
                 except ObjectAlreadyExists:  # made by another run, a moment ago
@@ -51,7 +50,7 @@ class MemoryLimits:
         Raises:
             PermanentError: `memory_limit_gone`: Prefect would count nothing, and let us have it.
         """
-        with _translated():
+        with prefect_errors():
             try:
                 answer = self._client.increment_concurrency_slots_with_lease(
                     names=list(limits), slots=mib, mode="concurrency", lease_duration=self.lease_s, holder=self._holder
@@ -66,12 +65,12 @@ class MemoryLimits:
 
     def renew(self, lease_id: UUID) -> None:
         """Raises PermanentError where the lease ran out."""
-        with _translated():
+        with prefect_errors():
             self._client.renew_concurrency_lease(lease_id, self.lease_s)
 
     def taken_mib(self, name: str) -> tuple[int, int] | None:
         """Size of a limit, and how much of it is taken; None where there is no such limit yet."""
-        with _translated():
+        with prefect_errors():
             try:
                 found = self._client.read_global_concurrency_limit_by_name(name)
             except ObjectNotFound:
@@ -79,18 +78,5 @@ class MemoryLimits:
         return found.limit, found.active_slots
 
     def give_back(self, lease_id: UUID) -> None:
-        with _translated():
+        with prefect_errors():
             self._client.release_concurrency_slots_with_lease(lease_id)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except httpx.HTTPStatusError as error:
-        status, said = error.response.status_code, error.response.text[:200]
-        if status in _PASSING_STATUS:
-            raise TransientError("prefect_unreachable", f"the Prefect server answers {status}: {said}") from error
-        raise PermanentError("prefect_refused", f"the Prefect server answers {status}: {said}") from error
-    except httpx.TransportError as error:
-        raise TransientError("prefect_unreachable", f"the Prefect server does not answer: {error!r}") from error
