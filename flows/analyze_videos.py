@@ -63,19 +63,21 @@ def _work(run: OpenRun, options: AnalyzeOptions, summary: RunSummary, progress: 
     ready: deque[list[Claim]] = deque()  # chunks to go on with before new work is claimed
     window: deque[tuple[list[Claim], Stages]] = deque()
     started: set[int] = set()  # videos that count against options.limit
-    exhausted = False
+    exhausted = not options.listing
     artifact_due = 0.0
     while True:
-        if len(window) < run.chunks_in_flight:
-            if not ready and (left := _left(options, started)) != 0 and (claims := claim(run.id, left)):
-                ready.append(claims)
+        if len(window) < run.chunks_in_flight and not summary.stopped:
+            if not ready and (left := _left(options, started)) != 0:
+                claimed = claim(run.id, left)
+                summary.stopped = claimed.stop
+                ready.extend([claimed.claims] if claimed.claims else [])
             if ready:
                 claims = ready.popleft()
                 started.update(item.analysis_id for item in claims if options.limit)
                 window.append((claims, _start(run.id, claims, after=window[-1][1] if window else None)))
                 ready.extend([rest] for rest in _rest(window[-1][1]))
                 continue
-            if not exhausted and _left(options, started) != 0:
+            if not exhausted and not summary.stopped and _left(options, started) != 0:
                 found = discover(run.id)
                 summary.listing += found.counts
                 exhausted = found.exhausted
@@ -91,6 +93,8 @@ def _work(run: OpenRun, options: AnalyzeOptions, summary: RunSummary, progress: 
                 update_progress_artifact(progress, min(99.0, share))
                 artifact_due = time.monotonic() + _ARTIFACT_EVERY_S
             continue
+        if summary.stopped:
+            return
         rest = remaining(run.id)
         summary.elsewhere = rest.elsewhere
         if rest.next_in_s is None or rest.next_in_s > _LONGEST_WAIT_S or _left(options, started) == 0:

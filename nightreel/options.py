@@ -23,7 +23,11 @@ class EvictOptions(BaseModel):
 
 
 class AnalyzeOptions(BaseModel):
-    """What one run of `analyze_videos` looks at and asks."""
+    """What one run of `analyze_videos` looks at and asks.
+
+    A shard of a backfill says all of it; a recipe, which is what an earlier run asked of which model, says what is
+    asked.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,11 +39,19 @@ class AnalyzeOptions(BaseModel):
     model: str | None = Field(None, title="Model", description="directory or hub id")
     plan: PlanText | None = Field(None, title="Sampling plan", description="uniform:N, fps:RATE:CAP, keyframes:CAP")
     chunk_segments: int | None = Field(None, ge=1, le=1024, title="Chunk", description="expected segments a chunk")
+    listing: bool = Field(True, title="Listing", description="off: work off what is known, and list nothing")
+    recipe: int | None = Field(None, ge=1, title="Recipe", description="ask what this row of nightreel.recipes asks")
+    shard: int | None = Field(None, ge=1, title="Shard", description="work off this shard of a backfill")
 
     @model_validator(mode="after")
-    def _since_before_until(self) -> AnalyzeOptions:
+    def _consistent(self) -> AnalyzeOptions:
         if self.since and self.until and self.since >= self.until:
             raise ValueError(f"since {self.since} is not before until {self.until}")
+        asked, where = {"prompts", "model", "plan"}, {"source", "since", "until", "listing", "recipe", "limit"}
+        for name, says in {"recipe": asked, "shard": asked | where}.items():
+            both = sorted(says & self.model_fields_set) if getattr(self, name) else []
+            if any(getattr(self, other) != type(self).model_fields[other].default for other in both):
+                raise ValueError(f"{name} {getattr(self, name)} says by itself what {', '.join(both)} would")
         return self
 
 

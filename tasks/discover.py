@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from nightreel.database.claims import Remaining
-from nightreel.domain import Claim
-from nightreel.stages.discover import Discovered, claim_chunk, discover_pages, remaining_work
+from nightreel.stages.discover import Claimed, Discovered, claim_chunk, discover_pages, remaining_work
 from tasks.runtime import bench, task
 
 
@@ -14,7 +13,7 @@ def discover(run_id: int) -> Discovered:
 
 
 @task("claim")
-def claim(run_id: int, max_videos: int | None) -> list[Claim]:
+def claim(run_id: int, max_videos: int | None) -> Claimed:
     return claim_chunk(bench(run_id), max_videos=max_videos)
 
 

@@ -20,15 +20,16 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.tasks import Task, exponential_backoff
 
-from nightreel.database.runs import RunRegistration
 from nightreel.errors import TransientError
 from nightreel.logs import log_context, set_up_worker_logging
 from nightreel.options import AnalyzeOptions
 from nightreel.settings import load_settings
+from nightreel.stages.run import StagedRun
 from nightreel.stages.run import open_run as open_stages
 from nightreel.stages.workbench import Workbench
 from tasks.leases import lease_memory
 from tasks.memory_limits import MemoryLimits
+from tasks.nights import NightWatch
 from tasks.summary import RunSummary
 
 RETRIES = 3
@@ -76,7 +77,7 @@ class OpenRun:
     chunks_in_flight: int
     model: str
     source: str
-    _registration: RunRegistration = field(repr=False)
+    _staged: StagedRun = field(repr=False)
 
     def report(self) -> tuple[dict[str, int], dict[str, float]]:
         """What was counted in passing (segments decoded, encoded, found in the cache), and seconds by stage."""
@@ -86,7 +87,7 @@ class OpenRun:
     def finish(self, summary: RunSummary) -> None:
         """Close the run in Postgres."""
         status = "completed" if summary.is_green else "failed"
-        self._registration.finish(status, counts=summary.to_json(), timings=summary.timings)
+        self._staged.finish(status, stop=summary.stopped, counts=summary.to_json(), timings=summary.timings)
 
 
 @contextmanager
@@ -97,9 +98,15 @@ def open_run(options: AnalyzeOptions) -> Iterator[OpenRun]:
     with ExitStack() as stack:
         client = stack.enter_context(get_client(sync_client=True))  # here: threads of a stage know no settings
         limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None)
-        workbench, registration = stack.enter_context(
-            open_stages(options, flow_run_id=flow_run_id, lease_memory=partial(lease_memory, limits=limits))
+        staged = stack.enter_context(
+            open_stages(
+                options,
+                flow_run_id=flow_run_id,
+                lease_memory=partial(lease_memory, limits=limits),
+                night_waits=NightWatch(client),
+            )
         )
+        workbench = staged.bench
         stack.enter_context(log_context(run=workbench.run_id))
         _benches[workbench.run_id] = workbench
         stack.callback(_benches.pop, workbench.run_id)
@@ -108,5 +115,5 @@ def open_run(options: AnalyzeOptions) -> Iterator[OpenRun]:
             chunks_in_flight=workbench.settings.chunks_in_flight,
             model=workbench.spec.name,
             source=workbench.source.url,
-            _registration=registration,
+            _staged=staged,
         )

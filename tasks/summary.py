@@ -17,6 +17,7 @@ class RunSummary:
     """Counts of a run as they grow.
 
     Args:
+        stopped: why the run ended before its work did, in good order.
         listing: what the listing held. videos: by how they ended (done, reused, failed, quarantined, retried, ...).
         answers: by state. reasons: failures by reason. work: what was fetched, decoded, encoded.
     """
@@ -32,6 +33,7 @@ class RunSummary:
     work: dict[str, int] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     elsewhere: int = 0
+    stopped: str | None = None
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Counts of one chunk, as the write stage names them."""
@@ -60,9 +62,15 @@ class RunSummary:
 
     @property
     def headline(self) -> str:
+        if self.stopped:
+            return f"stopped early: {self.stopped}; {self._done}"
         if not self.succeeded and not self.failed:
             held = f"; {self.elsewhere} in work by other runs" if self.elsewhere else ""
             return f"nothing new: {self.listing.listed} objects listed, {self.listing.known} known{held}"
+        return self._done
+
+    @property
+    def _done(self) -> str:
         return (
             f"{self.videos['done']} done, {self.videos['reused']} reused, {self.failed} failed; "
             f"{self.segments} segments, {self.answers.total()} answers"

@@ -16,7 +16,7 @@ from nightreel.domain import Claim, Outcome, OutcomeState, Video
 _analyses = schema.analyses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The videos a run looks at.
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
-from nightreel.domain import PromptSet, SamplingPlan, content_hash
+from nightreel.domain import Decoding, Prompt, PromptKind, PromptSet, SamplingPlan, content_hash
+from nightreel.errors import PermanentError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,67 @@ def register_recipe(
         },
     )
     return Recipe(id=recipe_id, model_id=model_id, plan=plan, prompts=prompts, prompt_ids=prompt_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """A row of `models`."""
+
+    hash: str
+    name: str
+    revision: str
+
+
+def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownModel]:
+    """A recipe as it was registered, and its model.
+
+    Raises:
+        PermanentError: `no_such_recipe`; `stale_recipe` where this version words its prompts in another way.
+    """
+    recipes, models, prompts = schema.recipes, schema.models, schema.prompts
+    row = connection.execute(
+        select(recipes, models.c.hash.label("model_hash"), models.c.name, models.c.revision)
+        .join(models, models.c.id == recipes.c.model_id)
+        .where(recipes.c.id == recipe_id)
+    ).first()
+    if row is None:
+        raise PermanentError("no_such_recipe", f"there is no recipe {recipe_id} in nightreel.recipes")
+    known = {
+        item.hash: item
+        for item in connection.execute(select(prompts).where(prompts.c.hash.in_([one["hash"] for one in row.prompts])))
+    }
+    asked = tuple(_prompt(one, known[one["hash"]]) for one in row.prompts)
+    stale = [prompt.name for prompt, one in zip(asked, row.prompts, strict=True) if prompt.hash != one["hash"]]
+    if stale:
+        raise PermanentError(
+            "stale_recipe",
+            f"recipe {recipe_id} was made by a version that words prompt {stale[0]!r} in another way: begin anew with "
+            "the prompt sets of this one",
+        )
+    names = "+".join(dict.fromkeys(prompt.set_name for prompt in asked))
+    recipe = Recipe(
+        id=row.id,
+        model_id=row.model_id,
+        plan=SamplingPlan.parse(row.plan, row.window_s),
+        prompts=PromptSet(names, asked),
+        prompt_ids={key: item.id for key, item in known.items()},
+    )
+    return recipe, KnownModel(hash=row.model_hash, name=row.name, revision=row.revision)
+
+
+def _prompt(asked: Mapping[str, Any], known: Any) -> Prompt:
+    """A prompt under the name and condition that it has in a recipe."""
+    values = dict(known.definition)
+    values |= {
+        "name": asked["name"],
+        "set_name": asked["set"],
+        "when": tuple(asked["when"].items()),
+        "kind": PromptKind(values["kind"]),
+        "choices": tuple(values["choices"]),
+        "decoding": Decoding(**values["decoding"]),
+        "flag": known.flag,
+    }
+    return Prompt(**values)
 
 
 def _condition(prompts: PromptSet, when: tuple[tuple[str, str], ...]) -> list[list[str]]:

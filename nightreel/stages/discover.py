@@ -22,11 +22,20 @@ class Discovered:
     exhausted: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A chunk's worth of work, or why none is to be taken any more."""
+
+    claims: list[Claim]
+    stop: str | None = None
+
+
 def discover_pages(bench: Workbench) -> Discovered:
     """Go on with the listing until a chunk's worth of new work was found, or for some pages.
 
     After an error the listing goes on, at the next call, behind the last page that was written.
     """
+    up_to_uri = bench.selection.up_to_uri
     counts = PageCounts()
     for _ in range(_PAGES):
         try:
@@ -34,22 +43,28 @@ def discover_pages(bench: Workbench) -> Discovered:
                 page = next(bench.listing, None)
             if page is None:
                 return Discovered(counts=counts, exhausted=True)
+            within = [item for item in page if up_to_uri is None or item.uri <= up_to_uri]
             with bench.timings.stage("database"), bench.database.begin() as connection:
                 counts += discover_page(
-                    connection, page, admit=bench.admit, recipe_id=bench.recipe.id, run_id=bench.run_id
+                    connection, within, admit=bench.admit, recipe_id=bench.recipe.id, run_id=bench.run_id
                 )
         except NightreelError:
             bench.restart_listing()
             raise
         bench.last_listed = page[-1].uri
+        if len(within) < len(page):
+            return Discovered(counts=counts, exhausted=True)
         if counts.added >= bench.settings.chunk_segments:
             break
     return Discovered(counts=counts, exhausted=False)
 
 
-def claim_chunk(bench: Workbench, *, max_videos: int | None) -> list[Claim]:
+def claim_chunk(bench: Workbench, *, max_videos: int | None) -> Claimed:
+    """Claim what the next chunk is made of, unless the run is to end."""
+    if stop := bench.why_stop():
+        return Claimed(claims=[], stop=stop)
     with bench.timings.stage("database"), bench.database.begin() as connection:
-        return claim(
+        claims = claim(
             connection,
             recipe=bench.recipe,
             run_id=bench.run_id,
@@ -58,6 +73,7 @@ def claim_chunk(bench: Workbench, *, max_videos: int | None) -> list[Claim]:
             lease_s=bench.settings.lease_s,
             max_videos=max_videos,
         )
+    return Claimed(claims=claims)
 
 
 def remaining_work(bench: Workbench) -> Remaining:

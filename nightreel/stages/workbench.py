@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -42,21 +42,33 @@ class Workbench:
         *,
         database: Database,
         source: Storage,
-        admit: ListingFilter,
+        selection: Selection,
         recipe: Recipe,
         spec: ModelSpec,
         run_id: int,
         lease_memory: LeaseMemory | None = None,
+        why_stop: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """Lay it out.
+
+        Args:
+            lease_memory: keeps the books of the devices' memory; None: the model takes what it finds.
+            why_stop: asked before each chunk is claimed: why this run should end early, if it should.
+        """
         self.settings = settings
         self.database = database
         self.source = source
-        self.admit = admit
+        self.admit = ListingFilter(
+            suffixes=tuple(suffix.lower() for suffix in settings.suffixes),
+            since=selection.since,
+            until=selection.until,
+        )
         self.recipe = recipe
         self.spec = spec
         self.run_id = run_id
-        self.selection = Selection(uri_prefix=f"{source.url}/", since=admit.since, until=admit.until)
-        self.last_listed: str | None = None
+        self.selection = selection
+        self.why_stop = why_stop
+        self.last_listed: str | None = selection.after_uri
         self._listing: Iterator[list[StoredObject]] | None = None
         self.metrics = RunMetrics()
         self.timings = StageTimings(on_leave=self.metrics.observe_stage)

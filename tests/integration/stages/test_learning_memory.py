@@ -51,10 +51,11 @@ def _batches(options: AnalyzeOptions, meter: FakeMeter, *, most: int, seed: int)
     videos.mkdir(exist_ok=True)
     for first in range(seed, seed + _CLIPS):
         encode_numbers(videos / f"{first}.mp4", range(first, first + 25), "-c:v", "libx264", "-pix_fmt", "yuv420p")
-    with _scarce(meter, most=most) as scarce, open_run(options) as (bench, _):
+    with _scarce(meter, most=most) as scarce, open_run(options) as run:
+        bench = run.bench
         while not discover_pages(bench).exhausted:
             pass
-        claims = claim_chunk(bench, max_videos=None)
+        claims = claim_chunk(bench, max_videos=None).claims
         encoded = encode_chunk(bench, claims)
         counts = write_chunk(bench, claims, encoded.outcomes, ask_chunk(bench, encoded.segments))
     assert counts["videos.done"] == _CLIPS

@@ -1,0 +1,258 @@
+"""Backfills and their shards: what was accepted, what is with Prefect, what is done.
+
+The dispatch and the runs of shards change them, `nightreel backfill` shows them. Whether a flow run is alive is not
+known here: callers say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
+
+from nightreel.database import schema
+from nightreel.database.claims import Selection
+from nightreel.database.statements import statement
+from nightreel.errors import PermanentError
+
+AT_ONCE = 16
+"""Shards of a backfill that are with Prefect at once, waiting for a worker or at work."""
+_MOST_ATTEMPTS = 3  # runs of a shard that broke one after the other
+_AGAIN = timedelta(seconds=60)  # until a shard is tried again that broke, or waits for what others hold
+_backfills, _shards = schema.backfills, schema.backfill_shards
+
+_FROM = {"pause": ("running",), "resume": ("paused", "failed"), "cancel": ("running", "paused", "failed")}
+_TO = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRange:
+    """Keys behind `after_uri`, up to and including `up_to_uri`, with so many videos to be analysed."""
+
+    after_uri: str
+    up_to_uri: str
+    videos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A shard and what its backfill says of it."""
+
+    id: int
+    number: int
+    backfill_id: int
+    backfill_status: str
+    pool: str
+    submissions: int
+    recipe_id: int
+    source: str
+    selection: Selection
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of backfill {self.backfill_id}"
+
+
+def add_backfill(
+    connection: Connection,
+    *,
+    source: str,
+    since: datetime | None,
+    until: datetime | None,
+    recipe_id: int,
+    pool: str,
+    plan: Mapping[str, Any],
+    shards: Sequence[KeyRange],
+) -> int:
+    """Write down what was accepted; returns its id."""
+    row = {"source": source, "since": since, "until": until, "recipe_id": recipe_id, "pool": pool, "plan": dict(plan)}
+    backfill_id = connection.execute(insert(_backfills).values(**row).returning(_backfills.c.id)).scalar_one()
+    ranges = [(item.after_uri, item.up_to_uri, item.videos) for item in shards]
+    names = ("after_uri", "up_to_uri", "videos")
+    rows = [
+        {"backfill_id": backfill_id, "number": number, **dict(zip(names, values, strict=True))}
+        for number, values in enumerate(ranges, 1)
+    ]
+    connection.execute(insert(_shards), rows)
+    return backfill_id
+
+
+def change_backfill(connection: Connection, backfill_id: int, action: str) -> None:
+    """`pause`, `resume` or `cancel` it. Resuming gives shards that failed their attempts back.
+
+    Raises:
+        PermanentError: `no_such_backfill`; `backfill_state` where it is not in a state for that.
+    """
+    status = connection.execute(
+        select(_backfills.c.status).where(_backfills.c.id == backfill_id).with_for_update()
+    ).scalar()
+    if status is None:
+        raise PermanentError("no_such_backfill", f"there is no backfill {backfill_id}: `nightreel backfill status`")
+    if status not in _FROM[action]:
+        raise PermanentError(
+            "backfill_state", f"backfill {backfill_id} is {status}: {action} takes one that is {_or(_FROM[action])}"
+        )
+    finished = {"finished_at": func.now() if action == "cancel" else None}
+    connection.execute(update(_backfills).where(_backfills.c.id == backfill_id).values(status=_TO[action], **finished))
+    if action == "resume":
+        connection.execute(
+            update(_shards)
+            .where(_shards.c.backfill_id == backfill_id, _shards.c.status.in_(("waiting", "failed")))
+            .values(status="waiting", attempts=0, not_before=func.now())
+        )
+
+
+def read_shard(connection: Connection, shard_id: int) -> Shard:
+    """Raises PermanentError `no_such_shard`."""
+    found = _read(connection, _shards.c.id == shard_id)
+    if not found:
+        raise PermanentError("no_such_shard", f"there is no shard {shard_id} in nightreel.backfill_shards")
+    return found[0]
+
+
+def submitted_shards(connection: Connection) -> list[tuple[Shard, str]]:
+    """The shards that Prefect should know of, with their flow runs."""
+    rows = connection.execute(select(_shards.c.id, _shards.c.flow_run_id).where(_shards.c.status == "submitted")).all()
+    known = {shard.id: shard for shard in _read(connection, _shards.c.id.in_([row.id for row in rows]))}
+    return [(known[row.id], row.flow_run_id) for row in rows]
+
+
+def shards_to_submit(connection: Connection, *, at_once: int = AT_ONCE) -> list[Shard]:
+    """The next shards of the running backfills, so that each has `at_once` of them with Prefect."""
+    chosen = connection.execute(statement("shards_to_submit"), {"at_once": at_once}).scalars().all()
+    return _read(connection, _shards.c.id.in_(chosen))
+
+
+def record_submission(connection: Connection, shard: Shard, flow_run_id: str) -> None:
+    connection.execute(
+        update(_shards)
+        .where(_shards.c.id == shard.id)
+        .values(status="submitted", flow_run_id=flow_run_id, submissions=shard.submissions + 1)
+    )
+
+
+def put_back(connection: Connection, shard_id: int, *, detail: str, charged: bool) -> None:
+    """A shard's flow run ended before the shard did. One that breaks too often in a row has failed.
+
+    Args:
+        charged: the run broke; it was not cancelled and did not end early in good order.
+    """
+    broken = _shards.c.attempts + int(charged)
+    connection.execute(
+        update(_shards)
+        .where(_shards.c.id == shard_id, _shards.c.status == "submitted")
+        .values(
+            status=case((broken >= _MOST_ATTEMPTS, "failed"), else_="waiting"),
+            attempts=broken,
+            detail=detail,
+            not_before=func.now() + (_AGAIN if charged else timedelta()),
+        )
+    )
+
+
+def end_shard(connection: Connection, shard: Shard, *, stop: str | None) -> bool:
+    """A run of a shard ended in good order: the shard is done if nothing of it is left to do. Returns whether it is.
+
+    Args:
+        stop: why the run ended early.
+    """
+    counts = connection.execute(statement("shard_counts"), {"shard_id": shard.id}).one()
+    values: dict[str, object] = {"attempts": 0, "done": counts.done, "failed": counts.failed}
+    if stop is None and not counts.left:
+        values |= {"status": "done", "finished_at": func.now(), "detail": None}
+    else:
+        others = f"{counts.left} of its videos are with other runs, or wait for their next attempt"
+        values |= {"status": "waiting", "detail": stop or others}
+        values |= {"not_before": func.now() + (timedelta() if stop else _AGAIN)}
+    connection.execute(update(_shards).where(_shards.c.id == shard.id).values(**values))
+    return values["status"] == "done"
+
+
+def close_finished(connection: Connection) -> list[int]:
+    """End the running backfills that have no shard left; returns their ids."""
+    open_ones = select(_shards.c.id).where(
+        _shards.c.backfill_id == _backfills.c.id, _shards.c.status.in_(("waiting", "submitted"))
+    )
+    broken = select(_shards.c.id).where(_shards.c.backfill_id == _backfills.c.id, _shards.c.status == "failed")
+    return list(
+        connection.execute(
+            update(_backfills)
+            .where(_backfills.c.status == "running", ~open_ones.exists())
+            .values(status=case((broken.exists(), "failed"), else_="done"), finished_at=func.now())
+            .returning(_backfills.c.id)
+        ).scalars()
+    )
+
+
+def take_dispatch_turn(connection: Connection) -> bool:
+    """One dispatch at a time, until the end of the transaction; False where another is at it."""
+    key = func.hashtextextended("nightreel backfill dispatch", 0)
+    return bool(connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())
+
+
+def memory_is_wanted(connection: Connection, run_id: int) -> bool:
+    """Whether a run that is no shard waits for memory that this run holds."""
+    return bool(connection.execute(statement("memory_is_wanted"), {"run_id": run_id}).scalar_one())
+
+
+def backfill_progress(connection: Connection, backfill_id: int | None = None) -> list[RowMapping]:
+    """How far backfills are, the newest first. Counts of shards at work are taken now."""
+    return list(connection.execute(statement("backfill_progress"), {"backfill_id": backfill_id}).mappings())
+
+
+def shard_problems(connection: Connection, backfill_id: int) -> list[RowMapping]:
+    """Shards that are held up or failed, and why."""
+    return list(
+        connection.execute(
+            select(_shards.c.number, _shards.c.status, _shards.c.attempts, _shards.c.detail)
+            .where(_shards.c.backfill_id == backfill_id, _shards.c.status != "done", _shards.c.detail.is_not(None))
+            .order_by(_shards.c.number)
+        ).mappings()
+    )
+
+
+def flow_runs_of(connection: Connection, backfill_id: int) -> list[str]:
+    """The flow runs that its shards are with."""
+    return list(
+        connection.execute(
+            select(_shards.c.flow_run_id).where(_shards.c.backfill_id == backfill_id, _shards.c.status == "submitted")
+        ).scalars()
+    )
+
+
+def _read(connection: Connection, condition: Any) -> list[Shard]:
+    rows = connection.execute(
+        select(
+            *(_shards.c[name] for name in ("id", "number", "backfill_id", "submissions", "after_uri", "up_to_uri")),
+            *(_backfills.c[name] for name in ("status", "pool", "recipe_id", "source", "since", "until")),
+        )
+        .join(_backfills, _backfills.c.id == _shards.c.backfill_id)
+        .where(condition)
+        .order_by(_shards.c.backfill_id, _shards.c.number)
+    )
+    return [
+        Shard(
+            id=row.id,
+            number=row.number,
+            backfill_id=row.backfill_id,
+            backfill_status=row.status,
+            pool=row.pool,
+            submissions=row.submissions,
+            recipe_id=row.recipe_id,
+            source=row.source,
+            selection=Selection(
+                uri_prefix=f"{row.source}/",
+                since=row.since,
+                until=row.until,
+                after_uri=row.after_uri,
+                up_to_uri=row.up_to_uri,
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(words)

@@ -1,0 +1,63 @@
+"""A recipe read back is the recipe that was registered: what a backfill or a retry asks is what was asked."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.work import PROMPTS, register
+from sqlalchemy import text
+
+from nightreel.database.recipes import read_recipe
+from nightreel.domain import Decoding, Prompt, PromptKind, PromptSet
+from nightreel.errors import PermanentError
+from nightreel.prompts.loading import load_prompt_sets, shipped_sets
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        PROMPTS,
+        *(load_prompt_sets([name]) for name in shipped_sets()),
+        load_prompt_sets(["tagging", "moderation"]),
+        PromptSet(
+            "odd",
+            (
+                Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, set_name="odd"),
+                Prompt(
+                    name="t",
+                    kind=PromptKind.TEXT,
+                    text="'; --\n日本",
+                    decoding=Decoding(temperature=0.5, top_k=3, seed=7),
+                    set_name="odd",
+                ),
+                Prompt(name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flag="b", set_name="odd"),
+            ),
+        ),
+    ],
+    ids=lambda prompts: prompts.name,
+)
+def test_a_recipe_comes_back_as_it_was_registered(database, prompts):
+    registered = register(database, prompts)
+    with database.begin() as connection:
+        recipe, model = read_recipe(connection, registered.id)
+    assert recipe == registered
+    assert (model.hash, model.name) == ("a" * 64, "tiny")
+
+
+def test_prompts_keep_the_names_that_they_have_in_a_recipe(database):
+    first = register(database, PromptSet("one", (Prompt(name="a", kind=PromptKind.TEXT, text="Why?", set_name="one"),)))
+    register(database, PromptSet("two", (Prompt(name="b", kind=PromptKind.TEXT, text="Why?", set_name="two"),)))
+    with database.begin() as connection:
+        recipe, _ = read_recipe(connection, first.id)
+    assert [(prompt.name, prompt.set_name) for prompt in recipe.prompts.prompts] == [("a", "one")]
+
+
+def test_a_recipe_of_a_version_with_other_words_is_refused(database):
+    registered = register(database)
+    with database.begin() as connection:
+        connection.execute(
+            text("UPDATE nightreel.prompts SET definition = jsonb_set(definition, '{text}', '\"Else?\"')")
+        )
+    with database.begin() as connection, pytest.raises(PermanentError, match=r"stale_recipe.*'caption'"):
+        read_recipe(connection, registered.id)
+    with database.begin() as connection, pytest.raises(PermanentError, match=r"no_such_recipe.*99"):
+        read_recipe(connection, 99)
