@@ -1,0 +1,72 @@
+"""`deploy`: pools, queues, deployments and automations on a Prefect server, made or changed where they differ."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightreel.cli.console import print_line
+from nightreel.services import open_services
+from nightreel.settings import load_settings
+
+
+class Kind(StrEnum):
+    PROCESS = "process"
+    KUBERNETES = "kubernetes"
+
+
+def deploy(
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(help="Work pool of a class of machines. The first gets all, further ones shards of backfills."),
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option("--type", help="Of pools that are made: workers of yours (default), or Kubernetes.")
+    ] = None,
+    base_job_template: Annotated[
+        Path | None, typer.Option(help="Job template that the pools have to have; without, theirs stays.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A prefect.yaml of yours, in place of ours.")] = None,
+    cron: Annotated[str | None, typer.Option(help="When the night begins, as '30 0 * * *'.")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="Of all schedules, as Europe/Berlin.")] = None,
+    notify: Annotated[
+        str | None, typer.Option(help="Notification block that is told of failed nights, as slack-webhook/ops.")
+    ] = None,
+) -> None:
+    """Register schedules, queues and automations with Prefect; a second call changes nothing.
+
+    Deployments are changed when their definition does: other options here, another version of Nightreel. What you
+    change of them in the UI stays until then, and what you pause there stays paused for good. Give the same options
+    each time: without --cron the night begins again when the file says.
+    """
+    from nightreel.cli.deployments.definitions import load_definitions, make_out, shipped
+    from nightreel.cli.deployments.everything import register_everything
+    from nightreel.cli.deployments.pools import read_template
+    from nightreel.cli.prefect_program import prefect_client, prefect_environment
+
+    settings = load_settings()
+    pools = list(dict.fromkeys(pool or [settings.work_pool]))
+    template = read_template(base_job_template) if base_job_template else None
+    definitions = load_definitions(file or shipped("prefect.yaml"))
+    definitions = make_out(definitions, pools, cron=cron, time_zone=time_zone)
+    with open_services(settings, postgres=False) as endpoints:
+        assert endpoints.prefect_api_url
+        with prefect_client(endpoints.prefect_api_url) as client:
+            changes = register_everything(
+                client,
+                pools=pools,
+                kind=kind.value if kind else None,
+                template=template,
+                definitions=definitions,
+                notify=notify,
+                environment=prefect_environment(settings, endpoints.prefect_api_url),
+            )
+    for change in changes or ["nothing to change"]:
+        print_line(change)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(deploy)
