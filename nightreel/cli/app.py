@@ -13,7 +13,21 @@ import typer
 from rich.logging import RichHandler
 
 from nightreel import __version__
-from nightreel.cli import analyze, ask, cache, demo, deploy, doctor, frames, gpu, metrics, model, reports, services
+from nightreel.cli import (
+    analyze,
+    ask,
+    cache,
+    demo,
+    deploy,
+    doctor,
+    frames,
+    gpu,
+    metrics,
+    model,
+    reports,
+    services,
+    worker,
+)
 from nightreel.cli.console import err, plain
 from nightreel.errors import NightreelError, SettingsError
 from nightreel.logs import set_up_command_logging
@@ -27,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (demo, services, analyze, reports, frames, ask, model, gpu, cache, metrics, deploy, doctor):
+for module in (demo, services, analyze, reports, frames, ask, model, gpu, cache, metrics, deploy, worker, doctor):
     module.register(app)
 
 

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -18,6 +22,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from nightreel.errors import TransientError
 from nightreel.settings import Settings, child_environment
 from tasks.prefect_errors import prefect_errors
+
+_LOOK_EVERY_S = 0.2
+_SIGNALLED = 128  # and the signal's number: what a shell makes of it
+_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -60,3 +68,63 @@ def run_prefect(arguments: Sequence[str], *, environment: Mapping[str, str], cwd
         check=False,
     )
     return done.returncode, done.stdout
+
+
+def run_together(
+    commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], until_all_end: bool = False
+) -> int:
+    """Run commands side by side in the foreground, as if they were one: the first exit status that is not 0.
+
+    The first that ends takes the others with it. Interrupted, they are told once; interrupted again, they are killed
+    with all they started.
+
+    Args:
+        until_all_end: one that ends well leaves the others alone.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        children += (_start(command, environment) for command in commands)
+        while any(child.poll() is None for child in children):
+            ended = [child.returncode for child in children if child.poll() is not None]
+            if any(ended) or (ended and not until_all_end):
+                break
+            time.sleep(_LOOK_EVERY_S)
+        _end(children)
+    except KeyboardInterrupt:
+        try:
+            _end(children)
+        except KeyboardInterrupt:
+            _kill(children)
+    codes = [child.wait() for child in children]
+    return next((code if code > 0 else _SIGNALLED - code for code in codes if code), 0)
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        prefect_command(command),
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C is for us: a worker that hears of it twice dies at once and leaves its runs behind
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _end_with_parent() -> None:
+    """In the child: be told to end when the one who started it is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait()
+
+
+def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            worker = psutil.Process(child.pid)
+            for process in (worker, *worker.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()

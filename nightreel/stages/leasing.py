@@ -71,7 +71,7 @@ def lease_device(
     """
     names = {} if settings.device == "cpu" else device_names()
     devices = _candidates(settings, names)
-    capacities = {device.limit: device.leasable_mib(settings.gpu_reserve_mib) for device in devices}
+    capacities = capacities_mib(settings, devices)
     spread = settings.device == ALL_GPUS
     need = memory_need(
         settings,
@@ -93,6 +93,20 @@ def lease_device(
             limit_bytes=max(0, request.mib - need.apart_mib) * _MIB,
             lease=lease,
         )
+
+
+def leasable_devices(settings: Settings) -> tuple[MemoryDevice, ...]:
+    """The devices of this host that runs with these settings may lease of. Imports no torch."""
+    return (ram_device(),) if settings.device == "cpu" else memory_devices()
+
+
+def capacities_mib(settings: Settings, devices: Iterable[MemoryDevice]) -> dict[str, int]:
+    """How large the limit of each device is, by its name.
+
+    Raises:
+        SettingsError: the reserve leaves nothing.
+    """
+    return {device.limit: device.leasable_mib(settings.gpu_reserve_mib) for device in devices}
 
 
 def leased_mib(need: MemoryNeed, capacities: dict[str, int], *, spread: bool, configured_mib: int | None) -> int:
