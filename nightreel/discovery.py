@@ -1,4 +1,4 @@
-"""Discovery: a page of the object listing against Postgres. What is new, changed, or known but not yet wanted.
+"""Discovery: a page of the object listing against Postgres. What is new, changed, known but not yet wanted, or gone.
 
 Knows nothing of how objects are listed or analysed. A page on which nothing is new costs one indexed read, whatever
 the number of videos known.
@@ -94,6 +94,62 @@ def discover_page(
         known=len(items) - len(needed) + states.count("back"),
         back=sum(row.back for row in needed),
     )
+
+
+def correct_versions(
+    connection: Connection, page: Sequence[StoredObject], *, admit: ListingFilter, recipe_id: int, run_id: int
+) -> PageCounts:
+    """Of objects that the filter leaves out, what is known and not so any more: overwritten, or back.
+
+    They are no work, but their rows are to be true. For sweeps, behind `discover_page`.
+
+    Returns:
+        What to add to the counts of `discover_page`.
+    """
+    left_out = [item for item in page if not admit.admits(item)]
+    if not left_out:
+        return PageCounts()
+    found = connection.execute(statement("page_needs_work"), {"recipe_id": recipe_id, **_columns(left_out)}).all()
+    untrue = [row for row in found if row.state == "changed" or row.back]
+    if untrue:
+        columns = _columns(untrue)
+        connection.execute(statement("mark_replaced"), {name: columns[name] for name in ("uris", "etags")})
+        connection.execute(statement("add_videos"), {"run_id": run_id, **columns})
+    changed = sum(row.state == "changed" for row in untrue)
+    back = len(untrue) - changed
+    return PageCounts(filtered=-len(untrue), changed=changed, known=back, back=back)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Part of a full listing: the keys behind `after_uri`, up to and including `up_to_uri`, and what lies there.
+
+    Args:
+        uri_prefix: of the source, with a slash at its end. listed: the uris that the listing held.
+        began_at: when the sweep began, by the database's clock.
+    """
+
+    uri_prefix: str
+    after_uri: str
+    up_to_uri: str
+    listed: Sequence[str]
+    began_at: datetime
+
+
+def missing_uris(connection: Connection, stretch: Stretch, *, most: int) -> list[str]:
+    """The first `most` videos, in the order of their keys, that should be in a stretch and are not."""
+    parameters = {"most": most, **{name: getattr(stretch, name) for name in stretch.__slots__}}
+    return list(connection.execute(statement("missing"), parameters).scalars())
+
+
+def mark_gone(connection: Connection, uris: Sequence[str], *, began_at: datetime) -> int:
+    """Say that no object lies under these keys any more; returns of how many videos that was news."""
+    return connection.execute(statement("mark_gone"), {"uris": list(uris), "began_at": began_at}).rowcount
+
+
+def has_videos(connection: Connection, uri_prefix: str) -> bool:
+    """Whether any video below a prefix is taken to be there."""
+    return bool(connection.execute(statement("has_videos"), {"uri_prefix": uri_prefix}).scalar_one())
 
 
 def _columns(items: Iterable[StoredObject | Row[Any]]) -> dict[str, list]:

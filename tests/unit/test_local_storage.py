@@ -1,13 +1,12 @@
 import hashlib
 import os
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fixtures.rights import closed
 
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.settings import Settings
@@ -43,30 +42,6 @@ def error_of(error_class, operation):
     with pytest.raises(error_class) as caught:
         operation()
     return caught.value
-
-
-@pytest.fixture
-def open_directory():
-    """A directory that any user can reach, unlike those of pytest."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@contextmanager
-def closed(path, mode=0):
-    """Without rights on `path`; root, who needs none, is nobody meanwhile."""
-    before = path.stat().st_mode
-    path.chmod(mode)
-    is_root = os.geteuid() == 0
-    try:
-        if is_root:
-            os.seteuid(65_534)
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
-        path.chmod(before)
 
 
 # -- listing -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,36 @@
+"""The flow that lists a source in full, weekly: what was overwritten becomes work again, what is gone is work no more.
+
+Nights list the same objects and find what is new or changed; only a sweep says of a video that its object is gone.
+"""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from nightreel.options import AnalyzeOptions, SweepOptions
+from tasks.runtime import open_run, progress_listener
+from tasks.sweep import SweepSummary, open_sweep, sweep
+
+
+@flow(name="sweep-videos", persist_result=False)
+def sweep_videos(options: SweepOptions = SweepOptions()) -> State:  # noqa: B008 - frozen
+    """Find the videos of a source that were overwritten, that are gone, and that are back; analyse none of them."""
+    looked_at = AnalyzeOptions(source=options.source, since=options.since, until=options.until)
+    with open_run(looked_at) as run, open_sweep(run.id, may_be_empty=options.may_be_empty):
+        summary = SweepSummary(run_id=run.id, source=run.source, model=run.model)
+        get_run_logger().info("run %d: sweep of %s", run.id, run.source)
+        exhausted = False
+        while not exhausted:
+            swept = sweep(run.id)
+            summary.listing += swept.counts
+            exhausted = swept.exhausted
+            get_run_logger().info("run %d: %s", run.id, summary.headline)
+            if listener := progress_listener.get():
+                listener(summary)
+        summary.work, summary.timings = run.report()
+        run.finish(summary)
+        create_markdown_artifact(summary.markdown(), key="sweep-videos", description=summary.headline)
+    return Completed(message=summary.headline)
