@@ -23,6 +23,7 @@ from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
 from tasks.ask import ask
+from tasks.backfill import submit_shards
 from tasks.discover import claim, discover, remaining
 from tasks.encode import encode
 from tasks.evict import make_room
@@ -53,9 +54,19 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
         create_markdown_artifact(summary.markdown(), key="analyze-videos", description=summary.headline)
         _tell(summary)
         get_run_logger().info("run %d: %s", run.id, summary.headline)
+    if options.shard:
+        _hand_on()
     if summary.is_green:
         return Completed(message=summary.headline)
     return Failed(message=f"every video failed: {summary.headline}")
+
+
+def _hand_on() -> None:
+    """Let the next shards follow at once; where that fails, the flow `backfill_videos` does it a little later."""
+    try:
+        get_run_logger().info("%s", submit_shards(linked=False))
+    except NightreelError as error:
+        get_run_logger().warning("no shard was submitted: %s", error)
 
 
 def _work(run: OpenRun, options: AnalyzeOptions, summary: RunSummary, progress: UUID) -> None:

@@ -55,6 +55,28 @@ class AnalyzeOptions(BaseModel):
         return self
 
 
+class BackfillOptions(BaseModel):
+    """What `backfill_videos` plans, and whether it begins it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    videos: AnalyzeOptions | None = Field(
+        None, title="Videos", description="plan a backfill of these; unset: go on with the backfills that there are"
+    )
+    accept: bool = Field(False, title="Accept", description="begin it; off: say what it would do and cost")
+    pool: str | None = Field(None, title="Work pool", description="where its shards run; unset: NIGHTREEL_WORK_POOL")
+
+    @model_validator(mode="after")
+    def _whole_selections(self) -> BackfillOptions:
+        if self.videos:
+            for name in ("limit", "listing", "recipe", "shard"):
+                if getattr(self.videos, name) != AnalyzeOptions.model_fields[name].default:
+                    raise ValueError(
+                        f"{name} is for single runs: a backfill takes source, since, until, prompts, model"
+                    )
+        return self
+
+
 class SweepOptions(BaseModel):
     """What `sweep_videos` lists in full, to find what was changed and what is gone."""
 

@@ -16,6 +16,7 @@ from nightreel import __version__
 from nightreel.cli import (
     analyze,
     ask,
+    backfill,
     cache,
     demo,
     deploy,
@@ -41,7 +42,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (demo, services, analyze, reports, frames, ask, model, gpu, cache, metrics, deploy, worker, doctor):
+for module in (
+    demo,
+    services,
+    analyze,
+    backfill,
+    reports,
+    frames,
+    ask,
+    backfill,
+    model,
+    gpu,
+    cache,
+    metrics,
+    deploy,
+    worker,
+    doctor,
+):
     module.register(app)
 
 

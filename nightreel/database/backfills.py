@@ -39,7 +39,7 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A shard and what its backfill says of it."""
+    """A shard and what its backfill says of it. `model`: the setting that finds it."""
 
     id: int
     number: int
@@ -48,11 +48,21 @@ class Shard:
     pool: str
     submissions: int
     recipe_id: int
+    model: str
     source: str
     selection: Selection
 
     def __str__(self) -> str:
         return f"shard {self.number} of backfill {self.backfill_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedShard:
+    """A shard that Prefect should know of. `run_status`: of its run in table `runs`; None before there is one."""
+
+    shard: Shard
+    flow_run_id: str
+    run_status: str | None
 
 
 def add_backfill(
@@ -62,12 +72,21 @@ def add_backfill(
     since: datetime | None,
     until: datetime | None,
     recipe_id: int,
+    model: str,
     pool: str,
     plan: Mapping[str, Any],
     shards: Sequence[KeyRange],
 ) -> int:
     """Write down what was accepted; returns its id."""
-    row = {"source": source, "since": since, "until": until, "recipe_id": recipe_id, "pool": pool, "plan": dict(plan)}
+    row = {
+        "source": source,
+        "since": since,
+        "until": until,
+        "recipe_id": recipe_id,
+        "model": model,
+        "pool": pool,
+        "plan": dict(plan),
+    }
     backfill_id = connection.execute(insert(_backfills).values(**row).returning(_backfills.c.id)).scalar_one()
     ranges = [(item.after_uri, item.up_to_uri, item.videos) for item in shards]
     names = ("after_uri", "up_to_uri", "videos")
@@ -112,11 +131,20 @@ def read_shard(connection: Connection, shard_id: int) -> Shard:
     return found[0]
 
 
-def submitted_shards(connection: Connection) -> list[tuple[Shard, str]]:
-    """The shards that Prefect should know of, with their flow runs."""
-    rows = connection.execute(select(_shards.c.id, _shards.c.flow_run_id).where(_shards.c.status == "submitted")).all()
+def submitted_shards(connection: Connection) -> list[SubmittedShard]:
+    runs = schema.runs
+    newest = (
+        select(runs.c.status)
+        .where(runs.c.shard_id == _shards.c.id, runs.c.flow_run_id == _shards.c.flow_run_id)
+        .order_by(runs.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        select(_shards.c.id, _shards.c.flow_run_id, newest.label("run_status")).where(_shards.c.status == "submitted")
+    ).all()
     known = {shard.id: shard for shard in _read(connection, _shards.c.id.in_([row.id for row in rows]))}
-    return [(known[row.id], row.flow_run_id) for row in rows]
+    return [SubmittedShard(shard=known[row.id], flow_run_id=row.flow_run_id, run_status=row.run_status) for row in rows]
 
 
 def shards_to_submit(connection: Connection, *, at_once: int = AT_ONCE) -> list[Shard]:
@@ -226,7 +254,7 @@ def _read(connection: Connection, condition: Any) -> list[Shard]:
     rows = connection.execute(
         select(
             *(_shards.c[name] for name in ("id", "number", "backfill_id", "submissions", "after_uri", "up_to_uri")),
-            *(_backfills.c[name] for name in ("status", "pool", "recipe_id", "source", "since", "until")),
+            *(_backfills.c[name] for name in ("status", "pool", "recipe_id", "model", "source", "since", "until")),
         )
         .join(_backfills, _backfills.c.id == _shards.c.backfill_id)
         .where(condition)
@@ -241,6 +269,7 @@ def _read(connection: Connection, condition: Any) -> list[Shard]:
             pool=row.pool,
             submissions=row.submissions,
             recipe_id=row.recipe_id,
+            model=row.model,
             source=row.source,
             selection=Selection(
                 uri_prefix=f"{row.source}/",

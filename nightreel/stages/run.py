@@ -9,14 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from nightreel.database.backfills import Shard, read_shard
+from nightreel.database.backfills import read_shard
 from nightreel.database.claims import Selection
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
 from nightreel.database.runs import RunRegistration, recover_dead_runs
 from nightreel.doctor import examine
-from nightreel.domain import PromptSet
 from nightreel.errors import SettingsError
 from nightreel.metrics import serve_metrics
 from nightreel.models.base import ModelSpec
@@ -107,17 +106,31 @@ def open_run(
     """
     settings = settings_for(options)
     prompts = None if options.recipe or options.shard else load_prompt_sets(settings.prompts)
-    spec = describe_model(settings)
-    if settings.source:
+    spec = None if options.shard else describe_model(settings)
+    if not options.shard:
         open_storage(settings.source, settings)  # a wrong one is found before any service is started
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings))
         recover_dead_runs(database, max_attempts=settings.max_attempts)
+        shard = None
+        if options.shard:
+            with database.begin() as connection:
+                shard = read_shard(connection, options.shard)
+            settings = settings.model_copy(update={"source": shard.source, "model": shard.model})
+        spec = spec or describe_model(settings)
         with database.begin() as connection:
-            shard = read_shard(connection, options.shard) if options.shard else None
-            recipe = _recipe(connection, options, settings, spec, shard=shard, prompts=prompts)
+            if prompts:
+                recipe = register_recipe(
+                    connection,
+                    model_hash=spec.hash,
+                    model_spec=spec.to_json(),
+                    plan=settings.sampling_plan,
+                    prompts=prompts,
+                )
+            else:
+                recipe = _known_recipe(connection, shard.recipe_id if shard else options.recipe, spec)
         settings = settings.model_copy(update={"plan": str(recipe.plan), "window_s": recipe.plan.window_s})
-        source = open_storage(shard.source if shard else settings.source, settings)
+        source = open_storage(settings.source, settings)
         registration = stack.enter_context(
             RunRegistration(
                 database,
@@ -151,29 +164,12 @@ def open_run(
         yield StagedRun(bench=bench, registration=registration, shard=run)
 
 
-def _recipe(
-    connection: Connection,
-    options: AnalyzeOptions,
-    settings: Settings,
-    spec: ModelSpec,
-    *,
-    shard: Shard | None,
-    prompts: PromptSet | None,
-) -> Recipe:
-    """The recipe that settings and options make, or the one that they name.
+def _known_recipe(connection: Connection, recipe_id: int | None, spec: ModelSpec) -> Recipe:
+    """A recipe of before.
 
     Raises:
-        SettingsError: a recipe of another model than the one that this process would load.
+        SettingsError: it is of another model than the one that this process would load.
     """
-    if prompts is not None:
-        return register_recipe(
-            connection,
-            model_hash=spec.hash,
-            model_spec=spec.to_json(),
-            plan=settings.sampling_plan,
-            prompts=prompts,
-        )
-    recipe_id = shard.recipe_id if shard else options.recipe
     assert recipe_id is not None
     recipe, model = read_recipe(connection, recipe_id)
     if model.hash != spec.hash:

@@ -1,0 +1,234 @@
+"""`backfill`: what analysing old videos would cost, beginning it, and watching, pausing, resuming, cancelling it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, amount
+from nightreel.cli.console import err, out, print_json, print_line, print_table
+from nightreel.database import backfills
+from nightreel.database.connection import Database
+from nightreel.errors import SettingsError
+from nightreel.options import AnalyzeOptions
+from nightreel.services import open_services
+from nightreel.settings import load_settings
+from nightreel.stages.backfill import list_backfill
+from nightreel.stages.run import open_database, settings_for
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Id = Annotated[int, typer.Argument(min=1, help="Of the backfill: `nightreel backfill status` lists them.")]
+
+
+def plan(
+    context: typer.Context,
+    prefix: Annotated[
+        str | None, typer.Option(help="Directory or s3://bucket/prefix, or a prefix below NIGHTREEL_SOURCE.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only objects modified at or after this time (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only objects modified before this time (UTC).")] = None,
+    prompts: Annotated[list[str] | None, typer.Option("--prompts", "-p", help="Prompt set: name or YAML file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
+    sampling: Annotated[str | None, typer.Option("--plan", help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
+    pool: Annotated[str | None, typer.Option(help="Work pool of its runs; default: NIGHTREEL_WORK_POOL.")] = None,
+    shard_videos: Annotated[int, typer.Option(min=SHARD_VIDEOS, help="Videos a run.")] = SHARD_VIDEOS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin it without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Plan the analysis of old videos: what it would do and cost. Once you say yes, workers begin with it."""
+    if context.invoked_subcommand:
+        return
+    may_ask = sys.stdin.isatty() and not as_json
+    if not (dry_run or yes or may_ask):
+        raise SettingsError("nobody is here to be asked: give --dry-run to see the plan, or --yes to begin at once")
+    try:
+        options = AnalyzeOptions(
+            source=_below(prefix),
+            since=since and since.replace(tzinfo=UTC),
+            until=until and until.replace(tzinfo=UTC),
+            prompts=tuple(prompts) if prompts else None,
+            model=model,
+            plan=sampling,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    settings = settings_for(options)
+    begun = None
+    with open_database(settings) as database, _listing_bar() as show:
+        with list_backfill(options, database=database, shard_videos=shard_videos, on_page=show) as listed:
+            planned = listed.plan()
+            if not as_json:
+                _print_plan(planned)
+            if planned.shards and not dry_run and (yes or typer.confirm("Begin it?")):
+                begun = listed.accept(pool=pool or settings.work_pool)
+    if as_json:
+        print_json(planned.to_json() | {"backfill": begun})
+    if begun is None:
+        return
+    if not as_json:
+        print_line(f"backfill {begun}: accepted", style="bold")
+    _submit(quiet=as_json)
+
+
+def status(backfill: Annotated[int | None, typer.Argument(min=1)] = None, as_json: Json = False) -> None:
+    """Show how far backfills are: done, failed, rate and time left."""
+    with open_database(load_settings()) as database, database.begin() as connection:
+        found = backfills.backfill_progress(connection, backfill)
+        problems = backfills.shard_problems(connection, backfill) if backfill else []
+    if backfill and not found:
+        raise SettingsError(f"there is no backfill {backfill}: `nightreel backfill status` lists them")
+    rows = [dict(row) | _pace(row) for row in found]
+    if as_json:
+        print_json([row | {"problems": list(map(dict, problems))} for row in rows])
+        return
+    if not rows:
+        print_line("no backfill so far: `nightreel backfill --prefix ... --dry-run` plans one")
+        return
+    print_table(
+        ("backfill", "status", "source", "videos", "done", "failed", "shards done", "at work", "a minute", "time left"),
+        [
+            (
+                row["id"],
+                row["status"],
+                row["source"],
+                f"{row['videos']:,}",
+                f"{row['done']:,}",
+                f"{row['failed']:,}",
+                f"{row['shards_done']} of {row['shards']}",
+                f"{row['at_work']} runs",
+                amount(row["videos_a_minute"]),
+                _time(row["left_s"]) if row["status"] == "running" else "",
+            )
+            for row in rows
+        ],
+    )
+    if problems:
+        print_line()
+        print_table(
+            ("shard", "status", "broken runs", ""),
+            [(item["number"], item["status"], item["attempts"], item["detail"]) for item in problems],
+        )
+
+
+def pause(backfill: _Id) -> None:
+    """Begin no more of it; runs at work end after their chunk. Nothing is lost."""
+    _change(backfill, "pause")
+
+
+def resume(backfill: _Id) -> None:
+    """Go on with a paused one, or try the shards of a failed one again."""
+    _change(backfill, "resume")
+
+
+def cancel(backfill: _Id) -> None:
+    """End it for good; what was done is kept."""
+    _change(backfill, "cancel")
+
+
+def _change(backfill_id: int, action: str) -> None:
+    with open_database(load_settings()) as database:
+        with database.begin() as connection:
+            backfills.change_backfill(connection, backfill_id, action)
+        with database.begin() as connection:
+            flow_runs = [] if action == "resume" else backfills.flow_runs_of(connection, backfill_id)
+    done = {"pause": "paused", "resume": "running", "cancel": "cancelled"}[action]
+    print_line(f"backfill {backfill_id}: {done}", style="bold")
+    _submit(cancelled=flow_runs, why=f"backfill {backfill_id} was {done}")
+
+
+def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
+    """Tell Prefect: cancel runs that have not begun, submit what follows."""
+    from nightreel.cli.prefect_program import prefect_client
+    from tasks.dispatch import cancel_waiting, dispatch
+
+    settings = load_settings()
+    with open_services(settings) as endpoints:
+        assert endpoints.prefect_api_url
+        database = Database(endpoints.database_url)
+        try:
+            with prefect_client(endpoints.prefect_api_url) as client:
+                stopped = cancel_waiting(client, list(cancelled), why=why)
+                done = dispatch(database, client, max_attempts=settings.max_attempts, linked=False)
+        finally:
+            database.close()
+    if not quiet:
+        said = [f"{stopped} runs cancelled before they began"] if stopped else []
+        print_line("; ".join([*said, str(done)]))
+
+
+def _below(prefix: str | None) -> str | None:
+    """A prefix as a source: whole as it is, else below the configured one."""
+    if prefix is None or "://" in prefix or prefix.startswith(("/", "~", ".")):
+        return prefix
+    source = load_settings().source
+    if not source:
+        raise SettingsError(f"--prefix {prefix!r} is below NIGHTREEL_SOURCE, which is not set: give a whole one")
+    return f"{source.rstrip('/')}/{prefix}"
+
+
+def _pace(row: Any) -> dict[str, float | None]:
+    """Rate and time left, from what was done while its runs were at work."""
+    finished = row["done"] + row["failed"]
+    a_second = finished / row["worked_s"] if finished and row["worked_s"] else None
+    left = max(0, row["videos"] - finished)
+    return {
+        "videos_a_minute": None if a_second is None else a_second * 60,
+        "left_s": None if a_second is None else left / a_second,
+    }
+
+
+def _time(seconds: float | None) -> str:
+    """A duration for people.
+
+    >>> _time(None), _time(42), _time(3700), _time(200000)
+    ('not known', '42 s', '1 h 2 min', '2 d 8 h')
+    """
+    if seconds is None:
+        return "not known"
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def _print_plan(planned: BackfillPlan) -> None:
+    print_table(("plan", "", ""), planned.rows())
+    print_line()
+    if not planned.shards:
+        print_line("nothing to do")
+        return
+    print_line("it would begin with:")
+    for uri in planned.first:
+        print_line(f"  {uri}")
+
+
+@contextmanager
+def _listing_bar() -> Iterator[Any]:
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.completed:,.0f} objects listed"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not (err.is_terminal and out.is_terminal),
+    )
+    task = bar.add_task("listing", total=None)
+    with bar:
+        yield lambda listed: bar.update(task, completed=listed)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Old videos, planned and worked off by many workers.", invoke_without_command=True)
+    group.callback()(plan)
+    for command in (status, pause, resume, cancel):
+        group.command()(command)
+    app.add_typer(group, name="backfill")

@@ -1,0 +1,141 @@
+"""Plan a backfill and accept it. A flow and a command begin here; nothing is analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, Rates, UnitCosts
+from nightreel.database.backfills import add_backfill
+from nightreel.database.connection import Database
+from nightreel.database.plans import PlannedListing, first_wanted, measured_work, planned_listing, wanted_work
+from nightreel.database.recipes import Recipe, register_recipe
+from nightreel.discovery import ListingFilter
+from nightreel.domain import PromptSet
+from nightreel.errors import SettingsError
+from nightreel.models.base import ModelSpec
+from nightreel.models.loading import describe_model
+from nightreel.options import AnalyzeOptions
+from nightreel.prompts.loading import load_prompt_sets
+from nightreel.settings import Settings
+from nightreel.stages.run import settings_for
+from nightreel.storage import Storage, open_storage
+
+_SHOWN_FIRST = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedBackfill:
+    """What was listed, in the database for as long as `list_backfill`'s block lasts: to be planned, then accepted."""
+
+    options: AnalyzeOptions
+    settings: Settings
+    spec: ModelSpec
+    prompts: PromptSet
+    source: Storage
+    listing: PlannedListing
+    listed: int
+    shard_videos: int
+
+    def plan(self) -> BackfillPlan:
+        """What it would do and cost. Leaves nothing behind in the database."""
+        with self.listing.transaction(keep=False) as connection:
+            return self._plan(connection, self._recipe(connection))
+
+    def accept(self, *, pool: str) -> int:
+        """Write it down with its shards, as things are now; returns its id.
+
+        Raises:
+            SettingsError: there is nothing to do.
+        """
+        with self.listing.transaction(keep=True) as connection:
+            recipe = self._recipe(connection)
+            plan = self._plan(connection, recipe)
+            if not plan.shards:
+                raise SettingsError(f"nothing to do: all {plan.totals.admitted} videos of {plan.source} are analysed")
+            return add_backfill(
+                connection,
+                source=self.source.url,
+                since=self.options.since,
+                until=self.options.until,
+                recipe_id=recipe.id,
+                model=self.settings.model,
+                pool=pool,
+                plan=plan.to_json(),
+                shards=plan.shards,
+            )
+
+    def _recipe(self, connection: Connection) -> Recipe:
+        return register_recipe(
+            connection,
+            model_hash=self.spec.hash,
+            model_spec=self.spec.to_json(),
+            plan=self.settings.sampling_plan,
+            prompts=self.prompts,
+        )
+
+    def _plan(self, connection: Connection, recipe: Recipe) -> BackfillPlan:
+        measured = measured_work(connection, recipe)
+        totals, shards = wanted_work(
+            connection, recipe, bytes_per_s=measured.bytes_per_s, shard_videos=self.shard_videos
+        )
+        return BackfillPlan(
+            source=self.source.url,
+            model=self.spec.name,
+            listed=self.listed,
+            prompts=len(self.prompts),
+            totals=totals,
+            costs=UnitCosts.of(measured),
+            rates=Rates(
+                gpu_hour=self.settings.gpu_dollars_per_hour, gib_month=self.settings.storage_dollars_per_gib_month
+            ),
+            guessed_by=measured.bytes_per_s,
+            measured_videos=measured.videos,
+            shards=tuple(shards),
+            first=first_wanted(connection, limit=_SHOWN_FIRST),
+        )
+
+
+@contextmanager
+def list_backfill(
+    options: AnalyzeOptions,
+    *,
+    database: Database,
+    shard_videos: int = SHARD_VIDEOS,
+    on_page: Callable[[int], None] = lambda _: None,
+) -> Iterator[ListedBackfill]:
+    """List the videos that a backfill with these options would look at.
+
+    Args:
+        on_page: told after each page how many objects were listed so far.
+
+    Raises:
+        SettingsError and others: as `settings_for`, `load_prompt_sets`, `describe_model` and the storage.
+    """
+    settings = settings_for(options)
+    prompts = load_prompt_sets(settings.prompts)
+    spec = describe_model(settings)
+    source = open_storage(settings.source, settings)
+    source.check()
+    admit = ListingFilter(
+        suffixes=tuple(suffix.lower() for suffix in settings.suffixes), since=options.since, until=options.until
+    )
+    listed = 0
+    with planned_listing(database) as listing:
+        for page in source.list_pages(page_size=settings.page_size):
+            listing.add([item for item in page if admit.admits(item)])
+            listed += len(page)
+            on_page(listed)
+        yield ListedBackfill(
+            options=options,
+            settings=settings,
+            spec=spec,
+            prompts=prompts,
+            source=source,
+            listing=listing,
+            listed=listed,
+            shard_videos=shard_videos,
+        )

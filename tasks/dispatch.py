@@ -1,0 +1,138 @@
+"""Shards of backfills to Prefect, as runs of the pool's deployment; and what became of those that it has.
+
+The flow `backfill_videos` does it on a schedule, each shard's run at its end, `nightreel backfill` at once. Whoever
+does it, how often, and wherever it was killed before: a shard is with Prefect once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled
+
+from nightreel.database import backfills
+from nightreel.database.backfills import Shard, SubmittedShard
+from nightreel.database.connection import Database
+from nightreel.database.runs import recover_dead_runs
+from nightreel.errors import PermanentError
+from tasks.prefect_errors import prefect_errors
+
+FLOW = "analyze-videos"
+_NEVER_BEGAN = timedelta(minutes=10)
+"""A run that a worker took and did not begin for so long is given up: its worker died."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatched:
+    """What one dispatch did. `busy`: nothing, as another was at it."""
+
+    submitted: int = 0
+    put_back: int = 0
+    finished: tuple[int, ...] = ()
+    busy: bool = False
+
+    def __str__(self) -> str:
+        if self.busy:
+            return "another dispatch is at work"
+        ended = f", backfills at their end: {', '.join(map(str, self.finished))}" if self.finished else ""
+        return f"{self.submitted} shards submitted, {self.put_back} taken back{ended}"
+
+
+def deployment_of(pool: str) -> str:
+    """The deployment whose runs work off shards on a pool."""
+    return f"{FLOW}/shards-{pool}"
+
+
+def dispatch(database: Database, client: SyncPrefectClient, *, max_attempts: int, linked: bool) -> Dispatched:
+    """Take back the shards whose runs ended before them, and submit the next ones.
+
+    Args:
+        linked: show the runs as children of the flow run that this is called in.
+
+    Raises:
+        PermanentError: `no_deployment`. TransientError: `prefect_unreachable`, or the database is away.
+    """
+    recover_dead_runs(database, max_attempts=max_attempts)
+    with database.begin() as connection:
+        if not backfills.take_dispatch_turn(connection):
+            return Dispatched(busy=True)
+        put_back = 0
+        submitted = backfills.submitted_shards(connection)
+        flow_runs = _read(client, [item.flow_run_id for item in submitted])
+        for item in submitted:
+            if (ended := _why_ended(item, flow_runs.get(item.flow_run_id))) is not None:
+                detail, charged = ended
+                backfills.put_back(connection, item.shard.id, detail=detail, charged=charged)
+                put_back += 1
+        finished = tuple(backfills.close_finished(connection))
+        waiting = backfills.shards_to_submit(connection)
+        for shard in waiting:
+            backfills.record_submission(connection, shard, _submit(shard, linked=linked))
+    return Dispatched(submitted=len(waiting), put_back=put_back, finished=finished)
+
+
+def cancel_waiting(client: SyncPrefectClient, flow_run_ids: list[str], *, why: str) -> int:
+    """Cancel those of these flow runs that have not begun; those at work end by themselves, after their chunk."""
+    waiting = [run for run in _read(client, flow_run_ids).values() if _is(run, StateType.SCHEDULED)]
+    for flow_run in waiting:
+        with prefect_errors():
+            client.set_flow_run_state(flow_run.id, Cancelled(message=why))
+    return len(waiting)
+
+
+def _submit(shard: Shard, *, linked: bool) -> str:
+    name = deployment_of(shard.pool)
+    try:
+        with prefect_errors():
+            flow_run: Any = run_deployment(  # a coroutine where it is called from one, says its type
+                name,
+                parameters={"options": {"shard": shard.id}},
+                flow_run_name=f"backfill-{shard.backfill_id}-shard-{shard.number}",
+                tags=["nightreel", f"backfill-{shard.backfill_id}"],
+                timeout=0,
+                # Whoever was killed between this call and the commit: the next one is given the same run.
+                idempotency_key=f"nightreel-shard-{shard.id}-{shard.submissions}",
+                as_subflow=linked,
+            )
+    except ObjectNotFound:
+        raise PermanentError(
+            "no_deployment", f"Prefect has no deployment {name!r}: run `nightreel deploy --pool {shard.pool}`"
+        ) from None
+    return str(flow_run.id)
+
+
+def _read(client: SyncPrefectClient, ids: list[str]) -> dict[str, FlowRun]:
+    if not ids:
+        return {}
+    with prefect_errors():
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(item) for item in ids])), limit=200
+        )
+    return {str(flow_run.id): flow_run for flow_run in found}
+
+
+def _why_ended(item: SubmittedShard, flow_run: FlowRun | None) -> tuple[str, bool] | None:
+    """How the run of a shard ended that is still taken to be with it, and whether that counts; None: it did not."""
+    if flow_run is None or flow_run.state is None:
+        return "its flow run was deleted", False
+    state = flow_run.state
+    if state.is_final():
+        charged = state.type in (StateType.FAILED, StateType.CRASHED)
+        return f"its run ended {state.name}: {state.message or 'without a word'}"[:2000], charged
+    if item.run_status == "crashed":
+        return "its worker ended without a word", True
+    if _is(flow_run, StateType.PENDING) and datetime.now(UTC) - state.timestamp > _NEVER_BEGAN:
+        return "its worker took it and never began", False
+    return None
+
+
+def _is(flow_run: FlowRun, kind: StateType) -> bool:
+    return flow_run.state is not None and flow_run.state.type == kind
