@@ -83,8 +83,8 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
             found = client.read_work_pool(settings.work_pool)
         except ObjectNotFound:
             raise SettingsError(
-                f"no work pool {settings.work_pool!r} at {without_login(endpoints.prefect_api_url)}: `nightreel deploy` "
-                "makes it; --pool or NIGHTREEL_WORK_POOL name another"
+                f"no work pool {settings.work_pool!r} at {without_login(endpoints.prefect_api_url)}: "
+                "`nightreel deploy` makes it; --pool or NIGHTREEL_WORK_POOL name another"
             ) from None
         if found.type != "process":
             raise SettingsError(
