@@ -61,7 +61,7 @@ def claim(
     lease_s: float,
     max_videos: int | None = None,
 ) -> list[Claim]:
-    """Claim videos worth about `chunk_segments` segments, the oldest work first; at least one if any is free."""
+    """Claim videos worth about `chunk_segments` segments, in the order of their keys; at least one if any is free."""
     rows = connection.execute(
         statement("claim"),
         {
@@ -82,7 +82,7 @@ def claim(
         )
         for row in rows
     ]
-    return sorted(claims, key=lambda claim: claim.analysis_id)
+    return sorted(claims, key=lambda claim: claim.video.uri)
 
 
 def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:

@@ -99,6 +99,7 @@ recipes = Table(
 )
 
 # Old videos to be analysed, accepted by an engineer who saw what it would cost (`plan`), and worked off by shards.
+# `model` is the setting, which finds the recipe's model.
 backfills = Table(
     "backfills",
     metadata,
@@ -107,6 +108,7 @@ backfills = Table(
     _time("since"),
     _time("until"),
     Column("recipe_id", BigInteger, ForeignKey("nightreel.recipes.id"), nullable=False),
+    Column("model", Text, nullable=False),
     Column("pool", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="running"),
     _json("plan", nullable=False),
@@ -180,7 +182,8 @@ videos = Table(
     Index("videos_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
 )
 
-# The work: a video under a recipe. `reopened` counts how often the hourly retry put it back.
+# The work: a video under a recipe. `reopened` counts how often the hourly retry put it back. `uri` is the video's, here
+# too, because what is claimed next is found in one index: of a recipe, of a range of keys, whatever else is pending.
 analyses = Table(
     "analyses",
     metadata,
@@ -200,9 +203,10 @@ analyses = Table(
     _created(),
     _created("updated_at"),
     Column("reopened", Integer, nullable=False, server_default="0"),
+    Column("uri", _KEY, nullable=False),
     UniqueConstraint("video_id", "recipe_id"),
     CheckConstraint("status IN ('pending', 'claimed', 'done', 'failed', 'quarantined')", name="status"),
-    Index("analyses_pending_idx", "recipe_id", "id", postgresql_where=text("status = 'pending'")),
+    Index("analyses_pending_idx", "recipe_id", "uri", postgresql_where=text("status = 'pending'")),
     Index("analyses_claimed_idx", "run_id", "id", postgresql_where=text("status = 'claimed'")),
     Index("analyses_failed_idx", "status", "reason", postgresql_where=text("status IN ('failed', 'quarantined')")),
     # The same bytes under two keys are worked on once: the second claim waits for the first (store.take_content).

@@ -100,8 +100,8 @@ def _forget_some(database_url: str) -> None:
         database_url,
         f"DELETE FROM nightreel.analyses WHERE video_id IN ({some}) OR status = 'pending'",
         "DELETE FROM nightreel.videos WHERE NOT EXISTS (SELECT FROM nightreel.analyses WHERE video_id = videos.id)",
-        "INSERT INTO nightreel.analyses (video_id, recipe_id, status) SELECT id, 1, 'done' FROM nightreel.videos"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO nightreel.analyses (video_id, recipe_id, uri, status)"
+        " SELECT id, 1, uri, 'done' FROM nightreel.videos ON CONFLICT DO NOTHING",
         "VACUUM ANALYZE",
     )
 

@@ -105,8 +105,8 @@ def test_counting_what_waits_reads_an_index_however_much_is_done(work, database)
         )
         connection.execute(
             text(
-                "INSERT INTO nightreel.analyses (video_id, recipe_id, status, reason) "
-                "SELECT id, :recipe, CASE WHEN id % 1000 = 0 THEN 'failed' WHEN id % 1000 = 1 THEN 'pending' "
+                "INSERT INTO nightreel.analyses (video_id, recipe_id, uri, status, reason) "
+                "SELECT id, :recipe, uri, CASE WHEN id % 1000 = 0 THEN 'failed' WHEN id % 1000 = 1 THEN 'pending' "
                 "ELSE 'done' END, CASE WHEN id % 1000 = 0 THEN 'no_index' END FROM nightreel.videos"
             ),
             {"recipe": work.recipe.id},

@@ -1,6 +1,6 @@
 -- The work: every listed video under the recipe, once.
-INSERT INTO nightreel.analyses (video_id, recipe_id)
-SELECT video.id, :recipe_id
+INSERT INTO nightreel.analyses (video_id, recipe_id, uri)
+SELECT video.id, :recipe_id, video.uri
 FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[])) AS listed (uri, etag)
 JOIN nightreel.videos AS video ON video.uri = listed.uri AND video.etag = listed.etag
 ORDER BY listed.uri

@@ -1,25 +1,41 @@
 -- Claim pending analyses until a chunk's worth of expected segments is reached. A video of unknown duration counts by
 -- its size at 2 Mbit/s. Rows that another run is just claiming are skipped, not waited for.
+-- The first pending keys of a range are read off analyses_pending_idx, in its order: what else is pending under the
+-- recipe, and what was ever done, is not looked at. Bounds are written so that they hold in a generic plan too; the
+-- second is the first text behind all that begin with the prefix. OFFSET 0 keeps the planner from starting at the
+-- videos, which it does where it thinks that few of them match.
 WITH candidate AS MATERIALIZED (
-    SELECT analysis.id,
-           greatest(1, ceil(coalesce(video.duration_s, video.size_bytes / 250000.0) / :window_s)) AS expected_segments
+    SELECT analysis.id, analysis.video_id
     FROM nightreel.analyses AS analysis
-    JOIN nightreel.videos AS video ON video.id = analysis.video_id
     WHERE analysis.recipe_id = :recipe_id
       AND analysis.status = 'pending'
       AND analysis.not_before <= now()
-      AND video.replaced_at IS NULL
-      AND video.gone_at IS NULL
-      AND starts_with(video.uri, :uri_prefix)
-      AND (CAST(:after_uri AS text) IS NULL OR video.uri > :after_uri)
-      AND (CAST(:up_to_uri AS text) IS NULL OR video.uri <= :up_to_uri)
-      AND (CAST(:since AS timestamptz) IS NULL OR video.modified_at >= :since)
-      AND (CAST(:until AS timestamptz) IS NULL OR video.modified_at < :until)
-    ORDER BY analysis.id
+      AND analysis.uri >= :uri_prefix
+      AND analysis.uri < left(:uri_prefix, -1) || chr(ascii(right(:uri_prefix, 1)) + 1)
+      AND analysis.uri > coalesce(CAST(:after_uri AS text), '')
+      AND (CAST(:up_to_uri AS text) IS NULL OR analysis.uri <= :up_to_uri)
+      AND EXISTS (SELECT
+                  FROM nightreel.videos AS video
+                  WHERE video.id = analysis.video_id
+                    AND video.replaced_at IS NULL
+                    AND video.gone_at IS NULL
+                    AND (CAST(:since AS timestamptz) IS NULL OR video.modified_at >= :since)
+                    AND (CAST(:until AS timestamptz) IS NULL OR video.modified_at < :until)
+                  OFFSET 0)
+    ORDER BY analysis.uri
     LIMIT :max_videos
     FOR UPDATE OF analysis SKIP LOCKED
+), expected AS (
+    SELECT candidate.id,
+           video.id AS video_id,
+           video.uri,
+           video.etag,
+           video.size_bytes,
+           greatest(1, ceil(coalesce(video.duration_s, video.size_bytes / 250000.0) / :window_s)) AS segments
+    FROM candidate
+    JOIN nightreel.videos AS video ON video.id = candidate.video_id
 ), filled AS (
-    SELECT id, sum(expected_segments) OVER (ORDER BY id) - expected_segments AS segments_before FROM candidate
+    SELECT *, sum(segments) OVER (ORDER BY uri) - segments AS segments_before FROM expected
 )
 UPDATE nightreel.analyses AS analysis
 SET status = 'claimed',
@@ -30,7 +46,6 @@ SET status = 'claimed',
     reason = NULL,
     detail = NULL,
     updated_at = now()
-FROM nightreel.videos AS video
-WHERE video.id = analysis.video_id
-  AND analysis.id IN (SELECT id FROM filled WHERE segments_before < :chunk_segments)
-RETURNING analysis.id AS analysis_id, analysis.attempts, video.id AS video_id, video.uri, video.etag, video.size_bytes
+FROM filled AS video
+WHERE analysis.id = video.id AND video.segments_before < :chunk_segments
+RETURNING analysis.id AS analysis_id, analysis.attempts, video.video_id, video.uri, video.etag, video.size_bytes

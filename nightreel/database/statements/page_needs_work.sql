@@ -6,7 +6,7 @@ SELECT listed.uri,
        listed.modified_at,
        CASE WHEN current.id IS NULL THEN 'new'
             WHEN current.etag <> listed.etag THEN 'changed'
-            WHEN analysis.id IS NULL THEN 'wanted'
+            WHEN analysis.video_id IS NULL THEN 'wanted'
             ELSE 'back'
        END AS state,
        current.gone_at IS NOT NULL AND current.etag = listed.etag AS back
@@ -17,4 +17,4 @@ LEFT JOIN nightreel.analyses AS analysis ON analysis.video_id = current.id AND a
 WHERE current.id IS NULL
    OR current.etag <> listed.etag
    OR current.gone_at IS NOT NULL
-   OR analysis.id IS NULL
+   OR analysis.video_id IS NULL

@@ -1,4 +1,4 @@
-"""Backfills and their shards; objects that are gone; keys in the order in which storage lists them.
+"""Backfills and their shards; objects that are gone; keys in the order in which storage lists them, of work too.
 
 The views that show keys are dropped, because a column under a view cannot change its type: they are laid anew, and
 grants on them have to be given again.
@@ -21,6 +21,10 @@ def upgrade() -> None:
     op.execute('ALTER TABLE nightreel.videos ALTER COLUMN uri TYPE text COLLATE "C"')
     op.add_column("videos", sa.Column("gone_at", _TIME), schema="nightreel")
     op.add_column("analyses", sa.Column("reopened", sa.Integer, nullable=False, server_default="0"), schema="nightreel")
+    op.add_column("analyses", sa.Column("uri", _KEY), schema="nightreel")
+    op.execute("UPDATE nightreel.analyses SET uri = videos.uri FROM nightreel.videos WHERE videos.id = video_id")
+    op.alter_column("analyses", "uri", nullable=False, schema="nightreel")
+    _index_pending("recipe_id", "uri")
     op.create_table(
         "backfills",
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
@@ -33,6 +37,7 @@ def upgrade() -> None:
             sa.ForeignKey("nightreel.recipes.id", name="backfills_recipe_id_fkey"),
             nullable=False,
         ),
+        sa.Column("model", sa.Text, nullable=False),
         sa.Column("pool", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False, server_default="running"),
         sa.Column("plan", JSONB, nullable=False),
@@ -85,6 +90,14 @@ def downgrade() -> None:
     op.drop_column("runs", "shard_id", schema="nightreel")
     op.drop_table("backfill_shards", schema="nightreel")
     op.drop_table("backfills", schema="nightreel")
+    _index_pending("recipe_id", "id")
+    op.drop_column("analyses", "uri", schema="nightreel")
     op.drop_column("analyses", "reopened", schema="nightreel")
     op.drop_column("videos", "gone_at", schema="nightreel")
     op.execute('ALTER TABLE nightreel.videos ALTER COLUMN uri TYPE text COLLATE "default"')
+
+
+def _index_pending(*columns: str) -> None:
+    name = "analyses_pending_idx"
+    op.drop_index(name, "analyses", schema="nightreel")
+    op.create_index(name, "analyses", columns, schema="nightreel", postgresql_where=sa.text("status = 'pending'"))

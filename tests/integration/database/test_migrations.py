@@ -7,6 +7,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from fixtures.work import stored
 from sqlalchemy import create_engine, inspect, text
 
 from nightreel.database import schema
@@ -56,6 +57,17 @@ def test_the_newest_migration_can_be_taken_back_and_applied_again(database):
     assert upgrade(database.engine)[0] == "0001"
     assert tables() == everything
     require_current(database.engine)
+
+
+def test_work_from_before_is_found_by_its_key(work):
+    work.discover(stored("a.mp4"), stored("b.mp4"))
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with work.database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+    upgrade(work.database.engine)
+    assert [claim.video.uri for claim in work.claim()] == ["s3://bucket/a.mp4", "s3://bucket/b.mp4"]
 
 
 def test_a_database_that_was_never_upgraded_is_refused_with_the_way_out(empty_database_url):
