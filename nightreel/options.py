@@ -5,11 +5,20 @@ What is unset comes from the settings of the process that runs the flow. Secrets
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from nightreel.settings import PlanText
+
+
+def _with_zone(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_with_zone)]
+"""A time without a zone is in UTC, as on the command line."""
 
 
 class EvictOptions(BaseModel):
@@ -32,8 +41,8 @@ class AnalyzeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str | None = Field(None, title="Source", description="directory, file:// or s3://bucket/prefix")
-    since: datetime | None = Field(None, title="Since", description="only objects modified at or after this time")
-    until: datetime | None = Field(None, title="Until", description="only objects modified before this time")
+    since: Time | None = Field(None, title="Since", description="only objects modified at or after this time")
+    until: Time | None = Field(None, title="Until", description="only objects modified before this time")
     limit: int | None = Field(None, ge=1, title="Limit", description="at most so many videos")
     prompts: tuple[str, ...] | None = Field(None, title="Prompt sets", description="shipped names or YAML files")
     model: str | None = Field(None, title="Model", description="directory or hub id")
@@ -83,13 +92,17 @@ class SweepOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str | None = Field(None, title="Source", description="directory, file:// or s3://bucket/prefix")
-    since: datetime | None = Field(
-        None, title="Since", description="of unknown objects those modified since, as nightly"
-    )
-    until: datetime | None = Field(None, title="Until", description="and those modified before this time")
+    since: Time | None = Field(None, title="Since", description="of unknown objects those modified since, as nightly")
+    until: Time | None = Field(None, title="Until", description="and those modified before this time")
     may_be_empty: bool = Field(
         False, title="May be empty", description="where nothing is found all videos are gone; else that is an error"
     )
+
+    @model_validator(mode="after")
+    def _since_before_until(self) -> SweepOptions:
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError(f"since {self.since} is not before until {self.until}")
+        return self
 
 
 class RetryOptions(BaseModel):
