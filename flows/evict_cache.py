@@ -14,6 +14,8 @@ from tasks.evict import evict
 def evict_cache(options: EvictOptions = EvictOptions()) -> State:  # noqa: B008 - frozen
     """Delete the least recently used features that no work needs, until the cache is as small as it should be."""
     done = evict(options.to_gib)
+    if done is None:
+        return Completed(message="no limit is set: NIGHTREEL_CACHE_LIMIT_GIB would")
     get_run_logger().info("%s", done)
     if done.reached:
         return Completed(message=str(done))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nightreel.errors import SettingsError
 from nightreel.eviction import Eviction
-from nightreel.stages.evict import evict_cache
+from nightreel.stages.evict import NO_LIMIT, evict_cache
 from tasks.runtime import bench, task
 
 
@@ -13,5 +14,11 @@ def make_room(run_id: int) -> None:
 
 
 @task("evict")
-def evict(to_gib: float | None) -> Eviction:
-    return evict_cache(to_gib)
+def evict(to_gib: float | None) -> Eviction | None:
+    """None where the cache has no limit: a schedule has nothing to do then."""
+    try:
+        return evict_cache(to_gib)
+    except SettingsError as error:
+        if error.reason == NO_LIMIT:
+            return None
+        raise

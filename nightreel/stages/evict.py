@@ -11,6 +11,8 @@ from nightreel.settings import load_settings
 from nightreel.stages.run import open_database
 from nightreel.storage import open_storage
 
+NO_LIMIT = "no_cache_limit"
+
 
 def evict_cache(
     to_gib: float | None = None,
@@ -25,13 +27,15 @@ def evict_cache(
         on_progress: called after each batch.
 
     Raises:
-        SettingsError: neither says how much.
+        SettingsError: `no_cache_limit`: neither says how much.
         TransientError: `eviction_elsewhere`.
     """
     settings = load_settings()
     limit_bytes = settings.cache_limit_bytes if to_gib is None else int(to_gib * 2**30)
     if to_gib is None and not limit_bytes:
-        raise SettingsError("no limit for the feature cache: give a size in GiB, or set NIGHTREEL_CACHE_LIMIT_GIB")
+        raise SettingsError(
+            "no limit for the feature cache: give a size in GiB, or set NIGHTREEL_CACHE_LIMIT_GIB", reason=NO_LIMIT
+        )
     cache = FeatureCache(open_storage(settings.cache_prefix, settings))
     with open_database(settings) as database:
         return evict(database, cache, limit_bytes=limit_bytes, dry_run=dry_run, on_progress=on_progress)

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from nightreel.cache_check import CacheCheck
 from nightreel.cli.app import app
-from nightreel.errors import NightreelError
 from nightreel.eviction import evict
 from nightreel.features import FeatureCache
 from nightreel.options import EvictOptions
@@ -109,9 +108,10 @@ def test_the_commands_and_the_flow_bring_the_cache_to_its_limit_and_in_order(man
     many.analyze(limit=4)
     whole = size_bytes(many)
     assert evict_cache(EvictOptions(to_gib=whole / 2 / 2**30), return_state=True).is_completed()
-    assert size_bytes(many) == whole / 2
-    with pytest.raises(NightreelError, match="NIGHTREEL_CACHE_LIMIT_GIB"):
-        evict_cache(return_state=True).result()
+    assert whole / 4 < size_bytes(many) <= whole / 2
+    unlimited = evict_cache(return_state=True)
+    assert unlimited.is_completed(), "a schedule has nothing to do"
+    assert "NIGHTREEL_CACHE_LIMIT_GIB" in unlimited.message
 
     def run(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, ["cache", *arguments], catch_exceptions=False)
