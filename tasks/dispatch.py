@@ -51,6 +51,15 @@ def deployment_of(pool: str) -> str:
     return f"{FLOW}/shards-{pool}"
 
 
+def require_deployment(client: SyncPrefectClient, pool: str) -> None:
+    """Raises PermanentError `no_deployment` where Prefect knows of none for the shards of this pool."""
+    try:
+        with prefect_errors():
+            client.read_deployment_by_name(deployment_of(pool))
+    except ObjectNotFound:
+        raise _no_deployment(pool) from None
+
+
 def dispatch(database: Database, client: SyncPrefectClient, *, max_attempts: int, linked: bool) -> Dispatched:
     """Take back the shards whose runs ended before them, and submit the next ones.
 
@@ -89,24 +98,27 @@ def cancel_waiting(client: SyncPrefectClient, flow_run_ids: list[str], *, why: s
 
 
 def _submit(shard: Shard, *, linked: bool) -> str:
-    name = deployment_of(shard.pool)
     try:
         with prefect_errors():
             flow_run: Any = run_deployment(  # a coroutine where it is called from one, says its type
-                name,
+                deployment_of(shard.pool),
                 parameters={"options": {"shard": shard.id}},
                 flow_run_name=f"backfill-{shard.backfill_id}-shard-{shard.number}",
                 tags=["nightreel", f"backfill-{shard.backfill_id}"],
                 timeout=0,
                 # Whoever was killed between this call and the commit: the next one is given the same run.
-                idempotency_key=f"nightreel-shard-{shard.id}-{shard.submissions}",
+                idempotency_key=f"nightreel-shard-{shard.submission}",
                 as_subflow=linked,
             )
     except ObjectNotFound:
-        raise PermanentError(
-            "no_deployment", f"Prefect has no deployment {name!r}: run `nightreel deploy --pool {shard.pool}`"
-        ) from None
+        raise _no_deployment(shard.pool) from None
     return str(flow_run.id)
+
+
+def _no_deployment(pool: str) -> PermanentError:
+    return PermanentError(
+        "no_deployment", f"Prefect has no deployment {deployment_of(pool)!r}: run `nightreel deploy --pool {pool}`"
+    )
 
 
 def _read(client: SyncPrefectClient, ids: list[str]) -> dict[str, FlowRun]:

@@ -14,7 +14,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, amount
 from nightreel.cli.console import err, out, print_json, print_line, print_table
 from nightreel.database import backfills
-from nightreel.database.connection import Database
 from nightreel.errors import SettingsError
 from nightreel.options import AnalyzeOptions
 from nightreel.services import open_services
@@ -59,15 +58,21 @@ def plan(
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    from tasks.dispatch import require_deployment
+
     settings = settings_for(options)
+    pool = pool or settings.work_pool
     begun = None
     with open_database(settings) as database, _listing_bar() as show:
+        if not dry_run:
+            with _prefect_client() as client:
+                require_deployment(client, pool)
         with list_backfill(options, database=database, shard_videos=shard_videos, on_page=show) as listed:
             planned = listed.plan()
             if not as_json:
                 _print_plan(planned)
             if planned.shards and not dry_run and (yes or typer.confirm("Begin it?")):
-                begun = listed.accept(pool=pool or settings.work_pool)
+                begun = listed.accept(pool=pool)
     if as_json:
         print_json(planned.to_json() | {"backfill": begun})
     if begun is None:
@@ -145,22 +150,26 @@ def _change(backfill_id: int, action: str) -> None:
 
 def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
     """Tell Prefect: cancel runs that have not begun, submit what follows."""
-    from nightreel.cli.prefect_program import prefect_client
     from tasks.dispatch import cancel_waiting, dispatch
 
     settings = load_settings()
-    with open_services(settings) as endpoints:
-        assert endpoints.prefect_api_url
-        database = Database(endpoints.database_url)
-        try:
-            with prefect_client(endpoints.prefect_api_url) as client:
-                stopped = cancel_waiting(client, list(cancelled), why=why)
-                done = dispatch(database, client, max_attempts=settings.max_attempts, linked=False)
-        finally:
-            database.close()
+    with open_database(settings) as database, _prefect_client() as client:
+        stopped = cancel_waiting(client, list(cancelled), why=why)
+        done = dispatch(database, client, max_attempts=settings.max_attempts, linked=False)
     if not quiet:
         said = [f"{stopped} runs cancelled before they began"] if stopped else []
         print_line("; ".join([*said, str(done)]))
+
+
+@contextmanager
+def _prefect_client() -> Iterator[Any]:
+    """A client of the configured server, or of the embedded one."""
+    from nightreel.cli.prefect_program import prefect_client
+
+    with open_services(load_settings(), postgres=False) as endpoints:
+        assert endpoints.prefect_api_url
+        with prefect_client(endpoints.prefect_api_url) as client:
+            yield client
 
 
 def _below(prefix: str | None) -> str | None:

@@ -39,14 +39,19 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A shard and what its backfill says of it. `model`: the setting that finds it."""
+    """A shard and what its backfill says of it.
+
+    Args:
+        submission: names its next hand-over to Prefect, among those of all databases.
+        model: the setting that finds it.
+    """
 
     id: int
     number: int
     backfill_id: int
     backfill_status: str
     pool: str
-    submissions: int
+    submission: str
     recipe_id: int
     model: str
     source: str
@@ -157,7 +162,7 @@ def record_submission(connection: Connection, shard: Shard, flow_run_id: str) ->
     connection.execute(
         update(_shards)
         .where(_shards.c.id == shard.id)
-        .values(status="submitted", flow_run_id=flow_run_id, submissions=shard.submissions + 1)
+        .values(status="submitted", flow_run_id=flow_run_id, submissions=_shards.c.submissions + 1)
     )
 
 
@@ -254,7 +259,10 @@ def _read(connection: Connection, condition: Any) -> list[Shard]:
     rows = connection.execute(
         select(
             *(_shards.c[name] for name in ("id", "number", "backfill_id", "submissions", "after_uri", "up_to_uri")),
-            *(_backfills.c[name] for name in ("status", "pool", "recipe_id", "model", "source", "since", "until")),
+            *(
+                _backfills.c[name]
+                for name in ("created_at", "status", "pool", "recipe_id", "model", "source", "since", "until")
+            ),
         )
         .join(_backfills, _backfills.c.id == _shards.c.backfill_id)
         .where(condition)
@@ -267,7 +275,7 @@ def _read(connection: Connection, condition: Any) -> list[Shard]:
             backfill_id=row.backfill_id,
             backfill_status=row.status,
             pool=row.pool,
-            submissions=row.submissions,
+            submission=f"{row.created_at.timestamp()}-{row.id}-{row.submissions}",
             recipe_id=row.recipe_id,
             model=row.model,
             source=row.source,

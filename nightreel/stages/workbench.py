@@ -68,7 +68,7 @@ class Workbench:
         self.run_id = run_id
         self.selection = selection
         self.why_stop = why_stop
-        self.last_listed: str | None = selection.after_uri
+        self.last_listed: str | None = selection.after_uri or None
         self._listing: Iterator[list[StoredObject]] | None = None
         self.metrics = RunMetrics()
         self.timings = StageTimings(on_leave=self.metrics.observe_stage)

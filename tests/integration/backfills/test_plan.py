@@ -1,0 +1,230 @@
+"""What a backfill would do, counted in Postgres: every video once, and what is known is not done again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fixtures.work import PROMPTS, Work, stored
+from sqlalchemy import text
+
+from nightreel.backfill import UnitCosts
+from nightreel.database.backfills import KeyRange
+from nightreel.database.plans import Totals, measured_work, planned_listing, wanted_work
+from nightreel.domain import StoredObject
+
+WINDOW_S = 30.0
+BYTES_A_SECOND = 100.0
+
+
+def plan(work: Work, *items: StoredObject, shard_videos: int = 1000) -> tuple[Totals, list[KeyRange]]:
+    with planned_listing(work.database) as listing:
+        for item in items:  # pages of one
+            listing.add([item])
+        with listing.transaction(keep=False) as connection:
+            return wanted_work(connection, work.recipe, bytes_per_s=BYTES_A_SECOND, shard_videos=shard_videos)
+
+
+def execute(work: Work, statement: str, **values) -> None:
+    with work.database.begin() as connection:
+        connection.execute(text(statement), values)
+
+
+def know(work: Work, name: str, *, duration_s: float, content: str = "", status: str = "pending") -> None:
+    execute(
+        work,
+        "UPDATE nightreel.videos SET duration_s = :duration_s, content_sha256 = nullif(:content, '') WHERE uri = :uri",
+        duration_s=duration_s,
+        content=content,
+        uri=f"s3://bucket/{name}",
+    )
+    execute(
+        work,
+        "UPDATE nightreel.analyses SET status = :status FROM nightreel.videos AS video"
+        " WHERE video.id = video_id AND video.uri = :uri",
+        status=status,
+        uri=f"s3://bucket/{name}",
+    )
+
+
+def see(work: Work, content: str, segment: int, *, has_file: bool = True) -> str:
+    """A segment's features in the index."""
+    key = f"{content}-{segment}"
+    execute(
+        work,
+        "INSERT INTO nightreel.features (key, uri, size_bytes, sha256, pts_s, damaged_frames, decoder,"
+        " decoder_version, content_sha256, plan, model_id) VALUES (:key, :uri, 1000, '', '{}', 0, 'pyav', '1',"
+        " :content, :plan, :model_id)",
+        key=key,
+        uri=f"file:///{key}" if has_file else None,
+        content=content,
+        plan=str(work.recipe.plan),
+        model_id=work.recipe.model_id,
+    )
+    return key
+
+
+def answer(work: Work, name: str, segment: int, prompt: str, *, key: str, state: str = "unknown") -> None:
+    execute(
+        work,
+        "INSERT INTO nightreel.segments (video_id, plan_hash, index, start_s, end_s) SELECT id, :plan, :segment, 0, 1"
+        " FROM nightreel.videos WHERE uri = :uri ON CONFLICT DO NOTHING",
+        plan=work.recipe.plan.hash,
+        segment=segment,
+        uri=f"s3://bucket/{name}",
+    )
+    execute(
+        work,
+        "INSERT INTO nightreel.answers (segment_id, prompt_id, model_id, state, prompt_tokens, generated_tokens,"
+        " feature_key, run_id) SELECT segment.id, :prompt_id, :model_id, :state, 1, 1, :key, :run_id"
+        " FROM nightreel.segments AS segment JOIN nightreel.videos AS video ON video.id = video_id"
+        " WHERE uri = :uri AND index = :segment",
+        prompt_id=work.recipe.prompt_ids[next(p.hash for p in PROMPTS.prompts if p.name == prompt)],
+        model_id=work.recipe.model_id,
+        state=state,
+        key=key,
+        run_id=work.run.id,
+        uri=f"s3://bucket/{name}",
+        segment=segment,
+    )
+
+
+def test_what_was_never_seen_counts_by_its_size(work):
+    totals, shards = plan(work, stored("a.mp4", size_bytes=3000), stored("b.mp4", size_bytes=7500))
+    assert totals == Totals(
+        admitted=2,
+        videos=2,
+        done=0,
+        failed=0,
+        copies=0,
+        guessed=2,
+        segments=1 + 3,  # 30 s and 75 s in windows of 30 s
+        answers=4 * 3,
+        answered=0,
+        to_ask=4 * 3,
+        cached_segments=0,
+        to_look=4,
+        fetch_bytes=10_500,
+    )
+    assert shards == [KeyRange(after_uri="", up_to_uri="s3://bucket/b.mp4", videos=2)]
+
+
+@pytest.mark.parametrize(("duration_s", "segments"), [(0.04, 1), (30, 1), (39.9, 1), (40, 2), (65, 2), (75, 3)])
+def test_known_durations_are_cut_as_the_run_will_cut_them(work, duration_s, segments):
+    from nightreel.media.sampling import segments as cut
+
+    work.discover(stored("a.mp4"))
+    know(work, "a.mp4", duration_s=duration_s)
+    totals, _ = plan(work, stored("a.mp4"))
+    assert (totals.segments, totals.guessed) == (segments, 0)
+    assert len(cut(duration_s, WINDOW_S)) == segments
+
+
+def test_what_came_to_an_end_is_counted_and_not_done_again(work):
+    names = ("done", "failed", "quarantined", "pending", "claimed")
+    work.discover(*(stored(f"{name}.mp4") for name in names))
+    for name in names:
+        know(work, f"{name}.mp4", duration_s=10, status=name)
+    totals, (shard,) = plan(work, *(stored(f"{name}.mp4") for name in names))
+    assert (totals.done, totals.failed, totals.videos, totals.to_ask) == (1, 2, 2, 6)
+    assert shard.videos == 2
+
+
+def test_a_new_prompt_over_cached_videos_costs_language_alone(work):
+    work.discover(stored("a.mp4"), stored("b.mp4"))
+    know(work, "a.mp4", duration_s=60, content="a" * 64)
+    know(work, "b.mp4", duration_s=10, content="b" * 64)
+    keys = [see(work, "a" * 64, 0), see(work, "a" * 64, 1), see(work, "b" * 64, 0, has_file=False)]
+    for segment, key in enumerate(keys[:2]):
+        answer(work, "a.mp4", segment, "caption", key=key)
+        answer(work, "a.mp4", segment, "violence", key=key, state="error")  # an error is no answer
+    totals, _ = plan(work, stored("a.mp4"), stored("b.mp4"))
+    assert (totals.answers, totals.answered, totals.to_ask) == (9, 2, 7)
+    assert (totals.cached_segments, totals.to_look) == (2, 1), "b's file was evicted"
+    assert totals.fetch_bytes == 1000, "only b is fetched"
+
+
+def test_what_has_all_its_answers_needs_no_look_though_its_features_are_gone(work):
+    work.discover(stored("a.mp4"))
+    know(work, "a.mp4", duration_s=10, content="a" * 64)
+    key = see(work, "a" * 64, 0, has_file=False)
+    for prompt in ("caption", "violence", "why"):
+        answer(work, "a.mp4", 0, prompt, key=key)
+    totals, _ = plan(work, stored("a.mp4"))
+    assert (totals.videos, totals.to_ask, totals.to_look, totals.fetch_bytes) == (1, 0, 0, 0)
+
+
+def test_copies_cost_their_fetch_alone(work):
+    md5 = "d41d8cd98f00b204e9800998ecf8427e"
+    work.discover(stored("done.mp4", "1"), stored("twin.mp4", "2"))
+    know(work, "done.mp4", duration_s=10, content="a" * 64, status="done")
+    know(work, "twin.mp4", duration_s=10, content="a" * 64)
+    items = [
+        stored("done.mp4", "1"),
+        stored("twin.mp4", "2"),  # known to hold what is done
+        *(stored(f"same-{n}.mp4", md5) for n in range(3)),  # by their etags the same
+        *(stored(f"time-{n}.mp4", "18f3c-3e8") for n in range(2)),  # such an etag tells a time, not what is in it
+    ]
+    totals, _ = plan(work, *items)
+    assert (totals.videos, totals.copies) == (6, 3)
+    assert totals.to_ask == 3 * 3
+    assert totals.fetch_bytes == 5000, "the bytes of twin.mp4 are known"
+
+
+def test_shards_hold_every_wanted_video_once_and_never_too_few(work):
+    work.discover(*(stored(f"{n:03}.mp4") for n in range(0, 100, 10)))
+    execute(work, "UPDATE nightreel.analyses SET status = 'done'")
+    items = [stored(f"{n:03}.mp4") for n in range(100)]
+    totals, shards = plan(work, *items, shard_videos=20)
+    assert totals.videos == 90
+    assert [shard.videos for shard in shards] == [20, 20, 20, 30]
+    assert [shard.after_uri for shard in shards] == ["", *(shard.up_to_uri for shard in shards[:-1])]
+    wanted = [item.uri for n, item in enumerate(items) if n % 10]
+    held = [[uri for uri in wanted if shard.after_uri < uri <= shard.up_to_uri] for shard in shards]
+    assert [len(part) for part in held] == [shard.videos for shard in shards]
+
+
+def test_fewer_videos_than_a_shard_takes_are_one_and_none_are_none(work):
+    assert [shard.videos for shard in plan(work, stored("a.mp4"))[1]] == [1]
+    assert plan(work)[1] == []
+
+
+def test_names_that_look_like_sql_are_just_names(work):
+    odd = ["'; DROP TABLE nightreel.videos; --.mp4", ":shard_videos.mp4", "日本\n.mp4", '{}\\,".mp4']
+    assert plan(work, *map(stored, odd))[0].videos == 4
+
+
+def test_costs_are_those_of_the_same_questions_where_there_are_any(work, open_work):
+    def run(recipe_id: int, **facts) -> None:
+        execute(
+            work,
+            "INSERT INTO nightreel.runs (source, recipe_id, status, options, settings, environment, counts, timings)"
+            " VALUES ('', :recipe_id, 'completed', '{}', '{}', '{}', CAST(:counts AS jsonb), CAST(:timings AS jsonb))",
+            recipe_id=recipe_id,
+            counts=json.dumps({"work": facts["work"], "answers": facts["answers"]}),
+            timings=json.dumps(facts["timings"]),
+        )
+
+    def costs() -> UnitCosts:
+        with work.database.begin() as connection:
+            return UnitCosts.of(measured_work(connection, work.recipe))
+
+    assert costs().decode_s is None, "nothing was measured"
+    other = open_work(prompts=type(PROMPTS)("other", PROMPTS.prompts[:1]))
+    run(
+        other.recipe.id,
+        work={"decoded_segments": 10, "encoded_segments": 5},
+        answers={"answered": 8, "unknown": 2},
+        timings={"fetch": 1, "probe": 1, "decode": 3, "model.vision": 10, "model.language": 20, "load_model": 4},
+    )
+    run(other.recipe.id, work={}, answers={}, timings={"list": 100, "total": 100})  # a night with nothing new
+    first = costs()
+    assert (first.decode_s, first.vision_s, first.answer_s, first.load_s) == (0.5, 2.0, 2.0, 4.0)
+    assert (first.of_recipe, first.runs, first.segments, first.answers) == (False, 1, 10, 10)
+    run(work.recipe.id, work={}, answers={"answered": 10}, timings={"model.language": 5, "load_model": 6})
+    then = costs()
+    assert (then.of_recipe, then.answer_s, then.answers, then.load_s) == (True, 0.5, 10, 5.0)
+    assert then.decode_s == 0.5, "of another recipe, but decoding is the same"
+    stranger = open_work(model="b" * 64)
+    with work.database.begin() as connection:
+        assert UnitCosts.of(measured_work(connection, stranger.recipe)).answer_s is None, "another model's do not count"
