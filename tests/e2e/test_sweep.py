@@ -119,7 +119,7 @@ def test_20000_objects_are_swept_by_pages_and_forgotten(make_pipeline, s3_bucket
 
     def count(_: SweepSummary) -> None:
         gc.collect()
-        held.append(sum(isinstance(item, StoredObject) for item in gc.get_objects()))
+        held.append(sum(type(item) is StoredObject for item in gc.get_objects()))
 
     token = progress_listener.set(count)
     try:
