@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
 from nightreel.database import backfills
-from nightreel.database.backfills import Shard, SubmittedShard
+from nightreel.database.backfills import EarlyEnd, Shard, SubmittedShard
 from nightreel.database.connection import Database
 from nightreel.database.runs import recover_dead_runs
 from nightreel.errors import PermanentError
@@ -77,9 +77,8 @@ def dispatch(database: Database, client: SyncPrefectClient, *, max_attempts: int
         submitted = backfills.submitted_shards(connection)
         flow_runs = _read(client, [item.flow_run_id for item in submitted])
         for item in submitted:
-            if (ended := _why_ended(item, flow_runs.get(item.flow_run_id))) is not None:
-                detail, charged = ended
-                backfills.put_back(connection, item.shard.id, detail=detail, charged=charged)
+            if end := _early_end(item, flow_runs.get(item.flow_run_id)):
+                backfills.put_back(connection, item.shard.id, end)
                 put_back += 1
         finished = tuple(backfills.close_finished(connection))
         waiting = backfills.shards_to_submit(connection)
@@ -131,18 +130,19 @@ def _read(client: SyncPrefectClient, ids: list[str]) -> dict[str, FlowRun]:
     return {str(flow_run.id): flow_run for flow_run in found}
 
 
-def _why_ended(item: SubmittedShard, flow_run: FlowRun | None) -> tuple[str, bool] | None:
-    """How the run of a shard ended that is still taken to be with it, and whether that counts; None: it did not."""
+def _early_end(item: SubmittedShard, flow_run: FlowRun | None) -> EarlyEnd | None:
+    """How the run of a shard ended that is still taken to be with it; None: it did not."""
     if flow_run is None or flow_run.state is None:
-        return "its flow run was deleted", False
+        return EarlyEnd(detail="its flow run was deleted", charged=False)
     state = flow_run.state
     if state.is_final():
-        charged = state.type in (StateType.FAILED, StateType.CRASHED)
-        return f"its run ended {state.name}: {state.message or 'without a word'}"[:2000], charged
+        detail = f"its run ended {state.name}: {state.message or 'without a word'}"[:2000]
+        failed = state.type == StateType.FAILED
+        return EarlyEnd(detail=detail, charged=failed or state.type == StateType.CRASHED, soon=not failed)
     if item.run_status == "crashed":
-        return "its worker ended without a word", True
+        return EarlyEnd(detail="its worker ended without a word")
     if _is(flow_run, StateType.PENDING) and datetime.now(UTC) - state.timestamp > _NEVER_BEGAN:
-        return "its worker took it and never began", False
+        return EarlyEnd(detail="its worker took it and never began", charged=False)
     return None
 
 

@@ -166,21 +166,31 @@ def record_submission(connection: Connection, shard: Shard, flow_run_id: str) ->
     )
 
 
-def put_back(connection: Connection, shard_id: int, *, detail: str, charged: bool) -> None:
-    """A shard's flow run ended before the shard did. One that breaks too often in a row has failed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyEnd:
+    """How a shard's flow run ended before the shard did.
 
     Args:
-        charged: the run broke; it was not cancelled and did not end early in good order.
+        charged: it broke; it was not cancelled, nor ended early in good order.
+        soon: what broke it need not break the next: its worker died, say.
     """
-    broken = _shards.c.attempts + int(charged)
+
+    detail: str
+    charged: bool = True
+    soon: bool = True
+
+
+def put_back(connection: Connection, shard_id: int, end: EarlyEnd) -> None:
+    """Let a shard be submitted again. One that breaks too often in a row has failed."""
+    broken = _shards.c.attempts + int(end.charged)
     connection.execute(
         update(_shards)
         .where(_shards.c.id == shard_id, _shards.c.status == "submitted")
         .values(
             status=case((broken >= _MOST_ATTEMPTS, "failed"), else_="waiting"),
             attempts=broken,
-            detail=detail,
-            not_before=func.now() + (_AGAIN if charged else timedelta()),
+            detail=end.detail,
+            not_before=func.now() + (timedelta() if end.soon else _AGAIN),
         )
     )
 

@@ -1,0 +1,68 @@
+"""Workers on hosts of their own share a backfill: each video once, though one of them is killed in the middle."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+import pytest
+from fixtures.chat_server import ChatServer
+from fixtures.hosts import Hosts
+from fixtures.pipeline import Pipeline, make_clip
+from prefect.client.orchestration import get_client
+
+from nightreel.options import AnalyzeOptions
+from nightreel.stages.backfill import list_backfill
+from tasks.dispatch import dispatch
+
+CLIPS, A_SHARD, CHUNK = 18, 6, 2
+PROMPTS = 'name: one\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
+
+
+@pytest.fixture
+def slow(make_pipeline, chat_server: ChatServer, tmp_path) -> Pipeline:
+    """A model that takes its time, as if each host had a GPU of its own."""
+    chat_server.delay_s = 0.7
+    for seed in range(CLIPS):
+        make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
+    (tmp_path / "one.yaml").write_text(PROMPTS)
+    return make_pipeline(
+        tmp_path / "videos",
+        NIGHTREEL_MODEL=chat_server.setting,
+        NIGHTREEL_PROMPTS=str(tmp_path / "one.yaml"),
+        NIGHTREEL_REMOTE_CONCURRENCY="1",
+        NIGHTREEL_CHUNK_SEGMENTS=str(CHUNK),
+        NIGHTREEL_CACHE_URL=(tmp_path / "cache").as_uri(),
+        NIGHTREEL_WORK_POOL=f"many-{uuid4().hex[:8]}",
+        PREFECT_WORKER_QUERY_SECONDS="2",
+    )
+
+
+def wait_for(condition, hosts: Hosts, timeout_s: float = 120.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, [hosts.log(name) for name in ("a", "b")]
+        time.sleep(0.2)
+
+
+def test_two_workers_share_a_backfill_and_survive_the_third(slow, chat_server, tmp_path):
+    done = "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"
+    with Hosts(tmp_path, slow.environment) as hosts, get_client(sync_client=True) as client:
+        hosts.deploy()
+        with list_backfill(AnalyzeOptions(source=slow.source), database=slow.database, shard_videos=A_SHARD) as listed:
+            listed.accept(pool=hosts.pool)
+        assert dispatch(slow.database, client, max_attempts=3, linked=False).submitted == 3
+        for name in ("a", "b"):
+            hosts.start(name)
+        wait_for(lambda: slow.value("SELECT count(*) FROM nightreel.runs WHERE status = 'running'") == 2, hosts)
+        wait_for(lambda: slow.value(done) >= CHUNK, hosts)
+        hosts.kill("a")
+        claimed = slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'")
+        wait_for(lambda: slow.value("SELECT status FROM nightreel.backfills") == "done", hosts)
+    assert slow.value(done) == slow.value("SELECT count(*) FROM nightreel.answers") == CLIPS
+    assert slow.value("SELECT sum(done) FROM nightreel.backfill_shards") == CLIPS
+    again = len(chat_server.requests) - CLIPS
+    assert 0 <= again <= claimed, "what was in flight on the killed host is asked again, and nothing else"
+    runs = slow.rows("SELECT status, shard_id FROM nightreel.runs ORDER BY id")
+    assert sorted(run.status for run in runs) == ["completed"] * 3 + ["crashed"]
+    assert len({run.shard_id for run in runs}) == 3
