@@ -133,24 +133,29 @@ class BackfillPlan:
         """Its size in a line."""
         done = self.totals
         gpu = "GPU hours not measured yet" if self.gpu_hours is None else f"{amount(self.gpu_hours)} GPU hours"
-        return f"{done.videos:,} videos, {done.segments:,} segments, {done.to_ask:,} answers to give, {gpu}"
+        size = ", ".join((counted(done.videos, "video"), counted(done.segments, "segment")))
+        return f"{size}, {counted(done.to_ask, 'answer')} to give, {gpu}"
 
     def rows(self) -> list[tuple[str, str, str]]:
         """What a person decides by: a name, a figure, where it comes from."""
         work, costs = self.totals, self.costs
         of = "these questions" if costs.of_recipe else "other questions of this model"
-        measured = f"measured on {costs.segments:,} segments of {costs.runs:,} runs"
+        measured = f"measured on {counted(costs.segments, 'segment')} of {counted(costs.runs, 'run')}"
         speed = f"durations of {work.guessed:,} guessed at {self.guessed_by / 1e3:,.0f} kB a second"
-        basis = f"measured on {self.measured_videos:,} videos" if self.measured_videos else "assumed"
+        basis = f"measured on {counted(self.measured_videos, 'video')}" if self.measured_videos else "assumed"
         hours = [
             ("hours of decoding", self.decode_hours, _each(costs.decode_s, "a segment", measured)),
             ("hours of the vision tower", self.vision_hours, _each(costs.vision_s, "a segment", measured)),
             (
                 "hours of the language model",
                 self.language_hours,
-                _each(costs.answer_s, "an answer", f"measured on {costs.answers:,} answers to {of}"),
+                _each(costs.answer_s, "an answer", f"measured on {counted(costs.answers, 'answer')} to {of}"),
             ),
-            ("GPU hours", self.gpu_hours, f"with {len(self.shards):,} loads of the model, {costs.load_s:.1f} s each"),
+            (
+                "GPU hours",
+                self.gpu_hours,
+                f"with {counted(len(self.shards), 'load')} of the model, {costs.load_s:.1f} s each",
+            ),
             ("hours on one worker", self.elapsed_hours, "decoding beside the model"),
         ]
         dollars = [
@@ -168,7 +173,7 @@ class BackfillPlan:
             ("videos", f"{work.admitted:,}", "of the right names and times"),
             ("  analysed already", f"{work.done:,}", f"under this recipe, with {self.model}"),
             ("  failed for good", f"{work.failed:,}", "left alone: `nightreel retry` puts them back"),
-            ("  to do", f"{work.videos:,}", f"in {len(self.shards):,} shards"),
+            ("  to do", f"{work.videos:,}", f"in {counted(len(self.shards), 'shard')}"),
             ("  of them copies", f"{work.copies:,}", "the same bytes under another key: answers are taken over"),
             ("segments", f"{work.segments:,}", f"{speed}, {basis}" if work.guessed else "durations known"),
             ("  to look at", f"{work.to_look:,}", f"{work.cached_segments:,} more are in the feature cache"),
@@ -194,6 +199,14 @@ class BackfillPlan:
         plain = asdict(self)
         plain["shards"] = len(self.shards)
         return plain | {name: getattr(self, name) for name in computed}
+
+
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "shard"), counted(1200, "shard")
+    ('1 shard', '1,200 shards')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def amount(value: float | None) -> str:

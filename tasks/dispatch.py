@@ -18,6 +18,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
+from nightreel.backfill import counted
 from nightreel.database import backfills
 from nightreel.database.backfills import EarlyEnd, Shard, SubmittedShard
 from nightreel.database.connection import Database
@@ -43,7 +44,7 @@ class Dispatched:
         if self.busy:
             return "another dispatch is at work"
         ended = f", backfills at their end: {', '.join(map(str, self.finished))}" if self.finished else ""
-        return f"{self.submitted} shards submitted, {self.put_back} taken back{ended}"
+        return f"{counted(self.submitted, 'shard')} submitted, {self.put_back} taken back{ended}"
 
 
 def deployment_of(pool: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, amount
+from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, amount, counted
 from nightreel.cli.console import err, out, print_json, print_line, print_table
 from nightreel.database import backfills
 from nightreel.errors import SettingsError
@@ -107,7 +107,7 @@ def status(backfill: Annotated[int | None, typer.Argument(min=1)] = None, as_jso
                 f"{row['done']:,}",
                 f"{row['failed']:,}",
                 f"{row['shards_done']} of {row['shards']}",
-                f"{row['at_work']} runs",
+                counted(row["at_work"], "run"),
                 amount(row["videos_a_minute"]),
                 _time(row["left_s"]) if row["status"] == "running" else "",
             )
@@ -157,7 +157,7 @@ def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False
         stopped = cancel_waiting(client, list(cancelled), why=why)
         done = dispatch(database, client, max_attempts=settings.max_attempts, linked=False)
     if not quiet:
-        said = [f"{stopped} runs cancelled before they began"] if stopped else []
+        said = [f"{counted(stopped, 'run')} cancelled before they began"] if stopped else []
         print_line("; ".join([*said, str(done)]))
 
 

@@ -277,7 +277,7 @@ def test_the_command_plans_begins_and_tells(many, pool, client):
     begun = invoke("--prefix", many.source, "--yes")
     assert begun.exit_code == 0, begun.output
     assert "backfill 1: accepted" in begun.stdout
-    assert "1 shards submitted" in begun.stdout
+    assert "1 shard submitted" in begun.stdout
     for action, state in (("pause", "paused"), ("resume", "running")):
         assert f"backfill 1: {state}" in invoke(action, "1").stdout
         assert json.loads(invoke("status", "1", "--json").stdout)[0]["status"] == state
