@@ -209,6 +209,7 @@ analyses = Table(
     Index("analyses_pending_idx", "recipe_id", "uri", postgresql_where=text("status = 'pending'")),
     Index("analyses_claimed_idx", "run_id", "id", postgresql_where=text("status = 'claimed'")),
     Index("analyses_failed_idx", "status", "reason", postgresql_where=text("status IN ('failed', 'quarantined')")),
+    Index("analyses_reopened_idx", "recipe_id", postgresql_where=text("status = 'pending' AND reopened > 0")),
     # The same bytes under two keys are worked on once: the second claim waits for the first (store.take_content).
     Index(
         "analyses_content_in_work_key",

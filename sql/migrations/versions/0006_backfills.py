@@ -21,6 +21,13 @@ def upgrade() -> None:
     op.execute('ALTER TABLE nightreel.videos ALTER COLUMN uri TYPE text COLLATE "C"')
     op.add_column("videos", sa.Column("gone_at", _TIME), schema="nightreel")
     op.add_column("analyses", sa.Column("reopened", sa.Integer, nullable=False, server_default="0"), schema="nightreel")
+    op.create_index(
+        "analyses_reopened_idx",
+        "analyses",
+        ["recipe_id"],
+        schema="nightreel",
+        postgresql_where=sa.text("status = 'pending' AND reopened > 0"),
+    )
     op.add_column("analyses", sa.Column("uri", _KEY), schema="nightreel")
     op.execute("UPDATE nightreel.analyses SET uri = videos.uri FROM nightreel.videos WHERE videos.id = video_id")
     op.alter_column("analyses", "uri", nullable=False, schema="nightreel")

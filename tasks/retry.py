@@ -1,0 +1,12 @@
+"""Put back to pending what failed for a reason that may have passed."""
+
+from __future__ import annotations
+
+from nightreel.database.retries import ReopenedWork
+from nightreel.stages.retry import reopen_failed
+from tasks.runtime import task
+
+
+@task("reopen")
+def reopen(limit: int, max_reopened: int) -> list[ReopenedWork]:
+    return reopen_failed(limit=limit, max_reopened=max_reopened)
