@@ -24,6 +24,7 @@ from nightreel.settings import Settings, child_environment
 from tasks.prefect_errors import prefect_errors
 
 _LOOK_EVERY_S = 0.2
+_RUNS_END_WITHIN_S = 60.0
 _SIGNALLED = 128  # and the signal's number: what a shell makes of it
 _PR_SET_PDEATHSIG = 1
 
@@ -73,10 +74,10 @@ def run_prefect(arguments: Sequence[str], *, environment: Mapping[str, str], cwd
 def run_together(
     commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], until_all_end: bool = False
 ) -> int:
-    """Run commands side by side in the foreground, as if they were one: the first exit status that is not 0.
+    """Run workers of Prefect side by side in the foreground, as if they were one: the first exit status that is not 0.
 
-    The first that ends takes the others with it. Interrupted, they are told once; interrupted again, they are killed
-    with all they started.
+    The first that ends takes the others with it. Interrupted, they and their runs end in good order; interrupted again,
+    they are killed.
 
     Args:
         until_all_end: one that ends well leaves the others alone.
@@ -105,20 +106,44 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
         env=environment,
         stdin=subprocess.DEVNULL,
         process_group=0,  # Ctrl-C is for us: a worker that hears of it twice dies at once and leaves its runs behind
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=_listen_for_the_end,
     )
 
 
-def _end_with_parent() -> None:
-    """In the child: be told to end when the one who started it is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _listen_for_the_end() -> None:
+    """In the child: end when we are killed, and by SIGINT, which a job in the background is born deaf to.
+
+    Prefect's worker sends itself that one when it is told to end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End what they run, then themselves: Prefect's worker would kill its runs, which then say nothing of their end."""
+    told: set[int] = set()
+    give_up_at = time.monotonic() + _RUNS_END_WITHIN_S
+    while (runs := [run for child in children for run in _runs(child)]) and time.monotonic() < give_up_at:
+        for run in runs:
+            if run.pid not in told:
+                told.add(run.pid)
+                with suppress(psutil.NoSuchProcess):
+                    run.terminate()
+        time.sleep(_LOOK_EVERY_S)
     for child in children:
         child.terminate()
     for child in children:
         child.wait()
+
+
+def _runs(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The runs of a worker: what it started itself, as far as it lives."""
+    try:
+        started = psutil.Process(child.pid).children()
+        return [process for process in started if process.status() != psutil.STATUS_ZOMBIE]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
