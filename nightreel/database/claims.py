@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -83,6 +84,39 @@ def claim(
         for row in rows
     ]
     return sorted(claims, key=lambda claim: claim.video.uri)
+
+
+class ClaimsInOrder:
+    """The claims of one run, each going on behind the one before.
+
+    Work that was done leaves its entry in the index of pending work until a vacuum, and as long as a transaction is
+    open that could still see it. Claims that always began at the first key would step over all of them. What was put
+    off, or given back, is found when nothing is ahead: then they begin anew.
+    """
+
+    def __init__(
+        self, selection: Selection, *, recipe: Recipe, run_id: int, chunk_segments: int, lease_s: float
+    ) -> None:
+        self._selection = selection
+        self._ahead = selection
+        self._what: dict[str, Any] = {
+            "recipe": recipe,
+            "run_id": run_id,
+            "chunk_segments": chunk_segments,
+            "lease_s": lease_s,
+        }
+
+    def next(self, connection: Connection, max_videos: int | None = None) -> list[Claim]:
+        """The next chunk's worth; empty if nothing is free."""
+        ahead = self._ahead
+        claims = self._claim(connection, ahead, max_videos)
+        if not claims and ahead != self._selection:
+            claims = self._claim(connection, self._selection, max_videos)
+        self._ahead = replace(self._selection, after_uri=claims[-1].video.uri) if claims else self._selection
+        return claims
+
+    def _claim(self, connection: Connection, selection: Selection, max_videos: int | None) -> list[Claim]:
+        return claim(connection, selection=selection, max_videos=max_videos, **self._what)
 
 
 def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nightreel.database.claims import Remaining, claim, remaining
+from nightreel.database.claims import Remaining, remaining
 from nightreel.database.runs import recover_dead_runs
 from nightreel.discovery import PageCounts, discover_page
 from nightreel.domain import Claim
@@ -64,15 +64,7 @@ def claim_chunk(bench: Workbench, *, max_videos: int | None) -> Claimed:
     if stop := bench.why_stop():
         return Claimed(claims=[], stop=stop)
     with bench.timings.stage("database"), bench.database.begin() as connection:
-        claims = claim(
-            connection,
-            recipe=bench.recipe,
-            run_id=bench.run_id,
-            selection=bench.selection,
-            chunk_segments=bench.settings.chunk_segments,
-            lease_s=bench.settings.lease_s,
-            max_videos=max_videos,
-        )
+        claims = bench.claims.next(connection, max_videos)
     return Claimed(claims=claims)
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from nightreel.database.claims import Selection
+from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
 from nightreel.database.memory_peaks import keep_peaks, known_peaks
 from nightreel.database.recipes import Recipe
@@ -67,6 +67,13 @@ class Workbench:
         self.spec = spec
         self.run_id = run_id
         self.selection = selection
+        self.claims = ClaimsInOrder(
+            selection,
+            recipe=recipe,
+            run_id=run_id,
+            chunk_segments=settings.chunk_segments,
+            lease_s=settings.lease_s,
+        )
         self.why_stop = why_stop
         self.last_listed: str | None = selection.after_uri or None
         self._listing: Iterator[list[StoredObject]] | None = None

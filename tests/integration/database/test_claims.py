@@ -6,7 +6,15 @@ import pytest
 from fixtures.work import stored
 from sqlalchemy import text
 
-from nightreel.database.claims import Selection, close_claim, lock_own, release_claims, remaining, take_content
+from nightreel.database.claims import (
+    ClaimsInOrder,
+    Selection,
+    close_claim,
+    lock_own,
+    release_claims,
+    remaining,
+    take_content,
+)
 from nightreel.database.runs import recover_dead_runs
 from nightreel.database.statements import statement
 from nightreel.domain import Outcome, OutcomeState
@@ -70,6 +78,26 @@ def test_claims_come_in_the_order_of_their_keys_whenever_they_were_seen(work):
     work.discover(stored("c.mp4"), stored("a.mp4"))
     work.discover(stored("b.mp4"))
     assert [claim.video.uri[-5] for claim in [*work.claim(segments=2), *work.claim()]] == ["a", "b", "c"]
+
+
+def test_a_run_goes_on_behind_its_last_claim_and_begins_anew_when_nothing_is_ahead(work, open_work):
+    work.discover(*(stored(f"{name}.mp4") for name in "abcdef"))
+    run = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=2, lease_s=60)
+
+    def following(count=None):
+        with work.database.begin() as connection:
+            return run.next(connection, count)
+
+    first = following()
+    assert close(work, first[0], state=OutcomeState.DEFERRED) == "pending"
+    other = open_work().claim(segments=2)
+    names = [[claim.video.uri[-5] for claim in claims] for claims in (first, other, following(1), following())]
+    assert names == [["a", "b"], ["a", "c"], ["d"], ["e", "f"]]
+    assert close(work, other[0], state=OutcomeState.DEFERRED) == "pending"
+    assert [claim.video.uri[-5] for claim in following()] == ["a"], "what was put off, at last"
+    assert following() == []
+    work.discover(stored("0.mp4"))
+    assert [claim.video.uri[-5] for claim in following()] == ["0"], "new work at once, wherever its key is"
 
 
 @pytest.fixture
