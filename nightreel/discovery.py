@@ -69,15 +69,23 @@ class ListingFilter:
 
 
 def discover_page(
-    connection: Connection, page: Sequence[StoredObject], *, admit: ListingFilter, recipe_id: int, run_id: int
+    connection: Connection,
+    page: Sequence[StoredObject],
+    *,
+    admit: ListingFilter,
+    recipe_id: int,
+    run_id: int,
+    as_of: datetime | None = None,
 ) -> PageCounts:
-    """Add the videos of a page that are not known, and the work that they are."""
+    """Add the videos of a page that are not known, and the work that they are.
+
+    Args:
+        as_of: when the listing was made; None: now. An older one knows nothing of versions that were found since, and
+            brings nothing back that was found to be gone since.
+    """
     items = [item for item in page if admit.admits(item)]
-    needed = (
-        connection.execute(statement("page_needs_work"), {"recipe_id": recipe_id, **_columns(items)}).all()
-        if items
-        else []
-    )
+    parameters = {"recipe_id": recipe_id, "as_of": as_of, **_columns(items)}
+    needed = connection.execute(statement("page_needs_work"), parameters).all() if items else []
     if needed:
         added = _columns(needed)
         keys = {name: added[name] for name in ("uris", "etags")}
@@ -109,7 +117,8 @@ def correct_versions(
     left_out = [item for item in page if not admit.admits(item)]
     if not left_out:
         return PageCounts()
-    found = connection.execute(statement("page_needs_work"), {"recipe_id": recipe_id, **_columns(left_out)}).all()
+    parameters = {"recipe_id": recipe_id, "as_of": None, **_columns(left_out)}
+    found = connection.execute(statement("page_needs_work"), parameters).all()
     untrue = [row for row in found if row.state == "changed" or row.back]
     if untrue:
         columns = _columns(untrue)

@@ -46,7 +46,12 @@ def discover_pages(bench: Workbench) -> Discovered:
             within = [item for item in page if up_to_uri is None or item.uri <= up_to_uri]
             with bench.timings.stage("database"), bench.database.begin() as connection:
                 counts += discover_page(
-                    connection, within, admit=bench.admit, recipe_id=bench.recipe.id, run_id=bench.run_id
+                    connection,
+                    within,
+                    admit=bench.admit,
+                    recipe_id=bench.recipe.id,
+                    run_id=bench.run_id,
+                    as_of=bench.listed_as_of,
                 )
         except NightreelError:
             bench.restart_listing()

@@ -27,7 +27,6 @@ from nightreel.discovery import (
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.stages.workbench import Workbench
-from nightreel.storage.base import warn_skipped
 
 _PAGES = 50  # listed at most before the caller hears of it
 _BATCH = 1000  # videos marked in one transaction
@@ -168,4 +167,4 @@ class Sweep:
 
     def _note_skipped(self, detail: str) -> None:
         self._skipped += 1
-        warn_skipped(detail)
+        logger.warning("skipped in the listing: %s", detail)

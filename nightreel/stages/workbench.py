@@ -7,8 +7,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
@@ -30,7 +32,10 @@ from nightreel.spool import Spool
 from nightreel.stages.leasing import Allowance, LeaseMemory, lease_device
 from nightreel.stages.timings import StageTimings
 from nightreel.stages.video import OpenVideo
-from nightreel.storage import Storage, open_storage
+from nightreel.storage import Storage, open_inventory, open_storage
+
+if TYPE_CHECKING:
+    from nightreel.storage import Inventory
 
 
 class Workbench:
@@ -77,6 +82,7 @@ class Workbench:
         self.why_stop = why_stop
         self.last_listed: str | None = selection.after_uri or None
         self._listing: Iterator[list[StoredObject]] | None = None
+        self._inventory: Inventory | None = None
         self.metrics = RunMetrics()
         self.timings = StageTimings(on_leave=self.metrics.observe_stage)
         self.metrics.show_busy_seconds(self.timings.busy_s)
@@ -103,10 +109,23 @@ class Workbench:
 
     @property
     def listing(self) -> Iterator[list[StoredObject]]:
-        """The pages of the source that were not listed yet."""
+        """The pages of the source that were not listed yet: of an inventory, or by a listing.
+
+        A range of keys is listed: an inventory is in no order, and would be read as a whole for each.
+        """
         if self._listing is None:
-            self._listing = self.source.list_pages(start_after=self.last_listed, page_size=self.settings.page_size)
+            page_size = self.settings.page_size
+            if self.settings.inventory and not (self.selection.after_uri or self.selection.up_to_uri):
+                self._inventory = self._inventory or open_inventory(self.settings, source=self.source)
+                self._listing = self._inventory.list_pages(page_size=page_size)
+            else:
+                self._listing = self.source.list_pages(start_after=self.last_listed, page_size=page_size)
         return self._listing
+
+    @property
+    def listed_as_of(self) -> datetime | None:
+        """From when the listing is, where that is not now."""
+        return self._inventory.as_of if self._inventory else None
 
     def restart_listing(self) -> None:
         """Let the next page be asked for anew, behind `last_listed`."""

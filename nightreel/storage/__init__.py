@@ -1,4 +1,4 @@
-"""Object storage: a directory or an S3 bucket behind one interface, made by `open_storage`.
+"""Object storage: a directory or an S3 bucket behind one interface, made by `open_storage`. And lists of a bucket.
 
     base.py       what a storage can do; the rules for all of them
     local.py      a directory;  walk.py: its files in order
@@ -6,6 +6,7 @@
     transfer.py   parallel ranges that resume;  retrying.py: how often;  sinks.py: where they go
     etags.py      whether what arrived is what was stored
     disk.py       whole files or none, on a disk that may be full
+    inventory.py  a bucket's own list of itself;  inventory_rows.py: the entries in its files
 
 Nothing outside imports more than what this file names. s3fs, botocore and aiohttp are imported in here alone.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from nightreel.errors import SettingsError
@@ -22,7 +24,10 @@ from nightreel.storage.base import Fetched, PublishedObject, Storage
 from nightreel.storage.local import LocalStorage
 from nightreel.storage.transfer import TransferOptions
 
-__all__ = ["Fetched", "PublishedObject", "Storage", "TransferOptions", "open_storage"]
+if TYPE_CHECKING:
+    from nightreel.storage.inventory import Inventory
+
+__all__ = ["Fetched", "PublishedObject", "Storage", "TransferOptions", "open_inventory", "open_storage"]
 
 _EXPECTED = "expected a directory, file:///directory or s3://bucket/prefix"
 
@@ -60,6 +65,18 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
             options=options or TransferOptions(),
         )
     raise SettingsError(f"{scheme}:// is no storage this program knows: {_EXPECTED}", reason="unsupported_scheme")
+
+
+def open_inventory(settings: Settings, *, source: Storage) -> Inventory:
+    """What NIGHTREEL_INVENTORY lists of a source. Nothing is touched yet."""
+    from nightreel.storage.inventory import Inventory
+
+    return Inventory(
+        settings.inventory,
+        source_url=source.url,
+        open_at=lambda url: open_storage(url, settings),
+        directory=settings.work_dir / "spool",
+    )
 
 
 def _path_of(url: str) -> Path:

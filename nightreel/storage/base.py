@@ -78,7 +78,7 @@ class Storage(ABC):
         Yields:
             1 to `page_size` objects with absolute uris.
         """
-        return _one_ahead(self._pages(start_after, page_size, on_skipped))
+        return one_ahead(self._pages(start_after, page_size, on_skipped))
 
     @abstractmethod
     def _pages(
@@ -86,11 +86,11 @@ class Storage(ABC):
     ) -> Iterator[list[StoredObject]]: ...
 
     @abstractmethod
-    def fetch(self, uri: str, *, etag: str, destination: Path, max_bytes: int) -> Fetched:
+    def fetch(self, uri: str, *, etag: str | None, destination: Path, max_bytes: int) -> Fetched:
         """Copy an object to the file `destination`, which appears whole or not at all.
 
         Args:
-            etag: as listed; another version is refused.
+            etag: as listed; another version is refused. None takes whichever there is.
             destination: replaced if it exists; its directory must exist.
             max_bytes: the operator's limit `NIGHTREEL_MAX_BYTES`.
 
@@ -178,7 +178,7 @@ def too_large(uri: str, size_bytes: int, max_bytes: int) -> PermanentError:
     )
 
 
-def _one_ahead(pages: Iterator[list[StoredObject]]) -> Iterator[list[StoredObject]]:
+def one_ahead(pages: Iterator[list[StoredObject]]) -> Iterator[list[StoredObject]]:
     """The same pages; the next one is made in a thread while the caller holds the present one."""
     with ThreadPoolExecutor(1, "nightreel-listing") as executor:
         following = executor.submit(next, pages, None)

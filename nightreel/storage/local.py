@@ -92,10 +92,11 @@ class LocalStorage(Storage):
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def fetch(self, uri: str, *, etag: str, destination: Path, max_bytes: int) -> Fetched:
+    def fetch(self, uri: str, *, etag: str | None, destination: Path, max_bytes: int) -> Fetched:
         source = self._open(uri)
         try:
             before = os.fstat(source)
+            etag = _etag(before) if etag is None else etag
             _refuse_other_version(uri, listed=etag, status=before)
             if before.st_size > max_bytes:
                 raise too_large(uri, before.st_size, max_bytes)

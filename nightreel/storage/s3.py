@@ -82,7 +82,7 @@ class S3Storage(Storage):
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def fetch(self, uri: str, *, etag: str, destination: Path, max_bytes: int) -> Fetched:
+    def fetch(self, uri: str, *, etag: str | None, destination: Path, max_bytes: int) -> Fetched:
         key = self._key(uri)
 
         def attempt() -> Fetched:

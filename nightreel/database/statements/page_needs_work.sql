@@ -1,5 +1,6 @@
 -- Of one page of the listing, the objects that need work: never seen, changed under the same key, known but not yet
--- wanted under this recipe, or taken for gone. A page without such objects costs this one read.
+-- wanted under this recipe, or taken for gone. A page without such objects costs this one read. Of a listing that was
+-- made some time ago, an inventory, nothing is believed that was found to be otherwise since.
 SELECT listed.uri,
        listed.etag,
        listed.size_bytes,
@@ -14,7 +15,11 @@ FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[]), CAST(:sizes AS bigint
          AS listed (uri, etag, size_bytes, modified_at)
 LEFT JOIN nightreel.videos AS current ON current.uri = listed.uri AND current.replaced_at IS NULL
 LEFT JOIN nightreel.analyses AS analysis ON analysis.video_id = current.id AND analysis.recipe_id = :recipe_id
-WHERE current.id IS NULL
-   OR current.etag <> listed.etag
-   OR current.gone_at IS NOT NULL
-   OR analysis.video_id IS NULL
+WHERE (current.id IS NULL
+       OR current.etag <> listed.etag
+       OR current.gone_at IS NOT NULL
+       OR analysis.video_id IS NULL)
+  AND (CAST(:as_of AS timestamptz) IS NULL
+       OR current.id IS NULL
+       OR (current.etag = listed.etag OR current.discovered_at <= :as_of)
+           AND (current.gone_at IS NULL OR current.gone_at <= :as_of))

@@ -1,0 +1,239 @@
+"""An Amazon S3 Inventory in the place of a listing: a manifest, and the files of entries that it names.
+
+`open_inventory` makes it. For buckets so large that to list them takes longer than a night: the store makes an
+inventory itself, daily or weekly. It is some hours old, though. What was uploaded since comes with the next one; what
+was deleted since is found to be gone when it is fetched; `as_of` lets discovery believe what it knows to be newer.
+
+Entries come in the order of the files, not in that of keys: an error begins the file anew in which it happened, and a
+sweep, which needs the order, lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nightreel.domain import StoredObject
+from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.spool import Spool
+from nightreel.storage.base import Storage, one_ahead, warn_skipped
+from nightreel.storage.inventory_rows import Entry, entry_reader
+
+_MANIFEST = "manifest.json"
+_CHECKSUM = "manifest.checksum"
+_DATED = re.compile(rf"(\d{{4}}-\d\d-\d\dT\d\d-\d\dZ)/({re.escape(_MANIFEST)}|{re.escape(_CHECKSUM)})")
+_LARGEST_MANIFEST = 64 << 20
+_ANY_SIZE = 1 << 62
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryFile:
+    """A file of entries, as a manifest names it."""
+
+    uri: str
+    size_bytes: int
+    md5: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an inventory is of, and where its files are.
+
+    Args:
+        began_at: when the store began to look. What it saw may be older by some hours still.
+        files_at: the bucket that the files are in.
+        read: the entries in one file; called with its path, and its uri for messages.
+    """
+
+    uri: str
+    source_bucket: str
+    began_at: datetime
+    files: tuple[InventoryFile, ...]
+    files_at: Storage
+    read: Callable[[Path, str], Iterator[Entry]]
+
+
+class Inventory:
+    """The current objects below a source, as an inventory has them. Not for several threads at once.
+
+    Nothing is read when it is made. Its manifest is chosen once, so that all pages are of one inventory.
+
+    Args:
+        url: of a manifest.json, or of the prefix above dated folders with manifests; the newest one counts that has its
+            manifest.checksum.
+        source_url: `s3://bucket/prefix`; entries outside of it are left out.
+        open_at: makes the storage for a URL.
+        directory: for one file of entries at a time, on disk.
+    """
+
+    def __init__(self, url: str, *, source_url: str, open_at: Callable[[str], Storage], directory: Path) -> None:
+        self._url = url.rstrip("/")
+        self._source_url = source_url
+        self._open_at = open_at
+        self._directory = directory
+        self._manifest: Manifest | None = None
+        self._files_done = 0
+
+    @property
+    def as_of(self) -> datetime | None:
+        """When this inventory was begun; None until its first page."""
+        return self._manifest.began_at if self._manifest else None
+
+    def list_pages(
+        self, *, page_size: int = 1000, on_skipped: Callable[[str], None] = warn_skipped
+    ) -> Iterator[list[StoredObject]]:
+        """The objects by pages, in no order. Called again, it begins with the first file that did not come to its end.
+
+        A page counts as done when the next one is asked for. Memory does not grow with the number of objects; one file
+        lies on disk. The next page is made while the caller works on the present one.
+
+        Raises:
+            SettingsError: `wrong_inventory`: of another bucket, or none at all.
+            PermanentError: `unsupported_inventory`, `inventory_incomplete`, `inventory_damaged`.
+            TransientError: `inventory_damaged` where a file is not the one that the manifest means.
+            NightreelError: as `Storage.read` and `Storage.fetch`.
+        """
+        manifest = self._manifest = self._manifest or self._read_manifest()
+        for number in range(self._files_done, len(manifest.files)):
+            yield from one_ahead(self._pages(manifest, manifest.files[number], page_size, on_skipped))
+            self._files_done = number + 1
+
+    # -- the manifest --------------------------------------------------------------------------------------------
+
+    def _read_manifest(self) -> Manifest:
+        url = self._url if self._url.endswith(f"/{_MANIFEST}") else self._newest()
+        place = self._open_at(url.rpartition("/")[0])
+        try:
+            text = place.read(url, max_bytes=_LARGEST_MANIFEST)
+        except PermanentError as error:
+            if error.reason != "object_gone":
+                raise
+            raise SettingsError(f"{url} is not there: see NIGHTREEL_INVENTORY", reason="wrong_inventory") from error
+        self._check_manifest(place, url, text)
+        manifest = self._parse(text, url)
+        if not f"{self._source_url}/".startswith(f"s3://{manifest.source_bucket}/"):
+            raise SettingsError(
+                f"{url} is of bucket {manifest.source_bucket!r} and lists nothing of {self._source_url}: unset "
+                "NIGHTREEL_INVENTORY, or give this bucket's",
+                reason="wrong_inventory",
+            )
+        logger.info("inventory begun at %s, %d files: %s", manifest.began_at, len(manifest.files), url)
+        return manifest
+
+    def _newest(self) -> str:
+        """The newest manifest below the prefix that has its checksum, which is written when all is there."""
+        found: dict[str, set[str]] = {}
+        for item in (item for page in self._open_at(self._url).list_pages() for item in page):
+            name = item.uri.removeprefix(f"{self._url}/")
+            if match := _DATED.fullmatch(name):
+                found.setdefault(match[1], set()).add(match[2])
+            if name > ":":
+                break  # dates are behind; data and hive, with files in any number, are ahead
+        complete = [date for date, names in found.items() if len(names) == 2]
+        if not complete:
+            raise SettingsError(
+                f"{self._url} has no folder such as 2026-01-31T01-00Z with {_MANIFEST} and {_CHECKSUM} in it: expected "
+                "the prefix that ends in the inventory's name, or a manifest's URL; see NIGHTREEL_INVENTORY",
+                reason="wrong_inventory",
+            )
+        return f"{self._url}/{max(complete)}/{_MANIFEST}"
+
+    def _check_manifest(self, place: Storage, url: str, text: bytes) -> None:
+        try:
+            promised = place.read(f"{url.rpartition('/')[0]}/{_CHECKSUM}", max_bytes=1000).decode("ascii", "replace")
+        except PermanentError as error:
+            if error.reason != "object_gone":
+                raise
+            logger.warning("%s has no %s beside it: taken as it is", url, _CHECKSUM)
+            return
+        _compare(url, _md5(text), promised.strip())
+
+    def _parse(self, text: bytes, url: str) -> Manifest:
+        try:
+            values = json.loads(text)
+            # An ARN, or a name alone.
+            bucket = values.get("destinationBucket", "").rpartition(":")[2] or url.split("/")[2]
+            return Manifest(
+                uri=url,
+                source_bucket=values["sourceBucket"],
+                began_at=datetime.fromtimestamp(int(values["creationTimestamp"]) / 1000, UTC),
+                files=tuple(
+                    InventoryFile(
+                        uri=f"s3://{bucket}/{file['key']}", size_bytes=int(file["size"]), md5=file["MD5checksum"]
+                    )
+                    for file in values["files"]
+                ),
+                files_at=self._open_at(f"s3://{bucket}"),
+                read=entry_reader(values["fileFormat"], values["fileSchema"], manifest=url),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PermanentError(
+                "inventory_damaged", f"{url} is no manifest of an inventory: {type(error).__name__} {error}"
+            ) from error
+
+    # -- the files -----------------------------------------------------------------------------------------------
+
+    def _pages(
+        self, manifest: Manifest, file: InventoryFile, page_size: int, on_skipped: Callable[[str], None]
+    ) -> Iterator[list[StoredObject]]:
+        prefix, bucket = f"{self._source_url}/", f"s3://{manifest.source_bucket}/"
+        page: list[StoredObject] = []
+        with self._fetched(file, manifest) as path:
+            for entry in manifest.read(path, file.uri):
+                uri = bucket + entry.key
+                if not uri.startswith(prefix) or uri.endswith("/"):
+                    continue
+                if "\0" in uri:
+                    on_skipped(f"key {entry.key!r} in {file.uri}: text in Postgres cannot hold NUL; rename it")
+                    continue
+                page.append(
+                    StoredObject(uri=uri, etag=entry.etag, size_bytes=entry.size_bytes, modified_at=entry.modified_at)
+                )
+                if len(page) == page_size:
+                    yield page
+                    page = []
+            if page:
+                yield page
+
+    @contextmanager
+    def _fetched(self, file: InventoryFile, manifest: Manifest) -> Iterator[Path]:
+        """The file on disk, proven to be the one that the manifest means."""
+        # A spool of its own: to wait here for room that videos take could be to wait for oneself.
+        with Spool(self._directory, limit_bytes=_ANY_SIZE) as spool, spool.admit(file.size_bytes) as directory:
+            path = directory / "entries"
+            try:
+                manifest.files_at.fetch(file.uri, etag=None, destination=path, max_bytes=_ANY_SIZE)
+            except PermanentError as error:
+                if error.reason != "object_gone":
+                    raise
+                raise PermanentError(
+                    "inventory_incomplete",
+                    f"{manifest.uri} names {file.uri}, which is not there: was it deleted? Take a newer inventory",
+                ) from error
+            with path.open("rb") as content:
+                _compare(file.uri, hashlib.file_digest(content, _new_md5).hexdigest(), file.md5)
+            yield path
+
+
+def _compare(uri: str, md5: str, promised: str) -> None:
+    if md5 != promised.lower():
+        raise TransientError(
+            "inventory_damaged", f"{uri} has MD5 {md5} and should have {promised}: it was damaged, or is being replaced"
+        )
+
+
+def _new_md5(data: bytes = b"") -> hashlib._Hash:
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _md5(data: bytes) -> str:
+    return _new_md5(data).hexdigest()

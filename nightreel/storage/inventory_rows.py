@@ -1,0 +1,129 @@
+"""The entries in one file of an S3 Inventory: CSV, compressed with gzip, or Parquet. `inventory.py` reads through it.
+
+Files are read by the row or by batches of rows. Of a bucket with versions only the current ones come out, and no delete
+markers. In CSV, keys are encoded as web forms encode them: a space is a plus.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from nightreel.errors import PermanentError
+
+_BATCH_ROWS = 4096
+_BUFFER_BYTES = 1 << 20
+_FORMATS = "expected CSV or Parquet: choose one of them in the inventory's configuration"
+_NEEDED = ("key", "size", "last_modified_date", "e_tag")
+_VERSIONS = ("is_latest", "is_delete_marker")
+_NOT_CURRENT = {("is_latest", False), ("is_delete_marker", True)}
+# What CSV calls them.
+_NAMES = {
+    "Key": "key",
+    "Size": "size",
+    "LastModifiedDate": "last_modified_date",
+    "ETag": "e_tag",
+    "IsLatest": "is_latest",
+    "IsDeleteMarker": "is_delete_marker",
+}
+
+
+class Entry(NamedTuple):
+    """A current object."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+    etag: str
+
+
+def entry_reader(file_format: str, file_schema: str, *, manifest: str) -> Callable[[Path, str], Iterator[Entry]]:
+    """What reads the files of an inventory: called with a path, and with a name for messages.
+
+    What it returns raises PermanentError `inventory_damaged` where a file is none of its kind.
+
+    Args:
+        file_format, file_schema: as a manifest has them. manifest: its uri, for messages.
+
+    Raises:
+        PermanentError: `unsupported_inventory`: another format. `inventory_incomplete`: something is not listed that
+            discovery needs.
+    """
+    match file_format.lower():
+        case "csv":
+            columns = [_NAMES.get(name.strip(), "") for name in file_schema.split(",")]
+            _require(columns, manifest)
+            return partial(_read_csv, columns)
+        case "parquet":
+            return _read_parquet
+    raise PermanentError("unsupported_inventory", f"{manifest} is of format {file_format!r}: {_FORMATS}")
+
+
+def _require(columns: Collection[str], where: str) -> None:
+    lacking = [name for name in _NEEDED if name not in columns]
+    if lacking:
+        raise PermanentError(
+            "inventory_incomplete",
+            f"{where} lists no {', '.join(lacking)}: have size, last modified date and ETag added to the inventory's "
+            "configuration",
+        )
+
+
+def _read_csv(columns: list[str], path: Path, name: str) -> Iterator[Entry]:
+    key, size, modified, etag = (columns.index(column) for column in _NEEDED)
+    latest, marker = (columns.index(column) if column in columns else None for column in _VERSIONS)
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            for row in csv.reader(file):
+                if latest is not None and row[latest].lower() == "false":
+                    continue
+                if marker is not None and row[marker].lower() == "true":
+                    continue
+                yield Entry(
+                    unquote_plus(row[key], errors="strict"),
+                    int(row[size]),
+                    _with_zone(datetime.fromisoformat(row[modified])),
+                    row[etag].strip('"'),
+                )
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError, IndexError) as error:
+        raise _damaged(name, error) from error
+
+
+def _read_parquet(path: Path, name: str) -> Iterator[Entry]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq  # a night that lists does without
+
+    try:
+        # With buffers of their own the columns of a row group are read by and by, and not at once.
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            _require(file.schema_arrow.names, name)
+            versions = [column for column in _VERSIONS if column in file.schema_arrow.names]
+            for batch in file.iter_batches(_BATCH_ROWS, columns=[*_NEEDED, *versions], use_threads=False):
+                for key, size, modified, etag, *flags in zip(*map(_values, batch.columns), strict=True):
+                    if flags and dict(zip(versions, flags, strict=True)).items() & _NOT_CURRENT:
+                        continue
+                    yield Entry(key, int(size), _with_zone(modified), etag.strip('"'))
+    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(name, error) from error
+
+
+def _values(column: Any) -> list[Any]:
+    return column.to_pylist()
+
+
+def _with_zone(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _damaged(where: str, error: Exception) -> PermanentError:
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return PermanentError(
+        "inventory_damaged", f"{where}: cannot be read as its manifest says ({said}): take another one"
+    )
