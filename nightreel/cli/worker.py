@@ -1,7 +1,7 @@
 """`worker`: what runs on each host, and starts the runs that are due there.
 
-Prefect's process worker does the work, as children of ours: one for nights and shards, which take a device for hours,
-and one beside it for upkeep, which takes none and seconds, and would otherwise wait for them.
+Prefect's process worker does the work, as children of ours: one for nights, retries and shards, which take a device for
+hours, and one beside it for upkeep, which takes none, mostly seconds, and would otherwise wait for them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from nightreel.services.configured import without_login
 from nightreel.settings import Settings, load_settings
 from nightreel.stages.leasing import capacities_mib, leasable_devices
 from nightreel.stages.run import open_database
+
+_UPKEEP_AT_ONCE = 3  # of each of its deployments there is one at a time
 
 
 def worker(
@@ -46,7 +48,7 @@ def worker(
         print_line(f"{host} serves {settings.work_pool}: {', '.join(served)}; {most} at once")
         heavy = [one for one in served if one != UPKEEP]
         workers = [(heavy, host, most)] if heavy else []
-        workers += [([UPKEEP], f"{host}-upkeep", 1)] if UPKEEP in served else []
+        workers += [([UPKEEP], f"{host}-upkeep", _UPKEEP_AT_ONCE)] if UPKEEP in served else []
         assert endpoints.prefect_api_url
         status = run_together(
             [_arguments(settings.work_pool, *one, once=once) for one in workers],
