@@ -80,6 +80,8 @@ def _read_csv(columns: list[str], path: Path, name: str) -> Iterator[Entry]:
     key, size, modified, etag = (columns.index(column) for column in _NEEDED)
     latest, marker = (columns.index(column) if column in columns else None for column in _VERSIONS)
     try:
+        if not path.stat().st_size:
+            raise EOFError("it is empty")  # which gzip takes for a file without lines
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             for row in csv.reader(file):
                 if latest is not None and row[latest].lower() == "false":

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from fixtures.work import MODIFIED, PROMPTS, stored
 from sqlalchemy import text
@@ -71,6 +71,23 @@ def test_an_object_that_was_taken_for_gone_is_back_when_it_is_seen_again(work):
     assert work.claim() == []
     assert work.discover(stored("a.mp4"), stored("b.mp4")) == PageCounts(listed=2, known=2, back=2)
     assert [claim.video.uri for claim in work.claim()] == ["s3://bucket/b.mp4"]
+
+
+def test_an_old_listing_knows_nothing_of_what_was_found_since(work, open_work):
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    work.discover(stored("kept.mp4", "2"), stored("gone.mp4"))
+    with work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.videos SET gone_at = now() WHERE uri LIKE '%gone%'"))
+    page = [stored("kept.mp4", "1"), stored("gone.mp4"), stored("new.mp4")]
+    assert work.discover(*page, as_of=before) == PageCounts(listed=3, known=2, new=1)
+    assert {(claim.video.uri, claim.video.etag) for claim in work.claim()} == {
+        ("s3://bucket/kept.mp4", "2"),
+        ("s3://bucket/new.mp4", "1"),
+    }
+    asks_less = open_work(prompts=PromptSet("test", PROMPTS.prompts[:1]))
+    assert asks_less.discover(*page, as_of=before) == PageCounts(listed=3, known=2, wanted=1)
+    after = datetime.now(UTC) + timedelta(minutes=1)
+    assert work.discover(*page, as_of=after) == PageCounts(listed=3, known=2, changed=1, back=1)
 
 
 def test_a_selection_takes_a_range_of_keys_in_byte_order(work):
