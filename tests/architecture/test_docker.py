@@ -17,6 +17,7 @@ import typer
 import yaml
 
 from nightreel.cli.app import app
+from nightreel.cli.deployments.definitions import load_definitions, make_out
 from nightreel.services.prefect_server import SERVER_SETTINGS
 from nightreel.settings import Settings
 
@@ -83,9 +84,32 @@ def test_every_command_exists():
             words = [word for word in command[1:] if not word.startswith("-")]
             assert not words or words[0] in group.commands, command
             assert not words[1:] or words[1] in group.commands[words[0]].commands, command
+            options = {word.partition("=")[0] for word in command[1:] if word.startswith("--")}
+            known = (
+                {name for option in group.commands[words[0]].params for name in option.opts} if words else {"--help"}
+            )
+            assert options <= known, command
         else:
             assert command[0] in ("prefect", "python", "sh"), command
     assert ["nightreel", "status"] in commands()
+
+
+def test_workers_serve_the_pool_that_is_deployed_before_they_start():
+    workers = [service for name, service in SERVICES.items() if "worker" in name]
+    assert [service["command"] for service in workers] == [["nightreel", "worker"]] * 2
+    for service in workers:
+        assert service["depends_on"]["deploy"] == {"condition": "service_completed_successfully"}
+        pools = {environment(one)["NIGHTREEL_WORK_POOL"] for one in (service, SERVICES["deploy"])}
+        assert len(pools) == 1
+        assert service["stop_grace_period"] == "90s", "Docker kills after 10 s, and runs then say nothing of their end"
+
+
+def test_the_night_of_the_containers_is_one_that_can_be_deployed():
+    given = dict(word.split("=", 1) for word in SERVICES["deploy"]["command"] if word.startswith("--"))
+    defaults = {name: re.fullmatch(r"\$\{\w+:-(.+)\}", value)[1] for name, value in given.items()}
+    definitions = load_definitions(ROOT / "deployments" / "prefect.yaml")
+    made = make_out(definitions, ["nightreel"], cron=defaults["--cron"], time_zone=defaults["--time-zone"])
+    assert made == definitions, "without variables the night is the file's"
 
 
 def test_prefect_knows_the_options_it_is_started_with():
@@ -131,7 +155,7 @@ def test_what_is_copied_is_there_and_let_through():
     assert copied == lets
     assert all((ROOT / source).exists() for source in copied)
     # What the build backend wants of the project is among it.
-    assert {"README.md", "LICENSE", "nightreel", "tasks", "flows", "sql", "constraints.txt"} <= copied
+    assert {"README.md", "LICENSE", "nightreel", "tasks", "flows", "sql", "deployments", "constraints.txt"} <= copied
 
 
 def test_containers_run_as_somebody_without_rights_and_without_tools_to_build():
