@@ -1,0 +1,140 @@
+"""deployments/ names only what there is, and pods of its job template have no right that they do not need."""
+
+from __future__ import annotations
+
+import tomllib
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from prefect.flows import Flow
+from prefect.utilities.templating import apply_values, find_placeholders
+
+from nightreel.cli.deployments.automations import HEARTBEAT_S
+from nightreel.cli.deployments.definitions import NIGHTLY, SHARDS, load_definitions
+from nightreel.cli.deployments.pools import QUEUES, UPKEEP, default_template
+from nightreel.settings import Settings
+from tasks.dispatch import FLOW, deployment_of
+from tasks.nights import NIGHTS
+
+ROOT = Path(__file__).parents[2]
+DEPLOYMENTS = ROOT / "deployments"
+DEFINITIONS = {definition["name"]: definition for definition in load_definitions(DEPLOYMENTS / "prefect.yaml")}
+SCHEDULED = [name for name, definition in DEFINITIONS.items() if definition.get("schedules")]
+POOL = Settings.model_fields["work_pool"].default
+
+
+def flow_of(name: str) -> Flow:
+    module, _, function = DEFINITIONS[name]["entrypoint"].rpartition(".")
+    return getattr(import_module(module), function)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_a_deployment_is_of_a_flow_on_a_queue_that_there_are(name):
+    definition = DEFINITIONS[name]
+    assert isinstance(flow_of(name), Flow)
+    assert definition["pull"] == [], "a worker has the flows installed"
+    assert definition["work_pool"]["name"] == POOL
+    assert definition["work_pool"]["work_queue_name"] in QUEUES
+    assert definition["description"]
+    assert "nightreel" in definition["tags"], "the automation that buries the dead knows ours by it"
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_what_is_scheduled_has_a_time_zone_and_runs_one_at_a_time(name):
+    definition = DEFINITIONS[name]
+    assert definition["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    for schedule in definition["schedules"]:
+        assert schedule["timezone"]
+        assert schedule["slug"], "without one, Prefect makes schedules anew, and what was paused runs again"
+
+
+def test_nights_go_first_and_shards_are_where_the_backfill_looks_for_them():
+    assert min(QUEUES, key=QUEUES.__getitem__) == NIGHTS == DEFINITIONS[NIGHTLY]["work_pool"]["work_queue_name"]
+    shards = DEFINITIONS[SHARDS + POOL]
+    assert f"{flow_of(SHARDS + POOL).name}/{shards['name']}" == deployment_of(POOL)
+    assert flow_of(SHARDS + POOL).name == FLOW
+    assert shards["work_pool"]["work_queue_name"] == max(QUEUES, key=QUEUES.__getitem__)
+    assert "schedules" not in shards
+
+
+def test_what_asks_a_model_is_not_among_the_upkeep_which_runs_beside_what_does():
+    upkeep = {name for name, one in DEFINITIONS.items() if one["work_pool"]["work_queue_name"] == UPKEEP}
+    assert upkeep == {"backfill", "cache-eviction", "discover-sweep"}
+
+
+def test_the_readme_tells_of_every_deployment_and_queue():
+    text = (DEPLOYMENTS / "README.md").read_text()
+    named = {name.replace(SHARDS + POOL, f"{SHARDS}<pool>") for name in DEFINITIONS}
+    assert [name for name in {*named, *QUEUES} if f"`{name}`" not in text] == []
+
+
+def test_a_wheel_carries_them():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert build["force-include"]["deployments"] == "nightreel/deployments"
+
+
+# -- pods --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def template() -> dict:
+    return deepcopy(default_template("kubernetes"))
+
+
+def manifest(template: dict, **values) -> dict:
+    """What Prefect's worker makes of the template: variables that have no value take their key away."""
+    properties = template["variables"]["properties"]
+    defaults = {name: about["default"] for name, about in properties.items() if about.get("default") is not None}
+    return apply_values(template["job_configuration"], defaults | values)["job_manifest"]
+
+
+def test_every_variable_of_a_pod_is_declared_and_every_declared_one_is_used(template):
+    used = {placeholder.name for placeholder in find_placeholders(template["job_configuration"])}
+    assert used == set(template["variables"]["properties"])
+
+
+def test_a_pod_has_no_rights(template):
+    pod = manifest(template)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    user = f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
+    assert f"USER {user}" in (ROOT / "docker" / "Dockerfile").read_text()
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_a_pod_can_write_where_the_image_says_that_it_does(template):
+    pod = manifest(template)["spec"]["template"]["spec"]
+    mounted = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume.pop("name"): volume for volume in pod["volumes"]}
+    image = dict(
+        line.strip(" \\").removeprefix("ENV ").split("=", 1)
+        for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines()
+        if "=" in line and line.startswith(("    ", "ENV "))
+    )
+    assert "emptyDir" in volumes[mounted[image["NIGHTREEL_WORK_DIR"]]]
+    assert "emptyDir" in volumes[mounted["/tmp"]]  # noqa: S108 - of the pod
+    assert volumes[mounted[image["HF_HOME"]]] == {"persistentVolumeClaim": {"claimName": "nightreel-cache"}}
+    # A worker hands on its own PREFECT_HOME, which need not be there.
+    home = template["job_configuration"]["env"]["PREFECT_HOME"]
+    assert home == image["PREFECT_HOME"]
+    assert home.startswith(f"{image['NIGHTREEL_WORK_DIR']}/")
+
+
+def test_a_pod_has_its_gpu_its_secrets_by_reference_and_a_heartbeat(template):
+    (container,) = manifest(template, gpus=2, secret_name="mine")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert {"secretRef": {"name": "mine"}} in container["envFrom"]
+    assert "env" not in container, "nothing is put there in plain text"
+    assert template["job_configuration"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == str(HEARTBEAT_S)
+
+
+def test_pods_do_not_hear_of_services_whose_names_would_look_like_settings(template):
+    assert manifest(template)["spec"]["template"]["spec"]["enableServiceLinks"] is False
