@@ -161,7 +161,8 @@ runs = Table(
 )
 
 # One version of one object. `replaced_at` is set when another version was seen under the same key, `gone_at` when a
-# sweep saw none.
+# sweep saw none. Rows of `videos` and `analyses` change several times each: they are vacuumed when 2 % of them are
+# dead, not 20 % (a storage parameter, which SQLAlchemy does not take for tables: sql/migrations sets it).
 videos = Table(
     "videos",
     metadata,
@@ -178,7 +179,14 @@ videos = Table(
     _time("replaced_at"),
     _time("gone_at"),
     UniqueConstraint("uri", "etag"),
-    Index("videos_current_uri_key", "uri", unique=True, postgresql_where=text("replaced_at IS NULL")),
+    # With what a page of the listing is compared with: discovery reads no row of a video that it knows.
+    Index(
+        "videos_current_uri_key",
+        "uri",
+        unique=True,
+        postgresql_include=["id", "etag", "gone_at", "discovered_at"],
+        postgresql_where=text("replaced_at IS NULL"),
+    ),
     Index("videos_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
 )
 

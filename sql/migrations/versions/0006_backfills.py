@@ -14,12 +14,14 @@ down_revision = "0005"
 _VIEWS = "reporting.videos, reporting.answers, reporting.video_answers, reporting.failures"
 _TIME = sa.DateTime(timezone=True)
 _KEY = sa.Text(collation="C")
+_VACUUM = ("autovacuum_vacuum_scale_factor", "autovacuum_analyze_scale_factor")
 
 
 def upgrade() -> None:
     op.execute(f"DROP VIEW IF EXISTS {_VIEWS}")
     op.execute('ALTER TABLE nightreel.videos ALTER COLUMN uri TYPE text COLLATE "C"')
     op.add_column("videos", sa.Column("gone_at", _TIME), schema="nightreel")
+    _index_current(postgresql_include=["id", "etag", "gone_at", "discovered_at"])
     op.add_column("analyses", sa.Column("reopened", sa.Integer, nullable=False, server_default="0"), schema="nightreel")
     op.create_index(
         "analyses_reopened_idx",
@@ -32,6 +34,8 @@ def upgrade() -> None:
     op.execute("UPDATE nightreel.analyses SET uri = videos.uri FROM nightreel.videos WHERE videos.id = video_id")
     op.alter_column("analyses", "uri", nullable=False, schema="nightreel")
     _index_pending("recipe_id", "uri")
+    for table in ("videos", "analyses"):
+        op.execute(f"ALTER TABLE nightreel.{table} SET ({', '.join(f'{name} = 0.02' for name in _VACUUM)})")
     op.create_table(
         "backfills",
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
@@ -97,11 +101,20 @@ def downgrade() -> None:
     op.drop_column("runs", "shard_id", schema="nightreel")
     op.drop_table("backfill_shards", schema="nightreel")
     op.drop_table("backfills", schema="nightreel")
+    for table in ("videos", "analyses"):
+        op.execute(f"ALTER TABLE nightreel.{table} RESET ({', '.join(_VACUUM)})")
     _index_pending("recipe_id", "id")
     op.drop_column("analyses", "uri", schema="nightreel")
     op.drop_column("analyses", "reopened", schema="nightreel")
+    _index_current()
     op.drop_column("videos", "gone_at", schema="nightreel")
     op.execute('ALTER TABLE nightreel.videos ALTER COLUMN uri TYPE text COLLATE "default"')
+
+
+def _index_current(**options: object) -> None:
+    name, where = "videos_current_uri_key", sa.text("replaced_at IS NULL")
+    op.drop_index(name, "videos", schema="nightreel")
+    op.create_index(name, "videos", ["uri"], schema="nightreel", unique=True, postgresql_where=where, **options)
 
 
 def _index_pending(*columns: str) -> None:

@@ -35,6 +35,24 @@ def test_migrations_make_exactly_the_tables_of_the_schema(database_url):
         assert compare_metadata(context, schema.metadata) == []
 
 
+def test_tables_that_change_most_are_vacuumed_early_and_pages_are_answered_by_an_index(database):
+    """What a comparison of columns does not see."""
+    with database.begin() as connection:
+        tables = dict(
+            connection.execute(
+                text("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions <> '{}'")
+            )
+            .tuples()
+            .all()
+        )
+        index = connection.execute(
+            text("SELECT pg_get_indexdef('nightreel.videos_current_uri_key'::regclass)")
+        ).scalar_one()
+    early = ["autovacuum_vacuum_scale_factor=0.02", "autovacuum_analyze_scale_factor=0.02"]
+    assert tables == {"videos": early, "analyses": early}
+    assert "INCLUDE (id, etag, gone_at, discovered_at)" in index
+
+
 def test_upgrading_twice_changes_nothing(database):
     before, after = upgrade(database.engine)
     assert before == after
