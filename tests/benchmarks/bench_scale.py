@@ -44,13 +44,14 @@ def main(largest: int = _SIZES[-1], rounds: int = 5) -> None:
         os.environ["NIGHTREEL_WORK_DIR"] = name
         with open_services(load_settings(), prefect=False) as services, ExitStack() as stack:
             sides = [stack.enter_context(_filled(services.database_url, size)) for size in sizes]
+            _add_rows_bytes(report, sides)
             for number in range(rounds + 1):  # the first warms up, and does not count
                 for side in sides:
                     side.take_round(_CALLS)
                 print(f"round {number} of {rounds}", flush=True)
             _add_rounds(report, sides)
             _add_claims_in_a_row(report, sides[-1])
-            _add_bytes(report, sides)
+            _add_log_bytes(report, sides)
             report.finish()
 
 
@@ -135,13 +136,18 @@ def _long_transaction(database: Database) -> Iterator[None]:
         yield
 
 
-def _add_bytes(report: Report, sides: Sequence[Side]) -> None:
+def _add_rows_bytes(report: Report, sides: Sequence[Side]) -> None:
+    """As they are loaded and vacuumed: without what later updates leave behind."""
     small, *_, large = sides
     smaller = small.table_bytes()
     for table, (rows, in_table, in_indexes) in large.table_bytes().items():
         other = sum(smaller[table][1:]) if table in smaller else in_table + in_indexes
         note = f"{rows:,} rows; table {in_table:.0f}, indexes {in_indexes:.0f}"
         report.add(_bytes(f"a row of {table}, {_millions(large)}", in_table + in_indexes, other, small, note))
+
+
+def _add_log_bytes(report: Report, sides: Sequence[Side]) -> None:
+    small, *_, large = sides
     for name, found in large.wal_bytes.items():
         ours, other = statistics.median(found), statistics.median(small.wal_bytes[name])
         report.add(_bytes(f"write-ahead log, {name}, {_millions(large)}", ours, other, small, "whole pages included"))
