@@ -27,6 +27,8 @@ from nightreel.errors import PermanentError
 from tasks.prefect_errors import prefect_errors
 
 FLOW = "analyze-videos"
+SHARDS = "shards-"
+"""Begins the name of the deployment that shards of backfills run as; the rest is the pool's name."""
 _NEVER_BEGAN = timedelta(minutes=10)
 """A run that a worker took and did not begin for so long is given up: its worker died."""
 
@@ -49,7 +51,7 @@ class Dispatched:
 
 def deployment_of(pool: str) -> str:
     """The deployment whose runs work off shards on a pool."""
-    return f"{FLOW}/shards-{pool}"
+    return f"{FLOW}/{SHARDS}{pool}"
 
 
 def require_deployment(client: SyncPrefectClient, pool: str) -> None:

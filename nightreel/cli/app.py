@@ -50,7 +50,6 @@ for module in (
     reports,
     frames,
     ask,
-    backfill,
     model,
     gpu,
     cache,

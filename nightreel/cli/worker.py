@@ -70,7 +70,7 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
         SettingsError: there is no such pool, or it is not for processes. PermanentError: `database_schema`.
     """
     with open_database(settings):
-        """It is there, at the revision of this version."""
+        pass  # it is there, at the revision of this version
     for check in examine(settings, devices=False, services=True).checks:
         if not check.ok:
             err.print(f"{check.name}: {plain(check.found)}: {plain(check.advice)}", style="yellow", markup=False)

@@ -12,10 +12,10 @@ from prefect.flows import Flow
 from prefect.utilities.templating import apply_values, find_placeholders
 
 from nightreel.cli.deployments.automations import HEARTBEAT_S
-from nightreel.cli.deployments.definitions import NIGHTLY, SHARDS, load_definitions
+from nightreel.cli.deployments.definitions import NIGHTLY, load_definitions
 from nightreel.cli.deployments.pools import QUEUES, UPKEEP, default_template
 from nightreel.settings import Settings
-from tasks.dispatch import FLOW, deployment_of
+from tasks.dispatch import FLOW, SHARDS, deployment_of
 from tasks.nights import NIGHTS
 
 ROOT = Path(__file__).parents[2]

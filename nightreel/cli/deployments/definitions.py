@@ -19,10 +19,9 @@ from pydantic import ValidationError
 
 from nightreel import __version__
 from nightreel.errors import PermanentError, SettingsError
+from tasks.dispatch import SHARDS
 
 NIGHTLY = "nightly"
-SHARDS = "shards-"
-"""Begins the name of the deployment that shards of backfills run as; the rest is the pool's name."""
 _SECRET = re.compile(
     r"password|passwd|secret|credential|(^|_)token$|(api|access|private)_?key|database_url", re.IGNORECASE
 )

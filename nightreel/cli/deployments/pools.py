@@ -14,11 +14,12 @@ from prefect.workers.process import ProcessWorker
 
 from nightreel.cli.deployments.definitions import shipped
 from nightreel.errors import SettingsError
+from tasks.nights import NIGHTS
 
 PoolType = Literal["process", "kubernetes"]
 UPKEEP = "upkeep"
 """The queue of what takes no device: workers give it places of its own."""
-QUEUES = {"nightly": 1, "retries": 4, UPKEEP: 5, "backfill": 10}
+QUEUES = {NIGHTS: 1, "retries": 4, UPKEEP: 5, "backfill": 10}
 """A pool's queues with their priorities: who is lower goes first."""
 logger = logging.getLogger("nightreel.deploy")
 _DESCRIPTION = "Machines of one kind that run Nightreel. Made by `nightreel deploy`."
