@@ -197,7 +197,7 @@ def _time(seconds: float | None) -> str:
     """A duration for people.
 
     >>> _time(None), _time(42), _time(3700), _time(200000)
-    ('not known', '42 s', '1 h 2 min', '2 d 8 h')
+    ('not known', '42 s', '1 h 1 min', '2 d 7 h')
     """
     if seconds is None:
         return "not known"
