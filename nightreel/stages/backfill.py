@@ -22,7 +22,7 @@ from nightreel.options import AnalyzeOptions
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.settings import Settings
 from nightreel.stages.run import settings_for
-from nightreel.storage import Storage, open_storage
+from nightreel.storage import Storage, open_inventory, open_storage
 
 _SHOWN_FIRST = 5
 
@@ -125,7 +125,8 @@ def list_backfill(
     )
     listed = 0
     with planned_listing(database) as listing:
-        for page in source.list_pages(page_size=settings.page_size):
+        place = open_inventory(settings, source=source) if settings.inventory else source
+        for page in place.list_pages(page_size=settings.page_size):
             listing.add([item for item in page if admit.admits(item)])
             listed += len(page)
             on_page(listed)

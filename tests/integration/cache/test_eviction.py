@@ -9,6 +9,7 @@ import pytest
 from fixtures.work import stored
 from sqlalchemy import make_url, text
 
+from nightreel.database.backfills import KeyRange, add_backfill
 from nightreel.database.connection import Database
 from nightreel.database.eviction import sole_evictor
 from nightreel.database.features import known_features, record_features
@@ -119,6 +120,30 @@ def test_what_a_running_run_has_not_listed_yet_is_kept(local_cache, open_work):
     run.finish("completed")
     evict_to(local_cache, 0)
     assert local_cache.files() == set()
+
+
+@pytest.mark.parametrize(("status", "kept"), [("running", True), ("paused", True), ("cancelled", False)])
+def test_what_a_backfill_has_not_come_to_yet_is_kept(local_cache, open_work, status, kept):
+    needed = local_cache.add("here/needed.mp4", unused_s=1000)
+    local_cache.add("there/other.mp4", unused_s=1000)
+    prompts = local_cache.work.recipe.prompts
+    new = open_work(prompts=type(prompts)("one", prompts.prompts[:1]))
+    new.run.finish("completed")
+    with local_cache.database.begin() as connection:
+        add_backfill(
+            connection,
+            source="s3://bucket/here",
+            since=None,
+            until=None,
+            recipe_id=new.recipe.id,
+            model="tiny",
+            pool="pool",
+            plan={},
+            shards=[KeyRange(after_uri="", up_to_uri="s3://bucket/here/needed.mp4", videos=1)],
+        )
+        connection.execute(text("UPDATE nightreel.backfills SET status = :status"), {"status": status})
+    evict_to(local_cache, 0)
+    assert local_cache.files() == (set(needed) if kept else set())
 
 
 def test_replaced_versions_do_not_keep_their_features_though_their_work_was_never_done(local_cache):
