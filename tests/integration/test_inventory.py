@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from datetime import UTC, datetime
 
 import pytest
-from fixtures.inventories import ALWAYS, CSV, PARQUET, VERSIONED, Inventories, Listed
+from fixtures.inventories import ALWAYS, CSV, PARQUET, VERSIONED, Listed
 
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
@@ -25,14 +24,6 @@ ODD_KEYS = [
     "b.mp4",
 ]
 both = pytest.mark.parametrize("form", [CSV, PARQUET])
-
-
-@pytest.fixture
-def inventories(s3_bucket, s3_client) -> Inventories:
-    """Of a bucket of this test, in another one."""
-    lists = f"lists-{uuid.uuid4().hex[:12]}"
-    s3_client.create_bucket(Bucket=lists)
-    return Inventories(s3_client, lists, s3_bucket)
 
 
 @pytest.fixture

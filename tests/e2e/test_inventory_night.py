@@ -1,0 +1,69 @@
+"""A night over an inventory finds what one over the listing finds, and believes no inventory against what it knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fixtures.inventories import CSV, PARQUET, Inventories
+from fixtures.pipeline import make_clip
+
+from nightreel.database.plans import Totals
+from nightreel.options import AnalyzeOptions
+from nightreel.stages.backfill import list_backfill
+
+NAMES = ("a.mp4", "b c+%41é.mp4", "c.mp4")
+
+
+@pytest.fixture
+def put(inventories: Inventories, tmp_path):
+    """`put(name, seed)`: upload a clip."""
+
+    def upload(name: str, seed: int) -> None:
+        body = make_clip(tmp_path / "clip.mp4", seed).read_bytes()
+        inventories.client.put_object(Bucket=inventories.source, Key=f"videos/{name}", Body=body)
+
+    for seed, name in enumerate(NAMES):
+        upload(name, seed + 1)
+    inventories.client.put_object(Bucket=inventories.source, Key="videos2/z.mp4", Body=b"another source's")
+    return upload
+
+
+def dated(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H-%MZ")
+
+
+@pytest.mark.parametrize("form", [CSV, PARQUET])
+def test_a_night_and_a_plan_over_an_inventory_see_what_is_listed(make_pipeline, inventories, put, form):
+    source = f"s3://{inventories.source}/videos"
+    listed = make_pipeline(source)
+    with list_backfill(AnalyzeOptions(source=source), database=listed.database) as found:
+        by_listing: Totals = found.plan().totals
+    rows = inventories.listed()
+    inventories.write(rows[2:], rows[:2], form=form)
+    pipeline = make_pipeline(source, NIGHTREEL_INVENTORY=inventories.url)
+    with list_backfill(AnalyzeOptions(source=source), database=pipeline.database) as found:
+        assert found.plan().totals == by_listing
+    assert by_listing.videos == 3
+    summary = pipeline.analyze()
+    assert (summary.videos, summary.listing.listed) == ({"done": 3}, 3)
+    assert set(pipeline.statuses()) == set(NAMES)
+
+
+def test_what_came_after_an_inventory_waits_for_the_next_and_what_is_known_is_not_undone(
+    make_pipeline, inventories, put
+):
+    source = f"s3://{inventories.source}/videos"
+    before = datetime.now(UTC) - timedelta(hours=6)
+    inventories.write(inventories.listed(), date=dated(before))
+    put("a.mp4", 7)
+    put("new.mp4", 8)
+    assert make_pipeline(source).analyze(limit=1).videos == {"done": 1}, "a listing has seen the new a.mp4"
+    pipeline = make_pipeline(source, NIGHTREEL_INVENTORY=inventories.url)
+    pipeline.analyze()
+    versions = "SELECT count(*) FROM nightreel.videos WHERE uri LIKE '%/a.mp4'"
+    assert pipeline.value(versions) == 1, "the old version of a.mp4 is not taken for a new one"
+    inventories.write(inventories.listed(), date=dated(datetime.now(UTC)))
+    pipeline.analyze()
+    assert set(pipeline.statuses()) == {*NAMES, "new.mp4"}
+    assert {status for status, _ in pipeline.statuses().values()} == {"done"}
