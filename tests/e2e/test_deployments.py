@@ -1,0 +1,258 @@
+"""What `nightreel deploy` registers, and what workers make of it, on a real Prefect server.
+
+One deploy serves all tests here; its schedules are paused, as an operator would, so that nothing runs by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fixtures.chat_server import ChatServer
+from fixtures.hosts import Hosts
+from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Failed, Scheduled
+from typer.testing import CliRunner
+
+from nightreel.cli.app import app
+from nightreel.cli.deployments.automations import DEAD, FAILED_NIGHT, HEARTBEAT_S, dead_runs
+from nightreel.cli.deployments.definitions import NIGHTLY
+from nightreel.cli.deployments.pools import QUEUES
+from nightreel.errors import SettingsError
+from nightreel.options import AnalyzeOptions
+from nightreel.stages.backfill import list_backfill
+from tasks.dispatch import FLOW, deployment_of, dispatch
+
+NIGHT = f"{FLOW}/{NIGHTLY}"
+CRON = "15 1 * * *"
+CLIPS, CHUNK = 30, 2
+ONE_PROMPT = 'name: one\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
+CHANGES_BY_ITSELF = {"updated", "status", "last_polled"}
+SILENT_FOR = timedelta(seconds=HEARTBEAT_S + 10)  # shorter, and those that live would be buried, too
+
+Registered = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def client(prefect_api_url) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def pool(prefect_api_url, client, tmp_path_factory) -> Iterator[str]:
+    """A pool with all that `nightreel deploy` registers; its schedules are paused."""
+    name = f"deploy-{uuid4().hex[:8]}"
+    environment = {"NIGHTREEL_WORK_POOL": name, "PREFECT_API_URL": prefect_api_url}
+    Hosts(tmp_path_factory.mktemp("deploy"), environment).deploy()
+    yield name
+    client.delete_work_pool(name)
+
+
+@pytest.fixture
+def deploy(prefect_api_url, pool, tmp_path, monkeypatch) -> Callable[..., list[str]]:
+    """`deploy("--cron", ...)`: what the command says; raises what broke it."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api_url)
+    monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(tmp_path / "deploy"))
+
+    def run(*options: str) -> list[str]:
+        result = CliRunner().invoke(app, ["deploy", "--pool", pool, *options])
+        if result.exception:
+            raise result.exception
+        return result.stdout.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def registered(client, pool) -> Callable[[], Registered]:
+    """What the server has of ours, ids included, without what it changes by itself."""
+
+    def read() -> Registered:
+        found = {
+            "pools": [client.read_work_pool(pool)],
+            "queues": client.read_work_queues(work_pool_name=pool),
+            "deployments": [one for one in client.read_deployments() if one.work_pool_name == pool],
+            "automations": [one for name in (DEAD, FAILED_NIGHT) for one in client.read_automations_by_name(name)],
+        }
+        dumped = {kind: [one.model_dump(mode="json") for one in ones] for kind, ones in found.items()}
+        return {kind: {one["name"]: steady(one) for one in ones} for kind, ones in dumped.items()}
+
+    return read
+
+
+def steady(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: steady(inner) for key, inner in value.items() if key not in CHANGES_BY_ITSELF}
+    return [steady(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.fixture
+def slow(make_pipeline, pool, chat_server: ChatServer, tmp_path) -> Pipeline:
+    """Nights of a minute and a half: long enough for whatever may happen to a host."""
+    chat_server.delay_s = 3.0
+    for seed in range(CLIPS):
+        make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
+    (tmp_path / "one.yaml").write_text(ONE_PROMPT)
+    return make_pipeline(
+        tmp_path / "videos",
+        NIGHTREEL_SOURCE=str(tmp_path / "videos"),
+        NIGHTREEL_MODEL=chat_server.setting,
+        NIGHTREEL_PROMPTS=str(tmp_path / "one.yaml"),
+        NIGHTREEL_REMOTE_CONCURRENCY="1",
+        NIGHTREEL_CHUNK_SEGMENTS=str(CHUNK),
+        NIGHTREEL_CACHE_URL=(tmp_path / "cache").as_uri(),
+        NIGHTREEL_WORK_POOL=pool,
+        PREFECT_WORKER_QUERY_SECONDS="2",
+    )
+
+
+def submit(client: SyncPrefectClient, deployment: str) -> FlowRun:
+    """A run that is due now."""
+    found = client.read_deployment_by_name(deployment)
+    return client.create_flow_run_from_deployment(found.id, state=Scheduled())
+
+
+def state_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
+    state = client.read_flow_run(flow_run.id).state
+    assert state
+    return state.name
+
+
+def wait_for(condition: Callable[[], Any], why: Callable[[], Any], timeout_s: float = 90.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.2)
+
+
+# -- what is registered ------------------------------------------------------------------------------------------------
+
+
+def test_a_second_deploy_changes_nothing(deploy, registered, pool):
+    before = registered()
+    assert {name: queue["priority"] for name, queue in before["queues"].items() if name in QUEUES} == QUEUES
+    assert len(before["deployments"]) == 6
+    assert list(before["automations"]) == [DEAD]
+    assert deploy() == ["nothing to change"]
+    assert registered() == before
+
+
+def test_another_cron_changes_the_night_alone_and_what_is_paused_stays_paused(deploy, registered):
+    before = registered()
+    assert deploy("--cron", CRON) == [f"changed deployment {NIGHT}"]
+    after = registered()
+    night, was = after["deployments"].pop(NIGHTLY), before["deployments"].pop(NIGHTLY)
+    assert after == before, "nothing else"
+    (schedule,), (old,) = night.pop("schedules"), was.pop("schedules")
+    assert (schedule["schedule"]["cron"], schedule["active"]) == (CRON, False)
+    assert schedule["id"] == old["id"]
+    assert {key for key in night if night[key] != was[key]} <= {"version", "version_id", "version_info"}
+    again = registered()
+    assert deploy("--cron", CRON) == ["nothing to change"]
+    assert registered() == again
+    assert deploy() == [f"changed deployment {NIGHT}"], "without the option it is as in the file"
+
+
+def test_a_notification_block_that_is_none_is_refused_with_those_that_there_are(deploy, registered, webhook):
+    before = registered()
+    for name, problem in (("custom-webhook/nobody", "is no block"), ("slack", "should be TYPE-SLUG/BLOCK-NAME")):
+        with pytest.raises(SettingsError, match=f"{problem}: expected one of .*custom-webhook/{webhook}"):
+            deploy("--notify", name, "--cron", CRON)
+    assert registered() == before, "and nothing was touched"
+
+
+@pytest.fixture
+def webhook(client, chat_server) -> str:
+    """A notification block that tells the chat server, and nobody else."""
+    name = f"ops-{uuid4().hex[:8]}"
+    told = {"subject": "{{subject}}", "body": "{{body}}"}
+    CustomWebhookNotificationBlock(name=name, url=chat_server.url, json_data=told).save(name)
+    return name
+
+
+def test_a_failed_night_is_told_of_once(deploy, registered, client, webhook, chat_server):
+    made = deploy("--notify", f"custom-webhook/{webhook}")
+    before = registered()
+    assert deploy("--notify", f"custom-webhook/{webhook}") == ["nothing to change"]
+    assert registered() == before
+    try:
+        assert made == [f"made automation {FAILED_NIGHT!r}"]
+        night = submit(client, NIGHT)
+        client.set_flow_run_state(night.id, Failed(message="the bucket is gone"), force=True)
+        wait_for(lambda: chat_server.requests, lambda: state_of(client, night))
+        (request,) = chat_server.requests
+        assert night.name in request.body["subject"]
+        assert "the bucket is gone" in request.body["body"]
+    finally:
+        client.delete_automation(client.read_automations_by_name(FAILED_NIGHT)[0].id)
+
+
+# -- what workers do ---------------------------------------------------------------------------------------------------
+
+
+def test_a_night_goes_before_a_shard_that_was_due_earlier(make_pipeline, clips, pool, client):
+    pipeline = make_pipeline(clips, NIGHTREEL_SOURCE=str(clips), NIGHTREEL_WORK_POOL=pool)
+    with list_backfill(AnalyzeOptions(source=str(clips)), database=pipeline.database, shard_videos=9) as listed:
+        listed.accept(pool=pool)
+    assert dispatch(pipeline.database, client, max_attempts=3, linked=False).submitted == 1
+    shard = client.read_flow_run(pipeline.value("SELECT flow_run_id FROM nightreel.backfill_shards"))
+    night = submit(client, NIGHT)
+    assert shard.next_scheduled_start_time < night.next_scheduled_start_time
+
+    def serve_once() -> None:
+        queues = ("--queue", "backfill", "--queue", "nightly")
+        worker = pipeline.start("worker", "--once", "--limit", "1", "--name", "once", *queues)
+        output = worker.communicate(timeout=120)[0]
+        assert worker.returncode == 0, output
+
+    serve_once()
+    assert state_of(client, night) == "Completed"
+    assert client.read_flow_run(shard.id).start_time is None, "the worker had one place"
+    assert set(pipeline.statuses().values()) == {("done", None)}
+    assert pipeline.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT
+    serve_once()
+    assert state_of(client, shard) == "Completed"
+
+
+def test_a_second_night_is_cancelled_and_a_worker_told_to_end_gives_back_what_it_holds(slow, client, tmp_path):
+    with Hosts(tmp_path, slow.environment) as hosts:
+        hosts.start("a", "--limit", "2")
+        night = submit(client, NIGHT)
+        done = "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"
+        wait_for(lambda: slow.value(done), lambda: hosts.log("a"))
+        second = submit(client, NIGHT)
+        wait_for(lambda: state_of(client, second) == "Cancelled", lambda: hosts.log("a"))
+        assert state_of(client, night) == "Running"
+        assert slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") > 0
+        status = hosts.end("a")
+        assert status == 0, hosts.log("a")
+    assert slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
+    assert slow.value("SELECT max(attempts) FROM nightreel.analyses WHERE status = 'pending'") == 0
+    assert slow.rows("SELECT status FROM nightreel.runs") == [("cancelled",)]
+    assert state_of(client, night) == "Crashed", "Prefect's word for a run whose process was told to end"
+
+
+def test_a_run_killed_with_its_worker_is_marked_crashed_and_one_that_lives_is_not(slow, client, pool, tmp_path):
+    automation = client.create_automation(dead_runs(SILENT_FOR).model_copy(update={"name": pool}))
+    try:
+        with Hosts(tmp_path, slow.environment) as hosts:
+            hosts.start("a", "--queue", "nightly")
+            hosts.start("b", "--queue", "backfill")
+            night, other = submit(client, NIGHT), submit(client, deployment_of(pool))
+            running = "SELECT count(*) FROM nightreel.runs WHERE status = 'running'"
+            wait_for(lambda: slow.value(running) == 2, lambda: [hosts.log("a"), hosts.log("b")])
+            hosts.kill("a")
+            assert state_of(client, night) == "Running", "nobody is left to say otherwise"
+            wait_for(lambda: state_of(client, night) == "Crashed", lambda: state_of(client, night))
+            assert "no heartbeat for 40 s" in client.read_flow_run(night.id).state.message
+            assert state_of(client, other) == "Running"
+    finally:
+        client.delete_automation(automation)
