@@ -6,11 +6,14 @@ What is unset comes from the settings of the process that runs the flow. Secrets
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nightreel.errors import SettingsError
 from nightreel.settings import PlanText
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 def _with_zone(time: datetime) -> datetime:
@@ -112,3 +115,20 @@ class RetryOptions(BaseModel):
 
     limit: int = Field(500, ge=1, le=100_000, title="Limit", description="at most so many videos, the oldest first")
     max_reopened: int = Field(5, ge=1, le=20, title="Times", description="a video is taken up again so many times")
+
+
+def checked_options(kind: type[Options], **values: Any) -> Options:
+    """Options as a command was given them; what is None or empty is unset.
+
+    >>> checked_options(AnalyzeOptions, prompts=[], plan="every frame")
+    Traceback (most recent call last):
+    nightreel.errors.SettingsError: plan: sampling plan 'every frame': expected uniform:N, fps:RATE:CAP or keyframes:CAP
+
+    Raises:
+        SettingsError: naming each that is wrong.
+    """
+    try:
+        return kind(**{name: value for name, value in values.items() if value is not None and value != []})
+    except ValidationError as error:
+        told = [(problem["loc"], problem["msg"].removeprefix("Value error, ")) for problem in error.errors()]
+        raise SettingsError("\n".join(": ".join((*map(str, where), what)) for where, what in told)) from None

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from nightreel.cli.console import err, out, print_json, print_line, print_table
 from nightreel.demo import DISCLAIMER
-from nightreel.errors import NightreelError, SettingsError
+from nightreel.errors import NightreelError
 from nightreel.models.loading import DEMO
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, checked_options
 from nightreel.services import open_services
 from nightreel.settings import Settings
 from nightreel.stages.run import settings_for
@@ -39,18 +39,9 @@ def analyze(
     as_json: Json = False,
 ) -> None:
     """Analyse the videos of a source that have no answers yet."""
-    try:
-        options = AnalyzeOptions(
-            source=source,
-            prompts=tuple(prompts) if prompts else None,
-            model=model,
-            plan=plan,
-            since=since and since.replace(tzinfo=UTC),
-            until=until and until.replace(tzinfo=UTC),
-            limit=limit,
-        )
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
+    options = checked_options(
+        AnalyzeOptions, source=source, prompts=prompts, model=model, plan=plan, since=since, until=until, limit=limit
+    )
     if settings_for(options).model == DEMO:
         err.print(DISCLAIMER, style="yellow")
     summary = run(options, quiet=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +15,7 @@ from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, amount, counted
 from nightreel.cli.console import err, out, print_json, print_line, print_table
 from nightreel.database import backfills
 from nightreel.errors import SettingsError
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, checked_options
 from nightreel.services import open_services
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
@@ -47,17 +47,15 @@ def plan(
     may_ask = sys.stdin.isatty() and not as_json
     if not (dry_run or yes or may_ask):
         raise SettingsError("nobody is here to be asked: give --dry-run to see the plan, or --yes to begin at once")
-    try:
-        options = AnalyzeOptions(
-            source=_below(prefix),
-            since=since and since.replace(tzinfo=UTC),
-            until=until and until.replace(tzinfo=UTC),
-            prompts=tuple(prompts) if prompts else None,
-            model=model,
-            plan=sampling,
-        )
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
+    options = checked_options(
+        AnalyzeOptions,
+        source=_below(prefix),
+        since=since,
+        until=until,
+        prompts=prompts,
+        model=model,
+        plan=sampling,
+    )
     from tasks.dispatch import require_deployment
 
     settings = settings_for(options)
