@@ -1,0 +1,78 @@
+"""docs/scale.md computes right: every sum in it is computed again from the units that it names."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_TEXT = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+_NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e\d+)?"
+_UNIT_ROWS = re.findall(rf"(?m)^\| `(\w+)` \| ({_NUMBER}) \|", _TEXT)
+_SUM_ROWS = re.findall(rf"(?m)^\| `(\w+)` \| [^|]+ \| `([^`|]+)` \| ({_NUMBER}) [^|]+ \|$", _TEXT)
+_UNITS = {name: float(value.replace(",", "")) for name, value in _UNIT_ROWS}
+_SUMS = {name: (arithmetic, value) for name, arithmetic, value in _SUM_ROWS}
+_OPERATORS: dict[type, Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def value_of(name: str) -> float:
+    return _UNITS[name] if name in _UNITS else computed(ast.parse(_SUMS[name][0], mode="eval").body)
+
+
+def computed(node: ast.expr) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return value
+        case ast.Name(id=name):
+            return value_of(name)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _OPERATORS[type(op)](computed(left), computed(right))
+    raise ValueError(f"{ast.unparse(node)} is no sum that this test knows")
+
+
+def test_no_name_means_two_things():
+    names = [row[0] for row in (*_UNIT_ROWS, *_SUM_ROWS)]
+    assert len(names) == len(set(names)) > 80, "or the tables were not found"
+
+
+@pytest.mark.parametrize("name", _SUMS)
+def test_a_sum_comes_to_what_the_document_says(name):
+    said = float(_SUMS[name][1].replace(",", ""))
+    assert math.isclose(value_of(name), said, rel_tol=0.006), f"{name} = {value_of(name)}, the document says {said}"
+
+
+def test_the_table_at_the_top_says_what_the_sums_come_to():
+    """All figures in the columns for a million a day, for a billion, and where it breaks."""
+    table = _TEXT.partition("\n| | a million")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [cell for line in table for cell in line.split("|")[2:5]]
+    sums = {value for _, value in _SUMS.values()} | {f"{value:g}" for value in _UNITS.values()}
+    figures = {figure for cell in cells for figure in re.findall(_NUMBER, cell)} - {"1", "2", "0.1"}
+    assert len(figures) > 20
+    assert figures <= sums, f"not in any sum: {sorted(figures - sums)}"
+
+
+def test_what_is_said_of_the_code_is_so():
+    """Figures of units that are given by the code, not by the world."""
+    from nightreel.backfill import SHARD_VIDEOS
+    from nightreel.database.backfills import AT_ONCE
+    from nightreel.domain import SamplingPlan
+    from nightreel.prompts.loading import load_prompt_sets
+    from nightreel.settings import Settings
+
+    fields = Settings.model_fields
+    questions = load_prompt_sets(tuple(fields["prompts"].default)).prompts
+    assert _UNITS["shard"] == SHARD_VIDEOS
+    assert _UNITS["chunk"] == fields["chunk_segments"].default
+    assert _UNITS["page"] == fields["page_size"].default
+    assert _UNITS["questions"] == sum(not prompt.when for prompt in questions)
+    assert str(SamplingPlan.parse(f"uniform:{_UNITS['frames']:g}")) == str(SamplingPlan.parse(fields["plan"].default))
+    assert f"at most {AT_ONCE} shards" in _TEXT
