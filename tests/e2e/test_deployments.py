@@ -28,7 +28,8 @@ from nightreel.cli.deployments.pools import QUEUES
 from nightreel.errors import SettingsError
 from nightreel.options import AnalyzeOptions
 from nightreel.stages.backfill import list_backfill
-from tasks.dispatch import FLOW, deployment_of, dispatch
+from tasks.dispatch import dispatch
+from tasks.shard_runs import FLOW, SHARDS, deployment_of
 
 NIGHT = f"{FLOW}/{NIGHTLY}"
 CRON = "15 1 * * *"
@@ -159,6 +160,19 @@ def test_another_cron_changes_the_night_alone_and_what_is_paused_stays_paused(de
     assert deploy("--cron", CRON) == ["nothing to change"]
     assert registered() == again
     assert deploy() == [f"changed deployment {NIGHT}"], "without the option it is as in the file"
+
+
+def test_a_queue_that_was_deleted_comes_back_with_what_ran_on_it(deploy, registered, client, pool):
+    before = registered()
+    client.delete_work_queue_by_id(client.read_work_queue_by_name("backfill", work_pool_name=pool).id)
+    assert deploy() == [
+        f"made queue backfill of {pool}, priority {QUEUES['backfill']}",
+        f"changed deployment {deployment_of(pool)}",
+    ]
+    shards = registered()["deployments"][SHARDS + pool]
+    assert (shards["work_pool_name"], shards["work_queue_name"]) == (pool, "backfill")
+    assert shards["id"] == before["deployments"][SHARDS + pool]["id"]
+    assert deploy() == ["nothing to change"]
 
 
 def test_a_notification_block_that_is_none_is_refused_with_those_that_there_are(deploy, registered, webhook):

@@ -37,7 +37,12 @@ class Registration:
 
     @property
     def is_current(self) -> bool:
-        return self.found is not None and self.found.version == self.definition["version"]
+        """A deployment whose pool or queue was deleted has none since, and would never run again."""
+        return (
+            self.found is not None
+            and self.found.version == self.definition["version"]
+            and self.found.work_queue_id is not None
+        )
 
 
 def compare(client: SyncPrefectClient, definitions: Sequence[Definition]) -> list[Registration]:
