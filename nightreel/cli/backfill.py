@@ -56,7 +56,7 @@ def plan(
         model=model,
         plan=sampling,
     )
-    from tasks.dispatch import require_deployment
+    from tasks.shard_runs import require_deployment
 
     settings = settings_for(options)
     pool = pool or settings.work_pool
@@ -148,7 +148,8 @@ def _change(backfill_id: int, action: str) -> None:
 
 def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
     """Tell Prefect: cancel runs that have not begun, submit what follows."""
-    from tasks.dispatch import cancel_waiting, dispatch
+    from tasks.dispatch import dispatch
+    from tasks.shard_runs import cancel_waiting
 
     settings = load_settings()
     with open_database(settings) as database, _prefect_client() as client:

@@ -15,8 +15,8 @@ from nightreel.cli.deployments.automations import HEARTBEAT_S
 from nightreel.cli.deployments.definitions import NIGHTLY, load_definitions
 from nightreel.cli.deployments.pools import QUEUES, UPKEEP, default_template
 from nightreel.settings import Settings
-from tasks.dispatch import FLOW, SHARDS, deployment_of
 from tasks.nights import NIGHTS
+from tasks.shard_runs import FLOW, SHARDS, deployment_of
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"

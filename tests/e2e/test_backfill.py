@@ -22,9 +22,10 @@ from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.options import AnalyzeOptions
 from nightreel.stages.backfill import list_backfill
 from tasks import dispatch as module
-from tasks.dispatch import cancel_waiting, deployment_of, dispatch
+from tasks.dispatch import dispatch
 from tasks.nights import NightWatch
 from tasks.runtime import progress_listener
+from tasks.shard_runs import cancel_waiting, deployment_of
 from tasks.summary import RunSummary
 
 CLIPS, A_SHARD = 7, 2
@@ -290,3 +291,14 @@ def test_the_command_plans_begins_and_tells(many, pool, client):
     again = invoke("--prefix", many.source, "--yes")
     assert again.exit_code == 0
     assert "nothing to do" in again.stdout
+
+
+def test_a_pool_without_a_deployment_holds_no_other_up(many, pool, client, submit):
+    wanted = AnalyzeOptions(source=many.source)
+    with list_backfill(wanted, database=many.database, shard_videos=A_SHARD) as listed:
+        listed.accept(pool="nowhere")
+    begin(many)
+    done = submit()
+    assert done.submitted == 3
+    assert "nightreel deploy --pool nowhere" in str(done)
+    assert [status for _, status in shards(many)].count("submitted") == 3

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from nightreel import __version__
 from nightreel.errors import PermanentError, SettingsError
-from tasks.dispatch import SHARDS
+from tasks.shard_runs import SHARDS
 
 NIGHTLY = "nightly"
 _SECRET = re.compile(
