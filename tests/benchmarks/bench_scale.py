@@ -2,8 +2,8 @@
 
 Databases of 0.1, 1 and 10 million videos lie side by side in one embedded Postgres, with the settings it always has.
 They take turns; each round compares medians of its own calls. Then thousands of claims in a row, with nobody else there
-and while another transaction stays open, which keeps a vacuum from removing what was done. Loading ten million takes
-some five minutes and 25 GB below the temporary directory. Arguments are the largest number of videos, the number of
+and while another transaction stays open, which keeps a vacuum from removing what was done. Ten million take some ten
+minutes and 25 GB below the temporary directory. Arguments are the largest number of videos, the number of
 rounds, and Postgres's shared buffers where the embedded one's 128 MB are not meant: `bench_scale 10000000 5 4GB`.
 """
 
