@@ -152,6 +152,10 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     )
 
+    shards_at_once: int = Field(
+        16, ge=1, le=1000, description="shards of a backfill that are with Prefect at once: more than there are GPUs"
+    )
+
     # what it costs
     gpu_dollars_per_hour: float | None = Field(None, ge=0, description="for estimates: an hour of one worker's GPU")
     storage_dollars_per_gib_month: float | None = Field(

@@ -29,4 +29,4 @@ def plan_backfill(options: BackfillOptions) -> tuple[BackfillPlan, int | None]:
 def submit_shards(*, linked: bool) -> Dispatched:
     settings = load_settings()
     with open_database(settings) as database, get_client(sync_client=True) as client:
-        return dispatch(database, client, max_attempts=settings.max_attempts, linked=linked)
+        return dispatch(database, client, settings, linked=linked)

@@ -18,6 +18,7 @@ from nightreel.database.backfills import EarlyEnd, SubmittedShard
 from nightreel.database.connection import Database
 from nightreel.database.runs import recover_dead_runs
 from nightreel.errors import PermanentError
+from nightreel.settings import Settings
 from tasks.shard_runs import NO_DEPLOYMENT, is_in, read_runs, submit
 
 _NEVER_BEGAN = timedelta(minutes=10)
@@ -47,7 +48,7 @@ class Dispatched:
         return "; ".join([done, *self.problems])
 
 
-def dispatch(database: Database, client: SyncPrefectClient, *, max_attempts: int, linked: bool) -> Dispatched:
+def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, *, linked: bool) -> Dispatched:
     """Take back the shards whose runs ended before them, and submit the next ones.
 
     Args:
@@ -56,7 +57,7 @@ def dispatch(database: Database, client: SyncPrefectClient, *, max_attempts: int
     Raises:
         NightreelError: as `prefect_errors`, or the database is away.
     """
-    recover_dead_runs(database, max_attempts=max_attempts)
+    recover_dead_runs(database, max_attempts=settings.max_attempts)
     with database.begin() as connection:
         if not backfills.take_dispatch_turn(connection):
             return Dispatched(busy=True)
@@ -69,7 +70,7 @@ def dispatch(database: Database, client: SyncPrefectClient, *, max_attempts: int
                 put_back += 1
         finished = tuple(backfills.close_finished(connection))
         count, problems = 0, dict[str, str]()
-        for shard in backfills.shards_to_submit(connection):
+        for shard in backfills.shards_to_submit(connection, at_once=settings.shards_at_once):
             if shard.pool in problems:
                 continue
             try:

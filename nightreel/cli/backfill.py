@@ -154,7 +154,7 @@ def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False
     settings = load_settings()
     with open_database(settings) as database, _prefect_client() as client:
         stopped = cancel_waiting(client, list(cancelled), why=why)
-        done = dispatch(database, client, max_attempts=settings.max_attempts, linked=False)
+        done = dispatch(database, client, settings, linked=False)
     if not quiet:
         said = [f"{counted(stopped, 'run')} cancelled before they began"] if stopped else []
         print_line("; ".join([*said, str(done)]))

@@ -18,8 +18,6 @@ from nightreel.database.claims import Selection
 from nightreel.database.statements import statement
 from nightreel.errors import PermanentError
 
-AT_ONCE = 16
-"""Shards of a backfill that are with Prefect at once, waiting for a worker or at work."""
 _MOST_ATTEMPTS = 3  # runs of a shard that broke one after the other
 _AGAIN = timedelta(seconds=60)  # until a shard is tried again that broke, or waits for what others hold
 _backfills, _shards = schema.backfills, schema.backfill_shards
@@ -152,8 +150,8 @@ def submitted_shards(connection: Connection) -> list[SubmittedShard]:
     return [SubmittedShard(shard=known[row.id], flow_run_id=row.flow_run_id, run_status=row.run_status) for row in rows]
 
 
-def shards_to_submit(connection: Connection, *, at_once: int = AT_ONCE) -> list[Shard]:
-    """The next shards of the running backfills, so that each has `at_once` of them with Prefect."""
+def shards_to_submit(connection: Connection, *, at_once: int) -> list[Shard]:
+    """The next shards of the running backfills, so that each has `at_once` of them with Prefect, waiting or at work."""
     chosen = connection.execute(statement("shards_to_submit"), {"at_once": at_once}).scalars().all()
     return _read(connection, _shards.c.id.in_(chosen))
 

@@ -126,7 +126,7 @@ def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -
         with list_backfill(options, database=database, shard_videos=total // SHARDS) as listed:
             listed.accept(pool=hosts.pool)
         began = time.time()
-        assert dispatch(database, client, max_attempts=3, linked=False).submitted == SHARDS
+        assert dispatch(database, client, load_settings(), linked=False).submitted == SHARDS
         if with_kill:
             _wait(database, f"SELECT count(*) >= {total // 4} FROM nightreel.analyses WHERE status = 'done'")
             hosts.kill(names[0])

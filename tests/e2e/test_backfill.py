@@ -20,6 +20,7 @@ from nightreel.cli.app import app
 from nightreel.database import backfills
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.options import AnalyzeOptions
+from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
 from tasks import dispatch as module
 from tasks.dispatch import dispatch
@@ -72,7 +73,7 @@ def begin(pipeline: Pipeline) -> int:
 
 @pytest.fixture
 def submit(many, client) -> Callable[[], module.Dispatched]:
-    return lambda: dispatch(many.database, client, max_attempts=3, linked=False)
+    return lambda: dispatch(many.database, client, load_settings(), linked=False)
 
 
 def shards(pipeline: Pipeline) -> list[tuple[int, str]]:

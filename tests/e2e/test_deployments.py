@@ -27,6 +27,7 @@ from nightreel.cli.deployments.definitions import NIGHTLY
 from nightreel.cli.deployments.pools import QUEUES
 from nightreel.errors import SettingsError
 from nightreel.options import AnalyzeOptions
+from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
 from tasks.dispatch import dispatch
 from tasks.shard_runs import FLOW, SHARDS, deployment_of
@@ -216,7 +217,7 @@ def test_a_night_goes_before_a_shard_that_was_due_earlier(make_pipeline, clips, 
     pipeline = make_pipeline(clips, NIGHTREEL_SOURCE=str(clips), NIGHTREEL_WORK_POOL=pool)
     with list_backfill(AnalyzeOptions(source=str(clips)), database=pipeline.database, shard_videos=9) as listed:
         listed.accept(pool=pool)
-    assert dispatch(pipeline.database, client, max_attempts=3, linked=False).submitted == 1
+    assert dispatch(pipeline.database, client, load_settings(), linked=False).submitted == 1
     shard = client.read_flow_run(pipeline.value("SELECT flow_run_id FROM nightreel.backfill_shards"))
     night = submit(client, NIGHT)
     assert shard.next_scheduled_start_time < night.next_scheduled_start_time

@@ -12,6 +12,7 @@ from fixtures.pipeline import Pipeline, make_clip
 from prefect.client.orchestration import get_client
 
 from nightreel.options import AnalyzeOptions
+from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
 from tasks.dispatch import dispatch
 
@@ -51,7 +52,7 @@ def test_two_workers_share_a_backfill_and_survive_the_third(slow, chat_server, t
         hosts.deploy()
         with list_backfill(AnalyzeOptions(source=slow.source), database=slow.database, shard_videos=A_SHARD) as listed:
             listed.accept(pool=hosts.pool)
-        assert dispatch(slow.database, client, max_attempts=3, linked=False).submitted == 3
+        assert dispatch(slow.database, client, load_settings(), linked=False).submitted == 3
         for name in ("a", "b"):
             hosts.start(name)
         wait_for(lambda: slow.value("SELECT count(*) FROM nightreel.runs WHERE status = 'running'") == 2, hosts)

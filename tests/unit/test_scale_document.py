@@ -63,7 +63,6 @@ def test_the_table_at_the_top_says_what_the_sums_come_to():
 def test_what_is_said_of_the_code_is_so():
     """Figures of units that are given by the code, not by the world."""
     from nightreel.backfill import SHARD_VIDEOS
-    from nightreel.database.backfills import AT_ONCE
     from nightreel.domain import SamplingPlan
     from nightreel.prompts.loading import load_prompt_sets
     from nightreel.settings import Settings
@@ -75,4 +74,4 @@ def test_what_is_said_of_the_code_is_so():
     assert _UNITS["page"] == fields["page_size"].default
     assert _UNITS["questions"] == sum(not prompt.when for prompt in questions)
     assert str(SamplingPlan.parse(f"uniform:{_UNITS['frames']:g}")) == str(SamplingPlan.parse(fields["plan"].default))
-    assert f"at most {AT_ONCE} shards" in _TEXT
+    assert f"at most {fields['shards_at_once'].default} shards" in _TEXT
