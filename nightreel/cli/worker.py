@@ -7,6 +7,7 @@ hours, and one beside it for upkeep, which takes none, mostly seconds, and would
 from __future__ import annotations
 
 import platform
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -50,16 +51,19 @@ def worker(
         workers = [(heavy, host, most)] if heavy else []
         workers += [([UPKEEP], f"{host}-upkeep", _UPKEEP_AT_ONCE)] if UPKEEP in served else []
         assert endpoints.prefect_api_url
-        status = run_together(
-            [_arguments(settings.work_pool, *one, once=once) for one in workers],
-            environment=prefect_environment(
-                settings,
-                endpoints.prefect_api_url,
-                PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(HEARTBEAT_S),
-                NIGHTREEL_WORK_DIR=str(settings.work_dir.resolve()),
-            ),
-            until_all_end=once,
-        )
+        # Prefect's workers share one directory below the temporary one, which is the user's who was first.
+        with TemporaryDirectory(prefix="nightreel-", ignore_cleanup_errors=True) as scratch:
+            status = run_together(
+                [_arguments(settings.work_pool, *one, once=once) for one in workers],
+                environment=prefect_environment(
+                    settings,
+                    endpoints.prefect_api_url,
+                    PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(HEARTBEAT_S),
+                    NIGHTREEL_WORK_DIR=str(settings.work_dir.resolve()),
+                    TMPDIR=scratch,
+                ),
+                until_all_end=once,
+            )
     raise typer.Exit(status)
 
 
