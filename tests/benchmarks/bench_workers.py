@@ -45,11 +45,13 @@ class Outcome:
 
     Args:
         seconds: from its dispatch, with all workers waiting, to its last commit.
+        contents: different videos; the same bytes under another key are asked about once.
         asked: questions that the model was asked. runs: of shards, by how they ended.
     """
 
     seconds: float
     videos: int
+    contents: int
     done: int
     answers: int
     asked: int
@@ -92,7 +94,7 @@ def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
         )
     for how, outcome in found.items():
         most = CHUNK * IN_FLIGHT if "killed" in how else 0
-        again = outcome.asked - outcome.videos
+        again = outcome.asked - outcome.contents
         complete = outcome.done == outcome.answers == outcome.videos
         yield Row(
             f"{how} workers: asked twice",
@@ -103,7 +105,7 @@ def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
             again / max(1, most),
             f"<= {most}",
             complete and again <= most,
-            f"all of {outcome.videos} videos answered once: {'yes' if complete else 'NO'}; runs {outcome.runs}",
+            f"all of {outcome.videos} videos, {outcome.contents} different ones, answered once: {'yes' if complete else 'NO'}; runs {outcome.runs}",
         )
 
 
@@ -135,6 +137,7 @@ def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -
             seconds=_value(database, "SELECT extract(epoch FROM max(updated_at))::float8 FROM nightreel.analyses")
             - began,
             videos=total,
+            contents=_value(database, "SELECT count(DISTINCT content_sha256) FROM nightreel.videos"),
             done=_value(database, "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"),
             answers=_value(database, "SELECT count(*) FROM nightreel.answers"),
             asked=len(server.requests),
