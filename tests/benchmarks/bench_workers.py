@@ -69,8 +69,15 @@ def main(a_shard: int = 100) -> None:
         for seed in range(SHARDS * a_shard):
             make_clip(videos / f"{seed:04}.mp4", seed + 1)
         found = {}
-        for how, workers, killed in (("1", 1, False), ("2", 2, False), ("4", 4, False), ("4, one killed", 4, True)):
-            found[how] = _work_off(Path(name) / how.replace(", ", "-"), videos, workers=workers, with_kill=killed)
+        for how, workers, killed in (
+            ("1 worker", 1, False),
+            ("2 workers", 2, False),
+            ("4 workers", 4, False),
+            ("4 workers, one killed", 4, True),
+        ):
+            found[how] = _work_off(
+                Path(name) / how.replace(", ", " ").replace(" ", "-"), videos, workers=workers, with_kill=killed
+            )
             print(how, found[how], flush=True)
     for row in _rows(found):
         report.add(row)
@@ -78,11 +85,11 @@ def main(a_shard: int = 100) -> None:
 
 
 def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
-    one = found["1"].videos_a_second
-    for how, goal in (("2", 1.8), ("4", 3.6)):
+    one = found["1 worker"].videos_a_second
+    for how, goal in (("2 workers", 1.8), ("4 workers", 3.6)):
         ours = found[how].videos_a_second
         yield Row(
-            f"{how} workers: throughput",
+            f"{how}: throughput",
             ours,
             one,
             "1 worker",
@@ -97,7 +104,7 @@ def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
         again = outcome.asked - outcome.contents
         complete = outcome.done == outcome.answers == outcome.videos
         yield Row(
-            f"{how} workers: asked twice",
+            f"{how}: asked twice",
             again,
             max(1, most),
             "chunks in flight" if most else "nothing",
@@ -105,7 +112,8 @@ def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
             again / max(1, most),
             f"<= {most}",
             complete and again <= most,
-            f"all of {outcome.videos} videos, {outcome.contents} different ones, answered once: {'yes' if complete else 'NO'}; runs {outcome.runs}",
+            f"{outcome.videos} videos, {outcome.contents} different ones, {'all' if complete else 'NOT ALL'} "
+            f"answered once; runs {outcome.runs}",
         )
 
 
