@@ -93,7 +93,8 @@ def test_secrets_are_refused_and_not_repeated(write, extra):
 
 @pytest.mark.parametrize("name", ["max_new_tokens", "tokens", "keyframes", "prompts"])
 def test_words_that_merely_resemble_secrets_are_taken(write, name):
-    load_definitions(write({**NIGHT, "parameters": {"options": {name: 5}}}))
+    night = {**NIGHT, "parameters": {"options": {name: 5}}}
+    assert night in load_definitions(write(night))
 
 
 @pytest.mark.parametrize(
