@@ -37,7 +37,6 @@ def worker(
     has a place of its own beside it. Interrupted, it ends its runs in good order, and what they did not finish is
     still to do; interrupted again, it kills them.
     """
-    from nightreel.cli.deployments.automations import HEARTBEAT_S
     from nightreel.cli.deployments.pools import UPKEEP
     from nightreel.cli.prefect_program import prefect_environment, run_together
 
@@ -58,7 +57,6 @@ def worker(
                 environment=prefect_environment(
                     settings,
                     endpoints.prefect_api_url,
-                    PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(HEARTBEAT_S),
                     NIGHTREEL_WORK_DIR=str(settings.work_dir.resolve()),
                     TMPDIR=scratch,
                 ),

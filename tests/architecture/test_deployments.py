@@ -39,6 +39,8 @@ def test_a_deployment_is_of_a_flow_on_a_queue_that_there_are(name):
     assert definition["work_pool"]["work_queue_name"] in QUEUES
     assert definition["description"]
     assert "nightreel" in definition["tags"], "the automation that buries the dead knows ours by it"
+    env = definition["work_pool"]["job_variables"]["env"]
+    assert env == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}, "and takes for dead what it does not hear"
 
 
 @pytest.mark.parametrize("name", SCHEDULED)
@@ -128,12 +130,11 @@ def test_a_pod_can_write_where_the_image_says_that_it_does(template):
     assert home.startswith(f"{image['NIGHTREEL_WORK_DIR']}/")
 
 
-def test_a_pod_has_its_gpu_its_secrets_by_reference_and_a_heartbeat(template):
+def test_a_pod_has_its_gpu_and_its_secrets_by_reference(template):
     (container,) = manifest(template, gpus=2, secret_name="mine")["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
     assert {"secretRef": {"name": "mine"}} in container["envFrom"]
     assert "env" not in container, "nothing is put there in plain text"
-    assert template["job_configuration"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == str(HEARTBEAT_S)
 
 
 def test_pods_do_not_hear_of_services_whose_names_would_look_like_settings(template):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Failed, Scheduled
+from prefect.states import Failed, Pending, Running, Scheduled
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
@@ -255,9 +256,18 @@ def test_a_second_night_is_cancelled_and_a_worker_told_to_end_gives_back_what_it
     assert state_of(client, night) == "Crashed", "Prefect's word for a run whose process was told to end"
 
 
-def test_a_run_killed_with_its_worker_is_marked_crashed_and_one_that_lives_is_not(slow, client, pool, tmp_path):
-    automation = client.create_automation(dead_runs(SILENT_FOR).model_copy(update={"name": pool}))
+@contextmanager
+def burying(client: SyncPrefectClient, silent_for: timedelta) -> Iterator[None]:
+    """The automation of dead runs beside the one that is registered, with less patience."""
+    automation = client.create_automation(dead_runs(silent_for).model_copy(update={"name": uuid4().hex}))
     try:
+        yield
+    finally:
+        client.delete_automation(automation)
+
+
+def test_a_run_killed_with_its_worker_is_marked_crashed_and_one_that_lives_is_not(slow, client, pool, tmp_path):
+    with burying(client, SILENT_FOR):
         with Hosts(tmp_path, slow.environment) as hosts:
             hosts.start("a", "--queue", "nightly")
             hosts.start("b", "--queue", "backfill")
@@ -269,5 +279,11 @@ def test_a_run_killed_with_its_worker_is_marked_crashed_and_one_that_lives_is_no
             wait_for(lambda: state_of(client, night) == "Crashed", lambda: state_of(client, night))
             assert "no heartbeat for 40 s" in client.read_flow_run(night.id).state.message
             assert state_of(client, other) == "Running"
-    finally:
-        client.delete_automation(automation)
+
+
+def test_a_run_killed_before_its_first_heartbeat_is_marked_crashed(client, pool):
+    with burying(client, timedelta(seconds=10)):
+        shard = submit(client, deployment_of(pool))
+        client.set_flow_run_state(shard.id, Pending())
+        client.set_flow_run_state(shard.id, Running())
+        wait_for(lambda: state_of(client, shard) == "Crashed", lambda: state_of(client, shard))

@@ -15,12 +15,13 @@ from prefect.exceptions import ObjectNotFound
 from nightreel.errors import SettingsError
 
 HEARTBEAT_S = 30
-"""How often a run says that it lives. Prefect takes nothing shorter."""
+"""How often a run says that it lives: in the environment that each deployment gives its runs. Prefect's least."""
 SILENT_FOR = timedelta(seconds=120)
 """After so long without a heartbeat a run is taken for dead: by then its memory is another's, too."""
 DEAD = "nightreel: dead runs"
 FAILED_NIGHT = "nightreel: failed night"
 _TAG = "nightreel"
+_BEGIN = "prefect.flow-run.Running"
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")}
 _SUBJECT = "Nightreel: {{ flow_run.name }} {{ flow_run.state.name | lower }}"
@@ -31,12 +32,12 @@ Run {{ flow_run.name }} of {{ deployment.name }}, {{ flow_run.state.name }} at {
 
 
 def dead_runs(silent_for: timedelta = SILENT_FOR) -> AutomationCore:
-    """Marks runs crashed that have sent a heartbeat and then none for so long: what killed them told nobody."""
+    """Marks runs crashed that have begun, and sent no heartbeat for so long: what killed them told nobody."""
     return AutomationCore(
         name=DEAD,
         description="A run that was killed together with its worker, which nobody would end. By `nightreel deploy`.",
         trigger=EventTrigger(
-            after={_HEARTBEAT},
+            after={_BEGIN, _HEARTBEAT},  # a run may be killed before its first
             expect={_HEARTBEAT, *_ENDS},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=ResourceSpecification(
