@@ -23,7 +23,7 @@ from prefect.states import Failed, Pending, Running, Scheduled
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
-from nightreel.cli.deployments.automations import DEAD, FAILED_NIGHT, HEARTBEAT_S, dead_runs
+from nightreel.cli.deployments.automations import DEAD, FAILED_NIGHT, dead_runs
 from nightreel.cli.deployments.definitions import NIGHTLY
 from nightreel.cli.deployments.pools import QUEUES
 from nightreel.errors import SettingsError
@@ -38,7 +38,9 @@ CRON = "15 1 * * *"
 CLIPS, CHUNK = 30, 2
 ONE_PROMPT = 'name: one\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
 CHANGES_BY_ITSELF = {"updated", "status", "last_polled"}
-SILENT_FOR = timedelta(seconds=HEARTBEAT_S + 10)  # shorter, and those that live would be buried, too
+SILENT_FOR = timedelta(
+    seconds=40
+)  # they send a heartbeat every 30 s: shorter, and those that live would be buried, too
 
 Registered = dict[str, Any]
 

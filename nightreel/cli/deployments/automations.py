@@ -14,10 +14,11 @@ from prefect.exceptions import ObjectNotFound
 
 from nightreel.errors import SettingsError
 
-HEARTBEAT_S = 30
-"""How often a run says that it lives: in the environment that each deployment gives its runs. Prefect's least."""
 SILENT_FOR = timedelta(seconds=120)
-"""After so long without a heartbeat a run is taken for dead: by then its memory is another's, too."""
+"""After so long without a heartbeat a run is taken for dead: by then its memory is another's, too.
+
+How often runs send one is in deployments/prefect.yaml.
+"""
 DEAD = "nightreel: dead runs"
 FAILED_NIGHT = "nightreel: failed night"
 _TAG = "nightreel"
