@@ -289,3 +289,4 @@ def test_a_run_killed_before_its_first_heartbeat_is_marked_crashed(client, pool)
         client.set_flow_run_state(shard.id, Pending())
         client.set_flow_run_state(shard.id, Running())
         wait_for(lambda: state_of(client, shard) == "Crashed", lambda: state_of(client, shard))
+    assert "no heartbeat for 10 s" in client.read_flow_run(shard.id).state.message
