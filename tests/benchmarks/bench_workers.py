@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.harness import Report, Row
 from fixtures.chat_server import ChatServer
-from fixtures.hosts import Hosts
+from fixtures.hosts import Hosts, one_by_one
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import text
@@ -36,7 +36,6 @@ from tasks.dispatch import dispatch
 SHARDS = 4
 SLEEP_S = 1.0
 CHUNK, IN_FLIGHT = 8, 2
-_PROMPTS = 'name: one\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
 _TIMEOUT_S = 1200.0
 
 
@@ -164,17 +163,12 @@ def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -
 def _site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str], Database]]:
     """A Postgres and a Prefect server for all hosts, and the settings that they share; this process has them too."""
     directory.mkdir()
-    (directory / "one.yaml").write_text(_PROMPTS)
     with open_services(load_settings(work_dir=directory / "services")) as services:
         assert services.prefect_api_url
         environment = {
             "NIGHTREEL_DATABASE_URL": services.database_url,
-            "NIGHTREEL_MODEL": server.setting,
-            "NIGHTREEL_PROMPTS": str(directory / "one.yaml"),
-            "NIGHTREEL_REMOTE_CONCURRENCY": "1",
-            "NIGHTREEL_CHUNK_SEGMENTS": str(CHUNK),
+            **one_by_one(directory, server, chunk=CHUNK),
             "NIGHTREEL_CHUNKS_IN_FLIGHT": str(IN_FLIGHT),
-            "NIGHTREEL_CACHE_URL": (directory / "cache").as_uri(),
             "NIGHTREEL_WORK_POOL": "bench",
             "PREFECT_API_URL": services.prefect_api_url,
         }

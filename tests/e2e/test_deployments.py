@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 from fixtures.chat_server import ChatServer
-from fixtures.hosts import Hosts
+from fixtures.hosts import Hosts, one_by_one
 from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -36,7 +36,6 @@ from tasks.shard_runs import FLOW, SHARDS, deployment_of
 NIGHT = f"{FLOW}/{NIGHTLY}"
 CRON = "15 1 * * *"
 CLIPS, CHUNK = 30, 2
-ONE_PROMPT = 'name: one\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
 CHANGES_BY_ITSELF = {"updated", "status", "last_polled"}
 SILENT_FOR = timedelta(
     seconds=40
@@ -105,17 +104,12 @@ def slow(make_pipeline, pool, chat_server: ChatServer, tmp_path) -> Pipeline:
     chat_server.delay_s = 3.0
     for seed in range(CLIPS):
         make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
-    (tmp_path / "one.yaml").write_text(ONE_PROMPT)
     return make_pipeline(
         tmp_path / "videos",
         NIGHTREEL_SOURCE=str(tmp_path / "videos"),
-        NIGHTREEL_MODEL=chat_server.setting,
-        NIGHTREEL_PROMPTS=str(tmp_path / "one.yaml"),
-        NIGHTREEL_REMOTE_CONCURRENCY="1",
-        NIGHTREEL_CHUNK_SEGMENTS=str(CHUNK),
-        NIGHTREEL_CACHE_URL=(tmp_path / "cache").as_uri(),
         NIGHTREEL_WORK_POOL=pool,
         PREFECT_WORKER_QUERY_SECONDS="2",
+        **one_by_one(tmp_path, chat_server, chunk=CHUNK),
     )
 
 

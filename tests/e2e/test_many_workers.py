@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from fixtures.chat_server import ChatServer
-from fixtures.hosts import Hosts
+from fixtures.hosts import Hosts, one_by_one
 from fixtures.pipeline import Pipeline, make_clip
 from prefect.client.orchestration import get_client
 
@@ -17,7 +17,6 @@ from nightreel.stages.backfill import list_backfill
 from tasks.dispatch import dispatch
 
 CLIPS, A_SHARD, CHUNK = 18, 6, 2
-PROMPTS = 'name: one\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
 
 
 @pytest.fixture
@@ -26,16 +25,11 @@ def slow(make_pipeline, chat_server: ChatServer, tmp_path) -> Pipeline:
     chat_server.delay_s = 0.7
     for seed in range(CLIPS):
         make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
-    (tmp_path / "one.yaml").write_text(PROMPTS)
     return make_pipeline(
         tmp_path / "videos",
-        NIGHTREEL_MODEL=chat_server.setting,
-        NIGHTREEL_PROMPTS=str(tmp_path / "one.yaml"),
-        NIGHTREEL_REMOTE_CONCURRENCY="1",
-        NIGHTREEL_CHUNK_SEGMENTS=str(CHUNK),
-        NIGHTREEL_CACHE_URL=(tmp_path / "cache").as_uri(),
         NIGHTREEL_WORK_POOL=f"many-{uuid4().hex[:8]}",
         PREFECT_WORKER_QUERY_SECONDS="2",
+        **one_by_one(tmp_path, chat_server, chunk=CHUNK),
     )
 
 
