@@ -17,9 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import psycopg
 from benchmarks.harness import Report, Row
-from benchmarks.scale_rows import SOURCE, fill, new_objects
+from benchmarks.scale_rows import SOURCE, connect, fill, new_objects
 from benchmarks.scale_sides import CHUNK, PAGE, Side
 from psycopg import sql
 from sqlalchemy.engine import make_url
@@ -62,8 +61,7 @@ def main(largest: int = _SIZES[-1], rounds: int = 5, shared_buffers: str = "") -
 def _set_shared_buffers(size: str) -> None:
     """For the next start of the server."""
     with open_services(load_settings(), prefect=False) as services:
-        plain = make_url(services.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(plain, autocommit=True) as connection:
+        with connect(services.database_url) as connection:
             connection.execute(sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(size))
 
 
@@ -71,11 +69,9 @@ def _set_shared_buffers(size: str) -> None:
 def _filled(server: str, size: int) -> Iterator[Side]:
     """A database of this size on the server."""
     name = f"scale_{size}"
-    url = make_url(server)
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain, autocommit=True) as connection:
+    with connect(server) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    filled = url.set(database=name).render_as_string(hide_password=False)
+    filled = make_url(server).set(database=name).render_as_string(hide_password=False)
     fill(filled, size)
     database = Database(filled)
     try:

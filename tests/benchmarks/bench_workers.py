@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.harness import Report, Row
 from fixtures.chat_server import ChatServer
-from fixtures.hosts import Hosts, one_by_one
+from fixtures.hosts import Hosts, one_by_one, wait_for
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import text
@@ -186,10 +186,7 @@ def _site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str],
 
 
 def _wait(database: Database, query: str) -> None:
-    deadline = time.monotonic() + _TIMEOUT_S
-    while not _value(database, query):
-        assert time.monotonic() < deadline, query
-        time.sleep(0.2)
+    wait_for(lambda: _value(database, query), lambda: query, _TIMEOUT_S)
 
 
 def _value(database: Database, query: str):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
@@ -152,6 +153,12 @@ def register(database: Database) -> Recipe:
         )
 
 
+def connect(url: str) -> psycopg.Connection:
+    """To the database of one of our URLs, each statement a transaction of its own."""
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(plain, autocommit=True)
+
+
 def fill(url: str, known: int) -> None:
     """Migrate an empty database and fill it. Indexes are made when the rows are there, foreign keys are not checked."""
     objects, database = Objects(known), Database(url)
@@ -168,7 +175,7 @@ def fill(url: str, known: int) -> None:
         "caption": f"{_literal(CAPTION)}::text",
         "plan_hash": recipe.plan.hash,
     }
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+    with connect(url) as connection:
         for setting in (
             "session_replication_role = replica",
             "synchronous_commit = off",

@@ -5,7 +5,6 @@ One deploy serves all tests here; its schedules are paused, as an operator would
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 from fixtures.chat_server import ChatServer
-from fixtures.hosts import Hosts, one_by_one
+from fixtures.hosts import Hosts, one_by_one, wait_for
 from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -123,13 +122,6 @@ def state_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
     state = client.read_flow_run(flow_run.id).state
     assert state
     return state.name
-
-
-def wait_for(condition: Callable[[], Any], why: Callable[[], Any], timeout_s: float = 90.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.2)
 
 
 # -- what is registered ------------------------------------------------------------------------------------------------

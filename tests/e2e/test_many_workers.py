@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from uuid import uuid4
 
 import pytest
 from fixtures.chat_server import ChatServer
-from fixtures.hosts import Hosts, one_by_one
+from fixtures.hosts import Hosts, one_by_one, wait_for
 from fixtures.pipeline import Pipeline, make_clip
 from prefect.client.orchestration import get_client
 
@@ -33,15 +32,13 @@ def slow(make_pipeline, chat_server: ChatServer, tmp_path) -> Pipeline:
     )
 
 
-def wait_for(condition, hosts: Hosts, timeout_s: float = 120.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, [hosts.log(name) for name in ("a", "b")]
-        time.sleep(0.2)
-
-
 def test_two_workers_share_a_backfill_and_survive_the_third(slow, chat_server, tmp_path):
     done = "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"
+    running = "SELECT count(*) FROM nightreel.runs WHERE status = 'running'"
+
+    def logs() -> list[str]:
+        return [hosts.log(name) for name in ("a", "b")]
+
     with Hosts(tmp_path, slow.environment) as hosts, get_client(sync_client=True) as client:
         hosts.deploy()
         with list_backfill(AnalyzeOptions(source=slow.source), database=slow.database, shard_videos=A_SHARD) as listed:
@@ -49,11 +46,11 @@ def test_two_workers_share_a_backfill_and_survive_the_third(slow, chat_server, t
         assert dispatch(slow.database, client, load_settings(), linked=False).submitted == 3
         for name in ("a", "b"):
             hosts.start(name)
-        wait_for(lambda: slow.value("SELECT count(*) FROM nightreel.runs WHERE status = 'running'") == 2, hosts)
-        wait_for(lambda: slow.value(done) >= CHUNK, hosts)
+        wait_for(lambda: slow.value(running) == 2, logs, 120)
+        wait_for(lambda: slow.value(done) >= CHUNK, logs, 120)
         hosts.kill("a")
         claimed = slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'")
-        wait_for(lambda: slow.value("SELECT status FROM nightreel.backfills") == "done", hosts)
+        wait_for(lambda: slow.value("SELECT status FROM nightreel.backfills") == "done", logs, 120)
     assert slow.value(done) == slow.value("SELECT count(*) FROM nightreel.answers") == CLIPS
     assert slow.value("SELECT sum(done) FROM nightreel.backfill_shards") == CLIPS
     again = len(chat_server.requests) - CLIPS

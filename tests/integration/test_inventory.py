@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from datetime import UTC, datetime
 
@@ -184,8 +185,6 @@ def test_a_file_of_another_kind_is_an_error_that_stays(inventories, opened, form
     "line", ['"b","a.mp4"', '"b","a.mp4","many","2026-01-01T00:00:00.000Z","e","S","false"', '"b","%ff","1","x","e"']
 )
 def test_lines_that_are_not_as_the_schema_says_are_an_error(inventories, opened, line):
-    import gzip
-
     error = error_of(PermanentError, opened(inventories.write(gzip.compress(line.encode()))))
     assert error.reason == "inventory_damaged"
 
