@@ -14,7 +14,7 @@ demo: install
 
 # Trains the committed demo model anew, some 45 minutes on two cores; interrupted, it goes on the next time.
 demo-model: install
-	$(BIN)/python -m nightreel.demo.training build/demo-model nightreel/demo/model
+	$(BIN)/python -m nightreel.demo.training build/demo-model nightreel/models/checkpoints/demo
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST)

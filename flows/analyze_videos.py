@@ -22,13 +22,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.runtime import OpenRun, open_run, progress_listener
+from nightreel.stages.summary import RunSummary
 from tasks.ask import ask
 from tasks.backfill import submit_shards
 from tasks.discover import claim, discover, remaining
 from tasks.encode import encode
 from tasks.evict import make_room
-from tasks.runtime import OpenRun, open_run, progress_listener
-from tasks.summary import RunSummary
 from tasks.write import close_failed, write
 
 _LONGEST_WAIT_S = 120.0  # for a retry that is not due yet; later ones are left to the next run

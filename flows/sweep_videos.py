@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from nightreel.options import AnalyzeOptions, SweepOptions
-from tasks.runtime import open_run, progress_listener
+from nightreel.orchestration.runtime import open_run, progress_listener
 from tasks.sweep import SweepSummary, open_sweep, sweep
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nightreel.domain import AnsweredChunk, EncodedChunk
+from nightreel.orchestration.runtime import bench, task
 from nightreel.stages.ask import ask_chunk
-from tasks.runtime import bench, task
 
 
 @task("ask")

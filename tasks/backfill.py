@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect.client.orchestration import get_client
 
-from nightreel.backfill import BackfillPlan
 from nightreel.options import BackfillOptions
+from nightreel.orchestration.dispatch import Dispatched, dispatch
+from nightreel.orchestration.runtime import task
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
+from nightreel.stages.backfill_costs import BackfillPlan
 from nightreel.stages.run import open_database
-from tasks.dispatch import Dispatched, dispatch
-from tasks.runtime import task
 
 
 @task("plan backfill")

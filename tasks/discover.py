@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nightreel.database.claims import Remaining
+from nightreel.orchestration.runtime import bench, task
 from nightreel.stages.discover import Claimed, Discovered, claim_chunk, discover_pages, remaining_work
-from tasks.runtime import bench, task
 
 
 @task("discover")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nightreel.domain import Claim, EncodedChunk
+from nightreel.orchestration.runtime import bench, task
 from nightreel.stages.encode import encode_chunk
-from tasks.runtime import bench, task
 
 
 @task("encode")

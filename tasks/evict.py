@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from nightreel.cache.eviction import Eviction
 from nightreel.errors import SettingsError
-from nightreel.eviction import Eviction
+from nightreel.orchestration.runtime import bench, task
 from nightreel.stages.evict import NO_LIMIT, evict_cache
-from tasks.runtime import bench, task
 
 
 @task("make room")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nightreel.database.retries import ReopenedWork
+from nightreel.orchestration.runtime import task
 from nightreel.stages.retry import reopen_failed
-from tasks.runtime import task
 
 
 @task("reopen")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nightreel.orchestration.runtime import bench, task
+from nightreel.stages.summary import RunSummary
 from nightreel.stages.sweep import Sweep, Swept
-from tasks.runtime import bench, task
-from tasks.summary import RunSummary
 
 _sweeps: dict[int, Sweep] = {}
 

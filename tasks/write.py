@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nightreel.domain import AnsweredChunk, Claim, EncodedChunk
+from nightreel.orchestration.runtime import bench, task
 from nightreel.stages.write import close_failed_chunk, write_chunk
-from tasks.runtime import bench, task
 
 
 @task("write")

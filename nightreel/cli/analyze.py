@@ -23,7 +23,7 @@ from nightreel.settings import Settings
 from nightreel.stages.run import settings_for
 
 if TYPE_CHECKING:
-    from tasks.summary import RunSummary
+    from nightreel.stages.summary import RunSummary
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -107,7 +107,7 @@ def _prefect(settings: Settings, api_url: str | None) -> Iterator[None]:
 @contextmanager
 def _progress(quiet: bool) -> Iterator[list[RunSummary]]:
     """Show each summary that the flow tells of; the last one is kept in the list."""
-    from tasks.runtime import progress_listener
+    from nightreel.orchestration.runtime import progress_listener
 
     latest: list[RunSummary] = []
     said: list[str] = []

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, amount, counted
 from nightreel.cli.console import err, out, print_json, print_line, print_table
 from nightreel.database import backfills
 from nightreel.errors import SettingsError
@@ -19,6 +18,7 @@ from nightreel.options import AnalyzeOptions, checked_options
 from nightreel.services import open_services
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
+from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillPlan, amount, counted
 from nightreel.stages.run import open_database, settings_for
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -56,7 +56,7 @@ def plan(
         model=model,
         plan=sampling,
     )
-    from tasks.shard_runs import require_deployment
+    from nightreel.orchestration.shard_runs import require_deployment
 
     settings = settings_for(options)
     pool = pool or settings.work_pool
@@ -148,8 +148,8 @@ def _change(backfill_id: int, action: str) -> None:
 
 def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
     """Tell Prefect: cancel runs that have not begun, submit what follows."""
-    from tasks.dispatch import dispatch
-    from tasks.shard_runs import cancel_waiting
+    from nightreel.orchestration.dispatch import dispatch
+    from nightreel.orchestration.shard_runs import cancel_waiting
 
     settings = load_settings()
     with open_database(settings) as database, _prefect_client() as client:
@@ -163,7 +163,7 @@ def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False
 @contextmanager
 def _prefect_client() -> Iterator[Any]:
     """A client of the configured server, or of the embedded one."""
-    from nightreel.cli.prefect_program import prefect_client
+    from nightreel.orchestration.prefect_program import prefect_client
 
     with open_services(load_settings(), postgres=False) as endpoints:
         assert endpoints.prefect_api_url

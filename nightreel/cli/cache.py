@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.cache_check import GRACE_S, CacheCheck, CheckCounts
+from nightreel.cache.check import GRACE_S, CacheCheck, CheckCounts
+from nightreel.cache.eviction import Eviction
+from nightreel.cache.features import FeatureCache
 from nightreel.cli.console import err, human_bytes, print_json, print_line, print_table
 from nightreel.database.eviction import cache_usage
-from nightreel.eviction import Eviction
-from nightreel.features import FeatureCache
 from nightreel.settings import load_settings
 from nightreel.stages.evict import evict_cache
 from nightreel.stages.run import open_database

@@ -13,7 +13,7 @@ import typer
 from nightreel.cli.analyze import print_summary, run
 from nightreel.cli.console import plain, print_line, print_table
 from nightreel.database import reports
-from nightreel.demo.judging import Verdict, judge, share_right
+from nightreel.demo.grading import Verdict, judge, share_right
 from nightreel.demo.videos import LONG_CLIP, demo_clips, make_demo_videos
 from nightreel.domain import PromptKind
 from nightreel.models.loading import DEMO

@@ -42,10 +42,10 @@ def deploy(
     change of them in the UI stays until then, and what you pause there stays paused for good. Give the same options
     each time: without --cron the night begins again when the file says.
     """
-    from nightreel.cli.deployments.definitions import load_definitions, make_out, shipped
-    from nightreel.cli.deployments.everything import register_everything
-    from nightreel.cli.deployments.pools import read_template
-    from nightreel.cli.prefect_program import prefect_client, prefect_environment
+    from nightreel.orchestration.deployments.definitions import load_definitions, make_out, shipped
+    from nightreel.orchestration.deployments.everything import register_everything
+    from nightreel.orchestration.deployments.pools import read_template
+    from nightreel.orchestration.prefect_program import prefect_client, prefect_environment
 
     settings = load_settings()
     pools = list(dict.fromkeys(pool or [settings.work_pool]))

@@ -11,11 +11,11 @@ import psutil
 import typer
 
 from nightreel import services
-from nightreel.admission import Place, held_mib
 from nightreel.cli.console import print_json, print_line, print_table
-from nightreel.database.memory_line import read_line
+from nightreel.database.memory_queue import read_line
 from nightreel.errors import NightreelError
 from nightreel.gpu import MemoryDevice, memory_devices
+from nightreel.orchestration.admission import Place, held_mib
 from nightreel.settings import Settings, load_settings
 from nightreel.stages.run import open_database
 
@@ -130,7 +130,7 @@ def _taken(settings: Settings, limits: Sequence[str]) -> tuple[dict[str, tuple[i
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from tasks.memory_limits import MemoryLimits
+    from nightreel.orchestration.memory_limits import MemoryLimits
 
     with temporary_settings({PREFECT_API_URL: settings.prefect_api_url or prefect.url}):
         with get_client(sync_client=True) as client:

@@ -19,7 +19,7 @@ from nightreel.errors import NightreelError
 from nightreel.gpu import examine_cuda
 from nightreel.models.base import ModelSpec
 from nightreel.models.loading import describe_model, estimate_footprint
-from nightreel.models.served import is_served
+from nightreel.models.served.identity import is_served
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.settings import Settings, load_settings
 from nightreel.stages.run import open_database

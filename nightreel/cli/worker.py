@@ -37,8 +37,8 @@ def worker(
     has a place of its own beside it. Interrupted, it ends its runs in good order, and what they did not finish is
     still to do; interrupted again, it kills them.
     """
-    from nightreel.cli.deployments.pools import UPKEEP
-    from nightreel.cli.prefect_program import prefect_environment, run_together
+    from nightreel.orchestration.deployments.pools import UPKEEP
+    from nightreel.orchestration.prefect_program import prefect_environment, run_together
 
     settings = load_settings(work_pool=pool)
     host = name or platform.node() or "localhost"
@@ -78,8 +78,8 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
             err.print(f"{check.name}: {plain(check.found)}: {plain(check.advice)}", style="yellow", markup=False)
     from prefect.exceptions import ObjectNotFound
 
-    from nightreel.cli.prefect_program import prefect_client
-    from tasks.memory_limits import MemoryLimits
+    from nightreel.orchestration.memory_limits import MemoryLimits
+    from nightreel.orchestration.prefect_program import prefect_client
 
     assert endpoints.prefect_api_url
     with prefect_client(endpoints.prefect_api_url) as client:

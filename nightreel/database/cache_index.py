@@ -1,6 +1,6 @@
 """The index of the feature cache read from one end to the other, and what is repaired in it.
 
-`nightreel.cache_check` holds it against the files. It knows nothing of storage.
+`nightreel.cache.check` holds it against the files. It knows nothing of storage.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which features go, in what order, and by whom: the database's side of eviction.
 
-`nightreel.eviction` calls it and deletes the files. It knows rows and uris, and nothing of storage.
+`nightreel.cache.eviction` calls it and deletes the files. It knows rows and uris, and nothing of storage.
 """
 
 from __future__ import annotations

@@ -1,7 +1,3 @@
-"""What `nightreel demo` brings along: a model that needs no download, and clips with known truth."""
+"""What `nightreel demo` brings along: clips with known truth, and the training of the model that knows them."""
 
-from pathlib import Path
-
-MODEL_DIRECTORY = Path(__file__).parent / "model"
-"""The committed demo model, which `training` makes and `NIGHTREEL_MODEL=demo` stands for."""
 DISCLAIMER = "the demo model knows moving shapes alone: of other videos its answers mean nothing (NIGHTREEL_MODEL)"

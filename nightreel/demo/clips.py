@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nightreel.demo.pictures import FPS, SIZE_PX, paint_frames
+from nightreel.demo.drawing import FPS, SIZE_PX, paint_frames
 from nightreel.demo.scenes import Scene, draw_scene
 from nightreel.errors import SettingsError
 

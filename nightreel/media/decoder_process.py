@@ -24,10 +24,10 @@ import numpy as np
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.media.confinement import confine, least_address_space_left_bytes, limit_cpu_time
+from nightreel.media.decode_job import DecodeJob
 from nightreel.media.decoding import Decoded, decode
 from nightreel.media.demuxing import is_memory_error
 from nightreel.media.inspection import probe_file
-from nightreel.media.planning import DecodeJob
 from nightreel.media.probe import MediaLimits
 from nightreel.media.transport import ConnectionLostError, receive, send
 

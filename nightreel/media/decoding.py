@@ -20,12 +20,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from nightreel.errors import PermanentError
+from nightreel.media.decode_job import DecodeJob, Run
+from nightreel.media.decode_job import Packet as ExpectedPacket
 from nightreel.media.decord_reader import VERSION as DECORD_VERSION
 from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
 from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, limit_decoder, open_container, packets_of
 from nightreel.media.pixels import PixelWriter
-from nightreel.media.planning import DecodeJob, Run
-from nightreel.media.planning import Packet as ExpectedPacket
 
 # A gap between runs longer than this is sought over rather than read past; where it lands is verified either way.
 _SEEK_OVER_PACKETS = 256

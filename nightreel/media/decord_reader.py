@@ -15,7 +15,7 @@ from pathlib import Path
 import decord
 import numpy as np
 
-from nightreel.media.planning import DecodeJob
+from nightreel.media.decode_job import DecodeJob
 
 VERSION: str = decord.__version__
 _FRAMES_A_CALL = 16  # a reader holds a call's frames twice

@@ -24,8 +24,8 @@ import numpy as np
 
 from nightreel.domain import FrameBatch, SamplingPlan, Segment
 from nightreel.errors import PermanentError, TransientError
+from nightreel.media.decode_job import DecodeJob, plan_job
 from nightreel.media.fork_server import DecoderProcess, ForkServer
-from nightreel.media.planning import DecodeJob, plan_job
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
 from nightreel.media.transport import ConnectionLostError, DeadlineError

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
-from nightreel.models.prefix import Scores
+from nightreel.models.inprocess.prefix import Scores
 
 _WORDS = ("yes", "no")
 _NUMBER_WORDS = (

@@ -11,19 +11,19 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nightreel.demo import MODEL_DIRECTORY
 from nightreel.domain import MemoryPeak, Prompt
 from nightreel.errors import PermanentError
-from nightreel.models.adapters import find_adapter, merge_adapter
 from nightreel.models.base import ModelSpec, VideoModel
-from nightreel.models.capabilities import ALL_GPUS, require_capabilities, visible_gpus
-from nightreel.models.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint, snapshot
-from nightreel.models.digests import FileDigests
-from nightreel.models.served import connect, describe_served, is_served
+from nightreel.models.checkpoints import DEMO_DIRECTORY
+from nightreel.models.checkpoints.adapters import find_adapter, merge_adapter
+from nightreel.models.checkpoints.capabilities import ALL_GPUS, require_capabilities, visible_gpus
+from nightreel.models.checkpoints.checkpoint import Checkpoint, describe, fetch_weights, find_checkpoint, snapshot
+from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.models.served.identity import connect, describe_served, is_served
 from nightreel.settings import Settings
 
 if TYPE_CHECKING:
-    from nightreel.models.footprint import Footprint
+    from nightreel.models.inprocess.footprint import Footprint
 
 DEMO = "demo"
 
@@ -56,7 +56,7 @@ def load_model(settings: Settings, *, peaks: Iterable[MemoryPeak] = (), limit_by
         TransientError: `hub_unreachable`; `model_unreachable` where it is on a server.
     """
     if is_served(settings.model):
-        from nightreel.models.remote import RemoteModel
+        from nightreel.models.served.remote import RemoteModel
 
         return RemoteModel(settings)
     checkpoint, adapter = _find(settings)
@@ -66,8 +66,8 @@ def load_model(settings: Settings, *, peaks: Iterable[MemoryPeak] = (), limit_by
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils.logging import disable_progress_bar
 
-    from nightreel.models.local import LocalModel
-    from nightreel.models.meters import limit_process, meter_of
+    from nightreel.models.inprocess.local import LocalModel
+    from nightreel.models.memory.meters import limit_process, meter_of
 
     disable_progress_bar()
     if limit_bytes is not None:
@@ -118,7 +118,7 @@ def estimate_footprint(
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-    from nightreel.models.footprint import measure_footprint
+    from nightreel.models.inprocess.footprint import measure_footprint
 
     trusted = settings.trust_remote_code
     directory = checkpoint.directory
@@ -193,7 +193,7 @@ def _find(settings: Settings) -> tuple[Checkpoint, Checkpoint | None]:
     digests = FileDigests(models / "digests.json")
     adapter = find_adapter(settings, digests)
     if settings.model == DEMO:
-        return replace(find_checkpoint(str(MODEL_DIRECTORY), None, digests), name=DEMO), adapter
+        return replace(find_checkpoint(str(DEMO_DIRECTORY), None, digests), name=DEMO), adapter
     with_code = settings.trust_remote_code
     return find_checkpoint(settings.model, settings.model_revision, digests, with_code=with_code), adapter
 

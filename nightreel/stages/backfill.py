@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from nightreel.backfill import SHARD_VIDEOS, BackfillPlan, Rates, UnitCosts
+from nightreel.database.backfill_work import PlannedListing, first_wanted, measured_work, planned_listing, wanted_work
 from nightreel.database.backfills import add_backfill
 from nightreel.database.connection import Database
-from nightreel.database.plans import PlannedListing, first_wanted, measured_work, planned_listing, wanted_work
+from nightreel.database.discovery import ListingFilter
 from nightreel.database.recipes import Recipe, register_recipe
-from nightreel.discovery import ListingFilter
 from nightreel.domain import PromptSet
 from nightreel.errors import SettingsError
 from nightreel.models.base import ModelSpec
@@ -21,6 +20,7 @@ from nightreel.models.loading import describe_model
 from nightreel.options import AnalyzeOptions
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.settings import Settings
+from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillPlan, Rates, UnitCosts
 from nightreel.stages.run import settings_for
 from nightreel.storage import Storage, open_inventory, open_storage
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nightreel.database.claims import Remaining, remaining
+from nightreel.database.discovery import PageCounts, discover_page
 from nightreel.database.runs import recover_dead_runs
-from nightreel.discovery import PageCounts, discover_page
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.stages.workbench import Workbench

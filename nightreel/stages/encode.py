@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
+from nightreel.cache.features import feature_key
 from nightreel.database.features import KnownFeatures, known_features, record_features
 from nightreel.database.results import answers_given
 from nightreel.domain import (
@@ -26,7 +27,6 @@ from nightreel.domain import (
     Segment,
 )
 from nightreel.errors import NightreelError, TransientError
-from nightreel.features import feature_key
 from nightreel.logs import log_context
 from nightreel.media.contact_sheet import draw_contact_sheet, encode_jpeg
 from nightreel.stages.identify import identify

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nightreel.cache.eviction import Eviction, evict
+from nightreel.cache.features import FeatureCache
 from nightreel.errors import SettingsError
-from nightreel.eviction import Eviction, evict
-from nightreel.features import FeatureCache
 from nightreel.settings import load_settings
 from nightreel.stages.run import open_database
 from nightreel.storage import open_storage

@@ -1,6 +1,6 @@
 """The memory that a run leases before it loads its model: how much, of which devices, and what it is then held to.
 
-The workbench calls it. Who keeps the books is handed in: `tasks.leases` with Prefect, nobody in a test.
+The workbench calls it. Who keeps the books is handed in: `orchestration.leases` with Prefect, nobody in a test.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from nightreel.database.connection import Database
 from nightreel.domain import MemoryNeed, MemoryPeak, MemoryRequest, Prompt
 from nightreel.errors import SettingsError
 from nightreel.gpu import MemoryDevice, device_names, memory_devices, ram_device
-from nightreel.models.capabilities import ALL_GPUS
-from nightreel.models.needs import memory_need
+from nightreel.models.checkpoints.capabilities import ALL_GPUS
+from nightreel.models.memory.requirement import memory_need
 from nightreel.settings import Settings
 
 _MIB = 1 << 20

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from nightreel.discovery import (
+from nightreel.database.discovery import (
     PageCounts,
     Stretch,
     correct_versions,

@@ -12,27 +12,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nightreel.cache.eviction import CacheLimit
+from nightreel.cache.features import FeatureCache
 from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
+from nightreel.database.discovery import ListingFilter
 from nightreel.database.memory_peaks import keep_peaks, known_peaks
 from nightreel.database.recipes import Recipe
 from nightreel.database.runs import record_environment
-from nightreel.discovery import ListingFilter
 from nightreel.doctor import examine
 from nightreel.domain import MemoryPeak, StoredObject
 from nightreel.errors import NightreelError, PermanentError, TransientError
-from nightreel.eviction import CacheLimit
-from nightreel.features import FeatureCache
 from nightreel.media.probe import Probe
 from nightreel.media.sandbox import DecoderPool
 from nightreel.metrics import RunMetrics
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.settings import Settings
-from nightreel.spool import Spool
 from nightreel.stages.leasing import Allowance, LeaseMemory, lease_device
 from nightreel.stages.timings import StageTimings
 from nightreel.stages.video import OpenVideo
 from nightreel.storage import Storage, open_inventory, open_storage
+from nightreel.storage.spool import Spool
 
 if TYPE_CHECKING:
     from nightreel.storage import Inventory
@@ -232,7 +232,7 @@ class Workbench:
 
     def _unload(self) -> None:
         if self._model is not None:
-            from nightreel.models.memory import release_memory
+            from nightreel.models.memory.batches import release_memory
 
             self._model = None
             release_memory()

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, SettingsError, TransientError
-from nightreel.spool import Spool
 from nightreel.storage.base import Storage, one_ahead, warn_skipped
 from nightreel.storage.inventory_rows import Entry, entry_reader
+from nightreel.storage.spool import Spool
 
 _MANIFEST = "manifest.json"
 _CHECKSUM = "manifest.checksum"

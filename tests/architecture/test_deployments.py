@@ -11,12 +11,12 @@ import pytest
 from prefect.flows import Flow
 from prefect.utilities.templating import apply_values, find_placeholders
 
-from nightreel.cli.deployments.automations import SILENT_FOR
-from nightreel.cli.deployments.definitions import NIGHTLY, load_definitions
-from nightreel.cli.deployments.pools import QUEUES, UPKEEP, default_template
+from nightreel.orchestration.deployments.automations import SILENT_FOR
+from nightreel.orchestration.deployments.definitions import NIGHTLY, load_definitions
+from nightreel.orchestration.deployments.pools import QUEUES, UPKEEP, default_template
+from nightreel.orchestration.nights import NIGHTS
+from nightreel.orchestration.shard_runs import FLOW, SHARDS, deployment_of
 from nightreel.settings import Settings
-from tasks.nights import NIGHTS
-from tasks.shard_runs import FLOW, SHARDS, deployment_of
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"

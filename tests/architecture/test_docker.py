@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from nightreel.cli.app import app
-from nightreel.cli.deployments.definitions import load_definitions, make_out
+from nightreel.orchestration.deployments.definitions import load_definitions, make_out
 from nightreel.services.prefect_server import SERVER_SETTINGS
 from nightreel.settings import Settings
 

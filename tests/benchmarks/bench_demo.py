@@ -20,12 +20,12 @@ from benchmarks.bench_pipeline import environment
 from benchmarks.demo_sides import FORMS, SETS, answers_in_postgres, by_place, plain_answers, plain_share
 from benchmarks.harness import Report, Row
 
-from nightreel.demo import MODEL_DIRECTORY
 from nightreel.demo.clips import Clip, draw_clip, write_clip
-from nightreel.demo.judging import Verdict, calibration_error, judge, share_right
+from nightreel.demo.grading import Verdict, calibration_error, judge, share_right
 from nightreel.demo.scenes import draw_scene
 from nightreel.demo.training.card import write_card
 from nightreel.domain import PromptKind
+from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
 from nightreel.settings import load_settings
@@ -52,7 +52,7 @@ def main(clips: int = 300, of_each_form: int = 40) -> None:
             report.add(_row("answers that are the plain loop's, letter for letter", sum(same) / len(same), 1.0, _PLAIN,
                             goal=1.0, note=f"{sum(same)} of {len(same)}; fp32"))  # fmt: skip
             _add_forms(report, root / "forms", of_each_form)
-    write_card(MODEL_DIRECTORY, report.finish())
+    write_card(DEMO_DIRECTORY, report.finish())
 
 
 def _held_out(directory: Path, count: int) -> dict[str, Clip]:

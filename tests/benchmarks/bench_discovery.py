@@ -16,7 +16,7 @@ import psycopg
 from benchmarks.harness import Report, Row, compare, in_subprocess, take_turns
 from fixtures.swift import running_swift
 
-from nightreel.discovery import ListingFilter, discover_page
+from nightreel.database.discovery import ListingFilter, discover_page
 from nightreel.models.loading import describe_model
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services

@@ -23,7 +23,7 @@ from nightreel.demo.clips import Clip, write_clip
 from nightreel.demo.scenes import draw_scene
 from nightreel.domain import Features, MemoryPeak, Prompt, PromptKind
 from nightreel.media.sandbox import DecoderPool
-from nightreel.models.local import LocalModel
+from nightreel.models.inprocess.local import LocalModel
 from nightreel.settings import load_settings
 
 _FRAMES, _ASKED = 32, 8

@@ -28,10 +28,10 @@ from nightreel.database.migrations import upgrade
 from nightreel.demo.clips import Clip, write_clip
 from nightreel.demo.scenes import draw_scene
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.dispatch import dispatch
 from nightreel.services import open_services
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
-from tasks.dispatch import dispatch
 
 SHARDS = 4
 SLEEP_S = 1.0

@@ -16,9 +16,9 @@ import imageio_ffmpeg
 import numpy as np
 from fixtures.clips import read_number
 
+from nightreel.media.decode_job import plan_job
 from nightreel.media.decoding import decode
 from nightreel.media.inspection import probe_file
-from nightreel.media.planning import plan_job
 from nightreel.media.probe import MediaLimits
 
 FPS = 30

@@ -12,13 +12,13 @@ from fixtures.clips import run_ffmpeg
 from fixtures.plain_generate import PlainModel
 from sqlalchemy import text
 
-from nightreel.demo import MODEL_DIRECTORY
 from nightreel.demo.clips import Clip, write_clip
-from nightreel.demo.judging import Verdict, is_right
+from nightreel.demo.grading import Verdict, is_right
 from nightreel.domain import Prompt, PromptKind
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.media.writing import write_h264
+from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.prompts.wording import questions_of
 from nightreel.settings import load_settings
 from nightreel.stages.run import open_database
@@ -113,7 +113,7 @@ def by_place(verdicts: Iterable[Verdict]) -> Answers:
 def plain_answers(directory: Path, prompts: Sequence[Prompt], wanted: Iterable[tuple[str, float, str]]) -> Answers:
     """Processor, vision and `generate()` in fp32 for every single question, and its words as they are."""
     settings = load_settings()
-    plain = PlainModel(MODEL_DIRECTORY)
+    plain = PlainModel(DEMO_DIRECTORY)
     by_name = {prompt.name: prompt for prompt in prompts}
     said: Answers = {}
     chosen: dict[str, dict[float, list[str]]] = {}

@@ -34,7 +34,7 @@ def bare_listing(source: str) -> dict[str, Any]:
 def discovery(source: str, database_url: str) -> dict[str, Any]:
     """Listing and anti-join alone: seconds of each page's anti-join, growth of memory from the first page on."""
     from nightreel.database.connection import Database
-    from nightreel.discovery import ListingFilter, PageCounts, discover_page
+    from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
     from nightreel.settings import load_settings
     from nightreel.storage import open_storage
 

@@ -22,8 +22,8 @@ from transformers import (
     InternVLForConditionalGeneration,
 )
 
+from nightreel.cache.features import FeatureCache
 from nightreel.domain import FeatureRef, Features, Prompt, PromptKind
-from nightreel.features import FeatureCache
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel

@@ -227,8 +227,8 @@ def _in_line(database_url: str) -> Iterator[Callable[[int], AbstractContextManag
 
     from nightreel.database.connection import Database
     from nightreel.domain import MemoryRequest
-    from tasks.leases import lease_memory
-    from tasks.memory_limits import MemoryLimits
+    from nightreel.orchestration.leases import lease_memory
+    from nightreel.orchestration.memory_limits import MemoryLimits
 
     database = Database(database_url, pool_size=4)
     with get_client(sync_client=True) as client:
@@ -247,7 +247,7 @@ def _alone() -> Iterator[Callable[[int], AbstractContextManager[object]]]:
     from prefect.client.orchestration import get_client
     from prefect.concurrency.sync import concurrency
 
-    from tasks.memory_limits import MemoryLimits
+    from nightreel.orchestration.memory_limits import MemoryLimits
 
     with get_client(sync_client=True) as client:
         MemoryLimits(client, holder=None, lease_s=LEASE_S).ensure({_LIMIT: DEVICE_MIB})

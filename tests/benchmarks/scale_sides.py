@@ -26,10 +26,10 @@ from nightreel.database.claims import (
     take_content,
 )
 from nightreel.database.connection import Database
+from nightreel.database.discovery import ListingFilter, discover_page
 from nightreel.database.features import known_features, record_features
 from nightreel.database.results import answers_given, known_video, record_content, record_probe, write_answers
 from nightreel.database.statements import statement
-from nightreel.discovery import ListingFilter, discover_page
 from nightreel.domain import (
     Answer,
     AnswerState,

@@ -7,7 +7,7 @@ from fixtures.pipeline import PROMPT_COUNT, make_clip
 from PIL import Image
 
 from nightreel.errors import PermanentError
-from nightreel.models.local import LocalModel
+from nightreel.models.inprocess.local import LocalModel
 
 
 def test_every_clip_ends_done_with_all_its_answers(pipeline):

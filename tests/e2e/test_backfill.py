@@ -20,14 +20,14 @@ from nightreel.cli.app import app
 from nightreel.database import backfills
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration import dispatch as module
+from nightreel.orchestration.dispatch import dispatch
+from nightreel.orchestration.nights import NightWatch
+from nightreel.orchestration.runtime import progress_listener
+from nightreel.orchestration.shard_runs import cancel_waiting, deployment_of
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
-from tasks import dispatch as module
-from tasks.dispatch import dispatch
-from tasks.nights import NightWatch
-from tasks.runtime import progress_listener
-from tasks.shard_runs import cancel_waiting, deployment_of
-from tasks.summary import RunSummary
+from nightreel.stages.summary import RunSummary
 
 CLIPS, A_SHARD = 7, 2
 

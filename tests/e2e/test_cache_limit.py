@@ -9,10 +9,10 @@ import pytest
 from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 from typer.testing import CliRunner
 
-from nightreel.cache_check import CacheCheck
+from nightreel.cache.check import CacheCheck
+from nightreel.cache.eviction import evict
+from nightreel.cache.features import FeatureCache
 from nightreel.cli.app import app
-from nightreel.eviction import evict
-from nightreel.features import FeatureCache
 from nightreel.options import EvictOptions
 from nightreel.settings import load_settings
 from nightreel.storage import open_storage

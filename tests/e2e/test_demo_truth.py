@@ -14,15 +14,15 @@ import pytest
 from fixtures.pipeline import Pipeline
 from PIL import Image
 
-import nightreel.features
+import nightreel.cache.features
 from nightreel.database import reports
 from nightreel.demo.clips import Clip, draw_clip, write_clip
-from nightreel.demo.judging import Verdict, judge, share_right
+from nightreel.demo.grading import Verdict, judge, share_right
 from nightreel.demo.scenes import draw_scene
 from nightreel.domain import SamplingPlan
 from nightreel.media.sandbox import DecoderPool
-from nightreel.models import packed
-from nightreel.models.local import LocalModel
+from nightreel.models.inprocess import packed
+from nightreel.models.inprocess.local import LocalModel
 from nightreel.prompts.loading import load_prompt_sets
 
 SETS = ("demo", "demo_moderation")

@@ -22,15 +22,15 @@ from prefect.states import Failed, Pending, Running, Scheduled
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
-from nightreel.cli.deployments.automations import DEAD, FAILED_NIGHT, dead_runs
-from nightreel.cli.deployments.definitions import NIGHTLY
-from nightreel.cli.deployments.pools import QUEUES
 from nightreel.errors import SettingsError
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.deployments.automations import DEAD, FAILED_NIGHT, dead_runs
+from nightreel.orchestration.deployments.definitions import NIGHTLY
+from nightreel.orchestration.deployments.pools import QUEUES
+from nightreel.orchestration.dispatch import dispatch
+from nightreel.orchestration.shard_runs import FLOW, SHARDS, deployment_of
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
-from tasks.dispatch import dispatch
-from tasks.shard_runs import FLOW, SHARDS, deployment_of
 
 NIGHT = f"{FLOW}/{NIGHTLY}"
 CRON = "15 1 * * *"

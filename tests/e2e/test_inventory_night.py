@@ -8,7 +8,7 @@ import pytest
 from fixtures.inventories import CSV, PARQUET, Inventories
 from fixtures.pipeline import make_clip
 
-from nightreel.database.plans import Totals
+from nightreel.database.backfill_work import Totals
 from nightreel.options import AnalyzeOptions
 from nightreel.stages.backfill import list_backfill
 

@@ -11,9 +11,9 @@ from fixtures.pipeline import Pipeline, make_clip
 from prefect.client.orchestration import get_client
 
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.dispatch import dispatch
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
-from tasks.dispatch import dispatch
 
 CLIPS, A_SHARD, CHUNK = 18, 6, 2
 

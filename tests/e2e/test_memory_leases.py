@@ -17,12 +17,12 @@ from prefect.client.orchestration import get_client
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
-from nightreel.database import memory_line
+from nightreel.database import memory_queue
 from nightreel.domain import MemoryRequest
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.gpu import memory_devices
-from tasks.leases import lease_memory
-from tasks.memory_limits import MemoryLimits
+from nightreel.orchestration.leases import lease_memory
+from nightreel.orchestration.memory_limits import MemoryLimits
 
 HOST, LIMIT = "a-test", "gpu-mem-a-test-GPU-0"
 CAPACITY = 1000
@@ -50,11 +50,11 @@ def test_memory_is_held_for_the_context_and_free_afterwards(lease, books, databa
         held.ensure_held()
         assert books.taken_mib(LIMIT) == (CAPACITY, 600)
         with database.begin() as connection:
-            (place,) = memory_line.read_line(connection, HOST)
+            (place,) = memory_queue.read_line(connection, HOST)
         assert (place.granted, place.mib) == ((LIMIT,), 600)
     assert books.taken_mib(LIMIT) == (CAPACITY, 0)
     with database.begin() as connection:
-        assert memory_line.read_line(connection, HOST) == []
+        assert memory_queue.read_line(connection, HOST) == []
 
 
 def test_a_limit_of_another_size_is_corrected(lease, books):

@@ -12,7 +12,7 @@ from fixtures.scraping import scrape_metrics
 
 from nightreel.logs import FAILURES, JsonFormatter
 from nightreel.options import AnalyzeOptions
-from tasks.runtime import progress_listener
+from nightreel.orchestration.runtime import progress_listener
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from fixtures.chat_server import failure, said
 
 from nightreel.errors import TransientError
-from nightreel.models import chat_endpoint
+from nightreel.models.served import chat_endpoint
 from tasks import ask as task
 
 

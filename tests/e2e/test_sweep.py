@@ -12,12 +12,12 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.exceptions import ParameterTypeError
 
 from flows.sweep_videos import sweep_videos
-from nightreel.discovery import PageCounts
+from nightreel.database.discovery import PageCounts
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError
 from nightreel.options import SweepOptions
+from nightreel.orchestration.runtime import progress_listener
 from nightreel.stages import sweep as stage
-from tasks.runtime import progress_listener
 from tasks.sweep import SweepSummary
 
 

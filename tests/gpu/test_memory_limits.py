@@ -9,7 +9,7 @@ import torch
 
 from nightreel.errors import SettingsError
 from nightreel.gpu import device_names, memory_devices
-from nightreel.models.meters import limit_process
+from nightreel.models.memory.meters import limit_process
 from nightreel.settings import load_settings
 from nightreel.stages.leasing import lease_device
 

@@ -7,7 +7,7 @@ from fixtures.work import stored
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
-from nightreel.database import memory_line
+from nightreel.database import memory_queue
 from nightreel.database.connection import Database
 from nightreel.database.statements import statement
 from nightreel.domain import MemoryRequest
@@ -75,9 +75,9 @@ def test_leased_memory_is_told_by_limit_and_waiting_by_the_longest(database, val
     with database.begin() as connection:
         for mib, granted in [(100, ("a", "b")), (50, ("b",)), (900, ())]:
             request = MemoryRequest(host="here", capacities={"a": 1000, "b": 1000}, mib=mib, spread=False)
-            ticket = memory_line.join_line(connection, request, run_id=None, pid=1, stay_s=60)
+            ticket = memory_queue.join_line(connection, request, run_id=None, pid=1, stay_s=60)
             if granted:
-                memory_line.record_grant(connection, ticket, granted, stay_s=60)
+                memory_queue.record_grant(connection, ticket, granted, stay_s=60)
         connection.execute(text("UPDATE nightreel.memory_leases SET requested_at = now() - interval '90 s'"))
     assert value("memory_leased_bytes", limit="a") == 100 << 20
     assert value("memory_leased_bytes", limit="b") == 150 << 20

@@ -93,7 +93,7 @@ def test_a_command_shows_no_failure_one_by_one_and_a_log_collector_gets_them_all
     terminal = logging.StreamHandler(io.StringIO())
     set_up_command_logging(Settings(log_format="text"), terminal=terminal)
     logging.getLogger("nightreel.failures").info("failed: no_index")
-    logging.getLogger("nightreel.eviction").warning("full")
+    logging.getLogger("nightreel.cache.eviction").warning("full")
     assert terminal.stream.getvalue() == "full\n"
     set_up_command_logging(Settings(log_format="json"), terminal=terminal)
     logging.getLogger("nightreel.failures").info("failed: no_index")

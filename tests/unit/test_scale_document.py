@@ -62,10 +62,10 @@ def test_the_table_at_the_top_says_what_the_sums_come_to():
 
 def test_what_is_said_of_the_code_is_so():
     """Figures of units that are given by the code, not by the world."""
-    from nightreel.backfill import SHARD_VIDEOS
     from nightreel.domain import SamplingPlan
     from nightreel.prompts.loading import load_prompt_sets
     from nightreel.settings import Settings
+    from nightreel.stages.backfill_costs import SHARD_VIDEOS
 
     fields = Settings.model_fields
     questions = load_prompt_sets(tuple(fields["prompts"].default)).prompts

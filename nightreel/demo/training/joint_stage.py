@@ -8,6 +8,7 @@ import torch
 
 from nightreel.demo.scenes import sample_scene
 from nightreel.demo.training.architecture import WIDTH
+from nightreel.demo.training.frames import cover_frames, describe_frames, paint_frames
 from nightreel.demo.training.language_stage import (
     BATCH,
     USUAL_FRAMES,
@@ -18,7 +19,6 @@ from nightreel.demo.training.language_stage import (
     learn_answers,
 )
 from nightreel.demo.training.optimising import Optimiser
-from nightreel.demo.training.pictures import cover_frames, describe_frames, paint_frames
 from nightreel.demo.training.stage import Stage, load_parts
 from nightreel.demo.training.vision_stage import VisionStage, see
 

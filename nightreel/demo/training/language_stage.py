@@ -16,8 +16,8 @@ from torch.nn import functional
 from nightreel.demo.scenes import SHAPES, Scene, sample_scene
 from nightreel.demo.training.architecture import SLOTS, TOKENS_A_FRAME, WIDTH
 from nightreel.demo.training.conversations import IGNORED, Packed, pack, video_ids
+from nightreel.demo.training.frames import describe_frames
 from nightreel.demo.training.optimising import Optimiser
-from nightreel.demo.training.pictures import describe_frames
 from nightreel.demo.training.slots import Frames, attributes, embed
 from nightreel.demo.training.stage import Stage
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from nightreel.demo.scenes import COLOURS, SHAPES, sample_scene
 from nightreel.demo.training.architecture import PATCH_PX, PATCHES, SLOTS, WIDTH
+from nightreel.demo.training.frames import cover_frames, describe_frames, paint_frames
 from nightreel.demo.training.optimising import Optimiser
-from nightreel.demo.training.pictures import cover_frames, describe_frames, paint_frames
 from nightreel.demo.training.slots import PARTS, Frames, attributes, read
 from nightreel.demo.training.stage import Stage
 

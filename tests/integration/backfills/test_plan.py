@@ -8,10 +8,10 @@ import pytest
 from fixtures.work import PROMPTS, Work, stored
 from sqlalchemy import text
 
-from nightreel.backfill import UnitCosts
+from nightreel.database.backfill_work import Totals, measured_work, planned_listing, wanted_work
 from nightreel.database.backfills import KeyRange
-from nightreel.database.plans import Totals, measured_work, planned_listing, wanted_work
 from nightreel.domain import StoredObject
+from nightreel.stages.backfill_costs import UnitCosts
 
 WINDOW_S = 30.0
 BYTES_A_SECOND = 100.0

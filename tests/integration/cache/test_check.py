@@ -13,11 +13,11 @@ import pytest
 from fixtures.work_cache import features
 from sqlalchemy import text
 
-from nightreel.cache_check import CacheCheck, Problem
+from nightreel.cache.check import CacheCheck, Problem
+from nightreel.cache.eviction import evict
+from nightreel.cache.features import FeatureCache
 from nightreel.database.eviction import sole_evictor
 from nightreel.errors import PermanentError
-from nightreel.eviction import evict
-from nightreel.features import FeatureCache
 from nightreel.settings import load_settings
 from nightreel.storage import open_storage
 
@@ -95,7 +95,7 @@ def test_a_cache_in_order_has_nothing_to_tell_also_after_an_eviction(any_cache):
 
 
 def test_pages_are_no_bound(local_cache, monkeypatch):
-    monkeypatch.setattr("nightreel.cache_check._PAGE", 2)
+    monkeypatch.setattr("nightreel.cache.check._PAGE", 2)
     for number in range(5):
         local_cache.add(f"{number}.mp4", segments=2)
     assert check(local_cache)[0] == []
@@ -172,9 +172,9 @@ def test_a_disk_that_is_not_mounted_is_no_reason_to_forget_everything(local_cach
 # Evicts everything, and dies by SIGKILL right before or after the n-th file is deleted, or before the second commit.
 DYING = """
 import os, signal, sys
-import nightreel.eviction as eviction
+import nightreel.cache.eviction as eviction
 from nightreel.database.connection import Database
-from nightreel.features import FeatureCache
+from nightreel.cache.features import FeatureCache
 from nightreel.settings import load_settings
 from nightreel.storage import open_storage
 

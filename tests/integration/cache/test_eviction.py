@@ -9,13 +9,13 @@ import pytest
 from fixtures.work import stored
 from sqlalchemy import make_url, text
 
+from nightreel.cache.eviction import CacheLimit, evict
+from nightreel.cache.features import FeatureCache
 from nightreel.database.backfills import KeyRange, add_backfill
 from nightreel.database.connection import Database
 from nightreel.database.eviction import sole_evictor
 from nightreel.database.features import known_features, record_features
 from nightreel.errors import PermanentError, TransientError
-from nightreel.eviction import CacheLimit, evict
-from nightreel.features import FeatureCache
 
 
 def evict_to(at, limit_bytes: int, **options):
@@ -35,7 +35,7 @@ def test_the_least_recently_used_go_first_and_the_limit_is_kept(any_cache):
 
 
 def test_a_batch_is_no_bound(local_cache, monkeypatch):
-    monkeypatch.setattr("nightreel.eviction._BATCH", 2)
+    monkeypatch.setattr("nightreel.cache.eviction._BATCH", 2)
     for age in range(7):
         local_cache.add(f"{age}.mp4", unused_s=age)
     told = []
@@ -247,8 +247,8 @@ def test_a_run_that_finds_the_file_still_there_while_it_is_being_deleted_publish
 
 def test_a_file_that_was_indexed_again_after_the_decision_is_left_alone(local_cache, monkeypatch):
     [key] = local_cache.add("a.mp4")
-    decide = "nightreel.eviction.delete_unindexed"
-    from nightreel.eviction import delete_unindexed
+    decide = "nightreel.cache.eviction.delete_unindexed"
+    from nightreel.cache.eviction import delete_unindexed
 
     def late(*arguments, **options):
         assert recorded(local_cache, key, 0) == {key}

@@ -4,7 +4,7 @@ from fixtures.work import MODIFIED, PROMPTS, stored
 from sqlalchemy import text
 
 from nightreel.database.claims import Selection
-from nightreel.discovery import ListingFilter, PageCounts
+from nightreel.database.discovery import ListingFilter, PageCounts
 from nightreel.domain import PromptSet
 
 

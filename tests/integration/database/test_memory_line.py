@@ -8,7 +8,7 @@ import time
 import pytest
 
 from nightreel.database.connection import Database
-from nightreel.database.memory_line import join_line, leave_line, read_line, record_grant, stay_in_line, watch_line
+from nightreel.database.memory_queue import join_line, leave_line, read_line, record_grant, stay_in_line, watch_line
 from nightreel.domain import MemoryRequest
 
 

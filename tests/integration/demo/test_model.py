@@ -8,13 +8,13 @@ import pytest
 import torch
 from fixtures.plain_generate import PlainModel
 
-from nightreel.demo import MODEL_DIRECTORY
 from nightreel.demo.clips import draw_clip, write_clip
-from nightreel.demo.judging import is_right
+from nightreel.demo.grading import is_right
 from nightreel.demo.training.architecture import build_processor
 from nightreel.domain import AnswerState, FrameBatch, PromptKind, Segment
 from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
+from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.models.loading import describe_model, load_model
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.prompts.wording import questions_of
@@ -62,23 +62,23 @@ def answers(model, looks, frames: int) -> list[list]:
 
 
 def test_the_folder_is_small_and_complete_and_the_default():
-    assert (MODEL_DIRECTORY / "model.safetensors").stat().st_size <= 12_000_000
-    assert "## Limits" in (MODEL_DIRECTORY / "README.md").read_text()
+    assert (DEMO_DIRECTORY / "model.safetensors").stat().st_size <= 12_000_000
+    assert "## Limits" in (DEMO_DIRECTORY / "README.md").read_text()
     spec = describe_model(load_settings())
     assert (spec.name, spec.dtype, spec.model_class) == ("demo", "float32", "InternVLForConditionalGeneration")
-    steps = [json.loads(line) for line in (MODEL_DIRECTORY / "training.jsonl").read_text().splitlines()]
+    steps = [json.loads(line) for line in (DEMO_DIRECTORY / "training.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in steps] == ["vision", "language", "joint"]
     assert all(line["step"] == line["of"] for line in steps)
 
 
 def test_the_auto_classes_load_it_without_a_weight_missing_and_its_processor_is_the_scripts():
-    plain = PlainModel(MODEL_DIRECTORY)
+    plain = PlainModel(DEMO_DIRECTORY)
     assert plain.processor.tokenizer.get_vocab() == build_processor().tokenizer.get_vocab()
     assert plain.processor.chat_template == build_processor().chat_template
 
 
 def test_our_answers_are_those_of_a_plain_generate_loop(model, looks):
-    plain = PlainModel(MODEL_DIRECTORY)
+    plain = PlainModel(DEMO_DIRECTORY)
     looks = looks[:3]
     for (batch, segment), ours in zip(looks, answers(model, looks, 8), strict=True):
         batch = some_frames(batch, 8)

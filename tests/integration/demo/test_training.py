@@ -77,7 +77,7 @@ def test_ideal_tokens_are_read_back_as_what_they_mean():
 
 
 def test_training_pictures_are_the_clips_pictures_when_nothing_spoils_them():
-    from nightreel.demo.pictures import paint
+    from nightreel.demo.drawing import paint
 
     scene = Scene((Thing("star", "red", 0.4, 0.6, 0.15), Thing("square", "blue", 0.7, 0.3, 0.15)), "grey", "left")
     frames = pictures.describe_frames([scene], np.array([[0.25]]))

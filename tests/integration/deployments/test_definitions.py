@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nightreel.cli.deployments.definitions import load_definitions, make_out, shipped, stamp
 from nightreel.errors import SettingsError
+from nightreel.orchestration.deployments.definitions import load_definitions, make_out, shipped, stamp
 
 SHARDS = {"name": "shards-home", "entrypoint": "a.b", "work_pool": {"name": "home", "work_queue_name": "backfill"}}
 NIGHT = {

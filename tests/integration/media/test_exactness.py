@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from nightreel.domain import FrameBatch, SamplingPlan
-from nightreel.media import planning
+from nightreel.media import decode_job
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
@@ -90,7 +90,7 @@ def test_a_late_segment_is_exact_though_what_lies_before_it_is_not_decoded(pool,
 
 @pytest.mark.parametrize("name", ["h264_open_gop_mp4", "vp9_alt_ref_mkv", "mpeg2_ts"])
 def test_a_plan_too_long_to_send_is_decoded_from_the_start_and_as_exact(pool, clip_of, monkeypatch, name):
-    monkeypatch.setattr(planning, "_MOST_PACKETS", 0)
+    monkeypatch.setattr(decode_job, "_MOST_PACKETS", 0)
     clip = clip_of(name)
     probe = replace(pool.probe(clip.path), decoder="pyav")
     moments_s = [3.3, 0.5, 2.0]

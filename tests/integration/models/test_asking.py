@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from nightreel.domain import Answer, AnswerState, Features, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
-from nightreel.models.dialogue import Dialogue
+from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.prefix import is_plain
 from nightreel.models.loading import load_model
-from nightreel.models.prefix import is_plain
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
@@ -105,7 +105,7 @@ def test_a_batch_larger_than_the_cap_is_cut_and_answers_stay(
     model: VideoModel, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model.ask([features] * 5, [[_text("a"), _NO]] * 5)
-    monkeypatch.setattr("nightreel.models.meters.CPU_BUDGET_BYTES", 3_000_000)
+    monkeypatch.setattr("nightreel.models.memory.meters.CPU_BUDGET_BYTES", 3_000_000)
     for one, other in zip(model.ask([features] * 5, [[_text("a"), _NO]] * 5), expected, strict=True):
         assert [answer.text for answer in one] == [answer.text for answer in other]
 

@@ -11,8 +11,8 @@ import torch
 from fixtures.plain_generate import PlainModel, moving_pattern
 from fixtures.tiny_models import ARCHITECTURES
 
+from nightreel.cache.features import from_parquet, to_parquet
 from nightreel.domain import AnswerState, Features, FrameBatch, Prompt, PromptKind, Segment
-from nightreel.features import from_parquet, to_parquet
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import load_model
 from nightreel.prompts.wording import questions_of

@@ -15,12 +15,12 @@ from fixtures.tiny_models import ARCHITECTURES
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from nightreel.domain import MemoryStage, Segment
-from nightreel.models.dialogue import Dialogue
-from nightreel.models.estimates import FrameShape
+from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.local import LocalModel
+from nightreel.models.inprocess.vision import Vision
 from nightreel.models.loading import describe_model
-from nightreel.models.local import LocalModel
-from nightreel.models.memory import BatchBudget
-from nightreel.models.vision import Vision
+from nightreel.models.memory.batches import BatchBudget
+from nightreel.models.memory.estimates import FrameShape
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 8.0)

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from nightreel.cli.app import app
 from nightreel.domain import MemoryStage, Prompt, PromptKind, Segment
-from nightreel.models.footprint import Footprint
+from nightreel.models.inprocess.footprint import Footprint
+from nightreel.models.inprocess.local import LocalModel
+from nightreel.models.inprocess.vision import from_stored
 from nightreel.models.loading import estimate_footprint, load_model
-from nightreel.models.local import LocalModel
-from nightreel.models.vision import from_stored
 from nightreel.settings import load_settings
 
 _PROMPTS = (

@@ -16,12 +16,12 @@ from transformers.cache_utils import DynamicCache
 from nightreel.domain import Features, MemoryPeak, MemoryStage, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
 from nightreel.models.base import VideoModel
-from nightreel.models.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.inprocess.local import LocalModel
+from nightreel.models.inprocess.packed import PackedPrefix
+from nightreel.models.inprocess.vision import Vision
 from nightreel.models.loading import describe_model, load_model
-from nightreel.models.local import LocalModel
-from nightreel.models.memory import BatchBudget
-from nightreel.models.packed import PackedPrefix
-from nightreel.models.vision import Vision
+from nightreel.models.memory.batches import BatchBudget
+from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)

@@ -10,8 +10,8 @@ import torch
 
 from nightreel.domain import MemoryNeed, MemoryPeak, MemoryStage, Prompt, PromptKind
 from nightreel.models.loading import estimate_footprint, load_model
-from nightreel.models.meters import CPU_BUDGET_BYTES, GPU_SHARE, meter_of
-from nightreel.models.needs import memory_need
+from nightreel.models.memory.meters import CPU_BUDGET_BYTES, GPU_SHARE, meter_of
+from nightreel.models.memory.requirement import memory_need
 from nightreel.settings import Settings, load_settings
 
 _MIB = 1 << 20

@@ -19,12 +19,12 @@ from fixtures.transformers_serve import ARCHITECTURES, TransformersServe
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from nightreel.cache.features import from_parquet, to_parquet
 from nightreel.domain import Answer, AnswerState, Decoding, Features, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError, SettingsError, TransientError
-from nightreel.features import from_parquet, to_parquet
-from nightreel.models import chat_endpoint
 from nightreel.models.loading import describe_model, load_model
-from nightreel.models.remote import RemoteModel
+from nightreel.models.served import chat_endpoint
+from nightreel.models.served.remote import RemoteModel
 from nightreel.settings import Settings, load_settings
 
 _SEGMENT = Segment(2, 60.0, 64.0)

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from nightreel.cli.app import app
 from nightreel.database.connection import Database
-from nightreel.models import memory
-from nightreel.models.packed import PackedPrefix
+from nightreel.models.inprocess.packed import PackedPrefix
+from nightreel.models.memory import batches
 from nightreel.options import AnalyzeOptions
 from nightreel.stages.ask import ask_chunk
 from nightreel.stages.discover import claim_chunk, discover_pages
@@ -66,7 +66,7 @@ def _batches(options: AnalyzeOptions, meter: FakeMeter, *, most: int, seed: int)
 def _scarce(meter: FakeMeter, *, most: int) -> Iterator[Scarce]:
     with pytest.MonkeyPatch.context() as patched:
         scarce = Scarce(PackedPrefix.ask, most=most)
-        patched.setattr(memory, "meter_of", lambda _: meter)
+        patched.setattr(batches, "meter_of", lambda _: meter)
         patched.setattr(
             PackedPrefix, "ask", lambda self, *given, **more: scarce(len(self.lengths), self, *given, **more)
         )

@@ -15,7 +15,7 @@ from fixtures.work import MODIFIED, Work, stored
 from sqlalchemy import text
 
 from nightreel.database.claims import Selection
-from nightreel.discovery import ListingFilter, PageCounts
+from nightreel.database.discovery import ListingFilter, PageCounts
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, TransientError
 from nightreel.stages import sweep as stage

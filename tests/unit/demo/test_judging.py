@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nightreel.demo.clips import Clip
-from nightreel.demo.judging import calibration_error, judge, share_right
+from nightreel.demo.grading import calibration_error, judge, share_right
 from nightreel.demo.poster import Panel, draw_poster
 from nightreel.demo.scenes import Scene, Thing
 from nightreel.prompts.loading import load_prompt_sets

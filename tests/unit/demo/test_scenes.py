@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nightreel.demo.clips import Clip, draw_clip, write_clip
-from nightreel.demo.pictures import paint
+from nightreel.demo.drawing import paint
 from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, NO_MOTION, Scene, Thing, draw_scene
 from nightreel.errors import SettingsError
 

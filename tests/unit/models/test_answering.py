@@ -18,7 +18,7 @@ from nightreel.models.answering import (
     answer_yes_no,
     read_number,
 )
-from nightreel.models.prefix import Scores
+from nightreel.models.inprocess.prefix import Scores
 
 _WORDS = ("yes", "Yes", "Ġyes", "YES", "no", "No", "Ġno", "nothing", "yesterday", "in", "In", "out", "Out", "side", "Ġ")
 

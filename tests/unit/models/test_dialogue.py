@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from nightreel.errors import PermanentError, SettingsError
-from nightreel.models.dialogue import PROBE, Dialogue
+from nightreel.models.inprocess.dialogue import PROBE, Dialogue
 
 _CORPUS = [
     "USER: what is shown in this video? ASSISTANT: a dog runs over the wet grass, and then it stops; a cat too.",

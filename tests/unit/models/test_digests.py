@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nightreel.models import digests
-from nightreel.models.digests import FileDigests
+from nightreel.models.checkpoints import digests
+from nightreel.models.checkpoints.digests import FileDigests
 
 _OLD_S = 1_600_000_000
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nightreel.domain import MemoryPeak, MemoryStage
-from nightreel.models.peaks import MARGIN, Peaks
+from nightreel.models.memory.peaks import MARGIN, Peaks
 
 _LANGUAGE, _VISION = MemoryStage.LANGUAGE, MemoryStage.VISION
 

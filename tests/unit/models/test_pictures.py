@@ -11,7 +11,7 @@ from PIL import Image
 
 from nightreel.domain import Features, FrameBatch
 from nightreel.errors import PermanentError
-from nightreel.models.pictures import conversation, to_jpegs, with_question
+from nightreel.models.served.jpeg_frames import conversation, to_jpegs, with_question
 
 
 def batch(frames_thwc: np.ndarray) -> FrameBatch:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.errors import PermanentError
-from nightreel.models.replies import Reply, read_reply, to_answer
+from nightreel.models.served.completions import Reply, read_reply, to_answer
 
 _YES = Prompt(name="q", kind=PromptKind.YES_NO, text="Is it?")
 _CHOICE = Prompt(name="q", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors", "out at sea"))

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from nightreel.errors import SettingsError
-from nightreel.models.chat_endpoint import ChatEndpoint
-from nightreel.models.served import Address
+from nightreel.models.served.chat_endpoint import ChatEndpoint
+from nightreel.models.served.identity import Address
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,166 @@
+"""What a backfill would have to do: the listing against Postgres, and what work took so far.
+
+The listing goes into a temporary table, page by page, so that neither this process's memory nor the database grows with
+it; `stages.backfill_costs` does the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from nightreel.database.backfills import KeyRange
+from nightreel.database.connection import Database
+from nightreel.database.recipes import Recipe
+from nightreel.database.statements import statement
+from nightreel.domain import StoredObject
+
+ASSUMED_BYTES_PER_S = 250_000.0
+"""Of a second of video, where none was measured: 2 Mbit/s, as claims assume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What is to be done, added up over a listing.
+
+    Args:
+        admitted: objects that are videos to look at; done, failed: of them, those that came to an end before.
+        videos: the rest, which is wanted. copies: of them, those that hold the bytes of another.
+        guessed: of them, those whose duration is guessed by their size.
+        segments, answers: of the wanted videos; answered: answers there are; to_ask: answers to be given.
+        cached_segments, to_look: of the segments to be asked about, those in the feature cache and those that are not.
+        fetch_bytes: of videos that have to be fetched.
+    """
+
+    admitted: int
+    videos: int
+    done: int
+    failed: int
+    copies: int
+    guessed: int
+    segments: int
+    answers: int
+    answered: int
+    to_ask: int
+    cached_segments: int
+    to_look: int
+    fetch_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Seconds by stage of a model's newest runs, and how much was done in them; sizes of videos and features.
+
+    Args:
+        decoded, encoded: segments; answers: given. `recipe_`: of runs that asked the same questions.
+    """
+
+    decode_runs: int
+    decoded: int
+    decode_s: float
+    vision_runs: int
+    encoded: int
+    vision_s: float
+    language_runs: int
+    answers: int
+    language_s: float
+    recipe_runs: int
+    recipe_answers: int
+    recipe_language_s: float
+    load_runs: int
+    load_s: float
+    video_bytes: float
+    video_s: float
+    videos: int
+    feature_bytes: float
+    features: int
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.video_bytes / self.video_s if self.video_s else ASSUMED_BYTES_PER_S
+
+
+class PlannedListing:
+    """A listing in a temporary table of one session."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        with connection.begin():
+            connection.execute(
+                text(
+                    'CREATE TEMPORARY TABLE plan_listed (uri text COLLATE "C", etag text, size_bytes bigint)'
+                    " ON COMMIT PRESERVE ROWS"
+                )
+            )
+
+    def add(self, items: Sequence[StoredObject]) -> None:
+        """Add the admitted objects of a page."""
+        columns = {
+            "uris": [item.uri for item in items],
+            "etags": [item.etag for item in items],
+            "sizes": [item.size_bytes for item in items],
+        }
+        with self._connection.begin():
+            self._connection.execute(
+                text(
+                    "INSERT INTO plan_listed SELECT * FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[]),"
+                    " CAST(:sizes AS bigint[]))"
+                ),
+                columns,
+            )
+
+    @contextmanager
+    def transaction(self, *, keep: bool) -> Iterator[Connection]:
+        """A transaction that sees the listing. `keep`: whether what it writes stays."""
+        with self._connection.begin() as transaction:
+            self._connection.execute(text("ANALYZE plan_listed"))
+            yield self._connection
+            if not keep:
+                transaction.rollback()
+
+
+@contextmanager
+def planned_listing(database: Database) -> Iterator[PlannedListing]:
+    """A place for a listing, gone at the end of the block."""
+    with database.translated(), database.engine.connect() as connection:
+        try:
+            yield PlannedListing(connection)
+        finally:
+            connection.invalidate()  # the table goes with its session
+
+
+def measured_work(connection: Connection, recipe: Recipe) -> Measured:
+    ids = {"recipe_id": recipe.id, "model_id": recipe.model_id, "plan": str(recipe.plan)}
+    stages = connection.execute(statement("unit_costs"), ids).mappings().one()
+    sizes = connection.execute(statement("size_measures"), ids).mappings().one()
+    return Measured(**stages, **sizes)
+
+
+def wanted_work(
+    connection: Connection, recipe: Recipe, *, bytes_per_s: float, shard_videos: int
+) -> tuple[Totals, list[KeyRange]]:
+    """What of the listing is wanted under a recipe, and cut into shards. Call it in `PlannedListing.transaction`."""
+    connection.execute(
+        statement("plan_wanted"),
+        {
+            "recipe_id": recipe.id,
+            "model_id": recipe.model_id,
+            "plan": str(recipe.plan),
+            "plan_hash": recipe.plan.hash,
+            "window_s": recipe.plan.window_s,
+            "prompt_ids": sorted(recipe.prompt_ids.values()),
+            "bytes_per_s": bytes_per_s,
+        },
+    )
+    totals = connection.execute(statement("plan_totals"), {"prompts": len(recipe.prompts)}).mappings().one()
+    shards = connection.execute(statement("plan_shards"), {"shard_videos": shard_videos}).mappings()
+    return Totals(**totals), [KeyRange(**shard) for shard in shards]
+
+
+def first_wanted(connection: Connection, *, limit: int) -> tuple[str, ...]:
+    """The keys with which the work would begin. After `wanted_work`, in its transaction."""
+    wanted = "SELECT uri FROM plan_wanted WHERE status IN ('none', 'pending', 'claimed') ORDER BY uri LIMIT :limit"
+    return tuple(connection.execute(text(wanted), {"limit": limit}).scalars())

@@ -1,0 +1,78 @@
+"""LoRA adapters of PEFT: found and pinned like a model, merged into its weights once it is loaded.
+
+`loading` calls it. Finding one needs neither torch nor peft, which is an optional dependency.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nightreel.errors import PermanentError, SettingsError
+from nightreel.models.checkpoints.checkpoint import HUB_ID, Checkpoint, from_directory, read_json, snapshot
+from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.settings import Settings
+
+_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def find_adapter(settings: Settings, digests: FileDigests) -> Checkpoint | None:
+    """The adapter that the settings name, pinned; None where they name none. Downloads it from the hub: it is small.
+
+    Raises:
+        SettingsError: neither a directory with a LoRA adapter nor a hub id.
+        TransientError: the hub cannot be reached.
+        PermanentError: `model_not_found`; `no_safetensors` when its weights are pickled.
+    """
+    wanted, revision = settings.adapter, settings.adapter_revision
+    if wanted is None:
+        return None
+    directory = Path(wanted).expanduser()
+    if directory.is_dir():
+        if revision is not None:
+            raise SettingsError(
+                f"NIGHTREEL_ADAPTER_REVISION={revision!r} pins an adapter on the hub, but {wanted!r} is a directory: "
+                "unset it"
+            )
+        found = from_directory(directory, digests)
+    elif HUB_ID.fullmatch(wanted):
+        directory = snapshot(wanted, revision, [_CONFIG, _WEIGHTS])
+        found = Checkpoint(name=wanted, directory=directory, revision=directory.name)
+    else:
+        raise SettingsError(f"NIGHTREEL_ADAPTER={wanted!r}: expected a directory that exists or a hub id like org/name")
+    kind = read_json(found.directory / _CONFIG).get("peft_type")
+    if kind != "LORA":
+        raise SettingsError(f"NIGHTREEL_ADAPTER={wanted!r} is of type {kind!r}: expected LORA, others cannot be merged")
+    if not (found.directory / _WEIGHTS).is_file():
+        raise PermanentError(
+            "no_safetensors", f"adapter {found.name!r} has no {_WEIGHTS}: save it as safetensors (pickles run code)"
+        )
+    return found
+
+
+def merge_adapter(model: Any, adapter: Checkpoint) -> Any:
+    """The model with an adapter's weights added to its own, in its own dtype.
+
+    Raises:
+        PermanentError: `unsupported_adapter` when it was made for another model, or lacks weights.
+    """
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    try:
+        adapted = get_peft_model(model, LoraConfig.from_pretrained(str(adapter.directory)))
+        report: Any = set_peft_model_state_dict(adapted, load_file(adapter.directory / _WEIGHTS))
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise PermanentError(
+            "unsupported_adapter", f"adapter {adapter.name!r} does not fit {type(model).__name__}: {error}"
+        ) from error
+    lacking = sorted(name for name in report.missing_keys if "lora_" in name or "modules_to_save" in name)
+    foreign = sorted(report.unexpected_keys)
+    if lacking or foreign:
+        raise PermanentError(
+            "unsupported_adapter",
+            f"adapter {adapter.name!r} does not fit {type(model).__name__}: it lacks {len(lacking)} weights and has "
+            f"{len(foreign)} unknown ones, such as {(lacking + foreign)[0]}",
+        )
+    return adapted.merge_and_unload()

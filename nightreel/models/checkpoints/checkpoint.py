@@ -1,0 +1,244 @@
+"""A model's files: where they are, what they are, which revision. Read without torch and without the weights.
+
+`loading.describe_model` builds a ModelSpec from this; `loading.load_model` loads the same directory. A hub model
+becomes a snapshot directory in the hub's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from nightreel.domain import content_hash
+from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.models.base import ModelSpec
+from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.settings import Settings
+
+_MEANT_FOR_LOADING = (".safetensors", ".json", ".jinja", ".txt", ".model")
+_CODE = ".py"
+_WITHOUT_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"]
+_PROCESSOR_FILES = re.compile(
+    r"(.*processor.*|tokenizer.*|special_tokens_map|added_tokens|vocab|merges|chat_template)\..+"
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The files of one revision of one model.
+
+    Args:
+        name: hub id, or the directory's last part.
+        directory: where its files lie, or for a hub model without weights at hand, its small files.
+        revision: commit of a hub model, or `sha256:...` over the files of a directory.
+    """
+
+    name: str
+    directory: Path
+    revision: str
+
+    @property
+    def on_hub(self) -> bool:
+        return not self.revision.startswith("sha256:")
+
+
+def find_checkpoint(model: str, revision: str | None, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
+    """Find a directory or a hub id and pin its revision. Downloads small files at most.
+
+    An unpinned hub id means the revision in the local hub cache, or what the hub's `main` is now if there is none.
+
+    Args:
+        model: directory or hub id.
+        revision: branch, tag or commit of a hub model.
+        digests: of files in directories that were hashed before.
+        with_code: whether the Python files of a directory count, because they will be run.
+
+    Raises:
+        SettingsError: neither a directory with a model nor a hub id.
+        TransientError: the hub cannot be reached.
+        PermanentError: `model_not_found` when the hub has no such model or revision.
+    """
+    directory = Path(model).expanduser()
+    if directory.is_dir():
+        if revision is not None:
+            raise SettingsError(
+                f"NIGHTREEL_MODEL_REVISION={revision!r} pins a hub model, but {model!r} is a directory: unset it"
+            )
+        if not (directory / "config.json").is_file():
+            raise SettingsError(f"NIGHTREEL_MODEL={model!r}: the directory has no config.json, so it holds no model")
+        return from_directory(directory, digests, with_code=with_code)
+    if not HUB_ID.fullmatch(model):
+        raise SettingsError(
+            f"NIGHTREEL_MODEL={model!r}: expected a directory that exists, a hub id like org/name, or demo"
+        )
+    return _find_on_hub(model, revision)
+
+
+def from_directory(directory: Path, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
+    """A directory under the revision that its files make."""
+    files = {path.name: digests.sha256(path) for path in _files(directory, with_code=with_code)}
+    return Checkpoint(name=directory.resolve().name, directory=directory, revision=f"sha256:{content_hash(files)}")
+
+
+def fetch_weights(checkpoint: Checkpoint, *, with_code: bool = False) -> Path:
+    """The directory with all files of a checkpoint, downloading what a hub model still lacks.
+
+    Raises:
+        TransientError: the hub cannot be reached.
+        PermanentError: `no_safetensors` when there are no weights in safetensors.
+    """
+    directory = checkpoint.directory
+    if checkpoint.on_hub:
+        directory = snapshot(
+            checkpoint.name, checkpoint.revision, [*_WITHOUT_WEIGHTS, "*.safetensors", *([f"*{_CODE}"] * with_code)]
+        )
+    if not any(directory.glob("*.safetensors")):
+        raise PermanentError(
+            "no_safetensors",
+            f"model {checkpoint.name!r} has no *.safetensors file: convert it with save_pretrained (pickles run code)",
+        )
+    return directory
+
+
+def describe(checkpoint: Checkpoint, settings: Settings, *, adapter: Checkpoint | None = None) -> ModelSpec:
+    """The identity of a checkpoint under these settings ("auto" is resolved), from its small files alone.
+
+    Raises:
+        SettingsError: config.json is not that of a model.
+        PermanentError: `damaged_checkpoint` when a weights file is cut short.
+    """
+    config = read_json(checkpoint.directory / "config.json")
+    architectures = config.get("architectures") or [config.get("model_type", "unknown")]
+    return ModelSpec(
+        name=checkpoint.name,
+        revision=checkpoint.revision,
+        model_class=str(architectures[0]),
+        dtype=_dtype_of(config) if settings.dtype == "auto" else settings.dtype,
+        attention="sdpa" if settings.attention == "auto" else settings.attention,
+        device=settings.device,
+        processor_hash=content_hash(
+            {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in _files(checkpoint.directory)
+                if _PROCESSOR_FILES.fullmatch(path.name)
+            }
+        ),
+        transformers_version=version("transformers"),
+        parameters=_count_parameters(checkpoint.directory),
+        quantization=None if settings.quantization == "none" else settings.quantization,
+        tf32=settings.tf32,
+        adapter=adapter.name if adapter else None,
+        adapter_revision=adapter.revision if adapter else None,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object in a file of a checkpoint.
+
+    Raises:
+        SettingsError: the file is missing or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read as JSON ({error}): the model is not complete") from error
+    if not isinstance(value, dict):
+        raise SettingsError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _dtype_of(config: dict[str, Any]) -> str:
+    for part in (config, config.get("text_config", {})):
+        dtype = part.get("dtype") or part.get("torch_dtype")
+        if isinstance(dtype, str):
+            return dtype.removeprefix("torch.")
+    return "float32"
+
+
+def _files(directory: Path, *, with_code: bool = False) -> Iterator[Path]:
+    """The files that loading reads, in a fixed order; hidden ones are none of them, code only where it is trusted."""
+    meant = (*_MEANT_FOR_LOADING, _CODE) if with_code else _MEANT_FOR_LOADING
+    yield from sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in meant)
+
+
+def _count_parameters(directory: Path) -> int | None:
+    """Elements of all tensors; None where there are no weights at hand."""
+    shapes = [
+        tensor["shape"]
+        for path in sorted(directory.glob("*.safetensors"))
+        for name, tensor in _read_header(path).items()
+        if name != "__metadata__"
+    ]
+    return sum(math.prod(shape) for shape in shapes) or None
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file (8 bytes length, then JSON), checked against the size of the file.
+
+    Source: https://huggingface.co/docs/safetensors/index#format
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, size)))
+        end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
+    except (struct.error, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise PermanentError(
+            "damaged_checkpoint", f"{path}: its header cannot be read: fetch the file again"
+        ) from error
+    if 8 + length + end != size:
+        raise PermanentError(
+            "damaged_checkpoint",
+            f"{path} has {size:,} bytes, its header says {8 + length + end:,}: fetch the file again",
+        )
+    return header
+
+
+def _find_on_hub(model: str, revision: str | None) -> Checkpoint:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model, "config.json", revision=revision)
+    if isinstance(cached, str):
+        directory = Path(cached).parent
+        if _COMMIT.fullmatch(directory.name):
+            return Checkpoint(name=model, directory=directory, revision=directory.name)
+    directory = snapshot(model, revision, _WITHOUT_WEIGHTS)
+    return Checkpoint(name=model, directory=directory, revision=directory.name)
+
+
+def snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
+    """The files of a hub repository that match, in the hub's cache.
+
+    Raises:
+        TransientError: the hub cannot be reached. PermanentError: `model_not_found`.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise PermanentError(
+            "model_not_found",
+            f"the hub has no model {model!r} at revision {revision or 'main'!r}, or it is gated: {error}",
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise TransientError(
+            "hub_unreachable", f"model {model!r} is not in the local hub cache and the hub cannot be reached: {error}"
+        ) from error

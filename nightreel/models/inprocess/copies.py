@@ -1,0 +1,163 @@
+"""One prefill of a segment's video, then a copy of its cache for every question.
+
+For models whose cache layers are not plain keys and values (linear attention keeps a state, sliding windows forget), or
+whose attention takes no 4D mask. There a padded or packed sequence would be wrong: so questions form groups of equal
+length, and each group is one batch over copies of the cache.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache
+
+from nightreel.models.inprocess.beams import search_beams
+from nightreel.models.inprocess.prefix import Row, Scores, as_position_ids, positions_of
+from nightreel.models.inprocess.token_choice import TokenChooser
+from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language_inputs
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One sequence to run: the suffix of a row, with one of its branches after it (but for its last token)."""
+
+    row: int
+    branch: int | None
+    ids: tuple[int, ...]
+
+
+class CopiedPrefix:
+    """See `prefix.Prefix`.
+
+    Args:
+        model: from AutoModelForImageTextToText.
+        segments: tensors of each segment, as `vision` made them.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: Any, segments: Sequence[Tensors]) -> None:
+        self._model = model
+        self._segments = segments
+        self.lengths = [len(tensors["input/prefix_ids"]) for tensors in segments]
+        self._next_positions = [positions_of(tensors)[:, -1] for tensors in segments]
+        self._caches = [self._prefill(tensors) for tensors in segments]
+
+    def _prefill(self, tensors: Tensors) -> DynamicCache:
+        cache = DynamicCache(config=self._model.config.get_text_config())
+        self._model.base_model(
+            input_ids=tensors["input/prefix_ids"][None],
+            position_ids=as_position_ids(positions_of(tensors)[:, None, :-1]),
+            mm_encoder_outputs=encoder_outputs([tensors]),
+            **language_inputs(self._model, [tensors]),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return cache
+
+    @torch.inference_mode()
+    def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
+        """See `prefix.Prefix.ask`."""
+        groups: dict[tuple[int, int], list[_Line]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            for branch, ids in enumerate(row.branches):
+                if len(ids) > 1:
+                    line = _Line(index, branch, row.suffix + ids[:-1])
+                    groups[row.segment, len(line.ids)].append(line)
+            groups[row.segment, len(row.suffix)].append(_Line(index, None, row.suffix))
+        heads: dict[int, torch.Tensor] = {}
+        branches: dict[tuple[int, int], tuple[float, ...]] = {}
+        generated = {index: self._search(row, end_ids) for index, row in enumerate(rows) if row.decoding.beams > 1}
+        chooser = TokenChooser(rows, [tensors["input/prefix_ids"] for tensors in self._segments])
+        for (segment, length), lines in groups.items():
+            cache = self._copy(segment, len(lines))
+            logits = self._forward(cache, segment, [line.ids for line in lines], 0)
+            log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+            for line, own in zip(lines, log_probabilities, strict=True):
+                row = rows[line.row]
+                if line.branch is None:
+                    heads[line.row] = own[-1]
+                else:
+                    reads = list(range(len(row.suffix) - 1, length))
+                    scores = own[reads, list(row.branches[line.branch])]
+                    branches[line.row, line.branch] = tuple(scores.tolist())
+            wanted = [
+                place
+                for place, line in enumerate(lines)
+                if line.branch is None and rows[line.row].max_new_tokens and line.row not in generated
+            ]
+            if wanted:
+                self._select(cache, wanted)
+                active = [lines[place].row for place in wanted]
+                generated |= self._generate(cache, rows, active, logits[wanted, -1], chooser, end_ids)
+        return [
+            Scores(
+                heads[index],
+                tuple(
+                    branches.get((index, number)) or (heads[index][branch[0]].item(),)
+                    for number, branch in enumerate(row.branches)
+                ),
+                *generated.get(index, ((), False)),
+            )
+            for index, row in enumerate(rows)
+        ]
+
+    def _search(self, row: Row, end_ids: frozenset[int]) -> tuple[tuple[int, ...], bool]:
+        cache = self._copy(row.segment, 1)
+        return search_beams(self._model, row, tensors=self._segments[row.segment], cache=cache, end_ids=end_ids)
+
+    def _copy(self, segment: int, count: int) -> DynamicCache:
+        cache = copy.deepcopy(self._caches[segment])
+        if count > 1:
+            self._select(cache, [0] * count)
+        return cache
+
+    def _select(self, cache: Any, lines: Sequence[int]) -> None:
+        """Make lines of the cache's batch its new batch; index_select moves states of linear attention too."""
+        cache.reorder_cache(torch.tensor(lines, device=self._model.device))
+
+    def _forward(self, cache: DynamicCache, segment: int, ids: Sequence[Sequence[int]], depth: int) -> torch.Tensor:
+        """Logits (N, L, V) of N sequences of one length, which begin `depth` tokens after the prefix."""
+        device = self._model.device
+        tokens = torch.tensor(ids, device=device)
+        depths = depth + torch.arange(tokens.shape[1], device=device).expand(len(ids), -1)
+        return self._model(
+            input_ids=tokens,
+            position_ids=as_position_ids(self._next_positions[segment][:, None, None] + depths),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+
+    def _generate(
+        self,
+        cache: DynamicCache,
+        rows: Sequence[Row],
+        active: list[int],
+        logits: torch.Tensor,
+        chooser: TokenChooser,
+        end_ids: frozenset[int],
+    ) -> dict[int, tuple[tuple[int, ...], bool]]:
+        """Decode the rows of one group, a line of the cache each; a finished row leaves it."""
+        texts: dict[int, list[int]] = {row: [] for row in active}
+        ended = dict.fromkeys(active, False)
+        segment, depth = rows[active[0]].segment, len(rows[active[0]].suffix)
+        while True:
+            still = []
+            for place, (row, token) in enumerate(zip(active, chooser.choose(active, logits, texts), strict=True)):
+                if token in end_ids:
+                    ended[row] = True
+                    continue
+                texts[row].append(token)
+                if len(texts[row]) < rows[row].max_new_tokens:
+                    still.append(place)
+            if not still:
+                return {row: (tuple(text), ended[row]) for row, text in texts.items()}
+            if len(still) < len(active):
+                self._select(cache, still)
+                active = [active[place] for place in still]
+            logits = self._forward(cache, segment, [[texts[row][-1]] for row in active], depth)[:, -1]
+            depth += 1

@@ -1,0 +1,202 @@
+"""The in-process transformers model: VideoModel out of `dialogue`, `vision`, `prefix` and `answering`.
+
+`loading.load_model` makes one. It decides who is asked what and when; the four modules it uses know how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Segment
+from nightreel.errors import PermanentError
+from nightreel.models import answering
+from nightreel.models.base import ModelSpec
+from nightreel.models.inprocess.attention import use_grouped_attention
+from nightreel.models.inprocess.copies import CopiedPrefix
+from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.packed import PackedPrefix
+from nightreel.models.inprocess.prefix import Prefix, Row, Scores, is_plain
+from nightreel.models.inprocess.rows import Place, rows_of, shape_of
+from nightreel.models.inprocess.vision import Tensors, Vision, from_stored, to_stored
+from nightreel.models.inquiry import Inquiry
+from nightreel.models.memory.batches import BatchBudget
+from nightreel.models.memory.estimates import SegmentShape
+from nightreel.models.memory.meters import MemoryMeter
+from nightreel.prompts.wording import questions_of
+
+
+class LocalModel:
+    """A transformers model in this process. See `base.VideoModel`.
+
+    Args:
+        model: from AutoModelForImageTextToText, in eval mode, on its device.
+        processor: its processor.
+        spec: its identity.
+        peaks: what batches of it took in earlier runs.
+        meter: measures batches, if not torch's own statistics.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        spec: ModelSpec,
+        *,
+        peaks: Iterable[MemoryPeak] = (),
+        meter: MemoryMeter | None = None,
+    ) -> None:
+        self.spec = spec
+        self.frame_size = _short_side(processor.video_processor)
+        self._model = model
+        self._tokenizer = processor.tokenizer
+        self._dialogue = Dialogue(processor)
+        self._vision = Vision(model, processor, self._dialogue)
+        self._vocabulary = answering.Vocabulary(processor.tokenizer)
+        self._budget = BatchBudget(model, known=peaks, meter=meter)
+        use_grouped_attention(model)
+        self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
+        self._end_ids = _end_ids(model, processor.tokenizer)
+
+    def encode(
+        self, batches: Sequence[FrameBatch], *, segments: Sequence[Segment], keys: Sequence[str]
+    ) -> list[Features]:
+        return [
+            Features(
+                key=key,
+                tensors=to_stored(tensors),
+                pts_s=tuple(batch.pts_s.tolist()),
+                metadata={
+                    "model": self.spec.identity,
+                    "lead": lead,
+                    "segment": [segment.index, segment.start_s, segment.end_s],
+                    "decoder": batch.decoder,
+                    "decoder_version": batch.decoder_version,
+                    "source_hw": list(batch.source_hw),
+                    "torch_version": version("torch"),
+                },
+            )
+            for batch, segment, key, (tensors, lead) in zip(
+                batches, segments, keys, self._vision.encode(batches, segments, self._budget), strict=True
+            )
+        ]
+
+    def ask(
+        self,
+        features: Sequence[Features],
+        questions: Sequence[Sequence[Prompt]],
+        *,
+        known: Sequence[Mapping[str, Answer]] | None = None,
+    ) -> list[list[Answer]]:
+        for prompt in {prompt for prompts in questions for prompt in prompts}:
+            for question in questions_of(prompt):
+                self._dialogue.check(question)
+        inquiries = [
+            _Inquiry(
+                waiting=list(prompts),
+                known=dict(known[i] if known else {}),
+                tensors=self._read(one),
+                lead=one.metadata["lead"],
+            )
+            for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
+        ]
+        asked = [one for one in inquiries if one.waiting]
+        for inquiry in asked:
+            inquiry.shape = self._shape(inquiry)
+        self._budget.run(asked, self._ask_batch, shape_of=lambda one: one.shape, what="asking questions")
+        return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
+
+    def take_peaks(self) -> list[MemoryPeak]:
+        return self._budget.take_peaks()
+
+    def _read(self, features: Features) -> Tensors:
+        if features.metadata.get("model") != self.spec.identity:
+            raise PermanentError(
+                "stale_feature",
+                f"features {features.key[:12]} were made by {features.metadata.get('model')}, "
+                f"this model is {self.spec.identity}: encode the segment again",
+            )
+        return from_stored(features.tensors, self._model.device)
+
+    def _shape(self, inquiry: _Inquiry) -> SegmentShape:
+        rows = [row for prompt in inquiry.waiting for row in self._rows(0, inquiry, prompt)]
+        return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]))
+
+    def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
+        """Ask all, or leave them as they were."""
+        before = [one.snapshot() for one in inquiries]
+        try:
+            self._ask_waves(inquiries)
+        except RuntimeError:
+            for one, state in zip(inquiries, before, strict=True):
+                one.restore(state)
+            raise
+
+    def _ask_waves(self, inquiries: Sequence[_Inquiry]) -> None:
+        """Ask what can be asked, until no answer makes another prompt possible."""
+        prefix = self._prefill(self._model, [inquiry.tensors for inquiry in inquiries])
+        while True:
+            asked = [(segment, prompt) for segment, one in enumerate(inquiries) for prompt in one.take_ready()]
+            if not asked:
+                return
+            # Scored prompts are cheap and may decide whether a generated one is wanted: generate together, at the end.
+            if any(one.waiting for one in inquiries) and any(prompt.scored for _, prompt in asked):
+                for segment, prompt in asked:
+                    if not prompt.scored:
+                        inquiries[segment].waiting.insert(0, prompt)
+                asked = [(segment, prompt) for segment, prompt in asked if prompt.scored]
+            rows = [(segment, prompt, self._rows(segment, inquiries[segment], prompt)) for segment, prompt in asked]
+            scores = iter(prefix.ask([row for *_, own in rows for row in own], end_ids=self._end_ids))
+            for segment, prompt, own in rows:
+                tokens = prefix.lengths[segment] + sum(len(row.suffix) for row in own)
+                answer = self._answer(prompt, [next(scores) for _ in own], tokens)
+                inquiries[segment].record(prompt, answer)
+
+    def _rows(self, segment: int, inquiry: _Inquiry, prompt: Prompt) -> list[Row]:
+        anchor = int(inquiry.tensors["input/prefix_ids"][-1])
+        place = Place(segment, anchor, inquiry.lead)
+        return rows_of(prompt, place, dialogue=self._dialogue, vocabulary=self._vocabulary)
+
+    def _answer(self, prompt: Prompt, scores: Sequence[Scores], tokens: int) -> Answer:
+        match prompt.kind:
+            case PromptKind.YES_NO:
+                return answering.answer_yes_no(prompt, scores[0], self._vocabulary, tokens=tokens)
+            case PromptKind.TAGS:
+                return answering.answer_tags(prompt, scores, self._vocabulary, tokens=tokens)
+            case PromptKind.CHOICE:
+                return answering.answer_choice(prompt, scores[0], self._vocabulary, tokens=tokens)
+            case PromptKind.NUMBER if prompt.numbers:
+                return answering.answer_number(prompt, scores[0], self._vocabulary, tokens=tokens)
+        generated = scores[0].generated
+        text = self._tokenizer.decode(generated, skip_special_tokens=True)
+        return answering.answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Inquiry(Inquiry):
+    """A segment, and its features on the model's device. `shape`: with all prompts that wait at its beginning."""
+
+    tensors: Tensors
+    lead: str
+    shape: SegmentShape | None = None
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a turn, as generate() would take them."""
+    ids = model.generation_config.eos_token_id
+    ids = tokenizer.eos_token_id if ids is None else ids
+    if ids is None:
+        raise PermanentError("unsupported_model", "neither its generation_config nor its tokenizer names an end token")
+    return frozenset(ids if isinstance(ids, list) else [ids])
+
+
+def _short_side(video_processor: Any) -> int | None:
+    """Pixels from which a frame's short side loses nothing when the processor resizes it."""
+    size = video_processor.size
+    if size.get("height") and size.get("width"):
+        return max(int(size["height"]), int(size["width"]))
+    short = size.get("shortest_edge")
+    # Qwen's processors mean a number of pixels by it, not an edge
+    return int(short) if short and not size.get("longest_edge") else None

@@ -1,0 +1,253 @@
+"""One prefill of a segment's video, then all its questions at once, packed into one sequence.
+
+    cache of one segment:   [ prefix | pad | suffix 0, its branches | suffix 1, its branches | ... | generated tokens ]
+
+Every question attends to the prefix and to itself alone (a tree, by an explicit attention mask), with the positions it
+would have if it stood there alone. So the keys and values of the video exist once, however many questions branch off
+it, and several segments form a batch whatever their lengths. This is exact only where `prefix.is_plain` holds.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from nightreel.models.inprocess.beams import search_beams
+from nightreel.models.inprocess.packing import NOBODY, Packing
+from nightreel.models.inprocess.prefix import Row, Scores, as_position_ids, attention_of, positions_of
+from nightreel.models.inprocess.token_choice import TokenChooser
+from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language_inputs
+
+_PREFIX = -1
+
+
+class PackedPrefix:
+    """The prefilled prefixes of a batch of segments: ask them as often as needed.
+
+    Args:
+        model: from AutoModelForImageTextToText, one for which `is_plain` holds.
+        segments: tensors of each segment, as `vision` made them.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: Any, segments: Sequence[Tensors]) -> None:
+        self._model = model
+        self._segments = segments
+        self._device = model.device
+        self.lengths = [len(tensors["input/prefix_ids"]) for tensors in segments]
+        self._longest = max(self.lengths)
+        position_rows = len(positions_of(segments[0]))
+        self._next_position = torch.zeros(position_rows, len(segments), dtype=torch.long, device=self._device)
+        layers = DynamicCache(config=model.config.get_text_config()).layers
+        self._layers = [_BufferLayer(len(segments)) for _ in layers]
+        self._cache = Cache(layers=list(self._layers))
+        groups: dict[Any, list[int]] = defaultdict(list)
+        for index, tensors in enumerate(segments):
+            groups[_shapes(tensors)].append(index)
+        for indices in groups.values():
+            self._prefill(indices, [segments[i] for i in indices])
+        self._owners = torch.full((len(segments), self._longest), NOBODY, device=self._device)
+        for index, length in enumerate(self.lengths):
+            self._owners[index, :length] = _PREFIX
+
+    def _prefill(self, indices: list[int], segments: Sequence[Tensors]) -> None:
+        ids = torch.stack([tensors["input/prefix_ids"] for tensors in segments])
+        positions = torch.stack([positions_of(tensors) for tensors in segments], dim=1)
+        for layer in self._layers:
+            layer.begin_prefill(torch.tensor(indices, device=self._device), self._longest)
+        self._model.base_model(
+            input_ids=ids,
+            position_ids=as_position_ids(positions[..., :-1]),
+            mm_encoder_outputs=encoder_outputs(segments),
+            **language_inputs(self._model, segments),
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        for layer in self._layers:
+            layer.end_prefill(self._longest)
+        self._next_position[:, indices] = positions[..., -1]
+
+    @torch.inference_mode()
+    def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
+        """Score the suffixes and branches of all rows in one forward pass, then generate for those that want it."""
+        packing = Packing(rows, len(self.lengths))
+        steps = max((row.max_new_tokens for row in rows), default=0)
+        capacity = self._longest + packing.width + steps * packing.generating
+        for layer in self._layers:
+            layer.rewind(self._longest, capacity)
+        device = self._device
+        owners = torch.cat([self._owners, packing.trunks.to(device)], dim=1)
+        positions = self._next_position[..., None] + packing.depths.to(device)
+        mask = torch.cat(
+            [(self._owners == _PREFIX)[:, None].expand(-1, packing.width, -1), packing.mask.to(device)], dim=2
+        )
+        logits = self._forward(packing.ids.to(device), positions, mask, packing.read.to(device))
+        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+        next_tokens = [log_probabilities[row.segment, packing.heads[i]] for i, row in enumerate(rows)]
+        branches = [packing.branch_scores(i, log_probabilities) for i in range(len(rows))]
+        firsts = {
+            i: logits[row.segment, packing.heads[i]]
+            for i, row in enumerate(rows)
+            if row.max_new_tokens and row.decoding.beams == 1
+        }
+        generated = self._generate(rows, firsts, owners, end_ids)
+        for i, row in enumerate(rows):
+            if row.decoding.beams > 1:
+                cache = self._line(row.segment)
+                tensors = self._segments[row.segment]
+                generated[i] = search_beams(self._model, row, tensors=tensors, cache=cache, end_ids=end_ids)
+        return [Scores(next_tokens[i], branches[i], *generated.get(i, ((), False))) for i in range(len(rows))]
+
+    def _generate(
+        self,
+        rows: Sequence[Row],
+        firsts: Mapping[int, torch.Tensor],
+        owners: torch.Tensor,
+        end_ids: frozenset[int],
+    ) -> dict[int, tuple[tuple[int, ...], bool]]:
+        """Decode all generating rows together; a finished row leaves.
+
+        Args:
+            firsts: logits (V,) of each row's first token.
+        """
+        if not firsts:
+            return {}
+        active = list(firsts)
+        texts: dict[int, list[int]] = {i: [] for i in active}
+        ended = dict.fromkeys(active, False)
+        chooser = TokenChooser(rows, [tensors["input/prefix_ids"] for tensors in self._segments])
+        logits = torch.stack(list(firsts.values()))
+        while True:
+            still = []
+            for i, token in zip(active, chooser.choose(active, logits, texts), strict=True):
+                if token in end_ids:
+                    ended[i] = True
+                    continue
+                texts[i].append(token)
+                if len(texts[i]) < rows[i].max_new_tokens:
+                    still.append(i)
+            active = still
+            if not active:
+                return {i: (tuple(text), ended[i]) for i, text in texts.items()}
+            logits, owners = self._step(rows, active, texts, owners)
+
+    def _step(
+        self, rows: Sequence[Row], active: Sequence[int], texts: Mapping[int, list[int]], owners: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Feed the newest token of each active row; returns the logits (n, V) after them, and who owns each slot."""
+        slots: list[tuple[int, int]] = []
+        used = [0] * len(self.lengths)
+        for i in active:
+            slots.append((rows[i].segment, used[rows[i].segment]))
+            used[rows[i].segment] += 1
+        width = max(used)
+        ids = torch.zeros(len(self.lengths), width, dtype=torch.long)
+        depths = torch.zeros(len(self.lengths), width, dtype=torch.long)
+        own = torch.full((len(self.lengths), width), NOBODY)
+        for i, slot in zip(active, slots, strict=True):
+            ids[slot] = texts[i][-1]
+            depths[slot] = len(rows[i].suffix) + len(texts[i]) - 1
+            own[slot] = i
+        device = self._device
+        own = own.to(device)
+        owners = torch.cat([owners, own], dim=1)
+        mask = (owners[:, None] == _PREFIX) | ((owners[:, None] == own[..., None]) & (own[..., None] != NOBODY))
+        read = torch.arange(width, device=device).expand(len(self.lengths), -1)
+        logits = self._forward(ids.to(device), self._next_position[..., None] + depths.to(device), mask, read)
+        segments, places = zip(*slots, strict=True)
+        return logits[list(segments), list(places)], owners
+
+    def _line(self, segment: int) -> DynamicCache:
+        """A copy of one segment's prefix as an ordinary cache."""
+        cache = DynamicCache(config=self._model.config.get_text_config())
+        for index, layer in enumerate(self._layers):
+            cache.update(*layer.prefix(segment, self.lengths[segment]), index)
+        return cache
+
+    def _forward(
+        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, read: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits (B, N, V) at `read` (B, N) of tokens (B, Q) under mask (B, Q, K), true where a token may look."""
+        attention_mask = mask[:, None]
+        if attention_of(self._model) == "eager":
+            low = torch.finfo(self._model.dtype).min
+            attention_mask = torch.where(attention_mask, 0.0, low).to(self._model.dtype)
+        selects = "logits_to_keep" in inspect.signature(self._model.forward).parameters
+        logits = self._model(
+            input_ids=ids,
+            position_ids=as_position_ids(positions),
+            attention_mask=attention_mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            **({"logits_to_keep": read} if selects else {}),
+        ).logits
+        return logits if selects else torch.take_along_dim(logits, read[..., None], dim=1)
+
+
+class _BufferLayer(DynamicLayer):
+    """Keys and values of a batch in one buffer that is written in place, where DynamicLayer copies all at each step."""
+
+    _keys: torch.Tensor
+    _values: torch.Tensor
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self._batch = batch
+        self._length = 0
+        self._capacity = 0
+        self._lines: torch.Tensor | None = None
+
+    def begin_prefill(self, lines: torch.Tensor, capacity: int) -> None:
+        """The next update is the prefix of these lines of the batch."""
+        self._lines, self._length, self._capacity = lines, 0, capacity
+
+    def end_prefill(self, length: int) -> None:
+        self._lines, self._length = None, length
+
+    def rewind(self, length: int, capacity: int) -> None:
+        """Forget all but the first `length` tokens, and make room for `capacity`."""
+        self._length = length
+        more = capacity - self._capacity
+        if more > 0:
+            self._keys = torch.nn.functional.pad(self._keys, (0, 0, 0, more))
+            self._values = torch.nn.functional.pad(self._values, (0, 0, 0, more))
+            self._capacity = capacity
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        # zeros: a masked NaN would still spoil the sum over values
+        self._keys = key_states.new_zeros(self._batch, key_states.shape[1], self._capacity, key_states.shape[3])
+        self._values = value_states.new_zeros(self._batch, value_states.shape[1], self._capacity, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        if self._lines is not None:
+            lines = self._lines.to(key_states.device)  # a model may be spread over several GPUs
+            self._keys[lines, :, : key_states.shape[2]] = key_states
+            self._values[lines, :, : value_states.shape[2]] = value_states
+            return key_states, value_states
+        end = self._length + key_states.shape[2]
+        self._keys[:, :, self._length : end] = key_states
+        self._values[:, :, self._length : end] = value_states
+        self._length = end
+        return self._keys[:, :, :end], self._values[:, :, :end]
+
+    def prefix(self, line: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (1, heads, length, size) of the first tokens of a line."""
+        return self._keys[line : line + 1, :, :length].clone(), self._values[line : line + 1, :, :length].clone()
+
+    def get_seq_length(self) -> int:
+        return self._length
+
+
+def _shapes(tensors: Tensors) -> tuple[Any, ...]:
+    return tuple(sorted((name, tuple(tensor.shape)) for name, tensor in tensors.items()))

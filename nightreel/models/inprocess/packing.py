@@ -1,0 +1,66 @@
+"""The suffixes and branches of many questions laid out as one sequence a segment: pure bookkeeping, no model.
+
+`packed` runs it. A token may look at the tokens before it of its own suffix, and of its own branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from nightreel.models.inprocess.prefix import Row
+
+NOBODY = -2
+"""Owner of a place that no token of a text may look at: padding, and branches once they are scored."""
+
+
+class Packing:
+    """The suffixes and branches of all rows laid out side by side, a line a segment.
+
+    ids, depths, trunks (B, Q): token, its distance from the first suffix position, the row it belongs to if it is part
+    of a suffix (not of a branch). mask (B, Q, Q). read (B, N): the tokens whose logits are wanted.
+    """
+
+    def __init__(self, rows: Sequence[Row], segments: int) -> None:
+        lines: list[list[tuple[int, int, int, int]]] = [[] for _ in range(segments)]
+        reads: list[list[int]] = [[] for _ in range(segments)]
+        self._rows = rows
+        self.heads: list[int] = []
+        self._branch_reads: list[list[int]] = []
+        for index, row in enumerate(rows):
+            line, read = lines[row.segment], reads[row.segment]
+            line.extend((token, depth, index, -1) for depth, token in enumerate(row.suffix))
+            self.heads.append(len(read))
+            read.append(len(line) - 1)
+            starts = []
+            for place, branch in enumerate(row.branches):
+                starts.append(len(read))
+                read.extend(len(line) + offset for offset in range(len(branch) - 1))
+                line.extend((token, len(row.suffix) + offset, index, place) for offset, token in enumerate(branch[:-1]))
+            self._branch_reads.append(starts)
+        self.width = max(len(line) for line in lines)
+        self.generating = max(
+            sum(row.segment == segment and row.max_new_tokens > 0 for row in rows) for segment in range(segments)
+        )
+        filler = (0, 0, NOBODY, -1)
+        table = torch.tensor([line + [filler] * (self.width - len(line)) for line in lines])
+        self.ids, self.depths, owner, number = table.unbind(-1)
+        self.trunks = torch.where(number == -1, owner, NOBODY)
+        longest = max(len(read) for read in reads)
+        self.read = torch.tensor([read + [0] * (longest - len(read)) for read in reads])
+        order = torch.arange(self.width)
+        self.mask = (
+            (order[:, None] >= order)
+            & (owner[:, :, None] == owner[:, None])
+            & ((number[:, None] == -1) | (number[:, :, None] == number[:, None]))
+        )
+
+    def branch_scores(self, index: int, log_probabilities: torch.Tensor) -> tuple[tuple[float, ...], ...]:
+        row = self._rows[index]
+        own = log_probabilities[row.segment]
+        scores = []
+        for start, branch in zip(self._branch_reads[index], row.branches, strict=True):
+            reads = [self.heads[index], *range(start, start + len(branch) - 1)]
+            scores.append(tuple(own[reads, list(branch)].tolist()))
+        return tuple(scores)

@@ -1,0 +1,49 @@
+"""Prompts to Rows: the tokens of each question a prompt stands for, and what they take of a batch.
+
+`local` asks the rows, `footprint` only counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from nightreel.domain import Prompt
+from nightreel.models.answering import Vocabulary
+from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.prefix import Row
+from nightreel.models.memory.estimates import SegmentShape
+from nightreel.prompts.wording import questions_of
+
+
+class Place(NamedTuple):
+    """Where questions follow: index of the segment in its batch, and the end of its prefix (see `Dialogue.split`)."""
+
+    segment: int
+    anchor: int
+    lead: str
+
+
+def rows_of(prompt: Prompt, place: Place, *, dialogue: Dialogue, vocabulary: Vocabulary) -> list[Row]:
+    """One Row for each question of a prompt."""
+    return [
+        Row(
+            place.segment,
+            dialogue.suffix(place.anchor, place.lead, question),
+            vocabulary.branches(prompt),
+            0 if prompt.scored else prompt.max_new_tokens,
+            prompt.decoding,
+        )
+        for question in questions_of(prompt)
+    ]
+
+
+def shape_of(rows: Sequence[Row], *, prefix: int) -> SegmentShape:
+    """What one segment with these rows after `prefix` tokens takes of a batch."""
+    branches = [len(branch) for row in rows for branch in row.branches]
+    return SegmentShape(
+        prefix=prefix,
+        suffixes=sum(len(row.suffix) for row in rows) + sum(branches),
+        generated=sum(row.max_new_tokens for row in rows),
+        reads=len(rows) + sum(branches),
+    )

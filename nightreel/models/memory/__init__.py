@@ -1,0 +1,1 @@
+"""Memory of a device: estimated, measured, and shared out to batches."""

@@ -1,0 +1,146 @@
+"""Which segments share a batch, and what happens when the device runs out of memory all the same.
+
+`local` and `vision` hand their work to a BatchBudget. What a segment takes is estimated by `estimates`, corrected by
+`peaks` and measured by `meters`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from typing import Any, TypeVar
+
+import torch
+
+from nightreel.domain import MemoryPeak
+from nightreel.errors import PermanentError
+from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.memory.meters import MemoryMeter, meter_of
+from nightreel.models.memory.peaks import Peaks
+
+_Item = TypeVar("_Item")
+_Shape = TypeVar("_Shape", SegmentShape, FrameShape)
+
+
+class BatchBudget:
+    """Admits batches of one model to its device, and learns from what they take.
+
+    Args:
+        model: from AutoModelForImageTextToText, on its devices.
+        known: peaks of earlier runs.
+        meter: of the model's devices, unless another is given.
+    """
+
+    def __init__(self, model: Any, *, known: Iterable[MemoryPeak] = (), meter: MemoryMeter | None = None) -> None:
+        self._estimates = Estimates(model)
+        self._meter = meter or meter_of(model)
+        self._peaks = Peaks(self._meter.device, known)
+
+    def take_peaks(self) -> list[MemoryPeak]:
+        """What was learnt since this was last asked."""
+        return self._peaks.take_news()
+
+    def run(
+        self,
+        items: Sequence[_Item],
+        work: Callable[[Sequence[_Item]], None],
+        *,
+        shape_of: Callable[[_Item], _Shape | None],
+        what: str,
+        most: int | None = None,
+    ) -> None:
+        """Call `work` on all items in turn, on as many neighbours at once as fit; one alone always passes.
+
+        When memory runs out all the same, it is given back, and half as many are tried from then on.
+
+        Args:
+            work: must leave nothing behind when it fails.
+            shape_of: None where it is not known before the work is done: such an item goes alone.
+            what: is being done, for the error.
+            most: items at once, whatever fits.
+
+        Raises:
+            PermanentError: `out_of_memory` when a single item does not fit.
+        """
+        left, most = items, most or len(items)
+        while left:
+            available = self._meter.available_bytes()
+            batch = self._admit(left[:most], shape_of, available)
+            self._meter.start()
+            problem = _attempt(work, batch)
+            if problem is None:
+                self._record(batch, shape_of, self._meter.peak_bytes())
+                left = left[len(batch) :]
+                continue
+            release_memory()
+            if len(batch) == 1:
+                raise PermanentError(
+                    "out_of_memory",
+                    f"one segment alone does not fit into memory while {what} ({problem}): use a plan with fewer "
+                    "frames, a smaller dtype or a larger device",
+                )
+            self._record(batch, shape_of, available, out_of_memory=True)
+            most = len(batch) // 2
+
+    def _admit(
+        self, items: Sequence[_Item], shape_of: Callable[[_Item], _Shape | None], available: int
+    ) -> Sequence[_Item]:
+        batch_shape = shape_of(items[0])
+        for count, item in enumerate(items[1:], start=1):
+            shape = shape_of(item)
+            if batch_shape is None or shape is None:
+                return items[:count]
+            batch_shape = batch_shape.joined(shape)
+            estimate = self._estimates.segment_bytes(batch_shape)
+            counted = self._peaks.segment_bytes(batch_shape.stage, str(batch_shape), estimate=estimate)
+            if counted * (count + 1) > available:
+                return items[:count]
+        return items
+
+    def _record(
+        self,
+        batch: Sequence[_Item],
+        shape_of: Callable[[_Item], _Shape | None],
+        measured_bytes: int | None,
+        *,
+        out_of_memory: bool = False,
+    ) -> None:
+        shapes = [shape for shape in map(shape_of, batch) if shape is not None]
+        if measured_bytes is None or not shapes:
+            return
+        shape = reduce(lambda one, other: one.joined(other), shapes)
+        self._peaks.record(
+            MemoryPeak(
+                stage=shape.stage,
+                shape=str(shape),
+                device=self._peaks.device,
+                segments=len(batch),
+                estimated_bytes=self._estimates.segment_bytes(shape) * len(batch),
+                measured_bytes=measured_bytes,
+                out_of_memory=out_of_memory,
+            )
+        )
+
+
+def _attempt(work: Callable[[Sequence[_Item]], None], batch: Sequence[_Item]) -> str | None:
+    """Do the work; what torch said if memory ran out. The error itself would keep the failed batch's tensors alive."""
+    try:
+        work(batch)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return str(error).splitlines()[0]
+    return None
+
+
+def release_memory() -> None:
+    """Give freed blocks back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Also for the CPU, whose allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

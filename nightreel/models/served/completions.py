@@ -1,0 +1,257 @@
+"""What a server said, as Answers: by its first token's probabilities where it lists them, else strictly by its words.
+
+A server lists the likeliest tokens alone, as text. What it does not list could change a close answer: then it is
+`unknown`. Without probabilities, `p` is None and whatever is not one allowed answer, word for word, is `unknown`; so is
+every answer of a prompt that asks for a probability (min_mass, min_margin, another threshold than a half).
+
+`remote` calls it. What is decided from probabilities, `answering` decides, as it does for a local model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
+from nightreel.errors import PermanentError
+from nightreel.models import answering
+from nightreel.models.inprocess.prefix import Scores
+
+_YES_NO = ("yes", "no")
+_SURFACE_FORMS = 6  # yes, Yes, YES, each with and without a space: so many tokens of a word may be unlisted
+_LEAST = 1e-12
+_MAX_TEXT = 64 * 1024  # characters; the longest answer that can be asked for has 4096 tokens
+_MAX_TOKENS = 2**31 - 1
+_SLACK = 1e-3  # probabilities in a listing are rounded
+_SPACE_MARKS = "▁ĠĊ"  # how vocabularies write spaces and line ends, should a server list their raw pieces
+_AROUND_WORDS = " \t\r\n.,;:!\"'`*()[]"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One completion.
+
+    Args:
+        text: what was generated.
+        withheld: why a server kept its answer to itself (a refusal, a content filter); empty if it did not.
+        listed: probability of the likeliest first tokens, by their text; empty where the server lists none.
+    """
+
+    text: str
+    withheld: str
+    listed: tuple[tuple[str, float], ...]
+    prompt_tokens: int
+    generated_tokens: int
+
+    @property
+    def unlisted(self) -> float:
+        """The most that tokens which are not listed can add to the answers."""
+        if not self.listed:
+            return 1.0
+        probabilities = [probability for _, probability in self.listed]
+        return max(0.0, min(1 - sum(probabilities), _SURFACE_FORMS * min(probabilities)))
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_reply(completion: Mapping[str, Any]) -> Reply:
+    """Read a chat completion.
+
+    Raises:
+        PermanentError: `model_protocol` naming what is missing or of the wrong kind.
+    """
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise _not_the_protocol("choices[0].message", choices)
+    text = message.get("content")
+    if not isinstance(text, str | None):
+        raise _not_the_protocol("choices[0].message.content", text)
+    if text and len(text) > _MAX_TEXT:
+        raise PermanentError("model_protocol", f"the server's answer has {len(text):,} characters")
+    usage = completion.get("usage")
+    return Reply(
+        text=text or "",
+        withheld=_withheld(choice, message),
+        listed=_first_token(choice.get("logprobs")),
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        generated_tokens=_count(usage, "completion_tokens"),
+    )
+
+
+def _withheld(choice: Mapping[str, Any], message: Mapping[str, Any]) -> str:
+    if message.get("refusal"):
+        return f"the server refused: {str(message['refusal'])[:200]!r}"
+    if choice.get("finish_reason") == "content_filter":
+        return "the server's content filter withheld the answer"
+    return ""
+
+
+def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...]:
+    """Candidates for the first token, in the shape of the chat API or of the older completions API."""
+    if not isinstance(logprobs, dict):
+        return ()
+    if isinstance(logprobs.get("content"), list):
+        first = next(iter(logprobs["content"]), None)
+        if first is None:
+            return ()
+        if not isinstance(first, dict):
+            raise _not_the_protocol("logprobs.content[0]", first)
+        candidates = first.get("top_logprobs") or [first]
+        if not (isinstance(candidates, list) and all(isinstance(item, dict) for item in candidates)):
+            raise _not_the_protocol("logprobs.content[0].top_logprobs", candidates)
+        pairs = [(item.get("token"), item.get("logprob")) for item in candidates]
+    elif isinstance(logprobs.get("top_logprobs"), list) and logprobs["top_logprobs"]:
+        first = logprobs["top_logprobs"][0]
+        if not isinstance(first, dict):
+            raise _not_the_protocol("logprobs.top_logprobs[0]", first)
+        pairs = list(first.items())
+    else:
+        return ()
+    listed = tuple((_word(token), _probability(logprob)) for token, logprob in pairs)
+    if sum(probability for _, probability in listed) > 1 + _SLACK:
+        raise _not_the_protocol("probabilities of one token, 1 in sum", pairs)
+    return listed
+
+
+def _word(token: Any) -> str:
+    if not isinstance(token, str):
+        raise _not_the_protocol("a token as text", token)
+    return token.strip(_SPACE_MARKS).strip().casefold()
+
+
+def _probability(logprob: Any) -> float:
+    """Servers write -9999 where they mean minus infinity: it comes out as 0."""
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float) or logprob > _SLACK:
+        raise _not_the_protocol("a log-probability", logprob)
+    return math.exp(min(0.0, max(logprob, -1e6)))
+
+
+def _count(usage: Any, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if type(value) is int and 0 <= value <= _MAX_TOKENS else 0
+
+
+def _not_the_protocol(expected: str, got: Any) -> PermanentError:
+    return PermanentError("model_protocol", f"expected {expected} in the server's answer, got {repr(got)[:200]}")
+
+
+# -- answering ---------------------------------------------------------------------------------------------------
+
+
+class _AllowedAnswers(answering.Vocabulary):
+    """The vocabulary of a server as far as it is shown: each allowed answer is one token, numbered in order."""
+
+    def __init__(self, answers: Sequence[str]) -> None:
+        self._places = {answer: place for place, answer in enumerate(answers)}
+        self.yes_no = answering.YesNoForms(((0,), (1,)), ((), ()))
+
+    def forms(self, word: str) -> tuple[tuple[int, ...], ...]:
+        return ((self._places[word],),)
+
+
+_YES_NO_ANSWERS = _AllowedAnswers(_YES_NO)
+
+
+def to_answer(prompt: Prompt, replies: Sequence[Reply]) -> Answer:
+    """The answer to a prompt, from one reply to each of its questions (see `wording.questions_of`)."""
+    tokens = sum(reply.prompt_tokens for reply in replies)
+    withheld = next((reply.withheld for reply in replies if reply.withheld), "")
+    if withheld:
+        return _unknown(prompt, withheld, tokens)
+    match prompt.kind:
+        case PromptKind.YES_NO | PromptKind.TAGS:
+            return _yes_no(prompt, replies, tokens)
+        case PromptKind.CHOICE:
+            return _choice(prompt, replies[0], tokens)
+        case PromptKind.NUMBER if prompt.min_mass or prompt.min_margin:
+            return _unknown(prompt, "min_mass and min_margin need a probability, numbers have none here", tokens)
+    return answering.answer_text(prompt, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
+
+
+def _yes_no(prompt: Prompt, replies: Sequence[Reply], tokens: int) -> Answer:
+    """One question, or one a tag."""
+    each = [_masses(reply) for reply in replies]
+    if not all(any(masses) for masses in each):
+        return _yes_no_by_words(prompt, replies, tokens)
+    for reply, (yes, no) in zip(replies, each, strict=True):
+        whole = yes + no + reply.unlisted
+        if yes < prompt.threshold * whole <= yes + reply.unlisted:
+            return _unknown(
+                prompt,
+                f"the listed tokens say yes with {yes:.3g} and no with {no:.3g}; those not listed, up to "
+                f"{reply.unlisted:.3g}, could change the answer",
+                tokens,
+            )
+    scores = [_scores(masses) for masses in each]
+    if prompt.kind is PromptKind.TAGS:
+        return answering.answer_tags(prompt, scores, _YES_NO_ANSWERS, tokens=tokens)
+    return answering.answer_yes_no(prompt, scores[0], _YES_NO_ANSWERS, tokens=tokens)
+
+
+def _yes_no_by_words(prompt: Prompt, replies: Sequence[Reply], tokens: int) -> Answer:
+    said = [_bare(reply.text) for reply in replies]
+    for reply, word in zip(replies, said, strict=True):
+        if word not in _YES_NO:
+            return _unknown(prompt, f"neither yes nor no: {reply.text[:80]!r}", tokens)
+    if prompt.threshold != 0.5:
+        return _unknown(prompt, f"threshold {prompt.threshold:g} needs a probability, the server gives none", tokens)
+    if prompt.kind is PromptKind.TAGS:
+        value = [choice for choice, word in zip(prompt.choices, said, strict=True) if word == "yes"]
+        return _by_words(prompt, ", ".join(value), value, tokens)
+    return _by_words(prompt, said[0], said[0] == "yes", tokens)
+
+
+def _choice(prompt: Prompt, reply: Reply, tokens: int) -> Answer:
+    """The choice that was said, with the probabilities of the choices' beginnings where these tell them apart."""
+    said = next((choice for choice in prompt.choices if choice.casefold() == _bare(reply.text)), None)
+    if said is None:
+        return _unknown(prompt, f"none of the choices: {reply.text[:80]!r}", tokens)
+    masses = dict.fromkeys(prompt.choices, 0.0)
+    shared = 0.0
+    for token, probability in reply.listed:
+        begun = [choice for choice in prompt.choices if token and choice.casefold().startswith(token)]
+        if len(begun) == 1:
+            masses[begun[0]] += probability
+        elif begun:
+            shared += probability
+    others = max((mass for choice, mass in masses.items() if choice != said), default=0.0)
+    unclear = shared + reply.unlisted
+    if others > masses[said] + unclear:
+        best = max(masses, key=masses.__getitem__)
+        return _unknown(prompt, f"it said {said!r}, but {best!r} begins with likelier tokens", tokens)
+    if masses[said] <= others + unclear:
+        return _by_words(prompt, said, said, tokens)
+    vocabulary = _AllowedAnswers(prompt.choices)
+    return answering.answer_choice(prompt, _scores(list(masses.values())), vocabulary, tokens=tokens)
+
+
+def _masses(reply: Reply) -> list[float]:
+    return [sum(probability for token, probability in reply.listed if token == word) for word in _YES_NO]
+
+
+def _scores(masses: Sequence[float]) -> Scores:
+    """Probabilities of allowed answers as those of a model whose tokens they are."""
+    logs = [math.log(max(mass, _LEAST)) for mass in masses]
+    return Scores(torch.tensor(logs, dtype=torch.float64), tuple((log,) for log in logs), (), ended=True)
+
+
+def _bare(text: str) -> str:
+    """A text without what stands around a single word: "**Yes.**" is yes, "Yes, but" is not."""
+    return text.strip(_AROUND_WORDS).casefold()
+
+
+def _by_words(prompt: Prompt, text: str, value: bool | str | list[str], tokens: int) -> Answer:
+    if prompt.min_mass or prompt.min_margin:
+        return _unknown(prompt, "min_mass and min_margin need a probability, the server gives none", tokens)
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=text, value=value, prompt_tokens=tokens)
+
+
+def _unknown(prompt: Prompt, reason: str, tokens: int) -> Answer:
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=reason, prompt_tokens=tokens)

@@ -1,0 +1,149 @@
+"""The deployments as `deployments/prefect.yaml` has them, made out for the pools that there are.
+
+`nightreel deploy` reads them here. Knows Prefect's file format, and asks no server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic import ValidationError
+
+from nightreel import __version__
+from nightreel.errors import PermanentError, SettingsError
+from nightreel.orchestration.shard_runs import SHARDS
+
+NIGHTLY = "nightly"
+_SECRET = re.compile(
+    r"password|passwd|secret|credential|(^|_)token$|(api|access|private)_?key|database_url", re.IGNORECASE
+)
+_LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+
+Definition = dict[str, Any]
+"""A deployment as an entry of the file."""
+
+
+def shipped(name: str) -> Path:
+    """A file of deployments/: of the checkout, or the copy that a wheel carries."""
+    package = Path(__file__).resolve().parents[2]
+    for directory in (package / "deployments", package.parent / "deployments"):
+        if (directory / "prefect.yaml").is_file():
+            return directory / name
+    raise PermanentError("installation", f"no deployments/prefect.yaml beside {package}: install nightreel again")
+
+
+def load_definitions(path: Path) -> list[Definition]:
+    """The deployments of a file of Prefect's, shared settings of the file included.
+
+    Raises:
+        SettingsError: it cannot be read, has no deployments or none for shards, or a value that looks like a secret.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: {error}: should be a prefect.yaml") from error
+    entries = content.get("deployments") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) and entry.get("name") for entry in entries):
+        raise SettingsError(f"{path}: should have a list `deployments`, each with a name")
+    names = [entry["name"] for entry in entries]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"{path}: two deployments have the same name: {', '.join(sorted(names))}")
+    if sum(name.startswith(SHARDS) for name in names) != 1:
+        raise SettingsError(f"{path}: should have one deployment named {SHARDS}<pool>, which shards run as")
+    shared = {name: content[name] for name in ("build", "push", "pull") if name in content}
+    definitions = [{**shared, **entry} for entry in entries]
+    for definition in definitions:
+        _refuse_secrets(definition, path)
+    return definitions
+
+
+def make_out(
+    definitions: Sequence[Definition], pools: Sequence[str], *, cron: str | None = None, time_zone: str | None = None
+) -> list[Definition]:
+    """The deployments for these pools: all of them for the first, that of the shards alone for the others.
+
+    A deployment that names another pool than the file's shards do is not ours to move.
+
+    Args:
+        cron: when the night begins. time_zone: of all schedules.
+
+    Raises:
+        SettingsError: cron or time zone are none.
+    """
+    shards = next(definition for definition in definitions if definition["name"].startswith(SHARDS))
+    home = _pool_of(shards)
+    made = []
+    for definition in definitions:
+        of_shards = definition is shards
+        for pool in pools if of_shards else pools[:1]:
+            one = deepcopy(definition)
+            if _pool_of(one) == home:
+                one["work_pool"] = {**(one.get("work_pool") or {}), "name": pool}
+            if of_shards:
+                one["name"] = SHARDS + pool
+            for schedule in one.get("schedules") or []:
+                if cron and one["name"] == NIGHTLY:
+                    schedule["cron"] = cron
+                if time_zone:
+                    schedule["timezone"] = time_zone
+                _check_schedule(schedule, one["name"])
+            made.append(one)
+    return made
+
+
+def stamp(definition: Definition, parameter_schema: Any) -> str:
+    """What goes into the deployment's `version`: the same for the same definition, options and version of ours."""
+    text = json.dumps([definition, parameter_schema], sort_keys=True, default=str)
+    return f"{__version__}+{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _pool_of(definition: Definition) -> str | None:
+    return (definition.get("work_pool") or {}).get("name")
+
+
+def _check_schedule(schedule: dict[str, Any], name: str) -> None:
+    if "cron" not in schedule:
+        return
+    cron, time_zone = schedule["cron"], schedule.get("timezone")
+    try:
+        CronSchedule(cron=cron, timezone=time_zone)
+    except ValidationError as error:
+        why = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        raise SettingsError(
+            f"{name}: cron {cron!r}, time zone {time_zone!r}: {why}. Expected as '30 0 * * *' and Europe/Berlin"
+        ) from error
+
+
+def _refuse_secrets(definition: Definition, path: Path) -> None:
+    """Both are kept by the server as plain text, and shown in its UI."""
+    shown = {
+        "parameters": definition.get("parameters"),
+        "job_variables": (definition.get("work_pool") or {}).get("job_variables"),
+    }
+    for where, value in _leaves(shown):
+        key = where.rpartition(".")[2]
+        if _SECRET.search(key) or (isinstance(value, str) and _LOGIN.search(value)):
+            raise SettingsError(
+                f"{path}: {definition['name']}: {where} looks like a secret, which anyone who sees Prefect could read: "
+                "put it into the environment of the worker, or as a block into the pool's job template"
+            )
+
+
+def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        yield where, value
+    for key, inner in items:
+        yield from _leaves(inner, f"{where}.{key}".lstrip("."))

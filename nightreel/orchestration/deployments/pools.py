@@ -1,0 +1,98 @@
+"""Work pools and their queues. What an operator made of a pool stays; the order of its queues is ours."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+from nightreel.errors import SettingsError
+from nightreel.orchestration.deployments.definitions import shipped
+from nightreel.orchestration.nights import NIGHTS
+
+PoolType = Literal["process", "kubernetes"]
+UPKEEP = "upkeep"
+"""The queue of what takes no device: workers give it places of its own."""
+QUEUES = {NIGHTS: 1, "retries": 4, UPKEEP: 5, "backfill": 10}
+"""A pool's queues with their priorities: who is lower goes first."""
+logger = logging.getLogger("nightreel.deploy")
+_DESCRIPTION = "Machines of one kind that run Nightreel. Made by `nightreel deploy`."
+
+
+def read_template(path: Path) -> dict[str, Any]:
+    """A base job template.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    try:
+        template = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}: should be a base job template, which is JSON") from error
+    if not isinstance(template, dict) or not {"job_configuration", "variables"} <= set(template):
+        raise SettingsError(f"{path}: should be a base job template, with job_configuration and variables")
+    return template
+
+
+def default_template(kind: PoolType) -> dict[str, Any]:
+    """The base job template of a pool that we make.
+
+    Runs on machines work where their worker was started, as if each were called there: by default it would be a new
+    directory every time, and a relative path in a setting would lead nowhere.
+    """
+    if kind == "kubernetes":
+        return read_template(shipped("kubernetes-job-template.json"))
+    template = ProcessWorker.get_default_base_job_template()
+    template["variables"]["properties"]["working_dir"]["default"] = "."
+    return template
+
+
+def register_pool(
+    client: SyncPrefectClient, name: str, *, kind: PoolType | None = None, template: dict[str, Any] | None = None
+) -> list[str]:
+    """Make the pool and its queues where they are missing.
+
+    Args:
+        kind: of a pool that is made; None: process. An old one stays what it is.
+        template: what the pool's job template has to be; None: the default of a new one, whatever an old one has.
+    """
+    try:
+        pool = client.read_work_pool(name)
+    except ObjectNotFound:
+        client.create_work_pool(
+            WorkPoolCreate(
+                name=name,
+                type=kind or "process",
+                description=_DESCRIPTION,
+                base_job_template=template or default_template(kind or "process"),
+            )
+        )
+        return [f"made work pool {name} ({kind or 'process'})", *_register_queues(client, name)]
+    changes = []
+    if kind and pool.type != kind:
+        logger.warning(
+            "work pool %s is of type %s, and stays so: delete it first, or take another name", name, pool.type
+        )
+    if template is not None and template != pool.base_job_template:
+        client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+        changes.append(f"changed the job template of work pool {name}")
+    return changes + _register_queues(client, name)
+
+
+def _register_queues(client: SyncPrefectClient, pool: str) -> list[str]:
+    changes = []
+    for name, priority in QUEUES.items():
+        found = {queue.name: queue for queue in client.read_work_queues(work_pool_name=pool)}
+        if name not in found:
+            client.create_work_queue(name=name, work_pool_name=pool, priority=priority)
+            changes.append(f"made queue {name} of {pool}, priority {priority}")
+        elif found[name].priority != priority:
+            client.update_work_queue(found[name].id, priority=priority)
+            changes.append(f"changed queue {name} of {pool} to priority {priority}")
+    return changes

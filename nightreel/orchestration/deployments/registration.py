@@ -1,0 +1,130 @@
+"""Deployments on the server: which differ from their definitions, and Prefect's own `deploy` for those.
+
+A stamp in each deployment's version says which definition it was made from, so that nothing is touched that is as it
+should be, and what an operator changed of it stays until its definition changes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow
+
+from nightreel.errors import PermanentError, SettingsError
+from nightreel.orchestration.deployments.definitions import Definition, stamp
+from nightreel.orchestration.prefect_program import run_prefect
+
+_FORM = "a flow of an installed module, as flows.analyze_videos.analyze_videos"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """A deployment as it should be, and as the server has it."""
+
+    full_name: str
+    definition: Definition
+    found: DeploymentResponse | None
+
+    @property
+    def is_current(self) -> bool:
+        """A deployment whose pool or queue was deleted has none since, and would never run again."""
+        return (
+            self.found is not None
+            and self.found.version == self.definition["version"]
+            and self.found.work_queue_id is not None
+        )
+
+
+def compare(client: SyncPrefectClient, definitions: Sequence[Definition]) -> list[Registration]:
+    """Look up each definition. Imports the flows.
+
+    Raises:
+        SettingsError: an entrypoint is no flow of an installed module.
+    """
+    return [_look_up(client, definition) for definition in definitions]
+
+
+def register_deployments(registrations: Sequence[Registration], environment: Mapping[str, str]) -> list[str]:
+    """Make or change those that are not current.
+
+    Args:
+        environment: for Prefect's command; it names the server.
+
+    Raises:
+        PermanentError: `deploy_failed`, with what Prefect said.
+    """
+    due = [registration for registration in registrations if not registration.is_current]
+    if due:
+        with _prefect_file([_as_found(registration) for registration in due]) as path:
+            # Elsewhere than here, where there may be a folder that is called like one of our packages.
+            code, output = run_prefect(
+                ["deploy", "--all", "--prefect-file", str(path)], environment=environment, cwd=path.parent
+            )
+        if code:
+            raise PermanentError("deploy_failed", f"`prefect deploy` ended with {code}:\n{output.strip()[-2000:]}")
+    return [f"{'changed' if one.found else 'made'} deployment {one.full_name}" for one in due]
+
+
+def require_current(registrations: Sequence[Registration]) -> None:
+    """Raises PermanentError `deploy_failed` where one is not as it should be: Prefect skips what it cannot read."""
+    late = [one.full_name for one in registrations if not one.is_current]
+    if late:
+        raise PermanentError(
+            "deploy_failed", f"`prefect deploy` left out {', '.join(late)}: is their definition right?"
+        )
+
+
+def _look_up(client: SyncPrefectClient, definition: Definition) -> Registration:
+    flow = _load_flow(definition)
+    plain = {key: value for key, value in definition.items() if key not in ("version", "version_type")}
+    # The version is ours to say: Prefect would otherwise look for a git repository around the file.
+    stamped = {**plain, "version": stamp(plain, flow.parameters.model_dump()), "version_type": "prefect:simple"}
+    full_name = f"{flow.name}/{definition['name']}"
+    try:
+        found = client.read_deployment_by_name(full_name)
+    except ObjectNotFound:
+        found = None
+    return Registration(full_name=full_name, definition=stamped, found=found)
+
+
+def _load_flow(definition: Definition) -> Flow[..., Any]:
+    entrypoint = str(definition.get("entrypoint"))
+    module, _, name = entrypoint.rpartition(".")
+    try:
+        flow = getattr(import_module(module or entrypoint), name)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"{definition['name']}: entrypoint {entrypoint!r}: {error}. Expected {_FORM}") from error
+    if not isinstance(flow, Flow):
+        raise SettingsError(f"{definition['name']}: entrypoint {entrypoint!r} is no flow. Expected {_FORM}")
+    return flow
+
+
+def _as_found(registration: Registration) -> Definition:
+    """The definition with what is paused still paused."""
+    found, definition = registration.found, registration.definition
+    if found is None:
+        return definition
+    active = {schedule.slug: schedule.active for schedule in found.schedules if schedule.slug}
+    schedules = [
+        {**schedule, "active": active[schedule["slug"]]} if schedule.get("slug") in active else schedule
+        for schedule in definition.get("schedules") or []
+    ]
+    return {**definition, "paused": found.paused} | ({"schedules": schedules} if schedules else {})
+
+
+@contextmanager
+def _prefect_file(definitions: Sequence[Definition]) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="nightreel-deploy-") as directory:
+        path = Path(directory) / "prefect.yaml"
+        path.write_text(yaml.safe_dump({"deployments": list(definitions)}, sort_keys=False), encoding="utf-8")
+        yield path

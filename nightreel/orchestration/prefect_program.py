@@ -1,0 +1,155 @@
+"""A Prefect server's client, and Prefect's own commands as child processes of ours.
+
+`deploy` and `worker` use both, against the server that the settings name or the embedded one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from nightreel.errors import TransientError
+from nightreel.orchestration.prefect_errors import prefect_errors
+from nightreel.settings import Settings, child_environment
+
+_LOOK_EVERY_S = 0.2
+_RUNS_END_WITHIN_S = 60.0
+_SIGNALLED = 128  # and the signal's number: what a shell makes of it
+_PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def prefect_client(api_url: str) -> Iterator[SyncPrefectClient]:
+    """A client of this server. Raises as `prefect_errors`, and TransientError where somebody else is at it too."""
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        try:
+            with prefect_errors():
+                yield client
+        except (ObjectAlreadyExists, ObjectNotFound) as error:
+            raise TransientError(
+                "prefect_changed", f"somebody else changed the Prefect server at the same moment ({error}): try again"
+            ) from error
+
+
+def prefect_environment(settings: Settings, api_url: str, **extra: str) -> dict[str, str]:
+    """The environment of such a command.
+
+    Beside a server of one's own, Prefect's profile of this user (which may hold a key of that server) counts; beside
+    the embedded one it would only be in the way.
+    """
+    home = {} if settings.prefect_api_url else {"PREFECT_HOME": str(settings.work_dir.resolve() / "prefect-client")}
+    return child_environment(PREFECT_API_URL=api_url, DO_NOT_TRACK="1", **home, **extra)
+
+
+def prefect_command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+
+
+def run_prefect(arguments: Sequence[str], *, environment: Mapping[str, str], cwd: Path) -> tuple[int, str]:
+    """Run a command to its end: exit status and what it printed."""
+    done = subprocess.run(
+        prefect_command(arguments),
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def run_together(
+    commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], until_all_end: bool = False
+) -> int:
+    """Run workers of Prefect side by side in the foreground, as if they were one: the first exit status that is not 0.
+
+    The first that ends takes the others with it. Interrupted, they and their runs end in good order; interrupted again,
+    they are killed.
+
+    Args:
+        until_all_end: one that ends well leaves the others alone.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        children += (_start(command, environment) for command in commands)
+        while any(child.poll() is None for child in children):
+            ended = [child.returncode for child in children if child.poll() is not None]
+            if any(ended) or (ended and not until_all_end):
+                break
+            time.sleep(_LOOK_EVERY_S)
+        _end(children)
+    except KeyboardInterrupt:
+        try:
+            _end(children)
+        except KeyboardInterrupt:
+            _kill(children)
+    codes = [child.wait() for child in children]
+    return next((code if code > 0 else _SIGNALLED - code for code in codes if code), 0)
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        prefect_command(command),
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C is for us: a worker that hears of it twice dies at once and leaves its runs behind
+        preexec_fn=_listen_for_the_end,
+    )
+
+
+def _listen_for_the_end() -> None:
+    """In the child: end when we are killed, and by SIGINT, which a job in the background is born deaf to.
+
+    Prefect's worker sends itself that one when it is told to end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End what they run, then themselves: Prefect's worker would kill its runs, which then say nothing of their end."""
+    told: set[int] = set()
+    give_up_at = time.monotonic() + _RUNS_END_WITHIN_S
+    while (runs := [run for child in children for run in _runs(child)]) and time.monotonic() < give_up_at:
+        for run in runs:
+            if run.pid not in told:
+                told.add(run.pid)
+                with suppress(psutil.NoSuchProcess):
+                    run.terminate()
+        time.sleep(_LOOK_EVERY_S)
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait()
+
+
+def _runs(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The runs of a worker: what it started itself, as far as it lives."""
+    try:
+        started = psutil.Process(child.pid).children()
+        return [process for process in started if process.status() != psutil.STATUS_ZOMBIE]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            worker = psutil.Process(child.pid)
+            for process in (worker, *worker.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()

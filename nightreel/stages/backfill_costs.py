@@ -1,0 +1,238 @@
+"""What a backfill would cost: counts of work times what work took so far. Arithmetic alone; `stages.backfill` plans.
+
+>>> share = Measured(**dict.fromkeys(Measured.__slots__, 0)) # nothing was measured
+>>> UnitCosts.of(share).decode_s is None
+True
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nightreel.database.backfill_work import Measured, Totals
+from nightreel.database.backfills import KeyRange
+
+SHARD_VIDEOS = 1000
+"""A shard's least number of videos: a flow run takes 10 to 20 s to begin, and a server bears only so many."""
+_HOUR_S = 3600.0
+_GIB = 2.0**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitCosts:
+    """What one unit takes, as measured; None where nothing was.
+
+    Args:
+        decode_s: to fetch, probe and decode a segment; vision_s: to encode it. Seconds of one worker.
+        answer_s: to give an answer; of_recipe: measured on the same questions, else on others of the same model.
+        load_s: to load the model. feature_bytes: of a segment's features.
+        runs, segments, answers: how many were measured.
+    """
+
+    decode_s: float | None
+    vision_s: float | None
+    answer_s: float | None
+    load_s: float
+    feature_bytes: float | None
+    of_recipe: bool
+    runs: int
+    segments: int
+    answers: int
+
+    @classmethod
+    def of(cls, measured: Measured) -> UnitCosts:
+        of_recipe = measured.recipe_answers > 0
+        answers = measured.recipe_answers if of_recipe else measured.answers
+        language_s = measured.recipe_language_s if of_recipe else measured.language_s
+        return cls(
+            decode_s=measured.decode_s / measured.decoded if measured.decoded else None,
+            vision_s=measured.vision_s / measured.encoded if measured.encoded else None,
+            answer_s=language_s / answers if answers else None,
+            load_s=measured.load_s,
+            feature_bytes=measured.feature_bytes if measured.features else None,
+            of_recipe=of_recipe,
+            runs=max(measured.decode_runs, measured.vision_runs, measured.language_runs),
+            segments=measured.decoded,
+            answers=answers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Dollars: an hour of a GPU, a GiB of the cache a month. None: not given."""
+
+    gpu_hour: float | None = None
+    gib_month: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillPlan:
+    """A backfill before it is accepted.
+
+    Args:
+        listed: objects, whatever they are. prompts: of each segment, those with conditions counted in full.
+        guessed_by: bytes of a second of video, for durations that are not known; measured_videos: on how many.
+        first: the keys that it would begin with.
+    """
+
+    source: str
+    model: str
+    listed: int
+    prompts: int
+    totals: Totals
+    costs: UnitCosts
+    rates: Rates
+    guessed_by: float
+    measured_videos: int
+    shards: tuple[KeyRange, ...]
+    first: tuple[str, ...]
+
+    @property
+    def decode_hours(self) -> float | None:
+        """Of one worker's decoders, fetching too; 0 where nothing is to be looked at."""
+        return _hours(self.totals.to_look, self.costs.decode_s)
+
+    @property
+    def vision_hours(self) -> float | None:
+        return _hours(self.totals.to_look, self.costs.vision_s)
+
+    @property
+    def language_hours(self) -> float | None:
+        return _hours(self.totals.to_ask, self.costs.answer_s)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Vision tower and language model, and the model loaded once a shard."""
+        if self.vision_hours is None or self.language_hours is None:
+            return None
+        return self.vision_hours + self.language_hours + len(self.shards) * self.costs.load_s / _HOUR_S
+
+    @property
+    def elapsed_hours(self) -> float | None:
+        """On one worker: it decodes one chunk while it asks the one before."""
+        if self.decode_hours is None or self.gpu_hours is None:
+            return None
+        return max(self.decode_hours, self.gpu_hours)
+
+    @property
+    def cache_bytes(self) -> float | None:
+        """That the feature cache would grow by."""
+        return _times(self.totals.to_look, self.costs.feature_bytes)
+
+    @property
+    def gpu_dollars(self) -> float | None:
+        return _times(self.gpu_hours, self.rates.gpu_hour)
+
+    @property
+    def cache_dollars_a_month(self) -> float | None:
+        return _times(None if self.cache_bytes is None else self.cache_bytes / _GIB, self.rates.gib_month)
+
+    @property
+    def headline(self) -> str:
+        """Its size in a line."""
+        done = self.totals
+        gpu = "GPU hours not measured yet" if self.gpu_hours is None else f"{amount(self.gpu_hours)} GPU hours"
+        size = ", ".join((counted(done.videos, "video"), counted(done.segments, "segment")))
+        return f"{size}, {counted(done.to_ask, 'answer')} to give, {gpu}"
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What a person decides by: a name, a figure, where it comes from."""
+        work, costs = self.totals, self.costs
+        of = "these questions" if costs.of_recipe else "other questions of this model"
+        measured = f"measured on {counted(costs.segments, 'segment')} of {counted(costs.runs, 'run')}"
+        speed = f"durations of {work.guessed:,} guessed at {self.guessed_by / 1e3:,.0f} kB a second"
+        basis = f"measured on {counted(self.measured_videos, 'video')}" if self.measured_videos else "assumed"
+        hours = [
+            ("hours of decoding", self.decode_hours, _each(costs.decode_s, "a segment", measured)),
+            ("hours of the vision tower", self.vision_hours, _each(costs.vision_s, "a segment", measured)),
+            (
+                "hours of the language model",
+                self.language_hours,
+                _each(costs.answer_s, "an answer", f"measured on {counted(costs.answers, 'answer')} to {of}"),
+            ),
+            (
+                "GPU hours",
+                self.gpu_hours,
+                f"with {counted(len(self.shards), 'load')} of the model, {costs.load_s:.1f} s each",
+            ),
+            ("hours on one worker", self.elapsed_hours, "decoding beside the model"),
+        ]
+        dollars = [
+            ("dollars for GPUs", self.gpu_dollars, self.rates.gpu_hour, "NIGHTREEL_GPU_DOLLARS_PER_HOUR"),
+            (
+                "dollars a month for the cache",
+                self.cache_dollars_a_month,
+                self.rates.gib_month,
+                "NIGHTREEL_STORAGE_DOLLARS_PER_GIB_MONTH",
+            ),
+        ]
+        size = None if self.cache_bytes is None else self.cache_bytes / _GIB
+        return [
+            ("objects listed", f"{self.listed:,}", self.source),
+            ("videos", f"{work.admitted:,}", "of the right names and times"),
+            ("  analysed already", f"{work.done:,}", f"under this recipe, with {self.model}"),
+            ("  failed for good", f"{work.failed:,}", "left alone: `nightreel retry` puts them back"),
+            ("  to do", f"{work.videos:,}", f"in {counted(len(self.shards), 'shard')}"),
+            ("  of them copies", f"{work.copies:,}", "the same bytes under another key: answers are taken over"),
+            ("segments", f"{work.segments:,}", f"{speed}, {basis}" if work.guessed else "durations known"),
+            ("  to look at", f"{work.to_look:,}", f"{work.cached_segments:,} more are in the feature cache"),
+            ("answers", f"{work.answers:,}", f"{self.prompts} prompts a segment, conditional ones counted in full"),
+            ("  given already", f"{work.answered:,}", ""),
+            ("  to give", f"{work.to_ask:,}", ""),
+            ("GiB to fetch", amount(work.fetch_bytes / _GIB), ""),
+            *((name, amount(value), why) for name, value, why in hours),
+            ("GiB for the cache", amount(size), "" if costs.feature_bytes is None else "as its features so far"),
+            *((name, amount(value), f"{rate:g} each" if rate else f"no rate: {setting}")
+              for name, value, rate, setting in dollars),
+        ]  # fmt: skip
+
+    def markdown(self) -> str:
+        """The plan for Prefect's UI. Holds no keys: those are untrusted."""
+        rows = [f"| {name.strip()} | {figure} | {why} |" for name, figure, why in self.rows()[1:]]
+        return "\n".join([f"# {self.headline}", "", "| | | |", "|---|---:|---|", *rows])
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values: what is shown, and what is kept with an accepted backfill."""
+        computed = ("decode_hours", "vision_hours", "language_hours", "gpu_hours", "elapsed_hours", "cache_bytes",
+                    "gpu_dollars", "cache_dollars_a_month")  # fmt: skip
+        plain = asdict(self)
+        plain["shards"] = len(self.shards)
+        return plain | {name: getattr(self, name) for name in computed}
+
+
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "shard"), counted(1200, "shard")
+    ('1 shard', '1,200 shards')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def amount(value: float | None) -> str:
+    """A figure for people: three digits, or that there is none.
+
+    >>> amount(None), amount(0), amount(0.01234), amount(12.345), amount(12345.6)
+    ('not known', '0', '0.0123', '12.3', '12,346')
+    """
+    if value is None:
+        return "not known"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _each(seconds: float | None, unit: str, measured: str) -> str:
+    if seconds is None:
+        return "not measured yet: `nightreel analyze --limit 20` does"
+    return f"{amount(seconds)} s {unit}, {measured}"
+
+
+def _times(count: float | None, each: float | None) -> float | None:
+    """A product; nothing of anything costs nothing."""
+    if count == 0:
+        return 0.0
+    return None if count is None or each is None else count * each
+
+
+def _hours(count: int, seconds_each: float | None) -> float | None:
+    seconds = _times(count, seconds_each)
+    return None if seconds is None else seconds / _HOUR_S

@@ -1,0 +1,113 @@
+"""What a run did, in numbers: for the UI, for Postgres, for the one who waits at the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from nightreel.database.discovery import PageCounts
+
+_OF_THE_RUN = ("total", "overlap", "overhead")  # timings that are of no stage
+
+
+@dataclass
+class RunSummary:
+    """Counts of a run as they grow.
+
+    Args:
+        stopped: why the run ended before its work did, in good order.
+        listing: what the listing held. videos: by how they ended (done, reused, failed, quarantined, retried, ...).
+        answers: by state. reasons: failures by reason. work: what was fetched, decoded, encoded.
+    """
+
+    run_id: int
+    source: str
+    model: str
+    listing: PageCounts = field(default_factory=PageCounts)
+    segments: int = 0
+    videos: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    work: dict[str, int] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    elsewhere: int = 0
+    stopped: str | None = None
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Counts of one chunk, as the write stage names them."""
+        for name, count in counts.items():
+            group, _, member = name.partition(".")
+            match group:
+                case "segments":
+                    self.segments += count
+                case "lost":
+                    self.videos["lost"] += count
+                case _:
+                    getattr(self, group)[member] += count
+
+    @property
+    def succeeded(self) -> int:
+        return self.videos["done"] + self.videos["reused"]
+
+    @property
+    def failed(self) -> int:
+        return self.videos["failed"] + self.videos["quarantined"]
+
+    @property
+    def is_green(self) -> bool:
+        """A run in which every video failed is not green."""
+        return not self.failed or bool(self.succeeded)
+
+    @property
+    def headline(self) -> str:
+        if self.stopped:
+            return f"stopped early: {self.stopped}; {self._done}"
+        if not self.succeeded and not self.failed:
+            held = f"; {self.elsewhere} in work by other runs" if self.elsewhere else ""
+            return f"nothing new: {self.listing.listed} objects listed, {self.listing.known} known{held}"
+        return self._done
+
+    @property
+    def _done(self) -> str:
+        return (
+            f"{self.videos['done']} done, {self.videos['reused']} reused, {self.failed} failed; "
+            f"{self.segments} segments, {self.answers.total()} answers"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        # Not asdict for the whole: it cannot copy a Counter.
+        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+        return plain | {"listing": asdict(self.listing), "headline": self.headline}
+
+    def markdown(self) -> str:
+        """The artifact of the run. Holds numbers and words of our own alone: nothing of names or answers."""
+        return "\n\n".join(
+            [
+                f"# {self.headline}",
+                _table(("videos", "count"), self.videos.items()),
+                _table(("failures by reason", "videos"), self.reasons.most_common()),
+                _table(("answers", "count"), self.answers.items()),
+                _table(("listing", "objects"), asdict(self.listing).items()),
+                _table(("work", "count"), self.work.items()),
+                _table(("slowest stages", "busy seconds"), self._slowest_stages()),
+                _table(("of the run", "seconds"), ((name, f"{self.timings.get(name, 0):.1f}") for name in _OF_THE_RUN)),
+                "A stage is busy while any thread is in it; `model` holds all stages of the model. `overlap`: decoder "
+                "and model were busy at once. `overhead`: no stage was that works on videos.",
+            ]
+        )
+
+    def _slowest_stages(self) -> list[tuple[str, str]]:
+        stages = {name: seconds for name, seconds in self.timings.items() if name not in _OF_THE_RUN}
+        slowest = sorted(stages.items(), key=lambda item: -item[1])
+        total = self.timings.get("total", 0)
+        return [(name, f"{seconds:.1f} ({seconds / total:.0%})" if total else "0") for name, seconds in slowest]
+
+
+def _table(header: tuple[str, str], rows: Any) -> str:
+    return "\n".join(
+        [f"| {header[0]} | {header[1]} |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]
+    )

@@ -1,0 +1,103 @@
+"""Who may have memory next: nobody waits for those who came later, and nothing lies idle for nothing."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nightreel.orchestration.admission import Place, held_mib, next_limits
+
+GPU = {"gpu": 100}
+
+
+def line(*requests: tuple[int, bool]) -> list[Place]:
+    """Requests of one device in their order: (MiB, whether it is served)."""
+    return [
+        Place(ticket=ticket, limits=("gpu",), mib=mib, granted=("gpu",) if served else ())
+        for ticket, (mib, served) in enumerate(requests)
+    ]
+
+
+def may(ticket: int, places: list[Place]) -> bool:
+    return next_limits(ticket, places, GPU) == ("gpu",)
+
+
+def test_what_fits_is_had_at_once():
+    assert may(1, line((60, True), (40, False)))
+    assert not may(1, line((60, True), (41, False)))
+
+
+def test_the_first_in_the_line_goes_first():
+    assert not may(1, line((60, False), (60, False)))
+    assert may(0, line((60, False), (60, False)))
+
+
+def test_a_small_request_goes_before_a_large_one_that_waits_for_its_elders():
+    assert may(2, line((50, True), (90, False), (40, False)))
+
+
+def test_a_request_that_only_later_ones_hold_up_is_passed_no_more():
+    after_its_elders_left = line((90, False), (40, True), (40, False))
+    assert not may(2, after_its_elders_left)
+
+
+def test_a_dead_one_that_holds_memory_on_keeps_nobody_else_from_what_is_free():
+    def places(*, silent: bool) -> list[Place]:
+        passed = Place(ticket=2, limits=("gpu",), mib=40, granted=("gpu",), silent=silent)
+        return [Place(ticket=1, limits=("gpu",), mib=90), passed, Place(ticket=3, limits=("gpu",), mib=40)]
+
+    assert not may(3, places(silent=False))
+    assert may(3, places(silent=True)), "the large one waits for the end of the lease in any case"
+
+
+def test_who_fits_beside_the_one_ahead_need_not_wait_for_it():
+    assert may(2, line((50, True), (20, False), (30, False)))
+
+
+def test_a_request_takes_the_device_with_the_most_room():
+    places = [
+        Place(ticket=1, limits=("a",), mib=70, granted=("a",)),
+        Place(ticket=2, limits=("b",), mib=20, granted=("b",)),
+        Place(ticket=3, limits=("a", "b"), mib=30),
+    ]
+    assert next_limits(3, places, {"a": 100, "b": 100}) == ("b",)
+
+
+def test_a_model_that_is_spread_takes_all_devices_or_none():
+    def places(held: int) -> list[Place]:
+        return [
+            Place(ticket=1, limits=("a",), mib=held, granted=("a",)),
+            Place(ticket=2, limits=("a", "b"), mib=60, spread=True),
+        ]
+
+    assert next_limits(2, places(40), {"a": 100, "b": 100}) == ("a", "b")
+    assert next_limits(2, places(41), {"a": 100, "b": 100}) == ()
+
+
+def test_one_who_waits_for_another_device_holds_nobody_up_here():
+    places = [Place(ticket=1, limits=("b",), mib=100), Place(ticket=2, limits=("a",), mib=10)]
+    assert next_limits(2, places, {"a": 100, "b": 100}) == ("a",)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_everybody_is_served_and_the_limit_is_never_passed(seed):
+    """A steady flow of requests of all sizes, up to nearly the whole device."""
+    chance = random.Random(seed)
+    places: list[Place] = []
+    ends: dict[int, int] = {}
+    asked, served = 0, set()
+    for now in range(4000):
+        if asked < 200 and chance.random() < 0.3:
+            places.append(Place(ticket=asked, limits=("gpu",), mib=chance.choice([6, 12, 25, 50, 75, 90])))
+            asked += 1
+        places = [place for place in places if ends.get(place.ticket, now + 1) > now]
+        for place in list(places):
+            if not place.granted and next_limits(place.ticket, places, GPU):
+                granted = Place(ticket=place.ticket, limits=place.limits, mib=place.mib, granted=("gpu",))
+                places[places.index(place)] = granted
+                ends[place.ticket] = now + chance.randint(2, 20)
+                served.add(place.ticket)
+        assert held_mib(places, "gpu") <= 100
+    assert served == set(range(200))
+    assert places == []

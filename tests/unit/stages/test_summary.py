@@ -1,0 +1,42 @@
+import json
+
+from nightreel.database.discovery import PageCounts
+from nightreel.stages.summary import RunSummary
+
+
+def summary(**counts: int) -> RunSummary:
+    made = RunSummary(run_id=1, source="file:///v", model="m", listing=PageCounts(listed=5, known=2, new=3))
+    made.add(counts)
+    return made
+
+
+def test_a_run_in_which_every_video_failed_is_not_green():
+    assert summary(**{"videos.done": 1, "videos.failed": 9}).is_green
+    assert summary(**{"videos.reused": 1, "videos.quarantined": 9}).is_green
+    assert not summary(**{"videos.failed": 1}).is_green
+    assert summary().is_green
+
+
+def test_counts_of_chunks_add_up_and_travel_as_json():
+    made = summary(**{"videos.done": 1, "answers.answered": 3, "segments": 1})
+    made.add({"videos.done": 2, "reasons.no_index": 1, "videos.failed": 1, "segments": 2})
+    values = json.loads(json.dumps(made.to_json()))
+    assert values["videos"] == {"done": 3, "failed": 1}
+    assert values["segments"] == 3
+    assert values["headline"] == "3 done, 0 reused, 1 failed; 3 segments, 3 answers"
+    assert "| no_index | 1 |" in made.markdown()
+
+
+def test_the_artifact_has_the_slowest_stages_and_the_most_frequent_reasons_first():
+    made = summary(**{"reasons.no_index": 1, "reasons.damaged": 5, "videos.failed": 6})
+    made.timings = {"cache": 1.0, "decode": 10.0, "model": 30.0, "overlap": 9.0, "overhead": 1.0, "total": 40.0}
+    rows = [line for line in made.markdown().splitlines() if line.startswith("| ")]
+    order = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    assert [name for name in order if name in ("damaged", "no_index")] == ["damaged", "no_index"]
+    stages = [name for name in order if name in made.timings]
+    assert stages == ["model", "decode", "cache", "total", "overlap", "overhead"]
+    assert "| model | 30.0 (75%) |" in rows
+
+
+def test_nothing_new_says_what_was_looked_at():
+    assert summary().headline == "nothing new: 5 objects listed, 2 known"
