@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from nightreel.options import BackfillOptions
-from tasks.backfill import plan_backfill, submit_shards
+from tasks.backfill import estimate_backfill, submit_shards
 
 
 @flow(name="backfill-videos", persist_result=False)
@@ -20,7 +20,7 @@ def backfill_videos(options: BackfillOptions = BackfillOptions()) -> State:  # n
     """Say what a backfill would do and cost; begin it where it is accepted; hand shards to the workers."""
     begun = ""
     if options.videos:
-        plan, backfill_id = plan_backfill(options)
+        plan, backfill_id = estimate_backfill(options)
         create_markdown_artifact(plan.markdown(), key="backfill-plan", description=plan.headline)
         if backfill_id is None:
             return Completed(message=f"planned, not begun: {plan.headline}")

@@ -11,26 +11,24 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from nightreel.options import AnalyzeOptions, SweepOptions
-from nightreel.orchestration.runtime import open_run, progress_listener
-from tasks.sweep import SweepSummary, open_sweep, sweep
+from nightreel.orchestration.runs import open_run, show_progress
+from nightreel.stages.summary import SweepSummary
+from tasks.sweep import sweep
 
 
 @flow(name="sweep-videos", persist_result=False)
 def sweep_videos(options: SweepOptions = SweepOptions()) -> State:  # noqa: B008 - frozen
     """Find the videos of a source that were overwritten, that are gone, and that are back; analyse none of them."""
-    looked_at = AnalyzeOptions(source=options.source, since=options.since, until=options.until)
-    with open_run(looked_at) as run, open_sweep(run.id, may_be_empty=options.may_be_empty):
+    with open_run(AnalyzeOptions(source=options.source, since=options.since, until=options.until)) as run:
         summary = SweepSummary(run_id=run.id, source=run.source, model=run.model)
         get_run_logger().info("run %d: sweep of %s", run.id, run.source)
         exhausted = False
         while not exhausted:
-            swept = sweep(run.id)
+            swept = sweep(run.id, options.may_be_empty)
             summary.listing += swept.counts
             exhausted = swept.exhausted
             get_run_logger().info("run %d: %s", run.id, summary.headline)
-            if listener := progress_listener.get():
-                listener(summary)
-        summary.work, summary.timings = run.report()
+            show_progress(summary)
         run.finish(summary)
         create_markdown_artifact(summary.markdown(), key="sweep-videos", description=summary.headline)
     return Completed(message=summary.headline)

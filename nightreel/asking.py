@@ -19,12 +19,13 @@ from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import describe_model, load_model
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage import Storage, open_storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class AskedSegment:
     """What was said of one segment.
 
     Args:
@@ -39,7 +40,7 @@ class Reply:
     answers: tuple[Answer, ...]
 
 
-def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterator[Reply]:
+def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterator[AskedSegment]:
     """Ask about a file or an object, segment by segment.
 
     Args:
@@ -48,7 +49,7 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
         settings: model, sampling plan, limits, S3 endpoint.
 
     Yields:
-        A Reply a segment, in order, as soon as its batch is answered.
+        A AskedSegment a segment, in order, as soon as its batch is answered.
 
     Raises:
         SettingsError: a setting or a question that cannot work; no video was touched.
@@ -78,7 +79,7 @@ def _ask(
     pool: DecoderPool,
     model: VideoModel,
     settings: Settings,
-) -> Iterator[Reply]:
+) -> Iterator[AskedSegment]:
     frames = [
         pool.decode(path, probe=probe, plan=settings.sampling_plan, segment=segment, short_side=model.frame_size)
         for segment in batch
@@ -86,7 +87,7 @@ def _ask(
     features = model.encode(frames, segments=batch, keys=[f"segment-{segment.index}" for segment in batch])
     answers = model.ask(features, [prompts] * len(batch))
     for segment, looked_at, said in zip(batch, frames, answers, strict=True):
-        yield Reply(
+        yield AskedSegment(
             segment=segment,
             pts_s=tuple(looked_at.pts_s.tolist()),
             damaged_frames=len(looked_at.flags) - looked_at.flags.count(()),
@@ -106,7 +107,7 @@ def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
         return _local_file(Path(unquote(uri.removeprefix("file://").removeprefix("localhost"))), settings.max_bytes)
     parent, _, name = uri.rpartition("/")
     if not name:
-        raise PermanentError("object_gone", f"{uri!r} names no object: expected a file or s3://bucket/key")
+        raise PermanentError(Reason.OBJECT_GONE, f"{uri!r} names no object: expected a file or s3://bucket/key")
     storage = open_storage(parent, settings)
     destination = directory / "video"
     storage.fetch(uri, etag=_etag(storage, uri), destination=destination, max_bytes=settings.max_bytes)
@@ -116,10 +117,10 @@ def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
 def _local_file(path: Path, max_bytes: int) -> Path:
     path = path.expanduser()
     if not path.is_file():
-        raise PermanentError("object_gone", f"{path} is no file: expected a video file or s3://bucket/key")
+        raise PermanentError(Reason.OBJECT_GONE, f"{path} is no file: expected a video file or s3://bucket/key")
     if path.stat().st_size > max_bytes:
         raise PermanentError(
-            "limit_bytes",
+            Reason.LIMIT_BYTES,
             f"{path} has {path.stat().st_size:,} bytes and NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it",
         )
     return path
@@ -133,4 +134,4 @@ def _etag(storage: Storage, uri: str) -> str:
                 return item.etag
         if page[-1].uri > uri:
             break
-    raise PermanentError("object_gone", f"there is no object {uri!r} in {storage.url}")
+    raise PermanentError(Reason.OBJECT_GONE, f"there is no object {uri!r} in {storage.url}")

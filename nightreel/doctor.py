@@ -1,36 +1,31 @@
-"""Is everything there that a run needs? The same look at the machine is stored with each run.
+"""Checks whether everything is there that a run needs, and says what to do where it is not.
 
-A run looks at no services, since it has opened them, and at the GPUs when it loads its model. `nightreel doctor` looks
-at everything.
+`nightreel doctor` shows all checks, `nightreel worker` those that found a problem.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psutil
 
-from nightreel import __version__
+from nightreel.environment import LIBRARIES, describe_environment, free_disk_bytes, library_versions
 from nightreel.errors import NightreelError
 from nightreel.gpu import Cuda, examine_cuda
 from nightreel.models.loading import describe_model
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.services import status
+from nightreel.services import ServiceStatus, status
 from nightreel.settings import Settings
 from nightreel.storage import open_storage
 
-LIBRARIES = ("prefect", "torch", "torchvision", "transformers", "decord", "av", "pyarrow", "s3fs", "sqlalchemy",
-             "psycopg", "numpy")  # fmt: skip
 _LOW_DISK_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line: what was looked at, what was found, what to do if it is a problem."""
+    """One check: its name, what it found, and what to do where that is a problem."""
 
     name: str
     ok: bool
@@ -38,53 +33,32 @@ class Check:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All checks, and the versions and devices that answers are traced to."""
-
-    checks: tuple[Check, ...]
-    libraries: dict[str, str]
-    cuda: Cuda | None
-
-    @property
-    def ok(self) -> bool:
-        return all(check.ok for check in self.checks)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ok": self.ok,
-            "checks": [asdict(check) for check in self.checks],
-            "libraries": self.libraries,
-            "cuda": asdict(self.cuda) if self.cuda else None,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "host": platform.node(),
-            "nightreel": __version__,
-        }
-
-
-def examine(settings: Settings, *, devices: bool = True, services: bool = False) -> Report:
-    """Look at libraries, disk, prompts and model.
+def run_checks(settings: Settings, *, devices: bool = True) -> tuple[Check, ...]:
+    """Check libraries, GPUs, disk, prompts, model, Postgres, Prefect, storage and cache.
 
     Args:
-        devices: look at the GPUs, for which torch is imported: seconds, where it is not yet.
-        services: ask Postgres, Prefect, storage and cache.
+        devices: check the GPUs, which imports torch: seconds, where it is not imported yet.
     """
-    libraries, missing = _libraries()
-    cuda = examine_cuda() if devices else None
-    checks = [
-        Check("libraries", not missing, ", ".join(f"{name} {found}" for name, found in libraries.items()), missing),
-        *(_cuda_checks(cuda, settings) if cuda else ()),
-        _disk(settings),
+    checks = [_libraries(), *(_cuda_checks(examine_cuda(), settings) if devices else ()), _disk(settings)]
+    checks += [
         _checked("prompts", lambda: f"{len(load_prompt_sets(settings.prompts))} in {', '.join(settings.prompts)}"),
         _checked("model", lambda: _model(settings)),
+        *map(_service, status(settings)),
     ]
-    if services:
-        checks += [_service(found) for found in status(settings)]
-        if settings.source:
-            checks.append(_checked("source", lambda: _reachable(settings.source, settings)))
-        checks.append(_checked("cache", lambda: _writable(settings)))
-    return Report(tuple(checks), libraries, cuda)
+    if settings.source:
+        checks.append(_checked("source", lambda: _reachable(settings.source, settings)))
+    checks.append(_checked("cache", lambda: _writable(settings)))
+    return tuple(checks)
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    """All checks and the environment, as JSON values."""
+    checks = run_checks(settings)
+    return {
+        "ok": all(check.ok for check in checks),
+        "checks": [asdict(check) for check in checks],
+        **describe_environment(settings, devices=True),
+    }
 
 
 def _checked(name: str, look: Callable[[], str]) -> Check:
@@ -94,15 +68,11 @@ def _checked(name: str, look: Callable[[], str]) -> Check:
         return Check(name, False, error.reason, error.detail)
 
 
-def _libraries() -> tuple[dict[str, str], str]:
-    found = {}
-    missing = []
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            missing.append(name)
-    return found, f"pip install {' '.join(missing)}" if missing else ""
+def _libraries() -> Check:
+    found = library_versions()
+    missing = [name for name in LIBRARIES if name not in found]
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
+    return Check("libraries", not missing, versions, f"pip install {' '.join(missing)}" if missing else "")
 
 
 def _cuda_checks(cuda: Cuda, settings: Settings) -> list[Check]:
@@ -125,11 +95,9 @@ def _cuda_checks(cuda: Cuda, settings: Settings) -> list[Check]:
 
 
 def _disk(settings: Settings) -> Check:
-    place = settings.work_dir.resolve()
-    while not place.exists():
-        place = place.parent
-    free = psutil.disk_usage(str(place)).free
-    found = f"{free / 2**30:.1f} GiB free at {place}; {psutil.virtual_memory().available / 2**30:.1f} GiB memory free"
+    free = free_disk_bytes(settings.work_dir)
+    memory = psutil.virtual_memory().available
+    found = f"{free / 2**30:.1f} GiB free at {settings.work_dir.resolve()}; {memory / 2**30:.1f} GiB memory free"
     advice = "free some space, or set NIGHTREEL_WORK_DIR to a larger disk" if free < _LOW_DISK_BYTES else ""
     return Check("disk", not advice, found, advice)
 
@@ -140,8 +108,8 @@ def _model(settings: Settings) -> str:
     return f"{spec.name} at {spec.revision[:20]}, {spec.model_class}{size}, {spec.dtype}, {spec.attention}"
 
 
-def _service(found: Any) -> Check:
-    """A service that is merely stopped is no problem: commands start it."""
+def _service(found: ServiceStatus) -> Check:
+    """A stopped service is no problem: commands start it."""
     what = " ".join(filter(None, [found.state, found.url]))
     advice = found.detail or f"see {found.log_path}" if found.state == "broken" else ""
     return Check(found.name, found.state != "broken", what, advice)

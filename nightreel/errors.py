@@ -5,26 +5,23 @@
     └── PermanentError       it will fail again: a broken file, a missing bucket, a wrong secret
         └── SettingsError    what the operator set cannot work; nothing was touched
 
-Which of the two it is gets decided once, where it happens. `reason` is a short snake_case word that is stored in
-Postgres and counted; the message has the offending value, what was expected, and the way out.
+Which of the two it is gets decided once, where it happens. The reason is stored in Postgres and counted (`reasons` has
+them all); the message has the offending value, what was expected, and what to do.
 
->>> raise PermanentError("no_video_stream", "a.mp4 holds 1 audio stream and no video: remove it or filter by suffix")
+>>> raise PermanentError(Reason.NO_VIDEO_STREAM, "a.mp4 has 1 audio stream and no video: remove it or filter by suffix")
 Traceback (most recent call last):
-nightreel.errors.PermanentError: no_video_stream: a.mp4 holds 1 audio stream and no video: remove it or filter by suffix
+nightreel.errors.PermanentError: no_video_stream: a.mp4 has 1 audio stream and no video: remove it or filter by suffix
 """
 
 from __future__ import annotations
 
-import re
-
-_REASON = re.compile(r"[a-z][a-z0-9_]*")
+from nightreel.reasons import Reason
 
 
 class NightreelError(Exception):
-    """Base of all. `reason` is a snake_case word, `detail` a sentence for a person."""
+    """Base of all. `detail` is a sentence for a person."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        assert _REASON.fullmatch(reason), f"{reason = } is not a snake_case word"
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
@@ -44,10 +41,10 @@ class PermanentError(NightreelError):
 class SettingsError(PermanentError):
     """A setting, an option or a prompt file is wrong."""
 
-    def __init__(self, detail: str, reason: str = "settings") -> None:
+    def __init__(self, detail: str, reason: Reason = Reason.SETTINGS) -> None:
         super().__init__(reason, detail)
 
-    def __reduce__(self) -> tuple[type[SettingsError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[str, Reason]]:
         return type(self), (self.detail, self.reason)
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nightreel.errors import SettingsError
-from nightreel.settings import PlanText
+from nightreel.settings import PlanText, Settings, load_settings
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -54,6 +54,11 @@ class AnalyzeOptions(BaseModel):
     listing: bool = Field(True, title="Listing", description="off: work off what is known, and list nothing")
     recipe: int | None = Field(None, ge=1, title="Recipe", description="ask what this row of nightreel.recipes asks")
     shard: int | None = Field(None, ge=1, title="Shard", description="work off this shard of a backfill")
+
+    def overrides(self) -> dict[str, Any]:
+        """The settings that these options override, by name."""
+        values = {name: getattr(self, name) for name in ("source", "prompts", "model", "plan", "chunk_segments")}
+        return {name: value for name, value in values.items() if value is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> AnalyzeOptions:
@@ -115,6 +120,21 @@ class RetryOptions(BaseModel):
 
     limit: int = Field(500, ge=1, le=100_000, title="Limit", description="at most so many videos, the oldest first")
     max_reopened: int = Field(5, ge=1, le=20, title="Times", description="a video is taken up again so many times")
+
+
+def settings_for(options: AnalyzeOptions, settings: Settings | None = None) -> Settings:
+    """The settings of this process, overridden by the options.
+
+    Args:
+        settings: loaded already; None: they are loaded now.
+
+    Raises:
+        SettingsError: a setting is wrong, or neither settings nor options name a source.
+    """
+    settings = (settings or load_settings()).model_copy(update=options.overrides())
+    if not settings.source and options.shard is None:
+        raise SettingsError("no source: give a directory or s3://bucket/prefix, or set NIGHTREEL_SOURCE")
+    return settings
 
 
 def checked_options(kind: type[Options], **values: Any) -> Options:

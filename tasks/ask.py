@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nightreel.domain import AnsweredChunk, EncodedChunk
-from nightreel.orchestration.runtime import bench, task
-from nightreel.stages.ask import ask_chunk
+from nightreel.orchestration.runs import open_run_of
+from nightreel.orchestration.task import task
 
 
 @task("ask")
 def ask(run_id: int, encoded: EncodedChunk) -> AnsweredChunk:
-    return ask_chunk(bench(run_id), encoded.segments)
+    return open_run_of(run_id).asking.ask_chunk(encoded.segments)

@@ -1,22 +1,23 @@
-"""List some pages, claim the next chunk, tell what is left."""
+"""List some pages, claim the next chunk, report what is left."""
 
 from __future__ import annotations
 
 from nightreel.database.claims import Remaining
-from nightreel.orchestration.runtime import bench, task
-from nightreel.stages.discover import Claimed, Discovered, claim_chunk, discover_pages, remaining_work
+from nightreel.orchestration.runs import open_run_of
+from nightreel.orchestration.task import task
+from nightreel.stages.discover import Claimed, Discovered
 
 
 @task("discover")
 def discover(run_id: int) -> Discovered:
-    return discover_pages(bench(run_id))
+    return open_run_of(run_id).discovery.discover_pages()
 
 
 @task("claim")
 def claim(run_id: int, max_videos: int | None) -> Claimed:
-    return claim_chunk(bench(run_id), max_videos=max_videos)
+    return open_run_of(run_id).discovery.claim_chunk(max_videos=max_videos)
 
 
 @task("remaining")
 def remaining(run_id: int) -> Remaining:
-    return remaining_work(bench(run_id))
+    return open_run_of(run_id).discovery.remaining_work()

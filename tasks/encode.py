@@ -1,12 +1,12 @@
-"""Fetch, decode and look: videos to features in the cache."""
+"""Videos to features in the cache: fetch, decode, encode."""
 
 from __future__ import annotations
 
 from nightreel.domain import Claim, EncodedChunk
-from nightreel.orchestration.runtime import bench, task
-from nightreel.stages.encode import encode_chunk
+from nightreel.orchestration.runs import open_run_of
+from nightreel.orchestration.task import task
 
 
 @task("encode")
 def encode(run_id: int, claims: list[Claim]) -> EncodedChunk:
-    return encode_chunk(bench(run_id), claims)
+    return open_run_of(run_id).encoding.encode_chunk(claims)

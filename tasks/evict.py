@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from nightreel.cache.eviction import Eviction
 from nightreel.errors import SettingsError
-from nightreel.orchestration.runtime import bench, task
-from nightreel.stages.evict import NO_LIMIT, evict_cache
+from nightreel.orchestration.runs import open_run_of
+from nightreel.orchestration.task import task
+from nightreel.reasons import Reason
+from nightreel.settings import load_settings
+from nightreel.stages import evict as stage
 
 
 @task("make room")
 def make_room(run_id: int) -> None:
-    bench(run_id).make_room(at_once=True)
+    run = open_run_of(run_id)
+    stage.make_room(run.cache_limit, run.recorder, now=True)
 
 
 @task("evict")
 def evict(to_gib: float | None) -> Eviction | None:
-    """None where the cache has no limit: a schedule has nothing to do then."""
+    """None where the cache has no limit: then a schedule has nothing to do."""
     try:
-        return evict_cache(to_gib)
+        return stage.evict_cache(load_settings(), to_gib)
     except SettingsError as error:
-        if error.reason == NO_LIMIT:
+        if error.reason is Reason.NO_CACHE_LIMIT:
             return None
         raise

@@ -1,9 +1,9 @@
-"""Put back to pending what failed for a reason that may have passed."""
+"""Failed videos back to pending, where the reason may have passed."""
 
 from __future__ import annotations
 
 from nightreel.database.retries import ReopenedWork
-from nightreel.orchestration.runtime import task
+from nightreel.orchestration.task import task
 from nightreel.stages.retry import reopen_failed
 
 

@@ -1,39 +1,12 @@
-"""The sweep of an open run: some pages a task."""
+"""Some pages of a sweep."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from nightreel.orchestration.runtime import bench, task
-from nightreel.stages.summary import RunSummary
-from nightreel.stages.sweep import Sweep, Swept
-
-_sweeps: dict[int, Sweep] = {}
-
-
-class SweepSummary(RunSummary):
-    """What a sweep found, in numbers. It works on no video."""
-
-    @property
-    def headline(self) -> str:
-        found = self.listing
-        return (
-            f"{found.listed} objects listed: {found.new} new, {found.changed} changed, {found.back} back, "
-            f"{found.gone} gone"
-        )
-
-
-@contextmanager
-def open_sweep(run_id: int, *, may_be_empty: bool) -> Iterator[None]:
-    """Let the tasks of an open run sweep its source, for the length of the block."""
-    _sweeps[run_id] = Sweep(bench(run_id), may_be_empty=may_be_empty)
-    try:
-        yield
-    finally:
-        del _sweeps[run_id]
+from nightreel.orchestration.runs import open_run_of
+from nightreel.orchestration.task import task
+from nightreel.stages.sweep import Swept
 
 
 @task("sweep")
-def sweep(run_id: int) -> Swept:
-    return _sweeps[run_id].go_on()
+def sweep(run_id: int, may_be_empty: bool) -> Swept:
+    return open_run_of(run_id).sweep.go_on(may_be_empty=may_be_empty)

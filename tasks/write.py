@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from nightreel.domain import AnsweredChunk, Claim, EncodedChunk
-from nightreel.orchestration.runtime import bench, task
-from nightreel.stages.write import close_failed_chunk, write_chunk
+from nightreel.domain import AnsweredChunk, ChunkCounts, Claim, EncodedChunk
+from nightreel.orchestration.runs import open_run_of
+from nightreel.orchestration.task import task
+from nightreel.reasons import Reason
 
 
 @task("write")
-def write(run_id: int, claims: list[Claim], encoded: EncodedChunk, answered: AnsweredChunk) -> dict[str, int]:
-    return write_chunk(bench(run_id), claims, encoded.outcomes, answered)
+def write(run_id: int, claims: list[Claim], encoded: EncodedChunk, answered: AnsweredChunk) -> ChunkCounts:
+    return open_run_of(run_id).writing.write_chunk(claims, encoded.outcomes, answered)
 
 
 @task("close failed chunk")
-def close_failed(run_id: int, claims: list[Claim], reason: str, detail: str, transient: bool) -> dict[str, int]:
-    return close_failed_chunk(bench(run_id), claims, reason=reason, detail=detail, transient=transient)
+def close_failed(run_id: int, claims: list[Claim], reason: Reason, detail: str, transient: bool) -> ChunkCounts:
+    return open_run_of(run_id).writing.close_failed_chunk(claims, reason=reason, detail=detail, transient=transient)

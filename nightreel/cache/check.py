@@ -35,6 +35,7 @@ from nightreel.database.cache_index import (
 from nightreel.database.connection import Database
 from nightreel.database.eviction import cache_usage, sole_evictor
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 GRACE_S = 3600.0
 """Age below which a file without a row is left alone. A run records a chunk's files together, minutes at most later."""
@@ -136,7 +137,7 @@ class CacheCheck:
             promised = cache_usage(connection, self._prefix).features
         if self._repair and promised and not self._all_gone and next(self._cache.files(), None) is None:
             raise PermanentError(
-                "cache_empty",
+                Reason.CACHE_EMPTY,
                 f"the index has {promised:,} features at {self._cache.url}, and not one file is there: mount it, or "
                 "check NIGHTREEL_CACHE_URL; if they are really gone, say --all-gone",
             )
@@ -214,7 +215,7 @@ class CacheCheck:
             try:
                 data = self._cache.read(pair.features.uri)
             except PermanentError as error:
-                if error.reason != "object_gone":  # evicted since it was listed: its row tells
+                if error.reason is not Reason.OBJECT_GONE:  # evicted since it was listed: its row tells
                     raise
                 return False
             return hashlib.sha256(data).hexdigest() != pair.row.sha256

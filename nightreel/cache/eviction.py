@@ -38,10 +38,11 @@ from nightreel.database.eviction import (
     evict_batch,
     lock_unindexed,
     note_deleted,
-    put_back,
+    restore_files,
     sole_evictor,
 )
 from nightreel.errors import NightreelError, TransientError
+from nightreel.reasons import OF_DATABASE, Reason
 
 _BATCH = 200  # rows looked at by one statement, and files that a crash can leave behind
 _DELETIONS_AT_ONCE = 16  # a store takes some ten milliseconds for each
@@ -100,7 +101,7 @@ def evict(
     prefix = f"{cache.url}/"
     with sole_evictor(database) as won:
         if not won:
-            raise TransientError("eviction_elsewhere", "another process is evicting right now: one is enough")
+            raise TransientError(Reason.EVICTION_ELSEWHERE, "another process is evicting right now: one is enough")
         with database.begin() as connection:
             usage = cache_usage(connection, prefix)
         done = Eviction(held_bytes=usage.size_bytes, limit_bytes=limit_bytes)
@@ -116,7 +117,7 @@ def evict(
                     dry_run=dry_run,
                 )
             if not dry_run:
-                delete_unindexed(database, cache, batch.uris, put_back_failed=True)
+                delete_unindexed(database, cache, batch.uris, restore_failed=True)
             cursor = batch.end
             done = Eviction(
                 features=done.features + len(batch.uris),
@@ -130,13 +131,13 @@ def evict(
 
 
 def delete_unindexed(
-    database: Database, cache: FeatureCache, uris: Mapping[str, str], *, put_back_failed: bool = False
+    database: Database, cache: FeatureCache, uris: Mapping[str, str], *, restore_failed: bool = False
 ) -> set[str]:
     """Delete files that their rows do not point to, each under the lock of its row.
 
     Args:
         uris: by key; what was indexed again in the meantime, or is being, is left alone.
-        put_back_failed: let rows point again to the files that could not be deleted.
+        restore_failed: let rows point again to the files that could not be deleted.
 
     Returns:
         The keys whose files are gone.
@@ -151,8 +152,8 @@ def delete_unindexed(
         problems = dict(zip(locked, _delete_all(cache, locked.values()), strict=True))
         deleted = {key for key, problem in problems.items() if problem is None}
         note_deleted(connection, deleted)
-        if put_back_failed:
-            put_back(connection, {key: locked[key] for key in locked.keys() - deleted})
+        if restore_failed:
+            restore_files(connection, {key: locked[key] for key in locked.keys() - deleted})
     for problem in problems.values():
         if problem is not None:
             raise problem
@@ -179,35 +180,40 @@ class CacheLimit:
     feature stays the same, however large the cache. Several runs together exceed the limit by a hundredth each.
 
     Args:
-        limit_bytes: what the cache may hold.
+        limit_bytes: size that the cache may have; 0: no limit.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, database: Database, cache: FeatureCache, *, limit_bytes: int) -> None:
+        self._database, self._cache = database, cache
         self._limit_bytes = limit_bytes
         self._unseen_bytes = limit_bytes
+
+    @property
+    def is_set(self) -> bool:
+        return self._limit_bytes > 0
 
     def published(self, size_bytes: int) -> None:
         """So much was added by this run."""
         self._unseen_bytes += size_bytes
 
-    def make_room(self, database: Database, cache: FeatureCache, *, at_once: bool = False) -> Eviction:
+    def make_room(self, *, now: bool = False) -> Eviction:
         """Evict if it is time to look, a hundredth below the limit, which then may be published before the next look.
 
         A cache that cannot be made smaller is no reason to end a night: it is logged, and the disk will say the rest.
 
         Args:
-            at_once: look now.
+            now: add up the whole cache, whether or not it is time to.
         """
         share = self._limit_bytes // _SHARE
-        if self._unseen_bytes < share and not at_once:
+        if self._unseen_bytes < share and not now:
             return Eviction()
         self._unseen_bytes = 0
         try:
-            done = evict(database, cache, limit_bytes=self._limit_bytes - share)
+            done = evict(self._database, self._cache, limit_bytes=self._limit_bytes - share)
         except NightreelError as error:
-            if error.reason.startswith("database"):
+            if error.reason in OF_DATABASE:
                 raise
-            if error.reason != "eviction_elsewhere":
+            if error.reason is not Reason.EVICTION_ELSEWHERE:
                 logger.warning("the feature cache cannot be kept to NIGHTREEL_CACHE_LIMIT_GIB: %s", error)
             return Eviction()
         if done.held_bytes > self._limit_bytes:

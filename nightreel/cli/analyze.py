@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,19 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.cli.console import err, out, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, err, out, print_json, print_line, print_table
 from nightreel.demo import DISCLAIMER
-from nightreel.errors import NightreelError
 from nightreel.models.loading import DEMO
-from nightreel.options import AnalyzeOptions, checked_options
+from nightreel.options import AnalyzeOptions, checked_options, settings_for
 from nightreel.services import open_services
 from nightreel.settings import Settings
-from nightreel.stages.run import settings_for
 
 if TYPE_CHECKING:
     from nightreel.stages.summary import RunSummary
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def analyze(
@@ -35,16 +30,17 @@ def analyze(
     plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only objects modified at or after this time (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only objects modified before this time (UTC).")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many videos.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Analyse at most this number of videos.")] = None,
     as_json: Json = False,
 ) -> None:
     """Analyse the videos of a source that have no answers yet."""
     options = checked_options(
         AnalyzeOptions, source=source, prompts=prompts, model=model, plan=plan, since=since, until=until, limit=limit
     )
-    if settings_for(options).model == DEMO:
+    settings = settings_for(options, command_settings())
+    if settings.model == DEMO:
         err.print(DISCLAIMER, style="yellow")
-    summary = run(options, quiet=as_json)
+    summary = run(options, settings, quiet=as_json)
     if as_json:
         print_json(summary.to_json())
     else:
@@ -53,64 +49,39 @@ def analyze(
         raise typer.Exit(1)
 
 
-def run(options: AnalyzeOptions, *, quiet: bool = False) -> RunSummary:
-    """Run the flow in this process, against the configured services or embedded ones for the length of the run.
+def run(options: AnalyzeOptions, settings: Settings, *, quiet: bool = False) -> RunSummary:
+    """Run the flow in this process, against the configured services, or embedded ones for the length of the run.
+
+    Args:
+        settings: of this process, overridden by the options.
 
     Raises:
-        NightreelError: what broke the run.
+        NightreelError: what ended the run.
         typer.Exit: it was interrupted, and said so.
     """
     try:
-        return _run(options, quiet=quiet)
+        return _run(options, settings, quiet=quiet)
     except KeyboardInterrupt:
-        err.print("interrupted: what was finished is kept, the rest is still to do", style="yellow")
+        err.print("interrupted: finished videos are kept, the next run takes up the rest", style="yellow")
         raise typer.Exit(130) from None
 
 
-def _run(options: AnalyzeOptions, *, quiet: bool) -> RunSummary:
-    settings = settings_for(options)
-    # Importing Prefect takes as long as starting its server: both at once.
+def _run(options: AnalyzeOptions, settings: Settings, *, quiet: bool) -> RunSummary:
+    # Importing Prefect takes as long as starting its server: both side by side.
     with ThreadPoolExecutor(1) as importing:
         flows = importing.submit(import_module, "flows.analyze_videos")
         with open_services(settings) as endpoints:
             flow = flows.result().analyze_videos
-            with _prefect(settings, endpoints.prefect_api_url), _progress(quiet) as latest:
-                state = flow(options, return_state=True)
-    if not latest:
-        error = state.result(raise_on_failure=False)
-        raise error if isinstance(error, BaseException) else NightreelError("run_failed", str(state.message))
-    if not (state.is_completed() or state.is_failed()):
-        raise NightreelError("run_failed", f"run ended {state.name}: {state.message}")
-    error = state.result(raise_on_failure=False) if state.is_failed() else None
-    if isinstance(error, NightreelError):
-        raise error
-    return latest[-1]
+            from nightreel.orchestration.in_process import flows_in_process, run_analysis
+
+            with flows_in_process(settings, endpoints.prefect_api_url), _progress(quiet) as show:
+                return run_analysis(flow, options, settings, on_progress=show)
 
 
 @contextmanager
-def _prefect(settings: Settings, api_url: str | None) -> Iterator[None]:
-    from prefect.logging.configuration import setup_logging
-    from prefect.logging.handlers import APILogHandler
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_HOME: settings.work_dir.resolve() / "prefect-client"}):
-        setup_logging()
-        for handler in logging.getLogger().handlers:
-            # The UI has the log of the run, the terminal its progress.
-            handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
-        try:
-            yield
-        finally:
-            APILogHandler().flush()  # before the server may go
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[list[RunSummary]]:
-    """Show each summary that the flow tells of; the last one is kept in the list."""
-    from nightreel.orchestration.runtime import progress_listener
-
-    latest: list[RunSummary] = []
-    said: list[str] = []
+def _progress(quiet: bool) -> Iterator[Callable[[RunSummary], None]]:
+    """A function that shows each summary it is called with: as a bar on a terminal, as lines in a pipe."""
+    printed: list[str] = []
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -123,8 +94,7 @@ def _progress(quiet: bool) -> Iterator[list[RunSummary]]:
     )
     task = bar.add_task("listing", total=None)
 
-    def listen(summary: RunSummary) -> None:
-        latest[:] = [summary]
+    def show(summary: RunSummary) -> None:
         finished = summary.succeeded + summary.failed
         bar.update(
             task,
@@ -133,16 +103,12 @@ def _progress(quiet: bool) -> Iterator[list[RunSummary]]:
             description=f"{summary.listing.listed} listed, {summary.failed} failed",
         )
         line = f"{finished} of {max(finished, summary.listing.added)} videos, {summary.failed} failed"
-        if not quiet and not out.is_terminal and finished and line not in said:
-            said[:] = [line]
+        if not quiet and not out.is_terminal and finished and line not in printed:
+            printed[:] = [line]
             print_line(line)
 
-    token = progress_listener.set(listen)
-    try:
-        with bar:
-            yield latest
-    finally:
-        progress_listener.reset(token)
+    with bar:
+        yield show
 
 
 def print_summary(summary: RunSummary) -> None:

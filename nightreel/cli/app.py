@@ -1,64 +1,71 @@
-"""The commands' common door: errors become one sentence and an exit status, Ctrl-C leaves things clean.
+"""The commands' common door: each is imported when it is called, and its errors become one sentence and an exit status.
 
-Exit status: 0 all well, 1 something failed or a check found a problem, 2 wrong usage or settings, 130 interrupted.
+Exit status: 0 success, 1 something failed or a check found a problem, 2 wrong usage or settings, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
-from rich.logging import RichHandler
+from typer.core import TyperGroup
 
 from nightreel import __version__
-from nightreel.cli import (
-    analyze,
-    ask,
-    backfill,
-    cache,
-    demo,
-    deploy,
-    doctor,
-    frames,
-    gpu,
-    metrics,
-    model,
-    reports,
-    services,
-    worker,
-)
 from nightreel.cli.console import err, plain
 from nightreel.errors import NightreelError, SettingsError
-from nightreel.logs import set_up_command_logging
-from nightreel.settings import load_settings
+
+# Each command's module, in the order in which `nightreel --help` lists the commands.
+COMMANDS = {
+    "demo": "demo",
+    "up": "services",
+    "down": "services",
+    "status": "services",
+    "analyze": "analyze",
+    "backfill": "backfill",
+    "answers": "reports",
+    "failures": "reports",
+    "retry": "reports",
+    "frames": "frames",
+    "ask": "ask",
+    "model": "model",
+    "gpu": "gpu",
+    "cache": "cache",
+    "metrics": "metrics",
+    "deploy": "deploy",
+    "worker": "worker",
+    "doctor": "doctor",
+    "db": "services",
+}
+
+
+class _Commands(TyperGroup):
+    """A group whose commands are imported when they are needed: a command that prints rows should load no decoder."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click passes it
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - click passes it
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            group = typer.Typer()
+            import_module(f"nightreel.cli.{COMMANDS[cmd_name]}").register(group)
+            self.commands.update(typer.main.get_group(group).commands)
+        return self.commands[cmd_name]
+
 
 app = typer.Typer(
     name="nightreel",
-    help="Watch a bucket of videos and tell people what is in them.",
+    cls=_Commands,
+    help="Watch a bucket of videos and report what is in them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (
-    demo,
-    services,
-    analyze,
-    backfill,
-    reports,
-    frames,
-    ask,
-    model,
-    gpu,
-    cache,
-    metrics,
-    deploy,
-    worker,
-    doctor,
-):
-    module.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -71,27 +78,25 @@ def _version(wanted: bool) -> None:
 def _root(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    # Our own words alone: what Prefect has to say is in its UI, and libraries are heard from WARNING on.
-    terminal = RichHandler(console=err, show_time=False, show_path=False, markup=False, highlighter=None)
-    set_up_command_logging(load_settings(), terminal=terminal)
+    """Options of all commands."""
 
 
 def main() -> None:
     """Run a command and exit."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for both
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM and Ctrl-C end a command in the same order
     try:
         app()
     except SettingsError as error:
-        _say(error)
+        _print_error(error)
         sys.exit(2)
     except NightreelError as error:
-        _say(error)
+        _print_error(error)
         sys.exit(1)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away: nobody is left to tell
+        sys.stderr.close()  # the reader of our output is gone, and a message would fail too
         sys.exit(1)
 
 
-def _say(error: NightreelError) -> None:
+def _print_error(error: NightreelError) -> None:
     for line in str(error).splitlines():
         err.print(f"error: {plain(line)}", style="red", markup=False, soft_wrap=True)

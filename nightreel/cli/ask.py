@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from nightreel.asking import Reply, ask_video
-from nightreel.cli.console import plain, print_json, print_line, print_table
+from nightreel.asking import AskedSegment, ask_video
+from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.demo import DISCLAIMER
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.errors import SettingsError
 from nightreel.models.loading import DEMO
-from nightreel.settings import load_settings
 
 
 def ask(
@@ -22,12 +21,12 @@ def ask(
     choice: Annotated[list[str] | None, typer.Option(help="An allowed answer, for kinds choice and tags.")] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
     plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Ask about one video; nothing is kept."""
     if bool(choice) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
         raise SettingsError(f"--choice belongs to --kind choice and tags, and these need it; got --kind {kind}")
-    settings = load_settings(model=model, plan=plan)
+    settings = command_settings(model=model, plan=plan)
     prompt = Prompt(name="question", kind=kind, text=question, choices=tuple(choice or ()))
     replies = [(reply, answer) for reply in ask_video(video, [prompt], settings) for answer in reply.answers]
     if as_json:
@@ -49,7 +48,7 @@ def ask(
     )
 
 
-def _values(reply: Reply, answer: Answer) -> dict[str, Any]:
+def _values(reply: AskedSegment, answer: Answer) -> dict[str, Any]:
     return {
         "start_s": reply.segment.start_s,
         "end_s": reply.segment.end_s,

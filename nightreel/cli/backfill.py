@@ -11,17 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.cli.console import err, out, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, err, out, print_json, print_line, print_table
 from nightreel.database import backfills
 from nightreel.errors import SettingsError
-from nightreel.options import AnalyzeOptions, checked_options
+from nightreel.options import AnalyzeOptions, checked_options, settings_for
 from nightreel.services import open_services
-from nightreel.settings import load_settings
+from nightreel.settings import Settings
 from nightreel.stages.backfill import list_backfill
-from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillPlan, amount, counted
-from nightreel.stages.run import open_database, settings_for
+from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate, amount, counted
+from nightreel.stages.database import open_database
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Id = Annotated[int, typer.Argument(min=1, help="Of the backfill: `nightreel backfill status` lists them.")]
 
 
@@ -47,9 +46,10 @@ def plan(
     may_ask = sys.stdin.isatty() and not as_json
     if not (dry_run or yes or may_ask):
         raise SettingsError("nobody is here to be asked: give --dry-run to see the plan, or --yes to begin at once")
+    settings = command_settings()
     options = checked_options(
         AnalyzeOptions,
-        source=_below(prefix),
+        source=_below(prefix, settings.source),
         since=since,
         until=until,
         prompts=prompts,
@@ -58,15 +58,15 @@ def plan(
     )
     from nightreel.orchestration.shard_runs import require_deployment
 
-    settings = settings_for(options)
+    settings = settings_for(options, settings)
     pool = pool or settings.work_pool
     begun = None
     with open_database(settings) as database, _listing_bar() as show:
         if not dry_run:
-            with _prefect_client() as client:
+            with _prefect_client(settings) as client:
                 require_deployment(client, pool)
-        with list_backfill(options, database=database, shard_videos=shard_videos, on_page=show) as listed:
-            planned = listed.plan()
+        with list_backfill(options, settings, database=database, shard_videos=shard_videos, on_page=show) as listed:
+            planned = listed.estimate()
             if not as_json:
                 _print_plan(planned)
             if planned.shards and not dry_run and (yes or typer.confirm("Begin it?")):
@@ -77,12 +77,12 @@ def plan(
         return
     if not as_json:
         print_line(f"backfill {begun}: accepted", style="bold")
-    _submit(quiet=as_json)
+    _submit(settings, quiet=as_json)
 
 
 def status(backfill: Annotated[int | None, typer.Argument(min=1)] = None, as_json: Json = False) -> None:
     """Show how far backfills are: done, failed, rate and time left."""
-    with open_database(load_settings()) as database, database.begin() as connection:
+    with open_database(command_settings()) as database, database.begin() as connection:
         found = backfills.backfill_progress(connection, backfill)
         problems = backfills.shard_problems(connection, backfill) if backfill else []
     if backfill and not found:
@@ -136,23 +136,23 @@ def cancel(backfill: _Id) -> None:
 
 
 def _change(backfill_id: int, action: str) -> None:
-    with open_database(load_settings()) as database:
+    settings = command_settings()
+    with open_database(settings) as database:
         with database.begin() as connection:
             backfills.change_backfill(connection, backfill_id, action)
         with database.begin() as connection:
             flow_runs = [] if action == "resume" else backfills.flow_runs_of(connection, backfill_id)
     done = {"pause": "paused", "resume": "running", "cancel": "cancelled"}[action]
     print_line(f"backfill {backfill_id}: {done}", style="bold")
-    _submit(cancelled=flow_runs, why=f"backfill {backfill_id} was {done}")
+    _submit(settings, cancelled=flow_runs, why=f"backfill {backfill_id} was {done}")
 
 
-def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
+def _submit(settings: Settings, *, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
     """Tell Prefect: cancel runs that have not begun, submit what follows."""
     from nightreel.orchestration.dispatch import dispatch
     from nightreel.orchestration.shard_runs import cancel_waiting
 
-    settings = load_settings()
-    with open_database(settings) as database, _prefect_client() as client:
+    with open_database(settings) as database, _prefect_client(settings) as client:
         stopped = cancel_waiting(client, list(cancelled), why=why)
         done = dispatch(database, client, settings, linked=False)
     if not quiet:
@@ -161,21 +161,20 @@ def _submit(*, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False
 
 
 @contextmanager
-def _prefect_client() -> Iterator[Any]:
+def _prefect_client(settings: Settings) -> Iterator[Any]:
     """A client of the configured server, or of the embedded one."""
-    from nightreel.orchestration.prefect_program import prefect_client
+    from nightreel.orchestration.client import prefect_client
 
-    with open_services(load_settings(), postgres=False) as endpoints:
+    with open_services(settings, postgres=False) as endpoints:
         assert endpoints.prefect_api_url
         with prefect_client(endpoints.prefect_api_url) as client:
             yield client
 
 
-def _below(prefix: str | None) -> str | None:
-    """A prefix as a source: whole as it is, else below the configured one."""
+def _below(prefix: str | None, source: str) -> str | None:
+    """A prefix as a source: a whole one as it is, another one below the configured source."""
     if prefix is None or "://" in prefix or prefix.startswith(("/", "~", ".")):
         return prefix
-    source = load_settings().source
     if not source:
         raise SettingsError(f"--prefix {prefix!r} is below NIGHTREEL_SOURCE, which is not set: give a whole one")
     return f"{source.rstrip('/')}/{prefix}"
@@ -208,7 +207,7 @@ def _time(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def _print_plan(planned: BackfillPlan) -> None:
+def _print_plan(planned: BackfillEstimate) -> None:
     print_table(("plan", "", ""), planned.rows())
     print_line()
     if not planned.shards:

@@ -11,22 +11,20 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from nightreel.cache.check import GRACE_S, CacheCheck, CheckCounts
 from nightreel.cache.eviction import Eviction
 from nightreel.cache.features import FeatureCache
-from nightreel.cli.console import err, human_bytes, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, err, human_bytes, print_json, print_line, print_table
 from nightreel.database.eviction import cache_usage
-from nightreel.settings import load_settings
+from nightreel.stages.database import open_database
 from nightreel.stages.evict import evict_cache
-from nightreel.stages.run import open_database
 from nightreel.storage import open_storage
 
 _SHOWN = 50  # findings; all are counted
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show how large the feature cache is, and keep it in order."""
     if context.invoked_subcommand:
         return
-    settings = load_settings()
+    settings = command_settings()
     url = open_storage(settings.cache_prefix, settings).url
     with open_database(settings) as database, database.begin() as connection:
         usage = cache_usage(connection, f"{url}/")
@@ -54,6 +52,7 @@ def evict(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Delete the least recently used features until the cache is small enough; what work needs stays."""
+    settings = command_settings()
     bar = _bar()
     task = bar.add_task("evicting", total=None)
 
@@ -61,7 +60,7 @@ def evict(
         bar.update(task, completed=done.size_bytes, total=done.size_bytes + max(0, done.held_bytes - done.limit_bytes))
 
     with bar:
-        done = evict_cache(to, dry_run=dry_run, on_progress=show_progress)
+        done = evict_cache(settings, to, dry_run=dry_run, on_progress=show_progress)
     would = "would be " if dry_run else ""
     print_line(
         f"{done.features:,} features of {human_bytes(done.size_bytes)} {would}evicted, "
@@ -83,7 +82,7 @@ def check(
     ] = GRACE_S / 60,
 ) -> None:
     """Check that the index of the feature cache and its files agree. Exit status 1: something is wrong."""
-    settings = load_settings()
+    settings = command_settings()
     cache = FeatureCache(open_storage(settings.cache_prefix, settings))
     with open_database(settings) as database:
         with database.begin() as connection:

@@ -7,16 +7,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from nightreel.logs import escape_controls
+from nightreel.logs import escape_controls, set_up_command_logging
+from nightreel.settings import Settings, load_settings
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def command_settings(**overrides: Any) -> Settings:
+    """Load the settings of a command, once, and set up its logging. See `load_settings`.
+
+    Our own records are shown, and those of libraries from WARNING on; Prefect's UI has more.
+    """
+    settings = load_settings(**overrides)
+    terminal = RichHandler(console=err, show_time=False, show_path=False, markup=False, highlighter=None)
+    set_up_command_logging(settings, terminal=terminal)
+    return settings
 
 
 def plain(value: Any, *, width: int | None = None) -> str:

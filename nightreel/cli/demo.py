@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nightreel.cli.analyze import print_summary, run
-from nightreel.cli.console import plain, print_line, print_table
+from nightreel.cli.console import command_settings, plain, print_line, print_table
 from nightreel.database import reports
-from nightreel.demo.grading import Verdict, judge, share_right
+from nightreel.demo.grading import Grade, grade_answers, share_right
 from nightreel.demo.videos import LONG_CLIP, demo_clips, make_demo_videos
 from nightreel.domain import PromptKind
 from nightreel.models.loading import DEMO
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
-from nightreel.settings import Settings, load_settings
-from nightreel.stages.run import open_database
+from nightreel.settings import Settings
+from nightreel.stages.database import open_database
 
 if TYPE_CHECKING:
     from nightreel.demo.poster import Panel
@@ -35,7 +35,7 @@ _POSTER_MOMENTS = (0.06, 0.5, 0.94)  # of a segment
 
 def demo() -> None:
     """Make a dozen clips, analyse them, show what came out beside the truth. A second time there is nothing new."""
-    settings = load_settings()
+    settings = command_settings()
     videos = make_demo_videos(settings.work_dir.resolve() / "demo" / "videos")
     print_line(f"videos: {videos}")
     if settings.model != DEMO:
@@ -43,14 +43,15 @@ def demo() -> None:
     with ExitStack() as stack:
         endpoints = stack.enter_context(open_services(settings))
         print_line(f"services: {', '.join(endpoints.started) or 'none'} started for the length of this demo")
-        summary = run(AnalyzeOptions(source=str(videos), chunk_segments=_CHUNK_SEGMENTS, prompts=_PROMPTS))
+        options = AnalyzeOptions(source=str(videos), chunk_segments=_CHUNK_SEGMENTS, prompts=_PROMPTS)
+        summary = run(options, settings_for(options, settings))
         database = stack.enter_context(open_database(settings))
         with database.begin() as connection:
             rows = [dict(row) for row in reports.answers(connection, uri=f"{summary.source}/", limit=10_000)]
             failed = reports.failures(connection, uri=f"{summary.source}/")
-        verdicts = judge(rows, demo_clips(), load_prompt_sets(_PROMPTS).prompts)
+        grades = grade_answers(rows, demo_clips(), load_prompt_sets(_PROMPTS).prompts)
         segments = [
-            list(own) for _, own in groupby(sorted(verdicts, key=_segment), key=lambda verdict: _segment(verdict)[:2])
+            list(own) for _, own in groupby(sorted(grades, key=_segment), key=lambda grade: _segment(grade)[:2])
         ]
         if segments:
             _show(segments, rows)
@@ -61,18 +62,18 @@ def demo() -> None:
         print_line()
         if segments:
             _show_timeline([own for own in segments if own[0].clip == LONG_CLIP])
-            _show_share(verdicts)
+            _show_share(grades)
             print_line(f"all clips on one picture: {_save_poster(segments, videos, settings)}")
         print_line()
         print_summary(summary)
     _show_next_steps()
 
 
-def _segment(verdict: Verdict) -> tuple[str, float, str]:
-    return verdict.clip, verdict.start_s, verdict.prompt.name
+def _segment(grade: Grade) -> tuple[str, float, str]:
+    return grade.clip, grade.start_s, grade.prompt.name
 
 
-def _show(segments: Sequence[Sequence[Verdict]], rows: Sequence[Mapping[str, Any]]) -> None:
+def _show(segments: Sequence[Sequence[Grade]], rows: Sequence[Mapping[str, Any]]) -> None:
     reused = {row["uri"].rsplit("/", 1)[-1] for row in rows if row["reused_from"]}
     to_review = {(row["uri"].rsplit("/", 1)[-1], row["start_s"]) for row in rows if row["needs_review"]}
     _show_captions(segments, reused=reused, to_review=to_review)
@@ -80,9 +81,7 @@ def _show(segments: Sequence[Sequence[Verdict]], rows: Sequence[Mapping[str, Any
     _show_answers(segments, asked)
 
 
-def _show_captions(
-    segments: Sequence[Sequence[Verdict]], *, reused: set[str], to_review: set[tuple[str, float]]
-) -> None:
+def _show_captions(segments: Sequence[Sequence[Grade]], *, reused: set[str], to_review: set[tuple[str, float]]) -> None:
     print_table(
         ("video", "seconds", "caption", "truth", "to review", ""),
         [
@@ -100,7 +99,7 @@ def _show_captions(
     print_line()
 
 
-def _show_answers(segments: Sequence[Sequence[Verdict]], prompts: Sequence[str]) -> None:
+def _show_answers(segments: Sequence[Sequence[Grade]], prompts: Sequence[str]) -> None:
     """One column a prompt; a wrong answer stands beside the truth."""
     print_table(
         ("video", "seconds", *prompts),
@@ -120,7 +119,7 @@ def _show_answers(segments: Sequence[Sequence[Verdict]], prompts: Sequence[str])
     print_line()
 
 
-def _show_timeline(segments: Sequence[Sequence[Verdict]]) -> None:
+def _show_timeline(segments: Sequence[Sequence[Grade]]) -> None:
     print_line(f"{LONG_CLIP}, scene by scene:", style="bold")
     for own in segments:
         print_line(f"  {_seconds(own[0]):>7} s  {plain(_said(own, 'scene'))}")
@@ -129,20 +128,20 @@ def _show_timeline(segments: Sequence[Sequence[Verdict]]) -> None:
     print_line()
 
 
-def _show_share(verdicts: Sequence[Verdict]) -> None:
-    captions = [one for one in verdicts if one.prompt.name == "scene"]
-    answers = [one for one in verdicts if one.prompt.name != "scene"]
+def _show_share(grades: Sequence[Grade]) -> None:
+    captions = [one for one in grades if one.prompt.name == "scene"]
+    answers = [one for one in grades if one.prompt.name != "scene"]
     print_line(
-        f"right: {_share(captions)} captions, {_share(answers)} answers ({share_right(verdicts):.1%} together)",
+        f"right: {_share(captions)} captions, {_share(answers)} answers ({share_right(grades):.1%} together)",
         style="bold",
     )
 
 
-def _share(verdicts: Sequence[Verdict]) -> str:
-    return f"{sum(one.right for one in verdicts)} of {len(verdicts)}"
+def _share(grades: Sequence[Grade]) -> str:
+    return f"{sum(one.right for one in grades)} of {len(grades)}"
 
 
-def _save_poster(segments: Sequence[Sequence[Verdict]], videos: Path, settings: Settings) -> Path:
+def _save_poster(segments: Sequence[Sequence[Grade]], videos: Path, settings: Settings) -> Path:
     from nightreel.demo.poster import draw_poster
     from nightreel.media.sandbox import DecoderPool
 
@@ -152,7 +151,7 @@ def _save_poster(segments: Sequence[Sequence[Verdict]], videos: Path, settings: 
     return poster
 
 
-def _panel(own: Sequence[Verdict], videos: Path, pool: DecoderPool) -> Panel:
+def _panel(own: Sequence[Grade], videos: Path, pool: DecoderPool) -> Panel:
     from nightreel.demo.poster import Panel
 
     first = own[0]
@@ -168,20 +167,20 @@ def _panel(own: Sequence[Verdict], videos: Path, pool: DecoderPool) -> Panel:
     )
 
 
-def _said(own: Sequence[Verdict], prompt: str) -> str:
+def _said(own: Sequence[Grade], prompt: str) -> str:
     return "".join(one.said for one in own if one.prompt.name == prompt)
 
 
-def _truth(own: Sequence[Verdict], prompt: str) -> str:
+def _truth(own: Sequence[Grade], prompt: str) -> str:
     return "".join(one.truth for one in own if one.prompt.name == prompt)
 
 
-def _right(own: Sequence[Verdict], prompt: str) -> bool:
+def _right(own: Sequence[Grade], prompt: str) -> bool:
     return all(one.right for one in own if one.prompt.name == prompt)
 
 
-def _seconds(verdict: Verdict) -> str:
-    return f"{verdict.start_s:.0f}-{verdict.end_s:.0f}"
+def _seconds(grade: Grade) -> str:
+    return f"{grade.start_s:.0f}-{grade.end_s:.0f}"
 
 
 def _show_next_steps() -> None:

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nightreel.cli.console import print_line
+from nightreel.cli.console import command_settings, print_line
 from nightreel.services import open_services
-from nightreel.settings import load_settings
 
 
 class Kind(StrEnum):
@@ -42,12 +41,13 @@ def deploy(
     change of them in the UI stays until then, and what you pause there stays paused for good. Give the same options
     each time: without --cron the night begins again when the file says.
     """
+    from nightreel.orchestration.client import prefect_client
     from nightreel.orchestration.deployments.definitions import load_definitions, make_out, shipped
     from nightreel.orchestration.deployments.everything import register_everything
     from nightreel.orchestration.deployments.pools import read_template
-    from nightreel.orchestration.prefect_program import prefect_client, prefect_environment
+    from nightreel.orchestration.prefect_program import prefect_environment
 
-    settings = load_settings()
+    settings = command_settings()
     pools = list(dict.fromkeys(pool or [settings.work_pool]))
     template = read_template(base_job_template) if base_job_template else None
     definitions = load_definitions(file or shipped("prefect.yaml"))

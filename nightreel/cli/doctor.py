@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 from rich.text import Text
 
-from nightreel.cli.console import print_json, print_table
-from nightreel.doctor import examine
-from nightreel.settings import load_settings
+from nightreel.cli.console import Json, command_settings, print_json, print_table
+from nightreel.doctor import report, run_checks
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: Json = False) -> None:
     """Check libraries, GPUs, Postgres, Prefect, storage, cache and model."""
-    report = examine(load_settings(), services=True)
+    settings = command_settings()
     if as_json:
-        print_json(report.to_json())
+        told = report(settings)
+        print_json(told)
+        ok = told["ok"]
     else:
+        checks = run_checks(settings)
+        ok = all(check.ok for check in checks)
         print_table(
             ("check", "", "found", "what to do"),
             [
@@ -27,10 +28,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
                     check.found,
                     check.advice,
                 )
-                for check in report.checks
+                for check in checks
             ],
         )
-    if not report.ok:
+    if not ok:
         raise typer.Exit(1)
 
 

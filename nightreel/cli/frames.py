@@ -11,14 +11,13 @@ import numpy as np
 import typer
 
 from nightreel.asking import local_copy
-from nightreel.cli.console import plain, print_line, print_table
+from nightreel.cli.console import command_settings, plain, print_line, print_table
 from nightreel.domain import FrameBatch
 from nightreel.errors import SettingsError
 from nightreel.media.contact_sheet import draw_contact_sheet
 from nightreel.media.probe import Probe
 from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
-from nightreel.settings import load_settings
 
 _MOST_SEGMENTS = 8  # on one sheet
 
@@ -29,7 +28,7 @@ def frames(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the picture goes, .png or .jpg.")] = None,
 ) -> None:
     """Show what a video is and which frames of it are looked at."""
-    settings = load_settings(plan=plan)
+    settings = command_settings(plan=plan)
     output = output or Path(f"{_stem(video)}-frames.png")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise SettingsError(f"--output {output}: expected a name that ends in .png or .jpg")

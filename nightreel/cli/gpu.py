@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Annotated
 
 import psutil
 import typer
 
 from nightreel import services
-from nightreel.cli.console import print_json, print_line, print_table
-from nightreel.database.memory_queue import read_line
+from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
+from nightreel.database.memory_queue import read_queue
+from nightreel.domain import QueuedRequest
 from nightreel.errors import NightreelError
 from nightreel.gpu import MemoryDevice, memory_devices
-from nightreel.orchestration.admission import Place, held_mib
-from nightreel.settings import Settings, load_settings
-from nightreel.stages.run import open_database
+from nightreel.orchestration.admission import held_mib
+from nightreel.settings import Settings
+from nightreel.stages.database import open_database
 
 _MIB = 1 << 20
 
@@ -46,16 +46,16 @@ class DeviceUse:
     others_mib: int
 
 
-def gpu(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def gpu(as_json: Json = False) -> None:
     """Show GPUs (or the RAM that stands in), what runs lease of them, what is free, and what others use."""
-    settings = load_settings()
+    settings = command_settings()
     devices = memory_devices()
-    line, no_line = _line(settings, devices[0].host)
+    queue, no_queue = _queue(settings, devices[0].host)
     taken, no_taken = _taken(settings, [device.limit for device in devices])
-    uses = [_use(device, settings, line, taken.get(device.limit)) for device in devices]
-    problems = [problem for problem in (no_line, no_taken) if problem]
+    uses = [_use(device, settings, queue, taken.get(device.limit)) for device in devices]
+    problems = [problem for problem in (no_queue, no_taken) if problem]
     if as_json:
-        print_json({"devices": list(map(asdict, uses)), "leases": list(map(asdict, line)), "problems": problems})
+        print_json({"devices": list(map(asdict, uses)), "leases": list(map(asdict, queue)), "problems": problems})
         return
     print_table(
         ("device", "limit", "total", "leasable", "leased", "lapsing", "free", "used", "by others"),
@@ -74,18 +74,20 @@ def gpu(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
             for use in uses
         ],
     )
-    if line:
+    if queue:
         print_line()
-        print_table(("run", "state", "memory", "of", "minutes", "pid"), map(_row, line))
+        print_table(("run", "state", "memory", "of", "minutes", "pid"), map(_row, queue))
     for problem in problems:
         print_line(problem)
 
 
-def _use(device: MemoryDevice, settings: Settings, line: Sequence[Place], taken: tuple[int, int] | None) -> DeviceUse:
+def _use(
+    device: MemoryDevice, settings: Settings, queue: Sequence[QueuedRequest], taken: tuple[int, int] | None
+) -> DeviceUse:
     leasable = device.leasable_mib(settings.gpu_reserve_mib)
-    leased = held_mib(line, device.limit)
+    leased = held_mib(queue, device.limit)
     limit, active = taken or (None, leased)
-    ours = sum(_used_bytes(device, place.pid) for place in line if device.limit in place.granted)
+    ours = sum(_used_bytes(device, request.pid) for request in queue if device.limit in request.granted)
     return DeviceUse(
         device=device.name,
         limit=device.limit,
@@ -110,14 +112,14 @@ def _used_bytes(device: MemoryDevice, pid: int | None) -> int:
         return 0
 
 
-def _line(settings: Settings, host: str) -> tuple[list[Place], str]:
+def _queue(settings: Settings, host: str) -> tuple[list[QueuedRequest], str]:
     """Who holds and waits, and why that cannot be told."""
     postgres = services.status(settings)[0]
     if postgres.state not in ("running", "external"):
         return [], f"no leases are known: Postgres is {postgres.state}"
     try:
         with open_database(settings) as database, database.begin() as connection:
-            return read_line(connection, host), ""
+            return read_queue(connection, host), ""
     except NightreelError as error:
         return [], f"no leases are known: {error.detail}"
 
@@ -126,29 +128,22 @@ def _taken(settings: Settings, limits: Sequence[str]) -> tuple[dict[str, tuple[i
     """Size and use of the limits in Prefect's books, and why that cannot be told."""
     prefect = services.status(settings)[1]
     if prefect.state not in ("running", "external"):
-        return {}, f"Prefect's books were not looked at: its server is {prefect.state}"
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+        return {}, f"Prefect's limits are unknown: its server is {prefect.state}"
+    from nightreel.orchestration.memory_limits import read_limits
 
-    from nightreel.orchestration.memory_limits import MemoryLimits
-
-    with temporary_settings({PREFECT_API_URL: settings.prefect_api_url or prefect.url}):
-        with get_client(sync_client=True) as client:
-            books = MemoryLimits(client)
-            try:
-                found = {limit: books.taken_mib(limit) for limit in limits}
-            except NightreelError as error:
-                return {}, f"Prefect's books were not looked at: {error.detail}"
-    return {limit: taken for limit, taken in found.items() if taken}, ""
+    try:
+        return read_limits(settings.prefect_api_url or prefect.url, limits), ""
+    except NightreelError as error:
+        return {}, f"Prefect's limits are unknown: {error.detail}"
 
 
-def _row(place: Place) -> tuple[object, ...]:
-    since = place.granted_at or place.requested_at
+def _row(request: QueuedRequest) -> tuple[object, ...]:
+    since = request.granted_at or request.requested_at
     minutes, seconds = divmod(int((datetime.now(UTC) - since).total_seconds()) if since else 0, 60)
-    state = "holds" if place.granted else "waits"
-    separator = ", " if place.granted or place.spread else " or "
-    limits = separator.join(place.granted or place.limits)
-    return place.run_id, state, _mib(place.mib), limits, f"{minutes}:{seconds:02}", place.pid
+    state = "holds" if request.granted else "waits"
+    separator = ", " if request.granted or request.spread else " or "
+    limits = separator.join(request.granted or request.limits)
+    return request.run_id, state, _mib(request.mib), limits, f"{minutes}:{seconds:02}", request.pid
 
 
 def _mib(count: int) -> str:

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from nightreel.cli.console import out, print_line
+from nightreel.cli.console import command_settings, out, print_line
 from nightreel.errors import SettingsError
 from nightreel.metrics import metrics_text, serve_metrics
-from nightreel.settings import load_settings
-from nightreel.stages.run import open_database
+from nightreel.stages.database import open_database
 
 _DEFAULT_PORT = 9464
 
@@ -20,7 +19,7 @@ def metrics(
     once: Annotated[bool, typer.Option("--once", help="Print the numbers, as Prometheus would get them.")] = False,
 ) -> None:
     """Serve backlog, runs, leases and devices to Prometheus until interrupted; a run serves its own counters."""
-    settings = load_settings()
+    settings = command_settings()
     settings = settings.model_copy(update={"metrics_port": settings.metrics_port or _DEFAULT_PORT})
     with open_database(settings) as database:
         if once:

@@ -12,7 +12,7 @@ import psutil
 import typer
 
 from nightreel import services
-from nightreel.cli.console import human_bytes, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, human_bytes, print_json, print_line, print_table
 from nightreel.database.memory_peaks import known_peaks
 from nightreel.domain import MemoryPeak
 from nightreel.errors import NightreelError
@@ -21,8 +21,8 @@ from nightreel.models.base import ModelSpec
 from nightreel.models.loading import describe_model, estimate_footprint
 from nightreel.models.served.identity import is_served
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.settings import Settings, load_settings
-from nightreel.stages.run import open_database
+from nightreel.settings import Settings
+from nightreel.stages.database import open_database
 
 
 def model(
@@ -30,10 +30,10 @@ def model(
     plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP: its N or CAP.")] = None,
     width: Annotated[int, typer.Option(min=28, max=8192, help="Of the frames, pixels.")] = 1280,
     height: Annotated[int, typer.Option(min=28, max=8192, help="Of the frames, pixels.")] = 720,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show a model, the memory it takes, and the largest batch that fits each device."""
-    settings = load_settings(model=model_id, plan=plan)
+    settings = command_settings(model=model_id, plan=plan)
     if is_served(settings.model):
         _print_served(describe_model(settings), as_json)
         return

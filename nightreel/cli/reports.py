@@ -7,14 +7,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightreel.cli.console import plain, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.database import reports
-from nightreel.settings import load_settings
-from nightreel.stages.run import open_database
+from nightreel.stages.database import open_database
 
 Uri = Annotated[str | None, typer.Argument(help="A part of the video's key.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many rows.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def answers(
@@ -26,7 +24,7 @@ def answers(
     as_json: Json = False,
 ) -> None:
     """Show the newest answers."""
-    with open_database(load_settings()) as database, database.begin() as connection:
+    with open_database(command_settings()) as database, database.begin() as connection:
         rows = reports.answers(connection, uri=uri, prompt=prompt, state=state, needs_review=review, limit=limit)
     if as_json:
         print_json([dict(row) for row in rows])
@@ -57,7 +55,7 @@ def failures(
     as_json: Json = False,
 ) -> None:
     """Show the videos that could not be analysed, and why."""
-    with open_database(load_settings()) as database, database.begin() as connection:
+    with open_database(command_settings()) as database, database.begin() as connection:
         rows = reports.failures(connection, uri=uri, reason=reason, limit=limit)
     if as_json:
         print_json([dict(row) for row in rows])
@@ -86,7 +84,7 @@ def retry(
     """Put failed videos back among those to be done; the next `analyze` of their source takes them up."""
     if not (uri or reason or every):
         raise typer.BadParameter("name a part of the key, a --reason, or --all")
-    with open_database(load_settings()) as database, database.begin() as connection:
+    with open_database(command_settings()) as database, database.begin() as connection:
         reopened = reports.reopen_failures(connection, uri=uri, reason=reason)
     for name in reopened:
         print_line(plain(name))

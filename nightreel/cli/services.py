@@ -8,18 +8,15 @@ from typing import Annotated
 import typer
 
 from nightreel import services
-from nightreel.cli.console import print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.services import ServiceStatus, open_services
-from nightreel.settings import load_settings
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def up() -> None:
     """Start the embedded Postgres and Prefect server and leave them running."""
-    settings = load_settings()
+    settings = command_settings()
     endpoints = services.up(settings)
     database = Database(endpoints.database_url)
     try:
@@ -36,13 +33,13 @@ def down(
     force: Annotated[bool, typer.Option("--force", help="Stop them even under commands that use them.")] = False,
 ) -> None:
     """Stop the embedded services."""
-    stopped = services.down(load_settings(), force=force)
+    stopped = services.down(command_settings(), force=force)
     print_line(f"stopped: {', '.join(stopped) or 'nothing, nothing was running'}")
 
 
 def status(as_json: Json = False) -> None:
     """Show which services run, where, and since when."""
-    found = services.status(load_settings())
+    found = services.status(command_settings())
     if as_json:
         print_json([asdict(service) for service in found])
     else:
@@ -53,7 +50,7 @@ def status(as_json: Json = False) -> None:
 
 def database_upgrade() -> None:
     """Bring the database to the tables and views of this version."""
-    with open_services(load_settings(), prefect=False) as endpoints:
+    with open_services(command_settings(), prefect=False) as endpoints:
         database = Database(endpoints.database_url)
         try:
             with database.translated():

@@ -83,7 +83,7 @@ class Measured:
         return self.video_bytes / self.video_s if self.video_s else ASSUMED_BYTES_PER_S
 
 
-class PlannedListing:
+class ListingTable:
     """A listing in a temporary table of one session."""
 
     def __init__(self, connection: Connection) -> None:
@@ -123,11 +123,11 @@ class PlannedListing:
 
 
 @contextmanager
-def planned_listing(database: Database) -> Iterator[PlannedListing]:
+def listing_table(database: Database) -> Iterator[ListingTable]:
     """A place for a listing, gone at the end of the block."""
     with database.translated(), database.engine.connect() as connection:
         try:
-            yield PlannedListing(connection)
+            yield ListingTable(connection)
         finally:
             connection.invalidate()  # the table goes with its session
 
@@ -142,7 +142,7 @@ def measured_work(connection: Connection, recipe: Recipe) -> Measured:
 def wanted_work(
     connection: Connection, recipe: Recipe, *, bytes_per_s: float, shard_videos: int
 ) -> tuple[Totals, list[KeyRange]]:
-    """What of the listing is wanted under a recipe, and cut into shards. Call it in `PlannedListing.transaction`."""
+    """What of the listing is wanted under a recipe, and cut into shards. Call it in `ListingTable.transaction`."""
     connection.execute(
         statement("plan_wanted"),
         {

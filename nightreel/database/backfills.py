@@ -17,6 +17,7 @@ from nightreel.database import schema
 from nightreel.database.claims import Selection
 from nightreel.database.statements import statement
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 _MOST_ATTEMPTS = 3  # runs of a shard that broke one after the other
 _AGAIN = timedelta(seconds=60)  # until a shard is tried again that broke, or waits for what others hold
@@ -111,10 +112,13 @@ def change_backfill(connection: Connection, backfill_id: int, action: str) -> No
         select(_backfills.c.status).where(_backfills.c.id == backfill_id).with_for_update()
     ).scalar()
     if status is None:
-        raise PermanentError("no_such_backfill", f"there is no backfill {backfill_id}: `nightreel backfill status`")
+        raise PermanentError(
+            Reason.NO_SUCH_BACKFILL, f"there is no backfill {backfill_id}: `nightreel backfill status`"
+        )
     if status not in _FROM[action]:
         raise PermanentError(
-            "backfill_state", f"backfill {backfill_id} is {status}: {action} takes one that is {_or(_FROM[action])}"
+            Reason.BACKFILL_STATE,
+            f"backfill {backfill_id} is {status}: {action} takes one that is {_or(_FROM[action])}",
         )
     finished = {"finished_at": func.now() if action == "cancel" else None}
     connection.execute(update(_backfills).where(_backfills.c.id == backfill_id).values(status=_TO[action], **finished))
@@ -130,7 +134,7 @@ def read_shard(connection: Connection, shard_id: int) -> Shard:
     """Raises PermanentError `no_such_shard`."""
     found = _read(connection, _shards.c.id == shard_id)
     if not found:
-        raise PermanentError("no_such_shard", f"there is no shard {shard_id} in nightreel.backfill_shards")
+        raise PermanentError(Reason.NO_SUCH_SHARD, f"there is no shard {shard_id} in nightreel.backfill_shards")
     return found[0]
 
 
@@ -178,7 +182,7 @@ class EarlyEnd:
     soon: bool = True
 
 
-def put_back(connection: Connection, shard_id: int, end: EarlyEnd) -> None:
+def requeue_shard(connection: Connection, shard_id: int, end: EarlyEnd) -> None:
     """Let a shard be submitted again. One that breaks too often in a row has failed."""
     broken = _shards.c.attempts + int(end.charged)
     connection.execute(

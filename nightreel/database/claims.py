@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
-from nightreel.domain import Claim, Outcome, OutcomeState, Video
+from nightreel.domain import Claim, Outcome, OutcomeState, Video, VideoEnd
 
 _analyses = schema.analyses
 
@@ -181,28 +181,36 @@ def lock_own(connection: Connection, *, run_id: int, analysis_ids: list[int]) ->
     return {row.id: row.video_id for row in rows}
 
 
-def close_claim(connection: Connection, outcome: Outcome, *, attempt: int, max_attempts: int, wait_s: float) -> str:
+def close_claim(
+    connection: Connection, outcome: Outcome, *, attempt: int, max_attempts: int, wait_s: float
+) -> VideoEnd:
     """Write how a claimed video ended.
 
     A transient failure goes back to pending, to be tried after `wait_s` seconds, until its attempts are used up.
 
     Returns:
-        The status it has now.
+        How the claim ended.
     """
     later = func.now() + text("make_interval(secs => :wait_s)").bindparams(wait_s=wait_s)
     values: dict[str, object] = {"reason": outcome.reason, "detail": outcome.detail}
     match outcome.state:
         case OutcomeState.CONTINUES:
-            return "claimed"
+            return VideoEnd.CONTINUES
         case OutcomeState.DONE | OutcomeState.REUSED:
-            values |= {"status": "done", "reused": outcome.state is OutcomeState.REUSED, "segments": outcome.segments}
+            reused = outcome.state is OutcomeState.REUSED
+            end = VideoEnd.REUSED if reused else VideoEnd.DONE
+            values |= {"status": "done", "reused": reused, "segments": outcome.segments}
         case OutcomeState.DEFERRED:
+            end = VideoEnd.DEFERRED
             values |= {"status": "pending", "attempts": _analyses.c.attempts - 1, "not_before": later}
         case OutcomeState.FAILED if not outcome.transient:
+            end = VideoEnd.FAILED
             values |= {"status": "failed"}
         case OutcomeState.FAILED if attempt >= max_attempts:
+            end = VideoEnd.QUARANTINED
             values |= {"status": "quarantined"}
         case OutcomeState.FAILED:
+            end = VideoEnd.RETRIED
             values |= {"status": "pending", "not_before": later}
     if values["status"] == "pending":
         values |= {"run_id": None}
@@ -211,4 +219,4 @@ def close_claim(connection: Connection, outcome: Outcome, *, attempt: int, max_a
         .where(_analyses.c.id == outcome.analysis_id)
         .values(lease_expires_at=None, updated_at=func.now(), **values)
     )
-    return str(values["status"])
+    return end

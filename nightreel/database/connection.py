@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 
 # SQLSTATE classes and codes after which the same transaction may succeed: lost connections, resources, conflicts.
 _TRANSIENT_CLASSES = ("08", "53", "57", "40", "58")
@@ -43,7 +44,7 @@ class Database:
         try:
             yield
         except PoolTimeoutError as error:
-            raise TransientError("database_busy", f"no free connection to {self}: {error}") from error
+            raise TransientError(Reason.DATABASE_BUSY, f"no free connection to {self}: {error}") from error
         except DBAPIError as error:
             raise _translate(error, str(self)) from error
 
@@ -63,12 +64,12 @@ def _translate(error: DBAPIError, where: str) -> Exception:
     if refused is None and "does not exist" in message and error.statement is None:
         refused = "no such database or role"
     if refused:
-        return PermanentError("database_refused", f"{where}: {refused} ({message}): see NIGHTREEL_DATABASE_URL")
+        return PermanentError(Reason.DATABASE_REFUSED, f"{where}: {refused} ({message}): see NIGHTREEL_DATABASE_URL")
     if state.startswith("40"):
-        return TransientError("database_conflict", f"{where}: {message}")
+        return TransientError(Reason.DATABASE_CONFLICT, f"{where}: {message}")
     if state.startswith("53"):
-        return TransientError("database_full", f"{where}: {message}")
+        return TransientError(Reason.DATABASE_FULL, f"{where}: {message}")
     lost = not state and isinstance(error, OperationalError | InterfaceError)
     if error.connection_invalidated or lost or state[:2] in _TRANSIENT_CLASSES:
-        return TransientError("database_unreachable", f"{where}: {message}")
+        return TransientError(Reason.DATABASE_UNREACHABLE, f"{where}: {message}")
     return error

@@ -116,7 +116,7 @@ def note_deleted(connection: Connection, keys: Collection[str]) -> None:
     connection.execute(update(_features).where(_features.c.key.in_(keys)).values(evictions=_features.c.evictions + 1))
 
 
-def put_back(connection: Connection, uris: Mapping[str, str]) -> None:
+def restore_files(connection: Connection, uris: Mapping[str, str]) -> None:
     """Let rows that are locked point to their files again, which could not be deleted."""
     for key, uri in uris.items():
         connection.execute(update(_features).where(_features.c.key == key).values(uri=uri))

@@ -1,6 +1,7 @@
-"""The line of those who wait for, or hold, memory of a host's devices: rows that vanish when their run does.
+"""The queue of memory requests of each host, waiting or granted: rows that expire when their process stops renewing.
 
-`orchestration.leases` keeps it, `nightreel gpu` shows it. The memory itself is counted by Prefect: here is who is next.
+`orchestration.leases` uses it, `nightreel gpu` shows it. Prefect counts the memory itself; the queue decides which
+request is next.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from nightreel.database import schema
 from nightreel.database.connection import Database
-from nightreel.domain import MemoryRequest
+from nightreel.domain import MemoryRequest, QueuedRequest
 from nightreel.errors import TransientError
-from nightreel.orchestration.admission import Place
+from nightreel.reasons import Reason
 
 _CHANNEL = "nightreel_memory"
 _leases = schema.memory_leases
 
 
-def join_line(connection: Connection, request: MemoryRequest, *, run_id: int | None, pid: int, stay_s: float) -> int:
-    """Take a ticket, good for `stay_s` unless it is extended. Tickets that ran out are removed."""
+def enqueue(connection: Connection, request: MemoryRequest, *, run_id: int | None, pid: int, valid_s: float) -> int:
+    """Add a request; returns its ticket, valid for `valid_s` unless it is extended. Expired tickets are removed."""
     connection.execute(delete(_leases).where(_leases.c.expires_at < func.now()))
     return connection.execute(
         insert(_leases)
@@ -34,41 +35,41 @@ def join_line(connection: Connection, request: MemoryRequest, *, run_id: int | N
             spread=request.spread,
             run_id=run_id,
             pid=pid,
-            expires_at=func.now() + timedelta(seconds=stay_s),
+            expires_at=func.now() + timedelta(seconds=valid_s),
         )
         .returning(_leases.c.id)
     ).scalar_one()
 
 
-def stay_in_line(connection: Connection, ticket: int, *, stay_s: float) -> bool:
-    """Extend a ticket; False where it ran out and is gone."""
+def extend_ticket(connection: Connection, ticket: int, *, valid_s: float) -> bool:
+    """Extend a ticket; False where it has expired and is gone."""
     changed = connection.execute(
-        update(_leases).where(_leases.c.id == ticket).values(expires_at=func.now() + timedelta(seconds=stay_s))
+        update(_leases).where(_leases.c.id == ticket).values(expires_at=func.now() + timedelta(seconds=valid_s))
     )
     return changed.rowcount == 1
 
 
-def leave_line(connection: Connection, ticket: int) -> None:
-    """Give the ticket back, and let those who watch know."""
+def leave_queue(connection: Connection, ticket: int) -> None:
+    """Remove a request, and notify those that watch the queue."""
     connection.execute(delete(_leases).where(_leases.c.id == ticket))
     _notify(connection)
 
 
-def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *, stay_s: float) -> None:
-    """Write down that a request was served, and let those who watch know."""
+def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *, valid_s: float) -> None:
+    """Record that a request was granted, and notify those that watch the queue."""
     _notify(connection)
     connection.execute(
         update(_leases)
         .where(_leases.c.id == ticket)
-        .values(granted=list(limits), granted_at=func.now(), expires_at=func.now() + timedelta(seconds=stay_s))
+        .values(granted=list(limits), granted_at=func.now(), expires_at=func.now() + timedelta(seconds=valid_s))
     )
 
 
-def read_line(connection: Connection, host: str | None = None, *, silent_below_s: float = 0.0) -> list[Place]:
-    """The living of a host (None: of all), in the order of their tickets.
+def read_queue(connection: Connection, host: str | None = None, *, silent_below_s: float = 0.0) -> list[QueuedRequest]:
+    """The requests of a host (None: of all hosts) whose tickets are valid, in the order of tickets.
 
     Args:
-        silent_below_s: who holds memory and whose ticket ends within so long was silent for too long.
+        silent_below_s: a granted request whose ticket is valid for less time than this counts as silent.
     """
     here = _leases.c.host == host if host else text("true")
     silent = (_leases.c.expires_at < func.now() + timedelta(seconds=silent_below_s)).label("silent")
@@ -76,7 +77,7 @@ def read_line(connection: Connection, host: str | None = None, *, silent_below_s
         select(_leases, silent).where(here, _leases.c.expires_at > func.now()).order_by(_leases.c.id)
     )
     return [
-        Place(
+        QueuedRequest(
             ticket=row.id,
             limits=tuple(row.limits),
             mib=row.mib,
@@ -92,16 +93,17 @@ def read_line(connection: Connection, host: str | None = None, *, silent_below_s
     ]
 
 
-def take_turn(connection: Connection, host: str) -> None:
-    """One at a time decides and takes, until the end of the transaction: what one sees is then true."""
+def lock_queue(connection: Connection, host: str) -> None:
+    """Lock the queue of a host until the end of the transaction: one request at a time decides and takes."""
     connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"nightreel memory {host}", 0))))
 
 
 @contextmanager
-def watch_line(database: Database) -> Iterator[Callable[[float], bool]]:
-    """A function that waits, at most so many seconds, until somebody got or gave back memory: whether it heard so.
+def watch_queue(database: Database) -> Iterator[Callable[[float], bool]]:
+    """A function that waits until memory was granted or given back: at most for the seconds it is called with.
 
-    Behind a pooler in transaction mode nothing is heard: who waits has to look by himself from time to time.
+    It returns whether that happened. Behind a pooler in transaction mode it never does: a waiting request has to look
+    by itself from time to time.
 
     Raises:
         TransientError: `database_unreachable`, from the function too.
@@ -116,12 +118,12 @@ def watch_line(database: Database) -> Iterator[Callable[[float], bool]]:
             try:
                 return any(True for _ in driver.notifies(timeout=timeout_s, stop_after=1))
             except psycopg.OperationalError as error:
-                raise TransientError("database_unreachable", f"{database}: {error}") from error
+                raise TransientError(Reason.DATABASE_UNREACHABLE, f"{database}: {error}") from error
 
         try:
             yield wait
         finally:
-            connection.invalidate()  # the pool shall not hand out one that listens
+            connection.invalidate()  # the pool must not hand out a connection that listens
 
 
 def _notify(connection: Connection) -> None:

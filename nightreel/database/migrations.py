@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 _VERSION_TABLE = {"version_table": "schema_version", "version_table_schema": "nightreel"}
 _UPGRADE_LOCK = 0x6E72_0001  # any constant of ours: two upgrades at once wait for each other
@@ -50,7 +51,7 @@ def require_current(engine: Engine) -> None:
     wanted = _head(_config())
     if found != wanted:
         raise PermanentError(
-            "database_schema",
+            Reason.DATABASE_SCHEMA,
             f"the database is at revision {found or 'none'}, this version needs {wanted}: run `nightreel db upgrade`",
         )
 
@@ -79,4 +80,4 @@ def _sql_directory() -> Path:
     for directory in (package / "sql", package.parent / "sql"):
         if (directory / "migrations").is_dir():
             return directory
-    raise PermanentError("installation", f"no sql/migrations beside {package}: install nightreel again")
+    raise PermanentError(Reason.INSTALLATION, f"no sql/migrations beside {package}: install nightreel again")

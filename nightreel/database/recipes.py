@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from nightreel.database import schema
 from nightreel.domain import Decoding, Prompt, PromptKind, PromptSet, SamplingPlan, content_hash
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownMo
         .where(recipes.c.id == recipe_id)
     ).first()
     if row is None:
-        raise PermanentError("no_such_recipe", f"there is no recipe {recipe_id} in nightreel.recipes")
+        raise PermanentError(Reason.NO_SUCH_RECIPE, f"there is no recipe {recipe_id} in nightreel.recipes")
     known = {
         item.hash: item
         for item in connection.execute(select(prompts).where(prompts.c.hash.in_([one["hash"] for one in row.prompts])))
@@ -105,7 +106,7 @@ def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownMo
     stale = [prompt.name for prompt, one in zip(asked, row.prompts, strict=True) if prompt.hash != one["hash"]]
     if stale:
         raise PermanentError(
-            "stale_recipe",
+            Reason.STALE_RECIPE,
             f"recipe {recipe_id} was made by a version that words prompt {stale[0]!r} in another way: begin anew with "
             "the prompt sets of this one",
         )

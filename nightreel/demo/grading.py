@@ -19,7 +19,7 @@ _NOTHING = ("", "no", "0", NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Grade:
     """One answer and what would be right.
 
     Args:
@@ -43,8 +43,10 @@ class Verdict:
         return self.truth in _NOTHING or not self.scene.things
 
 
-def judge(rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]) -> list[Verdict]:
-    """A verdict a row.
+def grade_answers(
+    rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]
+) -> list[Grade]:
+    """A grade a row.
 
     Args:
         rows: of `reporting.answers`: uri, start_s, end_s, prompt_set, prompt, state, answer.
@@ -54,7 +56,7 @@ def judge(rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts:
     Rows of other files and prompts are left out.
     """
     asked = {(prompt.set_name, prompt.name): prompt for prompt in prompts}
-    verdicts = []
+    grades = []
     for row in rows:
         prompt = asked.get((row["prompt_set"], row["prompt"]))
         name = row["uri"].rsplit("/", 1)[-1]
@@ -64,8 +66,8 @@ def judge(rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts:
         answered = row["state"] == "answered"
         said = (row["answer"] or "") if answered else row["state"]
         true = truth(prompt, scene)
-        verdicts.append(
-            Verdict(
+        grades.append(
+            Grade(
                 clip=name,
                 start_s=row["start_s"],
                 end_s=row["end_s"],
@@ -76,7 +78,7 @@ def judge(rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts:
                 right=answered and is_right(prompt, said, scene),
             )
         )
-    return verdicts
+    return grades
 
 
 def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
@@ -89,9 +91,9 @@ def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
     return said == true
 
 
-def share_right(verdicts: Sequence[Verdict]) -> float:
+def share_right(grades: Sequence[Grade]) -> float:
     """From 0 to 1; 1 of none."""
-    return sum(verdict.right for verdict in verdicts) / len(verdicts) if verdicts else 1.0
+    return sum(grade.right for grade in grades) / len(grades) if grades else 1.0
 
 
 def calibration_error(pairs: Sequence[tuple[float, bool]], *, bins: int = 10) -> float:

@@ -6,7 +6,7 @@ languages and machines.
 """
 
 from nightreel.domain.identity import content_hash
-from nightreel.domain.memory import MemoryNeed, MemoryPeak, MemoryRequest, MemoryStage
+from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
 from nightreel.domain.prompts import (
     GREEDY,
     MOST_SCORED_NUMBERS,
@@ -31,12 +31,14 @@ from nightreel.domain.videos import (
 )
 from nightreel.domain.work import (
     AnsweredChunk,
+    ChunkCounts,
     Claim,
     EncodedChunk,
     EncodedSegment,
     Outcome,
     OutcomeState,
     SegmentAnswers,
+    VideoEnd,
 )
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Answer",
     "AnswerState",
     "AnsweredChunk",
+    "ChunkCounts",
     "Claim",
     "Decoding",
     "EncodedChunk",
@@ -53,9 +56,9 @@ __all__ = [
     "FeatureRef",
     "Features",
     "FrameBatch",
-    "MemoryNeed",
     "MemoryPeak",
     "MemoryRequest",
+    "MemoryRequirement",
     "MemoryStage",
     "Outcome",
     "OutcomeState",
@@ -63,11 +66,13 @@ __all__ = [
     "Prompt",
     "PromptKind",
     "PromptSet",
+    "QueuedRequest",
     "SamplingPlan",
     "Segment",
     "SegmentAnswers",
     "StoredObject",
     "StoredTensor",
     "Video",
+    "VideoEnd",
     "content_hash",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -51,18 +52,18 @@ class MemoryPeak:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryNeed:
-    """What a run needs of each device that its model is on.
+class MemoryRequirement:
+    """Memory that a run requires of each device that its model is on.
 
     Args:
-        least_mib: weights and one segment: with less it cannot work.
-        wanted_mib: weights and a chunk of segments in one batch: with more it gains nothing.
-        apart_mib: of both, what is no tensor: the CUDA context, the process itself on the CPU.
+        minimum_mib: weights and one segment: with less the run cannot work.
+        preferred_mib: weights and a chunk of segments in one batch: with more the run gains nothing.
+        overhead_mib: the part of both that is no tensor: the CUDA context, or the process itself on the CPU.
     """
 
-    least_mib: int
-    wanted_mib: int
-    apart_mib: int = 0
+    minimum_mib: int
+    preferred_mib: int
+    overhead_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +80,28 @@ class MemoryRequest:
     capacities: dict[str, int]
     mib: int
     spread: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedRequest:
+    """A memory request in the queue of a host, waiting or granted.
+
+    Args:
+        ticket: its place in the queue; later requests have larger tickets.
+        limits: the concurrency limits it is for: any one of them, or all where `spread`.
+        mib: of each limit.
+        granted: the limits of which it holds memory; empty while it waits.
+        silent: it holds memory, and has not renewed its ticket for so long that its process may be dead. Then its
+            memory is free when its lease runs out, whoever waits: it counts as granted before all others.
+    """
+
+    ticket: int
+    limits: tuple[str, ...]
+    mib: int
+    spread: bool = False
+    granted: tuple[str, ...] = ()
+    silent: bool = False
+    run_id: int | None = None
+    pid: int | None = None
+    requested_at: datetime | None = None
+    granted_at: datetime | None = None

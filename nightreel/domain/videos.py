@@ -120,7 +120,7 @@ class FrameBatch:
     Args:
         frames_thwc: uint8 RGB, upright, (T, H, W, 3).
         pts_s: float64 (T,), the true presentation time of each frame on the segment's clock, ascending.
-        flags: one tuple of words a frame, empty when the frame is good: `corrupt`, `concealed`, `missing`.
+        flags: one tuple of words a frame, empty when the frame is good: `corrupt`, `missing`.
         decoder: `decord` or `pyav`; decoder_version: its version.
         fps: average frames a second of the source; source_hw: its height and width before any resizing, upright.
     """
@@ -159,7 +159,7 @@ class Features:
     """What the vision tower said of one segment, and all that the language side needs to read it.
 
     Args:
-        key: the feature key of design.md, hex SHA-256.
+        key: the feature key, hex SHA-256: `cache.features.feature_key` makes it.
         tensors: encoder outputs, and processor outputs other than pixels; names are unique.
         pts_s: presentation time of each frame, seconds.
         metadata: small JSON values (decoder, versions, source size) that make the file readable on its own.

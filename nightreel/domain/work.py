@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from nightreel.domain.prompts import Answer
+from nightreel.domain.prompts import Answer, AnswerState
 from nightreel.domain.videos import FeatureRef, Segment, Video
+from nightreel.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Outcome:
     analysis_id: int
     state: OutcomeState
     segments: int | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     detail: str | None = None
     transient: bool = False
 
@@ -59,7 +61,6 @@ class EncodedSegment:
     damaged_frames: int
     decoder: str
     decoder_version: str
-    from_cache: bool
     thumbnail_uri: str | None = None
 
 
@@ -88,3 +89,32 @@ class AnsweredChunk:
     """What `ask` hands to `write`."""
 
     answered: tuple[SegmentAnswers, ...]
+
+
+class VideoEnd(StrEnum):
+    """How a claim ended, as it is counted."""
+
+    DONE = "done"
+    REUSED = "reused"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"  # it failed as often as it may be tried
+    RETRIED = "retried"  # it failed, and is pending again
+    DEFERRED = "deferred"
+    CONTINUES = "continues"
+    LOST = "lost"  # its lease ran out, and another run has it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkCounts:
+    """What the write stage wrote of one chunk.
+
+    Args:
+        videos: claims by how they ended.
+        reasons: failed and quarantined videos by reason.
+        segments: segments whose answers were written. answers: these answers by state.
+    """
+
+    videos: Counter[VideoEnd] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    segments: int = 0
+    answers: Counter[AnswerState] = field(default_factory=Counter)

@@ -30,6 +30,7 @@ from nightreel.media.demuxing import is_memory_error
 from nightreel.media.inspection import probe_file
 from nightreel.media.probe import MediaLimits
 from nightreel.media.transport import ConnectionLostError, receive, send
+from nightreel.reasons import Reason
 
 _ORPHAN_CHECK_S = 1.0
 _MOST_BYTES_A_PIXEL = 8  # of a decoded picture: 4 components of 16 bits
@@ -89,7 +90,7 @@ def _work(connection: socket.socket) -> None:
         except (MemoryError, OSError) as error:  # of the disk: what the decoders find wrong is handled inside
             reply, blob = _error(_out_of_memory(request) if is_memory_error(error) else _unreadable(error)), b""
         except Exception as error:  # noqa: BLE001  whatever a hostile file provokes becomes that file's error
-            reply, blob = _error(PermanentError("decoder_failed", f"{type(error).__name__}: {error}")), b""
+            reply, blob = _error(PermanentError(Reason.DECODER_FAILED, f"{type(error).__name__}: {error}")), b""
         finally:
             if fd is not None:
                 os.close(fd)
@@ -118,11 +119,13 @@ def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
 
 def _out_of_memory(request: dict[str, Any]) -> PermanentError:
     name, limit = Path(request["path"]).name, request["memory_mib"]
-    return PermanentError("decode_memory", f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} gives")
+    return PermanentError(
+        Reason.DECODE_MEMORY, f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} gives"
+    )
 
 
 def _unreadable(error: BaseException) -> TransientError:
-    return TransientError("file_unreadable", f"the file could not be read: {error}")
+    return TransientError(Reason.FILE_UNREADABLE, f"the file could not be read: {error}")
 
 
 def _error(error: NightreelError) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from nightreel.media.decord_reader import VERSION as DECORD_VERSION
 from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
 from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, limit_decoder, open_container, packets_of
 from nightreel.media.pixels import PixelWriter
+from nightreel.reasons import Reason
 
 # A gap between runs longer than this is sought over rather than read past; where it lands is verified either way.
 _SEEK_OVER_PACKETS = 256
@@ -118,7 +119,9 @@ class _WantedFrames:
         """
         if not self._flags:
             frames = len(self._ticks)
-            raise PermanentError("damaged", f"{name}: none of the {frames} frames looked at decodes: repair the file")
+            raise PermanentError(
+                Reason.DAMAGED, f"{name}: none of the {frames} frames looked at decodes: repair the file"
+            )
         came_out = np.array(sorted(self._flags))
         ticks, flags = list(self._ticks), []
         for slot in range(len(ticks)):

@@ -17,6 +17,7 @@ from typing import Any
 
 from nightreel.errors import TransientError
 from nightreel.media.transport import ConnectionLostError, DeadlineError, receive, send
+from nightreel.reasons import Reason
 
 _START_TIMEOUT_S = 120.0
 _ANSWER_TIMEOUT_S = 10.0
@@ -86,7 +87,7 @@ class ForkServer:
                 pid = self._ask({"spawn": self._limits}, fd=far.fileno())["pid"]
             except (ConnectionLostError, DeadlineError, OSError) as error:
                 near.close()
-                raise TransientError("decoder_start", f"no decoder process could be started: {error!r}") from error
+                raise TransientError(Reason.DECODER_START, f"no decoder process could be started: {error!r}") from error
             return DecoderProcess(self, near, pid=pid, generation=self._generation)
 
     def collect(self, pid: int, *, generation: int) -> int | None:

@@ -45,6 +45,7 @@ from nightreel.media.packets import (
 )
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_by_content
+from nightreel.reasons import Reason
 
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
 _WORTH_LEAVING_OUT = 0.05  # of all frames: PyAV can leave out what no wanted frame refers to, decord cannot
@@ -79,13 +80,13 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
         expected = stream.frames or None
         if not len(index):
             promise = f"{expected} frames are" if expected else "a video stream is"
-            reason = "media_data_missing" if expected else "no_frames"
+            reason = Reason.MEDIA_DATA_MISSING if expected else Reason.NO_FRAMES
             raise PermanentError(reason, f"{path.name}: {promise} promised and none is there: repeat the upload")
         if not len(index.shown):
-            raise PermanentError("no_frames", f"{path.name}: none of its {len(index)} frames is ever shown")
+            raise PermanentError(Reason.NO_FRAMES, f"{path.name}: none of its {len(index)} frames is ever shown")
         frame = _first_frame(path, stream.index, limits)
         if not frame and not context.width * context.height:
-            raise PermanentError("damaged", f"{path.name}: no picture decodes, and nothing tells the size of one")
+            raise PermanentError(Reason.DAMAGED, f"{path.name}: no picture decodes, and nothing tells the size of one")
         probe = _describe(container, stream, index, frame, size_bytes=size_bytes)
     limits.check("duration_s", probe.duration_s or 0.0, f"{path.name} lasts, seconds:")
     return probe
@@ -105,13 +106,13 @@ def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
     if not films:
         kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
         has = " and ".join([f"{kind} streams" for kind in kinds] + ["a cover picture"] * bool(videos)) or "no streams"
-        raise PermanentError("no_video_stream", f"{path.name} has {has} and no video")
+        raise PermanentError(Reason.NO_VIDEO_STREAM, f"{path.name} has {has} and no video")
     if is_encrypted_mp4(path):
-        raise PermanentError("encrypted", f"{path.name} is encrypted (DRM): only its owner's player can decode it")
+        raise PermanentError(Reason.ENCRYPTED, f"{path.name} is encrypted (DRM): only its owner's player can decode it")
     decodable = [stream for stream in films if stream.codec_context is not None]
     if not decodable:
         tag = _codec_tag(container)
-        raise PermanentError("no_decoder", f"{path.name}: no decoder for codec {tag}: convert it to H.264 first")
+        raise PermanentError(Reason.NO_DECODER, f"{path.name}: no decoder for codec {tag}: convert it to H.264 first")
     best = container.streams.best("video")
     if best in decodable:
         return best
@@ -260,7 +261,7 @@ def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, 
         packet = read.packet
         if len(rows) >= max_frames:
             raise PermanentError(
-                "limit_frames", f"more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to take longer videos"
+                Reason.LIMIT_FRAMES, f"more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to take longer videos"
             )
         about = traits(codec, memoryview(packet), is_key=packet.is_keyframe, length_size=length_size)
         pts = NO_PTS if packet.pts is None else packet.pts

@@ -15,6 +15,7 @@ import numpy as np
 
 from nightreel.errors import PermanentError
 from nightreel.media.packets import KEY, PacketIndex
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 
@@ -53,7 +54,7 @@ class MediaLimits:
         limit = getattr(self, f"max_{name}")
         if value > limit:
             raise PermanentError(
-                f"limit_{name.removesuffix('_s')}",
+                Reason.of(f"limit_{name.removesuffix('_s')}"),
                 f"{what} {value:.12g}, more than {limit:.12g}: raise NIGHTREEL_MAX_{name.upper()} to take it",
             )
 

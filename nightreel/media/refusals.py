@@ -12,25 +12,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 _HEAD_BYTES = 4096
 _MOOV_BYTES = 64 * 2**20
 _MAX_BOXES = 10_000
-_MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (b"\xff\xd8\xff", "image_file", "a JPEG image"),
-    (b"\x89PNG\r\n\x1a\n", "image_file", "a PNG image"),
-    (b"BM", "image_file", "a BMP image"),
-    (b"II*\0", "image_file", "a TIFF image"),
-    (b"MM\0*", "image_file", "a TIFF image"),
-    (b"PK\x03\x04", "not_a_video", "a ZIP archive"),
-    (b"\x1f\x8b", "not_a_video", "a gzip archive"),
-    (b"7z\xbc\xaf", "not_a_video", "a 7-Zip archive"),
-    (b"Rar!", "not_a_video", "a RAR archive"),
-    (b"%PDF", "not_a_video", "a PDF document"),
-    (b"\x7fELF", "not_a_video", "a Linux program"),
-    (b"MZ", "not_a_video", "a Windows program"),
-    (b"ID3", "no_video_stream", "an MP3 sound file"),
-    (b"fLaC", "no_video_stream", "a FLAC sound file"),
+_MAGIC: tuple[tuple[bytes, Reason, str], ...] = (
+    (b"\xff\xd8\xff", Reason.IMAGE_FILE, "a JPEG image"),
+    (b"\x89PNG\r\n\x1a\n", Reason.IMAGE_FILE, "a PNG image"),
+    (b"BM", Reason.IMAGE_FILE, "a BMP image"),
+    (b"II*\0", Reason.IMAGE_FILE, "a TIFF image"),
+    (b"MM\0*", Reason.IMAGE_FILE, "a TIFF image"),
+    (b"PK\x03\x04", Reason.NOT_A_VIDEO, "a ZIP archive"),
+    (b"\x1f\x8b", Reason.NOT_A_VIDEO, "a gzip archive"),
+    (b"7z\xbc\xaf", Reason.NOT_A_VIDEO, "a 7-Zip archive"),
+    (b"Rar!", Reason.NOT_A_VIDEO, "a RAR archive"),
+    (b"%PDF", Reason.NOT_A_VIDEO, "a PDF document"),
+    (b"\x7fELF", Reason.NOT_A_VIDEO, "a Linux program"),
+    (b"MZ", Reason.NOT_A_VIDEO, "a Windows program"),
+    (b"ID3", Reason.NO_VIDEO_STREAM, "an MP3 sound file"),
+    (b"fLaC", Reason.NO_VIDEO_STREAM, "a FLAC sound file"),
 )
 _MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx"})
 
@@ -47,17 +48,17 @@ def refuse_by_content(path: Path, *, gif: bool) -> None:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if not head:
-        raise PermanentError("empty_file", f"{path.name} has 0 bytes: upload it again")
+        raise PermanentError(Reason.EMPTY_FILE, f"{path.name} has 0 bytes: upload it again")
     if head[:6] in (b"GIF87a", b"GIF89a") and not gif:
         detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to have such files analysed as videos"
-        raise PermanentError("animated_image", f"{path.name} {detail}")
+        raise PermanentError(Reason.ANIMATED_IMAGE, f"{path.name} {detail}")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        raise PermanentError("image_file", f"{path.name} holds a WebP image, not a video")
+        raise PermanentError(Reason.IMAGE_FILE, f"{path.name} holds a WebP image, not a video")
     for magic, reason, what in _MAGIC:
         if head.startswith(magic):
             raise PermanentError(reason, f"{path.name} holds {what}, not a video")
     if text := _as_text(head):
-        raise PermanentError("not_a_video", f"{path.name} holds {text}, not a video")
+        raise PermanentError(Reason.NOT_A_VIDEO, f"{path.name} holds {text}, not a video")
 
 
 def explain_refusal(path: Path, demuxer_says: str) -> PermanentError:
@@ -67,16 +68,20 @@ def explain_refusal(path: Path, demuxer_says: str) -> PermanentError:
         boxes = list(_boxes(file, size))
         kinds = [kind for kind, _, _ in boxes]
         if not kinds or kinds[0] not in _MP4_FIRST_BOXES:
-            return PermanentError("not_a_video", f"{path.name}: no container format recognised in its {size} bytes")
+            return PermanentError(
+                Reason.NOT_A_VIDEO, f"{path.name}: no container format recognised in its {size} bytes"
+            )
         if b"moov" not in kinds and b"moof" not in kinds:
             cut = next((f": its {str(kind)[2:-1]} box should end at byte {end}, the file ends at {size}"
                         for kind, _, end in boxes if end > size), "")  # fmt: skip
-            return PermanentError("no_index", f"{path.name} has no index (moov){cut}: repeat the upload")
+            return PermanentError(Reason.NO_INDEX, f"{path.name} has no index (moov){cut}: repeat the upload")
         if is_encrypted(file, boxes):
-            return PermanentError("encrypted", f"{path.name} is encrypted (DRM): only its owner's player can decode it")
+            return PermanentError(
+                Reason.ENCRYPTED, f"{path.name} is encrypted (DRM): only its owner's player can decode it"
+            )
         if b"moov" in kinds and any(end > size for kind, _, end in boxes if kind == b"moov"):
-            return PermanentError("no_index", f"{path.name}: its index (moov) is cut off: repeat the upload")
-    return PermanentError("unreadable", f"{path.name}: its container cannot be read ({demuxer_says})")
+            return PermanentError(Reason.NO_INDEX, f"{path.name}: its index (moov) is cut off: repeat the upload")
+    return PermanentError(Reason.UNREADABLE, f"{path.name}: its container cannot be read ({demuxer_says})")
 
 
 def is_encrypted_mp4(path: Path) -> bool:

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from nightreel.domain import PlanKind, SamplingPlan, Segment
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 _SHORTEST_LAST_WINDOW = 1 / 3  # of a window; a shorter rest is merged into the window before it
 _TOLERANCE_S = 1e-9
@@ -45,7 +46,9 @@ def segments(duration_s: float | None, window_s: float) -> list[Segment]:
     if duration_s is None:
         return [Segment(0, 0.0, float(window_s))]
     if not 0 <= duration_s < float("inf"):
-        raise PermanentError("no_duration", f"a duration of {duration_s} s cannot be cut: expected 0 or more, finite")
+        raise PermanentError(
+            Reason.NO_DURATION, f"a duration of {duration_s} s cannot be cut: expected 0 or more, finite"
+        )
     whole, rest = divmod(duration_s, window_s)
     windows = max(1, int(whole) + (rest >= window_s * _SHORTEST_LAST_WINDOW))
     edges = [float(i * window_s) for i in range(windows)] + [float(duration_s)]

@@ -29,6 +29,7 @@ from nightreel.media.fork_server import DecoderProcess, ForkServer
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
 from nightreel.media.transport import ConnectionLostError, DeadlineError
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 _JOBS_PER_PROCESS = 500  # then it is replaced, so that what the decoders leak is bounded
@@ -41,7 +42,7 @@ def _as_answered(path: Path) -> Iterator[None]:
     try:
         yield
     except (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise PermanentError("decoder_crashed", f"{path.name}: its decoder process answered nonsense") from error
+        raise PermanentError(Reason.DECODER_CRASHED, f"{path.name}: its decoder process answered nonsense") from error
 
 
 class DecoderPool:
@@ -117,7 +118,7 @@ class DecoderPool:
         good, asked = batch.flags.count(()), len(batch.flags)
         if good < self._min_good_frames * asked:
             raise PermanentError(
-                "damaged",
+                Reason.DAMAGED,
                 f"{path.name}, {segment.start_s:g}-{segment.end_s:g} s: {good} of {asked} frames good, fewer than "
                 f"NIGHTREEL_MIN_GOOD_FRAMES={self._min_good_frames:g} asks for: repair the file, or lower the setting",
             )
@@ -135,7 +136,7 @@ class DecoderPool:
         try:
             return self._run(path, probe, job)
         except PermanentError as error:
-            if job.decoder != "decord" or error.reason not in ("decoder_crashed", "decode_memory"):
+            if job.decoder != "decord" or error.reason not in (Reason.DECODER_CRASHED, Reason.DECODE_MEMORY):
                 raise
         return self._run(path, probe, replace(job, decoder="pyav"))  # a fault of decord's is not the file's
 
@@ -178,10 +179,10 @@ class DecoderPool:
         kept = None
         try:
             if self._closed:
-                raise TransientError("decoder_pool_closed", f"{path.name} was not looked at: the pool is closed")
+                raise TransientError(Reason.DECODER_POOL_CLOSED, f"{path.name} was not looked at: the pool is closed")
             worker = worker or self._server.spawn()
             reply, blob = worker.ask({**request, **self._allowed}, timeout_s=self._timeout_s, fd=fd)
-            out_of_memory = reply.get("error", {}).get("reason") == "decode_memory"
+            out_of_memory = reply.get("error", {}).get("reason") == Reason.DECODE_MEMORY
             kept = None if out_of_memory or worker.jobs >= _JOBS_PER_PROCESS else worker
         except DeadlineError:
             raise self._too_slow(path) from None
@@ -194,13 +195,13 @@ class DecoderPool:
         if "error" in reply:
             with _as_answered(path):
                 kind = TransientError if reply["error"]["transient"] else PermanentError
-                error = kind(str(reply["error"]["reason"]), str(reply["error"]["detail"]))
+                error = kind(Reason.of(reply["error"]["reason"]), str(reply["error"]["detail"]))
             raise error
         return reply, blob
 
     def _too_slow(self, path: Path) -> PermanentError:
         return PermanentError(
-            "decode_timeout",
+            Reason.DECODE_TIMEOUT,
             f"{path.name}: no answer within NIGHTREEL_DECODE_TIMEOUT_S={self._timeout_s:g}: it hangs the decoder, or "
             "needs a higher setting",
         )
@@ -210,6 +211,6 @@ class DecoderPool:
         if exit_code == -signal.SIGXCPU:
             return self._too_slow(path)
         if self._closed or exit_code is None or -exit_code in _SENT_FROM_OUTSIDE:
-            return TransientError("decoder_killed", f"{path.name}: the decoder process was ended from outside")
+            return TransientError(Reason.DECODER_KILLED, f"{path.name}: the decoder process was ended from outside")
         how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
-        return PermanentError("decoder_crashed", f"{path.name} crashed the decoder process ({how})")
+        return PermanentError(Reason.DECODER_CRASHED, f"{path.name} crashed the decoder process ({how})")

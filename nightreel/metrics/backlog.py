@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from nightreel.database.connection import Database
 from nightreel.database.statements import statement
 from nightreel.errors import NightreelError
-from nightreel.metrics.labels import Vocabulary
+from nightreel.metrics.labels import BoundedLabels
 
 MOST_COUNTED = 1_000_000
 """Rows of a kind are counted up to here: what a scrape costs stays the same under a backlog of any size."""
@@ -71,7 +71,7 @@ def _queue(connection: Connection) -> Iterator[GaugeMetricFamily]:
     failed = _gauge("failed_analyses", "Analyses that failed for good, by reason.", "reason")
     counts = dict.fromkeys(_QUEUE, 0)
     reasons: dict[str, int] = {}
-    words = Vocabulary(_REASONS)
+    words = BoundedLabels(_REASONS)
     for row in connection.execute(statement("queue"), {"most": MOST_COUNTED}):  # the most frequent reasons first
         counts[row.status] += row.found
         if row.reason is not None:
@@ -100,7 +100,7 @@ def _leases(connection: Connection) -> Iterator[GaugeMetricFamily]:
     leased = _gauge("memory_leased_bytes", "Device memory that runs hold, by concurrency limit.", "limit")
     waiting = _gauge("memory_requests_waiting", "Runs that wait for device memory.")
     longest = _gauge("memory_longest_wait_seconds", "How long the first of them has waited.")
-    row = connection.execute(statement("memory_line")).one()
+    row = connection.execute(statement("memory_queue")).one()
     for limit, mib in row.leased.items():
         leased.add_metric((limit,), mib * 2**20)
     waiting.add_metric((), row.waiting)

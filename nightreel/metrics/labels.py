@@ -9,13 +9,13 @@ OTHER = "other"
 _WORD = re.compile(r"[a-z][a-z0-9_.]{0,59}")
 
 
-class Vocabulary:
+class BoundedLabels:
     """Lets the first `most` words through; whatever comes later, or is no word, is "other".
 
     Reasons are words of our code, but some are told by the process that decodes untrusted files, and prompt sets are
     the operator's: neither may fill the memory of who collects them.
 
-    >>> words = Vocabulary(1)
+    >>> words = BoundedLabels(1)
     >>> words.admit("no_index"), words.admit("no_video_stream"), words.admit("a b")
     ('no_index', 'other', 'other')
     """

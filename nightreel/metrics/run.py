@@ -11,14 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from nightreel.domain import Answer, PromptSet
-from nightreel.metrics.labels import OTHER, Vocabulary
+from nightreel.domain import Answer, ChunkCounts, PromptSet, VideoEnd
+from nightreel.metrics.labels import OTHER, BoundedLabels
 
-_REASONS = 100
 _PROMPT_SETS = 50
 _SECONDS = (0.005, 0.02, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 _CACHE = {"cached_segments": "hit", "decoded_segments": "miss"}
-_NOT_AN_END = "continues"  # of a long video there is more to come
 
 
 class RunMetrics:
@@ -40,8 +38,7 @@ class RunMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._reasons = Vocabulary(_REASONS)
-        self._sets = Vocabulary(_PROMPT_SETS)
+        self._sets = BoundedLabels(_PROMPT_SETS)
 
     def count(self, what: str, by: int = 1) -> None:
         """Something the workbench counts in passing."""
@@ -57,22 +54,14 @@ class RunMetrics:
         """Serve, by stage, the seconds so far in which at least one thread was in it."""
         self.registry.register(_BusySeconds(busy_s))
 
-    def written(self, counts: Mapping[str, int], answers: Iterable[Answer], prompts: PromptSet) -> None:
-        """A chunk was committed.
-
-        Args:
-            counts: as `stages.write.write_chunk` returns them.
-        """
-        for name, count in counts.items():
-            group, _, member = name.partition(".")
-            if group == "segments":
-                self._segments.inc(count)
-            elif group == "lost":
-                self._videos.labels(group).inc(count)
-            elif group == "videos" and member != _NOT_AN_END:
-                self._videos.labels(member).inc(count)
-            elif group == "reasons":
-                self._failures.labels(self._reasons.admit(member)).inc(count)
+    def written(self, counts: ChunkCounts, answers: Iterable[Answer], prompts: PromptSet) -> None:
+        """A chunk was committed."""
+        for end, count in counts.videos.items():
+            if end is not VideoEnd.CONTINUES:  # a long video: more of it is to come
+                self._videos.labels(end.value).inc(count)
+        for reason, count in counts.reasons.items():
+            self._failures.labels(reason.value).inc(count)
+        self._segments.inc(counts.segments)
         sets = {prompt.hash: self._sets.admit(prompt.set_name) for prompt in prompts.prompts}
         for answer in answers:
             self._answers.labels(sets.get(answer.prompt_hash, OTHER), answer.state.value).inc()

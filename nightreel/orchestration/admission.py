@@ -1,85 +1,66 @@
-"""Who of those that wait for a device's memory may have it next. Pure: `leases` asks it with the line as it is.
+"""Which waiting request may have a device's memory next. Pure functions: `leases` calls them with the queue as it is.
 
-A line is served in the order of its tickets. Were that all, a large request at its head would keep free memory from
-smaller ones for as long as it waits; were nobody kept back, a steady flow of small ones would keep the large one
-waiting for ever. So a request may go before an earlier one just as long as the earlier one is held up by those that
-came before itself. Once it is held up by none but later ones, it is passed no more, and the next memory is its own.
-No clock and no guess of how long anybody holds: what a request waits is bounded by those before it, and by those that
-took their memory meanwhile.
+The queue is served in the order of tickets, with one exception. In strict order, a large request at the head would keep
+free memory from smaller ones for as long as it waits. Without any order, a steady flow of small requests would keep the
+large one waiting for ever. So a request may pass an earlier one only while the earlier one could not be granted anyway,
+because of requests that came before it. Once only later requests stand in its way, nothing passes it any more, and the
+next free memory is its own.
+
+The rule needs no clock and no guess of how long memory is held: the wait of a request is bounded by the requests before
+it, and by those that were granted memory in the meantime.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+
+from nightreel.domain import QueuedRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A request in the line of a host, waiting or served.
+def next_limits(ticket: int, queue: Sequence[QueuedRequest], capacities: Mapping[str, int]) -> tuple[str, ...]:
+    """The limits of which a waiting request may take memory now; none while it has to wait.
 
-    Args:
-        ticket: its place; later ones are larger.
-        limits: the concurrency limits it is for: any one of them, or all where `spread`.
-        mib: of each.
-        granted: those it was taken from; empty while it waits.
-        silent: it holds memory, and was not heard of for so long that it may be dead. Then its memory is free when its
-            lease is over, and no sooner for anybody's waiting: it holds others up as if it had been there before them.
-    """
-
-    ticket: int
-    limits: tuple[str, ...]
-    mib: int
-    spread: bool = False
-    granted: tuple[str, ...] = ()
-    silent: bool = False
-    run_id: int | None = None
-    pid: int | None = None
-    requested_at: datetime | None = None
-    granted_at: datetime | None = None
-
-
-def next_limits(ticket: int, line: Sequence[Place], capacities: Mapping[str, int]) -> tuple[str, ...]:
-    """The limits that a waiting request may take now; none while it has to wait.
-
-    Of several that would do, the one with the most free memory.
+    Of several limits that would do, the one with the most free memory.
 
     Args:
-        line: of its host, in the order of tickets, with the request in it.
+        queue: of its host, in the order of tickets, with the request in it.
         capacities: of the limits, MiB.
 
-    >>> held = Place(ticket=1, limits=("gpu",), mib=60, granted=("gpu",))
-    >>> large, small = Place(ticket=2, limits=("gpu",), mib=90), Place(ticket=3, limits=("gpu",), mib=30)
+    >>> held = QueuedRequest(ticket=1, limits=("gpu",), mib=60, granted=("gpu",))
+    >>> large = QueuedRequest(ticket=2, limits=("gpu",), mib=90)
+    >>> small = QueuedRequest(ticket=3, limits=("gpu",), mib=30)
     >>> next_limits(3, [held, large, small], {"gpu": 100})  # the large one waits for ticket 1 in any case
     ('gpu',)
-    >>> passed = Place(ticket=3, limits=("gpu",), mib=30, granted=("gpu",))
-    >>> next_limits(4, [large, passed, Place(ticket=4, limits=("gpu",), mib=30)], {"gpu": 100})  # now for nobody else
+    >>> passed = QueuedRequest(ticket=3, limits=("gpu",), mib=30, granted=("gpu",))
+    >>> another = QueuedRequest(ticket=4, limits=("gpu",), mib=30)
+    >>> next_limits(4, [large, passed, another], {"gpu": 100})  # now nothing passes the large one any more
     ()
     """
-    mine = next(place for place in line if place.ticket == ticket)
-    open_limits = [limit for limit in mine.limits if _may_take(mine, line, limit, capacities[limit])]
-    if mine.spread:
-        return mine.limits if len(open_limits) == len(mine.limits) else ()
-    return tuple(sorted(open_limits, key=lambda limit: held_mib(line, limit) - capacities[limit])[:1])
+    own = next(request for request in queue if request.ticket == ticket)
+    free = [limit for limit in own.limits if _may_take(own, queue, limit, capacities[limit])]
+    if own.spread:
+        return own.limits if len(free) == len(own.limits) else ()
+    return tuple(sorted(free, key=lambda limit: held_mib(queue, limit) - capacities[limit])[:1])
 
 
-def held_mib(line: Sequence[Place], limit: str) -> int:
-    """What those who are served hold of a limit."""
-    return sum(place.mib for place in line if limit in place.granted)
+def held_mib(queue: Sequence[QueuedRequest], limit: str) -> int:
+    """MiB of a limit that granted requests hold."""
+    return sum(request.mib for request in queue if limit in request.granted)
 
 
-def _may_take(mine: Place, line: Sequence[Place], limit: str, capacity: int) -> bool:
-    held = held_mib(line, limit)
-    if held + mine.mib > capacity:
+def _may_take(own: QueuedRequest, queue: Sequence[QueuedRequest], limit: str, capacity: int) -> bool:
+    held = held_mib(queue, limit)
+    if held + own.mib > capacity:
         return False
-    for earlier in line:
-        if earlier.ticket >= mine.ticket or earlier.granted or limit not in earlier.limits:
+    for earlier in queue:
+        if earlier.ticket >= own.ticket or earlier.granted or limit not in earlier.limits:
             continue
-        elders = sum(
-            place.mib for place in line if limit in place.granted and (place.ticket < earlier.ticket or place.silent)
+        before = sum(
+            request.mib
+            for request in queue
+            if limit in request.granted and (request.ticket < earlier.ticket or request.silent)
         )
-        fits_beside = held + mine.mib + earlier.mib <= capacity
-        if elders + earlier.mib <= capacity and not fits_beside:
+        fits_beside = held + own.mib + earlier.mib <= capacity
+        if before + earlier.mib <= capacity and not fits_beside:
             return False
     return True

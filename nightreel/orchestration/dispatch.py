@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from nightreel.database import backfills
@@ -17,9 +17,11 @@ from nightreel.database.backfills import EarlyEnd, SubmittedShard
 from nightreel.database.connection import Database
 from nightreel.database.runs import recover_dead_runs
 from nightreel.errors import PermanentError
-from nightreel.orchestration.shard_runs import NO_DEPLOYMENT, is_in, read_runs, submit
-from nightreel.settings import Settings
+from nightreel.orchestration.shard_runs import is_in, read_runs, submit
+from nightreel.reasons import Reason
+from nightreel.settings import Settings, load_settings
 from nightreel.stages.backfill_costs import counted
+from nightreel.stages.database import open_database
 
 _NEVER_BEGAN = timedelta(minutes=10)
 """A run that a worker took and did not begin for so long is given up: its worker died."""
@@ -35,7 +37,7 @@ class Dispatched:
     """
 
     submitted: int = 0
-    put_back: int = 0
+    requeued: int = 0
     finished: tuple[int, ...] = ()
     busy: bool = False
     problems: tuple[str, ...] = ()
@@ -44,8 +46,15 @@ class Dispatched:
         if self.busy:
             return "another dispatch is at work"
         ended = f", backfills at their end: {', '.join(map(str, self.finished))}" if self.finished else ""
-        done = f"{counted(self.submitted, 'shard')} submitted, {self.put_back} taken back{ended}"
+        done = f"{counted(self.submitted, 'shard')} submitted, {self.requeued} taken back{ended}"
         return "; ".join([done, *self.problems])
+
+
+def dispatch_shards(*, linked: bool) -> Dispatched:
+    """`dispatch` against the database and the Prefect server that the settings name."""
+    settings = load_settings()
+    with open_database(settings) as database, get_client(sync_client=True) as client:
+        return dispatch(database, client, settings, linked=linked)
 
 
 def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, *, linked: bool) -> Dispatched:
@@ -61,13 +70,13 @@ def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, 
     with database.begin() as connection:
         if not backfills.take_dispatch_turn(connection):
             return Dispatched(busy=True)
-        put_back = 0
+        requeued = 0
         submitted = backfills.submitted_shards(connection)
         flow_runs = read_runs(client, [item.flow_run_id for item in submitted])
         for item in submitted:
             if end := _early_end(item, flow_runs.get(item.flow_run_id)):
-                backfills.put_back(connection, item.shard.id, end)
-                put_back += 1
+                backfills.requeue_shard(connection, item.shard.id, end)
+                requeued += 1
         finished = tuple(backfills.close_finished(connection))
         count, problems = 0, dict[str, str]()
         for shard in backfills.shards_to_submit(connection, at_once=settings.shards_at_once):
@@ -76,13 +85,13 @@ def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, 
             try:
                 flow_run_id = submit(shard, linked=linked)
             except PermanentError as error:
-                if error.reason != NO_DEPLOYMENT:
+                if error.reason is not Reason.NO_DEPLOYMENT:
                     raise
                 problems[shard.pool] = error.detail  # other pools have theirs
                 continue
             backfills.record_submission(connection, shard, flow_run_id)
             count += 1
-    return Dispatched(submitted=count, put_back=put_back, finished=finished, problems=tuple(problems.values()))
+    return Dispatched(submitted=count, requeued=requeued, finished=finished, problems=tuple(problems.values()))
 
 
 def _early_end(item: SubmittedShard, flow_run: FlowRun | None) -> EarlyEnd | None:

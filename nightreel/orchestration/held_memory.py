@@ -1,4 +1,4 @@
-"""Memory that a run holds: its slots are renewed by a thread until they are given back. `leases` makes one."""
+"""Memory that a run holds: a thread renews its slots until they are given back. `leases` makes one."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from nightreel.database import memory_queue
 from nightreel.database.connection import Database
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.orchestration.memory_limits import MemoryLimits
+from nightreel.reasons import Reason
 
 REPOSSESSED_S = 20.0
-"""Slots whose lease ran out are free within so long: Prefect looks every 15 seconds."""
+"""Slots whose lease ran out are free within this time: Prefect looks every 15 seconds."""
 SILENT = 1 / 3
-"""Of a lease's time: who holds memory and missed two renewals is taken for dead by those in the line."""
+"""Share of a lease's time without a renewal (two are missed) after which the queue takes a holder for dead."""
 _RENEWALS = 6  # in the time of a lease
-_AGAIN_S = 1.0
+_RETRY_S = 1.0
 
 logger = logging.getLogger("nightreel.leases")
 
 
 class HeldMemory:
-    """See `nightreel.stages.leasing.Lease`.
+    """See `nightreel.stages.device_lease.Lease`.
 
     Args:
-        lease_id, names: what was taken of Prefect's limits.
-        ticket: its row in the line, which lives as long as the slots are taken.
+        lease_id, names: Prefect's lease, and the limits of which it holds slots.
+        ticket: its row in the queue, which lives as long as the slots are taken.
     """
 
     def __init__(
@@ -44,13 +45,13 @@ class HeldMemory:
     def ensure_held(self) -> None:
         if time.monotonic() > self._ends_at:
             raise TransientError(
-                "memory_lease_lost",
-                f"the lease on {', '.join(self.limits)} ran out, and others may have the memory by now: was the "
-                f"Prefect server away for {self._limits.lease_s:.0f} s? The next run goes on",
+                Reason.MEMORY_LEASE_LOST,
+                f"the lease on {', '.join(self.limits)} ran out, and another run may have the memory by now: was the "
+                f"Prefect server unreachable for {self._limits.lease_s:.0f} s? The next run goes on",
             )
 
     def close(self) -> bool:
-        """Give the slots back; False where the server is away: then they come back when the lease has run out."""
+        """Give the slots back. False where the server does not answer: then they are free when the lease runs out."""
         self._stop.set()
         self._thread.join()
         give_up_at = time.monotonic() + self._limits.lease_s / 2
@@ -62,7 +63,7 @@ class HeldMemory:
                 if time.monotonic() > give_up_at:
                     logger.warning("memory of %s was not given back: %s", ", ".join(self.limits), error)
                     return False
-            time.sleep(_AGAIN_S)
+            time.sleep(_RETRY_S)
 
     def _keep(self) -> None:
         lease_s = self._limits.lease_s
@@ -76,14 +77,14 @@ class HeldMemory:
                 if isinstance(error, PermanentError):
                     self._ends_at = 0.0
                     return
-                pause = _AGAIN_S
+                pause = _RETRY_S
                 continue
             self._ends_at, pause = asked_at + lease_s, lease_s / _RENEWALS
-            self._stay_in_line()
+            self._extend_ticket()
 
-    def _stay_in_line(self) -> None:
+    def _extend_ticket(self) -> None:
         try:
             with self._database.begin() as connection:
-                memory_queue.stay_in_line(connection, self._ticket, stay_s=self._limits.lease_s + REPOSSESSED_S)
-        except NightreelError as error:  # others may misjudge their turn; what they get is for Prefect to say
+                memory_queue.extend_ticket(connection, self._ticket, valid_s=self._limits.lease_s + REPOSSESSED_S)
+        except NightreelError as error:  # other requests may misjudge their turn, but Prefect still counts the memory
             logger.warning("ticket %d was not extended: %s", self._ticket, error)

@@ -1,7 +1,7 @@
-"""A run's lease of device memory: its place in the line, and the slots it takes when its turn comes.
+"""A run's lease of device memory: its request in the queue, and the slots that it takes when its turn comes.
 
-`runtime` hands `lease_memory` to the workbench, which calls it before a model is loaded. Prefect counts the memory; the
-line in Postgres says who is next, because Prefect alone starves the large beside the small.
+`runs` passes `lease_memory` to the stages, which call it before a model is loaded. Prefect counts the memory. The queue
+in Postgres decides which request is next, because Prefect alone lets small requests starve large ones.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from sqlalchemy import Connection
 
 from nightreel.database import memory_queue
 from nightreel.database.connection import Database
-from nightreel.domain import MemoryRequest
+from nightreel.domain import MemoryRequest, QueuedRequest
 from nightreel.errors import NightreelError, PermanentError
-from nightreel.orchestration.admission import Place, held_mib, next_limits
+from nightreel.orchestration.admission import held_mib, next_limits
 from nightreel.orchestration.held_memory import REPOSSESSED_S, SILENT, HeldMemory
 from nightreel.orchestration.memory_limits import MemoryLimits
+from nightreel.reasons import Reason
 
 LOOK_EVERY_S = 3.0
-"""How often one that waits looks by himself: those who give memory back say so, those who are killed do not."""
-_HEED_S = 0.5  # within so long one that waits notices that its run is to end
-_AWAY_S = 10.0  # who has not looked for so long is out of the line: until then a dead one may hold others up
-_TELL_EVERY_S = 60.0
+"""How often a waiting request checks its turn. Requests that give memory back say so; killed processes do not."""
+_HEED_S = 0.5  # a waiting request notices within this time that its run is ending
+_TICKET_S = 10.0  # a ticket that is not extended for this long leaves the queue: until then a dead process may block it
+_LOG_EVERY_S = 60.0
 
-Taken = tuple[UUID, tuple[str, ...]]  # Prefect's lease, and the limits it is of
+Taken = tuple[UUID, tuple[str, ...]]  # Prefect's lease, and its limits
 logger = logging.getLogger("nightreel.leases")
 
 
@@ -47,12 +48,12 @@ def lease_memory(
     """Wait for memory and hold it.
 
     Args:
-        limits: of the flow run; it is called from a stage's thread, which knows neither run nor settings of Prefect.
-        look_every_s: how often one that waits looks whether its turn has come, though nobody said so.
+        limits: of the flow run. The thread of a stage, which calls this, knows neither the run nor Prefect's settings.
+        look_every_s: how often a waiting request checks its turn, though nothing was given back.
 
     Raises:
-        PermanentError: `run_closed`: `closing` was set while this waited. `prefect_refused`, `memory_limit_gone`.
-        TransientError: the database is away; `prefect_unreachable` before anything was waited for.
+        PermanentError: `run_closed`: `closing` was set during the wait. `prefect_refused`, `memory_limit_gone`.
+        TransientError: the database does not answer; `prefect_unreachable` before the wait began.
     """
     limits.ensure(request.capacities)
     waiting = _Waiting(request, limits=limits, database=database, run_id=run_id)
@@ -69,86 +70,86 @@ def lease_memory(
             waiting.leave()
 
 
-def describe_wait(request: MemoryRequest, ticket: int, line: list[Place]) -> str:
-    """Who one waits for, in a sentence."""
-    free = ", ".join(f"{mib - held_mib(line, name)} of {name}" for name, mib in request.capacities.items())
-    holders = [place for place in line if set(place.granted) & set(request.capacities)]
-    held = ", ".join(f"{_name(place)} ({place.mib} MiB)" for place in holders)
-    ahead = sum(place.ticket < ticket and not place.granted for place in line)
-    return f"{request.mib} MiB wanted, {free} free; held by {held or 'nobody'}; {ahead} ahead in the line"
+def describe_wait(request: MemoryRequest, ticket: int, queue: list[QueuedRequest]) -> str:
+    """What a request waits for, in a sentence."""
+    free = ", ".join(f"{mib - held_mib(queue, name)} of {name}" for name, mib in request.capacities.items())
+    holders = [item for item in queue if set(item.granted) & set(request.capacities)]
+    held = ", ".join(f"{_holder(item)} ({item.mib} MiB)" for item in holders)
+    ahead = sum(item.ticket < ticket and not item.granted for item in queue)
+    return f"{request.mib} MiB requested, {free} free; held by {held or 'no run'}; {ahead} ahead in the queue"
 
 
-def _name(place: Place) -> str:
-    return f"process {place.pid}" if place.run_id is None else f"run {place.run_id}"
+def _holder(item: QueuedRequest) -> str:
+    return f"process {item.pid}" if item.run_id is None else f"run {item.run_id}"
 
 
 class _Waiting:
-    """A ticket that waits."""
+    """A request that waits in the queue."""
 
     def __init__(self, request: MemoryRequest, *, limits: MemoryLimits, database: Database, run_id: int | None) -> None:
         self._request, self._limits, self._database, self._run_id = request, limits, database, run_id
-        self._tell_at = 0.0
-        self.ticket = self._join()
+        self._log_at = 0.0
+        self.ticket = self._enqueue()
 
     def wait(self, closing: threading.Event, look_every_s: float) -> Taken:
         """Until the memory is taken."""
         look_at = 0.0
-        with memory_queue.watch_line(self._database) as heard:
+        with memory_queue.watch_queue(self._database) as changed:
             while not closing.is_set():
                 if time.monotonic() >= look_at:
                     if taken := self._look():
                         return taken
                     look_at = time.monotonic() + look_every_s
-                if heard(_HEED_S):
+                if changed(_HEED_S):
                     look_at = 0.0
-        raise PermanentError("run_closed", f"run {self._run_id} ended while it waited for {self._request.mib} MiB")
+        raise PermanentError(Reason.RUN_CLOSED, f"run {self._run_id} ended while it waited for {self._request.mib} MiB")
 
     def leave(self) -> None:
         with self._database.begin() as connection:
-            memory_queue.leave_line(connection, self.ticket)
+            memory_queue.leave_queue(connection, self.ticket)
 
     def _look(self) -> Taken | None:
         """Take the memory if the turn has come."""
         with self._database.begin() as connection:
-            here = memory_queue.stay_in_line(connection, self.ticket, stay_s=_AWAY_S)
-            line = self._line(connection)
-        if not here:  # this process slept for too long
-            self.ticket = self._join()
+            queued = memory_queue.extend_ticket(connection, self.ticket, valid_s=_TICKET_S)
+            queue = self._read(connection)
+        if not queued:  # this process slept for too long
+            self.ticket = self._enqueue()
             return None
-        if next_limits(self.ticket, line, self._request.capacities) and (taken := self._take()):
+        if next_limits(self.ticket, queue, self._request.capacities) and (taken := self._take()):
             return taken
-        if time.monotonic() > self._tell_at:
-            logger.info("run %s waits: %s", self._run_id, describe_wait(self._request, self.ticket, line))
-            self._tell_at = time.monotonic() + _TELL_EVERY_S
+        if time.monotonic() > self._log_at:
+            logger.info("run %s waits: %s", self._run_id, describe_wait(self._request, self.ticket, queue))
+            self._log_at = time.monotonic() + _LOG_EVERY_S
         return None
 
-    def _line(self, connection: Connection) -> list[Place]:
+    def _read(self, connection: Connection) -> list[QueuedRequest]:
         lease_s = self._limits.lease_s
-        heard_of_s = lease_s + REPOSSESSED_S - SILENT * lease_s
-        return memory_queue.read_line(connection, self._request.host, silent_below_s=heard_of_s)
+        silent_below_s = lease_s + REPOSSESSED_S - SILENT * lease_s
+        return memory_queue.read_queue(connection, self._request.host, silent_below_s=silent_below_s)
 
-    def _join(self) -> int:
+    def _enqueue(self) -> int:
         with self._database.begin() as connection:
-            return memory_queue.join_line(
-                connection, self._request, run_id=self._run_id, pid=os.getpid(), stay_s=_AWAY_S
+            return memory_queue.enqueue(
+                connection, self._request, run_id=self._run_id, pid=os.getpid(), valid_s=_TICKET_S
             )
 
     def _take(self) -> Taken | None:
-        """Take the memory if the turn is still ours while nobody else takes any."""
+        """Take the memory if the turn has still come, while no other request takes any."""
         lease_id = None
         try:
             with self._database.begin() as connection:
-                memory_queue.take_turn(connection, self._request.host)
-                line = self._line(connection)
-                names = next_limits(self.ticket, line, self._request.capacities)
+                memory_queue.lock_queue(connection, self._request.host)
+                queue = self._read(connection)
+                names = next_limits(self.ticket, queue, self._request.capacities)
                 if names and (lease_id := self._limits.take(names, self._request.mib)):
-                    stay_s = self._limits.lease_s + REPOSSESSED_S
-                    memory_queue.record_grant(connection, self.ticket, names, stay_s=stay_s)
+                    valid_s = self._limits.lease_s + REPOSSESSED_S
+                    memory_queue.record_grant(connection, self.ticket, names, valid_s=valid_s)
         except NightreelError as error:
             if lease_id:
                 self._limits.give_back(lease_id)
-            if error.reason != "prefect_unreachable":
+            if error.reason is not Reason.PREFECT_UNREACHABLE:
                 raise
-            logger.warning("run %s waits on: %s", self._run_id, error)
+            logger.warning("run %s goes on waiting: %s", self._run_id, error)
             return None
         return (lease_id, names) if lease_id else None

@@ -7,16 +7,18 @@ renewal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from nightreel.errors import PermanentError
 from nightreel.orchestration.prefect_errors import prefect_errors
+from nightreel.reasons import Reason
 
 LEASE_S = 120.0
 """How long a killed run's memory stays taken, and how long the Prefect server may be away."""
@@ -60,7 +62,9 @@ class MemoryLimits:
                     return None
                 raise
         if len(answer["limits"]) < len(limits):
-            raise PermanentError("memory_limit_gone", f"of the concurrency limits {', '.join(limits)} one was deleted")
+            raise PermanentError(
+                Reason.MEMORY_LIMIT_GONE, f"of the concurrency limits {', '.join(limits)} one was deleted"
+            )
         return UUID(answer["lease_id"])
 
     def renew(self, lease_id: UUID) -> None:
@@ -80,3 +84,14 @@ class MemoryLimits:
     def give_back(self, lease_id: UUID) -> None:
         with prefect_errors():
             self._client.release_concurrency_slots_with_lease(lease_id)
+
+
+def read_limits(api_url: str, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Size and taken MiB of the limits that exist, by name.
+
+    Raises:
+        NightreelError: as `prefect_errors`.
+    """
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        limits = MemoryLimits(client)
+        return {name: taken for name in names if (taken := limits.taken_mib(name))}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import httpx
 
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
@@ -23,7 +24,7 @@ def prefect_errors() -> Iterator[None]:
     except httpx.HTTPStatusError as error:
         status, said = error.response.status_code, error.response.text[:200]
         if status in _PASSING_STATUS:
-            raise TransientError("prefect_unreachable", f"the Prefect server answers {status}: {said}") from error
-        raise PermanentError("prefect_refused", f"the Prefect server answers {status}: {said}") from error
+            raise TransientError(Reason.PREFECT_UNREACHABLE, f"the Prefect server answers {status}: {said}") from error
+        raise PermanentError(Reason.PREFECT_REFUSED, f"the Prefect server answers {status}: {said}") from error
     except httpx.TransportError as error:
-        raise TransientError("prefect_unreachable", f"the Prefect server does not answer: {error!r}") from error
+        raise TransientError(Reason.PREFECT_UNREACHABLE, f"the Prefect server does not answer: {error!r}") from error

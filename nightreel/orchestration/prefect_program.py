@@ -1,7 +1,4 @@
-"""A Prefect server's client, and Prefect's own commands as child processes of ours.
-
-`deploy` and `worker` use both, against the server that the settings name or the embedded one.
-"""
+"""Prefect's own commands as child processes of ours. `deploy` and `worker` use them."""
 
 from __future__ import annotations
 
@@ -10,36 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from nightreel.errors import TransientError
-from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.settings import Settings, child_environment
 
 _LOOK_EVERY_S = 0.2
 _RUNS_END_WITHIN_S = 60.0
-_SIGNALLED = 128  # and the signal's number: what a shell makes of it
+_SIGNALLED = 128  # plus the signal's number, as shells report it
 _PR_SET_PDEATHSIG = 1
-
-
-@contextmanager
-def prefect_client(api_url: str) -> Iterator[SyncPrefectClient]:
-    """A client of this server. Raises as `prefect_errors`, and TransientError where somebody else is at it too."""
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
-        try:
-            with prefect_errors():
-                yield client
-        except (ObjectAlreadyExists, ObjectNotFound) as error:
-            raise TransientError(
-                "prefect_changed", f"somebody else changed the Prefect server at the same moment ({error}): try again"
-            ) from error
 
 
 def prefect_environment(settings: Settings, api_url: str, **extra: str) -> dict[str, str]:

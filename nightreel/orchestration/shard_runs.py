@@ -19,11 +19,11 @@ from prefect.states import Cancelled
 from nightreel.database.backfills import Shard
 from nightreel.errors import PermanentError
 from nightreel.orchestration.prefect_errors import prefect_errors
+from nightreel.reasons import Reason
 
 FLOW = "analyze-videos"
 SHARDS = "shards-"
 """Begins the name of the deployment that shards of backfills run as; the rest is the pool's name."""
-NO_DEPLOYMENT = "no_deployment"
 _PAGE = 200  # flow runs that the server shows at once
 
 
@@ -85,5 +85,5 @@ def is_in(flow_run: FlowRun, kind: StateType) -> bool:
 
 def _no_deployment(pool: str) -> PermanentError:
     return PermanentError(
-        NO_DEPLOYMENT, f"Prefect has no deployment {deployment_of(pool)!r}: run `nightreel deploy --pool {pool}`"
+        Reason.NO_DEPLOYMENT, f"Prefect has no deployment {deployment_of(pool)!r}: run `nightreel deploy --pool {pool}`"
     )

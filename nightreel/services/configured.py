@@ -19,6 +19,7 @@ from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.reasons import Reason
 
 _TIMEOUT_S = 10
 
@@ -54,10 +55,10 @@ def check_database(url: URL) -> None:
         said = getattr(error, "orig", None) or error  # of the driver: it names host, user and database
         if _takes_connections(engine.dialect.create_connect_args(url)[1]):
             raise PermanentError(
-                "database_refused", f"Postgres at {place} refuses: {said}. Check user, password and database name"
+                Reason.DATABASE_REFUSED, f"Postgres at {place} refuses: {said}. Check user, password and database name"
             ) from None
         raise TransientError(
-            "database_unreachable", f"no Postgres answers at {place}: {said}. Check NIGHTREEL_DATABASE_URL"
+            Reason.DATABASE_UNREACHABLE, f"no Postgres answers at {place}: {said}. Check NIGHTREEL_DATABASE_URL"
         ) from None
 
 
@@ -79,7 +80,8 @@ def check_prefect(url: str) -> None:
         if isinstance(reason, ssl.SSLError):
             return
         raise TransientError(
-            "prefect_unreachable", f"no Prefect server answers at {without_login(url)}: {reason}. Check PREFECT_API_URL"
+            Reason.PREFECT_UNREACHABLE,
+            f"no Prefect server answers at {without_login(url)}: {reason}. Check PREFECT_API_URL",
         ) from None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.reasons import Reason
 from nightreel.services import configured
 from nightreel.services.postgres import Postgres
 from nightreel.services.prefect_server import PrefectServer
@@ -149,7 +150,7 @@ def _explained(settings: Settings) -> Iterator[None]:
         yield
     except OSError as error:
         raise (TransientError if error.errno in _PASSING_ERRNOS else PermanentError)(
-            "work_dir_unusable",
+            Reason.WORK_DIR_UNUSABLE,
             f"{error}: the services keep their files below {settings.work_dir.resolve()}, which must be writable; "
             "NIGHTREEL_WORK_DIR names another place",
         ) from error

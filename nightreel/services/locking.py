@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nightreel.errors import TransientError
+from nightreel.reasons import Reason
 
 _POLL_S = 0.05
 
@@ -39,7 +40,8 @@ def open_locked(path: Path, *, timeout_s: float) -> int:
         while not try_lock(descriptor):
             if time.monotonic() > deadline:
                 raise TransientError(
-                    "service_locked", f"another process has held {path} for {timeout_s:.0f} s: wait for it, or end it"
+                    Reason.SERVICE_LOCKED,
+                    f"another process has held {path} for {timeout_s:.0f} s: wait for it, or end it",
                 )
             time.sleep(_POLL_S)
     except BaseException:

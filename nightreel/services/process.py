@@ -27,6 +27,7 @@ from pathlib import Path
 import psutil
 
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 from nightreel.services.locking import is_locked, locked, open_locked, release
 from nightreel.services.program import Launch, Program
 from nightreel.services.state import (
@@ -107,8 +108,8 @@ class SharedServer:
         """Wait until the server answers: its port. Starts it again where it was on its way down when we joined.
 
         Raises:
-            PermanentError("..._died"): it ended by itself; with the last lines of its log.
-            TransientError("..._died"): it was killed. TransientError("..._not_ready"): it did not answer in time.
+            PermanentError: `service_died`: it ended by itself; with the last lines of its log.
+            TransientError: `service_died`: it was killed. `service_not_ready`: it did not answer in time.
         """
         deadline = time.monotonic() + self.program.start_timeout_s
         while True:
@@ -124,7 +125,7 @@ class SharedServer:
                     self._ensure_started()
             if time.monotonic() > deadline:
                 raise TransientError(
-                    f"{self.program.name}_not_ready",
+                    Reason.SERVICE_NOT_READY,
                     f"{self.program.name} does not answer after {self.program.start_timeout_s:.0f} s: {problem}. "
                     f"`nightreel down` ends it; the end of {self.log_path}:\n{self.log_tail(self._log_start)}",
                 )
@@ -159,7 +160,7 @@ class SharedServer:
         """Raises TransientError("service_in_use"), naming pids, when commands use it."""
         if (users := self.users()) and self.process() is not None:
             raise TransientError(
-                "service_in_use",
+                Reason.SERVICE_IN_USE,
                 f"{self.program.name} is used by process {', '.join(map(str, users))}: "
                 "wait for the end of it, or stop the service even so by force",
             )
@@ -215,7 +216,7 @@ class SharedServer:
         except TransientError:
             pids = pids_with_open(self._running_path)
             raise TransientError(
-                "service_orphans",
+                Reason.SERVICE_ORPHANS,
                 f"{self.program.name}: process {', '.join(map(str, pids)) or 'unknown'}, left by an earlier server, "
                 f"still holds {self._running_path}: wait for its end, or end it",
             ) from None
@@ -264,7 +265,9 @@ class SharedServer:
                 self._signal(process, following[0])
         if self.process() is None:
             return True  # only children of it are left: the next start waits for them
-        raise TransientError("service_stuck", f"{self.program.name}, pid {process.pid}, did not end by SIGKILL either")
+        raise TransientError(
+            Reason.SERVICE_STUCK, f"{self.program.name}, pid {process.pid}, did not end by SIGKILL either"
+        )
 
     def _signal(self, process: psutil.Process, number: signal.Signals) -> None:
         try:
@@ -273,7 +276,7 @@ class SharedServer:
             pass
         except psutil.AccessDenied:
             raise PermanentError(
-                "service_not_yours",
+                Reason.SERVICE_NOT_YOURS,
                 f"{self.program.name}, pid {process.pid}, is of user {process.username()}: stop it as that user",
             ) from None
 
@@ -286,7 +289,7 @@ class SharedServer:
             return  # a stranger was faster to take the port: start on another
         how = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
         raise (TransientError if code < 0 else PermanentError)(
-            f"{self.program.name}_died",
+            Reason.SERVICE_DIED,
             f"{self.program.name} {how} before it was ready; the end of {self.log_path}:\n"
             f"{self.log_tail(self._log_start)}",
         )

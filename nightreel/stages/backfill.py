@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from nightreel.database.backfill_work import PlannedListing, first_wanted, measured_work, planned_listing, wanted_work
+from nightreel.database.backfill_work import ListingTable, first_wanted, listing_table, measured_work, wanted_work
 from nightreel.database.backfills import add_backfill
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter
@@ -17,11 +17,11 @@ from nightreel.domain import PromptSet
 from nightreel.errors import SettingsError
 from nightreel.models.base import ModelSpec
 from nightreel.models.loading import describe_model
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, BackfillOptions, settings_for
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.settings import Settings
-from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillPlan, Rates, UnitCosts
-from nightreel.stages.run import settings_for
+from nightreel.settings import Settings, load_settings
+from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate, Rates, UnitCosts
+from nightreel.stages.database import open_database
 from nightreel.storage import Storage, open_inventory, open_storage
 
 _SHOWN_FIRST = 5
@@ -36,14 +36,14 @@ class ListedBackfill:
     spec: ModelSpec
     prompts: PromptSet
     source: Storage
-    listing: PlannedListing
+    listing: ListingTable
     listed: int
     shard_videos: int
 
-    def plan(self) -> BackfillPlan:
+    def estimate(self) -> BackfillEstimate:
         """What it would do and cost. Leaves nothing behind in the database."""
         with self.listing.transaction(keep=False) as connection:
-            return self._plan(connection, self._recipe(connection))
+            return self._estimate(connection, self._recipe(connection))
 
     def accept(self, *, pool: str) -> int:
         """Write it down with its shards, as things are now; returns its id.
@@ -53,7 +53,7 @@ class ListedBackfill:
         """
         with self.listing.transaction(keep=True) as connection:
             recipe = self._recipe(connection)
-            plan = self._plan(connection, recipe)
+            plan = self._estimate(connection, recipe)
             if not plan.shards:
                 raise SettingsError(f"nothing to do: all {plan.totals.admitted} videos of {plan.source} are analysed")
             return add_backfill(
@@ -77,12 +77,12 @@ class ListedBackfill:
             prompts=self.prompts,
         )
 
-    def _plan(self, connection: Connection, recipe: Recipe) -> BackfillPlan:
+    def _estimate(self, connection: Connection, recipe: Recipe) -> BackfillEstimate:
         measured = measured_work(connection, recipe)
         totals, shards = wanted_work(
             connection, recipe, bytes_per_s=measured.bytes_per_s, shard_videos=self.shard_videos
         )
-        return BackfillPlan(
+        return BackfillEstimate(
             source=self.source.url,
             model=self.spec.name,
             listed=self.listed,
@@ -99,9 +99,29 @@ class ListedBackfill:
         )
 
 
+def estimate_or_accept(options: BackfillOptions) -> tuple[BackfillEstimate, int | None]:
+    """Plan a backfill, and begin it where the options accept it and there is something to do.
+
+    Returns:
+        The plan, and the id of the backfill; None where it was not begun.
+    """
+    assert options.videos
+    settings = load_settings()
+    run_settings = settings_for(options.videos, settings)
+    with (
+        open_database(settings) as database,
+        list_backfill(options.videos, run_settings, database=database) as listed,
+    ):
+        plan = listed.estimate()
+        if not options.accept or not plan.shards:
+            return plan, None
+        return plan, listed.accept(pool=options.pool or settings.work_pool)
+
+
 @contextmanager
 def list_backfill(
     options: AnalyzeOptions,
+    settings: Settings,
     *,
     database: Database,
     shard_videos: int = SHARD_VIDEOS,
@@ -110,12 +130,12 @@ def list_backfill(
     """List the videos that a backfill with these options would look at.
 
     Args:
+        settings: of this process, overridden by the options.
         on_page: told after each page how many objects were listed so far.
 
     Raises:
-        SettingsError and others: as `settings_for`, `load_prompt_sets`, `describe_model` and the storage.
+        SettingsError and others: as `load_prompt_sets`, `describe_model` and the storage.
     """
-    settings = settings_for(options)
     prompts = load_prompt_sets(settings.prompts)
     spec = describe_model(settings)
     source = open_storage(settings.source, settings)
@@ -124,7 +144,7 @@ def list_backfill(
         suffixes=tuple(suffix.lower() for suffix in settings.suffixes), since=options.since, until=options.until
     )
     listed = 0
-    with planned_listing(database) as listing:
+    with listing_table(database) as listing:
         place = open_inventory(settings, source=source) if settings.inventory else source
         for page in place.list_pages(page_size=settings.page_size):
             listing.add([item for item in page if admit.admits(item)])

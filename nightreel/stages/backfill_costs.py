@@ -67,7 +67,7 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackfillPlan:
+class BackfillEstimate:
     """A backfill before it is accepted.
 
     Args:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from nightreel.database.claims import Remaining, remaining
-from nightreel.database.discovery import PageCounts, discover_page
+from nightreel.database.claims import ClaimsInOrder, Remaining, Selection, remaining
+from nightreel.database.connection import Database
+from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
+from nightreel.database.recipes import Recipe
 from nightreel.database.runs import recover_dead_runs
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
-from nightreel.stages.workbench import Workbench
+from nightreel.stages.listing import ListingCursor
+from nightreel.stages.recorder import RunRecorder
 
-_PAGES = 20  # listed at most before the caller hears of it: some seconds of work
+_PAGES = 20  # listed at most by one call: some seconds of work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,57 +28,75 @@ class Discovered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A chunk's worth of work, or why none is to be taken any more."""
+    """A chunk's worth of work. `stop`: why the run should claim no more."""
 
     claims: list[Claim]
     stop: str | None = None
 
 
-def discover_pages(bench: Workbench) -> Discovered:
-    """Go on with the listing until a chunk's worth of new work was found, or for some pages.
+@dataclass(frozen=True, kw_only=True)
+class Discovery:
+    """What the discover stage uses.
 
-    After an error the listing goes on, at the next call, behind the last page that was written.
+    Args:
+        why_stop: called before each chunk is claimed: why this run should end early, if it should.
     """
-    up_to_uri = bench.selection.up_to_uri
-    counts = PageCounts()
-    for _ in range(_PAGES):
-        try:
-            with bench.timings.stage("list"):
-                page = next(bench.listing, None)
-            if page is None:
+
+    database: Database
+    recipe: Recipe
+    run_id: int
+    selection: Selection
+    listing: ListingCursor
+    admit: ListingFilter
+    claims: ClaimsInOrder
+    recorder: RunRecorder
+    chunk_segments: int
+    max_attempts: int
+    why_stop: Callable[[], str | None]
+
+    def discover_pages(self) -> Discovered:
+        """Go on with the listing until a chunk's worth of new work was found, or for some pages.
+
+        After an error the next call lists again behind the last page that was written.
+        """
+        up_to_uri = self.selection.up_to_uri
+        counts = PageCounts()
+        for _ in range(_PAGES):
+            try:
+                with self.recorder.stage("list"):
+                    page = self.listing.next_page()
+                if page is None:
+                    return Discovered(counts=counts, exhausted=True)
+                within = [item for item in page if up_to_uri is None or item.uri <= up_to_uri]
+                with self.recorder.stage("database"), self.database.begin() as connection:
+                    counts += discover_page(
+                        connection,
+                        within,
+                        admit=self.admit,
+                        recipe_id=self.recipe.id,
+                        run_id=self.run_id,
+                        as_of=self.listing.as_of,
+                    )
+            except NightreelError:
+                self.listing.restart()
+                raise
+            self.listing.passed(page)
+            if len(within) < len(page):
                 return Discovered(counts=counts, exhausted=True)
-            within = [item for item in page if up_to_uri is None or item.uri <= up_to_uri]
-            with bench.timings.stage("database"), bench.database.begin() as connection:
-                counts += discover_page(
-                    connection,
-                    within,
-                    admit=bench.admit,
-                    recipe_id=bench.recipe.id,
-                    run_id=bench.run_id,
-                    as_of=bench.listed_as_of,
-                )
-        except NightreelError:
-            bench.restart_listing()
-            raise
-        bench.last_listed = page[-1].uri
-        if len(within) < len(page):
-            return Discovered(counts=counts, exhausted=True)
-        if counts.added >= bench.settings.chunk_segments:
-            break
-    return Discovered(counts=counts, exhausted=False)
+            if counts.added >= self.chunk_segments:
+                break
+        return Discovered(counts=counts, exhausted=False)
 
+    def claim_chunk(self, *, max_videos: int | None) -> Claimed:
+        """Claim the videos of the next chunk, unless the run is to end."""
+        if stop := self.why_stop():
+            return Claimed(claims=[], stop=stop)
+        with self.recorder.stage("database"), self.database.begin() as connection:
+            claims = self.claims.next(connection, max_videos)
+        return Claimed(claims=claims)
 
-def claim_chunk(bench: Workbench, *, max_videos: int | None) -> Claimed:
-    """Claim what the next chunk is made of, unless the run is to end."""
-    if stop := bench.why_stop():
-        return Claimed(claims=[], stop=stop)
-    with bench.timings.stage("database"), bench.database.begin() as connection:
-        claims = bench.claims.next(connection, max_videos)
-    return Claimed(claims=claims)
-
-
-def remaining_work(bench: Workbench) -> Remaining:
-    """What is not finished, after claims were taken back from runs that died in the meantime."""
-    recover_dead_runs(bench.database, max_attempts=bench.settings.max_attempts)
-    with bench.database.begin() as connection:
-        return remaining(connection, recipe=bench.recipe, run_id=bench.run_id, selection=bench.selection)
+    def remaining_work(self) -> Remaining:
+        """What is not finished, after the claims of runs that died in the meantime were taken back."""
+        recover_dead_runs(self.database, max_attempts=self.max_attempts)
+        with self.database.begin() as connection:
+            return remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)

@@ -1,20 +1,35 @@
-"""Evict: the feature cache brought to a size, without a run. A flow and a command begin here."""
+"""Evict: the feature cache brought to its limit, by a run as it goes, or on its own by a flow or a command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from nightreel.cache.eviction import Eviction, evict
+from nightreel.cache.eviction import CacheLimit, Eviction, evict
 from nightreel.cache.features import FeatureCache
 from nightreel.errors import SettingsError
-from nightreel.settings import load_settings
-from nightreel.stages.run import open_database
+from nightreel.reasons import Reason
+from nightreel.settings import Settings
+from nightreel.stages.database import open_database
+from nightreel.stages.recorder import RunRecorder
 from nightreel.storage import open_storage
 
-NO_LIMIT = "no_cache_limit"
+
+def make_room(limit: CacheLimit, recorder: RunRecorder, *, now: bool = False) -> None:
+    """Keep the feature cache to its limit: before a chunk is encoded, and at the end of a run.
+
+    Args:
+        now: add up the whole cache, whether or not it is time to.
+    """
+    if not limit.is_set:
+        return
+    with recorder.stage("evict"):
+        evicted = limit.make_room(now=now)
+    if evicted.features:
+        recorder.count("evicted_features", evicted.features)
 
 
 def evict_cache(
+    settings: Settings,
     to_gib: float | None = None,
     *,
     dry_run: bool = False,
@@ -27,14 +42,14 @@ def evict_cache(
         on_progress: called after each batch.
 
     Raises:
-        SettingsError: `no_cache_limit`: neither says how much.
+        SettingsError: `no_cache_limit`: neither the argument nor the settings give a size.
         TransientError: `eviction_elsewhere`.
     """
-    settings = load_settings()
     limit_bytes = settings.cache_limit_bytes if to_gib is None else int(to_gib * 2**30)
     if to_gib is None and not limit_bytes:
         raise SettingsError(
-            "no limit for the feature cache: give a size in GiB, or set NIGHTREEL_CACHE_LIMIT_GIB", reason=NO_LIMIT
+            "no limit for the feature cache: give a size in GiB, or set NIGHTREEL_CACHE_LIMIT_GIB",
+            reason=Reason.NO_CACHE_LIMIT,
         )
     cache = FeatureCache(open_storage(settings.cache_prefix, settings))
     with open_database(settings) as database:

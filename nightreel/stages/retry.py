@@ -5,7 +5,7 @@ from __future__ import annotations
 from nightreel.database.retries import ReopenedWork, askable_recipes, reopen_transient, reopened_work
 from nightreel.models.loading import describe_model
 from nightreel.settings import load_settings
-from nightreel.stages.run import open_database
+from nightreel.stages.database import open_database
 
 
 def reopen_failed(*, limit: int, max_reopened: int) -> list[ReopenedWork]:

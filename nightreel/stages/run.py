@@ -1,136 +1,113 @@
-"""One run from its start to its end: what it wants, what it works with, who it is in Postgres."""
+"""One run, opened in one straight line: what it should do, its row in Postgres, and the stages that do it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection
 
-from nightreel.database.backfills import read_shard
-from nightreel.database.claims import Selection
+from nightreel.cache.eviction import CacheLimit
+from nightreel.cache.features import FeatureCache
+from nightreel.database.backfills import Shard, read_shard
+from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
-from nightreel.database.migrations import require_current, upgrade
+from nightreel.database.discovery import ListingFilter
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
 from nightreel.database.runs import RunRegistration, recover_dead_runs
-from nightreel.doctor import examine
+from nightreel.domain import PromptSet
+from nightreel.environment import describe_environment
 from nightreel.errors import SettingsError
 from nightreel.metrics import serve_metrics
 from nightreel.models.base import ModelSpec
-from nightreel.models.loading import describe_model
+from nightreel.models.loading import FoundModel, find_model
 from nightreel.options import AnalyzeOptions
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.services import open_services
-from nightreel.settings import Settings, load_settings
-from nightreel.stages.leasing import LeaseMemory
-from nightreel.stages.shard import NightWaits, ShardRun, nobody_waits
-from nightreel.stages.workbench import Workbench
-from nightreel.storage import open_storage
-
-
-@contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
-    """The configured Postgres, or the embedded one for as long as the block lasts, with the tables of this version.
-
-    Raises:
-        PermanentError: `database_schema` where a configured database needs `nightreel db upgrade`.
-    """
-    with open_services(settings, prefect=False) as endpoints:
-        database = Database(endpoints.database_url)
-        try:
-            with database.translated():
-                if settings.database_url is None:
-                    upgrade(database.engine)
-                else:
-                    require_current(database.engine)
-            yield database
-        finally:
-            database.close()
-
-
-def settings_for(options: AnalyzeOptions) -> Settings:
-    """The process's settings with what the options override.
-
-    Raises:
-        SettingsError: also if neither names a source.
-    """
-    settings = load_settings(
-        source=options.source,
-        prompts=options.prompts,
-        model=options.model,
-        plan=options.plan,
-        chunk_segments=options.chunk_segments,
-    )
-    if not settings.source and options.shard is None:
-        raise SettingsError("no source: give a directory or s3://bucket/prefix, or set NIGHTREEL_SOURCE")
-    return settings
+from nightreel.reasons import Reason
+from nightreel.settings import Settings
+from nightreel.stages.ask import Asking
+from nightreel.stages.database import open_database
+from nightreel.stages.decode import Decoding
+from nightreel.stages.device_lease import LeaseMemory
+from nightreel.stages.discover import Discovery
+from nightreel.stages.encode import Encoding
+from nightreel.stages.identify import Identification
+from nightreel.stages.listing import ListingCursor
+from nightreel.stages.model_session import ModelSession
+from nightreel.stages.recorder import RunRecorder
+from nightreel.stages.shard import NightDue, ShardRun, no_night_due
+from nightreel.stages.summary import RunSummary
+from nightreel.stages.sweep import Sweep
+from nightreel.stages.videos import OpenVideos, VideoFiles
+from nightreel.stages.write import Writing
+from nightreel.storage import Storage, open_storage
 
 
 @dataclass(frozen=True, kw_only=True)
-class StagedRun:
-    """A run as its orchestrator sees it."""
+class Run:
+    """An open run and its stages.
 
-    bench: Workbench
+    Args:
+        chunks_in_flight: chunks that may be between claim and commit at the same time.
+    """
+
+    id: int
+    source: str
+    model: str
+    chunks_in_flight: int
+    discovery: Discovery
+    encoding: Encoding
+    asking: Asking
+    writing: Writing
+    sweep: Sweep
+    cache_limit: CacheLimit
+    recorder: RunRecorder
     registration: RunRegistration
     shard: ShardRun | None
 
-    def finish(self, status: str, *, stop: str | None, **facts: Any) -> None:
-        """Close the run in good order.
-
-        Args:
-            stop: why it ended early, if it did.
-            facts: counts and timings, as `RunRegistration.finish` takes them.
-        """
-        self.registration.finish(status, **facts)
+    def finish(self, summary: RunSummary) -> None:
+        """Add the counts of work and the timings to the summary, and close the run in Postgres."""
+        summary.work, summary.timings = self.recorder.report()
+        status = "completed" if summary.is_green else "failed"
+        self.registration.finish(status, counts=summary.to_json(), timings=summary.timings)
         if self.shard:
-            self.shard.end(stop=stop)
+            self.shard.end(stop=summary.stopped)
 
 
 @contextmanager
 def open_run(
     options: AnalyzeOptions,
+    settings: Settings,
     *,
     flow_run_id: str | None = None,
     lease_memory: LeaseMemory | None = None,
-    night_waits: NightWaits = nobody_waits,
-) -> Iterator[StagedRun]:
-    """Check the options, register the run, take back what dead runs left, and lay out a workbench.
+    night_due: NightDue = no_night_due,
+) -> Iterator[Run]:
+    """Check the options, take back what dead runs left, register the run, and make its stages.
 
     Everything that can be wrong before any video is touched is wrong here.
 
     Args:
-        lease_memory: keeps the books of the devices' memory; None: the model takes what it finds.
-        night_waits: asked by runs of shards.
+        settings: of the process, overridden by the options: `options.settings_for`.
+        lease_memory: waits for device memory and holds it; None: the model takes whatever is free.
+        night_due: called by runs of shards.
     """
-    settings = settings_for(options)
-    prompts = None if options.recipe or options.shard else load_prompt_sets(settings.prompts)
-    spec = None if options.shard else describe_model(settings)
-    if not options.shard:
-        open_storage(settings.source, settings)  # a wrong one is found before any service is started
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings))
         recover_dead_runs(database, max_attempts=settings.max_attempts)
-        shard = None
-        if options.shard:
-            with database.begin() as connection:
-                shard = read_shard(connection, options.shard)
+        shard = _read_shard(database, options.shard)
+        if shard:
             settings = settings.model_copy(update={"source": shard.source, "model": shard.model})
-        spec = spec or describe_model(settings)
+        source = open_storage(settings.source, settings)
+        prompts = None if options.recipe or shard else load_prompt_sets(settings.prompts)
+        found = find_model(settings)
         with database.begin() as connection:
             if prompts:
-                recipe = register_recipe(
-                    connection,
-                    model_hash=spec.hash,
-                    model_spec=spec.to_json(),
-                    plan=settings.sampling_plan,
-                    prompts=prompts,
-                )
+                recipe = _register(connection, settings, found.spec, prompts)
             else:
-                recipe = _known_recipe(connection, shard.recipe_id if shard else options.recipe, spec)
+                recipe = _known_recipe(connection, shard.recipe_id if shard else options.recipe, found.spec)
         settings = settings.model_copy(update={"plan": str(recipe.plan), "window_s": recipe.plan.window_s})
-        source = open_storage(settings.source, settings)
         registration = stack.enter_context(
             RunRegistration(
                 database,
@@ -142,30 +119,166 @@ def open_run(
                 shard_id=options.shard,
                 options=options.model_dump(mode="json"),
                 settings=settings.public(),
-                environment=examine(settings, devices=False).to_json(),  # a night without news needs none
+                environment=describe_environment(settings, devices=False),  # the model's session adds the devices
             )
         )
-        run = (
-            ShardRun(shard=shard, run_id=registration.id, database=database, night_waits=night_waits) if shard else None
+        shard_run = None
+        if shard:
+            shard_run = ShardRun(shard=shard, run_id=registration.id, database=database, night_due=night_due)
+        run = stack.enter_context(
+            _stages(
+                settings,
+                source=source,
+                selection=shard.selection if shard else Selection(f"{source.url}/", options.since, options.until),
+                recipe=recipe,
+                found=found,
+                database=database,
+                registration=registration,
+                lease_memory=lease_memory,
+                shard=shard_run,
+            )
         )
-        bench = Workbench(
+        stack.enter_context(serve_metrics(settings, database=database, registry=run.recorder.registry))
+        yield run
+
+
+@contextmanager
+def _stages(
+    settings: Settings,
+    *,
+    source: Storage,
+    selection: Selection,
+    recipe: Recipe,
+    found: FoundModel,
+    database: Database,
+    registration: RunRegistration,
+    lease_memory: LeaseMemory | None,
+    shard: ShardRun | None,
+) -> Iterator[Run]:
+    """The stages of a run, each with what it uses. Files, decoders and model are given up at the end of the block."""
+    run_id = registration.id
+    recorder = RunRecorder()
+    videos = OpenVideos()
+    cache = FeatureCache(open_storage(settings.cache_prefix, settings))
+    cache_limit = CacheLimit(database, cache, limit_bytes=settings.cache_limit_bytes)
+    admit = ListingFilter(
+        suffixes=tuple(suffix.lower() for suffix in settings.suffixes), since=selection.since, until=selection.until
+    )
+    with ExitStack() as stack:
+        files = stack.enter_context(VideoFiles(source, settings, recorder))
+        stack.callback(videos.close_all)
+        model = ModelSession(
             settings,
-            database=database,
-            source=source,
-            selection=shard.selection if shard else Selection(f"{source.url}/", options.since, options.until),
+            found=found,
             recipe=recipe,
-            spec=spec,
-            run_id=registration.id,
+            run_id=run_id,
+            database=database,
+            recorder=recorder,
             lease_memory=lease_memory,
-            why_stop=run.why_stop if run else lambda: None,
         )
-        stack.callback(bench.close)
-        stack.enter_context(serve_metrics(settings, database=database, registry=bench.metrics.registry))
-        yield StagedRun(bench=bench, registration=registration, shard=run)
+        stack.callback(model.close)
+        identification = Identification(database=database, recipe=recipe, run_id=run_id, files=files, recorder=recorder)
+        decoding = Decoding(
+            database=database,
+            recipe=recipe,
+            spec=found.spec,
+            run_id=run_id,
+            videos=videos,
+            files=files,
+            identification=identification,
+            cache=cache,
+            model=model,
+            recorder=recorder,
+        )
+        yield Run(
+            id=run_id,
+            source=source.url,
+            model=found.spec.name,
+            chunks_in_flight=settings.chunks_in_flight,
+            discovery=Discovery(
+                database=database,
+                recipe=recipe,
+                run_id=run_id,
+                selection=selection,
+                listing=ListingCursor(source, selection, settings),
+                admit=admit,
+                claims=ClaimsInOrder(
+                    selection,
+                    recipe=recipe,
+                    run_id=run_id,
+                    chunk_segments=settings.chunk_segments,
+                    lease_s=settings.lease_s,
+                ),
+                recorder=recorder,
+                chunk_segments=settings.chunk_segments,
+                max_attempts=settings.max_attempts,
+                why_stop=shard.why_stop if shard else lambda: None,
+            ),
+            encoding=Encoding(
+                database=database,
+                recipe=recipe,
+                run_id=run_id,
+                decoding=decoding,
+                cache=cache,
+                cache_limit=cache_limit,
+                model=model,
+                recorder=recorder,
+                chunk_segments=settings.chunk_segments,
+                decode_workers=settings.decode_workers,
+                thumbnail_px=settings.thumbnail_px,
+            ),
+            asking=Asking(
+                database=database,
+                recipe=recipe,
+                run_id=run_id,
+                videos=videos,
+                cache=cache,
+                model=model,
+                recorder=recorder,
+            ),
+            writing=Writing(
+                database=database,
+                recipe=recipe,
+                run_id=run_id,
+                max_attempts=settings.max_attempts,
+                videos=videos,
+                recorder=recorder,
+            ),
+            sweep=Sweep(
+                source,
+                database=database,
+                admit=admit,
+                recipe_id=recipe.id,
+                run_id=run_id,
+                page_size=settings.page_size,
+                recorder=recorder,
+            ),
+            cache_limit=cache_limit,
+            recorder=recorder,
+            registration=registration,
+            shard=shard,
+        )
+
+
+def _read_shard(database: Database, shard_id: int | None) -> Shard | None:
+    if shard_id is None:
+        return None
+    with database.begin() as connection:
+        return read_shard(connection, shard_id)
+
+
+def _register(connection: Connection, settings: Settings, spec: ModelSpec, prompts: PromptSet) -> Recipe:
+    return register_recipe(
+        connection,
+        model_hash=spec.hash,
+        model_spec=spec.to_json(),
+        plan=settings.sampling_plan,
+        prompts=prompts,
+    )
 
 
 def _known_recipe(connection: Connection, recipe_id: int | None, spec: ModelSpec) -> Recipe:
-    """A recipe of before.
+    """A recipe of an earlier run.
 
     Raises:
         SettingsError: it is of another model than the one that this process would load.
@@ -176,7 +289,7 @@ def _known_recipe(connection: Connection, recipe_id: int | None, spec: ModelSpec
         raise SettingsError(
             f"recipe {recipe_id} is of model {model.name!r}, revision {model.revision}, this process has "
             f"{spec.name!r}, revision {spec.revision}, or another dtype, attention or version of transformers: set "
-            "NIGHTREEL_MODEL and what belongs to it as they were",
-            reason="other_model",
+            "NIGHTREEL_MODEL and its options as they were",
+            reason=Reason.OTHER_MODEL,
         )
     return recipe

@@ -1,6 +1,6 @@
-"""A run that works off a shard of a backfill: when it makes room for others, and what it says at its end.
+"""The run of a backfill's shard: when it ends early to make room, and what it records at its end.
 
-`run.open_run` makes one. Whether a night waits for a worker is Prefect's to say and handed in.
+`run.open_run` makes one. Whether a night is due is known to Prefect alone, so that is passed in.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from nightreel.database.backfills import Shard, end_shard, memory_is_wanted, read_shard
 from nightreel.database.connection import Database
 
-NightWaits = Callable[[str], bool]
-"""Whether a run that goes first is due, and no worker of this pool has taken it."""
+NightDue = Callable[[str], bool]
+"""Whether a nightly run is due on a work pool, and no worker has taken it."""
 
 
-def nobody_waits(_: str) -> bool:
+def no_night_due(_: str) -> bool:
+    """The answer where Prefect is not asked."""
     return False
 
 
@@ -26,10 +27,10 @@ class ShardRun:
     shard: Shard
     run_id: int
     database: Database
-    night_waits: NightWaits
+    night_due: NightDue
 
     def why_stop(self) -> str | None:
-        """Why no more of the shard should be begun; None where it may go on."""
+        """Why no more of the shard should be begun; None where the run may go on."""
         shard = self.shard
         with self.database.begin() as connection:
             status = read_shard(connection, shard.id).backfill_status
@@ -37,11 +38,11 @@ class ShardRun:
                 return f"backfill {shard.backfill_id} is {status}"
             if memory_is_wanted(connection, self.run_id):
                 return "it made room for a run that waits for the device's memory"
-        if self.night_waits(shard.pool):
+        if self.night_due(shard.pool):
             return "it made room for a night that is due"
         return None
 
     def end(self, *, stop: str | None) -> bool:
-        """Say that the run ended in good order; returns whether the shard is done."""
+        """Record that the run ended in good order; returns whether the shard is done."""
         with self.database.begin() as connection:
             return end_shard(connection, self.shard, stop=stop)

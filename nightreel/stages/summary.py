@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from nightreel.database.discovery import PageCounts
+from nightreel.domain import AnswerState, ChunkCounts, VideoEnd
+from nightreel.reasons import Reason
 
 _OF_THE_RUN = ("total", "overlap", "overhead")  # timings that are of no stage
 
@@ -27,33 +28,28 @@ class RunSummary:
     model: str
     listing: PageCounts = field(default_factory=PageCounts)
     segments: int = 0
-    videos: Counter[str] = field(default_factory=Counter)
-    answers: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
+    videos: Counter[VideoEnd] = field(default_factory=Counter)
+    answers: Counter[AnswerState] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
     work: dict[str, int] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     elsewhere: int = 0
     stopped: str | None = None
 
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Counts of one chunk, as the write stage names them."""
-        for name, count in counts.items():
-            group, _, member = name.partition(".")
-            match group:
-                case "segments":
-                    self.segments += count
-                case "lost":
-                    self.videos["lost"] += count
-                case _:
-                    getattr(self, group)[member] += count
+    def add(self, counts: ChunkCounts) -> None:
+        """Add the counts of one chunk."""
+        self.segments += counts.segments
+        self.videos.update(counts.videos)
+        self.answers.update(counts.answers)
+        self.reasons.update(counts.reasons)
 
     @property
     def succeeded(self) -> int:
-        return self.videos["done"] + self.videos["reused"]
+        return self.videos[VideoEnd.DONE] + self.videos[VideoEnd.REUSED]
 
     @property
     def failed(self) -> int:
-        return self.videos["failed"] + self.videos["quarantined"]
+        return self.videos[VideoEnd.FAILED] + self.videos[VideoEnd.QUARANTINED]
 
     @property
     def is_green(self) -> bool:
@@ -72,7 +68,7 @@ class RunSummary:
     @property
     def _done(self) -> str:
         return (
-            f"{self.videos['done']} done, {self.videos['reused']} reused, {self.failed} failed; "
+            f"{self.videos[VideoEnd.DONE]} done, {self.videos[VideoEnd.REUSED]} reused, {self.failed} failed; "
             f"{self.segments} segments, {self.answers.total()} answers"
         )
 
@@ -105,6 +101,18 @@ class RunSummary:
         slowest = sorted(stages.items(), key=lambda item: -item[1])
         total = self.timings.get("total", 0)
         return [(name, f"{seconds:.1f} ({seconds / total:.0%})" if total else "0") for name, seconds in slowest]
+
+
+class SweepSummary(RunSummary):
+    """What a sweep found. It analyses no video."""
+
+    @property
+    def headline(self) -> str:
+        found = self.listing
+        return (
+            f"{found.listed} objects listed: {found.new} new, {found.changed} changed, {found.back} back, "
+            f"{found.gone} gone"
+        )
 
 
 def _table(header: tuple[str, str], rows: Any) -> str:

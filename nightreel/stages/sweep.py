@@ -15,7 +15,9 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
+from nightreel.database.connection import Database
 from nightreel.database.discovery import (
+    ListingFilter,
     PageCounts,
     Stretch,
     correct_versions,
@@ -26,7 +28,9 @@ from nightreel.database.discovery import (
 )
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError
-from nightreel.stages.workbench import Workbench
+from nightreel.reasons import Reason
+from nightreel.stages.recorder import RunRecorder
+from nightreel.storage import Storage
 
 _PAGES = 50  # listed at most before the caller hears of it
 _BATCH = 1000  # videos marked in one transaction
@@ -43,25 +47,35 @@ class Swept:
 
 
 class Sweep:
-    """A sweep under way. Not for several threads at once.
+    """A sweep of one source, which goes on with each call. One thread at a time."""
 
-    Args:
-        may_be_empty: a source in which nothing is found has lost all its videos; otherwise it is an error.
-    """
-
-    def __init__(self, bench: Workbench, *, may_be_empty: bool = False) -> None:
-        self._bench = bench
-        self._may_be_empty = may_be_empty
-        self._prefix = f"{bench.source.url}/"
+    def __init__(
+        self,
+        source: Storage,
+        *,
+        database: Database,
+        admit: ListingFilter,
+        recipe_id: int,
+        run_id: int,
+        page_size: int,
+        recorder: RunRecorder,
+    ) -> None:
+        self._source, self._database, self._admit = source, database, admit
+        self._recipe_id, self._run_id = recipe_id, run_id
+        self._page_size, self._recorder = page_size, recorder
+        self._prefix = f"{source.url}/"
         self._after = self._prefix  # everything up to here is done
         self._began_at: datetime | None = None
         self._listing: Iterator[list[StoredObject]] | None = None
         self._skipped = 0
 
-    def go_on(self) -> Swept:
+    def go_on(self, *, may_be_empty: bool = False) -> Swept:
         """List on for some pages. After an error, the next call lists on behind the last page that was written.
 
         What was found before an error is returned; if the error lasts, the next call raises it.
+
+        Args:
+            may_be_empty: a source in which nothing is found has lost all its videos; otherwise it is an error.
 
         Raises:
             PermanentError: `source_empty`: nothing is there where videos are known. `unordered_listing`.
@@ -71,7 +85,7 @@ class Sweep:
         for _ in range(_PAGES):
             try:
                 page = self._next_page()
-                counts += self._sweep(page)
+                counts += self._sweep(page, may_be_empty=may_be_empty)
             except NightreelError as error:
                 self._listing = None
                 if counts == PageCounts():
@@ -84,39 +98,37 @@ class Sweep:
 
     def _next_page(self) -> list[StoredObject]:
         """The next page, in order; an empty one at the end."""
-        bench = self._bench
         if self._began_at is None:
-            with bench.timings.stage("database"), bench.database.begin() as connection:
+            with self._recorder.stage("database"), self._database.begin() as connection:
                 self._began_at = connection.execute(select(func.now())).scalar_one()
-        with bench.timings.stage("list"):
+        with self._recorder.stage("list"):
             if self._listing is None:
                 begun = self._after != self._prefix
-                self._listing = bench.source.list_pages(
+                self._listing = self._source.list_pages(
                     start_after=self._after if begun else None,
-                    page_size=bench.settings.page_size,
+                    page_size=self._page_size,
                     on_skipped=self._note_skipped,
                 )
             page = next(self._listing, [])
         for before, after in itertools.pairwise([self._after, *(item.uri for item in page)]):
             if before >= after:
                 raise PermanentError(
-                    "unordered_listing",
-                    f"{bench.source.url} lists {after!r} behind {before!r}, and only the byte order of keys tells what "
+                    Reason.UNORDERED_LISTING,
+                    f"{self._source.url} lists {after!r} behind {before!r}, and only the byte order of keys tells what "
                     "is gone: this store cannot be swept. Nightly runs find what is new in it all the same",
                 )
         return page
 
-    def _sweep(self, page: list[StoredObject]) -> PageCounts:
-        bench = self._bench
+    def _sweep(self, page: list[StoredObject], *, may_be_empty: bool) -> PageCounts:
         counts = PageCounts()
         if page:
-            with bench.timings.stage("database"), bench.database.begin() as connection:
+            with self._recorder.stage("database"), self._database.begin() as connection:
                 for look_at in (discover_page, correct_versions):
                     counts += look_at(
-                        connection, page, admit=bench.admit, recipe_id=bench.recipe.id, run_id=bench.run_id
+                        connection, page, admit=self._admit, recipe_id=self._recipe_id, run_id=self._run_id
                     )
         else:
-            self._refuse_if_emptied()
+            self._refuse_if_emptied(may_be_empty)
         assert self._began_at is not None, "a page was listed"
         stretch = Stretch(
             uri_prefix=self._prefix,
@@ -130,30 +142,30 @@ class Sweep:
             self._after = page[-1].uri
         return counts
 
-    def _refuse_if_emptied(self) -> None:
+    def _refuse_if_emptied(self, may_be_empty: bool) -> None:
         """Whatever was listed so far: a disk may have gone while it was read, which looks like its end."""
-        if next(self._bench.source.list_pages(page_size=1), None):
+        if next(self._source.list_pages(page_size=1), None):
             return
-        with self._bench.timings.stage("database"), self._bench.database.begin() as connection:
+        with self._recorder.stage("database"), self._database.begin() as connection:
             known = has_videos(connection, self._prefix)
-        if known and not self._may_be_empty:
+        if known and not may_be_empty:
             raise PermanentError(
-                "source_empty",
-                f"{self._bench.source.url} holds no object at all, and videos are known below it: is the disk mounted, "
+                Reason.SOURCE_EMPTY,
+                f"{self._source.url} holds no object at all, and videos are known below it: is the disk mounted, "
                 "is the prefix right? Where all was deleted indeed, sweep once with may_be_empty",
             )
 
     def _mark_gone(self, stretch: Stretch) -> int:
         """Mark what a stretch lacks, by batches, however much that is."""
-        bench, gone = self._bench, 0
+        gone = 0
         while True:
-            with bench.timings.stage("database"), bench.database.begin() as connection:
+            with self._recorder.stage("database"), self._database.begin() as connection:
                 uris = missing_uris(connection, stretch, most=_BATCH)
             if not uris:
                 return gone
             # A listing that could not look everywhere is no proof: then each is asked for.
             lost = [uri for uri in uris if not self._may_be_there(uri)] if self._skipped else uris
-            with bench.timings.stage("database"), bench.database.begin() as connection:
+            with self._recorder.stage("database"), self._database.begin() as connection:
                 gone += mark_gone(connection, lost, began_at=stretch.began_at)
             if len(uris) < _BATCH:
                 return gone
@@ -161,7 +173,7 @@ class Sweep:
 
     def _may_be_there(self, uri: str) -> bool:
         try:
-            return self._bench.source.exists(uri)
+            return self._source.exists(uri)
         except NightreelError:
             return True  # nobody can look: no proof that it is gone
 

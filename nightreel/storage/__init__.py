@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from nightreel.errors import SettingsError
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage.base import Fetched, PublishedObject, Storage
 from nightreel.storage.local import LocalStorage
@@ -64,7 +65,7 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
             verify_etags=settings.s3_verify_etags,
             options=options or TransferOptions(),
         )
-    raise SettingsError(f"{scheme}:// is no storage this program knows: {_EXPECTED}", reason="unsupported_scheme")
+    raise SettingsError(f"{scheme}:// is no storage this program knows: {_EXPECTED}", reason=Reason.UNSUPPORTED_SCHEME)
 
 
 def open_inventory(settings: Settings, *, source: Storage) -> Inventory:

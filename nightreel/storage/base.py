@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 _log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Storage(ABC):
             again = self.publish(name, b"probe")
             if again.created or self.read(probe.uri) != b"probe":
                 raise PermanentError(
-                    "no_create_only",
+                    Reason.NO_CREATE_ONLY,
                     f"{self.url} overwrites objects that it was asked to create only if missing (If-None-Match: *): "
                     "two workers could damage each other's features; use another store for the cache",
                 )
@@ -161,19 +162,19 @@ def checked_name(name: str) -> str:
     """
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise PermanentError(
-            "bad_object_name", f"{name!r}: expected a relative path without empty parts, '.', '..' and NUL"
+            Reason.BAD_OBJECT_NAME, f"{name!r}: expected a relative path without empty parts, '.', '..' and NUL"
         )
     return name
 
 
 def outside(uri: str, url: str) -> PermanentError:
     """The error for a uri that does not lie below the prefix `url`."""
-    return PermanentError("outside_prefix", f"{uri!r} is not below {url}: open the storage that it belongs to")
+    return PermanentError(Reason.OUTSIDE_PREFIX, f"{uri!r} is not below {url}: open the storage that it belongs to")
 
 
 def too_large(uri: str, size_bytes: int, max_bytes: int) -> PermanentError:
     return PermanentError(
-        "limit_bytes",
+        Reason.LIMIT_BYTES,
         f"{uri} has {size_bytes:,} bytes and NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it, or leave the file out",
     )
 

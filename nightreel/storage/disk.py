@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.reasons import Reason
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: a file-size limit of the process or of the filesystem
 
@@ -21,11 +22,14 @@ def write_error(error: OSError, path: Path | str) -> NightreelError:
     """What it means that writing below `path` failed."""
     if error.errno in _NO_ROOM:
         return TransientError(
-            "disk_full", f"no room to write {path} ({error.strerror}): free disk space, or lower NIGHTREEL_SPOOL_MIB"
+            Reason.DISK_FULL,
+            f"no room to write {path} ({error.strerror}): free disk space, or lower NIGHTREEL_SPOOL_MIB",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PermanentError("access_denied", f"cannot write {path} ({error.strerror}): give this user the right to")
-    return TransientError("disk_failed", f"cannot write {path}: {error.strerror or error}")
+        return PermanentError(
+            Reason.ACCESS_DENIED, f"cannot write {path} ({error.strerror}): give this user the right to"
+        )
+    return TransientError(Reason.DISK_FAILED, f"cannot write {path}: {error.strerror or error}")
 
 
 @contextmanager

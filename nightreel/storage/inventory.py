@@ -22,6 +22,7 @@ from pathlib import Path
 
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.base import Storage, one_ahead, warn_skipped
 from nightreel.storage.inventory_rows import Entry, entry_reader
 from nightreel.storage.spool import Spool
@@ -115,16 +116,18 @@ class Inventory:
         try:
             text = place.read(url, max_bytes=_LARGEST_MANIFEST)
         except PermanentError as error:
-            if error.reason != "object_gone":
+            if error.reason is not Reason.OBJECT_GONE:
                 raise
-            raise SettingsError(f"{url} is not there: see NIGHTREEL_INVENTORY", reason="wrong_inventory") from error
+            raise SettingsError(
+                f"{url} is not there: see NIGHTREEL_INVENTORY", reason=Reason.WRONG_INVENTORY
+            ) from error
         self._check_manifest(place, url, text)
         manifest = self._parse(text, url)
         if not f"{self._source_url}/".startswith(f"s3://{manifest.source_bucket}/"):
             raise SettingsError(
                 f"{url} is of bucket {manifest.source_bucket!r} and lists nothing of {self._source_url}: unset "
                 "NIGHTREEL_INVENTORY, or give this bucket's",
-                reason="wrong_inventory",
+                reason=Reason.WRONG_INVENTORY,
             )
         logger.info("inventory begun at %s, %d files: %s", manifest.began_at, len(manifest.files), url)
         return manifest
@@ -143,7 +146,7 @@ class Inventory:
             raise SettingsError(
                 f"{self._url} has no folder such as 2026-01-31T01-00Z with {_MANIFEST} and {_CHECKSUM} in it: expected "
                 "the prefix that ends in the inventory's name, or a manifest's URL; see NIGHTREEL_INVENTORY",
-                reason="wrong_inventory",
+                reason=Reason.WRONG_INVENTORY,
             )
         return f"{self._url}/{max(complete)}/{_MANIFEST}"
 
@@ -151,7 +154,7 @@ class Inventory:
         try:
             promised = place.read(f"{url.rpartition('/')[0]}/{_CHECKSUM}", max_bytes=1000).decode("ascii", "replace")
         except PermanentError as error:
-            if error.reason != "object_gone":
+            if error.reason is not Reason.OBJECT_GONE:
                 raise
             logger.warning("%s has no %s beside it: taken as it is", url, _CHECKSUM)
             return
@@ -177,7 +180,7 @@ class Inventory:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PermanentError(
-                "inventory_damaged", f"{url} is no manifest of an inventory: {type(error).__name__} {error}"
+                Reason.INVENTORY_DAMAGED, f"{url} is no manifest of an inventory: {type(error).__name__} {error}"
             ) from error
 
     # -- the files -----------------------------------------------------------------------------------------------
@@ -213,10 +216,10 @@ class Inventory:
             try:
                 manifest.files_at.fetch(file.uri, etag=None, destination=path, max_bytes=_ANY_SIZE)
             except PermanentError as error:
-                if error.reason != "object_gone":
+                if error.reason is not Reason.OBJECT_GONE:
                     raise
                 raise PermanentError(
-                    "inventory_incomplete",
+                    Reason.INVENTORY_INCOMPLETE,
                     f"{manifest.uri} names {file.uri}, which is not there: was it deleted? Take a newer inventory",
                 ) from error
             with path.open("rb") as content:
@@ -227,7 +230,8 @@ class Inventory:
 def _compare(uri: str, md5: str, promised: str) -> None:
     if md5 != promised.lower():
         raise TransientError(
-            "inventory_damaged", f"{uri} has MD5 {md5} and should have {promised}: it was damaged, or is being replaced"
+            Reason.INVENTORY_DAMAGED,
+            f"{uri} has MD5 {md5} and should have {promised}: it was damaged, or is being replaced",
         )
 
 

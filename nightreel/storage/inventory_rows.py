@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 _BATCH_ROWS = 4096
 _BUFFER_BYTES = 1 << 20
@@ -63,14 +64,14 @@ def entry_reader(file_format: str, file_schema: str, *, manifest: str) -> Callab
             return partial(_read_csv, columns)
         case "parquet":
             return _read_parquet
-    raise PermanentError("unsupported_inventory", f"{manifest} is of format {file_format!r}: {_FORMATS}")
+    raise PermanentError(Reason.UNSUPPORTED_INVENTORY, f"{manifest} is of format {file_format!r}: {_FORMATS}")
 
 
 def _require(columns: Collection[str], where: str) -> None:
     lacking = [name for name in _NEEDED if name not in columns]
     if lacking:
         raise PermanentError(
-            "inventory_incomplete",
+            Reason.INVENTORY_INCOMPLETE,
             f"{where} lists no {', '.join(lacking)}: have size, last modified date and ETag added to the inventory's "
             "configuration",
         )
@@ -127,5 +128,5 @@ def _with_zone(time: datetime) -> datetime:
 def _damaged(where: str, error: Exception) -> PermanentError:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     return PermanentError(
-        "inventory_damaged", f"{where}: cannot be read as its manifest says ({said}): take another one"
+        Reason.INVENTORY_DAMAGED, f"{where}: cannot be read as its manifest says ({said}): take another one"
     )

@@ -20,6 +20,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large
 from nightreel.storage.disk import new_file, write_all, write_error
 from nightreel.storage.walk import walk
@@ -84,11 +85,14 @@ class LocalStorage(Storage):
             problem = "this is a file; expected a directory"
         except PermissionError:
             raise PermanentError(
-                "access_denied", f"{self._root} cannot be read by this user: give it the right to read and enter it"
+                Reason.ACCESS_DENIED,
+                f"{self._root} cannot be read by this user: give it the right to read and enter it",
             ) from None
         except OSError as error:
-            raise TransientError("storage_unreachable", f"{self._root} cannot be read: {error.strerror}") from error
-        raise PermanentError("no_such_source", f"{self._root}: {problem}; check NIGHTREEL_SOURCE, or mount it")
+            raise TransientError(
+                Reason.STORAGE_UNREACHABLE, f"{self._root} cannot be read: {error.strerror}"
+            ) from error
+        raise PermanentError(Reason.NO_SUCH_SOURCE, f"{self._root}: {problem}; check NIGHTREEL_SOURCE, or mount it")
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -110,7 +114,7 @@ class LocalStorage(Storage):
                     offset += len(block)
                 _refuse_other_version(uri, listed=etag, status=os.fstat(source))
                 if offset != before.st_size:
-                    raise TransientError("object_changed", f"{uri}: read {offset} of {before.st_size} bytes")
+                    raise TransientError(Reason.OBJECT_CHANGED, f"{uri}: read {offset} of {before.st_size} bytes")
             return Fetched(path=destination, size_bytes=offset, content_sha256=sha256.hexdigest())
         finally:
             os.close(source)
@@ -134,7 +138,7 @@ class LocalStorage(Storage):
             raise self._read_error(error, uri) from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise PermanentError("object_gone", f"{uri} is no longer a file")
+            raise PermanentError(Reason.OBJECT_GONE, f"{uri} is no longer a file")
         return fd
 
     def _read_block(self, fd: int, uri: str) -> bytes:
@@ -146,11 +150,11 @@ class LocalStorage(Storage):
     def _read_error(self, error: OSError, uri: str) -> NightreelError:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             if not self._root.is_dir():
-                return TransientError("storage_unreachable", f"{self._root} is not there any more: is it mounted?")
-            return PermanentError("object_gone", f"{uri} was deleted since it was listed")
+                return TransientError(Reason.STORAGE_UNREACHABLE, f"{self._root} is not there any more: is it mounted?")
+            return PermanentError(Reason.OBJECT_GONE, f"{uri} was deleted since it was listed")
         if error.errno in (errno.EACCES, errno.EPERM):
-            return PermanentError("access_denied", f"{uri} cannot be read by this user: give it the right to")
-        return TransientError("storage_unreachable", f"{uri} cannot be read: {error.strerror}")
+            return PermanentError(Reason.ACCESS_DENIED, f"{uri} cannot be read by this user: give it the right to")
+        return TransientError(Reason.STORAGE_UNREACHABLE, f"{uri} cannot be read: {error.strerror}")
 
     def exists(self, uri: str) -> bool:
         path = self._root_bytes + b"/" + self._relative(uri)
@@ -222,7 +226,7 @@ def _etag(status: os.stat_result) -> str:
 def _refuse_other_version(uri: str, *, listed: str, status: os.stat_result) -> None:
     if _etag(status) != listed:
         raise TransientError(
-            "object_changed", f"{uri} was overwritten since it was listed ({listed} then, {_etag(status)} now)"
+            Reason.OBJECT_CHANGED, f"{uri} was overwritten since it was listed ({listed} then, {_etag(status)} now)"
         )
 
 
@@ -247,7 +251,8 @@ def _link_if_missing(temporary: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             raise PermanentError(
-                "no_hard_links", f"the filesystem of {path} has no hard links, which publishing needs: use another one"
+                Reason.NO_HARD_LINKS,
+                f"the filesystem of {path} has no hard links, which publishing needs: use another one",
             ) from error
         raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from nightreel.errors import TransientError
+from nightreel.reasons import Reason
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -41,7 +42,7 @@ class Attempts:
             TransientError: `error`, when there is to be no other try.
         """
         self._failures += 1
-        if error.reason != "storage_unreachable" or self._failures >= self._limit:
+        if error.reason is not Reason.STORAGE_UNREACHABLE or self._failures >= self._limit:
             raise error
         _log.debug("try %d of %d follows: %s", self._failures + 1, self._limit, error)
         # jitter: what failed together should not come back together

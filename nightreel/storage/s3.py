@@ -12,6 +12,7 @@ from typing import Any
 
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large
 from nightreel.storage.disk import new_file
 from nightreel.storage.s3_bucket import S3Bucket
@@ -60,7 +61,7 @@ class S3Storage(Storage):
             if more:
                 following = {"ContinuationToken": answer["NextContinuationToken"]}
                 if following == position:
-                    raise TransientError("storage_unreachable", f"{self.url}: the server sent the same page again")
+                    raise TransientError(Reason.STORAGE_UNREACHABLE, f"{self.url}: the server sent the same page again")
                 position = following
 
     def _listed(self, entry: dict[str, Any], on_skipped: Callable[[str], None]) -> StoredObject | None:
@@ -93,7 +94,7 @@ class S3Storage(Storage):
         try:
             return attempt()
         except TransientError as error:
-            if error.reason != "object_corrupt":
+            if error.reason is not Reason.OBJECT_CORRUPT:
                 raise
             _log.warning("fetching once more: %s", error)
             return attempt()
@@ -104,7 +105,7 @@ class S3Storage(Storage):
         size_bytes = await download(source, sink, self._bucket.options)
         if digest is not None and await source.differs(digest, fd, size_bytes):
             raise TransientError(
-                "object_corrupt",
+                Reason.OBJECT_CORRUPT,
                 f"{source.name} arrived with content of ETag {digest.etag()}: the network or the store damaged it; if "
                 "the ETags of this store are not made of content, set NIGHTREEL_S3_VERIFY_ETAGS=false",
             )
@@ -120,7 +121,7 @@ class S3Storage(Storage):
         try:
             self._size_bytes(self._key(uri))
         except PermanentError as error:
-            if error.reason == "object_gone":
+            if error.reason is Reason.OBJECT_GONE:
                 return False
             raise
         return True
@@ -132,7 +133,7 @@ class S3Storage(Storage):
         try:
             size_bytes = self._bucket.run(upload(self._bucket, key, data))
         except OSError as error:
-            raise TransientError("disk_failed", f"cannot read {data!r} to publish it: {error.strerror}") from error
+            raise TransientError(Reason.DISK_FAILED, f"cannot read {data!r} to publish it: {error.strerror}") from error
         if size_bytes is not None:
             return PublishedObject(uri=self._bucket.uri(key), size_bytes=size_bytes, created=True)
         return PublishedObject(uri=self._bucket.uri(key), size_bytes=self._size_bytes(key), created=False)

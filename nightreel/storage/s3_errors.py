@@ -13,6 +13,7 @@ import aiohttp
 from botocore import exceptions as boto
 
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
+from nightreel.reasons import Reason
 
 _CREDENTIALS = (
     boto.NoCredentialsError,
@@ -61,13 +62,13 @@ def translated(what: str, endpoint: str, *, object_name: str | None = None) -> I
         raise _from_answer(error, what, endpoint, object_name) from error
     except _CREDENTIALS as error:
         raise PermanentError(
-            "access_denied", f"{what}: no usable keys ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            Reason.ACCESS_DENIED, f"{what}: no usable keys ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     except boto.ParamValidationError as error:
-        raise PermanentError("no_such_bucket", f"{what}: {_first_line(error)}") from error
+        raise PermanentError(Reason.NO_SUCH_BUCKET, f"{what}: {_first_line(error)}") from error
     except _NETWORK as error:
         raise TransientError(
-            "storage_unreachable",
+            Reason.STORAGE_UNREACHABLE,
             f"{what}: no usable answer from {endpoint} ({_first_line(error)}): check NIGHTREEL_S3_ENDPOINT_URL, "
             "the network, and whether the server runs",
         ) from error
@@ -80,21 +81,23 @@ def _from_answer(error: boto.ClientError, what: str, endpoint: str, object_name:
     message = str(error.response.get("Error", {}).get("Message", "")).strip()
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in ("NoSuchBucket", "InvalidBucketName"):
-        return PermanentError("no_such_bucket", f"{what}: {endpoint} has no such bucket: check its name, or create it")
+        return PermanentError(
+            Reason.NO_SUCH_BUCKET, f"{what}: {endpoint} has no such bucket: check its name, or create it"
+        )
     if object_name is not None and (code in _GONE or status == 404):
-        return PermanentError("object_gone", f"{object_name} was deleted since it was listed")
+        return PermanentError(Reason.OBJECT_GONE, f"{object_name} was deleted since it was listed")
     if status == 412:
-        return TransientError("object_changed", f"{object_name or what} was overwritten since it was listed")
+        return TransientError(Reason.OBJECT_CHANGED, f"{object_name or what} was overwritten since it was listed")
     if code in _REFUSED or status in (401, 403):
         way_out = _REFUSED.get(code, "check the keys and their rights")
-        return PermanentError("access_denied", f"{what}: {endpoint} refused with {code or status}: {way_out}")
+        return PermanentError(Reason.ACCESS_DENIED, f"{what}: {endpoint} refused with {code or status}: {way_out}")
     if status >= 500 or status in (408, 429) or code in _TRY_AGAIN:
-        return TransientError("storage_unreachable", f"{what}: {endpoint} answered {code or status} {message}")
+        return TransientError(Reason.STORAGE_UNREACHABLE, f"{what}: {endpoint} answered {code or status} {message}")
     if code in _GONE or status == 404:
-        return PermanentError("no_such_bucket", f"{what}: {endpoint} answered {code or status}: check the name")
+        return PermanentError(Reason.NO_SUCH_BUCKET, f"{what}: {endpoint} answered {code or status}: check the name")
     if status == 416:
-        return PermanentError("invalid_range", f"{what}: it has no such bytes")
-    return PermanentError("storage_refused", f"{what}: {endpoint} answered {code or status} {message}")
+        return PermanentError(Reason.INVALID_RANGE, f"{what}: it has no such bytes")
+    return PermanentError(Reason.STORAGE_REFUSED, f"{what}: {endpoint} answered {code or status} {message}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.etags import EtagDigest, part_count
 from nightreel.storage.s3_bucket import S3Bucket
 from nightreel.storage.s3_errors import translated
@@ -48,7 +49,7 @@ class S3Object:
                 "get_object", key=self._key, Range=f"bytes={start}-{stop - 1}", **condition
             )
         except PermanentError as error:
-            if start or error.reason != "invalid_range":
+            if start or error.reason is not Reason.INVALID_RANGE:
                 raise
             answer = await self._bucket.once("get_object", key=self._key, **condition)  # empty: it has no first byte
         stream = S3Range(answer, self.name, self._bucket.endpoint)
@@ -63,19 +64,21 @@ class S3Object:
         etag = answer.get("ETag", "").strip('"')
         if not etag:
             raise TransientError(
-                "storage_unreachable", f"{self.name}: {self._bucket.endpoint} answered without an ETag: is that S3?"
+                Reason.STORAGE_UNREACHABLE,
+                f"{self.name}: {self._bucket.endpoint} answered without an ETag: is that S3?",
             )
         if self._etag is None:
             self._etag = etag
         elif etag != self._etag:
             raise TransientError(
-                "object_changed", f"{self.name} was overwritten since it was listed ({self._etag} then, {etag} now)"
+                Reason.OBJECT_CHANGED,
+                f"{self.name} was overwritten since it was listed ({self._etag} then, {etag} now)",
             )
         if answer.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in answer:
             self._etag_is_of_content = False
         if (stream.start, stream.stop) != (start, min(stop, stream.total_bytes)):
             raise TransientError(
-                "storage_unreachable",
+                Reason.STORAGE_UNREACHABLE,
                 f"{self.name}: asked {self._bucket.endpoint} for bytes {start}-{stop - 1} and got "
                 f"{answer.get('ContentRange', 'all of them')}",
             )
@@ -115,7 +118,7 @@ class S3Object:
         try:
             answer = await self._bucket.request("head_object", key=self._key, PartNumber=number)
         except PermanentError as error:
-            if error.reason in ("storage_refused", "invalid_range"):
+            if error.reason in (Reason.STORAGE_REFUSED, Reason.INVALID_RANGE):
                 return None
             raise
         return int(answer["ContentLength"]) if answer.get("PartsCount") == parts else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nightreel.errors import NightreelError, TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.s3_bucket import S3Bucket
 from nightreel.storage.transfer import in_thread
 
@@ -36,7 +37,7 @@ async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
             body = await in_thread(next, blocks, b"")
             await bucket.request("put_object", key=key, Body=body, ContentMD5=_md5(body), IfNoneMatch=_CREATE_ONLY)
     except TransientError as error:
-        if error.reason != "object_changed":  # a condition that does not hold; this one is "there is none"
+        if error.reason is not Reason.OBJECT_CHANGED:  # a condition that does not hold; this one is "there is none"
             raise
         return None
     return size_bytes

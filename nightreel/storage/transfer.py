@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from nightreel.errors import TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.retrying import Attempts, retrying
 
 _T = TypeVar("_T")
@@ -159,12 +160,14 @@ async def _read_block(stream: RangeStream, size: int, name: str, stall_s: float)
             while missing:
                 chunk = await stream.read(missing)
                 if not chunk:
-                    problem = TransientError("storage_unreachable", f"{name}: the answer ended too early")
+                    problem = TransientError(Reason.STORAGE_UNREACHABLE, f"{name}: the answer ended too early")
                     break
                 chunks.append(chunk)
                 missing -= len(chunk)
     except TimeoutError:
-        problem = TransientError("storage_unreachable", f"{name}: {size:,} bytes did not come within {stall_s:g} s")
+        problem = TransientError(
+            Reason.STORAGE_UNREACHABLE, f"{name}: {size:,} bytes did not come within {stall_s:g} s"
+        )
     except TransientError as error:
         problem = error
     return b"".join(chunks), problem

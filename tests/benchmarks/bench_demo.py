@@ -21,7 +21,7 @@ from benchmarks.demo_sides import FORMS, SETS, answers_in_postgres, by_place, pl
 from benchmarks.harness import Report, Row
 
 from nightreel.demo.clips import Clip, draw_clip, write_clip
-from nightreel.demo.grading import Verdict, calibration_error, judge, share_right
+from nightreel.demo.grading import Grade, calibration_error, grade_answers, share_right
 from nightreel.demo.scenes import draw_scene
 from nightreel.demo.training.card import write_card
 from nightreel.domain import PromptKind
@@ -44,11 +44,11 @@ def main(clips: int = 300, of_each_form: int = 40) -> None:
         held_out = _held_out(root / "held-out", clips)
         with environment(NIGHTREEL_WORK_DIR=str(root / "work"), NIGHTREEL_MODEL="demo"), open_services(load_settings()):
             rows = answers_in_postgres(root / "held-out")
-            verdicts = judge(rows, held_out, prompts)
-            plain = plain_answers(root / "held-out", prompts, by_place(verdicts))
-            _add_accuracy(report, verdicts, plain)
-            report.add(_calibration(rows, verdicts))
-            same = [by_place([one])[key] == plain[key] for one in verdicts for key in by_place([one])]
+            grades = grade_answers(rows, held_out, prompts)
+            plain = plain_answers(root / "held-out", prompts, by_place(grades))
+            _add_accuracy(report, grades, plain)
+            report.add(_calibration(rows, grades))
+            same = [by_place([one])[key] == plain[key] for one in grades for key in by_place([one])]
             report.add(_row("answers that are the plain loop's, letter for letter", sum(same) / len(same), 1.0, _PLAIN,
                             goal=1.0, note=f"{sum(same)} of {len(same)}; fp32"))  # fmt: skip
             _add_forms(report, root / "forms", of_each_form)
@@ -68,28 +68,28 @@ def _held_out(directory: Path, count: int) -> dict[str, Clip]:
     return clips
 
 
-def _add_accuracy(report: Report, verdicts: Sequence[Verdict], plain: Mapping) -> None:
-    groups: dict[str, tuple[list[Verdict], float]] = {}
+def _add_accuracy(report: Report, grades: Sequence[Grade], plain: Mapping) -> None:
+    groups: dict[str, tuple[list[Grade], float]] = {}
     for kind, goal in {
         PromptKind.CAPTION: 0.97, PromptKind.TEXT: 0.97, PromptKind.YES_NO: 0.99, PromptKind.NUMBER: 0.99,
         PromptKind.CHOICE: 0.99, PromptKind.TAGS: 0.99,
     }.items():  # fmt: skip
-        groups[f"{kind}: right"] = [one for one in verdicts if one.prompt.kind is kind], goal
-    groups["about what is not there: right"] = [one for one in verdicts if one.of_nothing], 0.98
-    groups["empty clips: right"] = [one for one in verdicts if not one.scene.things], 0.98
-    groups["segments of clips of several scenes: right"] = [one for one in verdicts if _is_long(one)], 0.98
+        groups[f"{kind}: right"] = [one for one in grades if one.prompt.kind is kind], goal
+    groups["about what is not there: right"] = [one for one in grades if one.of_nothing], 0.98
+    groups["empty clips: right"] = [one for one in grades if not one.scene.things], 0.98
+    groups["segments of clips of several scenes: right"] = [one for one in grades if _is_long(one)], 0.98
     for name, (own, goal) in groups.items():
         note = f"{sum(one.right for one in own)} of {len(own)}"
         report.add(_row(name, share_right(own), plain_share(own, plain), _PLAIN, goal=goal, note=note))
 
 
-def _is_long(verdict: Verdict) -> bool:
-    return int(verdict.clip.split(".")[0]) % _ONE_LONG_IN == 0
+def _is_long(grade: Grade) -> bool:
+    return int(grade.clip.split(".")[0]) % _ONE_LONG_IN == 0
 
 
-def _calibration(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> Row:
+def _calibration(rows: Sequence[Mapping[str, Any]], grades: Sequence[Grade]) -> Row:
     """Of every yes and no: those of yes/no prompts, and of each choice of the tags."""
-    truths = {(one.clip, one.start_s, one.prompt.name): one.truth for one in verdicts}
+    truths = {(one.clip, one.start_s, one.prompt.name): one.truth for one in grades}
     pairs = []
     for row in rows:
         true = truths[row["uri"].rsplit("/", 1)[-1], row["start_s"], row["prompt"]]
@@ -111,10 +111,10 @@ def _add_forms(report: Report, directory: Path, count: int) -> None:
         named = {f"{number:03}{form.suffix}": clip for number, clip in enumerate(clips)}
         for name, clip in named.items():
             form.write(folder / name, clip)
-        verdicts = judge(answers_in_postgres(folder), named, load_prompt_sets(SETS).prompts)
-        share = share_right(verdicts)
+        grades = grade_answers(answers_in_postgres(folder), named, load_prompt_sets(SETS).prompts)
+        share = share_right(grades)
         usual = share if index == 0 else usual
-        note = f"{sum(one.right for one in verdicts)} of {len(verdicts)}"
+        note = f"{sum(one.right for one in grades)} of {len(grades)}"
         report.add(_row(f"form: {form.name}", share, usual, "the first form", goal=usual - 0.02, note=note))
 
 

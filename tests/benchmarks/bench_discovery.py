@@ -21,7 +21,7 @@ from nightreel.models.loading import describe_model
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
 from nightreel.settings import load_settings
-from nightreel.stages.run import open_database
+from nightreel.stages.database import open_database
 from nightreel.storage import open_storage
 
 _LISTED, _NEW = 100_000, 50

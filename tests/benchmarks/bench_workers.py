@@ -27,7 +27,7 @@ from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.demo.clips import Clip, write_clip
 from nightreel.demo.scenes import draw_scene
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration.dispatch import dispatch
 from nightreel.services import open_services
 from nightreel.settings import load_settings
@@ -134,9 +134,9 @@ def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -
             hosts.start(name)
         hosts.wait_ready(*names)
         options = AnalyzeOptions(source=str(videos))
-        with list_backfill(options, database=database) as listed:
-            total = listed.plan().totals.videos
-        with list_backfill(options, database=database, shard_videos=total // SHARDS) as listed:
+        with list_backfill(options, settings_for(options), database=database) as listed:
+            total = listed.estimate().totals.videos
+        with list_backfill(options, settings_for(options), database=database, shard_videos=total // SHARDS) as listed:
             listed.accept(pool=hosts.pool)
         began = time.time()
         assert dispatch(database, client, load_settings(), linked=False).submitted == SHARDS

@@ -13,7 +13,7 @@ from fixtures.plain_generate import PlainModel
 from sqlalchemy import text
 
 from nightreel.demo.clips import Clip, write_clip
-from nightreel.demo.grading import Verdict, is_right
+from nightreel.demo.grading import Grade, is_right
 from nightreel.domain import Prompt, PromptKind
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
@@ -21,7 +21,7 @@ from nightreel.media.writing import write_h264
 from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.prompts.wording import questions_of
 from nightreel.settings import load_settings
-from nightreel.stages.run import open_database
+from nightreel.stages.database import open_database
 
 SETS = ("demo", "demo_moderation")
 _CLEAN_CRF = 8  # of what is encoded a second time
@@ -94,9 +94,9 @@ FORMS = (
 def answers_in_postgres(source: Path) -> list[Mapping[str, Any]]:
     """Run the flow over a directory and read what it left in Postgres, probabilities too."""
     from nightreel.cli.analyze import run
-    from nightreel.options import AnalyzeOptions
+    from nightreel.options import AnalyzeOptions, settings_for
 
-    summary = run(AnalyzeOptions(source=str(source), prompts=SETS), quiet=True)
+    summary = run(options := AnalyzeOptions(source=str(source), prompts=SETS), settings_for(options), quiet=True)
     if summary.failed:
         raise RuntimeError(f"{source}: {summary.headline}")
     with open_database(load_settings()) as database, database.begin() as connection:
@@ -106,8 +106,8 @@ def answers_in_postgres(source: Path) -> list[Mapping[str, Any]]:
         return list(found.mappings())
 
 
-def by_place(verdicts: Iterable[Verdict]) -> Answers:
-    return {(one.clip, one.start_s, one.prompt.name): one.said for one in verdicts}
+def by_place(grades: Iterable[Grade]) -> Answers:
+    return {(one.clip, one.start_s, one.prompt.name): one.said for one in grades}
 
 
 def plain_answers(directory: Path, prompts: Sequence[Prompt], wanted: Iterable[tuple[str, float, str]]) -> Answers:
@@ -144,7 +144,7 @@ def _joined(prompt: Prompt, words: Sequence[str]) -> str:
     return ", ".join(tag for tag, word in zip(prompt.choices, words, strict=True) if word == "yes")
 
 
-def plain_share(verdicts: Sequence[Verdict], plain: Answers) -> float:
+def plain_share(grades: Sequence[Grade], plain: Answers) -> float:
     """How many of these answers the plain loop has right."""
-    right = [is_right(one.prompt, plain[one.clip, one.start_s, one.prompt.name], one.scene) for one in verdicts]
+    right = [is_right(one.prompt, plain[one.clip, one.start_s, one.prompt.name], one.scene) for one in grades]
     return sum(right) / len(right) if right else 1.0

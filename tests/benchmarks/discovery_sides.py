@@ -12,9 +12,9 @@ import psutil
 def night(source: str) -> dict[str, Any]:
     """A whole run of the flow in which nothing is new."""
     from nightreel.cli.analyze import run
-    from nightreel.options import AnalyzeOptions
+    from nightreel.options import AnalyzeOptions, settings_for
 
-    summary = run(AnalyzeOptions(source=source), quiet=True)
+    summary = run(options := AnalyzeOptions(source=source), settings_for(options), quiet=True)
     assert summary.listing.known == summary.listing.listed, summary.headline
     return {"listed": summary.listing.listed, "work": summary.work}
 

@@ -26,9 +26,9 @@ Answers = dict[str, dict[str, str]]
 def ours(source: str, prompts: list[str]) -> dict[str, Any]:
     """`nightreel analyze`, everything included; answers are read back from Postgres afterwards."""
     from nightreel.cli.analyze import run
-    from nightreel.options import AnalyzeOptions
+    from nightreel.options import AnalyzeOptions, settings_for
 
-    summary = run(AnalyzeOptions(source=source, prompts=tuple(prompts)), quiet=True)
+    summary = run(options := AnalyzeOptions(source=source, prompts=tuple(prompts)), settings_for(options), quiet=True)
     return {"answers": _stored(summary.run_id), "summary": summary.to_json()}
 
 
@@ -81,7 +81,7 @@ def plain(source: str, prompts: list[str], model: str, database_url: str) -> dic
 def _stored(run_id: int) -> Answers:
     from nightreel.database import reports
     from nightreel.settings import load_settings
-    from nightreel.stages.run import open_database
+    from nightreel.stages.database import open_database
 
     answers: Answers = {}
     with open_database(load_settings()) as database, database.begin() as connection:

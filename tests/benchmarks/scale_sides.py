@@ -257,7 +257,6 @@ def _segment(item: Claim) -> EncodedSegment:
         damaged_frames=0,
         decoder="decord",
         decoder_version="0.6.0",
-        from_cache=False,
         thumbnail_uri=f"{place}.jpg",
     )
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from nightreel.errors import PermanentError
 from nightreel.models.inprocess.local import LocalModel
+from nightreel.reasons import Reason
 
 
 def test_every_clip_ends_done_with_all_its_answers(pipeline):
@@ -133,7 +134,7 @@ def test_a_segment_that_the_model_cannot_take_fails_its_video_alone(pipeline, cl
 
     def picky(model, batches, *, segments, keys):
         if any(batch.frames_thwc.mean() < 60 for batch in batches):
-            raise PermanentError("unencodable_frames", "too dark")
+            raise PermanentError(Reason.UNENCODABLE_FRAMES, "too dark")
         return seen(model, batches, segments=segments, keys=keys)
 
     monkeypatch.setattr(LocalModel, "encode", picky)

@@ -19,11 +19,11 @@ from flows.analyze_videos import analyze_videos
 from nightreel.cli.app import app
 from nightreel.database import backfills
 from nightreel.errors import NightreelError, PermanentError, SettingsError
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration import dispatch as module
 from nightreel.orchestration.dispatch import dispatch
 from nightreel.orchestration.nights import NightWatch
-from nightreel.orchestration.runtime import progress_listener
+from nightreel.orchestration.runs import Caller, caller
 from nightreel.orchestration.shard_runs import cancel_waiting, deployment_of
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
@@ -67,7 +67,7 @@ def many(make_pipeline, tmp_path, pool) -> Pipeline:
 
 def begin(pipeline: Pipeline) -> int:
     wanted = AnalyzeOptions(source=pipeline.source)
-    with list_backfill(wanted, database=pipeline.database, shard_videos=A_SHARD) as listed:
+    with list_backfill(wanted, settings_for(wanted), database=pipeline.database, shard_videos=A_SHARD) as listed:
         return listed.accept(pool=pipeline.environment["NIGHTREEL_WORK_POOL"])
 
 
@@ -93,11 +93,11 @@ def run_shard(pipeline: Pipeline, shard_id: int, listen: Callable[[RunSummary], 
         told.append(summary)
         listen(summary)
 
-    token = progress_listener.set(both)
+    token = caller.set(Caller(settings=load_settings(), on_progress=both))
     try:
         state = analyze_videos(AnalyzeOptions(shard=shard_id), return_state=True)
     finally:
-        progress_listener.reset(token)
+        caller.reset(token)
     error = state.result(raise_on_failure=False)
     if isinstance(error, NightreelError):
         raise error
@@ -108,8 +108,13 @@ def run_shard(pipeline: Pipeline, shard_id: int, listen: Callable[[RunSummary], 
 def test_shards_do_what_was_planned_and_no_more(many, pool, submit):
     known = many.analyze(limit=2)
     assert known.succeeded == 2
-    with list_backfill(AnalyzeOptions(source=many.source), database=many.database, shard_videos=A_SHARD) as listed:
-        plan = listed.plan()
+    with list_backfill(
+        AnalyzeOptions(source=many.source),
+        settings_for(AnalyzeOptions(source=many.source)),
+        database=many.database,
+        shard_videos=A_SHARD,
+    ) as listed:
+        plan = listed.estimate()
         listed.accept(pool=pool)
     assert (plan.totals.done, plan.totals.videos, plan.totals.to_ask) == (2, 5, 5 * PROMPT_COUNT)
     before = many.value("SELECT count(*) FROM nightreel.answers")
@@ -155,7 +160,7 @@ def test_a_run_that_breaks_is_tried_again_and_not_for_ever(many, pool, client, s
         (row,) = many.rows("SELECT flow_run_id FROM nightreel.backfill_shards WHERE number = 1")
         client.set_flow_run_state(row.flow_run_id, end(message="the model is not there"), force=True)
         done = submit()
-        assert (done.put_back, done.submitted) == (1, int(end is Crashed)), "what failed is not tried again at once"
+        assert (done.requeued, done.submitted) == (1, int(end is Crashed)), "what failed is not tried again at once"
         status, attempts, detail = many.rows(
             "SELECT status, attempts, detail FROM nightreel.backfill_shards WHERE number = 1"
         )[0]
@@ -183,7 +188,7 @@ def test_cancelling_takes_back_what_has_not_begun(many, pool, client, submit):
         backfills.change_backfill(connection, backfill, "cancel")
         waiting = backfills.flow_runs_of(connection, backfill)
     assert cancel_waiting(client, waiting, why="a test") == 3
-    assert submit() == module.Dispatched(put_back=3)
+    assert submit() == module.Dispatched(requeued=3)
     assert {run.state.name for run in flow_runs(client, pool)} == {"Cancelled"}
     with many.database.begin() as connection, pytest.raises(PermanentError, match="is cancelled"):
         backfills.change_backfill(connection, backfill, "resume")
@@ -296,7 +301,7 @@ def test_the_command_plans_begins_and_tells(many, pool, client):
 
 def test_a_pool_without_a_deployment_holds_no_other_up(many, pool, client, submit):
     wanted = AnalyzeOptions(source=many.source)
-    with list_backfill(wanted, database=many.database, shard_videos=A_SHARD) as listed:
+    with list_backfill(wanted, settings_for(wanted), database=many.database, shard_videos=A_SHARD) as listed:
         listed.accept(pool="nowhere")
     begin(many)
     done = submit()

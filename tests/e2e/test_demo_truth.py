@@ -17,7 +17,7 @@ from PIL import Image
 import nightreel.cache.features
 from nightreel.database import reports
 from nightreel.demo.clips import Clip, draw_clip, write_clip
-from nightreel.demo.grading import Verdict, judge, share_right
+from nightreel.demo.grading import Grade, grade_answers, share_right
 from nightreel.demo.scenes import draw_scene
 from nightreel.domain import SamplingPlan
 from nightreel.media.sandbox import DecoderPool
@@ -36,7 +36,7 @@ LONG = {"long.mp4": Clip.of(*((draw_scene(f"test long {number}"), length_s) for 
 QUICK = {"quick.mp4": Clip.of(*((draw_scene(f"test quick {number}"), 2.0) for number in range(16)))}
 """A new scene every two seconds: a second off, and half of the frames show another."""
 
-Run = Callable[..., list[Verdict]]
+Run = Callable[..., list[Grade]]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def run(make_pipeline, tmp_path) -> Run:
     """`run(clips, plan=...)`: write clips, analyse them, judge the answers that lie in Postgres."""
     pipelines: list[Pipeline] = []
 
-    def run(clips: dict[str, Clip], *, window_s: int = 30, plan: str = "uniform:8") -> list[Verdict]:
+    def run(clips: dict[str, Clip], *, window_s: int = 30, plan: str = "uniform:8") -> list[Grade]:
         directory = tmp_path / "videos"
         directory.mkdir(exist_ok=True)
         for name, clip in clips.items():
@@ -63,28 +63,28 @@ def run(make_pipeline, tmp_path) -> Run:
         assert summary.videos.get("done") == len(clips), summary.headline
         with pipelines[0].database.begin() as connection:
             rows = reports.answers(connection, run_id=summary.run_id, limit=100_000)
-        return judge(rows, clips, load_prompt_sets(SETS).prompts)
+        return grade_answers(rows, clips, load_prompt_sets(SETS).prompts)
 
     return run
 
 
 def test_what_lies_in_postgres_is_true_of_every_clip_and_every_scene(run):
-    verdicts = run(SHORT | LONG)
-    assert len({(verdict.clip, verdict.start_s) for verdict in verdicts}) == len(SHORT) + 3
-    assert share_right(verdicts) >= LEAST, [verdict for verdict in verdicts if not verdict.right]
-    nothing = [verdict for verdict in verdicts if verdict.of_nothing]
+    grades = run(SHORT | LONG)
+    assert len({(grade.clip, grade.start_s) for grade in grades}) == len(SHORT) + 3
+    assert share_right(grades) >= LEAST, [grade for grade in grades if not grade.right]
+    nothing = [grade for grade in grades if grade.of_nothing]
     assert len(nothing) > 60
     assert share_right(nothing) >= LEAST
-    flagged = {(one.clip, one.start_s) for one in verdicts if one.prompt.name == "warning" and one.said == "yes"}
-    explained = {(one.clip, one.start_s) for one in verdicts if one.prompt.name == "why"}
+    flagged = {(one.clip, one.start_s) for one in grades if one.prompt.name == "warning" and one.said == "yes"}
+    explained = {(one.clip, one.start_s) for one in grades if one.prompt.name == "why"}
     assert flagged == explained, "the follow-up is asked where there is a warning, and nowhere else"
     assert 2 <= len(flagged) < 12
 
 
 def test_answers_belong_to_their_own_two_seconds(run):
-    verdicts = run(QUICK, window_s=2)
-    assert len({verdict.start_s for verdict in verdicts}) == 16
-    assert share_right(verdicts) >= LEAST, [verdict for verdict in verdicts if not verdict.right]
+    grades = run(QUICK, window_s=2)
+    assert len({grade.start_s for grade in grades}) == 16
+    assert share_right(grades) >= LEAST, [grade for grade in grades if not grade.right]
 
 
 def test_frames_a_second_late_show(run, monkeypatch):
@@ -124,14 +124,14 @@ def test_lost_positions_show(run, monkeypatch):
 
 
 def test_features_of_another_plan_show(run, monkeypatch):
-    import nightreel.stages.encode as encode
+    from nightreel.stages import decode
 
     assert share_right(run(QUICK, window_s=2, plan="uniform:1")) < BROKEN, "one frame shows no motion"
 
     def careless(*, plan: SamplingPlan, **given) -> str:
-        return nightreel.features.feature_key(plan=SamplingPlan.parse("uniform:1"), **given)
+        return nightreel.cache.features.feature_key(plan=SamplingPlan.parse("uniform:1"), **given)
 
-    monkeypatch.setattr(encode, "feature_key", careless)
+    monkeypatch.setattr(decode, "feature_key", careless)
     assert share_right(run(QUICK, window_s=2, plan="uniform:8")) < BROKEN
 
 

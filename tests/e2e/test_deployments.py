@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from nightreel.cli.app import app
 from nightreel.errors import SettingsError
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration.deployments.automations import DEAD, FAILED_NIGHT, dead_runs
 from nightreel.orchestration.deployments.definitions import NIGHTLY
 from nightreel.orchestration.deployments.pools import QUEUES
@@ -204,7 +204,12 @@ def test_a_failed_night_is_told_of_once(deploy, registered, client, webhook, cha
 
 def test_a_night_goes_before_a_shard_that_was_due_earlier(make_pipeline, clips, pool, client):
     pipeline = make_pipeline(clips, NIGHTREEL_SOURCE=str(clips), NIGHTREEL_WORK_POOL=pool)
-    with list_backfill(AnalyzeOptions(source=str(clips)), database=pipeline.database, shard_videos=9) as listed:
+    with list_backfill(
+        AnalyzeOptions(source=str(clips)),
+        settings_for(AnalyzeOptions(source=str(clips))),
+        database=pipeline.database,
+        shard_videos=9,
+    ) as listed:
         listed.accept(pool=pool)
     assert dispatch(pipeline.database, client, load_settings(), linked=False).submitted == 1
     shard = client.read_flow_run(pipeline.value("SELECT flow_run_id FROM nightreel.backfill_shards"))

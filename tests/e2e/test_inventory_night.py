@@ -9,7 +9,7 @@ from fixtures.inventories import CSV, PARQUET, Inventories
 from fixtures.pipeline import make_clip
 
 from nightreel.database.backfill_work import Totals
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.stages.backfill import list_backfill
 
 NAMES = ("a.mp4", "b c+%41é.mp4", "c.mp4")
@@ -37,13 +37,17 @@ def dated(at: datetime) -> str:
 def test_a_night_and_a_plan_over_an_inventory_see_what_is_listed(make_pipeline, inventories, put, form):
     source = f"s3://{inventories.source}/videos"
     listed = make_pipeline(source)
-    with list_backfill(AnalyzeOptions(source=source), database=listed.database) as found:
-        by_listing: Totals = found.plan().totals
+    with list_backfill(
+        AnalyzeOptions(source=source), settings_for(AnalyzeOptions(source=source)), database=listed.database
+    ) as found:
+        by_listing: Totals = found.estimate().totals
     rows = inventories.listed()
     inventories.write(rows[2:], rows[:2], form=form)
     pipeline = make_pipeline(source, NIGHTREEL_INVENTORY=inventories.url)
-    with list_backfill(AnalyzeOptions(source=source), database=pipeline.database) as found:
-        assert found.plan().totals == by_listing
+    with list_backfill(
+        AnalyzeOptions(source=source), settings_for(AnalyzeOptions(source=source)), database=pipeline.database
+    ) as found:
+        assert found.estimate().totals == by_listing
     assert by_listing.videos == 3
     summary = pipeline.analyze()
     assert (summary.videos, summary.listing.listed) == ({"done": 3}, 3)

@@ -10,7 +10,7 @@ from fixtures.hosts import Hosts, one_by_one, wait_for
 from fixtures.pipeline import Pipeline, make_clip
 from prefect.client.orchestration import get_client
 
-from nightreel.options import AnalyzeOptions
+from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration.dispatch import dispatch
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
@@ -41,7 +41,12 @@ def test_two_workers_share_a_backfill_and_survive_the_third(slow, chat_server, t
 
     with Hosts(tmp_path, slow.environment) as hosts, get_client(sync_client=True) as client:
         hosts.deploy()
-        with list_backfill(AnalyzeOptions(source=slow.source), database=slow.database, shard_videos=A_SHARD) as listed:
+        with list_backfill(
+            AnalyzeOptions(source=slow.source),
+            settings_for(AnalyzeOptions(source=slow.source)),
+            database=slow.database,
+            shard_videos=A_SHARD,
+        ) as listed:
             listed.accept(pool=hosts.pool)
         assert dispatch(slow.database, client, load_settings(), linked=False).submitted == 3
         for name in ("a", "b"):

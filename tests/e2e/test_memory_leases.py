@@ -50,11 +50,11 @@ def test_memory_is_held_for_the_context_and_free_afterwards(lease, books, databa
         held.ensure_held()
         assert books.taken_mib(LIMIT) == (CAPACITY, 600)
         with database.begin() as connection:
-            (place,) = memory_queue.read_line(connection, HOST)
+            (place,) = memory_queue.read_queue(connection, HOST)
         assert (place.granted, place.mib) == ((LIMIT,), 600)
     assert books.taken_mib(LIMIT) == (CAPACITY, 0)
     with database.begin() as connection:
-        assert memory_queue.read_line(connection, HOST) == []
+        assert memory_queue.read_queue(connection, HOST) == []
 
 
 def test_a_limit_of_another_size_is_corrected(lease, books):

@@ -12,7 +12,9 @@ from fixtures.scraping import scrape_metrics
 
 from nightreel.logs import FAILURES, JsonFormatter
 from nightreel.options import AnalyzeOptions
-from nightreel.orchestration.runtime import progress_listener
+from nightreel.orchestration.runs import Caller, caller
+from nightreel.settings import load_settings
+from nightreel.stages.summary import RunSummary
 
 
 @pytest.fixture
@@ -35,11 +37,15 @@ def test_a_run_serves_its_numbers_while_it_lasts_and_logs_what_failed(make_pipel
     (clips / "broken.mp4").write_bytes((clips / "1.mp4").read_bytes()[:2000])
     pipeline = make_pipeline(clips, NIGHTREEL_METRICS_PORT=str(free_port))
     told: list[tuple] = []
-    token = progress_listener.set(lambda summary: told.append((summary.run_id, scrape_metrics(free_port))))
+
+    def scrape(summary: RunSummary) -> None:
+        told.append((summary.run_id, scrape_metrics(free_port)))
+
+    token = caller.set(Caller(settings=load_settings(), on_progress=scrape))
     try:
         analyze_videos(AnalyzeOptions(source=pipeline.source), return_state=True)
     finally:
-        progress_listener.reset(token)
+        caller.reset(token)
     run_id, found = told[-1]
 
     def value(name: str, *labels: str) -> float | None:

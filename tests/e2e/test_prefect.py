@@ -11,7 +11,9 @@ from prefect.exceptions import ParameterTypeError
 
 from flows.analyze_videos import analyze_videos
 from nightreel.errors import PermanentError, TransientError
-from nightreel.stages import discover as stage
+from nightreel.reasons import Reason
+from nightreel.stages.ask import Asking
+from nightreel.stages.discover import Discovery
 from tasks import discover as task
 
 
@@ -22,13 +24,15 @@ def stumbling(monkeypatch):
     def make(error: Exception, times: int) -> list[int]:
         calls: list[int] = []
 
-        def listing(bench):
+        discover_pages = Discovery.discover_pages
+
+        def listing(discovery):
             calls.append(1)
             if len(calls) <= times:
                 raise error
-            return stage.discover_pages(bench)
+            return discover_pages(discovery)
 
-        monkeypatch.setattr(task, "discover_pages", listing)
+        monkeypatch.setattr(Discovery, "discover_pages", listing)
         monkeypatch.setattr(task.discover, "retry_delay_seconds", [0.01, 0.01, 0.01])
         return calls
 
@@ -63,29 +67,27 @@ def test_a_run_leaves_its_summary_and_its_progress(pipeline):
 
 
 def test_what_may_pass_is_tried_again(pipeline, stumbling):
-    calls = stumbling(TransientError("storage_unreachable", "for a moment"), times=2)
+    calls = stumbling(TransientError(Reason.STORAGE_UNREACHABLE, "for a moment"), times=2)
     assert pipeline.analyze().videos == {"done": 3}
     assert len(calls) >= 3
 
 
 def test_what_will_not_pass_is_not_tried_again(pipeline, stumbling):
-    calls = stumbling(PermanentError("access_denied", "for ever"), times=9)
+    calls = stumbling(PermanentError(Reason.ACCESS_DENIED, "for ever"), times=9)
     with pytest.raises(PermanentError, match="for ever"):
         pipeline.analyze()
     assert len(calls) == 1
 
 
 def test_a_bug_that_one_video_provokes_fails_that_video_alone(pipeline, monkeypatch):
-    from tasks import ask
+    asked = Asking.ask_chunk
 
-    asked = ask.ask_chunk
-
-    def buggy(bench, segments):
-        if any("/2.mp4" in bench.open_videos[segment.analysis_id].claim.video.uri for segment in segments):
+    def buggy(asking, segments):
+        if any("/2.mp4" in asking.videos.find(segment.analysis_id).claim.video.uri for segment in segments):
             raise ZeroDivisionError("a bug")
-        return asked(bench, segments)
+        return asked(asking, segments)
 
-    monkeypatch.setattr(ask, "ask_chunk", buggy)
+    monkeypatch.setattr(Asking, "ask_chunk", buggy)
     summary = pipeline.analyze()
     assert (summary.videos["done"], summary.videos["failed"]) == (2, 1)
     assert pipeline.statuses()["2.mp4"] == ("failed", "internal_error")

@@ -7,8 +7,8 @@ import sys
 ANALYZE = """
 import sys
 from nightreel.cli.analyze import run
-from nightreel.options import AnalyzeOptions
-summary = run(AnalyzeOptions(source=sys.argv[1]), quiet=True)
+from nightreel.options import AnalyzeOptions, settings_for
+summary = run(options := AnalyzeOptions(source=sys.argv[1]), settings_for(options), quiet=True)
 print(summary.listing.added, sorted({"torch", "transformers", "av", "decord"} & set(sys.modules)))
 """
 

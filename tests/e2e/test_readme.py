@@ -25,9 +25,10 @@ COMMANDS = [
 
 def all_commands() -> set[str]:
     group = typer.main.get_command(app)
+    commands = {name: group.get_command(None, name) for name in group.list_commands(None)}
     return {
         f"{name} {inner}" if hasattr(command, "commands") else name
-        for name, command in group.commands.items()
+        for name, command in commands.items()
         for inner in getattr(command, "commands", [""])
     }
 

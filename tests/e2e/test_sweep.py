@@ -16,18 +16,19 @@ from nightreel.database.discovery import PageCounts
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError
 from nightreel.options import SweepOptions
-from nightreel.orchestration.runtime import progress_listener
+from nightreel.orchestration.runs import Caller, caller
+from nightreel.settings import load_settings
 from nightreel.stages import sweep as stage
-from tasks.sweep import SweepSummary
+from nightreel.stages.summary import SweepSummary
 
 
 def sweep(pipeline: Pipeline, **options) -> SweepSummary:
     told: list[SweepSummary] = []
-    token = progress_listener.set(told.append)
+    token = caller.set(Caller(settings=load_settings(), on_progress=told.append))
     try:
         state = sweep_videos(SweepOptions(source=pipeline.source, **options), return_state=True)
     finally:
-        progress_listener.reset(token)
+        caller.reset(token)
     if state.is_failed():
         raise state.result(raise_on_failure=False)
     assert state.message == told[-1].headline
@@ -121,11 +122,11 @@ def test_20000_objects_are_swept_by_pages_and_forgotten(make_pipeline, s3_bucket
         gc.collect()
         held.append(sum(type(item) is StoredObject for item in gc.get_objects()))
 
-    token = progress_listener.set(count)
+    token = caller.set(Caller(settings=load_settings(), on_progress=count))
     try:
         sweep_videos(SweepOptions(source=pipeline.source))
     finally:
-        progress_listener.reset(token)
+        caller.reset(token)
     assert pipeline.value("SELECT count(*) FROM nightreel.videos") == 20_000
     assert 0 < max(held) <= 3000, "the page at work and the one ahead, each a thousand"
     s3_client.delete_object(Bucket=s3_bucket, Key="clips/000012345.mp4")

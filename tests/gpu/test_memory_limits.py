@@ -9,9 +9,11 @@ import torch
 
 from nightreel.errors import SettingsError
 from nightreel.gpu import device_names, memory_devices
+from nightreel.models.loading import find_model
 from nightreel.models.memory.meters import limit_process
 from nightreel.settings import load_settings
-from nightreel.stages.leasing import lease_device
+from nightreel.stages.device_lease import lease_device
+from nightreel.stages.recorder import RunRecorder
 
 pytestmark = [
     pytest.mark.gpu,
@@ -50,6 +52,13 @@ def test_more_than_the_gpu_can_ever_give_is_refused():
     settings = load_settings(device="cuda:0", gpu_memory_mib=1 << 30)
     with (
         pytest.raises(SettingsError, match="asks for 1073741824 MiB"),
-        lease_device(settings, prompts=(), peaks=(), lease_memory=lambda _: pytest.fail("it was asked for")),
+        lease_device(
+            settings,
+            found=find_model(settings),
+            prompts=(),
+            peaks=(),
+            recorder=RunRecorder(),
+            lease_memory=lambda _: pytest.fail("memory was asked for"),
+        ),
     ):
         pass

@@ -4,6 +4,7 @@ import pytest
 
 from nightreel.domain import Answer, AnswerState, Decoding, Prompt, PromptKind, PromptSet, SamplingPlan
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.reasons import Reason
 
 VIOLENCE = Prompt(name="violence", kind=PromptKind.YES_NO, text="Violence?")
 WHY = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("violence", "yes"),))
@@ -50,7 +51,14 @@ def test_a_plan_is_what_it_says():
     assert SamplingPlan.parse("uniform:8").hash != SamplingPlan.parse("uniform:8", window_s=10).hash
 
 
-@pytest.mark.parametrize("error", [TransientError("a_b", "c"), PermanentError("a", "b"), SettingsError("x", "model")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError(Reason.DISK_FULL, "c"),
+        PermanentError(Reason.DAMAGED, "b"),
+        SettingsError("x", Reason.OTHER_MODEL),
+    ],
+)
 def test_errors_survive_a_process_boundary(error):
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(again), again.reason, again.detail) == (type(error), error.reason, error.detail)

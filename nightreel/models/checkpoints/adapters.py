@@ -11,6 +11,7 @@ from typing import Any
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.checkpoints.checkpoint import HUB_ID, Checkpoint, from_directory, read_json, snapshot
 from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 _CONFIG = "adapter_config.json"
@@ -46,7 +47,8 @@ def find_adapter(settings: Settings, digests: FileDigests) -> Checkpoint | None:
         raise SettingsError(f"NIGHTREEL_ADAPTER={wanted!r} is of type {kind!r}: expected LORA, others cannot be merged")
     if not (found.directory / _WEIGHTS).is_file():
         raise PermanentError(
-            "no_safetensors", f"adapter {found.name!r} has no {_WEIGHTS}: save it as safetensors (pickles run code)"
+            Reason.NO_SAFETENSORS,
+            f"adapter {found.name!r} has no {_WEIGHTS}: save it as safetensors (pickles run code)",
         )
     return found
 
@@ -65,13 +67,13 @@ def merge_adapter(model: Any, adapter: Checkpoint) -> Any:
         report: Any = set_peft_model_state_dict(adapted, load_file(adapter.directory / _WEIGHTS))
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         raise PermanentError(
-            "unsupported_adapter", f"adapter {adapter.name!r} does not fit {type(model).__name__}: {error}"
+            Reason.UNSUPPORTED_ADAPTER, f"adapter {adapter.name!r} does not fit {type(model).__name__}: {error}"
         ) from error
     lacking = sorted(name for name in report.missing_keys if "lora_" in name or "modules_to_save" in name)
     foreign = sorted(report.unexpected_keys)
     if lacking or foreign:
         raise PermanentError(
-            "unsupported_adapter",
+            Reason.UNSUPPORTED_ADAPTER,
             f"adapter {adapter.name!r} does not fit {type(model).__name__}: it lacks {len(lacking)} weights and has "
             f"{len(foreign)} unknown ones, such as {(lacking + foreign)[0]}",
         )

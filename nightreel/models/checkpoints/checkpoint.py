@@ -21,6 +21,7 @@ from nightreel.domain import content_hash
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 _MEANT_FOR_LOADING = (".safetensors", ".json", ".jinja", ".txt", ".model")
@@ -90,6 +91,23 @@ def from_directory(directory: Path, digests: FileDigests, *, with_code: bool = F
     return Checkpoint(name=directory.resolve().name, directory=directory, revision=f"sha256:{content_hash(files)}")
 
 
+def require_unchanged(checkpoint: Checkpoint, digests: FileDigests, *, with_code: bool = False) -> None:
+    """Raise where a directory no longer holds the files that were found in it: their weights are another model's.
+
+    Raises:
+        PermanentError: `changed_checkpoint`.
+    """
+    if checkpoint.on_hub:
+        return
+    now = from_directory(checkpoint.directory, digests, with_code=with_code)
+    if now.revision != checkpoint.revision:
+        raise PermanentError(
+            Reason.CHANGED_CHECKPOINT,
+            f"the files of model {checkpoint.name!r} in {checkpoint.directory} changed after the run began: start it "
+            "again",
+        )
+
+
 def fetch_weights(checkpoint: Checkpoint, *, with_code: bool = False) -> Path:
     """The directory with all files of a checkpoint, downloading what a hub model still lacks.
 
@@ -104,7 +122,7 @@ def fetch_weights(checkpoint: Checkpoint, *, with_code: bool = False) -> Path:
         )
     if not any(directory.glob("*.safetensors")):
         raise PermanentError(
-            "no_safetensors",
+            Reason.NO_SAFETENSORS,
             f"model {checkpoint.name!r} has no *.safetensors file: convert it with save_pretrained (pickles run code)",
         )
     return directory
@@ -195,11 +213,11 @@ def _read_header(path: Path) -> dict[str, Any]:
         end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
     except (struct.error, ValueError, LookupError, AttributeError, TypeError) as error:
         raise PermanentError(
-            "damaged_checkpoint", f"{path}: its header cannot be read: fetch the file again"
+            Reason.DAMAGED_CHECKPOINT, f"{path}: its header cannot be read: fetch the file again"
         ) from error
     if 8 + length + end != size:
         raise PermanentError(
-            "damaged_checkpoint",
+            Reason.DAMAGED_CHECKPOINT,
             f"{path} has {size:,} bytes, its header says {8 + length + end:,}: fetch the file again",
         )
     return header
@@ -235,10 +253,11 @@ def snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
         return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise PermanentError(
-            "model_not_found",
+            Reason.MODEL_NOT_FOUND,
             f"the hub has no model {model!r} at revision {revision or 'main'!r}, or it is gated: {error}",
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TransientError(
-            "hub_unreachable", f"model {model!r} is not in the local hub cache and the hub cannot be reached: {error}"
+            Reason.HUB_UNREACHABLE,
+            f"model {model!r} is not in the local hub cache and the hub cannot be reached: {error}",
         ) from error

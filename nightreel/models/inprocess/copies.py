@@ -17,14 +17,14 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from nightreel.models.inprocess.beams import search_beams
+from nightreel.models.inprocess.generation import Step, Texts, generate
 from nightreel.models.inprocess.prefix import Row, Scores, as_position_ids, positions_of
-from nightreel.models.inprocess.token_choice import TokenChooser
 from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language_inputs
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """One sequence to run: the suffix of a row, with one of its branches after it (but for its last token)."""
+class _Sequence:
+    """Tokens to run: the suffix of a row, followed by one of its branches without its last token."""
 
     row: int
     branch: int | None
@@ -62,38 +62,42 @@ class CopiedPrefix:
     @torch.inference_mode()
     def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
         """See `prefix.Prefix.ask`."""
-        groups: dict[tuple[int, int], list[_Line]] = defaultdict(list)
+        groups: dict[tuple[int, int], list[_Sequence]] = defaultdict(list)
         for index, row in enumerate(rows):
             for branch, ids in enumerate(row.branches):
                 if len(ids) > 1:
-                    line = _Line(index, branch, row.suffix + ids[:-1])
-                    groups[row.segment, len(line.ids)].append(line)
-            groups[row.segment, len(row.suffix)].append(_Line(index, None, row.suffix))
+                    sequence = _Sequence(index, branch, row.suffix + ids[:-1])
+                    groups[row.segment, len(sequence.ids)].append(sequence)
+            groups[row.segment, len(row.suffix)].append(_Sequence(index, None, row.suffix))
         heads: dict[int, torch.Tensor] = {}
         branches: dict[tuple[int, int], tuple[float, ...]] = {}
         generated = {index: self._search(row, end_ids) for index, row in enumerate(rows) if row.decoding.beams > 1}
-        chooser = TokenChooser(rows, [tensors["input/prefix_ids"] for tensors in self._segments])
-        for (segment, length), lines in groups.items():
-            cache = self._copy(segment, len(lines))
-            logits = self._forward(cache, segment, [line.ids for line in lines], 0)
+        for (segment, length), sequences in groups.items():
+            cache = self._copy(segment, len(sequences))
+            logits = self._forward(cache, segment, [sequence.ids for sequence in sequences], 0)
             log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-            for line, own in zip(lines, log_probabilities, strict=True):
-                row = rows[line.row]
-                if line.branch is None:
-                    heads[line.row] = own[-1]
+            for sequence, own in zip(sequences, log_probabilities, strict=True):
+                row = rows[sequence.row]
+                if sequence.branch is None:
+                    heads[sequence.row] = own[-1]
                 else:
                     reads = list(range(len(row.suffix) - 1, length))
-                    scores = own[reads, list(row.branches[line.branch])]
-                    branches[line.row, line.branch] = tuple(scores.tolist())
+                    scores = own[reads, list(row.branches[sequence.branch])]
+                    branches[sequence.row, sequence.branch] = tuple(scores.tolist())
             wanted = [
                 place
-                for place, line in enumerate(lines)
-                if line.branch is None and rows[line.row].max_new_tokens and line.row not in generated
+                for place, sequence in enumerate(sequences)
+                if sequence.branch is None and rows[sequence.row].max_new_tokens and sequence.row not in generated
             ]
             if wanted:
                 self._select(cache, wanted)
-                active = [lines[place].row for place in wanted]
-                generated |= self._generate(cache, rows, active, logits[wanted, -1], chooser, end_ids)
+                generated |= generate(
+                    rows,
+                    {sequences[place].row: logits[place, -1] for place in wanted},
+                    [tensors["input/prefix_ids"] for tensors in self._segments],
+                    end_ids=end_ids,
+                    step=self._stepping(cache, segment, depth=length, batch=len(wanted)),
+                )
         return [
             Scores(
                 heads[index],
@@ -116,9 +120,9 @@ class CopiedPrefix:
             self._select(cache, [0] * count)
         return cache
 
-    def _select(self, cache: Any, lines: Sequence[int]) -> None:
-        """Make lines of the cache's batch its new batch; index_select moves states of linear attention too."""
-        cache.reorder_cache(torch.tensor(lines, device=self._model.device))
+    def _select(self, cache: Any, sequences: Sequence[int]) -> None:
+        """Make sequences of the cache's batch its new batch; index_select moves states of linear attention too."""
+        cache.reorder_cache(torch.tensor(sequences, device=self._model.device))
 
     def _forward(self, cache: DynamicCache, segment: int, ids: Sequence[Sequence[int]], depth: int) -> torch.Tensor:
         """Logits (N, L, V) of N sequences of one length, which begin `depth` tokens after the prefix."""
@@ -132,32 +136,20 @@ class CopiedPrefix:
             use_cache=True,
         ).logits
 
-    def _generate(
-        self,
-        cache: DynamicCache,
-        rows: Sequence[Row],
-        active: list[int],
-        logits: torch.Tensor,
-        chooser: TokenChooser,
-        end_ids: frozenset[int],
-    ) -> dict[int, tuple[tuple[int, ...], bool]]:
-        """Decode the rows of one group, a line of the cache each; a finished row leaves it."""
-        texts: dict[int, list[int]] = {row: [] for row in active}
-        ended = dict.fromkeys(active, False)
-        segment, depth = rows[active[0]].segment, len(rows[active[0]].suffix)
-        while True:
-            still = []
-            for place, (row, token) in enumerate(zip(active, chooser.choose(active, logits, texts), strict=True)):
-                if token in end_ids:
-                    ended[row] = True
-                    continue
-                texts[row].append(token)
-                if len(texts[row]) < rows[row].max_new_tokens:
-                    still.append(place)
-            if not still:
-                return {row: (tuple(text), ended[row]) for row, text in texts.items()}
-            if len(still) < len(active):
-                self._select(cache, still)
-                active = [active[place] for place in still]
+    def _stepping(self, cache: DynamicCache, segment: int, *, depth: int, batch: int) -> Step:
+        """The steps of `generate` for rows of one segment, each a sequence of the cache.
+
+        Args:
+            depth: tokens of each row after the prefix. batch: sequences in the cache.
+        """
+
+        def step(active: Sequence[int], kept: Sequence[int], texts: Texts) -> torch.Tensor:
+            nonlocal depth, batch
+            if len(kept) < batch:
+                self._select(cache, kept)
+                batch = len(kept)
             logits = self._forward(cache, segment, [[texts[row][-1]] for row in active], depth)[:, -1]
             depth += 1
+            return logits
+
+        return step

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nightreel.errors import PermanentError, SettingsError
+from nightreel.reasons import Reason
 
 PROBE = "What is shown?"
 """The question with which segments are encoded. It says nothing to the features: the prefix ends before it."""
@@ -118,4 +119,4 @@ def _any_of(texts: Sequence[str]) -> re.Pattern[str]:
 
 
 def _unsupported(why: str) -> PermanentError:
-    return PermanentError("unsupported_model", f"this model cannot be used: {why}")
+    return PermanentError(Reason.UNSUPPORTED_MODEL, f"this model cannot be used: {why}")

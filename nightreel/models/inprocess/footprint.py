@@ -7,52 +7,22 @@ makes of frames of that size; activations are counted as `memory` counts them fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from nightreel.domain import FrameBatch, Prompt, Segment
-from nightreel.models.answering import Vocabulary
 from nightreel.models.base import ModelSpec
+from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
-from nightreel.models.inprocess.rows import Place, rows_of, shape_of
-from nightreel.models.inprocess.vision import Vision
-from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
-from nightreel.models.memory.meters import CPU_BUDGET_BYTES, GPU_SHARE
+from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
+from nightreel.models.inprocess.vision import Vision, frame_shape
+from nightreel.models.memory.estimates import Estimates
+from nightreel.models.memory.footprint import Footprint
 
 _COLOURS = 3
 _QUANTIZED_BITS = {"bnb-8bit": 8, "bnb-4bit": 4, "torchao-int8": 8, "torchao-int4": 4}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
-    """Bytes of one model for segments of one shape.
-
-    Args:
-        weights_bytes: parameters and buffers.
-        token_bytes: keys and values of one token.
-        vision_bytes: pixels and widest activations of the vision tower for one segment.
-        segment_bytes: what one segment adds to a batch of the language side: keys, values, activations, logits, masks.
-        shape, frames: such a segment, as the language side and the vision tower see it.
-    """
-
-    spec: ModelSpec
-    weights_bytes: int
-    token_bytes: int
-    vision_bytes: int
-    segment_bytes: int
-    shape: SegmentShape
-    frames: FrameShape
-
-    def largest_batch(self, free_bytes: int, *, on_gpu: bool) -> int:
-        """Segments that are admitted together to a device with so much memory free; 0 if the model does not fit."""
-        left = free_bytes - self.weights_bytes
-        if left < self.vision_bytes:
-            return 0
-        room = int(left * GPU_SHARE) if on_gpu else min(left, CPU_BUDGET_BYTES)
-        return room // self.segment_bytes
 
 
 def measure_footprint(
@@ -75,14 +45,14 @@ def measure_footprint(
         PermanentError: `unencodable_frames` when the processor refuses frames of this shape, `unsupported_model` when
             it makes no pixels of them.
     """
-    dialogue, vocabulary = Dialogue(processor), Vocabulary(processor.tokenizer)
+    dialogue, answer_tokens = Dialogue(processor), AnswerTokens(processor.tokenizer)
     segment = Segment(0, 0.0, float(frames))
     inputs = Vision(model, processor, dialogue).process([_black(frames, height, width)], [segment])
     ids = inputs["input_ids"][0].tolist()
     length, lead = dialogue.split(ids)
-    place = Place(0, ids[length - 1], lead)
-    rows = [row for prompt in prompts for row in rows_of(prompt, place, dialogue=dialogue, vocabulary=vocabulary)]
-    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length), FrameShape.of(inputs)
+    place = PrefixEnd(0, ids[length - 1], lead)
+    rows = [row for prompt in prompts for row in rows_of(prompt, place, dialogue=dialogue, answer_tokens=answer_tokens)]
+    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length), frame_shape(inputs)
     return Footprint(
         spec=spec,
         weights_bytes=weights_bytes(model, quantization=spec.quantization),

@@ -10,22 +10,25 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Segment
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Segment
 from nightreel.errors import PermanentError
-from nightreel.models import answering
+from nightreel.models.answering import answer_text
 from nightreel.models.base import ModelSpec
+from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.attention import use_grouped_attention
 from nightreel.models.inprocess.copies import CopiedPrefix
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.packed import PackedPrefix
 from nightreel.models.inprocess.prefix import Prefix, Row, Scores, is_plain
-from nightreel.models.inprocess.rows import Place, rows_of, shape_of
+from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
+from nightreel.models.inprocess.scoring import answer_scores
 from nightreel.models.inprocess.vision import Tensors, Vision, from_stored, to_stored
 from nightreel.models.inquiry import Inquiry
 from nightreel.models.memory.batches import BatchBudget
 from nightreel.models.memory.estimates import SegmentShape
 from nightreel.models.memory.meters import MemoryMeter
 from nightreel.prompts.wording import questions_of
+from nightreel.reasons import Reason
 
 
 class LocalModel:
@@ -54,7 +57,7 @@ class LocalModel:
         self._tokenizer = processor.tokenizer
         self._dialogue = Dialogue(processor)
         self._vision = Vision(model, processor, self._dialogue)
-        self._vocabulary = answering.Vocabulary(processor.tokenizer)
+        self._answer_tokens = AnswerTokens(processor.tokenizer)
         self._budget = BatchBudget(model, known=peaks, meter=meter)
         use_grouped_attention(model)
         self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
@@ -114,7 +117,7 @@ class LocalModel:
     def _read(self, features: Features) -> Tensors:
         if features.metadata.get("model") != self.spec.identity:
             raise PermanentError(
-                "stale_feature",
+                Reason.STALE_FEATURE,
                 f"features {features.key[:12]} were made by {features.metadata.get('model')}, "
                 f"this model is {self.spec.identity}: encode the segment again",
             )
@@ -156,22 +159,15 @@ class LocalModel:
 
     def _rows(self, segment: int, inquiry: _Inquiry, prompt: Prompt) -> list[Row]:
         anchor = int(inquiry.tensors["input/prefix_ids"][-1])
-        place = Place(segment, anchor, inquiry.lead)
-        return rows_of(prompt, place, dialogue=self._dialogue, vocabulary=self._vocabulary)
+        place = PrefixEnd(segment, anchor, inquiry.lead)
+        return rows_of(prompt, place, dialogue=self._dialogue, answer_tokens=self._answer_tokens)
 
     def _answer(self, prompt: Prompt, scores: Sequence[Scores], tokens: int) -> Answer:
-        match prompt.kind:
-            case PromptKind.YES_NO:
-                return answering.answer_yes_no(prompt, scores[0], self._vocabulary, tokens=tokens)
-            case PromptKind.TAGS:
-                return answering.answer_tags(prompt, scores, self._vocabulary, tokens=tokens)
-            case PromptKind.CHOICE:
-                return answering.answer_choice(prompt, scores[0], self._vocabulary, tokens=tokens)
-            case PromptKind.NUMBER if prompt.numbers:
-                return answering.answer_number(prompt, scores[0], self._vocabulary, tokens=tokens)
+        if prompt.scored:
+            return answer_scores(prompt, scores, self._answer_tokens, tokens=tokens)
         generated = scores[0].generated
         text = self._tokenizer.decode(generated, skip_special_tokens=True)
-        return answering.answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)
+        return answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -188,7 +184,9 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     ids = model.generation_config.eos_token_id
     ids = tokenizer.eos_token_id if ids is None else ids
     if ids is None:
-        raise PermanentError("unsupported_model", "neither its generation_config nor its tokenizer names an end token")
+        raise PermanentError(
+            Reason.UNSUPPORTED_MODEL, "neither its generation_config nor its tokenizer names an end token"
+        )
     return frozenset(ids if isinstance(ids, list) else [ids])
 
 

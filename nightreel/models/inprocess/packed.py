@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from nightreel.models.inprocess.beams import search_beams
+from nightreel.models.inprocess.generation import Step, Texts, generate
 from nightreel.models.inprocess.packing import NOBODY, Packing
 from nightreel.models.inprocess.prefix import Row, Scores, as_position_ids, attention_of, positions_of
-from nightreel.models.inprocess.token_choice import TokenChooser
 from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language_inputs
 
 _PREFIX = -1
@@ -95,49 +95,32 @@ class PackedPrefix:
             for i, row in enumerate(rows)
             if row.max_new_tokens and row.decoding.beams == 1
         }
-        generated = self._generate(rows, firsts, owners, end_ids)
+        generated = generate(
+            rows,
+            firsts,
+            [tensors["input/prefix_ids"] for tensors in self._segments],
+            end_ids=end_ids,
+            step=self._stepping(rows, owners),
+        )
         for i, row in enumerate(rows):
             if row.decoding.beams > 1:
-                cache = self._line(row.segment)
+                cache = self._copy(row.segment)
                 tensors = self._segments[row.segment]
                 generated[i] = search_beams(self._model, row, tensors=tensors, cache=cache, end_ids=end_ids)
         return [Scores(next_tokens[i], branches[i], *generated.get(i, ((), False))) for i in range(len(rows))]
 
-    def _generate(
-        self,
-        rows: Sequence[Row],
-        firsts: Mapping[int, torch.Tensor],
-        owners: torch.Tensor,
-        end_ids: frozenset[int],
-    ) -> dict[int, tuple[tuple[int, ...], bool]]:
-        """Decode all generating rows together; a finished row leaves.
+    def _stepping(self, rows: Sequence[Row], owners: torch.Tensor) -> Step:
+        """The steps of `generate`, from the slots' owners after the questions."""
 
-        Args:
-            firsts: logits (V,) of each row's first token.
-        """
-        if not firsts:
-            return {}
-        active = list(firsts)
-        texts: dict[int, list[int]] = {i: [] for i in active}
-        ended = dict.fromkeys(active, False)
-        chooser = TokenChooser(rows, [tensors["input/prefix_ids"] for tensors in self._segments])
-        logits = torch.stack(list(firsts.values()))
-        while True:
-            still = []
-            for i, token in zip(active, chooser.choose(active, logits, texts), strict=True):
-                if token in end_ids:
-                    ended[i] = True
-                    continue
-                texts[i].append(token)
-                if len(texts[i]) < rows[i].max_new_tokens:
-                    still.append(i)
-            active = still
-            if not active:
-                return {i: (tuple(text), ended[i]) for i, text in texts.items()}
+        def step(active: Sequence[int], _: Sequence[int], texts: Texts) -> torch.Tensor:
+            nonlocal owners
             logits, owners = self._step(rows, active, texts, owners)
+            return logits
+
+        return step
 
     def _step(
-        self, rows: Sequence[Row], active: Sequence[int], texts: Mapping[int, list[int]], owners: torch.Tensor
+        self, rows: Sequence[Row], active: Sequence[int], texts: Texts, owners: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Feed the newest token of each active row; returns the logits (n, V) after them, and who owns each slot."""
         slots: list[tuple[int, int]] = []
@@ -162,7 +145,7 @@ class PackedPrefix:
         segments, places = zip(*slots, strict=True)
         return logits[list(segments), list(places)], owners
 
-    def _line(self, segment: int) -> DynamicCache:
+    def _copy(self, segment: int) -> DynamicCache:
         """A copy of one segment's prefix as an ordinary cache."""
         cache = DynamicCache(config=self._model.config.get_text_config())
         for index, layer in enumerate(self._layers):
@@ -200,14 +183,14 @@ class _BufferLayer(DynamicLayer):
         self._batch = batch
         self._length = 0
         self._capacity = 0
-        self._lines: torch.Tensor | None = None
+        self._indices: torch.Tensor | None = None
 
-    def begin_prefill(self, lines: torch.Tensor, capacity: int) -> None:
-        """The next update is the prefix of these lines of the batch."""
-        self._lines, self._length, self._capacity = lines, 0, capacity
+    def begin_prefill(self, indices: torch.Tensor, capacity: int) -> None:
+        """The next update is the prefix of these segments of the batch."""
+        self._indices, self._length, self._capacity = indices, 0, capacity
 
     def end_prefill(self, length: int) -> None:
-        self._lines, self._length = None, length
+        self._indices, self._length = None, length
 
     def rewind(self, length: int, capacity: int) -> None:
         """Forget all but the first `length` tokens, and make room for `capacity`."""
@@ -230,10 +213,10 @@ class _BufferLayer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        if self._lines is not None:
-            lines = self._lines.to(key_states.device)  # a model may be spread over several GPUs
-            self._keys[lines, :, : key_states.shape[2]] = key_states
-            self._values[lines, :, : value_states.shape[2]] = value_states
+        if self._indices is not None:
+            indices = self._indices.to(key_states.device)  # a model may be spread over several GPUs
+            self._keys[indices, :, : key_states.shape[2]] = key_states
+            self._values[indices, :, : value_states.shape[2]] = value_states
             return key_states, value_states
         end = self._length + key_states.shape[2]
         self._keys[:, :, self._length : end] = key_states
@@ -241,9 +224,9 @@ class _BufferLayer(DynamicLayer):
         self._length = end
         return self._keys[:, :, :end], self._values[:, :, :end]
 
-    def prefix(self, line: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values (1, heads, length, size) of the first tokens of a line."""
-        return self._keys[line : line + 1, :, :length].clone(), self._values[line : line + 1, :, :length].clone()
+    def prefix(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (1, heads, length, size) of the first tokens of a segment."""
+        return self._keys[index : index + 1, :, :length].clone(), self._values[index : index + 1, :, :length].clone()
 
     def get_seq_length(self) -> int:
         return self._length

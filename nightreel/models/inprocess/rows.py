@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nightreel.domain import Prompt
-from nightreel.models.answering import Vocabulary
+from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.prefix import Row
 from nightreel.models.memory.estimates import SegmentShape
 from nightreel.prompts.wording import questions_of
 
 
-class Place(NamedTuple):
+class PrefixEnd(NamedTuple):
     """Where questions follow: index of the segment in its batch, and the end of its prefix (see `Dialogue.split`)."""
 
     segment: int
@@ -24,13 +24,13 @@ class Place(NamedTuple):
     lead: str
 
 
-def rows_of(prompt: Prompt, place: Place, *, dialogue: Dialogue, vocabulary: Vocabulary) -> list[Row]:
+def rows_of(prompt: Prompt, place: PrefixEnd, *, dialogue: Dialogue, answer_tokens: AnswerTokens) -> list[Row]:
     """One Row for each question of a prompt."""
     return [
         Row(
             place.segment,
             dialogue.suffix(place.anchor, place.lead, question),
-            vocabulary.branches(prompt),
+            answer_tokens.branches(prompt),
             0 if prompt.scored else prompt.max_new_tokens,
             prompt.decoding,
         )

@@ -19,7 +19,8 @@ from nightreel.domain import FrameBatch, Segment, StoredTensor
 from nightreel.errors import PermanentError
 from nightreel.models.inprocess.dialogue import PROBE, Dialogue
 from nightreel.models.memory.batches import BatchBudget, is_out_of_memory
-from nightreel.models.memory.estimates import FrameShape
+from nightreel.models.memory.shapes import FrameShape
+from nightreel.reasons import Reason
 
 _MODALITIES = (("image", "pixel_values"), ("video", "pixel_values_videos"))
 _STORED_OUTPUTS = ("pooler_output", "deepstack_features")
@@ -68,7 +69,7 @@ class Vision:
 
         def encode_group(indices: Sequence[int]) -> None:
             made = self.process([batches[i] for i in indices], [segments[i] for i in indices])
-            self._shapes[batches[indices[0]].frames_thwc.shape] = FrameShape.of(made, len(indices))
+            self._shapes[batches[indices[0]].frames_thwc.shape] = frame_shape(made, len(indices))
             device = self._model.device
             inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in made.items()}
             outputs = self._encode(inputs)
@@ -109,7 +110,7 @@ class Vision:
                 raise
             frames, height, width, _ = batches[0].frames_thwc.shape
             raise PermanentError(
-                "unencodable_frames", f"the model's processor refuses {frames} frames of {width}x{height}: {error}"
+                Reason.UNENCODABLE_FRAMES, f"the model's processor refuses {frames} frames of {width}x{height}: {error}"
             ) from error
         return dict(inputs)
 
@@ -121,7 +122,8 @@ class Vision:
             encode = getattr(self._model.base_model, f"get_{modality}_features", None)
             if encode is None:
                 raise PermanentError(
-                    "unsupported_model", f"this model has no get_{modality}_features for the {pixels} of its processor"
+                    Reason.UNSUPPORTED_MODEL,
+                    f"this model has no get_{modality}_features for the {pixels} of its processor",
                 )
             arguments = {name: inputs[name] for name in inspect.signature(encode).parameters if name in inputs}
             encoded = encode(**arguments, return_dict=True)
@@ -130,7 +132,7 @@ class Vision:
                     outputs[f"{modality}/{field}"] = getattr(encoded, field)
         if not outputs:
             raise PermanentError(
-                "unsupported_model", f"its processor makes no pixels of a video, only {sorted(inputs)}"
+                Reason.UNSUPPORTED_MODEL, f"its processor makes no pixels of a video, only {sorted(inputs)}"
             )
         return outputs
 
@@ -147,7 +149,7 @@ class Vision:
         if positions is not None:
             after = positions[:, length:]
             if not torch.equal(after, after[:, :1] + torch.arange(after.shape[1], device=after.device)):
-                raise PermanentError("unsupported_model", "its positions do not count up after the video")
+                raise PermanentError(Reason.UNSUPPORTED_MODEL, "its positions do not count up after the video")
             tensors["input/positions"] = positions[:, : length + 1]
         for name, value in inputs.items():
             if name not in aligned and not name.startswith("pixel_"):
@@ -165,6 +167,21 @@ class Vision:
         positions, _ = rope_index(**arguments)
         count = torch.arange(positions.shape[-1], device=positions.device)
         return torch.cat([count[None], positions[:, 0]])
+
+
+def frame_shape(inputs: Mapping[str, Any], segments: int = 1) -> FrameShape:
+    """The shape of one segment, from what the processor made of some segments of equal shape.
+
+    Raises:
+        PermanentError: `unsupported_model` where there are no pixels among it.
+    """
+    pixels = [value for name, value in inputs.items() if name.startswith("pixel_values") and torch.is_tensor(value)]
+    if not pixels:
+        raise PermanentError(
+            Reason.UNSUPPORTED_MODEL, f"its processor makes no pixels of a video, only {sorted(inputs)}"
+        )
+    values = sum(tensor.numel() for tensor in pixels)
+    return FrameShape(values // segments, max(tensor.itemsize for tensor in pixels))
 
 
 def encoder_outputs(segments: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, EncoderOutput]:
@@ -248,7 +265,9 @@ def _part(value: Any, place: int, count: int) -> Any:
         if len(value) % count == 0:
             size = len(value) // count
             return value[place * size : (place + 1) * size]
-    raise PermanentError("unsupported_model", f"its processor's outputs cannot be divided among {count} equal videos")
+    raise PermanentError(
+        Reason.UNSUPPORTED_MODEL, f"its processor's outputs cannot be divided among {count} equal videos"
+    )
 
 
 def _flatten(name: str, value: Any) -> Tensors:

@@ -18,6 +18,7 @@ from nightreel.errors import PermanentError
 from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
 from nightreel.models.memory.meters import MemoryMeter, meter_of
 from nightreel.models.memory.peaks import Peaks
+from nightreel.reasons import Reason
 
 _Item = TypeVar("_Item")
 _Shape = TypeVar("_Shape", SegmentShape, FrameShape)
@@ -76,7 +77,7 @@ class BatchBudget:
             release_memory()
             if len(batch) == 1:
                 raise PermanentError(
-                    "out_of_memory",
+                    Reason.OUT_OF_MEMORY,
                     f"one segment alone does not fit into memory while {what} ({problem}): use a plan with fewer "
                     "frames, a smaller dtype or a larger device",
                 )

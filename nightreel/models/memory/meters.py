@@ -10,9 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-CPU_BUDGET_BYTES = 1 << 30
-GPU_SHARE = 0.6
-"""Of the memory that is free once the weights are loaded: the rest is for fragments and workspaces."""
+from nightreel.models.memory.footprint import CPU_BUDGET_BYTES, GPU_SHARE
 
 
 class MemoryMeter(Protocol):

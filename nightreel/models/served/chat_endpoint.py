@@ -21,6 +21,7 @@ import httpx
 from pydantic import SecretStr
 
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _TRANSIENT_STATUS = frozenset((408, 425, 429))
 
 
 @dataclass(frozen=True, slots=True)
-class _Trouble:
+class _RetryableFailure:
     """Why a try failed that is worth another; `wait_s` is what the server asked for."""
 
     detail: str
@@ -103,7 +104,7 @@ class ChatEndpoint:
         while True:
             attempt += 1
             outcome = self._try(method, f"{self.url}/{path}", body)
-            if not isinstance(outcome, _Trouble):
+            if not isinstance(outcome, _RetryableFailure):
                 self._dead = False
                 return outcome
             wait_s = max(outcome.wait_s, _FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311
@@ -111,35 +112,39 @@ class ChatEndpoint:
             self._dead = self._dead or attempt == _ATTEMPTS or wait_s > _LONGEST_WAIT_S
             if self._dead or stop.wait(wait_s):
                 raise TransientError(
-                    "model_unreachable",
+                    Reason.MODEL_UNREACHABLE,
                     f"{self.url}: {outcome.detail} (try {attempt}): is the server of NIGHTREEL_MODEL up, and not "
                     "overloaded?",
                 )
             logger.debug("try %d of %d: %s", attempt + 1, _ATTEMPTS, outcome.detail)
 
-    def _try(self, method: str, url: str, body: bytes | None) -> dict[str, Any] | _Trouble:
+    def _try(self, method: str, url: str, body: bytes | None) -> dict[str, Any] | _RetryableFailure:
         try:
             with self._client.stream(method, url, content=body) as response:
                 content = self._read(response)
         except httpx.TimeoutException:
-            return _Trouble(f"no answer within {self._timeout_s:g} s")
+            return _RetryableFailure(f"no answer within {self._timeout_s:g} s")
         except httpx.TransportError as error:
-            return _Trouble(self._tame(str(error) or type(error).__name__))
-        if isinstance(content, _Trouble):
+            return _RetryableFailure(self._tame(str(error) or type(error).__name__))
+        if isinstance(content, _RetryableFailure):
             return content
         status = response.status_code
         if status >= 500 or status in _TRANSIENT_STATUS:
             said = self._said(content)
-            return _Trouble(f"status {status}: {said}", _retry_after_s(response.headers.get("Retry-After", "")))
+            return _RetryableFailure(
+                f"status {status}: {said}", _retry_after_s(response.headers.get("Retry-After", ""))
+            )
         if status != 200:
             raise self._refusal(status, self._said(content))
         try:
             answer = json.loads(content, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
-            return _Trouble(f"its answer is no JSON ({error}): {self._tame(content.decode(errors='replace'))!r}")
+            return _RetryableFailure(
+                f"its answer is no JSON ({error}): {self._tame(content.decode(errors='replace'))!r}"
+            )
         if not isinstance(answer, dict):
             raise PermanentError(
-                "model_protocol", f"{self.url}: expected a JSON object, got {self._tame(repr(answer))}"
+                Reason.MODEL_PROTOCOL, f"{self.url}: expected a JSON object, got {self._tame(repr(answer))}"
             )
         return answer
 
@@ -148,17 +153,19 @@ class ChatEndpoint:
         if status in (401, 403):
             return SettingsError(f"{detail}: set NIGHTREEL_REMOTE_API_KEY to a key that this server takes")
         if status == 404:
-            return PermanentError("model_not_found", f"{detail}: check NIGHTREEL_MODEL")
+            return PermanentError(Reason.MODEL_NOT_FOUND, f"{detail}: check NIGHTREEL_MODEL")
         if status >= 400:
-            return PermanentError("model_refused", detail)
-        return PermanentError("model_protocol", f"{detail}: expected status 200; set NIGHTREEL_MODEL to where it leads")
+            return PermanentError(Reason.MODEL_REFUSED, detail)
+        return PermanentError(
+            Reason.MODEL_PROTOCOL, f"{detail}: expected status 200; set NIGHTREEL_MODEL to where it leads"
+        )
 
-    def _read(self, response: httpx.Response) -> bytes | _Trouble:
+    def _read(self, response: httpx.Response) -> bytes | _RetryableFailure:
         """The body as it came over the wire, within the time and the size that one answer may take."""
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise PermanentError(
-                "model_protocol", f"{self.url}: sent {self._tame(encoding)!r} content though it was asked for none"
+                Reason.MODEL_PROTOCOL, f"{self.url}: sent {self._tame(encoding)!r} content though it was asked for none"
             )
         deadline = time.monotonic() + self._timeout_s
         content = bytearray()
@@ -166,10 +173,10 @@ class ChatEndpoint:
             content += piece
             if len(content) > _MAX_ANSWER_BYTES:
                 raise PermanentError(
-                    "model_protocol", f"{self.url}: an answer of more than {_MAX_ANSWER_BYTES >> 20} MiB"
+                    Reason.MODEL_PROTOCOL, f"{self.url}: an answer of more than {_MAX_ANSWER_BYTES >> 20} MiB"
                 )
             if time.monotonic() > deadline:
-                return _Trouble(f"no whole answer within {self._timeout_s:g} s")
+                return _RetryableFailure(f"no whole answer within {self._timeout_s:g} s")
         return bytes(content)
 
     def _said(self, content: bytes) -> str:

@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.errors import PermanentError
 from nightreel.models import answering
-from nightreel.models.inprocess.prefix import Scores
+from nightreel.models.answering import Distribution, YesNo
+from nightreel.reasons import Reason
 
 _YES_NO = ("yes", "no")
 _SURFACE_FORMS = 6  # yes, Yes, YES, each with and without a space: so many tokens of a word may be unlisted
@@ -32,7 +31,7 @@ _AROUND_WORDS = " \t\r\n.,;:!\"'`*()[]"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Completion:
     """One completion.
 
     Args:
@@ -59,7 +58,7 @@ class Reply:
 # -- reading -----------------------------------------------------------------------------------------------------
 
 
-def read_reply(completion: Mapping[str, Any]) -> Reply:
+def read_completion(completion: Mapping[str, Any]) -> Completion:
     """Read a chat completion.
 
     Raises:
@@ -74,9 +73,9 @@ def read_reply(completion: Mapping[str, Any]) -> Reply:
     if not isinstance(text, str | None):
         raise _not_the_protocol("choices[0].message.content", text)
     if text and len(text) > _MAX_TEXT:
-        raise PermanentError("model_protocol", f"the server's answer has {len(text):,} characters")
+        raise PermanentError(Reason.MODEL_PROTOCOL, f"the server's answer has {len(text):,} characters")
     usage = completion.get("usage")
-    return Reply(
+    return Completion(
         text=text or "",
         withheld=_withheld(choice, message),
         listed=_first_token(choice.get("logprobs")),
@@ -139,27 +138,13 @@ def _count(usage: Any, name: str) -> int:
 
 
 def _not_the_protocol(expected: str, got: Any) -> PermanentError:
-    return PermanentError("model_protocol", f"expected {expected} in the server's answer, got {repr(got)[:200]}")
+    return PermanentError(Reason.MODEL_PROTOCOL, f"expected {expected} in the server's answer, got {repr(got)[:200]}")
 
 
 # -- answering ---------------------------------------------------------------------------------------------------
 
 
-class _AllowedAnswers(answering.Vocabulary):
-    """The vocabulary of a server as far as it is shown: each allowed answer is one token, numbered in order."""
-
-    def __init__(self, answers: Sequence[str]) -> None:
-        self._places = {answer: place for place, answer in enumerate(answers)}
-        self.yes_no = answering.YesNoForms(((0,), (1,)), ((), ()))
-
-    def forms(self, word: str) -> tuple[tuple[int, ...], ...]:
-        return ((self._places[word],),)
-
-
-_YES_NO_ANSWERS = _AllowedAnswers(_YES_NO)
-
-
-def to_answer(prompt: Prompt, replies: Sequence[Reply]) -> Answer:
+def to_answer(prompt: Prompt, replies: Sequence[Completion]) -> Answer:
     """The answer to a prompt, from one reply to each of its questions (see `wording.questions_of`)."""
     tokens = sum(reply.prompt_tokens for reply in replies)
     withheld = next((reply.withheld for reply in replies if reply.withheld), "")
@@ -175,7 +160,7 @@ def to_answer(prompt: Prompt, replies: Sequence[Reply]) -> Answer:
     return answering.answer_text(prompt, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
 
 
-def _yes_no(prompt: Prompt, replies: Sequence[Reply], tokens: int) -> Answer:
+def _yes_no(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answer:
     """One question, or one a tag."""
     each = [_masses(reply) for reply in replies]
     if not all(any(masses) for masses in each):
@@ -189,13 +174,13 @@ def _yes_no(prompt: Prompt, replies: Sequence[Reply], tokens: int) -> Answer:
                 f"{reply.unlisted:.3g}, could change the answer",
                 tokens,
             )
-    scores = [_scores(masses) for masses in each]
+    measured = [_measured(yes, no) for yes, no in each]
     if prompt.kind is PromptKind.TAGS:
-        return answering.answer_tags(prompt, scores, _YES_NO_ANSWERS, tokens=tokens)
-    return answering.answer_yes_no(prompt, scores[0], _YES_NO_ANSWERS, tokens=tokens)
+        return answering.answer_tags(prompt, measured, tokens=tokens)
+    return answering.answer_yes_no(prompt, measured[0], tokens=tokens)
 
 
-def _yes_no_by_words(prompt: Prompt, replies: Sequence[Reply], tokens: int) -> Answer:
+def _yes_no_by_words(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answer:
     said = [_bare(reply.text) for reply in replies]
     for reply, word in zip(replies, said, strict=True):
         if word not in _YES_NO:
@@ -208,7 +193,7 @@ def _yes_no_by_words(prompt: Prompt, replies: Sequence[Reply], tokens: int) -> A
     return _by_words(prompt, said[0], said[0] == "yes", tokens)
 
 
-def _choice(prompt: Prompt, reply: Reply, tokens: int) -> Answer:
+def _choice(prompt: Prompt, reply: Completion, tokens: int) -> Answer:
     """The choice that was said, with the probabilities of the choices' beginnings where these tell them apart."""
     said = next((choice for choice in prompt.choices if choice.casefold() == _bare(reply.text)), None)
     if said is None:
@@ -228,18 +213,21 @@ def _choice(prompt: Prompt, reply: Reply, tokens: int) -> Answer:
         return _unknown(prompt, f"it said {said!r}, but {best!r} begins with likelier tokens", tokens)
     if masses[said] <= others + unclear:
         return _by_words(prompt, said, said, tokens)
-    vocabulary = _AllowedAnswers(prompt.choices)
-    return answering.answer_choice(prompt, _scores(list(masses.values())), vocabulary, tokens=tokens)
+    floored = {choice: max(mass, _LEAST) for choice, mass in masses.items()}
+    total = sum(floored.values())
+    distribution = Distribution({choice: mass / total for choice, mass in floored.items()}, total)
+    return answering.answer_best(prompt, distribution, tokens=tokens)
 
 
-def _masses(reply: Reply) -> list[float]:
-    return [sum(probability for token, probability in reply.listed if token == word) for word in _YES_NO]
+def _masses(reply: Completion) -> tuple[float, float]:
+    """Probability of the listed tokens that say yes, and of those that say no."""
+    yes, no = (sum(probability for token, probability in reply.listed if token == word) for word in _YES_NO)
+    return yes, no
 
 
-def _scores(masses: Sequence[float]) -> Scores:
-    """Probabilities of allowed answers as those of a model whose tokens they are."""
-    logs = [math.log(max(mass, _LEAST)) for mass in masses]
-    return Scores(torch.tensor(logs, dtype=torch.float64), tuple((log,) for log in logs), (), ended=True)
+def _measured(yes: float, no: float) -> YesNo:
+    yes, no = max(yes, _LEAST), max(no, _LEAST)
+    return YesNo(p=yes / (yes + no), mass=yes + no)
 
 
 def _bare(text: str) -> str:

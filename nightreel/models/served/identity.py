@@ -18,6 +18,7 @@ from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec
 from nightreel.models.served.chat_endpoint import ChatEndpoint
 from nightreel.models.served.jpeg_frames import LAYOUT_VERSION
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 SCHEME = "openai:"
@@ -130,7 +131,8 @@ def _listed(endpoint: ChatEndpoint) -> dict[str, dict[str, Any]]:
     data = endpoint.get("models").get("data")
     if not isinstance(data, list):
         raise PermanentError(
-            "model_protocol", f"{endpoint.url}/models has no list `data`: is this the root of an OpenAI-compatible API?"
+            Reason.MODEL_PROTOCOL,
+            f"{endpoint.url}/models has no list `data`: is this the root of an OpenAI-compatible API?",
         )
     return {item["id"]: item for item in data if isinstance(item, dict) and isinstance(item.get("id"), str)}
 
@@ -143,7 +145,7 @@ def _require_answer(endpoint: ChatEndpoint, name: str, listed: dict[str, dict[st
         raise
     except PermanentError as error:
         raise PermanentError(
-            "model_not_found", f"model {name!r} is not among those listed ({_names(listed)}): {error.detail}"
+            Reason.MODEL_NOT_FOUND, f"model {name!r} is not among those listed ({_names(listed)}): {error.detail}"
         ) from error
 
 

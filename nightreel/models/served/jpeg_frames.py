@@ -16,6 +16,7 @@ from PIL import Image
 
 from nightreel.domain import Features, FrameBatch, StoredTensor
 from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 LAYOUT_VERSION = 1
 """Part of a remote model's `processor_hash`: features and answers of another layout are not taken for new ones."""
@@ -45,7 +46,9 @@ def conversation(features: Features) -> list[dict[str, Any]]:
     """
     pictures = [tensor.data for tensor in features.tensors if tensor.name.startswith(_JPEG)]
     if len(pictures) != len(features.pts_s) or not all(data.startswith(_START) for data in pictures):
-        raise PermanentError("stale_feature", f"features {features.key[:12]} hold no JPEG a frame: encode them again")
+        raise PermanentError(
+            Reason.STALE_FEATURE, f"features {features.key[:12]} hold no JPEG a frame: encode them again"
+        )
     _, start_s, end_s = features.metadata["segment"]
     parts = [_text(f"{len(pictures)} frames of a video of {end_s - start_s:.1f} seconds, each after its time.\n")]
     for pts_s, data in zip(features.pts_s, pictures, strict=True):
@@ -73,5 +76,7 @@ def _to_jpeg(frame: np.ndarray, short_side: int, quality: int) -> bytes:
     try:
         picture.save(file, "JPEG", quality=quality)
     except (OSError, ValueError) as error:
-        raise PermanentError("unencodable_frames", f"a frame of {width}x{height} cannot be a JPEG: {error}") from error
+        raise PermanentError(
+            Reason.UNENCODABLE_FRAMES, f"a frame of {width}x{height} cannot be a JPEG: {error}"
+        ) from error
     return file.getvalue()

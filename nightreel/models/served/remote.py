@@ -22,11 +22,13 @@ import PIL
 
 from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Segment
 from nightreel.errors import NightreelError, PermanentError, SettingsError
+from nightreel.models.base import ModelSpec
 from nightreel.models.inquiry import Inquiry
 from nightreel.models.served import jpeg_frames
-from nightreel.models.served.completions import Reply, read_reply, to_answer
-from nightreel.models.served.identity import CHAT, connect, describe_served
+from nightreel.models.served.completions import Completion, read_completion, to_answer
+from nightreel.models.served.identity import CHAT, connect
 from nightreel.prompts.wording import questions_of
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,14 +45,15 @@ class RemoteModel:
 
     Args:
         settings: those named `remote_*`, and `model`.
+        spec: its identity, from `identity.describe_served`.
 
     Raises:
-        NightreelError: as `served.connect` and `served.describe_served`.
+        SettingsError: as `identity.connect`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spec: ModelSpec) -> None:
         self._endpoint = connect(settings)
-        self.spec = describe_served(self._endpoint, settings)
+        self.spec = spec
         self.frame_size: int | None = settings.remote_frame_size
         self._quality = settings.remote_jpeg_quality
         self._concurrency = settings.remote_concurrency
@@ -119,7 +122,7 @@ class RemoteModel:
     def _conversation(self, features: Features) -> list[dict[str, Any]]:
         if features.metadata.get("model") != self.spec.identity:
             raise PermanentError(
-                "stale_feature",
+                Reason.STALE_FEATURE,
                 f"features {features.key[:12]} were made for {features.metadata.get('model')}, "
                 f"this model is {self.spec.identity}: encode the segment again",
             )
@@ -128,7 +131,7 @@ class RemoteModel:
     def _ask_all(self, inquiries: Sequence[_Inquiry]) -> None:
         """Ask until nothing is waiting. What is wrong with one segment is raised when the others are through."""
         stop = threading.Event()
-        running: dict[Future[Reply], tuple[_Inquiry, _Question]] = {}
+        running: dict[Future[Completion], tuple[_Inquiry, _Question]] = {}
         failed: NightreelError | None = None
         with ThreadPoolExecutor(self._concurrency, "ask") as pool:
             try:
@@ -144,7 +147,7 @@ class RemoteModel:
                             inquiry.replied(question, future.result())
                         except NightreelError as error:
                             failed = failed or error
-                            if error.reason == "model_refused":
+                            if error.reason is Reason.MODEL_REFUSED:
                                 inquiry.abandon()
                                 continue
                             stop.set()
@@ -155,7 +158,7 @@ class RemoteModel:
         if failed:
             raise failed
 
-    def _request(self, parts: list[dict[str, Any]], question: _Question, stop: threading.Event) -> Reply:
+    def _request(self, parts: list[dict[str, Any]], question: _Question, stop: threading.Event) -> Completion:
         candidates = self._candidates if question.prompt.kind.scored else 0
         body = {
             "model": self.spec.name,
@@ -164,9 +167,9 @@ class RemoteModel:
             **({"logprobs": True, "top_logprobs": candidates} if candidates else {}),
         }
         try:
-            return read_reply(self._endpoint.post(CHAT, body, stop=stop))
+            return read_completion(self._endpoint.post(CHAT, body, stop=stop))
         except PermanentError as error:
-            if not candidates or error.reason != "model_refused" or "logprob" not in error.detail:
+            if not candidates or error.reason is not Reason.MODEL_REFUSED or "logprob" not in error.detail:
                 raise
             fewer = next(number for number in _CANDIDATES if number < candidates)
             if self._candidates > fewer:
@@ -206,7 +209,7 @@ class _Inquiry(Inquiry):
     parts: list[dict[str, Any]]
     kept: Mapping[tuple[str, str], Answer]
     queue: deque[_Question] = field(default_factory=deque)
-    replies: dict[Prompt, dict[int, Reply]] = field(default_factory=dict)
+    replies: dict[Prompt, dict[int, Completion]] = field(default_factory=dict)
     running: int = 0
     warm: bool = False
 
@@ -229,7 +232,7 @@ class _Inquiry(Inquiry):
         self.running += 1
         return self.queue.popleft()
 
-    def replied(self, question: _Question, reply: Reply) -> None:
+    def replied(self, question: _Question, reply: Completion) -> None:
         self.running -= 1
         self.warm = True
         replies = self.replies.setdefault(question.prompt, {})

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from nightreel import __version__
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.orchestration.shard_runs import SHARDS
+from nightreel.reasons import Reason
 
 NIGHTLY = "nightly"
 _SECRET = re.compile(
@@ -37,7 +38,7 @@ def shipped(name: str) -> Path:
     for directory in (package / "deployments", package.parent / "deployments"):
         if (directory / "prefect.yaml").is_file():
             return directory / name
-    raise PermanentError("installation", f"no deployments/prefect.yaml beside {package}: install nightreel again")
+    raise PermanentError(Reason.INSTALLATION, f"no deployments/prefect.yaml beside {package}: install nightreel again")
 
 
 def load_definitions(path: Path) -> list[Definition]:

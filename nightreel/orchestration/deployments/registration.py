@@ -23,6 +23,7 @@ from prefect.flows import Flow
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.orchestration.deployments.definitions import Definition, stamp
 from nightreel.orchestration.prefect_program import run_prefect
+from nightreel.reasons import Reason
 
 _FORM = "a flow of an installed module, as flows.analyze_videos.analyze_videos"
 
@@ -71,7 +72,7 @@ def register_deployments(registrations: Sequence[Registration], environment: Map
                 ["deploy", "--all", "--prefect-file", str(path)], environment=environment, cwd=path.parent
             )
         if code:
-            raise PermanentError("deploy_failed", f"`prefect deploy` ended with {code}:\n{output.strip()[-2000:]}")
+            raise PermanentError(Reason.DEPLOY_FAILED, f"`prefect deploy` ended with {code}:\n{output.strip()[-2000:]}")
     return [f"{'changed' if one.found else 'made'} deployment {one.full_name}" for one in due]
 
 
@@ -80,7 +81,7 @@ def require_current(registrations: Sequence[Registration]) -> None:
     late = [one.full_name for one in registrations if not one.is_current]
     if late:
         raise PermanentError(
-            "deploy_failed", f"`prefect deploy` left out {', '.join(late)}: is their definition right?"
+            Reason.DEPLOY_FAILED, f"`prefect deploy` left out {', '.join(late)}: is their definition right?"
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 from fixtures.work import PROMPTS, Work, stored
 from sqlalchemy import text
 
-from nightreel.database.backfill_work import Totals, measured_work, planned_listing, wanted_work
+from nightreel.database.backfill_work import Totals, listing_table, measured_work, wanted_work
 from nightreel.database.backfills import KeyRange
 from nightreel.domain import StoredObject
 from nightreel.stages.backfill_costs import UnitCosts
@@ -18,7 +18,7 @@ BYTES_A_SECOND = 100.0
 
 
 def plan(work: Work, *items: StoredObject, shard_videos: int = 1000) -> tuple[Totals, list[KeyRange]]:
-    with planned_listing(work.database) as listing:
+    with listing_table(work.database) as listing:
         for item in items:  # pages of one
             listing.add([item])
         with listing.transaction(keep=False) as connection:

@@ -16,6 +16,7 @@ from nightreel.database.connection import Database
 from nightreel.database.eviction import sole_evictor
 from nightreel.database.features import known_features, record_features
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 
 
 def evict_to(at, limit_bytes: int, **options):
@@ -192,7 +193,7 @@ class Refusing(FeatureCache):
 
     def delete(self, uri: str) -> bool:
         if "/a" not in uri.removeprefix(self.url):
-            raise PermanentError("access_denied", f"{uri}: may not be deleted")
+            raise PermanentError(Reason.ACCESS_DENIED, f"{uri}: may not be deleted")
         return super().delete(uri)
 
 
@@ -303,14 +304,14 @@ def test_a_run_looks_at_the_whole_when_it_begins_and_after_a_hundredth_of_the_li
     for age in range(4):
         local_cache.add(f"{age}.mp4", unused_s=age)
     size = local_cache.size_bytes() // 4
-    limit = CacheLimit(2 * size + size // 2)
-    assert limit.make_room(local_cache.database, local_cache.cache).features == 2
+    limit = CacheLimit(local_cache.database, local_cache.cache, limit_bytes=2 * size + size // 2)
+    assert limit.make_room().features == 2
     local_cache.add("4.mp4")
-    assert limit.make_room(local_cache.database, local_cache.cache).features == 0, "nobody told it"
+    assert limit.make_room().features == 0, "nobody told it"
     limit.published(size)
-    assert limit.make_room(local_cache.database, local_cache.cache).features == 1
+    assert limit.make_room().features == 1
     local_cache.add("5.mp4")
-    assert limit.make_room(local_cache.database, local_cache.cache, at_once=True).features == 1
+    assert limit.make_room(now=True).features == 1
 
 
 def test_a_cache_that_cannot_be_made_smaller_ends_no_run_and_is_told_of(local_cache, caplog):
@@ -318,8 +319,8 @@ def test_a_cache_that_cannot_be_made_smaller_ends_no_run_and_is_told_of(local_ca
     refusing = Refusing(local_cache.cache._storage)
     key = next(iter(local_cache.indexed()))
     assert not key.startswith("a")
-    assert CacheLimit(1).make_room(local_cache.database, refusing).features == 0
+    assert CacheLimit(local_cache.database, refusing, limit_bytes=1).make_room().features == 0
     assert "access_denied" in caplog.text
     local_cache.set_analysis("a.mp4", "status = 'pending'")
-    CacheLimit(1).make_room(local_cache.database, local_cache.cache)
+    CacheLimit(local_cache.database, local_cache.cache, limit_bytes=1).make_room()
     assert "needs 1 features" in caplog.text

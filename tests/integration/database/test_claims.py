@@ -17,7 +17,8 @@ from nightreel.database.claims import (
 )
 from nightreel.database.runs import recover_dead_runs
 from nightreel.database.statements import statement
-from nightreel.domain import Outcome, OutcomeState
+from nightreel.domain import Outcome, OutcomeState, VideoEnd
+from nightreel.reasons import Reason
 
 
 def statuses(work) -> dict[str, tuple[str, str | None]]:
@@ -26,7 +27,7 @@ def statuses(work) -> dict[str, tuple[str, str | None]]:
         return {row.uri.rsplit("/", 1)[1]: (row.status, row.reason) for row in rows}
 
 
-def close(work, claim, **outcome) -> str:
+def close(work, claim, **outcome) -> VideoEnd:
     with work.database.begin() as connection:
         return close_claim(
             connection,
@@ -89,11 +90,11 @@ def test_a_run_goes_on_behind_its_last_claim_and_begins_anew_when_nothing_is_ahe
             return run.next(connection, count)
 
     first = following()
-    assert close(work, first[0], state=OutcomeState.DEFERRED) == "pending"
+    assert close(work, first[0], state=OutcomeState.DEFERRED) is VideoEnd.DEFERRED
     other = open_work().claim(segments=2)
     names = [[claim.video.uri[-5] for claim in claims] for claims in (first, other, following(1), following())]
     assert names == [["a", "b"], ["a", "c"], ["d"], ["e", "f"]]
-    assert close(work, other[0], state=OutcomeState.DEFERRED) == "pending"
+    assert close(work, other[0], state=OutcomeState.DEFERRED) is VideoEnd.DEFERRED
     assert [claim.video.uri[-5] for claim in following()] == ["a"], "what was put off, at last"
     assert following() == []
     work.discover(stored("0.mp4"))
@@ -206,13 +207,19 @@ def test_a_run_that_ends_in_order_gives_attempts_back_with_its_claims(work):
 def test_a_transient_failure_is_tried_again_until_attempts_are_used_up(work):
     work.discover(stored("a.mp4"))
     failure = {"state": OutcomeState.FAILED, "reason": "storage_unreachable", "detail": "x", "transient": True}
-    assert [close(work, work.claim()[0], **failure) for _ in range(3)] == ["pending", "pending", "quarantined"]
+    assert [close(work, work.claim()[0], **failure) for _ in range(3)] == [
+        VideoEnd.RETRIED,
+        VideoEnd.RETRIED,
+        VideoEnd.QUARANTINED,
+    ]
     assert work.claim() == []
 
 
 def test_a_permanent_failure_is_not_tried_again(work):
     work.discover(stored("a.mp4"))
-    assert close(work, work.claim()[0], state=OutcomeState.FAILED, reason="no_frames", detail="x") == "failed"
+    assert (
+        close(work, work.claim()[0], state=OutcomeState.FAILED, reason=Reason.NO_FRAMES, detail="x") is VideoEnd.FAILED
+    )
     assert work.claim() == []
     assert statuses(work)["a.mp4"] == ("failed", "no_frames")
 
@@ -223,7 +230,7 @@ def test_the_same_bytes_are_taken_by_one_claim_at_a_time(work):
     with work.database.begin() as connection:
         assert take_content(connection, first.analysis_id, "f" * 64)
         assert not take_content(connection, second.analysis_id, "f" * 64)
-    assert close(work, second, state=OutcomeState.DEFERRED) == "pending"
+    assert close(work, second, state=OutcomeState.DEFERRED) is VideoEnd.DEFERRED
     close(work, first, state=OutcomeState.DONE, segments=1)
     (again,) = work.claim()
     assert again.attempt == 1, "waiting is no attempt"

@@ -35,7 +35,6 @@ def encoded(claim, index: int = 0) -> EncodedSegment:
         damaged_frames=1,
         decoder="decord",
         decoder_version="0.6.0",
-        from_cache=False,
     )
 
 

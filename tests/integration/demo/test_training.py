@@ -11,7 +11,8 @@ import torch
 
 from nightreel.demo.questions import catalogue
 from nightreel.demo.scenes import Scene, Thing, draw_scene, sample_scene
-from nightreel.demo.training import pictures, slots
+from nightreel.demo.training import frames as painting
+from nightreel.demo.training import slots
 from nightreel.demo.training.architecture import FRAME_PX, build_tokenizer
 from nightreel.demo.training.conversations import IGNORED, draw_questions, pack, video_ids
 from nightreel.demo.training.export import export
@@ -69,7 +70,7 @@ def test_an_unfinished_training_says_which_stage_is_missing(tmp_path):
 
 
 def test_ideal_tokens_are_read_back_as_what_they_mean():
-    frames = pictures.describe_frames([draw_scene(seed) for seed in range(20)], np.full((20, 1), 0.5))
+    frames = painting.describe_frames([draw_scene(seed) for seed in range(20)], np.full((20, 1), 0.5))
     meaning = slots.attributes(frames)
     read, rest = slots.read(slots.embed(meaning))
     assert torch.allclose(read, meaning, atol=1e-5)
@@ -80,9 +81,9 @@ def test_training_pictures_are_the_clips_pictures_when_nothing_spoils_them():
     from nightreel.demo.drawing import paint
 
     scene = Scene((Thing("star", "red", 0.4, 0.6, 0.15), Thing("square", "blue", 0.7, 0.3, 0.15)), "grey", "left")
-    frames = pictures.describe_frames([scene], np.array([[0.25]]))
+    frames = painting.describe_frames([scene], np.array([[0.25]]))
     square = next(seed for seed in range(99) if np.random.default_rng(seed).random(2)[1] < 0.4)  # no other aspect
-    masks = pictures.cover_frames([scene], frames, np.random.default_rng(square))
+    masks = painting.cover_frames([scene], frames, np.random.default_rng(square))
     covered = masks.sum(1)[0].numpy()
     true = np.abs(paint(scene, 0.25, width=FRAME_PX, height=FRAME_PX).astype(int) - 128).max(-1) > 20
     assert ((covered > 0.5) == true).mean() > 0.99

@@ -11,7 +11,7 @@ import torch
 from fixtures.plain_generate import PlainModel, moving_pattern
 from fixtures.tiny_models import ARCHITECTURES
 
-from nightreel.cache.features import from_parquet, to_parquet
+from nightreel.cache.parquet import from_parquet, to_parquet
 from nightreel.domain import AnswerState, Features, FrameBatch, Prompt, PromptKind, Segment
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import load_model

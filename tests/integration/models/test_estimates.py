@@ -17,10 +17,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from nightreel.domain import MemoryStage, Segment
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.local import LocalModel
-from nightreel.models.inprocess.vision import Vision
+from nightreel.models.inprocess.vision import Vision, frame_shape
 from nightreel.models.loading import describe_model
 from nightreel.models.memory.batches import BatchBudget
-from nightreel.models.memory.estimates import FrameShape
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 8.0)
@@ -51,7 +50,7 @@ def test_frames_take_what_is_estimated(architecture: str, dtype: torch.dtype, mo
     inputs = vision.process([batch], [_SEGMENT])
     # The processor works on the CPU; what it makes is copied to a GPU, and counts there.
     monkeypatch.setattr(vision, "process", lambda *_: inputs)
-    shape = FrameShape.of(inputs)
+    shape = frame_shape(inputs)
     budget = BatchBudget(model, meter=ProfiledMeter())
     vision.encode([batch], [_SEGMENT], budget)
     (peak,) = budget.take_peaks()

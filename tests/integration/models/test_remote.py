@@ -19,7 +19,7 @@ from fixtures.transformers_serve import ARCHITECTURES, TransformersServe
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from nightreel.cache.features import from_parquet, to_parquet
+from nightreel.cache.parquet import from_parquet, to_parquet
 from nightreel.domain import Answer, AnswerState, Decoding, Features, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.loading import describe_model, load_model
@@ -51,7 +51,8 @@ def make_model(settings_of: Callable[..., Settings]) -> Iterator[Callable[..., R
     made: list[RemoteModel] = []
 
     def make(**changes: Any) -> RemoteModel:
-        made.append(RemoteModel(settings_of(**changes)))
+        settings = settings_of(**changes)
+        made.append(RemoteModel(settings, describe_model(settings)))
         return made[-1]
 
     yield make

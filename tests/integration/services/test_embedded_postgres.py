@@ -218,7 +218,7 @@ def test_one_that_dies_at_its_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match='invalid value for parameter "shared_buffers": "a lot"') as caught:
         server.wait_ready()
     server.leave()
-    assert caught.value.reason == "postgres_died"
+    assert caught.value.reason == "service_died"
     assert str(server.log_path) in caught.value.detail
 
 

@@ -142,7 +142,7 @@ def test_one_that_ends_at_its_start_is_an_error_with_the_end_of_its_log(tmp_path
     with pytest.raises(PermanentError, match="ended with code 1") as caught:
         server.wait_ready()
     server.leave()
-    assert caught.value.reason == "tiny_died"
+    assert caught.value.reason == "service_died"
     assert "no teapots left" in caught.value.detail
     assert str(tmp_path / "server.log") in caught.value.detail
 
@@ -163,7 +163,7 @@ def test_one_that_never_answers_is_an_error_after_its_time(tmp_path: Path, monke
     try:
         with pytest.raises(TransientError, match="it is asleep") as caught:
             server.wait_ready()
-        assert caught.value.reason == "tiny_not_ready"
+        assert caught.value.reason == "service_not_ready"
     finally:
         server.leave()
 

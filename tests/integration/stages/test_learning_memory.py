@@ -16,14 +16,11 @@ from typer.testing import CliRunner
 
 from nightreel.cli.app import app
 from nightreel.database.connection import Database
+from nightreel.domain import VideoEnd
 from nightreel.models.inprocess.packed import PackedPrefix
 from nightreel.models.memory import batches
-from nightreel.options import AnalyzeOptions
-from nightreel.stages.ask import ask_chunk
-from nightreel.stages.discover import claim_chunk, discover_pages
-from nightreel.stages.encode import encode_chunk
+from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.stages.run import open_run
-from nightreel.stages.write import write_chunk
 
 _PROMPTS = 'name: small\nprompts:\n  - {name: red, kind: yes_no, text: "Is there something red?"}\n'
 _CLIPS = 4
@@ -51,14 +48,13 @@ def _batches(options: AnalyzeOptions, meter: FakeMeter, *, most: int, seed: int)
     videos.mkdir(exist_ok=True)
     for first in range(seed, seed + _CLIPS):
         encode_numbers(videos / f"{first}.mp4", range(first, first + 25), "-c:v", "libx264", "-pix_fmt", "yuv420p")
-    with _scarce(meter, most=most) as scarce, open_run(options) as run:
-        bench = run.bench
-        while not discover_pages(bench).exhausted:
+    with _scarce(meter, most=most) as scarce, open_run(options, settings_for(options)) as run:
+        while not run.discovery.discover_pages().exhausted:
             pass
-        claims = claim_chunk(bench, max_videos=None).claims
-        encoded = encode_chunk(bench, claims)
-        counts = write_chunk(bench, claims, encoded.outcomes, ask_chunk(bench, encoded.segments))
-    assert counts["videos.done"] == _CLIPS
+        claims = run.discovery.claim_chunk(max_videos=None).claims
+        encoded = run.encoding.encode_chunk(claims)
+        counts = run.writing.write_chunk(claims, encoded.outcomes, run.asking.ask_chunk(encoded.segments))
+    assert counts.videos == {VideoEnd.DONE: _CLIPS}
     return scarce.sizes
 
 

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from fixtures.rights import closed
@@ -18,9 +17,10 @@ from nightreel.database.claims import Selection
 from nightreel.database.discovery import ListingFilter, PageCounts
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, TransientError
+from nightreel.reasons import Reason
 from nightreel.stages import sweep as stage
+from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.sweep import Sweep
-from nightreel.stages.timings import StageTimings
 from nightreel.storage.local import LocalStorage
 
 
@@ -64,22 +64,21 @@ class Source:
         for page in self.storage.list_pages():
             self.work.discover(*page, admit=self.admit)
 
-    def begin(self, **options) -> Sweep:
-        bench = SimpleNamespace(
-            settings=SimpleNamespace(page_size=2),
+    def begin(self) -> Sweep:
+        return Sweep(
+            self.storage,
             database=self.work.database,
-            source=self.storage,
             admit=self.admit,
-            recipe=self.work.recipe,
+            recipe_id=self.work.recipe.id,
             run_id=self.work.run.id,
-            timings=StageTimings(),
+            page_size=2,
+            recorder=RunRecorder(),
         )
-        return Sweep(bench, **options)
 
     def sweep(self, **options) -> PageCounts:
-        sweep, counts = self.begin(**options), PageCounts()
+        sweep, counts = self.begin(), PageCounts()
         while True:
-            swept = sweep.go_on()
+            swept = sweep.go_on(**options)
             counts += swept.counts
             if swept.exhausted:
                 return counts
@@ -209,7 +208,7 @@ def test_a_listing_that_breaks_off_goes_on_behind_its_last_page_and_marks_nothin
     source.put(*"abcdefg")
     source.know()
     (source.root / "f").unlink()
-    source.storage.breaks = [TransientError("storage_unreachable", "for a moment")] * 2
+    source.storage.breaks = [TransientError(Reason.STORAGE_UNREACHABLE, "for a moment")] * 2
     sweep = source.begin()
     first = sweep.go_on()
     assert (first.counts, first.exhausted) == (PageCounts(listed=2, known=2), False)

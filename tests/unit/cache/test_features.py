@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightreel.cache.features import FeatureCache, feature_key, from_parquet, to_parquet
+from nightreel.cache.features import FeatureCache, feature_key
+from nightreel.cache.parquet import from_parquet, to_parquet
 from nightreel.domain import Features, SamplingPlan, Segment, StoredTensor
 from nightreel.errors import PermanentError
 from nightreel.models.base import ModelSpec

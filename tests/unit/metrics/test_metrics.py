@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from fixtures.scraping import scrape_metrics
 
 from nightreel.database.connection import Database
-from nightreel.domain import Answer, AnswerState, Prompt, PromptKind, PromptSet
+from nightreel.domain import Answer, AnswerState, ChunkCounts, Prompt, PromptKind, PromptSet, VideoEnd
 from nightreel.metrics import RunMetrics, serve_metrics
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.timings import StageTimings
 
@@ -29,8 +32,11 @@ def answer(state: AnswerState, **changes) -> Answer:
 
 def test_a_chunk_counts_its_videos_segments_answers_and_tokens():
     metrics = RunMetrics()
-    counts = {"videos.done": 2, "videos.failed": 1, "videos.continues": 1, "lost": 1, "segments": 3,
-              "reasons.no_index": 1, "answers.answered": 1}  # fmt: skip
+    counts = ChunkCounts(
+        videos=Counter({VideoEnd.DONE: 2, VideoEnd.FAILED: 1, VideoEnd.CONTINUES: 1, VideoEnd.LOST: 1}),
+        reasons=Counter({Reason.NO_INDEX: 1}),
+        segments=3,
+    )
     answers = [answer(AnswerState.ANSWERED), answer(AnswerState.UNKNOWN), answer(AnswerState.UNKNOWN)]
     metrics.written(counts, answers, PromptSet("test", (PROMPT,)))
     assert value(metrics, "nightreel_videos_total", outcome="done") == 2
@@ -43,20 +49,21 @@ def test_a_chunk_counts_its_videos_segments_answers_and_tokens():
     assert value(metrics, "nightreel_tokens_total", kind="generated") == 9
 
 
-def test_reasons_beyond_any_vocabulary_are_counted_as_other():
+def test_prompt_sets_beyond_the_number_that_prometheus_bears_are_counted_as_other():
     metrics = RunMetrics()
     for number in range(1000):
-        metrics.written({f"reasons.word_{number}": 1}, [], PromptSet("test", (PROMPT,)))
+        prompts = PromptSet("test", (replace(PROMPT, set_name=f"set_{number}"),))
+        metrics.written(ChunkCounts(), [answer(AnswerState.ANSWERED)], prompts)
     samples = [
         sample
         for family in metrics.registry.collect()
-        if family.name == "nightreel_video_failures"
+        if family.name == "nightreel_answers"
         for sample in family.samples
         if sample.name.endswith("_total")
     ]
-    assert len(samples) == 101
+    assert len(samples) == 51
     assert sum(sample.value for sample in samples) == 1000
-    assert value(metrics, "nightreel_video_failures_total", reason="other") == 900
+    assert value(metrics, "nightreel_answers_total", prompt_set="other", state="answered") == 950
 
 
 def test_a_stage_is_timed_each_time_and_busy_once_however_many_threads_are_in_it():

@@ -9,22 +9,16 @@ import pytest
 import torch
 
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
-from nightreel.models.answering import (
-    Vocabulary,
-    answer_choice,
-    answer_number,
-    answer_tags,
-    answer_text,
-    answer_yes_no,
-    read_number,
-)
+from nightreel.models.answering import answer_text, read_number
+from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.prefix import Scores
+from nightreel.models.inprocess.scoring import answer_scores
 
 _WORDS = ("yes", "Yes", "Ġyes", "YES", "no", "No", "Ġno", "nothing", "yesterday", "in", "In", "out", "Out", "side", "Ġ")
 
 
 class _WordTokenizer:
-    """What Vocabulary uses of a tokenizer, over whole words."""
+    """What AnswerTokens uses of a tokenizer, over whole words."""
 
     eos_token_id = None
 
@@ -65,110 +59,113 @@ def _prompt(kind: PromptKind, **more: object) -> Prompt:
 
 
 @pytest.fixture
-def vocabulary() -> Vocabulary:
-    return Vocabulary(_WordTokenizer())
+def answer_tokens() -> AnswerTokens:
+    return AnswerTokens(_WordTokenizer())
 
 
-def _yes_no(vocabulary: Vocabulary, probabilities: dict[str, float], **more: object) -> Answer:
+def _yes_no(answer_tokens: AnswerTokens, probabilities: dict[str, float], **more: object) -> Answer:
     prompt = _prompt(PromptKind.YES_NO, **more)
-    return answer_yes_no(prompt, _scores(probabilities), vocabulary, tokens=7)
+    return answer_scores(prompt, [_scores(probabilities)], answer_tokens, tokens=7)
 
 
-def test_all_surface_forms_of_yes_and_no_count(vocabulary: Vocabulary) -> None:
-    answer = _yes_no(vocabulary, {"yes": 0.1, "Yes": 0.2, "Ġyes": 0.2, "YES": 0.1, "No": 0.2, "nothing": 0.2})
+def test_all_surface_forms_of_yes_and_no_count(answer_tokens: AnswerTokens) -> None:
+    answer = _yes_no(answer_tokens, {"yes": 0.1, "Yes": 0.2, "Ġyes": 0.2, "YES": 0.1, "No": 0.2, "nothing": 0.2})
     assert answer.p == pytest.approx(0.75)
     assert (answer.text, answer.value, answer.prompt_tokens) == ("yes", True, 7)
 
 
-def test_p_of_a_no_is_the_probability_of_yes(vocabulary: Vocabulary) -> None:
-    answer = _yes_no(vocabulary, {"yes": 0.1, "no": 0.9})
+def test_p_of_a_no_is_the_probability_of_yes(answer_tokens: AnswerTokens) -> None:
+    answer = _yes_no(answer_tokens, {"yes": 0.1, "no": 0.9})
     assert (answer.text, answer.value, answer.p) == ("no", False, pytest.approx(0.1))
 
 
-def test_the_threshold_decides_what_is_a_yes(vocabulary: Vocabulary) -> None:
-    assert _yes_no(vocabulary, {"yes": 0.3, "no": 0.7}, threshold=0.25).text == "yes"
-    assert _yes_no(vocabulary, {"yes": 0.8, "no": 0.2}, threshold=0.9).text == "no"
+def test_the_threshold_decides_what_is_a_yes(answer_tokens: AnswerTokens) -> None:
+    assert _yes_no(answer_tokens, {"yes": 0.3, "no": 0.7}, threshold=0.25).text == "yes"
+    assert _yes_no(answer_tokens, {"yes": 0.8, "no": 0.2}, threshold=0.9).text == "no"
 
 
-def test_too_little_mass_on_yes_and_no_is_unknown(vocabulary: Vocabulary) -> None:
-    answer = _yes_no(vocabulary, {"no": 0.02, "nothing": 0.98}, min_mass=0.1)
+def test_too_little_mass_on_yes_and_no_is_unknown(answer_tokens: AnswerTokens) -> None:
+    answer = _yes_no(answer_tokens, {"no": 0.02, "nothing": 0.98}, min_mass=0.1)
     assert answer.state is AnswerState.UNKNOWN
     assert answer.value is None
     assert "min_mass" in (answer.reason or "")
 
 
-def test_too_thin_a_margin_is_unknown(vocabulary: Vocabulary) -> None:
-    answer = _yes_no(vocabulary, {"yes": 0.45, "no": 0.55}, min_margin=0.2)
+def test_too_thin_a_margin_is_unknown(answer_tokens: AnswerTokens) -> None:
+    answer = _yes_no(answer_tokens, {"yes": 0.45, "no": 0.55}, min_margin=0.2)
     assert answer.state is AnswerState.UNKNOWN
     assert answer.p == pytest.approx(0.45)
 
 
-def test_scores_that_are_no_numbers_are_an_error_not_a_no(vocabulary: Vocabulary) -> None:
+def test_scores_that_are_no_numbers_are_an_error_not_a_no(answer_tokens: AnswerTokens) -> None:
     broken = Scores(torch.full((len(_WORDS),), math.nan), (), (), ended=False)
     prompt = _prompt(PromptKind.YES_NO)
-    assert answer_yes_no(prompt, broken, vocabulary, tokens=1).state is AnswerState.ERROR
+    assert answer_scores(prompt, [broken], answer_tokens, tokens=1).state is AnswerState.ERROR
     tags = _prompt(PromptKind.TAGS, choices=("in", "out"))
     good = _scores({"yes": 0.9, "no": 0.1})
-    assert answer_tags(tags, [good, broken], vocabulary, tokens=1).state is AnswerState.ERROR
+    assert answer_scores(tags, [good, broken], answer_tokens, tokens=1).state is AnswerState.ERROR
     choice = _prompt(PromptKind.CHOICE, choices=("in", "out"))
     assert (
-        answer_choice(choice, _scores({"in": 1.0}, ((math.nan,),) * 8), vocabulary, tokens=1).state is AnswerState.ERROR
+        answer_scores(choice, [_scores({"in": 1.0}, ((math.nan,),) * 8)], answer_tokens, tokens=1).state
+        is AnswerState.ERROR
     )
 
 
 def test_words_without_a_token_of_their_own_are_scored_as_sequences() -> None:
-    vocabulary = Vocabulary(_WordTokenizer(list("yesnoYNĠ")))
-    assert vocabulary.yes_no.single is None
+    answer_tokens = AnswerTokens(_WordTokenizer(list("yesnoYNĠ")))
+    assert answer_tokens.yes_no.single is None
     prompt = _prompt(PromptKind.YES_NO)
     yes, no = ((0, 1, 2), (5, 1, 2), (7, 0, 1, 2), (7, 5, 1, 2)), ((3, 4), (6, 4), (7, 3, 4), (7, 6, 4))
-    assert vocabulary.branches(prompt) == yes + no
+    assert answer_tokens.branches(prompt) == yes + no
     # joint probabilities: yes 0.25 + 0.05, no 0.1 + 0.1, none with a space
     logs = tuple(
         tuple(math.log(p) if p else -math.inf for p in branch)
         for branch in ((0.5, 0.5, 1), (0.1, 0.5, 1), (0,), (0,), (0.2, 0.5), (0.1, 1), (0,), (0,))
     )
-    answer = answer_yes_no(prompt, Scores(torch.zeros(8), logs, (), ended=False), vocabulary, tokens=1)
+    answer = answer_scores(prompt, [Scores(torch.zeros(8), logs, (), ended=False)], answer_tokens, tokens=1)
     assert answer.p == pytest.approx(0.3 / 0.5)
 
 
-def test_each_tag_is_decided_on_its_own(vocabulary: Vocabulary) -> None:
+def test_each_tag_is_decided_on_its_own(answer_tokens: AnswerTokens) -> None:
     prompt = _prompt(PromptKind.TAGS, choices=("in", "out", "side"))
     scores = [_scores({"yes": p, "no": 1 - p}) for p in (0.9, 0.2, 0.7)]
-    answer = answer_tags(prompt, scores, vocabulary, tokens=1)
+    answer = answer_scores(prompt, scores, answer_tokens, tokens=1)
     assert (answer.value, answer.text) == (["in", "side"], "in, side")
     assert answer.p == pytest.approx(0.7)
     assert answer.scores == pytest.approx({"in": 0.9, "out": 0.2, "side": 0.7})
 
 
-def test_no_tag_at_all_is_an_answer(vocabulary: Vocabulary) -> None:
+def test_no_tag_at_all_is_an_answer(answer_tokens: AnswerTokens) -> None:
     prompt = _prompt(PromptKind.TAGS, choices=("in",))
-    answer = answer_tags(prompt, [_scores({"yes": 0.1, "no": 0.9})], vocabulary, tokens=1)
+    answer = answer_scores(prompt, [_scores({"yes": 0.1, "no": 0.9})], answer_tokens, tokens=1)
     assert (answer.state, answer.value) == (AnswerState.ANSWERED, [])
 
 
-def test_a_choice_is_the_best_mean_over_its_tokens(vocabulary: Vocabulary) -> None:
+def test_a_choice_is_the_best_mean_over_its_tokens(answer_tokens: AnswerTokens) -> None:
     prompt = _prompt(PromptKind.CHOICE, choices=("in", "outside"))
     # forms in order: in, In, both with a space, out+side, ...; two tokens at 0.5 beat one at 0.4
     inside = ((0.4,), (0.1,), (0.1, 0.1), (0.1, 0.1))
     outside = ((0.5, 0.5), (0.1, 0.5), (0.1, 0.1, 0.1), (0.1, 0.1, 0.1))
     branches = tuple(tuple(map(math.log, branch)) for branch in inside + outside)
-    answer = answer_choice(prompt, _scores({"in": 0.4, "out": 0.5}, branches), vocabulary, tokens=1)
+    answer = answer_scores(prompt, [_scores({"in": 0.4, "out": 0.5}, branches)], answer_tokens, tokens=1)
     assert answer.text == answer.value == "outside"
     assert answer.p == pytest.approx(0.5 / 0.9)
 
 
-def test_a_choice_without_mass_on_its_words_is_unknown(vocabulary: Vocabulary) -> None:
+def test_a_choice_without_mass_on_its_words_is_unknown(answer_tokens: AnswerTokens) -> None:
     prompt = _prompt(PromptKind.CHOICE, choices=("in", "out"), min_mass=0.5)
     branches = ((math.log(0.1),),) * 8
-    answer = answer_choice(prompt, _scores({"in": 0.1, "out": 0.1, "nothing": 0.8}, branches), vocabulary, tokens=1)
+    answer = answer_scores(
+        prompt, [_scores({"in": 0.1, "out": 0.1, "nothing": 0.8}, branches)], answer_tokens, tokens=1
+    )
     assert answer.state is AnswerState.UNKNOWN
 
 
 def _counted(logs: Sequence[float], **more: object) -> Answer:
     """An answer of a model that writes 0, 1 and 2 as one token each, with and without a space."""
-    vocabulary = Vocabulary(_WordTokenizer([*_WORDS, "0", "1", "2"]))
+    answer_tokens = AnswerTokens(_WordTokenizer([*_WORDS, "0", "1", "2"]))
     prompt = _prompt(PromptKind.NUMBER, minimum=0.0, maximum=2.0, **more)
-    return answer_number(prompt, _scores({}, tuple((log,) for log in logs)), vocabulary, tokens=5)
+    return answer_scores(prompt, [_scores({}, tuple((log,) for log in logs))], answer_tokens, tokens=5)
 
 
 def test_a_bounded_number_is_the_likeliest_of_its_range() -> None:
@@ -191,7 +188,7 @@ def test_a_whole_number_ends_where_the_turn_ends() -> None:
     words = [*_WORDS, "1", "2", "<end>"]
     tokenizer = _WordTokenizer(words)
     tokenizer.eos_token_id = words.index("<end>")  # type: ignore[assignment]
-    spelt = [[words[token] for token in form] for form in Vocabulary(tokenizer).whole(12)]
+    spelt = [[words[token] for token in form] for form in AnswerTokens(tokenizer).whole(12)]
     assert spelt == [["1", "2", "<end>"], ["Ġ", "1", "2", "<end>"]]
 
 

@@ -6,20 +6,21 @@ import random
 
 import pytest
 
-from nightreel.orchestration.admission import Place, held_mib, next_limits
+from nightreel.domain import QueuedRequest
+from nightreel.orchestration.admission import held_mib, next_limits
 
 GPU = {"gpu": 100}
 
 
-def line(*requests: tuple[int, bool]) -> list[Place]:
+def line(*requests: tuple[int, bool]) -> list[QueuedRequest]:
     """Requests of one device in their order: (MiB, whether it is served)."""
     return [
-        Place(ticket=ticket, limits=("gpu",), mib=mib, granted=("gpu",) if served else ())
+        QueuedRequest(ticket=ticket, limits=("gpu",), mib=mib, granted=("gpu",) if served else ())
         for ticket, (mib, served) in enumerate(requests)
     ]
 
 
-def may(ticket: int, places: list[Place]) -> bool:
+def may(ticket: int, places: list[QueuedRequest]) -> bool:
     return next_limits(ticket, places, GPU) == ("gpu",)
 
 
@@ -43,9 +44,13 @@ def test_a_request_that_only_later_ones_hold_up_is_passed_no_more():
 
 
 def test_a_dead_one_that_holds_memory_on_keeps_nobody_else_from_what_is_free():
-    def places(*, silent: bool) -> list[Place]:
-        passed = Place(ticket=2, limits=("gpu",), mib=40, granted=("gpu",), silent=silent)
-        return [Place(ticket=1, limits=("gpu",), mib=90), passed, Place(ticket=3, limits=("gpu",), mib=40)]
+    def places(*, silent: bool) -> list[QueuedRequest]:
+        passed = QueuedRequest(ticket=2, limits=("gpu",), mib=40, granted=("gpu",), silent=silent)
+        return [
+            QueuedRequest(ticket=1, limits=("gpu",), mib=90),
+            passed,
+            QueuedRequest(ticket=3, limits=("gpu",), mib=40),
+        ]
 
     assert not may(3, places(silent=False))
     assert may(3, places(silent=True)), "the large one waits for the end of the lease in any case"
@@ -57,18 +62,18 @@ def test_who_fits_beside_the_one_ahead_need_not_wait_for_it():
 
 def test_a_request_takes_the_device_with_the_most_room():
     places = [
-        Place(ticket=1, limits=("a",), mib=70, granted=("a",)),
-        Place(ticket=2, limits=("b",), mib=20, granted=("b",)),
-        Place(ticket=3, limits=("a", "b"), mib=30),
+        QueuedRequest(ticket=1, limits=("a",), mib=70, granted=("a",)),
+        QueuedRequest(ticket=2, limits=("b",), mib=20, granted=("b",)),
+        QueuedRequest(ticket=3, limits=("a", "b"), mib=30),
     ]
     assert next_limits(3, places, {"a": 100, "b": 100}) == ("b",)
 
 
 def test_a_model_that_is_spread_takes_all_devices_or_none():
-    def places(held: int) -> list[Place]:
+    def places(held: int) -> list[QueuedRequest]:
         return [
-            Place(ticket=1, limits=("a",), mib=held, granted=("a",)),
-            Place(ticket=2, limits=("a", "b"), mib=60, spread=True),
+            QueuedRequest(ticket=1, limits=("a",), mib=held, granted=("a",)),
+            QueuedRequest(ticket=2, limits=("a", "b"), mib=60, spread=True),
         ]
 
     assert next_limits(2, places(40), {"a": 100, "b": 100}) == ("a", "b")
@@ -76,7 +81,7 @@ def test_a_model_that_is_spread_takes_all_devices_or_none():
 
 
 def test_one_who_waits_for_another_device_holds_nobody_up_here():
-    places = [Place(ticket=1, limits=("b",), mib=100), Place(ticket=2, limits=("a",), mib=10)]
+    places = [QueuedRequest(ticket=1, limits=("b",), mib=100), QueuedRequest(ticket=2, limits=("a",), mib=10)]
     assert next_limits(2, places, {"a": 100, "b": 100}) == ("a",)
 
 
@@ -84,17 +89,17 @@ def test_one_who_waits_for_another_device_holds_nobody_up_here():
 def test_everybody_is_served_and_the_limit_is_never_passed(seed):
     """A steady flow of requests of all sizes, up to nearly the whole device."""
     chance = random.Random(seed)
-    places: list[Place] = []
+    places: list[QueuedRequest] = []
     ends: dict[int, int] = {}
     asked, served = 0, set()
     for now in range(4000):
         if asked < 200 and chance.random() < 0.3:
-            places.append(Place(ticket=asked, limits=("gpu",), mib=chance.choice([6, 12, 25, 50, 75, 90])))
+            places.append(QueuedRequest(ticket=asked, limits=("gpu",), mib=chance.choice([6, 12, 25, 50, 75, 90])))
             asked += 1
         places = [place for place in places if ends.get(place.ticket, now + 1) > now]
         for place in list(places):
             if not place.granted and next_limits(place.ticket, places, GPU):
-                granted = Place(ticket=place.ticket, limits=place.limits, mib=place.mib, granted=("gpu",))
+                granted = QueuedRequest(ticket=place.ticket, limits=place.limits, mib=place.mib, granted=("gpu",))
                 places[places.index(place)] = granted
                 ends[place.ticket] = now + chance.randint(2, 20)
                 served.add(place.ticket)

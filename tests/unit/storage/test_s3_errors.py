@@ -3,6 +3,7 @@ import pytest
 from botocore import exceptions as boto
 
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.s3_errors import translated
 
 ENDPOINT = "https://s3.example.org"
@@ -61,7 +62,7 @@ def test_a_missing_thing_that_is_no_object_is_the_bucket():
 
 
 def test_errors_of_this_project_and_mistakes_in_the_code_pass_unchanged():
-    ours = TransientError("object_changed", "x")
+    ours = TransientError(Reason.OBJECT_CHANGED, "x")
     assert translation_of(ours) is ours
     with pytest.raises(KeyError), translated("s3://b", ENDPOINT):
         raise KeyError("a bug")

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from nightreel.errors import TransientError
+from nightreel.reasons import Reason
 from nightreel.storage.sinks import MemorySink
 from nightreel.storage.transfer import TransferOptions, download, in_thread
 
@@ -37,7 +38,7 @@ class Stream:
     async def read(self, size):
         await asyncio.sleep(0)
         if self.break_at is not None and self.position >= self.break_at:
-            raise TransientError("storage_unreachable", "fake://object broke off")
+            raise TransientError(Reason.STORAGE_UNREACHABLE, "fake://object broke off")
         end = self.position + min(size, self.source.chunk)
         if self.break_at is not None:
             end = min(end, self.break_at)
@@ -118,7 +119,7 @@ def test_when_one_range_fails_for_good_the_others_end_first():
     class Gone(Source):
         async def open(self, start, stop):
             if start == 2000:
-                raise TransientError("object_changed", "overwritten")
+                raise TransientError(Reason.OBJECT_CHANGED, "overwritten")
             return await super().open(start, stop)
 
     source = Gone(bytes(50_000), chunk=1)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from nightreel.domain import MemoryNeed, MemoryRequest
+from nightreel.domain import MemoryRequest, MemoryRequirement
 from nightreel.errors import SettingsError
 from nightreel.gpu import MemoryDevice
 from nightreel.settings import Settings
-from nightreel.stages import leasing
+from nightreel.stages import device_lease
+from nightreel.stages.recorder import RunRecorder
 
 MIB = 1 << 20
-NEED = MemoryNeed(least_mib=2000, wanted_mib=9000, apart_mib=700)
+FOUND: Any = None  # its memory is not estimated here
+REQUIRED = MemoryRequirement(minimum_mib=2000, preferred_mib=9000, overhead_mib=700)
 
 
 class Held:
@@ -34,12 +37,13 @@ def machine(monkeypatch):
         )
 
     devices = (device("GPU-small", 10_000), device("GPU-large", 40_000))
-    monkeypatch.setattr(leasing, "memory_devices", lambda: devices)
-    monkeypatch.setattr(leasing, "device_names", lambda: {"GPU-large": "cuda:0", "GPU-small": "cuda:1"})
-    monkeypatch.setattr(leasing, "memory_need", lambda *_, **__: NEED)
+    monkeypatch.setattr(device_lease, "memory_devices", lambda: devices)
+    monkeypatch.setattr(device_lease, "device_names", lambda: {"GPU-large": "cuda:0", "GPU-small": "cuda:1"})
+    monkeypatch.setattr(device_lease, "estimate_footprint", lambda *_, **__: None)
+    monkeypatch.setattr(device_lease, "memory_requirement", lambda *_, **__: REQUIRED)
 
 
-def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, leasing.Allowance]:
+def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, device_lease.LeasedDevice]:
     """What is asked for, and what the model may then take where the limit that ends in `grants` is granted."""
     asked: list[MemoryRequest] = []
 
@@ -49,16 +53,18 @@ def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, leasing
         granted = [limit for limit in request.capacities if request.spread or limit.endswith(grants or "")]
         yield Held(tuple(granted))
 
-    with leasing.lease_device(Settings(**settings), prompts=(), peaks=(), lease_memory=lease_memory) as allowance:
-        return asked[0], allowance
+    with device_lease.lease_device(
+        Settings(**settings), found=FOUND, prompts=(), peaks=(), recorder=RunRecorder(), lease_memory=lease_memory
+    ) as device:
+        return asked[0], device
 
 
 def test_a_run_asks_for_any_gpu_and_loads_on_the_one_it_was_given(machine):
-    request, allowance = lease("small", gpu_reserve_mib=0)
+    request, device = lease("small", gpu_reserve_mib=0)
     assert request.capacities == {"gpu-mem-host-GPU-large": 40_000, "gpu-mem-host-GPU-small": 10_000}
     assert request.mib == 9000
-    assert allowance.device == "cuda:1", "by torch's order, not by the driver's"
-    assert allowance.limit_bytes == (9000 - 700) * MIB, "the context of CUDA is not the allocator's"
+    assert device.name == "cuda:1", "by torch's order, not by the driver's"
+    assert device.limit_bytes == (9000 - 700) * MIB, "the context of CUDA is not the allocator's"
 
 
 def test_a_setting_may_name_the_gpu_by_torchs_number(machine):
@@ -67,10 +73,10 @@ def test_a_setting_may_name_the_gpu_by_torchs_number(machine):
 
 
 def test_a_model_that_is_spread_asks_for_all_of_them(machine):
-    request, allowance = lease(device="cuda:all", gpu_reserve_mib=0)
+    request, device = lease(device="cuda:all", gpu_reserve_mib=0)
     assert request.spread
     assert len(request.capacities) == 2
-    assert allowance.device == "cuda:all"
+    assert device.name == "cuda:all"
 
 
 def test_less_than_a_chunk_is_leased_where_no_device_has_more(machine):
@@ -92,12 +98,12 @@ def test_what_is_configured_is_leased_instead_of_what_is_estimated(machine):
 
 
 def test_a_gpu_that_the_driver_does_not_list_is_refused(machine, monkeypatch):
-    monkeypatch.setattr(leasing, "device_names", lambda: {"GPU-slice": "cuda:0"})
+    monkeypatch.setattr(device_lease, "device_names", lambda: {"GPU-slice": "cuda:0"})
     with pytest.raises(SettingsError, match="GPU-slice, which the driver does not list"):
         lease()
 
 
 def test_on_the_cpu_the_ram_is_leased(machine):
-    request, allowance = lease(device="cpu")
+    request, device = lease(device="cpu")
     assert [limit[:8] for limit in request.capacities] == ["cpu-mem-"]
-    assert allowance.device == "cpu"
+    assert device.name == "cpu"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nightreel.demo.clips import Clip
-from nightreel.demo.grading import calibration_error, judge, share_right
+from nightreel.demo.grading import calibration_error, grade_answers, share_right
 from nightreel.demo.poster import Panel, draw_poster
 from nightreel.demo.scenes import Scene, Thing
 from nightreel.prompts.loading import load_prompt_sets
@@ -39,19 +39,19 @@ def row(prompt: str, answer: str, *, start_s: float = 0.0, state: str = "answere
     ],
 )
 def test_an_answer_is_right_by_what_it_says_of_its_own_segment(said, right):
-    (verdict,) = judge([said], CLIPS, PROMPTS)
-    assert verdict.right is right
+    (grade,) = grade_answers([said], CLIPS, PROMPTS)
+    assert grade.right is right
 
 
 def test_answers_to_other_prompts_and_of_other_files_are_left_out():
     others = row("violence", "no") | {"prompt_set": "moderation"}, row("count", "2") | {"uri": "file:///videos/b.mp4"}
-    assert judge(others, CLIPS, PROMPTS) == []
+    assert grade_answers(others, CLIPS, PROMPTS) == []
 
 
 def test_what_is_about_nothing_is_known():
-    verdicts = judge([row("red_circle", "yes"), row("circles", "0", start_s=4.0)], CLIPS, PROMPTS)
-    assert [verdict.of_nothing for verdict in verdicts] == [False, True]
-    assert share_right(verdicts) == 1.0
+    grades = grade_answers([row("red_circle", "yes"), row("circles", "0", start_s=4.0)], CLIPS, PROMPTS)
+    assert [grade.of_nothing for grade in grades] == [False, True]
+    assert share_right(grades) == 1.0
 
 
 def test_a_model_that_is_always_sure_and_half_the_time_wrong_is_not_calibrated():

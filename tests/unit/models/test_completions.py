@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.errors import PermanentError
-from nightreel.models.served.completions import Reply, read_reply, to_answer
+from nightreel.models.served.completions import Completion, read_completion, to_answer
 
 _YES = Prompt(name="q", kind=PromptKind.YES_NO, text="Is it?")
 _CHOICE = Prompt(name="q", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors", "out at sea"))
 
 
-def reply(text: str, *listed: tuple[str, float]) -> Reply:
-    return Reply(text=text, withheld="", listed=listed, prompt_tokens=7, generated_tokens=2)
+def reply(text: str, *listed: tuple[str, float]) -> Completion:
+    return Completion(text=text, withheld="", listed=listed, prompt_tokens=7, generated_tokens=2)
 
 
-def answer(prompt: Prompt, *replies: Reply) -> Answer:
+def answer(prompt: Prompt, *replies: Completion) -> Answer:
     return to_answer(prompt, replies)
 
 
@@ -46,7 +46,7 @@ def completion(text: Any = "No.", **choice: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_candidates_are_read_in_all_the_usual_shapes(logprobs: Any) -> None:
-    read = read_reply(completion(logprobs=logprobs))
+    read = read_completion(completion(logprobs=logprobs))
     assert read.listed == (("no", math.exp(-0.5)), ("yes", math.exp(-1.5)))
 
 
@@ -58,17 +58,17 @@ def test_candidates_are_read_in_all_the_usual_shapes(logprobs: Any) -> None:
     ],
 )  # fmt: skip
 def test_a_server_may_list_nothing(logprobs: Any) -> None:
-    assert read_reply(completion(logprobs=logprobs)).listed == ()
+    assert read_completion(completion(logprobs=logprobs)).listed == ()
 
 
 def test_a_token_without_candidates_is_its_own_candidate() -> None:
-    read = read_reply(completion(logprobs={"content": [{"token": "No", "logprob": -0.5, "top_logprobs": []}]}))
+    read = read_completion(completion(logprobs={"content": [{"token": "No", "logprob": -0.5, "top_logprobs": []}]}))
     assert read.listed == (("no", math.exp(-0.5)),)
 
 
 def test_what_servers_write_for_minus_infinity_is_no_probability() -> None:
     listed = [{"token": "no", "logprob": 0.0}, {"token": "yes", "logprob": -9999.0}]
-    read = read_reply(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
+    read = read_completion(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
     assert read.listed == (("no", 1.0), ("yes", 0.0))
     assert answer(_YES, read).p == pytest.approx(0.0, abs=1e-9)
 
@@ -76,17 +76,17 @@ def test_what_servers_write_for_minus_infinity_is_no_probability() -> None:
 def test_probabilities_above_one_in_sum_are_not_believed() -> None:
     listed = [{"token": "no", "logprob": -0.1}, {"token": "yes", "logprob": -0.1}]
     with pytest.raises(PermanentError, match="1 in sum"):
-        read_reply(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
+        read_completion(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
 
 
 @pytest.mark.parametrize("usage", [None, 5, {}])
 def test_a_server_may_count_nothing(usage: Any) -> None:
-    assert read_reply({**completion(), "usage": usage}).prompt_tokens == 0
+    assert read_completion({**completion(), "usage": usage}).prompt_tokens == 0
 
 
 @pytest.mark.parametrize("count", ["many", -1, True, 1.5, 2**70, None])
 def test_counts_that_are_none_are_nought(count: Any) -> None:
-    assert read_reply({**completion(), "usage": {"prompt_tokens": count}}).prompt_tokens == 0
+    assert read_completion({**completion(), "usage": {"prompt_tokens": count}}).prompt_tokens == 0
 
 
 _JSON = st.recursive(
@@ -109,7 +109,7 @@ _JSON = st.recursive(
 def test_any_json_is_an_answer_or_a_permanent_error(whole: Any, logprobs: Any, text: Any) -> None:
     for value in (whole, completion(text, logprobs=logprobs)):
         with suppress(PermanentError):
-            assert answer(_YES, read_reply(value)).state in (AnswerState.ANSWERED, AnswerState.UNKNOWN)
+            assert answer(_YES, read_completion(value)).state in (AnswerState.ANSWERED, AnswerState.UNKNOWN)
 
 
 # -- yes and no --------------------------------------------------------------------------------------------------

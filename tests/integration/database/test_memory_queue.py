@@ -8,19 +8,19 @@ import time
 import pytest
 
 from nightreel.database.connection import Database
-from nightreel.database.memory_queue import join_line, leave_line, read_line, record_grant, stay_in_line, watch_line
+from nightreel.database.memory_queue import enqueue, extend_ticket, leave_queue, read_queue, record_grant, watch_queue
 from nightreel.domain import MemoryRequest
 
 
-def _join(database: Database, *, stay_s: float = 60, host: str = "a") -> int:
+def _join(database: Database, *, valid_s: float = 60, host: str = "a") -> int:
     request = MemoryRequest(host=host, capacities={"gpu": 100}, mib=60)
     with database.begin() as connection:
-        return join_line(connection, request, run_id=None, pid=1, stay_s=stay_s)
+        return enqueue(connection, request, run_id=None, pid=1, valid_s=valid_s)
 
 
 def _tickets(database: Database, host: str | None = "a") -> list[int]:
     with database.begin() as connection:
-        return [place.ticket for place in read_line(connection, host)]
+        return [place.ticket for place in read_queue(connection, host)]
 
 
 def test_the_line_of_a_host_is_in_the_order_of_asking(database):
@@ -31,23 +31,23 @@ def test_the_line_of_a_host_is_in_the_order_of_asking(database):
 
 
 def test_a_ticket_that_nobody_extends_is_gone(database):
-    dead, alive = _join(database, stay_s=0.2), _join(database, stay_s=0.2)
+    dead, alive = _join(database, valid_s=0.2), _join(database, valid_s=0.2)
     with database.begin() as connection:
-        assert stay_in_line(connection, alive, stay_s=60)
+        assert extend_ticket(connection, alive, valid_s=60)
     time.sleep(0.3)
     assert _tickets(database) == [alive]
     _join(database)
     with database.begin() as connection:
-        assert not stay_in_line(connection, dead, stay_s=60), "the next to come swept it out"
+        assert not extend_ticket(connection, dead, valid_s=60), "the next to come swept it out"
 
 
 def test_who_holds_memory_and_is_not_heard_of_is_silent(database):
     ticket = _join(database)
     with database.begin() as connection:
-        record_grant(connection, ticket, ("gpu",), stay_s=30)
-        (place,) = read_line(connection, "a", silent_below_s=20)
+        record_grant(connection, ticket, ("gpu",), valid_s=30)
+        (place,) = read_queue(connection, "a", silent_below_s=20)
         assert (place.granted, place.silent) == (("gpu",), False)
-        assert read_line(connection, "a", silent_below_s=40)[0].silent
+        assert read_queue(connection, "a", silent_below_s=40)[0].silent
 
 
 @pytest.mark.parametrize("what", ["given back", "granted"])
@@ -58,11 +58,11 @@ def test_those_who_watch_hear_of_it(database, what):
         time.sleep(0.3)
         with database.begin() as connection:
             if what == "granted":
-                record_grant(connection, ticket, ("gpu",), stay_s=30)
+                record_grant(connection, ticket, ("gpu",), valid_s=30)
             else:
-                leave_line(connection, ticket)
+                leave_queue(connection, ticket)
 
-    with watch_line(database) as heard:
+    with watch_queue(database) as heard:
         assert not heard(0.05)
         thread = threading.Thread(target=change)
         thread.start()

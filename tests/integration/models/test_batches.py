@@ -18,7 +18,7 @@ from nightreel.errors import PermanentError
 from nightreel.models.base import VideoModel
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.models.inprocess.packed import PackedPrefix
-from nightreel.models.inprocess.vision import Vision
+from nightreel.models.inprocess.vision import Vision, frame_shape
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.memory.batches import BatchBudget
 from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
@@ -226,7 +226,7 @@ def test_the_vision_tower_too_sees_as_many_segments_as_memory_admits(
     def watched(self: Vision, batches: Sequence[Any], segments: Sequence[Segment]) -> dict[str, Any]:
         inputs = process(self, batches, segments)
         sizes.append(len(batches))
-        made.append(FrameShape.of(inputs, len(batches)))
+        made.append(frame_shape(inputs, len(batches)))
         return inputs
 
     monkeypatch.setattr(Vision, "process", watched)

@@ -1,35 +1,41 @@
-"""The memory that a run leases before it loads its model: how much, of which devices, and what it is then held to.
+"""The memory that a run leases before it loads its model: how much, and of which devices.
 
-The workbench calls it. Who keeps the books is handed in: `orchestration.leases` with Prefect, nobody in a test.
+`model_session` calls it. The lease itself comes from outside: from `orchestration.leases` with Prefect, from none in
+most tests.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from nightreel.database.connection import Database
-from nightreel.domain import MemoryNeed, MemoryPeak, MemoryRequest, Prompt
+from nightreel.domain import MemoryPeak, MemoryRequest, MemoryRequirement, Prompt
 from nightreel.errors import SettingsError
 from nightreel.gpu import MemoryDevice, device_names, memory_devices, ram_device
 from nightreel.models.checkpoints.capabilities import ALL_GPUS
-from nightreel.models.memory.requirement import memory_need
+from nightreel.models.loading import FoundModel, estimate_footprint
+from nightreel.models.memory.requirement import memory_requirement
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
+from nightreel.stages.recorder import RunRecorder
 
 _MIB = 1 << 20
+_WIDTH, _HEIGHT = 1280, 720
+"""Frames with which memory is estimated. Processors that cap their pixels make the same of any larger ones."""
 
 
 class Lease(Protocol):
-    """Memory that is ours for as long as its context lasts."""
+    """Memory that a run holds for as long as a context lasts."""
 
     limits: tuple[str, ...]
-    """The concurrency limits it was taken from: one, or one for each GPU of a model that is spread."""
+    """The concurrency limits of which it holds slots: one, or one for each GPU of a model that is spread."""
 
     def ensure_held(self) -> None:
-        """Raises TransientError `memory_lease_lost` where it ran out all the same, and others may have the memory."""
+        """Raises TransientError `memory_lease_lost` where it has run out, so that another run may have the memory."""
         ...
 
 
@@ -42,16 +48,17 @@ class LeaseMemory(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
-    """What a model may take.
+class LeasedDevice:
+    """Where a model may go, and the memory that it may take there.
 
     Args:
-        device: where it is to be loaded, as the setting `device` has it.
+        name: of the device, as the setting `device` has it.
         limit_bytes: of each device, for weights and batches; None: no limit.
+        lease: None: nothing is leased.
     """
 
-    device: str
-    limit_bytes: int | None
+    name: str
+    limit_bytes: int | None = None
     lease: Lease | None = None
 
 
@@ -59,38 +66,51 @@ class Allowance:
 def lease_device(
     settings: Settings,
     *,
+    found: FoundModel,
     prompts: Iterable[Prompt],
     peaks: Iterable[MemoryPeak],
+    recorder: RunRecorder,
     lease_memory: Callable[[MemoryRequest], AbstractContextManager[Lease]],
-) -> Iterator[Allowance]:
-    """Hold memory for the model that the settings name. Imports torch.
+) -> Iterator[LeasedDevice]:
+    """Estimate the memory that the model requires, wait for it, and hold it for the block. Imports torch.
 
     Raises:
-        SettingsError: it needs more than any of the devices can ever give; both numbers are named.
+        SettingsError: the model requires more than any device can ever give; both numbers are named.
         Others: as `lease_memory`, and as `estimate_footprint`.
     """
     names = {} if settings.device == "cpu" else device_names()
     devices = _candidates(settings, names)
     capacities = capacities_mib(settings, devices)
     spread = settings.device == ALL_GPUS
-    need = memory_need(
-        settings,
-        prompts=tuple(prompts),
+    with recorder.stage("estimate_memory"):
+        footprint = estimate_footprint(
+            settings,
+            prompts=tuple(prompts),
+            frames=settings.sampling_plan.frames,
+            height=_HEIGHT,
+            width=_WIDTH,
+            found=found,
+        )
+    requirement = memory_requirement(
+        footprint,
         peaks=peaks,
         gpu=devices[0].name if devices[0].is_gpu else None,
+        chunk_segments=settings.chunk_segments,
         spread=len(devices) if spread else 1,
     )
     request = MemoryRequest(
         host=devices[0].host,
         capacities=capacities,
-        mib=leased_mib(need, capacities, spread=spread, configured_mib=settings.gpu_memory_mib),
+        mib=leased_mib(requirement, capacities, spread=spread, configured_mib=settings.gpu_memory_mib),
         spread=spread,
     )
-    with lease_memory(request) as lease:
+    with ExitStack() as stack:
+        with recorder.stage("lease"):  # the wait alone
+            lease = stack.enter_context(lease_memory(request))
         granted = {device.limit: names.get(device.uuid, "cpu") for device in devices}
-        yield Allowance(
-            device=settings.device if spread else granted[lease.limits[0]],
-            limit_bytes=max(0, request.mib - need.apart_mib) * _MIB,
+        yield LeasedDevice(
+            name=settings.device if spread else granted[lease.limits[0]],
+            limit_bytes=max(0, request.mib - requirement.overhead_mib) * _MIB,
             lease=lease,
         )
 
@@ -109,28 +129,32 @@ def capacities_mib(settings: Settings, devices: Iterable[MemoryDevice]) -> dict[
     return {device.limit: device.leasable_mib(settings.gpu_reserve_mib) for device in devices}
 
 
-def leased_mib(need: MemoryNeed, capacities: dict[str, int], *, spread: bool, configured_mib: int | None) -> int:
-    """How much to lease: what is wanted, less where no device has so much, but never less than is needed.
+def leased_mib(
+    requirement: MemoryRequirement, capacities: dict[str, int], *, spread: bool, configured_mib: int | None
+) -> int:
+    """How much to lease: as much as is preferred where a device can give it, and at least the minimum.
 
-    >>> leased_mib(MemoryNeed(least_mib=20, wanted_mib=90), {"a": 48, "b": 80}, spread=False, configured_mib=None)
+    >>> required = MemoryRequirement(minimum_mib=20, preferred_mib=90)
+    >>> leased_mib(required, {"a": 48, "b": 80}, spread=False, configured_mib=None)
     80
 
     Raises:
-        SettingsError: `memory_too_small`: no device can ever give what is needed or configured.
+        SettingsError: `memory_too_small`: no device can ever give the minimum, or what is configured.
     """
     most = min(capacities.values()) if spread else max(capacities.values())
-    wanted = configured_mib or need.least_mib
+    wanted = configured_mib or requirement.minimum_mib
     if wanted > most:
         why = "NIGHTREEL_GPU_MEMORY_MIB asks for" if configured_mib else "the model and one segment of its plan need"
         raise SettingsError(
-            f"{why} {wanted} MiB, and {_place(capacities, most)} can give {most} MiB at most: take a smaller model or "
-            "dtype, a plan with fewer frames, NIGHTREEL_DEVICE=cuda:all, or a smaller NIGHTREEL_GPU_RESERVE_MIB",
-            reason="memory_too_small",
+            f"{why} {wanted} MiB, and {_limit_with(capacities, most)} can give {most} MiB at most: take a smaller "
+            "model or dtype, a plan with fewer frames, NIGHTREEL_DEVICE=cuda:all, or a smaller "
+            "NIGHTREEL_GPU_RESERVE_MIB",
+            reason=Reason.MEMORY_TOO_SMALL,
         )
-    return configured_mib or min(need.wanted_mib, most)
+    return configured_mib or min(requirement.preferred_mib, most)
 
 
-def _place(capacities: dict[str, int], most: int) -> str:
+def _limit_with(capacities: dict[str, int], most: int) -> str:
     return next(limit for limit, mib in capacities.items() if mib == most)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from nightreel.domain import MemoryNeed, MemoryPeak, MemoryStage, Prompt, PromptKind
+from nightreel.domain import MemoryPeak, MemoryRequirement, MemoryStage, Prompt, PromptKind
 from nightreel.models.loading import estimate_footprint, load_model
-from nightreel.models.memory.meters import CPU_BUDGET_BYTES, GPU_SHARE, meter_of
-from nightreel.models.memory.requirement import memory_need
+from nightreel.models.memory.footprint import CPU_BUDGET_BYTES, GPU_SHARE, Footprint
+from nightreel.models.memory.meters import meter_of
+from nightreel.models.memory.requirement import memory_requirement
 from nightreel.settings import Settings, load_settings
 
 _MIB = 1 << 20
@@ -25,24 +26,30 @@ def settings(tiny_model: Callable[[str], Path]) -> Settings:
     return load_settings(model=str(tiny_model("internvl")), plan="uniform:4", chunk_segments=1000)
 
 
-def _need(settings: Settings, *peaks: MemoryPeak, gpu: str | None = _GPU, spread: int = 1) -> MemoryNeed:
-    return memory_need(settings, prompts=_PROMPTS, peaks=peaks, gpu=gpu, spread=spread)
+def _footprint(settings: Settings) -> Footprint:
+    return estimate_footprint(settings, prompts=_PROMPTS, frames=4, height=720, width=1280)
+
+
+def _required(settings: Settings, *peaks: MemoryPeak, gpu: str | None = _GPU, spread: int = 1) -> MemoryRequirement:
+    return memory_requirement(
+        _footprint(settings), peaks=peaks, gpu=gpu, chunk_segments=settings.chunk_segments, spread=spread
+    )
 
 
 def _segment_bytes(settings: Settings) -> int:
-    found = estimate_footprint(settings, prompts=_PROMPTS, frames=4, height=720, width=1280)
+    found = _footprint(settings)
     return max(found.vision_bytes, found.segment_bytes)
 
 
 def test_a_chunk_is_wanted_and_a_segment_is_needed(settings: Settings) -> None:
-    need = _need(settings)
+    required = _required(settings)
     segment = _segment_bytes(settings) / GPU_SHARE
-    assert need.wanted_mib - need.least_mib == pytest.approx(999 * segment / _MIB, abs=2)
-    assert need.least_mib > need.apart_mib > 0
+    assert required.preferred_mib - required.minimum_mib == pytest.approx(999 * segment / _MIB, abs=2)
+    assert required.minimum_mib > required.overhead_mib > 0
 
 
 def test_what_was_measured_counts_more_than_what_is_estimated(settings: Settings) -> None:
-    found = estimate_footprint(settings, prompts=_PROMPTS, frames=4, height=720, width=1280)
+    found = _footprint(settings)
     peak = MemoryPeak(
         stage=MemoryStage.VISION,
         shape=str(found.frames),
@@ -51,14 +58,14 @@ def test_what_was_measured_counts_more_than_what_is_estimated(settings: Settings
         estimated_bytes=2 * found.vision_bytes,
         measured_bytes=6000 * _MIB,
     )
-    assert _need(settings, peak).least_mib > 3000 / GPU_SHARE
-    assert _need(settings, peak, gpu="another GPU") == _need(settings)
+    assert _required(settings, peak).minimum_mib > 3000 / GPU_SHARE
+    assert _required(settings, peak, gpu="another GPU") == _required(settings)
 
 
 def test_on_the_cpu_a_batch_has_a_fixed_budget_at_most(settings: Settings) -> None:
-    need = _need(settings, gpu=None)
+    required = _required(settings, gpu=None)
     budget_mib = min(1000 * _segment_bytes(settings), CPU_BUDGET_BYTES) / _MIB
-    assert need.wanted_mib - need.apart_mib == pytest.approx(budget_mib, abs=5)
+    assert required.preferred_mib - required.overhead_mib == pytest.approx(budget_mib, abs=5)
 
 
 def test_a_model_is_held_to_what_was_leased(settings: Settings) -> None:

@@ -1,12 +1,13 @@
-"""The next token of every text that is being generated: the likeliest one, or as a prompt's Decoding wants it.
+"""Generating texts: one loop for all rows of a batch, and the choice of each next token.
 
-`packed` and `copies` call it at each step. Penalties, temperature and cuts are those of transformers, so that a text is
-what generate() would give; draws come from a generator of the row's own, so that they do not depend on the batch.
+`packed` and `copies` call it; they differ only in how they make the logits of the next step. Penalties, temperature and
+cuts are those of transformers, so that a text is what generate() would give. Draws come from a generator of the row's
+own, so that they do not depend on the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,9 +22,58 @@ from transformers.generation.logits_process import (
 from nightreel.domain import GREEDY, Decoding
 from nightreel.models.inprocess.prefix import Row
 
+Texts = Mapping[int, Sequence[int]]
+"""Tokens generated so far, by index of the row."""
+Step = Callable[[Sequence[int], Sequence[int], Texts], torch.Tensor]
+"""Logits (n, V) after the newest token of each active row.
 
-class TokenChooser:
-    """Chooses for the generating rows of one call of `Prefix.ask`.
+Called with the indices of the rows that are still generating, their places among those of the step before, and all
+texts so far.
+"""
+
+
+def generate(
+    rows: Sequence[Row],
+    first_logits: Mapping[int, torch.Tensor],
+    prefixes: Sequence[torch.Tensor],
+    *,
+    end_ids: frozenset[int],
+    step: Step,
+) -> dict[int, tuple[tuple[int, ...], bool]]:
+    """Generate a text for some rows together; a finished row leaves the batch.
+
+    Args:
+        first_logits: (V,) of the first token, by index of the row.
+        prefixes: tokens (P,) of each segment's prefix.
+        end_ids: tokens that end a text.
+
+    Returns:
+        By index of the row: its tokens without the one that ended them, and whether one did.
+    """
+    if not first_logits:
+        return {}
+    active = list(first_logits)
+    texts: dict[int, list[int]] = {row: [] for row in active}
+    ended = dict.fromkeys(active, False)
+    chooser = _TokenChooser(rows, prefixes)
+    logits = torch.stack(list(first_logits.values()))
+    while True:
+        kept = []
+        for place, (row, token) in enumerate(zip(active, chooser.choose(active, logits, texts), strict=True)):
+            if token in end_ids:
+                ended[row] = True
+                continue
+            texts[row].append(token)
+            if len(texts[row]) < rows[row].max_new_tokens:
+                kept.append(place)
+        active = [active[place] for place in kept]
+        if not active:
+            return {row: (tuple(text), ended[row]) for row, text in texts.items()}
+        logits = step(active, kept, texts)
+
+
+class _TokenChooser:
+    """Chooses the next token of each row: the likeliest one, or as the row's Decoding says.
 
     Args:
         rows: all rows of the call.
@@ -40,7 +90,7 @@ class TokenChooser:
                 self._processors[index] = _processors(row.decoding)
                 self._generators[index] = torch.Generator().manual_seed(row.decoding.seed)
 
-    def choose(self, indices: Sequence[int], logits: torch.Tensor, texts: Mapping[int, Sequence[int]]) -> list[int]:
+    def choose(self, indices: Sequence[int], logits: torch.Tensor, texts: Texts) -> list[int]:
         """The next token of each of these rows.
 
         Args:

@@ -1,0 +1,175 @@
+"""A checkpoint into a transformers model: loaded with its weights, or made without them on the meta device.
+
+`models.loading` calls it, once a model is needed in this process: importing it imports torch and transformers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, TorchAoConfig
+from transformers.utils.logging import disable_progress_bar
+
+from nightreel.domain import MemoryPeak, Prompt
+from nightreel.errors import PermanentError
+from nightreel.models.base import ModelSpec
+from nightreel.models.checkpoints.adapters import merge_adapter
+from nightreel.models.checkpoints.capabilities import ALL_GPUS, visible_gpus
+from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights, snapshot
+from nightreel.models.inprocess.footprint import measure_footprint
+from nightreel.models.inprocess.local import LocalModel
+from nightreel.models.memory.footprint import Footprint
+from nightreel.models.memory.meters import limit_process, meter_of
+from nightreel.reasons import Reason
+from nightreel.settings import Settings
+
+# transformers leaves these calls without types.
+_processors: Any = AutoProcessor
+_models: Any = AutoModelForImageTextToText
+_quantize_with_bitsandbytes: Any = BitsAndBytesConfig
+
+
+def load(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    adapter: Checkpoint | None,
+    *,
+    settings: Settings,
+    peaks: Iterable[MemoryPeak],
+    limit_bytes: int | None,
+) -> LocalModel:
+    """Load a model, with the options of the settings. See `models.loading.load_model`."""
+    _without_progress_bars()
+    if limit_bytes is not None:
+        limit_process(_gpus_of(settings.device), limit_bytes)
+    if spec.tf32:
+        torch.set_float32_matmul_precision("high")
+    trusted = settings.trust_remote_code
+    directory = fetch_weights(checkpoint, with_code=trusted)
+    try:
+        processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
+        model, report = _models.from_pretrained(
+            directory,
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attention,
+            device_map=_device_map(settings.device),
+            quantization_config=_quantization_config(spec),
+            use_safetensors=True,
+            trust_remote_code=trusted,
+            output_loading_info=True,
+        )
+    except (ValueError, ImportError, OSError) as error:
+        raise _unsupported(spec, error) from error
+    _require_all_weights(spec, report)
+    _require_video(spec, processor, model)
+    if adapter:
+        model = merge_adapter(model, adapter)
+    if settings.compile:
+        _compile_vision(model)
+    meter = None if limit_bytes is None else meter_of(model, limit_bytes=limit_bytes)
+    return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
+
+
+def measure(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    *,
+    trusted: bool,
+    prompts: Sequence[Prompt],
+    frames: int,
+    height: int,
+    width: int,
+) -> Footprint:
+    """Memory that a model would take, from its small files alone. See `models.loading.estimate_footprint`."""
+    directory = checkpoint.directory
+    if trusted and checkpoint.on_hub:
+        directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
+    try:
+        processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
+        with torch.device("meta"):
+            model = _models.from_config(config, dtype=getattr(torch, spec.dtype), trust_remote_code=trusted)
+    except (ValueError, ImportError, OSError) as error:
+        raise _unsupported(spec, error) from error
+    _require_video(spec, processor, model)
+    return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
+
+
+def _without_progress_bars() -> None:
+    """Progress bars of transformers would mix with those of the command line."""
+    disable: Any = disable_progress_bar
+    disable()
+
+
+def _unsupported(spec: ModelSpec, error: Exception) -> PermanentError:
+    return PermanentError(Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} cannot be loaded by transformers: {error}")
+
+
+def _compile_vision(model: Any) -> None:
+    """Compile all of the model but its language side, in place.
+
+    The language side sees another shape with each batch and token, so that it would be compiled again and again.
+    """
+    decoder = model.get_decoder()
+    for child in model.base_model.children():
+        if child is not decoder:
+            child.compile()
+
+
+def _require_all_weights(spec: ModelSpec, report: Mapping[str, Any]) -> None:
+    """transformers initialises weights that a checkpoint lacks at random, with no more than a warning."""
+    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if lacking:
+        raise PermanentError(
+            Reason.DAMAGED_CHECKPOINT,
+            f"model {spec.name!r} lacks {len(lacking)} weights of {spec.model_class}, such as {lacking[0]}",
+        )
+
+
+def _require_video(spec: ModelSpec, processor: Any, model: Any) -> None:
+    for part in ("tokenizer", "video_processor"):
+        if getattr(processor, part, None) is None:
+            raise PermanentError(
+                Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} has no {part}, so it does not take videos"
+            )
+    if "mm_encoder_outputs" not in inspect.signature(model.forward).parameters:
+        raise PermanentError(
+            Reason.UNSUPPORTED_MODEL,
+            f"model {spec.name!r}: {type(model).__name__} takes no mm_encoder_outputs, so features cannot be replayed",
+        )
+
+
+def _device_map(wanted: str) -> str | None:
+    """Where the weights go, as transformers takes it; None is the CPU, where hooks would only cost time."""
+    if wanted == ALL_GPUS:
+        return "balanced"
+    if wanted == "auto":
+        return "cuda:0" if visible_gpus() else None
+    return None if wanted == "cpu" else wanted
+
+
+def _gpus_of(wanted: str) -> list[str]:
+    """The GPUs that weights may go to, as torch names them."""
+    device_map = _device_map(wanted)
+    if device_map is None:
+        return []
+    return [f"cuda:{index}" for index in range(visible_gpus())] if wanted == ALL_GPUS else [device_map]
+
+
+def _quantization_config(spec: ModelSpec) -> Any:
+    """The option of transformers that loads the weights in fewer bits; None for all bits."""
+    match spec.quantization:
+        case None:
+            return None
+        case "bnb-8bit":
+            return _quantize_with_bitsandbytes(load_in_8bit=True)
+        case "bnb-4bit":
+            return _quantize_with_bitsandbytes(
+                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, spec.dtype)
+            )
+    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig() if spec.quantization == "torchao-int8" else Int4WeightOnlyConfig())

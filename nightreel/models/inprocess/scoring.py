@@ -1,0 +1,86 @@
+"""Scores of a model to probabilities of the allowed answers, and these to an Answer.
+
+`local` calls it for each scored prompt. How a probability becomes an answer is decided in `models.answering`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from nightreel.domain import Answer, Prompt, PromptKind
+from nightreel.models import answering
+from nightreel.models.answering import Distribution, YesNo
+from nightreel.models.inprocess.answer_tokens import AnswerTokens, YesNoForms
+from nightreel.models.inprocess.prefix import Scores
+
+
+def answer_scores(prompt: Prompt, scores: Sequence[Scores], answer_tokens: AnswerTokens, *, tokens: int) -> Answer:
+    """The answer to a scored prompt, from the scores of each of its questions.
+
+    Args:
+        tokens: of the prompt, to be reported.
+    """
+    match prompt.kind:
+        case PromptKind.YES_NO:
+            return answering.answer_yes_no(prompt, _yes_no(scores[0], answer_tokens.yes_no), tokens=tokens)
+        case PromptKind.TAGS:
+            measured = [_yes_no(one, answer_tokens.yes_no) for one in scores]
+            return answering.answer_tags(prompt, measured, tokens=tokens)
+        case PromptKind.CHOICE:
+            return answering.answer_best(prompt, _choice(prompt, scores[0], answer_tokens), tokens=tokens)
+    assert prompt.numbers, f"{prompt.kind = } is not scored"
+    return answering.answer_best(prompt, _number(prompt, scores[0], answer_tokens), tokens=tokens)
+
+
+def _yes_no(scores: Scores, forms: YesNoForms) -> YesNo | None:
+    """None when scores are not finite."""
+    if forms.single is not None:
+        yes, no = (torch.logsumexp(scores.next_token[list(ids)].double(), 0).item() for ids in forms.single)
+    else:
+        split = len(forms.branches[0])
+        yes, no = (
+            torch.logsumexp(torch.tensor([sum(branch) for branch in part], dtype=torch.float64), 0).item()
+            for part in (scores.branches[:split], scores.branches[split:])
+        )
+    if math.isnan(yes) or math.isnan(no) or not math.isfinite(max(yes, no)):
+        return None
+    return YesNo(p=1 / (1 + math.exp(min(no - yes, 700.0))), mass=math.exp(yes) + math.exp(no))
+
+
+def _choice(prompt: Prompt, scores: Scores, answer_tokens: AnswerTokens) -> Distribution | None:
+    """A softmax over the choices' mean log-probability a token, the best surface form of each."""
+    best: list[float] = []
+    first_tokens: set[int] = set()
+    start = 0
+    for choice in prompt.choices:
+        forms = answer_tokens.forms(choice)
+        own = scores.branches[start : start + len(forms)]
+        start += len(forms)
+        best.append(max(sum(branch) / len(branch) for branch in own))
+        first_tokens.update(form[0] for form in forms)
+    if not all(map(math.isfinite, best)):
+        return None
+    mass = scores.next_token[sorted(first_tokens)].exp().sum().item()
+    return Distribution(_softmax(prompt.choices, best), mass)
+
+
+def _number(prompt: Prompt, scores: Scores, answer_tokens: AnswerTokens) -> Distribution | None:
+    """The probability of each number as the whole answer, all its forms together."""
+    logs: list[float] = []
+    start = 0
+    for number in prompt.numbers:
+        forms = len(answer_tokens.whole(number))
+        own = torch.tensor([sum(branch) for branch in scores.branches[start : start + forms]], dtype=torch.float64)
+        start += forms
+        logs.append(torch.logsumexp(own, 0).item())
+    if any(map(math.isnan, logs)) or not math.isfinite(max(logs)):
+        return None
+    return Distribution(_softmax(tuple(map(str, prompt.numbers)), logs), sum(map(math.exp, logs)))
+
+
+def _softmax(answers: Sequence[str], logs: Sequence[float]) -> dict[str, float]:
+    probabilities = torch.softmax(torch.tensor(logs, dtype=torch.float64), 0).tolist()
+    return dict(zip(answers, probabilities, strict=True))

@@ -1,0 +1,86 @@
+"""The shape of a segment: what decides how much memory it takes of a batch. Peaks are kept by shape.
+
+It needs no torch, so that a process that only talks to a server can know of shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nightreel.domain import MemoryStage
+
+_SIGNIFICANT_BITS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentShape:
+    """What one segment needs of the language side, in tokens.
+
+    Args:
+        prefix: tokens of the prefix.
+        suffixes: tokens of all suffixes and branches.
+        generated: tokens that may be generated, over all rows.
+        reads: positions whose logits are read at once.
+    """
+
+    stage: ClassVar[MemoryStage] = MemoryStage.LANGUAGE
+    prefix: int
+    suffixes: int
+    generated: int
+    reads: int
+
+    def joined(self, other: SegmentShape) -> SegmentShape:
+        """The shape that holds both: in a batch every segment is padded to the largest."""
+        return SegmentShape(
+            prefix=max(self.prefix, other.prefix),
+            suffixes=max(self.suffixes, other.suffixes),
+            generated=max(self.generated, other.generated),
+            reads=max(self.reads, other.reads),
+        )
+
+    def __str__(self) -> str:
+        """As peaks are kept.
+
+        >>> str(SegmentShape(prefix=1042, suffixes=130, generated=96, reads=14))
+        'prefix=1088 suffixes=136 generated=96 reads=14'
+        """
+        return (
+            f"prefix={_rounded(self.prefix)} suffixes={_rounded(self.suffixes)} "
+            f"generated={_rounded(self.generated)} reads={_rounded(self.reads)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameShape:
+    """What one segment needs of the vision side.
+
+    Args:
+        values: pixel values as the processor made them.
+        value_bytes: of one of them.
+    """
+
+    stage: ClassVar[MemoryStage] = MemoryStage.VISION
+    values: int
+    value_bytes: int
+
+    def joined(self, other: FrameShape) -> FrameShape:
+        return FrameShape(max(self.values, other.values), max(self.value_bytes, other.value_bytes))
+
+    def __str__(self) -> str:
+        """As peaks are kept.
+
+        >>> str(FrameShape(values=16 * 3 * 448 * 448, value_bytes=4))
+        'pixel_values=9961472'
+        """
+        return f"pixel_values={_rounded(self.values)}"
+
+
+def _rounded(count: int) -> int:
+    """Up, to a few significant bits: segments that differ by the digits of a timestamp are of one shape.
+
+    >>> [_rounded(count) for count in (0, 7, 31, 33, 1042)]
+    [0, 7, 31, 34, 1088]
+    """
+    step = 1 << max(0, count.bit_length() - _SIGNIFICANT_BITS)
+    return -(-count // step) * step

@@ -1,0 +1,28 @@
+"""A client of the Prefect server, for commands that talk to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from nightreel.errors import TransientError
+from nightreel.orchestration.prefect_errors import prefect_errors
+from nightreel.reasons import Reason
+
+
+@contextmanager
+def prefect_client(api_url: str) -> Iterator[SyncPrefectClient]:
+    """A client of this server. Raises as `prefect_errors`, and TransientError where somebody else is at it too."""
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        try:
+            with prefect_errors():
+                yield client
+        except (ObjectAlreadyExists, ObjectNotFound) as error:
+            raise TransientError(
+                Reason.PREFECT_CHANGED,
+                f"somebody else changed the Prefect server at the same moment ({error}): try again",
+            ) from error

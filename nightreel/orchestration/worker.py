@@ -1,0 +1,64 @@
+"""What a worker checks and sets before it serves a work pool, and the command line of Prefect's worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prefect.exceptions import ObjectNotFound
+
+from nightreel.errors import SettingsError
+from nightreel.orchestration.client import prefect_client
+from nightreel.orchestration.deployments.pools import UPKEEP
+from nightreel.orchestration.memory_limits import MemoryLimits
+from nightreel.services.configured import without_login
+
+_UPKEEP_AT_ONCE = 3  # each of its deployments has at most one run at a time
+
+
+def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list[str]:
+    """Set the limits of this host's devices, and return the names of the pool's queues.
+
+    Args:
+        capacities: MiB that runs may lease, by concurrency limit.
+
+    Raises:
+        SettingsError: the pool does not exist, or is not for processes.
+    """
+    with prefect_client(api_url) as client:
+        try:
+            found = client.read_work_pool(pool)
+        except ObjectNotFound:
+            raise SettingsError(
+                f"no work pool {pool!r} at {without_login(api_url)}: `nightreel deploy` makes it; --pool or "
+                "NIGHTREEL_WORK_POOL name another"
+            ) from None
+        if found.type != "process":
+            raise SettingsError(
+                f"work pool {pool!r} is of type {found.type}, and `nightreel worker` serves pools of type process: "
+                "deployments/README.md says who serves others"
+            )
+        MemoryLimits(client).ensure(capacities)
+        return [queue.name for queue in client.read_work_queues(work_pool_name=pool)]
+
+
+def worker_commands(pool: str, queues: Sequence[str], *, name: str, limit: int, once: bool) -> list[list[str]]:
+    """Command lines of Prefect's workers for these queues.
+
+    One worker takes nights, retries and shards, which use a device for hours. One beside it takes upkeep, which uses
+    none, takes seconds, and would otherwise wait for them.
+
+    Args:
+        name: of this host in Prefect. limit: runs of the first worker at the same time.
+        once: run what is due now, and end.
+    """
+    heavy = [queue for queue in queues if queue != UPKEEP]
+    workers = [(heavy, name, limit)] if heavy else []
+    workers += [([UPKEEP], f"{name}-upkeep", _UPKEEP_AT_ONCE)] if UPKEEP in queues else []
+    return [
+        [
+            *("worker", "start", "--type", "process", "--pool", pool, "--name", own_name, "--limit", str(own_limit)),
+            *(part for queue in own_queues for part in ("--work-queue", queue)),
+            *(["--run-once"] if once else []),
+        ]
+        for own_queues, own_name, own_limit in workers
+    ]

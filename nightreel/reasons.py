@@ -1,0 +1,303 @@
+"""Every reason for which something can fail: one word each, with what it means and what to do about it.
+
+`errors` carries a Reason in each error. Postgres stores the word, Prometheus counts it, and docs/reasons.md is
+generated from this file.
+
+>>> Reason.DISK_FULL, Reason.DISK_FULL.retryable, Reason.DISK_FULL == "disk_full"
+(<Reason.DISK_FULL: 'disk_full'>, True, True)
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """The smallest part of the work that fails for a reason."""
+
+    SEGMENT = "segment"  # the other segments of the video keep their answers
+    VIDEO = "video"  # the other videos of the chunk go on
+    CHUNK = "chunk"  # the chunk is tried again, video by video
+    RUN = "run"  # the run ends, or the command fails
+
+
+_SEGMENT, _VIDEO, _CHUNK, _RUN = Scope
+_RETRY, _FINAL = True, False
+
+
+class Reason(StrEnum):
+    """A reason, in snake_case.
+
+    Attributes:
+        scope: the smallest part of the work that fails for it.
+        retryable: whether trying again, later, may help.
+        meaning: what happened, in one sentence. action: what a person can do.
+    """
+
+    scope: Scope
+    retryable: bool
+    meaning: str
+    action: str
+
+    def __new__(cls, word: str, scope: Scope, retryable: bool, meaning: str, action: str) -> Reason:
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.scope, member.retryable = scope, retryable
+        member.meaning, member.action = meaning, action
+        return member
+
+    @classmethod
+    def of(cls, word: str) -> Reason:
+        """The reason that a stored or received word names. Raises ValueError where it names none."""
+        return cls(word)  # type: ignore[call-arg]  # of an Enum this is a look-up, which mypy does not see here
+
+    # fmt: off
+    # -- settings and commands ------------------------------------------------------------------------------------
+    SETTINGS = ("settings", _RUN, _FINAL, "A setting, an option or a prompt file is wrong.",
+        "Correct the value that the message names.")
+    UNSUPPORTED_SCHEME = ("unsupported_scheme", _RUN, _FINAL, "The scheme of a storage URL is not supported.",
+        "Use a directory, `file://` or `s3://bucket/prefix`.")
+    OTHER_MODEL = ("other_model", _RUN, _FINAL,
+        "The recipe belongs to another model than the one that the settings name.",
+        "Set `NIGHTREEL_MODEL` and its options as they were when the recipe was made.")
+    NO_SUCH_RECIPE = ("no_such_recipe", _RUN, _FINAL, "No recipe has this number.",
+        "Look up the number in `nightreel.recipes`.")
+    STALE_RECIPE = ("stale_recipe", _RUN, _FINAL,
+        "An earlier version made the recipe and worded its prompts differently.",
+        "Analyse again with the current prompt sets.")
+    NO_CACHE_LIMIT = ("no_cache_limit", _RUN, _FINAL, "The feature cache has no size limit.",
+        "Pass `--to GIB` or set `NIGHTREEL_CACHE_LIMIT_GIB`.")
+    MEMORY_TOO_SMALL = ("memory_too_small", _RUN, _FINAL,
+        "The model needs more memory than any device of this host can lease.",
+        "Use a smaller model, dtype or plan, `NIGHTREEL_DEVICE=cuda:all`, or a smaller reserve.")
+    INSTALLATION = ("installation", _RUN, _FINAL, "Files of the installation are missing.",
+        "Install nightreel again.")
+    RUN_FAILED = ("run_failed", _RUN, _FINAL, "The run ended before it could report.",
+        "Read the flow run in Prefect's UI.")
+    RUN_CLOSED = ("run_closed", _RUN, _FINAL, "The run ended while a part of it was still waiting.",
+        "Start the run again.")
+
+    # -- object storage -------------------------------------------------------------------------------------------
+    NO_SUCH_SOURCE = ("no_such_source", _VIDEO, _FINAL, "The source directory does not exist.",
+        "Correct `NIGHTREEL_SOURCE`, or mount the disk.")
+    NO_SUCH_BUCKET = ("no_such_bucket", _VIDEO, _FINAL, "The bucket does not exist.",
+        "Correct the bucket's name and `NIGHTREEL_S3_ENDPOINT_URL`.")
+    ACCESS_DENIED = ("access_denied", _VIDEO, _FINAL, "The storage refuses this user or these keys.",
+        "Grant the right to read or write, or correct the keys.")
+    STORAGE_REFUSED = ("storage_refused", _VIDEO, _FINAL, "The store refused a request.",
+        "Read the store's answer in the message.")
+    STORAGE_UNREACHABLE = ("storage_unreachable", _VIDEO, _RETRY, "The store does not answer.",
+        "Check the network and the endpoint. Retries follow by themselves.")
+    INVALID_RANGE = ("invalid_range", _VIDEO, _FINAL, "The store refused a range of bytes.",
+        "List the source again: the object may have changed.")
+    OBJECT_GONE = ("object_gone", _VIDEO, _FINAL, "The object no longer exists.",
+        "Upload it again, or ignore the failure.")
+    OBJECT_CHANGED = ("object_changed", _VIDEO, _RETRY, "The object was overwritten after it was listed.",
+        "List the source again: the next run takes the new version.")
+    OBJECT_CORRUPT = ("object_corrupt", _VIDEO, _RETRY, "The fetched bytes do not match the object's checksum.",
+        "If it repeats, upload the object again, or set `NIGHTREEL_S3_VERIFY_ETAGS=false`.")
+    LIMIT_BYTES = ("limit_bytes", _VIDEO, _FINAL, "The file is larger than `NIGHTREEL_MAX_BYTES`.",
+        "Raise the setting, or leave the file out.")
+    OUTSIDE_PREFIX = ("outside_prefix", _VIDEO, _FINAL, "The uri does not lie below the storage's prefix.",
+        "Open the storage to which the object belongs.")
+    BAD_OBJECT_NAME = ("bad_object_name", _VIDEO, _FINAL, "The name of an object is not a relative path.",
+        "Rename the object.")
+    NO_CREATE_ONLY = ("no_create_only", _RUN, _FINAL,
+        "The store overwrites objects that it should only create if missing.",
+        "Use another store for the feature cache.")
+    NO_HARD_LINKS = ("no_hard_links", _RUN, _FINAL, "The file system has no hard links, which safe publishing needs.",
+        "Put the cache on another file system.")
+    DISK_FULL = ("disk_full", _VIDEO, _RETRY, "The local disk has no room.",
+        "Free disk space, or lower `NIGHTREEL_SPOOL_MIB`.")
+    DISK_FAILED = ("disk_failed", _VIDEO, _RETRY, "Writing to the local disk failed.",
+        "Check the disk and its mount.")
+    SOURCE_EMPTY = ("source_empty", _RUN, _FINAL, "The source lists no object, but videos are known below it.",
+        "Mount the disk or correct the prefix. If everything was deleted, sweep once with `may_be_empty`.")
+    UNORDERED_LISTING = ("unordered_listing", _RUN, _FINAL,
+        "The store does not list keys in byte order, so it cannot be swept.",
+        "Use nightly runs: they find new objects on this store too.")
+    WRONG_INVENTORY = ("wrong_inventory", _RUN, _FINAL,
+        "`NIGHTREEL_INVENTORY` does not name an inventory of this bucket.",
+        "Correct or unset the setting.")
+    UNSUPPORTED_INVENTORY = ("unsupported_inventory", _RUN, _FINAL,
+        "The inventory has a format that is not supported.",
+        "Configure the inventory as CSV or Parquet.")
+    INVENTORY_INCOMPLETE = ("inventory_incomplete", _RUN, _FINAL, "The inventory lacks a file or a column.",
+        "Use a newer inventory, or add the fields that the message names.")
+    INVENTORY_DAMAGED = ("inventory_damaged", _RUN, _RETRY,
+        "A file of the inventory is damaged or is being replaced.",
+        "Try again later, or use another inventory.")
+
+    # -- media ----------------------------------------------------------------------------------------------------
+    EMPTY_FILE = ("empty_file", _VIDEO, _FINAL, "The file has 0 bytes.",
+        "Upload it again.")
+    NOT_A_VIDEO = ("not_a_video", _VIDEO, _FINAL, "The file is not a video.",
+        "Remove it, or filter by suffix.")
+    IMAGE_FILE = ("image_file", _VIDEO, _FINAL, "The file is a still image.",
+        "Remove it, or filter by suffix.")
+    ANIMATED_IMAGE = ("animated_image", _VIDEO, _FINAL, "The file is a GIF.",
+        "Set `NIGHTREEL_GIF=true` to analyse GIFs.")
+    NO_VIDEO_STREAM = ("no_video_stream", _VIDEO, _FINAL, "The file holds no video stream.",
+        "Remove it, or filter by suffix.")
+    NO_INDEX = ("no_index", _VIDEO, _FINAL, "The MP4 has no index (moov), or its index is cut off.",
+        "Repeat the upload.")
+    MEDIA_DATA_MISSING = ("media_data_missing", _VIDEO, _FINAL, "The index promises frames, but the file holds none.",
+        "Repeat the upload.")
+    NO_FRAMES = ("no_frames", _VIDEO, _FINAL, "The file shows no frame.",
+        "Repeat the upload.")
+    NO_DURATION = ("no_duration", _VIDEO, _FINAL, "The file does not tell how long it lasts.",
+        "Remux the file with ffmpeg.")
+    NO_DECODER = ("no_decoder", _VIDEO, _FINAL, "No decoder knows the codec.",
+        "Convert the file to H.264.")
+    ENCRYPTED = ("encrypted", _VIDEO, _FINAL, "The file is encrypted (DRM).",
+        "Upload an unencrypted version.")
+    UNREADABLE = ("unreadable", _VIDEO, _FINAL, "The container cannot be read.",
+        "Repair the file, or repeat the upload.")
+    DAMAGED = ("damaged", _SEGMENT, _FINAL, "Too few sampled frames of a segment decoded cleanly.",
+        "Repair the file, or lower `NIGHTREEL_MIN_GOOD_FRAMES`.")
+    LIMIT_PIXELS = ("limit_pixels", _VIDEO, _FINAL, "The pictures are larger than `NIGHTREEL_MAX_PIXELS`.",
+        "Raise the setting.")
+    LIMIT_DURATION = ("limit_duration", _VIDEO, _FINAL, "The video is longer than `NIGHTREEL_MAX_DURATION_S`.",
+        "Raise the setting.")
+    LIMIT_STREAMS = ("limit_streams", _VIDEO, _FINAL, "The file has more streams than `NIGHTREEL_MAX_STREAMS`.",
+        "Raise the setting.")
+    LIMIT_FRAMES = ("limit_frames", _VIDEO, _FINAL, "The video has more frames than `NIGHTREEL_MAX_FRAMES`.",
+        "Raise the setting.")
+    FILE_UNREADABLE = ("file_unreadable", _VIDEO, _RETRY, "The decoder could not read the file from the disk.",
+        "Check the disk.")
+    DECODE_TIMEOUT = ("decode_timeout", _VIDEO, _FINAL, "Decoding took longer than `NIGHTREEL_DECODE_TIMEOUT_S`.",
+        "Raise the setting, or repair the file.")
+    DECODE_MEMORY = ("decode_memory", _VIDEO, _FINAL,
+        "Decoding needs more memory than `NIGHTREEL_DECODE_MEMORY_MIB`.",
+        "Raise the setting.")
+    DECODER_CRASHED = ("decoder_crashed", _VIDEO, _FINAL, "The file crashed the decoder, or made it answer nonsense.",
+        "Repair or convert the file.")
+    DECODER_FAILED = ("decoder_failed", _VIDEO, _FINAL, "The decoder failed on the file in an unexpected way.",
+        "Repair or convert the file, and report the message.")
+    DECODER_KILLED = ("decoder_killed", _VIDEO, _RETRY, "Something outside ended the decoder process.",
+        "Check the system's log for an out-of-memory kill.")
+    DECODER_START = ("decoder_start", _VIDEO, _RETRY, "No decoder process could be started.",
+        "Check the host's memory and process limits.")
+    DECODER_POOL_CLOSED = ("decoder_pool_closed", _VIDEO, _RETRY, "The run ended before the file was decoded.",
+        "Start the run again.")
+
+    # -- models ---------------------------------------------------------------------------------------------------
+    MODEL_NOT_FOUND = ("model_not_found", _RUN, _FINAL, "The hub or the model server has no such model or revision.",
+        "Correct `NIGHTREEL_MODEL` and `NIGHTREEL_MODEL_REVISION`.")
+    HUB_UNREACHABLE = ("hub_unreachable", _RUN, _RETRY,
+        "The model hub does not answer, and the model is not cached here.",
+        "Check the network, or use a model directory.")
+    NO_SAFETENSORS = ("no_safetensors", _RUN, _FINAL, "The model or adapter has no safetensors file.",
+        "Convert it with `save_pretrained`.")
+    DAMAGED_CHECKPOINT = ("damaged_checkpoint", _RUN, _FINAL,
+        "The model's files are cut short, or weights are missing.",
+        "Fetch the model again.")
+    CHANGED_CHECKPOINT = ("changed_checkpoint", _RUN, _FINAL, "The model's files changed after the run began.",
+        "Start the run again.")
+    UNSUPPORTED_MODEL = ("unsupported_model", _RUN, _FINAL, "The model cannot be used for videos here.",
+        "Use a model of a supported architecture: README.md lists them.")
+    UNSUPPORTED_ADAPTER = ("unsupported_adapter", _RUN, _FINAL, "The LoRA adapter does not fit the model.",
+        "Use the adapter with the model for which it was trained.")
+    OUT_OF_MEMORY = ("out_of_memory", _SEGMENT, _FINAL, "One segment alone does not fit into the device's memory.",
+        "Use a plan with fewer frames, a smaller dtype or a larger device.")
+    UNENCODABLE_FRAMES = ("unencodable_frames", _SEGMENT, _FINAL, "The model's processor refuses the frames.",
+        "Use another model for videos of this shape.")
+    MODEL_REFUSED = ("model_refused", _SEGMENT, _FINAL, "The model server refused a request.",
+        "Read the server's answer in the message.")
+    MODEL_UNREACHABLE = ("model_unreachable", _RUN, _RETRY, "The model server does not answer.",
+        "Start it, or reduce its load.")
+    MODEL_PROTOCOL = ("model_protocol", _RUN, _FINAL,
+        "The model server's answer is not that of an OpenAI-compatible API.",
+        "Correct the URL in `NIGHTREEL_MODEL`.")
+
+    # -- features and answers -------------------------------------------------------------------------------------
+    DAMAGED_FEATURE = ("damaged_feature", _SEGMENT, _RETRY, "A cached feature file is damaged, and was deleted.",
+        "Nothing: the segment is encoded again.")
+    STALE_FEATURE = ("stale_feature", _SEGMENT, _RETRY, "A cached feature file was made by another model or version.",
+        "Nothing: the segment is encoded again.")
+    ANSWER_ERROR = ("answer_error", _VIDEO, _FINAL, "The model's answer to a prompt was unusable.",
+        "Read the prompt and the cause in the message.")
+    INCOMPLETE = ("incomplete", _VIDEO, _RETRY, "Some segments still lack answers.",
+        "Nothing: the video is tried again.")
+    INTERNAL_ERROR = ("internal_error", _CHUNK, _FINAL, "A defect of Nightreel was met.",
+        "Report the message and the video.")
+    ATTEMPTS_EXHAUSTED = ("attempts_exhausted", _VIDEO, _FINAL, "Every run that worked on the video died.",
+        "Look at the video, then `nightreel retry --reason attempts_exhausted`.")
+    CACHE_EMPTY = ("cache_empty", _RUN, _FINAL, "The index lists features, but the cache holds no file.",
+        "Mount the cache, or confirm the loss with `--all-gone`.")
+    EVICTION_ELSEWHERE = ("eviction_elsewhere", _RUN, _RETRY, "Another process is evicting features.",
+        "Wait for it to finish.")
+
+    # -- Postgres -------------------------------------------------------------------------------------------------
+    DATABASE_UNREACHABLE = ("database_unreachable", _RUN, _RETRY, "Postgres does not answer.",
+        "Start it, or correct `NIGHTREEL_DATABASE_URL`.")
+    DATABASE_REFUSED = ("database_refused", _RUN, _FINAL, "Postgres refuses the user, the password or the database.",
+        "Correct `NIGHTREEL_DATABASE_URL` or the user's rights.")
+    DATABASE_BUSY = ("database_busy", _RUN, _RETRY, "No connection of the pool became free in time.",
+        "Reduce the load.")
+    DATABASE_CONFLICT = ("database_conflict", _RUN, _RETRY, "Two transactions stood in each other's way.",
+        "Nothing: it is retried.")
+    DATABASE_FULL = ("database_full", _RUN, _RETRY, "Postgres is out of disk, memory or connections.",
+        "Give it more of them.")
+    DATABASE_SCHEMA = ("database_schema", _RUN, _FINAL, "The tables are of another version of Nightreel.",
+        "Run `nightreel db upgrade`, or use the newer version.")
+
+    # -- Prefect --------------------------------------------------------------------------------------------------
+    PREFECT_UNREACHABLE = ("prefect_unreachable", _RUN, _RETRY, "The Prefect server does not answer.",
+        "Start it, or correct `PREFECT_API_URL`.")
+    PREFECT_REFUSED = ("prefect_refused", _RUN, _FINAL, "The Prefect server refused a request.",
+        "Read the server's answer in the message.")
+    PREFECT_CHANGED = ("prefect_changed", _RUN, _RETRY,
+        "Somebody else changed the Prefect server at the same moment.",
+        "Run the command again.")
+    MEMORY_LEASE_LOST = ("memory_lease_lost", _RUN, _RETRY, "The lease on device memory ran out during the run.",
+        "Keep the Prefect server reachable, and start the run again.")
+    MEMORY_LIMIT_GONE = ("memory_limit_gone", _RUN, _FINAL, "A concurrency limit for device memory was deleted.",
+        "Start the run again: it creates the limit.")
+    NO_DEPLOYMENT = ("no_deployment", _RUN, _FINAL, "Prefect has no deployment for shards on this work pool.",
+        "Run `nightreel deploy --pool POOL`.")
+    DEPLOY_FAILED = ("deploy_failed", _RUN, _FINAL, "Prefect did not register a deployment.",
+        "Read Prefect's output in the message.")
+    NO_SUCH_BACKFILL = ("no_such_backfill", _RUN, _FINAL, "No backfill has this number.",
+        "`nightreel backfill status` lists the backfills.")
+    NO_SUCH_SHARD = ("no_such_shard", _RUN, _FINAL, "No shard has this number.",
+        "`nightreel backfill status` lists the backfills.")
+    BACKFILL_STATE = ("backfill_state", _RUN, _FINAL, "The backfill is not in a state that allows this.",
+        "Read its state with `nightreel backfill status`.")
+
+    # -- embedded services ----------------------------------------------------------------------------------------
+    SERVICE_DIED = ("service_died", _RUN, _RETRY, "An embedded service ended by itself or was killed.",
+        "Read the end of its log in the message.")
+    SERVICE_NOT_READY = ("service_not_ready", _RUN, _RETRY, "An embedded service did not answer in time.",
+        "Stop it with `nightreel down` and try again.")
+    SERVICE_IN_USE = ("service_in_use", _RUN, _RETRY, "Commands still use the embedded service.",
+        "Wait for them, or pass `--force`.")
+    SERVICE_LOCKED = ("service_locked", _RUN, _RETRY, "Another process holds the lock of the service.",
+        "Wait for it, or end it.")
+    SERVICE_STUCK = ("service_stuck", _RUN, _RETRY, "An embedded service does not end.",
+        "End its process by hand.")
+    SERVICE_NOT_YOURS = ("service_not_yours", _RUN, _FINAL, "Another user started the embedded service.",
+        "Use that user, or another `NIGHTREEL_WORK_DIR`.")
+    SERVICE_ORPHANS = ("service_orphans", _RUN, _RETRY, "Processes of a killed service are still alive.",
+        "Wait until they have ended, or end them.")
+    WORK_DIR_UNUSABLE = ("work_dir_unusable", _RUN, _RETRY, "The work directory cannot be used.",
+        "Make it writable, or set `NIGHTREEL_WORK_DIR`.")
+    POSTGRES_NOT_INSTALLED = ("postgres_not_installed", _RUN, _FINAL, "The Postgres binaries are not installed.",
+        "Install nightreel again, or set `NIGHTREEL_DATABASE_URL`.")
+    POSTGRES_NOT_RUNNABLE = ("postgres_not_runnable", _RUN, _FINAL, "The Postgres binaries cannot run here.",
+        "Read the cause in the message, or set `NIGHTREEL_DATABASE_URL`.")
+    POSTGRES_INITDB_FAILED = ("postgres_initdb_failed", _RUN, _FINAL, "Postgres could not create its data directory.",
+        "Read the output of initdb in the message.")
+    POSTGRES_PASSWORD_LOST = ("postgres_password_lost", _RUN, _FINAL,
+        "The password file of the embedded Postgres is missing.",
+        "Restore the file that the message names.")
+    POSTGRES_VERSION = ("postgres_version", _RUN, _FINAL,
+        "Another major version of Postgres made the data directory.",
+        "Dump it with that version and load it into the new one.")
+    POSTGRES_FOREIGN = ("postgres_foreign", _RUN, _RETRY, "Another Postgres uses the data directory.",
+        "Stop that Postgres.")
+    # fmt: on
+
+
+OF_DATABASE: frozenset[Reason] = frozenset(reason for reason in Reason if reason.name.startswith("DATABASE_"))
+"""What is wrong with Postgres itself, whatever was asked of it."""

@@ -1,0 +1,186 @@
+"""Decode: a claimed video to the frames of its segments, or to features that the cache already has.
+
+The first half of the encode stage. Each video goes through fetch and decode on its own and gives its file back, so
+that a small spool cannot block a chunk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+from nightreel.cache.features import FeatureCache, feature_key
+from nightreel.database.connection import Database
+from nightreel.database.features import KnownFeatures, known_features
+from nightreel.database.recipes import Recipe
+from nightreel.database.results import answers_given
+from nightreel.domain import Claim, FrameBatch, Outcome, OutcomeState, Segment
+from nightreel.errors import NightreelError, TransientError
+from nightreel.logs import log_context
+from nightreel.models.base import ModelSpec
+from nightreel.reasons import Scope
+from nightreel.stages.identify import Identification
+from nightreel.stages.model_session import ModelSession
+from nightreel.stages.recorder import RunRecorder
+from nightreel.stages.videos import OpenVideo, OpenVideos, VideoFiles
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInput:
+    """A segment that answers are missing for: its features are known, or its frames are here."""
+
+    video: OpenVideo
+    segment: Segment
+    key: str
+    known: KnownFeatures | None = None
+    frames: FrameBatch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedVideo:
+    """What one claim brings to the chunk.
+
+    Args:
+        rest: the claim of the segments that belong to another chunk.
+    """
+
+    outcome: Outcome
+    inputs: tuple[SegmentInput, ...] = ()
+    rest: Claim | None = None
+
+
+class ChunkRoom:
+    """How many more segments a chunk takes. Threads share it."""
+
+    def __init__(self, segments: int) -> None:
+        self._left = segments
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int) -> int:
+        """Take room for at most `wanted` segments; returns for how many."""
+        with self._lock:
+            taken = min(wanted, self._left)
+            self._left -= taken
+            return taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """What decoding a video uses."""
+
+    database: Database
+    recipe: Recipe
+    spec: ModelSpec
+    run_id: int
+    videos: OpenVideos
+    files: VideoFiles
+    identification: Identification
+    cache: FeatureCache
+    model: ModelSession
+    recorder: RunRecorder
+
+    def decode_video(
+        self, claim: Claim, room: ChunkRoom, decoders: ThreadPoolExecutor, *, keep_file: bool
+    ) -> DecodedVideo:
+        """Bring a video as far as frames. What is wrong with it becomes its outcome.
+
+        Args:
+            decoders: threads in which segments are decoded.
+            keep_file: a long video keeps its file for its next chunk: only where no other video waits for the space.
+
+        Raises:
+            NightreelError: what is wrong for all videos: the database, the model.
+        """
+        video = self.videos.open(claim)
+        try:
+            if not video.segments and not self.identification.identify(video):
+                return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=OutcomeState.DEFERRED))
+            wanted = self._without_answers(video, claim.first_segment)
+            taken = wanted[: room.take(len(wanted))]
+            inputs = self._inputs(video, taken, decoders)
+        except NightreelError as error:
+            if error.reason.scope is Scope.RUN or self.model.failed_to_load(error):
+                raise
+            return DecodedVideo(_failed(claim.analysis_id, error))
+        finally:
+            if not keep_file:
+                video.release()
+        if len(taken) < len(wanted):
+            rest = replace(claim, first_segment=wanted[len(taken)].index)
+            outcome = Outcome(analysis_id=claim.analysis_id, state=OutcomeState.CONTINUES)
+            return DecodedVideo(outcome, inputs, rest)
+        video.release()
+        state = OutcomeState.REUSED if video.copied and not wanted else OutcomeState.DONE
+        return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=state, segments=len(video.segments)), inputs)
+
+    def _without_answers(self, video: OpenVideo, first: int) -> list[Segment]:
+        """The segments from `first` on that lack answers."""
+        video_id = video.claim.video.id
+        with self.recorder.stage("database"), self.database.begin() as connection:
+            given = answers_given(connection, [video_id], self.recipe)[video_id]
+        return [item for item in video.segments[first:] if self.recipe.prompts.missing(given[item.index])]
+
+    def _inputs(
+        self, video: OpenVideo, segments: Sequence[Segment], decoders: ThreadPoolExecutor
+    ) -> tuple[SegmentInput, ...]:
+        """Known features or decoded frames of some segments; a segment that cannot be decoded is left out."""
+        if not segments:
+            return ()
+        keys = [self._key(video, segment) for segment in segments]
+        with self.recorder.stage("database"), self.database.begin() as connection:
+            known = known_features(connection, keys)
+        known = {key: self._readable(item) for key, item in known.items()}
+        inputs = [
+            SegmentInput(video, segment, key, known.get(key)) for segment, key in zip(segments, keys, strict=True)
+        ]
+        return tuple(item for item in decoders.map(self._decode, inputs) if item)
+
+    def _readable(self, known: KnownFeatures) -> KnownFeatures:
+        """Features that lie elsewhere, because the cache was moved, count as not cached."""
+        return known if known.ref is None or self.cache.covers(known.ref) else replace(known, ref=None)
+
+    def _key(self, video: OpenVideo, segment: Segment) -> str:
+        decoder = video.facts["decoder"]
+        return feature_key(
+            content_sha256=video.content_sha256,
+            segment=segment,
+            plan=self.recipe.plan,
+            decoder=decoder,
+            decoder_version=version("av" if decoder == "pyav" else decoder),
+            spec=self.spec,
+        )
+
+    def _decode(self, item: SegmentInput) -> SegmentInput | None:
+        if item.known and item.known.ref:
+            self.recorder.count("cached_segments")
+            return item
+        video = item.video
+        try:
+            with log_context(run=self.run_id, video=video.claim.video.uri, segment=item.segment.index):
+                probe = self.files.probe(video)
+                path = self.files.fetch(video)
+                short_side = self.model.frame_size
+                with self.recorder.stage("decode"):
+                    self.recorder.count("decoded_segments")
+                    frames = self.files.decoders.decode(
+                        path, probe=probe, plan=self.recipe.plan, segment=item.segment, short_side=short_side
+                    )
+        except NightreelError as error:
+            if self.model.failed_to_load(error):
+                raise
+            video.fail(item.segment, error)
+            return None
+        return replace(item, frames=frames)
+
+
+def _failed(analysis_id: int, error: NightreelError) -> Outcome:
+    return Outcome(
+        analysis_id=analysis_id,
+        state=OutcomeState.FAILED,
+        reason=error.reason,
+        detail=error.detail,
+        transient=isinstance(error, TransientError),
+    )

@@ -1,0 +1,149 @@
+"""The model of a run: leased, loaded when first needed, used by one thread at a time, unloaded at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from nightreel.database.connection import Database
+from nightreel.database.memory_peaks import keep_peaks, known_peaks
+from nightreel.database.recipes import Recipe
+from nightreel.database.runs import record_environment
+from nightreel.domain import MemoryPeak
+from nightreel.environment import describe_environment
+from nightreel.errors import NightreelError, PermanentError
+from nightreel.models.base import VideoModel
+from nightreel.models.loading import FoundModel, import_libraries, load_model
+from nightreel.reasons import Reason
+from nightreel.settings import Settings
+from nightreel.stages.device_lease import LeasedDevice, LeaseMemory, lease_device
+from nightreel.stages.recorder import RunRecorder
+
+
+class ModelSession:
+    """Holds at most one loaded model, and the memory that it is in.
+
+    Life: `use` or `frame_size` first import the libraries, lease memory and load the model; `close` unloads the model
+    and gives the memory back.
+
+    Args:
+        settings: of the run; `device` is where the model may go.
+        found: the model, pinned when the run was opened.
+        lease_memory: waits for memory and holds it; None: the model takes whatever is free.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        found: FoundModel,
+        recipe: Recipe,
+        run_id: int,
+        database: Database,
+        recorder: RunRecorder,
+        lease_memory: LeaseMemory | None,
+    ) -> None:
+        self._settings, self._found = settings, found
+        self._recipe, self._run_id = recipe, run_id
+        self._database, self._recorder = database, recorder
+        self._lease_memory = lease_memory
+        self._stack = ExitStack()
+        self._use_lock = threading.Lock()
+        self._load_lock = threading.Lock()  # not the one above: a wait for memory must not block other users
+        self._closing = threading.Event()
+        self._model: VideoModel | None = None
+        self._device = LeasedDevice(name=settings.device)
+        self._load_errors: list[NightreelError] = []
+
+    @property
+    def frame_size(self) -> int | None:
+        """Short side in pixels that the model's processor needs. Raises as `use`."""
+        return self._loaded().frame_size
+
+    @contextmanager
+    def use(self) -> Iterator[VideoModel]:
+        """The model, for this thread alone. Its new memory peaks are stored afterwards.
+
+        Raises:
+            TransientError: `memory_lease_lost`: another run may have the memory by now.
+            NightreelError: as `lease_device` and `load_model`.
+        """
+        with self._use_lock:
+            model = self._loaded()
+            if self._device.lease:
+                self._device.lease.ensure_held()
+            try:
+                yield model
+            finally:
+                self._keep_peaks(model)
+
+    def failed_to_load(self, error: NightreelError) -> bool:
+        """Whether this very error kept the model from being loaded: then it is not the fault of a video."""
+        return any(error is other for other in self._load_errors)
+
+    def close(self) -> None:
+        """Stop waiting for memory, unload the model, give the memory back."""
+        self._closing.set()
+        with self._load_lock:
+            self._stack.close()
+
+    def _loaded(self) -> VideoModel:
+        with self._load_lock:
+            if self._model is None:
+                try:
+                    self._model = self._load()
+                except NightreelError as error:
+                    self._load_errors.append(error)
+                    raise
+            return self._model
+
+    def _load(self) -> VideoModel:
+        if self._closing.is_set():
+            raise PermanentError(Reason.RUN_CLOSED, f"run {self._run_id} is ending and loads no model any more")
+        with self._database.begin() as connection:
+            peaks = known_peaks(connection, self._found.spec.hash)
+        if self._found.checkpoint is None:  # on a server: nothing to import and no memory to lease
+            with self._recorder.stage("load_model"):
+                return load_model(self._settings, found=self._found)
+        with self._recorder.stage("import_libraries"):
+            import_libraries()
+        if self._lease_memory and not self._device.lease:
+            self._lease(self._lease_memory, peaks)
+        with self._recorder.stage("load_model"):
+            model = load_model(
+                self._settings.model_copy(update={"device": self._device.name}),
+                found=self._found,
+                peaks=peaks,
+                limit_bytes=self._device.limit_bytes,
+            )
+        with self._database.begin() as connection:  # torch is imported by now, so looking at its devices is cheap
+            record_environment(connection, self._run_id, describe_environment(self._settings, devices=True))
+        return model
+
+    def _lease(self, lease_memory: LeaseMemory, peaks: Sequence[MemoryPeak]) -> None:
+        """Hold the memory of a device for the rest of the run, once it is free."""
+        leased = lease_device(
+            self._settings,
+            found=self._found,
+            prompts=self._recipe.prompts.prompts,
+            peaks=peaks,
+            recorder=self._recorder,
+            lease_memory=partial(lease_memory, database=self._database, run_id=self._run_id, closing=self._closing),
+        )
+        self._device = self._stack.enter_context(leased)
+        self._stack.callback(self._unload)  # before the memory is given back
+
+    def _unload(self) -> None:
+        if self._model is not None:
+            from nightreel.models.memory.batches import release_memory
+
+            self._model = None
+            release_memory()
+
+    def _keep_peaks(self, model: VideoModel) -> None:
+        peaks = model.take_peaks()
+        if peaks:
+            with self._recorder.stage("database"), self._database.begin() as connection:
+                keep_peaks(connection, peaks, model_id=self._recipe.model_id, run_id=self._run_id)

@@ -1,0 +1,184 @@
+"""The claimed videos of a run between their first chunk and their last: contents, segments, and files on the disk."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nightreel.domain import Claim, Segment
+from nightreel.errors import NightreelError, TransientError
+from nightreel.media.probe import Probe
+from nightreel.media.sandbox import DecoderPool
+from nightreel.reasons import Reason
+from nightreel.settings import Settings
+from nightreel.stages.recorder import RunRecorder
+from nightreel.storage import Storage
+from nightreel.storage.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFailure:
+    """Why one segment failed: it fails its video, but the answers of the other segments are kept."""
+
+    segment: Segment
+    reason: Reason
+    detail: str
+    transient: bool
+
+
+@dataclass(slots=True)
+class OpenVideo:
+    """State of a claimed video. `identify` fills it; its file is fetched only when something needs it.
+
+    Args:
+        facts: the probe as JSON, which may be known from an earlier run.
+        path: the file on disk, kept there by `file`; probe: of that file, for decoding; both guarded by `lock`.
+        copied: answers taken over from the same bytes under another key.
+    """
+
+    claim: Claim
+    content_sha256: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    probe: Probe | None = None
+    segments: tuple[Segment, ...] = ()
+    copied: int = 0
+    failures: list[SegmentFailure] = field(default_factory=list)
+    path: Path | None = None
+    file: ExitStack = field(default_factory=ExitStack)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fail(self, segment: Segment, error: NightreelError) -> None:
+        """Remember why a segment failed; once, however often its stage is tried."""
+        failure = SegmentFailure(segment, error.reason, error.detail, isinstance(error, TransientError))
+        if failure not in self.failures:
+            self.failures.append(failure)
+
+    def release(self) -> None:
+        """Delete the file, keep what is known."""
+        with self.lock:
+            self.path = None
+            self.file.close()
+
+
+class OpenVideos:
+    """The open videos of a run, by the id of their analysis. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._videos: dict[int, OpenVideo] = {}
+
+    def open(self, claim: Claim) -> OpenVideo:
+        """The video of a claim, opened at the first call."""
+        return self._videos.setdefault(claim.analysis_id, OpenVideo(claim))
+
+    def find(self, analysis_id: int) -> OpenVideo | None:
+        """An open video; None where it is not open."""
+        return self._videos.get(analysis_id)
+
+    def close(self, analysis_id: int) -> None:
+        """Forget a video and delete its file."""
+        video = self._videos.pop(analysis_id, None)
+        if video is not None:
+            video.release()
+
+    def close_all(self) -> None:
+        for analysis_id in list(self._videos):
+            self.close(analysis_id)
+
+
+class VideoFiles:
+    """Fetches videos to the spool and probes them. Spool and decoders start when first needed.
+
+    Args:
+        settings: those of the spool, of the decoders, and `max_bytes`.
+    """
+
+    def __init__(self, source: Storage, settings: Settings, recorder: RunRecorder) -> None:
+        self._source = source
+        self._settings = settings
+        self._recorder = recorder
+        self._stack = ExitStack()
+        self._lock = threading.Lock()
+        self._spool: Spool | None = None
+        self._decoders: DecoderPool | None = None
+
+    @property
+    def decoders(self) -> DecoderPool:
+        with self._lock:
+            if self._decoders is None:
+                self._decoders = self._stack.enter_context(DecoderPool.from_settings(self._settings))
+            return self._decoders
+
+    def fetch(self, video: OpenVideo) -> Path:
+        """The video on disk, fetched at the first call.
+
+        Raises:
+            NightreelError: as `Storage.fetch`; TransientError `object_changed` also where the bytes are not those
+                that were seen under this etag before.
+        """
+        wanted = video.claim.video
+        with video.lock:
+            if video.path is None:
+                with self._recorder.stage("fetch"):
+                    directory = video.file.enter_context(self._open_spool().admit(wanted.size_bytes))
+                    fetched = self._source.fetch(
+                        wanted.uri,
+                        etag=wanted.etag,
+                        destination=directory / _file_name(wanted.uri),
+                        max_bytes=self._settings.max_bytes,
+                    )
+                self._recorder.count("fetched")
+                if video.content_sha256 not in ("", fetched.content_sha256):
+                    raise TransientError(
+                        Reason.OBJECT_CHANGED,
+                        f"{wanted.uri}: etag {wanted.etag} held other bytes before: list the source again",
+                    )
+                video.path, video.content_sha256 = fetched.path, fetched.content_sha256
+            return video.path
+
+    def probe(self, video: OpenVideo) -> Probe:
+        """The probe of the video's file, made at the first call.
+
+        Raises:
+            NightreelError: as `fetch` and `DecoderPool.probe`.
+        """
+        path = self.fetch(video)
+        with video.lock:
+            if video.probe is None:
+                with self._recorder.stage("probe"):
+                    video.probe = self.decoders.probe(path)
+            return video.probe
+
+    def close(self) -> None:
+        """End the decoders and empty the spool."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_spool(self) -> Spool:
+        with self._lock:
+            if self._spool is None:
+                limit_bytes = self._settings.spool_mib << 20
+                spool = Spool(self._settings.work_dir / "spool", limit_bytes=limit_bytes)
+                self._spool = self._stack.enter_context(spool)
+            return self._spool
+
+
+def _file_name(uri: str) -> str:
+    """A harmless file name that a person recognises in an error.
+
+    >>> _file_name("s3://bucket/a/../.b c;rm.mp4"), _file_name("s3://bucket/%2e%2e")
+    ('b_c_rm.mp4', '2e_2e')
+    """
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", uri.rsplit("/", 1)[-1][-80:]).strip("._-") or "video"
