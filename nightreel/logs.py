@@ -123,5 +123,5 @@ def set_up_worker_logging(settings: Settings) -> None:
         root.addHandler(plain)
 
 
-def _is_console(handler: logging.Handler) -> TypeGuard[logging.StreamHandler]:
+def _is_console(handler: logging.Handler) -> TypeGuard[logging.StreamHandler[Any]]:
     return isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr)

@@ -58,7 +58,8 @@ def to_parquet(features: Features) -> bytes:
         write_statistics=False,
         write_page_checksum=True,
     )
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def from_parquet(data: bytes, *, key: str) -> Features:

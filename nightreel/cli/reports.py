@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -91,7 +92,7 @@ def retry(
     print_line(f"{len(reopened)} videos are to be done again: run `nightreel analyze` on their source")
 
 
-def _more(rows: list, limit: int) -> None:
+def _more(rows: Sequence[Any], limit: int) -> None:
     if not rows:
         print_line("none")
     elif len(rows) == limit:

@@ -91,7 +91,7 @@ def add_backfill(
         "pool": pool,
         "plan": dict(plan),
     }
-    backfill_id = connection.execute(insert(_backfills).values(**row).returning(_backfills.c.id)).scalar_one()
+    backfill_id: int = connection.execute(insert(_backfills).values(**row).returning(_backfills.c.id)).scalar_one()
     ranges = [(item.after_uri, item.up_to_uri, item.videos) for item in shards]
     names = ("after_uri", "up_to_uri", "videos")
     rows = [

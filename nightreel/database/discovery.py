@@ -161,7 +161,7 @@ def has_videos(connection: Connection, uri_prefix: str) -> bool:
     return bool(connection.execute(statement("has_videos"), {"uri_prefix": uri_prefix}).scalar_one())
 
 
-def _columns(items: Iterable[StoredObject | Row[Any]]) -> dict[str, list]:
+def _columns(items: Iterable[StoredObject | Row[Any]]) -> dict[str, list[Any]]:
     rows = sorted(items, key=lambda item: item.uri)
     return {
         "uris": [row.uri for row in rows],

@@ -26,7 +26,7 @@ _leases = schema.memory_leases
 def enqueue(connection: Connection, request: MemoryRequest, *, run_id: int | None, pid: int, valid_s: float) -> int:
     """Add a request; returns its ticket, valid for `valid_s` unless it is extended. Expired tickets are removed."""
     connection.execute(delete(_leases).where(_leases.c.expires_at < func.now()))
-    return connection.execute(
+    ticket: int = connection.execute(
         insert(_leases)
         .values(
             host=request.host,
@@ -39,6 +39,7 @@ def enqueue(connection: Connection, request: MemoryRequest, *, run_id: int | Non
         )
         .returning(_leases.c.id)
     ).scalar_one()
+    return ticket
 
 
 def extend_ticket(connection: Connection, ticket: int, *, valid_s: float) -> bool:

@@ -151,8 +151,8 @@ def _find_or_add(connection: Connection, table: Table, row: dict[str, Any], *, l
             insert(table).values(**row).on_conflict_do_nothing(index_elements=["hash"]).returning(table.c.id)
         ).scalar()
         # Another run may have added it between the two statements: then it is there now.
-        return added or connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar_one()
+        return int(added or connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar_one())
     changed = {name: row[name] for name in latest if getattr(known, name) != row[name]}
     if changed:
         connection.execute(table.update().where(table.c.id == known.id).values(**changed))
-    return known.id
+    return int(known.id)

@@ -5,6 +5,8 @@ Analysts never see these: they read the views of schema `reporting` (sql/views).
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -44,15 +46,15 @@ def _id() -> Column[int]:
     return Column("id", BigInteger, Identity(always=True), primary_key=True)
 
 
-def _created(name: str = "created_at") -> Column:
+def _created(name: str = "created_at") -> Column[Any]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
-def _time(name: str) -> Column:
+def _time(name: str) -> Column[Any]:
     return Column(name, DateTime(timezone=True))
 
 
-def _json(name: str, *, nullable: bool = True) -> Column:
+def _json(name: str, *, nullable: bool = True) -> Column[Any]:
     return Column(name, JSONB(none_as_null=True), nullable=nullable)
 
 

@@ -85,7 +85,7 @@ def _depth(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndar
     """How deep points lie inside an outline, in the units of `radius`; negative outside."""
     reach = np.sqrt(dx * dx + dy * dy)
     if shape == "circle":
-        return radius - reach
+        return np.asarray(radius - reach)
     outline = _OUTLINES[shape]
     step = 2 * math.pi / outline.points
     # All sectors between an outer corner and its neighbouring inner one look alike: fold them into one.
@@ -94,7 +94,8 @@ def _depth(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndar
     edge_x = outline.outer - outline.inner * math.cos(step / 2)
     edge_y = outline.inner * math.sin(step / 2)
     length = math.hypot(edge_x, edge_y)
-    return ((outline.outer * radius - reach * np.cos(angle)) * edge_y - reach * np.sin(angle) * edge_x) / length
+    inside = (outline.outer * radius - reach * np.cos(angle)) * edge_y - reach * np.sin(angle) * edge_x
+    return np.asarray(inside / length)
 
 
 def _span(middle: float, reach: float, size: int) -> slice:

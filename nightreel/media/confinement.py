@@ -105,4 +105,5 @@ def limit_cpu_time(seconds: float) -> None:
 
 def _prctl(option: int, *arguments: int) -> bool:
     values = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
-    return ctypes.CDLL(None, use_errno=True).prctl(option, *values) == 0
+    result: int = ctypes.CDLL(None, use_errno=True).prctl(option, *values)
+    return result == 0

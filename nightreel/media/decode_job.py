@@ -141,7 +141,7 @@ def _in_a_gap(probe: Probe, frames: np.ndarray, moments_s: Sequence[float]) -> n
     following = np.minimum(frames + 1, len(times_s) - 1)
     lost = index.flags[index.positions[following]] & LOST_BEFORE != 0
     usual_s = float(np.median(np.diff(times_s)))
-    return lost & (np.asarray(moments_s) - times_s[frames] > _STALE * usual_s)
+    return np.asarray(lost & (np.asarray(moments_s) - times_s[frames] > _STALE * usual_s))
 
 
 def decode_runs(index: PacketIndex, wanted: np.ndarray) -> list[Run]:
@@ -164,7 +164,7 @@ def _start_of(index: PacketIndex, starts: np.ndarray, position: int) -> int:
     nearest = int(np.searchsorted(starts, position, side="right")) - 1
     for start in starts[max(0, nearest - 1) : nearest + 1][::-1].tolist():
         if index.pts[start] <= index.pts[position]:
-            return start
+            return int(start)
     return int(starts[max(0, nearest - 1)]) if nearest > 0 else 0
 
 

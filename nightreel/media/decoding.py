@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -169,7 +169,7 @@ class _Feeder:
         self._context, self._said = context, said
         self._skips = context.codec.canonical_name in _SKIPS_UNREFERENCED
 
-    def feed(self, packet: Packet | None, *, needed: bool = True) -> tuple[list[VideoFrame], bool]:
+    def feed(self, packet: Packet[Any] | None, *, needed: bool = True) -> tuple[list[VideoFrame], bool]:
         """The frames that come out, and whether anything went wrong. None drains the decoder.
 
         Args:
@@ -295,5 +295,5 @@ def _find(packets: Iterator[Read], expected: ExpectedPacket) -> Read:
     raise _IndexMismatchError
 
 
-def _is(packet: Packet, known: ExpectedPacket) -> bool:
+def _is(packet: Packet[Any], known: ExpectedPacket) -> bool:
     return packet.pts == known.pts and packet.size == known.size

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -89,7 +90,7 @@ class Read:
         doubtful: the packet itself, or its time, is not to be trusted.
     """
 
-    packet: Packet
+    packet: Packet[Any]
     lost_before: bool
     doubtful: bool
 
@@ -122,7 +123,7 @@ def packets_of(container: InputContainer, stream: VideoStream, said: Log) -> Ite
         yield Read(packet, lost_before=lost, doubtful=unknown or packet.is_corrupt)
 
 
-def _readable(container: InputContainer, stream: VideoStream, said: Log) -> Iterator[Packet]:
+def _readable(container: InputContainer, stream: VideoStream, said: Log) -> Iterator[Packet[Any]]:
     packets = container.demux(stream)
     said.clear()
     while True:

@@ -98,7 +98,8 @@ class ForkServer:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)  # the server has not collected it yet: the number is still its own
             try:
-                return self._ask({"collect": pid})["exit"]
+                exit_code: int | None = self._ask({"collect": pid})["exit"]
+                return exit_code
             except (ConnectionLostError, DeadlineError):
                 return None
 

@@ -68,7 +68,8 @@ def tone_map(rgb16: np.ndarray, transfer: str) -> np.ndarray:
     peak = light.max(axis=2, keepdims=True)
     ceiling = 1000.0 / _REFERENCE_WHITE_NITS  # what maps to full white
     light *= (1 + peak / ceiling**2) / (1 + peak)  # extended Reinhard (2002), equation 4
-    return _gamma()[(np.clip(light @ _BT2020_TO_BT709.T, 0, 1) * 4095).astype(np.uint16)]
+    steps = (np.clip(light @ _BT2020_TO_BT709.T, 0, 1) * 4095).astype(np.uint16)
+    return np.asarray(_gamma()[steps])
 
 
 @cache

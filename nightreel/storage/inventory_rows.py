@@ -118,7 +118,8 @@ def _read_parquet(path: Path, name: str) -> Iterator[Entry]:
 
 
 def _values(column: Any) -> list[Any]:
-    return column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _with_zone(time: datetime) -> datetime:

@@ -65,7 +65,8 @@ class S3Bucket:
         what = self.uri(arguments.get("Prefix", "") if key is None else key).rstrip("/")
         with translated(what, self.endpoint, object_name=None if key is None else what):
             client = await self._files.set_session()  # made on first use: that is when keys are looked for
-            return await getattr(client, operation)(**target, **arguments)
+            reply: dict[str, Any] = await getattr(client, operation)(**target, **arguments)
+            return reply
 
     async def request(self, operation: str, *, key: str | None = None, **arguments: Any) -> dict[str, Any]:
         """The same, tried again while the storage is unreachable."""

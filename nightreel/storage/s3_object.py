@@ -141,7 +141,8 @@ class S3Range:
 
     async def read(self, size: int) -> bytes:
         with translated(self._name, self._endpoint):
-            return await self._body.read(size)
+            block: bytes = await self._body.read(size)
+            return block
 
     def close(self) -> None:
         self._body.close()

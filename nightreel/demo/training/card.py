@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from nightreel.demo.training.export import LOG
 
@@ -101,7 +102,7 @@ def _stage_line(line: str) -> str:
     return f"| {log['stage']} | {log['step']:,} | {log['step_s']:.2f} | {end} |"
 
 
-def _result_line(row: dict) -> str:
+def _result_line(row: dict[str, Any]) -> str:
     unit = f" {row['unit']}" if row["unit"] else ""
     met = "yes" if row["met"] else "**no**"
     return (

@@ -82,7 +82,8 @@ def video_ids(frames: int) -> torch.Tensor:
     """Tokens (P,) of a conversation up to the end of its video, as the processor makes them."""
     empty = np.zeros((frames, FRAME_PX, FRAME_PX, 3), np.uint8)
     made: Any = _processor()(text=["<|im_start|>user\n<video>\n"], videos=[empty], return_tensors="pt")
-    return made["input_ids"][0]
+    ids: torch.Tensor = made["input_ids"][0]
+    return ids
 
 
 def draw_questions(scene: Scene, dice: random.Random) -> list[tuple[Question, str]]:

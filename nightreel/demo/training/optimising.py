@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -51,12 +52,12 @@ class Optimiser:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
         for part in self._parts:
-            part.step()
+            part.step()  # type: ignore[no-untyped-call]
 
-    def state(self) -> list[dict]:
+    def state(self) -> list[dict[str, Any]]:
         return [part.state_dict() for part in self._parts]
 
-    def restore(self, state: Sequence[dict]) -> None:
+    def restore(self, state: Sequence[dict[str, Any]]) -> None:
         for part, own in zip(self._parts, state, strict=True):
             part.load_state_dict(own)
 

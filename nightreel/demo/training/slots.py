@@ -96,4 +96,5 @@ def read(embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _basis() -> torch.Tensor:
     """(ATTRIBUTES, WIDTH), orthogonal rows of length _SCALE."""
     noise = torch.randn(WIDTH, ATTRIBUTES, generator=torch.Generator().manual_seed(_BASIS_SEED))
-    return torch.linalg.qr(noise)[0].T.contiguous() * _SCALE
+    orthogonal: torch.Tensor = torch.linalg.qr(noise)[0]
+    return orthogonal.T.contiguous() * _SCALE

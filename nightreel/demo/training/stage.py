@@ -103,7 +103,7 @@ class Stage(ABC):
         for name, module in self.own().items():
             module.load_state_dict(saved["state"][name])
         self.optimiser.restore(saved["optimiser"])
-        return saved["step"]
+        return int(saved["step"])
 
     def _log(self, figures: Mapping[str, Any]) -> None:
         line = json.dumps({name: round(one, 5) if isinstance(one, float) else one for name, one in figures.items()})

@@ -68,14 +68,16 @@ class VisionStage(Stage):
 
     def _told(self, head: torch.nn.Module, layer: int) -> torch.Tensor:
         """What a head makes of each patch (N, PATCHES**2, ...) in a layer."""
-        return head(self._hidden[layer][:, 1:].float()).cpu()
+        told: torch.Tensor = head(self._hidden[layer][:, 1:].float())
+        return told.cpu()
 
 
 def see(model: Any, pictures: torch.Tensor) -> torch.Tensor:
     """Slot tokens (N, TOKENS_A_FRAME, WIDTH) of pictures (N, 3, FRAME_PX, FRAME_PX)."""
-    return model.model.get_image_features(
+    tokens: torch.Tensor = model.model.get_image_features(
         pictures, vision_feature_layer=-1, vision_feature_select_strategy="default", return_dict=True
     ).pooler_output
+    return tokens
 
 
 def _token_loss(meaning: torch.Tensor, rest: torch.Tensor, frames: Frames) -> tuple[torch.Tensor, dict[str, float]]:

@@ -209,7 +209,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, size)))
+            header: dict[str, Any] = json.loads(file.read(min(length, size)))
         end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
     except (struct.error, ValueError, LookupError, AttributeError, TypeError) as error:
         raise PermanentError(

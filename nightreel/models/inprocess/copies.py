@@ -129,12 +129,13 @@ class CopiedPrefix:
         device = self._model.device
         tokens = torch.tensor(ids, device=device)
         depths = depth + torch.arange(tokens.shape[1], device=device).expand(len(ids), -1)
-        return self._model(
+        logits: torch.Tensor = self._model(
             input_ids=tokens,
             position_ids=as_position_ids(self._next_positions[segment][:, None, None] + depths),
             past_key_values=cache,
             use_cache=True,
         ).logits
+        return logits
 
     def _stepping(self, cache: DynamicCache, segment: int, *, depth: int, batch: int) -> Step:
         """The steps of `generate` for rows of one segment, each a sequence of the cache.

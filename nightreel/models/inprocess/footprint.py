@@ -66,12 +66,13 @@ def measure_footprint(
 
 def weights_bytes(model: Any, *, quantization: str | None = None) -> int:
     """Bytes of parameters and buffers; linear layers but the output layer in fewer bits where they are quantised."""
-    held = sum(tensor.nbytes for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
+    held: int = sum(tensor.nbytes for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
     if quantization is None:
         return held
     output = model.get_output_embeddings()
     linear = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not output]
-    return held - sum(weight.nbytes - weight.numel() * _QUANTIZED_BITS[quantization] // 8 for weight in linear)
+    bits = _QUANTIZED_BITS[quantization]
+    return int(held - sum(weight.nbytes - weight.numel() * bits // 8 for weight in linear))
 
 
 def _black(frames: int, height: int, width: int) -> FrameBatch:

@@ -25,8 +25,8 @@ from nightreel.models.inprocess.scoring import answer_scores
 from nightreel.models.inprocess.vision import Tensors, Vision, from_stored, to_stored
 from nightreel.models.inquiry import Inquiry
 from nightreel.models.memory.batches import BatchBudget
-from nightreel.models.memory.estimates import SegmentShape
 from nightreel.models.memory.meters import MemoryMeter
+from nightreel.models.memory.shapes import SegmentShape
 from nightreel.prompts.wording import questions_of
 from nightreel.reasons import Reason
 

@@ -179,7 +179,7 @@ class _BufferLayer(DynamicLayer):
     _values: torch.Tensor
 
     def __init__(self, batch: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._batch = batch
         self._length = 0
         self._capacity = 0

@@ -82,7 +82,7 @@ def is_plain(model: Any) -> bool:
 
 def attention_of(model: Any) -> str:
     """The attention implementation of the language side."""
-    return model.config.get_text_config()._attn_implementation
+    return str(model.config.get_text_config()._attn_implementation)
 
 
 def positions_of(tensors: Tensors) -> torch.Tensor:

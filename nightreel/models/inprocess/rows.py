@@ -12,7 +12,7 @@ from nightreel.domain import Prompt
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.prefix import Row
-from nightreel.models.memory.estimates import SegmentShape
+from nightreel.models.memory.shapes import SegmentShape
 from nightreel.prompts.wording import questions_of
 
 

@@ -15,9 +15,10 @@ import torch
 
 from nightreel.domain import MemoryPeak
 from nightreel.errors import PermanentError
-from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.memory.estimates import Estimates
 from nightreel.models.memory.meters import MemoryMeter, meter_of
 from nightreel.models.memory.peaks import Peaks
+from nightreel.models.memory.shapes import FrameShape, SegmentShape
 from nightreel.reasons import Reason
 
 _Item = TypeVar("_Item")

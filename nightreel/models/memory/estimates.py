@@ -37,7 +37,7 @@ class Estimates:
     @property
     def token_bytes(self) -> int:
         """Keys and values of one token."""
-        return self._token_bytes
+        return int(self._token_bytes)
 
     def segment_bytes(self, shape: SegmentShape | FrameShape) -> int:
         """What one segment adds to a batch."""
@@ -46,7 +46,7 @@ class Estimates:
             held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
             return shape.values * held + shape.values // self._patch_values * self._patch_bytes
         width = shape.prefix + shape.suffixes + shape.generated
-        return (
+        return int(
             width * self._token_bytes
             + max(shape.prefix, shape.suffixes) * self._activation_bytes
             + shape.reads * self._logit_bytes
