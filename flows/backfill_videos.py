@@ -1,7 +1,7 @@
-"""The flow that works backfills off: plans one and begins it, or goes on with those there are.
+"""The flow of backfills: it estimates and starts a new one, or continues those that are running.
 
-It is short and runs every few minutes: the work is done by its children, runs of `analyze_videos` that have a shard
-each. Killed at any point, the next one goes on.
+It is short and runs every few minutes. Its children do the work: each is a run of `analyze_videos` with one shard.
+If it is killed at any point, its next run continues.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from nightreel.options import BackfillOptions
+from nightreel.stages.backfill_report import headline, markdown
 from tasks.backfill import estimate_backfill, submit_shards
 
 
 @flow(name="backfill-videos", persist_result=False)
 def backfill_videos(options: BackfillOptions = BackfillOptions()) -> State:  # noqa: B008 - frozen
-    """Say what a backfill would do and cost; begin it where it is accepted; hand shards to the workers."""
-    begun = ""
+    """Estimate a backfill, start it if it is accepted, and submit shards to the workers."""
+    started = ""
     if options.videos:
-        plan, backfill_id = estimate_backfill(options)
-        create_markdown_artifact(plan.markdown(), key="backfill-plan", description=plan.headline)
+        estimate, backfill_id = estimate_backfill(options)
+        size = headline(estimate)
+        create_markdown_artifact(markdown(estimate), key="backfill-plan", description=size)
         if backfill_id is None:
-            return Completed(message=f"planned, not begun: {plan.headline}")
-        begun = f"backfill {backfill_id}: {plan.headline}; "
-    done = f"{begun}{submit_shards(linked=True)}"
-    get_run_logger().info("%s", done)
-    return Completed(message=done)
+            return Completed(message=f"estimated, not started: {size}")
+        started = f"backfill {backfill_id}: {size}; "
+    message = f"{started}{submit_shards(linked=True)}"
+    get_run_logger().info("%s", message)
+    return Completed(message=message)

@@ -18,7 +18,9 @@ from nightreel.options import AnalyzeOptions, checked_options, settings_for
 from nightreel.services import open_services
 from nightreel.settings import Settings
 from nightreel.stages.backfill import list_backfill
-from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate, amount, counted
+from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate
+from nightreel.stages.backfill_report import amount, counted
+from nightreel.stages.backfill_report import rows as estimate_rows
 from nightreel.stages.database import open_database
 
 _Id = Annotated[int, typer.Argument(min=1, help="Of the backfill: `nightreel backfill status` lists them.")]
@@ -208,7 +210,7 @@ def _time(seconds: float | None) -> str:
 
 
 def _print_plan(planned: BackfillEstimate) -> None:
-    print_table(("plan", "", ""), planned.rows())
+    print_table(("plan", "", ""), estimate_rows(planned))
     print_line()
     if not planned.shards:
         print_line("nothing to do")

@@ -20,7 +20,7 @@ from nightreel.errors import PermanentError
 from nightreel.orchestration.shard_runs import is_in, read_runs, submit
 from nightreel.reasons import Reason
 from nightreel.settings import Settings, load_settings
-from nightreel.stages.backfill_costs import counted
+from nightreel.stages.backfill_report import counted
 from nightreel.stages.database import open_database
 
 _NEVER_BEGAN = timedelta(minutes=10)

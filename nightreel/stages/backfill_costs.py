@@ -1,4 +1,4 @@
-"""What a backfill would cost: counts of work times what work took so far. Arithmetic alone; `stages.backfill` plans.
+"""What a backfill would cost: counts of work times what one unit of work took so far.
 
 >>> share = Measured(**dict.fromkeys(Measured.__slots__, 0)) # nothing was measured
 >>> UnitCosts.of(share).decode_s is None
@@ -16,7 +16,7 @@ from nightreel.database.backfills import KeyRange
 SHARD_VIDEOS = 1000
 """A shard's least number of videos: a flow run takes 10 to 20 s to begin, and a server bears only so many."""
 _HOUR_S = 3600.0
-_GIB = 2.0**30
+GIB = 2.0**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,71 +126,7 @@ class BackfillEstimate:
 
     @property
     def cache_dollars_a_month(self) -> float | None:
-        return _times(None if self.cache_bytes is None else self.cache_bytes / _GIB, self.rates.gib_month)
-
-    @property
-    def headline(self) -> str:
-        """Its size in a line."""
-        done = self.totals
-        gpu = "GPU hours not measured yet" if self.gpu_hours is None else f"{amount(self.gpu_hours)} GPU hours"
-        size = ", ".join((counted(done.videos, "video"), counted(done.segments, "segment")))
-        return f"{size}, {counted(done.to_ask, 'answer')} to give, {gpu}"
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """What a person decides by: a name, a figure, where it comes from."""
-        work, costs = self.totals, self.costs
-        of = "these questions" if costs.of_recipe else "other questions of this model"
-        measured = f"measured on {counted(costs.segments, 'segment')} of {counted(costs.runs, 'run')}"
-        speed = f"durations of {work.guessed:,} guessed at {self.guessed_by / 1e3:,.0f} kB a second"
-        basis = f"measured on {counted(self.measured_videos, 'video')}" if self.measured_videos else "assumed"
-        hours = [
-            ("hours of decoding", self.decode_hours, _each(costs.decode_s, "a segment", measured)),
-            ("hours of the vision tower", self.vision_hours, _each(costs.vision_s, "a segment", measured)),
-            (
-                "hours of the language model",
-                self.language_hours,
-                _each(costs.answer_s, "an answer", f"measured on {counted(costs.answers, 'answer')} to {of}"),
-            ),
-            (
-                "GPU hours",
-                self.gpu_hours,
-                f"with {counted(len(self.shards), 'load')} of the model, {costs.load_s:.1f} s each",
-            ),
-            ("hours on one worker", self.elapsed_hours, "decoding beside the model"),
-        ]
-        dollars = [
-            ("dollars for GPUs", self.gpu_dollars, self.rates.gpu_hour, "NIGHTREEL_GPU_DOLLARS_PER_HOUR"),
-            (
-                "dollars a month for the cache",
-                self.cache_dollars_a_month,
-                self.rates.gib_month,
-                "NIGHTREEL_STORAGE_DOLLARS_PER_GIB_MONTH",
-            ),
-        ]
-        size = None if self.cache_bytes is None else self.cache_bytes / _GIB
-        return [
-            ("objects listed", f"{self.listed:,}", self.source),
-            ("videos", f"{work.admitted:,}", "of the right names and times"),
-            ("  analysed already", f"{work.done:,}", f"under this recipe, with {self.model}"),
-            ("  failed for good", f"{work.failed:,}", "left alone: `nightreel retry` puts them back"),
-            ("  to do", f"{work.videos:,}", f"in {counted(len(self.shards), 'shard')}"),
-            ("  of them copies", f"{work.copies:,}", "the same bytes under another key: answers are taken over"),
-            ("segments", f"{work.segments:,}", f"{speed}, {basis}" if work.guessed else "durations known"),
-            ("  to look at", f"{work.to_look:,}", f"{work.cached_segments:,} more are in the feature cache"),
-            ("answers", f"{work.answers:,}", f"{self.prompts} prompts a segment, conditional ones counted in full"),
-            ("  given already", f"{work.answered:,}", ""),
-            ("  to give", f"{work.to_ask:,}", ""),
-            ("GiB to fetch", amount(work.fetch_bytes / _GIB), ""),
-            *((name, amount(value), why) for name, value, why in hours),
-            ("GiB for the cache", amount(size), "" if costs.feature_bytes is None else "as its features so far"),
-            *((name, amount(value), f"{rate:g} each" if rate else f"no rate: {setting}")
-              for name, value, rate, setting in dollars),
-        ]  # fmt: skip
-
-    def markdown(self) -> str:
-        """The plan for Prefect's UI. Holds no keys: those are untrusted."""
-        rows = [f"| {name.strip()} | {figure} | {why} |" for name, figure, why in self.rows()[1:]]
-        return "\n".join([f"# {self.headline}", "", "| | | |", "|---|---:|---|", *rows])
+        return _times(None if self.cache_bytes is None else self.cache_bytes / GIB, self.rates.gib_month)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values: what is shown, and what is kept with an accepted backfill."""
@@ -199,31 +135,6 @@ class BackfillEstimate:
         plain = asdict(self)
         plain["shards"] = len(self.shards)
         return plain | {name: getattr(self, name) for name in computed}
-
-
-def counted(count: int, noun: str) -> str:
-    """
-    >>> counted(1, "shard"), counted(1200, "shard")
-    ('1 shard', '1,200 shards')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def amount(value: float | None) -> str:
-    """A figure for people: three digits, or that there is none.
-
-    >>> amount(None), amount(0), amount(0.01234), amount(12.345), amount(12345.6)
-    ('not known', '0', '0.0123', '12.3', '12,346')
-    """
-    if value is None:
-        return "not known"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _each(seconds: float | None, unit: str, measured: str) -> str:
-    if seconds is None:
-        return "not measured yet: `nightreel analyze --limit 20` does"
-    return f"{amount(seconds)} s {unit}, {measured}"
 
 
 def _times(count: float | None, each: float | None) -> float | None:
