@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo demo-model test check format bench bench-docs clean install
+.PHONY: demo demo-model test check format docs bench bench-docs clean install
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
@@ -23,11 +23,16 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PYTEST)
 
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Writes docs/settings.md and docs/reasons.md from the code.
+docs: install
+	PYTHONPATH=. $(BIN)/python docs/generate.py
 
 bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py))
 
@@ -49,4 +54,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

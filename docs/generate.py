@@ -6,7 +6,7 @@ A test compares the pages with what this makes, so that neither can fall behind 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
@@ -31,6 +31,13 @@ SECTIONS = {
     "log_level": "Logs and metrics",
 }
 
+SCOPES = {
+    Scope.SEGMENT: "Reasons of segments",
+    Scope.VIDEO: "Reasons of videos",
+    Scope.CHUNK: "Reasons of chunks",
+    Scope.RUN: "Reasons of runs and commands",
+}
+
 SETTINGS_INTRO = """# Settings
 
 Each setting is an environment variable, a line of `.env` in the directory of the command, or a file of the same name in
@@ -53,34 +60,25 @@ means that trying again, later, may help: Nightreel does so by itself. The code 
 
 def settings_page() -> str:
     """docs/settings.md."""
-    lines = [NOTE, SETTINGS_INTRO]
+    lines = [NOTE, SETTINGS_INTRO.rstrip()]
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
-            lines += [f"## {SECTIONS[name]}", "", "| variable | default | meaning |", "|---|---|---|"]
-        lines.append(f"| `{variable_of(name, field)}` | {default_of(field)} | {field.description}. |")
-        following = list(Settings.model_fields)[list(Settings.model_fields).index(name) + 1 :][:1]
-        if not following or following[0] in SECTIONS:
-            lines.append("")
-    return "\n".join(lines)
+            lines += ["", f"## {SECTIONS[name]}", "", "| variable | default | meaning |", "|---|---|---|"]
+        lines.append(f"| `{variable_of(name, field)}` | {default_of(field)} | {field.description}.{choices_of(field)} |")
+    return "\n".join([*lines, ""])
 
 
 def reasons_page() -> str:
     """docs/reasons.md."""
-    lines = [NOTE, REASONS_INTRO]
-    for scope, title in {
-        Scope.SEGMENT: "Reasons of segments",
-        Scope.VIDEO: "Reasons of videos",
-        Scope.CHUNK: "Reasons of chunks",
-        Scope.RUN: "Reasons of runs and commands",
-    }.items():
-        lines += [f"## {title}", "", "| reason | what it means | what to do | retried |", "|---|---|---|---|"]
+    lines = [NOTE, REASONS_INTRO.rstrip()]
+    for scope, title in SCOPES.items():
+        lines += ["", f"## {title}", "", "| reason | what it means | what to do | retried |", "|---|---|---|---|"]
         lines += [
             f"| `{reason}` | {reason.meaning} | {reason.action} | {'yes' if reason.retryable else 'no'} |"
             for reason in sorted(Reason)
             if reason.scope is scope
         ]
-        lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def variable_of(name: str, field: Any) -> str:
@@ -101,10 +99,18 @@ def default_of(field: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def choices_of(field: Any) -> str:
+    """The allowed values, where a setting has a fixed list of them."""
+    if get_origin(field.annotation) is not Literal:
+        return ""
+    return " One of " + ", ".join(f"`{value}`" for value in get_args(field.annotation)) + "."
+
+
 PAGES = {"settings.md": settings_page, "reasons.md": reasons_page}
 
 
 def main() -> None:
+    """Write all pages."""
     for name, make in PAGES.items():
         (DOCS / name).write_text(make(), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What people ask the database: answers, failures, runs. Reads the views of schema `reporting` alone."""
+"""Reports for people: answers and failures. They read only the views of schema `reporting`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answers(
     run_id: int | None = None,
     limit: int = 100,
 ) -> list[RowMapping]:
-    """The newest answers first by video, then by time in it.
+    """Answers, the newest video first, then by time in the video.
 
     Args:
         uri: a part of the key.
@@ -60,14 +60,8 @@ def failures(
     return list(connection.execute(query.limit(limit)).mappings())
 
 
-def failure_reasons(connection: Connection) -> list[tuple[str, int]]:
-    """How many videos failed for each reason, the most frequent first."""
-    query = select(_failures.c.reason, func.count()).group_by(_failures.c.reason).order_by(func.count().desc())
-    return [(row[0], row[1]) for row in connection.execute(query)]
-
-
 def reopen_failures(connection: Connection, *, uri: str | None = None, reason: str | None = None) -> list[str]:
-    """Put failed and quarantined videos back to pending, with all their attempts; returns their keys."""
+    """Put failed and quarantined videos back to pending, and reset their attempts. Returns their keys."""
     chosen = failures(connection, uri=uri, reason=reason, limit=1_000_000)
     connection.execute(
         update(schema.analyses)

@@ -1,10 +1,10 @@
-"""The pool of killable decoder processes: the one door between the pipeline and untrusted media.
+"""The pool of killable decoder processes: the only way from the pipeline to untrusted media.
 
 Called by the encode stage and the command line, from any thread. This side never opens a media file and never imports a
-decoder: it sends a path, reads numbers back, and finds the pixels in shared memory that it made itself (a memfd: it has
-no name, so nothing is left behind, however either side dies).
+decoder. It sends a path, receives numbers, and reads the pixels from shared memory that it made itself (a memfd: it has
+no name, so nothing remains, however either side dies).
 
-A process that hangs, crashes or passes a limit costs one `PermanentError` and is replaced.
+A process that hangs, crashes or exceeds a limit costs one `PermanentError` and is replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import queue
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -32,27 +32,29 @@ from nightreel.media.transport import ConnectionLostError, DeadlineError
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
-_JOBS_PER_PROCESS = 500  # then it is replaced, so that what the decoders leak is bounded
+_JOBS_PER_PROCESS = 500  # then the process is replaced, which bounds the decoders' leaks
 _SENT_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
 
 
 @contextmanager
 def _as_answered(path: Path) -> Iterator[None]:
-    """Take an answer apart. It comes from a process that a hostile file may have captured: it may hold anything."""
+    """Parse a reply. A hostile file may control the process that sent it, so it may hold anything."""
     try:
         yield
     except (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise PermanentError(Reason.DECODER_CRASHED, f"{path.name}: its decoder process answered nonsense") from error
+        raise PermanentError(
+            Reason.DECODER_CRASHED, f"{path.name}: its decoder process sent an invalid reply"
+        ) from error
 
 
 class DecoderPool:
-    """`workers` decoder processes, started when first needed. Thread-safe: so many calls run at once, others wait.
+    """`workers` decoder processes, each started when first needed. Thread-safe: further calls wait for a free process.
 
     Args:
-        limits: what a file may ask for.
-        timeout_s: wall clock of one call, from the moment a process is free for it.
+        limits: limits for a file.
+        timeout_s: wall-clock limit of one call, from the moment a process is free for it.
         memory_bytes: address space of a decoder process.
-        min_good_frames: the share of undamaged frames below which a segment is refused.
+        min_good_frames: a segment with a smaller share of good frames is refused.
     """
 
     def __init__(
@@ -85,12 +87,12 @@ class DecoderPool:
         )
 
     def probe(self, path: Path) -> Probe:
-        """What `path` is.
+        """Inspect the file `path`.
 
         Raises:
             PermanentError: the file's own reason (`not_a_video`, `no_index`, `encrypted`, `limit_pixels` ...), or
                 `decode_timeout`, `decoder_crashed`, `decode_memory`.
-            TransientError: the file cannot be read at all, or no decoder process can be started.
+            TransientError: the file cannot be read, or no decoder process can be started.
         """
         request = {"op": "probe", "path": str(path.absolute()), "limits": asdict(self._limits)}
         reply, blob = self._call(request, path=path)
@@ -100,17 +102,17 @@ class DecoderPool:
     def decode(
         self, path: Path, *, probe: Probe, plan: SamplingPlan, segment: Segment, short_side: int | None = None
     ) -> FrameBatch:
-        """The frames of `segment` that `plan` looks at.
+        """Decode the frames of `segment` that `plan` samples.
 
         Args:
-            probe: of this very file.
-            short_side: no more pixels than this are needed on the shorter side; smaller pictures are left as they are.
+            probe: the probe of the same file.
+            short_side: scale the shorter side down to this many pixels; smaller pictures keep their size.
 
         Returns:
             1 to `plan.frames` frames; fewer than planned where several moments fall on the same frame.
 
         Raises:
-            PermanentError: `damaged` where too few frames are good, and all that `probe` raises.
+            PermanentError: `damaged` when too few frames are good, and the errors of `probe`.
             TransientError: as `probe`.
         """
         moments_s = timestamps(plan, segment, keyframes_s=probe.keyframes_s)
@@ -120,17 +122,17 @@ class DecoderPool:
             raise PermanentError(
                 Reason.DAMAGED,
                 f"{path.name}, {segment.start_s:g}-{segment.end_s:g} s: {good} of {asked} frames good, fewer than "
-                f"NIGHTREEL_MIN_GOOD_FRAMES={self._min_good_frames:g} asks for: repair the file, or lower the setting",
+                f"NIGHTREEL_MIN_GOOD_FRAMES={self._min_good_frames:g} requires: repair the file, or lower the setting",
             )
         return batch
 
     def decode_moments(
         self, path: Path, *, probe: Probe, moments_s: Sequence[float], short_side: int | None = None
     ) -> FrameBatch:
-        """The frames on show at `moments_s`, seconds after the first frame, good or not: each once, in order of time.
+        """Decode the frames shown at `moments_s`, seconds after the first frame, good or not: each once, in time order.
 
         Raises:
-            As `decode`, but `damaged` only where not one frame could be decoded.
+            As `decode`, but `damaged` only when no frame could be decoded.
         """
         job = plan_job(probe, moments_s, short_side=short_side, max_pixels=self._limits.max_pixels)
         try:
@@ -138,7 +140,7 @@ class DecoderPool:
         except PermanentError as error:
             if job.decoder != "decord" or error.reason not in (Reason.DECODER_CRASHED, Reason.DECODE_MEMORY):
                 raise
-        return self._run(path, probe, replace(job, decoder="pyav"))  # a fault of decord's is not the file's
+        return self._run(path, probe, replace(job, decoder="pyav"))  # a fault of decord is not the file's fault
 
     def _run(self, path: Path, probe: Probe, job: DecodeJob) -> FrameBatch:
         shape = (len(job.frames), job.height, job.width, 3)
@@ -163,9 +165,17 @@ class DecoderPool:
             )
 
     def close(self) -> None:
-        """End all processes. Calls still running fail with a TransientError. May be called twice."""
+        """Stop all processes. Running calls fail with a TransientError. May be called twice."""
         self._closed = True
         self._server.close()
+        idle: list[DecoderProcess | None] = []
+        with suppress(queue.Empty):
+            while True:
+                idle.append(self._slots.get_nowait())
+        for process in idle:
+            if process is not None:
+                process.end()
+            self._slots.put(None)  # a call that waits for a slot must fail, not hang
 
     def __enter__(self) -> Self:
         return self
@@ -174,16 +184,17 @@ class DecoderPool:
         self.close()
 
     def _call(self, request: dict[str, Any], *, path: Path, fd: int | None = None) -> tuple[dict[str, Any], bytes]:
-        """Put one request to a free process. Only one that has answered, whatever it answered, is used again."""
+        """Send one request to a free process. A process that does not reply is not used again."""
         worker = self._slots.get()
         kept = None
         try:
             if self._closed:
-                raise TransientError(Reason.DECODER_POOL_CLOSED, f"{path.name} was not looked at: the pool is closed")
+                raise TransientError(Reason.DECODER_POOL_CLOSED, f"{path.name} was not decoded: the pool is closed")
             worker = worker or self._server.spawn()
             reply, blob = worker.ask({**request, **self._allowed}, timeout_s=self._timeout_s, fd=fd)
             out_of_memory = reply.get("error", {}).get("reason") == Reason.DECODE_MEMORY
-            kept = None if out_of_memory or worker.jobs >= _JOBS_PER_PROCESS else worker
+            used_up = out_of_memory or worker.jobs >= _JOBS_PER_PROCESS or self._closed
+            kept = None if used_up else worker
         except DeadlineError:
             raise self._too_slow(path) from None
         except ConnectionLostError:
@@ -202,15 +213,15 @@ class DecoderPool:
     def _too_slow(self, path: Path) -> PermanentError:
         return PermanentError(
             Reason.DECODE_TIMEOUT,
-            f"{path.name}: no answer within NIGHTREEL_DECODE_TIMEOUT_S={self._timeout_s:g}: it hangs the decoder, or "
-            "needs a higher setting",
+            f"{path.name}: the decoder sent no reply within NIGHTREEL_DECODE_TIMEOUT_S={self._timeout_s:g}: the file "
+            "hangs the decoder, or needs a higher setting",
         )
 
     def _ended(self, path: Path, exit_code: int | None) -> PermanentError | TransientError:
-        """Whose fault the end of a decoder process is: the file's, or that of whoever sent it a signal."""
+        """The error for a dead decoder process: the file's fault, or transient if a signal from outside killed it."""
         if exit_code == -signal.SIGXCPU:
             return self._too_slow(path)
         if self._closed or exit_code is None or -exit_code in _SENT_FROM_OUTSIDE:
-            return TransientError(Reason.DECODER_KILLED, f"{path.name}: the decoder process was ended from outside")
+            return TransientError(Reason.DECODER_KILLED, f"{path.name}: the decoder process was killed from outside")
         how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
         return PermanentError(Reason.DECODER_CRASHED, f"{path.name} crashed the decoder process ({how})")

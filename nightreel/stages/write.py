@@ -1,13 +1,13 @@
-"""Write: answers and the ends of claims into Postgres, one transaction a chunk."""
+"""Write: store answers and end claims in Postgres, in one transaction per chunk."""
 
 from __future__ import annotations
 
 import logging
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nightreel.backoff import backoff_s
 from nightreel.database.claims import close_claim, lock_own
 from nightreel.database.connection import Database
 from nightreel.database.recipes import Recipe
@@ -32,14 +32,14 @@ from nightreel.stages.videos import OpenVideo, OpenVideos
 
 logger = logging.getLogger(FAILURES)
 
-_FIRST_WAIT_S = 2.0  # after a transient failure; grows fivefold with each attempt
-_DEFERRED_WAIT_S = 2.0  # until a video is tried again whose bytes another run analyses
+_FIRST_WAIT_S = 3.0  # at most, after the first transient failure; grows fivefold with each attempt
+_DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing
 _FINISHED = (OutcomeState.DONE, OutcomeState.REUSED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writing:
-    """What the write stage uses."""
+    """The write stage and what it uses."""
 
     database: Database
     recipe: Recipe
@@ -51,7 +51,7 @@ class Writing:
     def write_chunk(self, claims: Sequence[Claim], outcomes: Sequence[Outcome], answered: AnsweredChunk) -> ChunkCounts:
         """Upsert a chunk's answers and close its claims. Repeating it changes nothing.
 
-        A claim that this run lost in the meantime, because its lease ran out, is left to the run that has it now.
+        A claim that expired and that another run now has is left to that run.
         """
         attempts = {claim.analysis_id: claim.attempt for claim in claims}
         self._fail_videos_with_error_answers(answered.answered)
@@ -96,7 +96,7 @@ class Writing:
     def close_failed_chunk(
         self, claims: Sequence[Claim], *, reason: Reason, detail: str, transient: bool
     ) -> ChunkCounts:
-        """End the claims of a chunk of which a stage failed as a whole."""
+        """End the claims of a chunk after a stage failed for the whole chunk."""
         outcomes = [
             Outcome(
                 analysis_id=claim.analysis_id,
@@ -126,7 +126,7 @@ class Writing:
 
 
 def _with_failures(outcome: Outcome, video: OpenVideo | None) -> Outcome:
-    """A video that came to its end with a failed segment has failed, whatever its other segments answered."""
+    """Fail a finished video if one of its segments failed, whatever its other segments answered."""
     if video is None or not video.failures or outcome.state not in _FINISHED:
         return outcome
     first = video.failures[0]
@@ -146,7 +146,7 @@ def _with_failures(outcome: Outcome, video: OpenVideo | None) -> Outcome:
 
 
 def _if_complete(outcome: Outcome, prompts: PromptSet, given: Mapping[int, Mapping[str, Answer]]) -> Outcome:
-    """Done means that every segment has every answer that is wanted of it. Anything less is still to be done."""
+    """Fail a finished video for now if any segment lacks an answer, so that it is retried."""
     if outcome.state not in _FINISHED:
         return outcome
     assert outcome.segments is not None
@@ -157,7 +157,7 @@ def _if_complete(outcome: Outcome, prompts: PromptSet, given: Mapping[int, Mappi
         outcome,
         state=OutcomeState.FAILED,
         reason=Reason.INCOMPLETE,
-        detail=f"{len(lacking)} of {outcome.segments} segments lack answers, the first is segment {lacking[0]}",
+        detail=f"{len(lacking)} of {outcome.segments} segments lack answers; the first is segment {lacking[0]}",
         transient=True,
     )
 
@@ -167,5 +167,4 @@ def _wait_s(outcome: Outcome, attempt: int) -> float:
         return _DEFERRED_WAIT_S
     if outcome.reason is Reason.DAMAGED_FEATURE:
         return 0.0
-    growth: float = 5 ** (attempt - 1)
-    return _FIRST_WAIT_S * growth * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+    return backoff_s(attempt, first_s=_FIRST_WAIT_S, factor=5)

@@ -1,16 +1,16 @@
-"""Trying again what a network broke: how often, and how long to wait in between.
+"""Retry after network errors: how often, and how long to wait between tries.
 
-`transfer.py` does so with ranges, `s3_bucket.py` with requests.
+`transfer.py` retries ranges, `s3_bucket.py` retries requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from nightreel.backoff import backoff_s
 from nightreel.errors import TransientError
 from nightreel.reasons import Reason
 
@@ -22,8 +22,8 @@ class Attempts:
     """The tries of one operation.
 
     Args:
-        limit: failures in a row after which the last error stands.
-        backoff_s: longest wait after the first failure, seconds; it doubles with each.
+        limit: failures in a row after which the last error is raised.
+        backoff_s: longest wait after the first failure in seconds; it doubles with each failure.
     """
 
     def __init__(self, limit: int, backoff_s: float) -> None:
@@ -32,25 +32,24 @@ class Attempts:
         self._failures = 0
 
     def progressed(self) -> None:
-        """Something was achieved: count from the start."""
+        """Record progress: count failures from zero again."""
         self._failures = 0
 
     async def failed(self, error: TransientError) -> None:
-        """Wait before the next try. Only an unreachable storage is worth one at once.
+        """Wait before the next try. Only `storage_unreachable` is retried here.
 
         Raises:
-            TransientError: `error`, when there is to be no other try.
+            TransientError: `error`, when there is no further try.
         """
         self._failures += 1
         if error.reason is not Reason.STORAGE_UNREACHABLE or self._failures >= self._limit:
             raise error
         _log.debug("try %d of %d follows: %s", self._failures + 1, self._limit, error)
-        # jitter: what failed together should not come back together
-        await asyncio.sleep(self._backoff_s * 2 ** (self._failures - 1) * random.uniform(0.5, 1))  # noqa: S311
+        await asyncio.sleep(backoff_s(self._failures, first_s=self._backoff_s))
 
 
 async def retrying(operation: Callable[[], Awaitable[_T]], attempts: Attempts) -> _T:
-    """What `operation` returns, at the first try that succeeds."""
+    """Run `operation` until it succeeds, and return its result."""
     while True:
         try:
             return await operation()

@@ -1,4 +1,4 @@
-"""Records as lines: with what they are about, and nothing of what they say can be taken for another line."""
+"""Log records are one line with their context, and no message can imitate another record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOSTILE = 'a"b\n{"level": "ERROR"}\r\x1b[31m\x7f\x85\u2028\u202e\udcff.mp4'
 
 @pytest.fixture
 def loggers():
-    """The loggers as they were, afterwards."""
+    """The logger of the package; restores all loggers afterwards."""
     kept = [logging.getLogger(), logging.getLogger("nightreel"), logging.getLogger("nightreel.failures")]
     before = [(logger, list(logger.handlers), logger.level, logger.propagate) for logger in kept]
     yield kept[1]
@@ -44,7 +44,7 @@ def written(formatter: logging.Formatter, *, failing: bool = False) -> str:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_a_json_record_is_one_line_of_ascii_whatever_it_says(failing):
+def test_a_json_record_is_one_line_of_ascii_for_any_message(failing):
     text = written(JsonFormatter(), failing=failing)
     assert text.isascii()
     assert [char for char in text if not char.isprintable()] == ["\n"]
@@ -66,7 +66,7 @@ def test_a_text_record_is_one_line_with_its_fields():
     assert "segment=2" in text
 
 
-def test_no_line_of_an_exception_passes_for_a_record():
+def test_no_line_of_an_exception_looks_like_a_record():
     first, *rest = written(TextFormatter(), failing=True).splitlines()
     assert "broke" in first
     assert rest
@@ -89,7 +89,7 @@ def test_fields_end_with_their_block_and_belong_to_their_thread():
     assert fields() == {}
 
 
-def test_a_command_shows_no_failure_one_by_one_and_a_log_collector_gets_them_all(loggers, capsys):
+def test_a_terminal_hides_single_failures_and_a_log_collector_gets_all(loggers, capsys):
     terminal = logging.StreamHandler(io.StringIO())
     set_up_command_logging(Settings(log_format="text"), terminal=terminal)
     logging.getLogger("nightreel.failures").info("failed: no_index")
@@ -100,7 +100,8 @@ def test_a_command_shows_no_failure_one_by_one_and_a_log_collector_gets_them_all
     assert json.loads(capsys.readouterr().err)["message"] == "failed: no_index"
 
 
-def test_under_a_worker_the_console_speaks_json_for_all_and_keeps_its_filters(loggers, capsys):
+@pytest.mark.filterwarnings("ignore:Logger .* attempted to send logs to the API:UserWarning")
+def test_under_a_worker_the_console_writes_json_and_keeps_its_filters(loggers, capsys):
     root = logging.getLogger()
     console = logging.StreamHandler()
     console.addFilter(lambda record: record.name != "prefect.flow_runs")
@@ -115,7 +116,7 @@ def test_under_a_worker_the_console_speaks_json_for_all_and_keeps_its_filters(lo
     assert [line["message"] for line in lines] == ["ours", "theirs"]
 
 
-def test_what_a_command_set_up_is_left_to_it(loggers):
+def test_logging_set_up_by_a_command_is_kept(loggers):
     terminal = logging.StreamHandler(io.StringIO())
     set_up_command_logging(Settings(log_format="text"), terminal=terminal)
     root = list(logging.getLogger().handlers)

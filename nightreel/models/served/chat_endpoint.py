@@ -1,17 +1,16 @@
-"""HTTP to an OpenAI-compatible server: a JSON object comes back, or an error that says whose fault it is.
+"""HTTP requests to an OpenAI-compatible server: each returns a JSON object or raises an error.
 
-    tried again, with backoff     no connection, timeouts, 408, 425, 429, 5xx, a body that is cut short
-    not tried again               any other status, a body that is too large
+    retried, with backoff     no connection, timeouts, 408, 425, 429, 5xx, a truncated body
+    not retried               any other status, a body that is too large
 
-`served` and `remote` call it. It knows nothing of models and prompts. What the server says is untrusted: bounded,
-stripped of what terminals obey, and of the key.
+`identity` and `remote` call it. It does not depend on models and prompts. Responses are untrusted: their size is
+limited, and terminal control characters and the key are removed from messages.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import random
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
+from nightreel.backoff import backoff_s
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.reasons import Reason
 
@@ -27,16 +27,16 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.5  # doubles with each failure
-_LONGEST_WAIT_S = 60.0  # a server that wants more patience than this is down
+_LONGEST_WAIT_S = 60.0  # a server that asks for a longer wait counts as down
 _CONNECT_TIMEOUT_S = 10.0
-_MAX_ANSWER_BYTES = 4 * 2**20  # 20 candidates for each of 100 tokens are a tenth of it
+_MAX_ANSWER_BYTES = 4 * 2**20  # 20 candidates for each of 100 tokens need a tenth of it
 _MAX_SAID = 300
 _TRANSIENT_STATUS = frozenset((408, 425, 429))
 
 
 @dataclass(frozen=True, slots=True)
 class _RetryableFailure:
-    """Why a try failed that is worth another; `wait_s` is what the server asked for."""
+    """Why an attempt failed that may be retried. `wait_s`: the wait that the server asked for."""
 
     detail: str
     wait_s: float = 0.0
@@ -48,21 +48,21 @@ class ChatEndpoint:
     Args:
         url: the root of its API, such as http://127.0.0.1:8000/v1, without credentials.
         api_key: sent as a bearer token.
-        timeout_s: for one answer.
-        connections: open at once at most.
+        timeout_s: for one response.
+        connections: maximum number of open connections.
 
     Raises:
-        SettingsError: the key cannot be sent in a header, or the URL is none.
+        SettingsError: the key cannot be sent in a header, or the URL is invalid.
     """
 
     def __init__(self, url: str, *, api_key: SecretStr | None, timeout_s: float, connections: int) -> None:
         self.url = url
         self._key = api_key.get_secret_value() if api_key else ""
         if not (self._key.isascii() and self._key.isprintable()):
-            raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: a key has printable ASCII characters alone")
+            raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: expected only printable ASCII characters")
         self._timeout_s = timeout_s
         self._dead = False
-        # unpacked answers could be a thousand times larger than what was sent
+        # a compressed response could grow a thousandfold when unpacked
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -75,27 +75,28 @@ class ChatEndpoint:
                 follow_redirects=False,
             )
         except (httpx.InvalidURL, ValueError) as error:  # of the server, or of a proxy in the environment
-            raise SettingsError(f"NIGHTREEL_MODEL: {url!r} cannot be reached as it is written: {error}") from error
+            raise SettingsError(f"NIGHTREEL_MODEL: {url!r}, or a proxy's URL, is not valid: {error}") from error
 
     def close(self) -> None:
         self._client.close()
 
     def get(self, path: str) -> dict[str, Any]:
-        """As `post`, of a resource."""
+        """Get a resource. Raises as `post`."""
         return self._request("GET", path, None, threading.Event())
 
     def post(self, path: str, body: dict[str, Any], *, stop: threading.Event) -> dict[str, Any]:
-        """Send a JSON object and read the one that comes back.
+        """Send a JSON object and return the JSON object of the response.
 
         Args:
             path: below the root, such as chat/completions.
-            stop: once set, failures are not waited for any more.
+            stop: once set, failed requests are not retried.
 
         Raises:
-            TransientError: `model_unreachable` after the last try.
-            PermanentError: `model_refused` with what the server said of this very request. `model_not_found` and
-                `model_protocol`, which hold for every request: there is no such thing, or it speaks another language.
-            SettingsError: it wants another key.
+            TransientError: `model_unreachable` after the last attempt.
+            PermanentError: `model_refused` with the server's message about this request. `model_not_found` or
+                `model_protocol` if every request would fail: the resource does not exist, or the server does not
+                follow the protocol.
+            SettingsError: the server does not accept the key.
         """
         return self._request("POST", path, json.dumps(body).encode(), stop)
 
@@ -107,23 +108,23 @@ class ChatEndpoint:
             if not isinstance(outcome, _RetryableFailure):
                 self._dead = False
                 return outcome
-            wait_s = max(outcome.wait_s, _FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311
-            # Many requests fail together when a server dies: only the first ones are patient.
+            wait_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S))
+            # Many requests fail together when a server dies: only the first ones wait for all retries.
             self._dead = self._dead or attempt == _ATTEMPTS or wait_s > _LONGEST_WAIT_S
             if self._dead or stop.wait(wait_s):
                 raise TransientError(
                     Reason.MODEL_UNREACHABLE,
-                    f"{self.url}: {outcome.detail} (try {attempt}): is the server of NIGHTREEL_MODEL up, and not "
-                    "overloaded?",
+                    f"{self.url}: {outcome.detail} (attempt {attempt}): check that the server of NIGHTREEL_MODEL is "
+                    "up and not overloaded",
                 )
-            logger.debug("try %d of %d: %s", attempt + 1, _ATTEMPTS, outcome.detail)
+            logger.debug("attempt %d of %d: %s", attempt + 1, _ATTEMPTS, outcome.detail)
 
     def _try(self, method: str, url: str, body: bytes | None) -> dict[str, Any] | _RetryableFailure:
         try:
             with self._client.stream(method, url, content=body) as response:
                 content = self._read(response)
         except httpx.TimeoutException:
-            return _RetryableFailure(f"no answer within {self._timeout_s:g} s")
+            return _RetryableFailure(f"no response within {self._timeout_s:g} s")
         except httpx.TransportError as error:
             return _RetryableFailure(self._tame(str(error) or type(error).__name__))
         if isinstance(content, _RetryableFailure):
@@ -140,7 +141,7 @@ class ChatEndpoint:
             answer = json.loads(content, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             return _RetryableFailure(
-                f"its answer is no JSON ({error}): {self._tame(content.decode(errors='replace'))!r}"
+                f"the response is not JSON ({error}): {self._tame(content.decode(errors='replace'))!r}"
             )
         if not isinstance(answer, dict):
             raise PermanentError(
@@ -151,21 +152,21 @@ class ChatEndpoint:
     def _refusal(self, status: int, said: str) -> PermanentError:
         detail = f"{self.url}: status {status}: {said}"
         if status in (401, 403):
-            return SettingsError(f"{detail}: set NIGHTREEL_REMOTE_API_KEY to a key that this server takes")
+            return SettingsError(f"{detail}: set NIGHTREEL_REMOTE_API_KEY to a key that this server accepts")
         if status == 404:
             return PermanentError(Reason.MODEL_NOT_FOUND, f"{detail}: check NIGHTREEL_MODEL")
         if status >= 400:
             return PermanentError(Reason.MODEL_REFUSED, detail)
         return PermanentError(
-            Reason.MODEL_PROTOCOL, f"{detail}: expected status 200; set NIGHTREEL_MODEL to where it leads"
+            Reason.MODEL_PROTOCOL, f"{detail}: expected status 200; set NIGHTREEL_MODEL to the final URL"
         )
 
     def _read(self, response: httpx.Response) -> bytes | _RetryableFailure:
-        """The body as it came over the wire, within the time and the size that one answer may take."""
+        """The raw body, within the limits of time and size for one response."""
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise PermanentError(
-                Reason.MODEL_PROTOCOL, f"{self.url}: sent {self._tame(encoding)!r} content though it was asked for none"
+                Reason.MODEL_PROTOCOL, f"{self.url}: expected unencoded content, got {self._tame(encoding)!r}"
             )
         deadline = time.monotonic() + self._timeout_s
         content = bytearray()
@@ -173,14 +174,14 @@ class ChatEndpoint:
             content += piece
             if len(content) > _MAX_ANSWER_BYTES:
                 raise PermanentError(
-                    Reason.MODEL_PROTOCOL, f"{self.url}: an answer of more than {_MAX_ANSWER_BYTES >> 20} MiB"
+                    Reason.MODEL_PROTOCOL, f"{self.url}: the response is larger than {_MAX_ANSWER_BYTES >> 20} MiB"
                 )
             if time.monotonic() > deadline:
-                return _RetryableFailure(f"no whole answer within {self._timeout_s:g} s")
+                return _RetryableFailure(f"no complete response within {self._timeout_s:g} s")
         return bytes(content)
 
     def _said(self, content: bytes) -> str:
-        """The message in an error's body, whichever of the usual shapes it has."""
+        """The message in the body of an error response, in any of the usual shapes."""
         try:
             message = json.loads(content)
         except (ValueError, RecursionError):
@@ -191,7 +192,7 @@ class ChatEndpoint:
         return self._tame(message if isinstance(message, str) else json.dumps(message)) or "no message"
 
     def _tame(self, text: str) -> str:
-        """Untrusted text for a log: short, printable, and without the key should the server repeat it."""
+        """Untrusted text made safe for a log: short, printable, and without the key in case the server repeats it."""
         if self._key:
             text = text.replace(self._key, "***")
         shown = "".join(character if character.isprintable() else " " for character in text[: 2 * _MAX_SAID]).strip()
@@ -199,7 +200,7 @@ class ChatEndpoint:
 
 
 def _retry_after_s(value: str) -> float:
-    """Seconds of a Retry-After header; a date or nonsense counts as none.
+    """Seconds of a Retry-After header; 0 for a date or an invalid value.
 
     >>> _retry_after_s("2"), _retry_after_s("Wed, 21 Oct 2026 07:28:00 GMT"), _retry_after_s("-1")
     (2.0, 0.0, 0.0)
@@ -208,5 +209,5 @@ def _retry_after_s(value: str) -> float:
 
 
 def _no_number(constant: str) -> float:
-    """NaN and the infinities are no JSON, and no probability."""
-    raise ValueError(f"it holds {constant}")
+    """Refuse NaN and infinities: they are neither valid JSON nor probabilities."""
+    raise ValueError(f"it contains {constant}")

@@ -1,5 +1,7 @@
-"""The frames that come back are the frames asked for, in every format: each carries its number, so that none can pass
-for another. Truth is the generator's."""
+"""Decoding returns exactly the requested frames in every format.
+
+Each frame shows its number, so none can be mistaken for another. The generator of the clips knows the correct numbers.
+"""
 
 import random
 from dataclasses import replace
@@ -37,13 +39,13 @@ def pool():
 
 @pytest.fixture(scope="module")
 def clip_of(tmp_path_factory):
-    """Makes the clip of a format once."""
+    """A function that makes the clip of a format once."""
     folder = tmp_path_factory.mktemp("formats")
     return cache(lambda name: (FORMATS | LONG_FORMATS)[name](folder / name))
 
 
 def _assert_exact(batch: FrameBatch, clip: NumberedClip, moments_s: list[float], probe: Probe) -> None:
-    """Every moment has its frame, every frame its moment, and each frame's time is its own within half an interval."""
+    """Assert that moments and frames match, and that each frame's time is right within half an interval."""
     numbers = [read_number(frame) for frame in batch.frames_thwc]
     half_interval_s = 0.5 / probe.fps
     for number, pts_s in zip(numbers, batch.pts_s, strict=True):
@@ -69,7 +71,7 @@ def test_every_frame_of_every_plan_is_the_one_asked_for(pool, clip_of, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_moments_in_random_order_and_small_pictures_are_as_exact(pool, clip_of, name):
+def test_moments_in_random_order_and_small_pictures_are_exact(pool, clip_of, name):
     clip, draw = clip_of(name), random.Random(name)
     probe = pool.probe(clip.path)
     moments_s = [draw.uniform(0, clip.ends_s) for _ in range(20)]
@@ -79,7 +81,7 @@ def test_moments_in_random_order_and_small_pictures_are_as_exact(pool, clip_of, 
 
 
 @pytest.mark.parametrize("name", LONG_FORMATS)
-def test_a_late_segment_is_exact_though_what_lies_before_it_is_not_decoded(pool, clip_of, name):
+def test_a_late_segment_is_exact_without_decoding_what_precedes_it(pool, clip_of, name):
     clip = clip_of(name)
     probe = pool.probe(clip.path)
     draw = random.Random(name)
@@ -89,7 +91,7 @@ def test_a_late_segment_is_exact_though_what_lies_before_it_is_not_decoded(pool,
 
 
 @pytest.mark.parametrize("name", ["h264_open_gop_mp4", "vp9_alt_ref_mkv", "mpeg2_ts"])
-def test_a_plan_too_long_to_send_is_decoded_from_the_start_and_as_exact(pool, clip_of, monkeypatch, name):
+def test_a_decode_job_too_long_to_send_starts_at_the_first_packet_and_is_exact(pool, clip_of, monkeypatch, name):
     monkeypatch.setattr(decode_job, "_MOST_PACKETS", 0)
     clip = clip_of(name)
     probe = replace(pool.probe(clip.path), decoder="pyav")
@@ -97,7 +99,7 @@ def test_a_plan_too_long_to_send_is_decoded_from_the_start_and_as_exact(pool, cl
     _assert_exact(pool.decode_moments(clip.path, probe=probe, moments_s=moments_s), clip, moments_s, probe)
 
 
-def test_anamorphic_pictures_come_in_the_shape_they_are_meant_to_be_seen_in(pool, tmp_path):
+def test_anamorphic_pictures_come_in_their_display_shape(pool, tmp_path):
     for aspect, shape_hw in (("2", (48, 160)), ("1/2", (96, 80)), ("1", (96, 160))):
         path = tmp_path / f"{aspect.replace('/', '_')}.mp4"
         encode_numbers(path, range(10), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-vf", f"setsar={aspect}")
@@ -131,7 +133,7 @@ encodings = st.fixed_dictionaries(
 
 
 @seed(20_240_613)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(encoding=encodings, data=st.data())
 def test_any_h264_in_any_container_is_exact_at_any_moments(pool, tmp_path, encoding, data):
     path = tmp_path / f"clip{encoding['suffix']}"

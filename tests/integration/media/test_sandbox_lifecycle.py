@@ -1,4 +1,4 @@
-"""The decoder processes end with the program that uses them, however it ends, and work in the programs it really is."""
+"""Decode processes end with their program, however it ends, and work with torch and threads."""
 
 import signal
 import subprocess
@@ -9,6 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 from fixtures.clips import encode_numbers
+
+from nightreel.media.probe import MediaLimits
+from nightreel.media.sandbox import DecoderPool
+from nightreel.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
@@ -50,6 +54,14 @@ def clip(tmp_path_factory):
     return path
 
 
+def test_a_closed_pool_leaves_no_descriptor_open(clip):
+    before = psutil.Process().num_fds()
+    with DecoderPool(limits=MediaLimits.from_settings(Settings()), workers=2, timeout_s=60) as pool:
+        pool.probe(clip)
+        assert psutil.Process().num_fds() > before
+    assert psutil.Process().num_fds() == before
+
+
 def _start(program: str, clip: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", PROGRAM + program, clip], cwd=ROOT, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
@@ -65,21 +77,21 @@ def _gone(processes: list[psutil.Process], within_s: float) -> bool:
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGKILL, signal.SIGTERM])
-def test_a_program_that_is_killed_leaves_no_decoder_behind_though_it_hangs(clip, signal_sent):
+def test_a_killed_program_leaves_no_decode_process_even_if_it_hangs(clip, signal_sent):
     with _start(HANGS, clip) as program:
         assert program.stdout.readline() == "hanging\n"
         processes = psutil.Process(program.pid).children(recursive=True)
-        assert len(processes) == 2  # the fork server and one decoder process
+        assert len(processes) == 2  # the fork server and one decode process
         program.send_signal(signal_sent)
         program.communicate()
     assert _gone(processes, within_s=3)
 
 
-def test_ctrl_c_ends_the_wait_for_a_decoder_and_everything_else_quietly(clip):
+def test_ctrl_c_ends_the_wait_for_a_decode_process_and_all_processes_quietly(clip):
     with _start(HANGS, clip) as program:
         assert program.stdout.readline() == "hanging\n"
         processes = psutil.Process(program.pid).children(recursive=True)
-        for process in [psutil.Process(program.pid), *processes]:  # as a terminal would, to the whole group
+        for process in [psutil.Process(program.pid), *processes]:  # to the whole group, as a terminal sends it
             process.send_signal(signal.SIGINT)
         _, stderr = program.communicate(timeout=10)
     assert program.returncode == -signal.SIGINT
@@ -88,7 +100,7 @@ def test_ctrl_c_ends_the_wait_for_a_decoder_and_everything_else_quietly(clip):
     assert _gone(processes, within_s=3)
 
 
-def test_a_program_with_torch_and_threads_gets_its_frames_and_ends_without_a_word(clip):
+def test_a_program_with_torch_and_threads_gets_its_frames_and_ends_without_output(clip):
     with _start(WITH_TORCH_AND_THREADS, clip) as program:
         stdout, stderr = program.communicate(timeout=60)
     assert stdout == "16 (4, 3, 96, 160) True\n"
@@ -96,13 +108,13 @@ def test_a_program_with_torch_and_threads_gets_its_frames_and_ends_without_a_wor
     assert program.returncode == 0
 
 
-def test_this_side_never_loads_a_decoder(clip):
+def test_the_parent_process_never_loads_a_decoder(clip):
     with _start('    print(sorted({"av", "decord"} & set(sys.modules)))', clip) as program:
         stdout, _ = program.communicate(timeout=60)
     assert stdout == "[]\n"
 
 
-def test_a_decoder_process_cannot_open_a_connection_or_start_a_program():
+def test_a_decode_process_cannot_open_a_connection_or_start_a_program():
     program = """
 import os, socket, subprocess
 from nightreel.media.confinement import confine
@@ -125,7 +137,7 @@ os.wait()
     assert done.stdout.splitlines() == ["Operation not permitted"] * 3 + ["no memory"]
 
 
-def test_limits_that_an_operator_set_lower_are_kept():
+def test_lower_limits_set_by_an_operator_are_kept():
     program = """
 import os, resource
 from nightreel.media.confinement import confine, limit_cpu_time

@@ -1,4 +1,4 @@
-"""Whom the local model asks what: conditions, order, known answers, strangers' features, hostile questions."""
+"""How the local model asks: conditions, order, known answers, features of other models, hostile questions."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def features(model: VideoModel) -> Features:
 
 
 def _asked(model: VideoModel, features: Features, prompts: list[Prompt], **known: Answer) -> list[str]:
-    """Names of the prompts that were answered, in the order of the answers."""
+    """The names of the answered prompts, in the order of the answers."""
     (answers,) = model.ask([features], [prompts], known=[known])
     names = {prompt.hash: prompt.name for prompt in prompts}
     return [names[answer.prompt_hash] for answer in answers]
 
 
-def test_a_follow_up_is_asked_only_where_its_condition_holds(model: VideoModel, features: Features) -> None:
+def test_a_follow_up_is_asked_only_if_its_condition_holds(model: VideoModel, features: Features) -> None:
     prompts = [_YES, _NO, _text("a", ("sure", "yes")), _text("b", ("sure", "no")), _text("c", ("never", "no"))]
     assert _asked(model, features, prompts) == ["sure", "never", "a", "c"]
 
@@ -69,7 +69,7 @@ def test_follow_ups_of_follow_ups_are_asked(model: VideoModel, features: Feature
     assert _asked(model, features, [_YES, second, third, skipped, never]) == ["sure", "second", "third"]
 
 
-def test_conditions_see_answers_that_were_given_before(model: VideoModel, features: Features) -> None:
+def test_conditions_use_earlier_answers(model: VideoModel, features: Features) -> None:
     known = Answer(prompt_hash=_YES.hash, state=AnswerState.ANSWERED, text="yes", value=True)
     assert _asked(model, features, [_text("a", ("sure", "yes"))], sure=known) == ["a"]
     assert _asked(model, features, [_text("a", ("sure", "no"))], sure=known) == []
@@ -86,13 +86,13 @@ def test_a_tag_among_others_fulfils_a_condition(model: VideoModel, features: Fea
     assert _asked(model, features, [tags, _text("a", ("topics", "sports"))]) == ["topics", "a"]
 
 
-def test_answers_come_in_the_order_asked_one_a_question(model: VideoModel, features: Features) -> None:
+def test_answers_come_in_the_order_of_the_questions_one_each(model: VideoModel, features: Features) -> None:
     again = replace(_YES, name="again")
     (answers,) = model.ask([features], [[_text("a"), _YES, _text("b"), again]])
     assert [answer.prompt_hash for answer in answers] == [_text("a").hash, _YES.hash, _text("b").hash]
 
 
-def test_segments_may_be_asked_different_questions(model: VideoModel, features: Features) -> None:
+def test_segments_can_be_asked_different_questions(model: VideoModel, features: Features) -> None:
     alone = [model.ask([features], [prompts])[0] for prompts in ([_YES], [_text("a"), _NO], [])]
     questions = [[_YES], [_text("a"), _NO], []]
     together = model.ask([features] * 3, questions)
@@ -101,7 +101,7 @@ def test_segments_may_be_asked_different_questions(model: VideoModel, features: 
     assert together[1][0].text == alone[1][0].text
 
 
-def test_a_batch_larger_than_the_cap_is_cut_and_answers_stay(
+def test_a_batch_larger_than_the_cap_is_split_without_changing_answers(
     model: VideoModel, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model.ask([features] * 5, [[_text("a"), _NO]] * 5)
@@ -110,7 +110,7 @@ def test_a_batch_larger_than_the_cap_is_cut_and_answers_stay(
         assert [answer.text for answer in one] == [answer.text for answer in other]
 
 
-def test_a_choice_and_tags_are_scored_as_the_plain_forward_scores_them(
+def test_scores_of_choices_and_tags_equal_those_of_a_plain_forward_pass(
     model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
 ) -> None:
     choice = Prompt(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "out", "outdoors"))
@@ -130,7 +130,7 @@ def test_a_choice_and_tags_are_scored_as_the_plain_forward_scores_them(
         assert tagged.scores[word] == pytest.approx(expected_p, abs=1e-5)
 
 
-def test_a_bounded_number_is_scored_as_the_plain_forward_scores_whole_answers(
+def test_scores_of_a_bounded_number_equal_those_of_a_plain_forward_pass(
     model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
 ) -> None:
     prompt = Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", minimum=8, maximum=12)
@@ -198,7 +198,7 @@ def test_a_segment_of_one_frame_is_answered(tiny_model: Callable[[str], Path], a
     directory = tiny_model(architecture)
     model, plain = load_model(load_settings(model=str(directory), device="cpu")), PlainModel(directory)
     one = moving_pattern(frames=1)
-    # some processors refuse a single frame: there the same frame twice is what it means
+    # some processors refuse a single frame; for them the frame is given twice
     pairs = getattr(plain.processor.video_processor, "temporal_patch_size", 1) > 1
     shown = replace(moving_pattern(frames=2), frames_thwc=one.frames_thwc.repeat(2, axis=0), pts_s=one.pts_s.repeat(2))
     ((answer,),) = model.ask(model.encode([one], segments=[_SEGMENT], keys=["k"]), [[_YES]])
@@ -206,7 +206,7 @@ def test_a_segment_of_one_frame_is_answered(tiny_model: Callable[[str], Path], a
     assert answer.p == pytest.approx(expected, abs=1e-5)
 
 
-def test_frames_that_a_processor_refuses_are_a_permanent_error(tiny_model: Callable[[str], Path]) -> None:
+def test_frames_that_a_processor_refuses_cause_a_permanent_error(tiny_model: Callable[[str], Path]) -> None:
     model = load_model(load_settings(model=str(tiny_model("qwen3_vl")), device="cpu"))
     with pytest.raises(PermanentError, match="refuses 2 frames of 900x4") as caught:
         model.encode([moving_pattern(frames=2, height=4, width=900)], segments=[_SEGMENT], keys=["k"])
@@ -231,7 +231,7 @@ def test_features_keep_the_dtype_of_the_model_bit_for_bit(tiny_model: Callable[[
     assert stored.data == expected.contiguous().view(torch.uint8).numpy().tobytes()
 
 
-def test_bfloat16_scores_are_as_close_as_ordinary_batching_makes_them(tiny_model: Callable[[str], Path]) -> None:
+def test_bfloat16_scores_are_as_close_as_those_of_ordinary_batching(tiny_model: Callable[[str], Path]) -> None:
     directory = tiny_model("internvl")
     model = load_model(load_settings(model=str(directory), device="cpu", dtype="bfloat16"))
     plain = PlainModel(directory, torch.bfloat16)
@@ -249,7 +249,7 @@ def reader(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) ->
     return Dialogue(plain.processor), plain
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(question=st.text(st.characters(codec="utf-8", exclude_characters="<>"), min_size=1, max_size=40).map(str.strip))
 def test_prefix_and_suffix_are_the_tokens_of_the_whole_text(reader: tuple[Dialogue, PlainModel], question: str) -> None:
     dialogue, plain = reader

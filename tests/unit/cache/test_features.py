@@ -1,4 +1,4 @@
-"""The feature cache: what comes back is what was put, or nothing."""
+"""The feature cache returns exactly the stored features or an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def cache(tmp_path: Path) -> FeatureCache:
     return FeatureCache(open_storage(str(tmp_path / "cache"), load_settings()))
 
 
-def test_writing_features_keeps_no_hold_of_their_bytes() -> None:
+def test_writing_features_keeps_no_reference_to_their_bytes() -> None:
     features = _features()
     held = [sys.getrefcount(tensor.data) for tensor in features.tensors]
     for _ in range(3):
@@ -87,7 +89,7 @@ def test_a_damaged_file_under_the_key_is_replaced_when_put_again(cache: FeatureC
     assert cache.get(cache.put(_features())) == _features()
 
 
-def test_every_flipped_bit_is_noticed_even_without_the_hash_of_the_file() -> None:
+def test_every_flipped_bit_is_detected_even_without_the_hash_of_the_file() -> None:
     features = _features()
     data = to_parquet(features)
     for position in range(len(data)):
@@ -98,6 +100,17 @@ def test_every_flipped_bit_is_noticed_even_without_the_hash_of_the_file() -> Non
         except ValueError:
             continue
         assert read == features, f"byte {position} of {len(data)}"
+
+
+def test_a_tensor_that_the_metadata_do_not_name_counts_as_damage() -> None:
+    features = _features()
+    data = to_parquet(features)
+    table = pq.read_table(pa.BufferReader(data))
+    extra = table.slice(0, 1).set_column(0, table.schema.field(0), pa.array(["extra"], table.schema.field(0).type))
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.concat_tables([table, extra]), sink, write_page_checksum=True)
+    with pytest.raises(ValueError, match="extra"):
+        from_parquet(sink.getvalue().to_pybytes(), key=features.key)
 
 
 @pytest.mark.parametrize("place", ["data", "footer", "truncated", "empty"])
@@ -114,14 +127,14 @@ def test_a_damaged_file_is_deleted_and_reported(cache: FeatureCache, place: str)
     assert not path.exists()
 
 
-def test_a_file_of_another_key_is_not_taken(cache: FeatureCache) -> None:
+def test_a_file_of_another_key_is_refused(cache: FeatureCache) -> None:
     ref = cache.put(_features())
     with pytest.raises(PermanentError) as caught:
         cache.get(replace(ref, key="cd" * 32))
     assert caught.value.reason == "damaged_feature"
 
 
-def test_a_file_that_is_gone_is_reported_as_gone(cache: FeatureCache) -> None:
+def test_a_missing_file_is_reported_as_gone(cache: FeatureCache) -> None:
     ref = cache.put(_features())
     Path(ref.uri.removeprefix("file://")).unlink()
     with pytest.raises(PermanentError) as caught:
@@ -155,7 +168,7 @@ def test_any_names_and_frame_counts_survive(frames: int, names: list[str]) -> No
         ("spec", replace(_SPEC, transformers_version="5.24.0")),
     ],
 )
-def test_everything_features_depend_on_changes_their_key(part: str, value: object) -> None:
+def test_every_dependency_of_features_changes_their_key(part: str, value: object) -> None:
     assert feature_key(**{**_KEY_PARTS, part: value}) != feature_key(**_KEY_PARTS)
 
 

@@ -1,4 +1,4 @@
-"""Scores and texts become answers; what is doubtful becomes unknown, what failed an error, never a "no"."""
+"""Scores and texts become answers: doubtful ones become unknown, failed ones an error, never a "no"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
-from nightreel.models.answering import answer_text, read_number
+from nightreel.models.answering import YesNo, answer_tags, answer_text, answer_yes_no, read_number
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.prefix import Scores
 from nightreel.models.inprocess.scoring import answer_scores
@@ -18,7 +18,7 @@ _WORDS = ("yes", "Yes", "Ġyes", "YES", "no", "No", "Ġno", "nothing", "yesterda
 
 
 class _WordTokenizer:
-    """What AnswerTokens uses of a tokenizer, over whole words."""
+    """The part of a tokenizer that AnswerTokens uses, with whole words as tokens."""
 
     eos_token_id = None
 
@@ -68,7 +68,7 @@ def _yes_no(answer_tokens: AnswerTokens, probabilities: dict[str, float], **more
     return answer_scores(prompt, [_scores(probabilities)], answer_tokens, tokens=7)
 
 
-def test_all_surface_forms_of_yes_and_no_count(answer_tokens: AnswerTokens) -> None:
+def test_all_forms_of_yes_and_no_count(answer_tokens: AnswerTokens) -> None:
     answer = _yes_no(answer_tokens, {"yes": 0.1, "Yes": 0.2, "Ġyes": 0.2, "YES": 0.1, "No": 0.2, "nothing": 0.2})
     assert answer.p == pytest.approx(0.75)
     assert (answer.text, answer.value, answer.prompt_tokens) == ("yes", True, 7)
@@ -79,9 +79,17 @@ def test_p_of_a_no_is_the_probability_of_yes(answer_tokens: AnswerTokens) -> Non
     assert (answer.text, answer.value, answer.p) == ("no", False, pytest.approx(0.1))
 
 
-def test_the_threshold_decides_what_is_a_yes(answer_tokens: AnswerTokens) -> None:
+def test_the_threshold_decides_between_yes_and_no(answer_tokens: AnswerTokens) -> None:
     assert _yes_no(answer_tokens, {"yes": 0.3, "no": 0.7}, threshold=0.25).text == "yes"
     assert _yes_no(answer_tokens, {"yes": 0.8, "no": 0.2}, threshold=0.9).text == "no"
+
+
+def test_a_probability_equal_to_a_bound_passes_it() -> None:
+    yes_no = _prompt(PromptKind.YES_NO, threshold=0.25, min_mass=0.5, min_margin=0.5)
+    assert answer_yes_no(yes_no, YesNo(p=0.25, mass=0.5), tokens=1).text == "yes"
+    tags = _prompt(PromptKind.TAGS, choices=("in", "out"), threshold=0.25, min_mass=0.5, min_margin=0.5)
+    measured = (YesNo(p=0.25, mass=0.5), YesNo(p=math.nextafter(0.25, 0), mass=0.5))
+    assert answer_tags(tags, measured, tokens=1).value == ["in"]
 
 
 def test_too_little_mass_on_yes_and_no_is_unknown(answer_tokens: AnswerTokens) -> None:
@@ -97,7 +105,7 @@ def test_too_thin_a_margin_is_unknown(answer_tokens: AnswerTokens) -> None:
     assert answer.p == pytest.approx(0.45)
 
 
-def test_scores_that_are_no_numbers_are_an_error_not_a_no(answer_tokens: AnswerTokens) -> None:
+def test_nan_scores_are_an_error_and_not_a_no(answer_tokens: AnswerTokens) -> None:
     broken = Scores(torch.full((len(_WORDS),), math.nan), (), (), ended=False)
     prompt = _prompt(PromptKind.YES_NO)
     assert answer_scores(prompt, [broken], answer_tokens, tokens=1).state is AnswerState.ERROR
@@ -111,7 +119,7 @@ def test_scores_that_are_no_numbers_are_an_error_not_a_no(answer_tokens: AnswerT
     )
 
 
-def test_words_without_a_token_of_their_own_are_scored_as_sequences() -> None:
+def test_words_of_several_tokens_are_scored_as_sequences() -> None:
     answer_tokens = AnswerTokens(_WordTokenizer(list("yesnoYNĠ")))
     assert answer_tokens.yes_no.single is None
     prompt = _prompt(PromptKind.YES_NO)
@@ -126,7 +134,7 @@ def test_words_without_a_token_of_their_own_are_scored_as_sequences() -> None:
     assert answer.p == pytest.approx(0.3 / 0.5)
 
 
-def test_each_tag_is_decided_on_its_own(answer_tokens: AnswerTokens) -> None:
+def test_each_tag_is_decided_separately(answer_tokens: AnswerTokens) -> None:
     prompt = _prompt(PromptKind.TAGS, choices=("in", "out", "side"))
     scores = [_scores({"yes": p, "no": 1 - p}) for p in (0.9, 0.2, 0.7)]
     answer = answer_scores(prompt, scores, answer_tokens, tokens=1)
@@ -135,13 +143,13 @@ def test_each_tag_is_decided_on_its_own(answer_tokens: AnswerTokens) -> None:
     assert answer.scores == pytest.approx({"in": 0.9, "out": 0.2, "side": 0.7})
 
 
-def test_no_tag_at_all_is_an_answer(answer_tokens: AnswerTokens) -> None:
+def test_no_tags_is_a_valid_answer(answer_tokens: AnswerTokens) -> None:
     prompt = _prompt(PromptKind.TAGS, choices=("in",))
     answer = answer_scores(prompt, [_scores({"yes": 0.1, "no": 0.9})], answer_tokens, tokens=1)
     assert (answer.state, answer.value) == (AnswerState.ANSWERED, [])
 
 
-def test_a_choice_is_the_best_mean_over_its_tokens(answer_tokens: AnswerTokens) -> None:
+def test_the_choice_with_the_best_mean_over_its_tokens_wins(answer_tokens: AnswerTokens) -> None:
     prompt = _prompt(PromptKind.CHOICE, choices=("in", "outside"))
     # forms in order: in, In, both with a space, out+side, ...; two tokens at 0.5 beat one at 0.4
     inside = ((0.4,), (0.1,), (0.1, 0.1), (0.1, 0.1))
@@ -162,19 +170,19 @@ def test_a_choice_without_mass_on_its_words_is_unknown(answer_tokens: AnswerToke
 
 
 def _counted(logs: Sequence[float], **more: object) -> Answer:
-    """An answer of a model that writes 0, 1 and 2 as one token each, with and without a space."""
+    """The answer of a model that writes 0, 1 and 2 as one token each, with or without a space."""
     answer_tokens = AnswerTokens(_WordTokenizer([*_WORDS, "0", "1", "2"]))
     prompt = _prompt(PromptKind.NUMBER, minimum=0.0, maximum=2.0, **more)
     return answer_scores(prompt, [_scores({}, tuple((log,) for log in logs))], answer_tokens, tokens=5)
 
 
-def test_a_bounded_number_is_the_likeliest_of_its_range() -> None:
+def test_a_bounded_number_is_the_likeliest_number_of_its_range() -> None:
     answer = _counted([math.log(p) for p in (0.1, 0.1, 0.3, 0.1, 0.1, 0.1)])
     assert (answer.text, answer.value, answer.p) == ("1", 1.0, pytest.approx(0.5))
     assert answer.scores == pytest.approx({"0": 0.25, "1": 0.5, "2": 0.25})
 
 
-def test_a_bounded_number_without_mass_margin_or_finite_scores_is_no_number() -> None:
+def test_a_bounded_number_needs_mass_margin_and_finite_scores() -> None:
     thin = [math.log(p) for p in (0.1, 0.1, 0.11, 0.1, 0.1, 0.1)]
     for doubt in ({"min_mass": 0.9}, {"min_margin": 0.1}):
         answer = _counted(thin, **doubt)
@@ -201,7 +209,7 @@ def test_a_whole_number_ends_where_the_turn_ends() -> None:
         ("a lot of them", None),
     ],
 )  # fmt: skip
-def test_a_number_is_read_only_where_there_is_one(text: str, number: float | None) -> None:
+def test_a_number_is_read_only_if_the_text_has_exactly_one(text: str, number: float | None) -> None:
     assert read_number(text) == number
 
 

@@ -11,7 +11,7 @@ from nightreel.storage.spool import Spool
 
 
 class Fetcher:
-    """A thread that holds a place in the spool until it is told to go."""
+    """A thread that holds a place in the spool until `leave`."""
 
     def __init__(self, spool, size_bytes):
         self.admitted = threading.Event()
@@ -32,7 +32,7 @@ class Fetcher:
 
 
 def waiting(spool, count):
-    """Wait until so many threads wait, so that the order in which they came is known."""
+    """Wait until `count` threads wait, so that their order of arrival is known."""
     deadline = time.monotonic() + 10
     while len(spool._waiting) != count:
         assert time.monotonic() < deadline, f"{len(spool._waiting)} wait, not {count}"
@@ -45,7 +45,7 @@ def spool(tmp_path):
         yield spool
 
 
-def test_a_directory_is_private_empty_and_deleted_with_all_it_holds(spool):
+def test_a_directory_is_private_empty_and_deleted_with_its_contents(spool):
     with spool.admit(10) as first, spool.admit(10) as second:
         assert first != second
         assert list(first.iterdir()) == []
@@ -57,7 +57,7 @@ def test_a_directory_is_private_empty_and_deleted_with_all_it_holds(spool):
     assert spool.held_bytes == 0
 
 
-def test_a_failed_fetch_gives_its_place_back(spool):
+def test_a_failed_fetch_releases_its_place(spool):
     directories = []
 
     def fetch():
@@ -73,7 +73,7 @@ def test_a_failed_fetch_gives_its_place_back(spool):
         pass
 
 
-def test_nobody_is_admitted_beyond_the_limit(spool):
+def test_no_file_is_admitted_beyond_the_limit(spool):
     first = Fetcher(spool, 60)
     assert first.admitted.wait(10)
     second = Fetcher(spool, 41)
@@ -84,7 +84,7 @@ def test_nobody_is_admitted_beyond_the_limit(spool):
     second.leave()
 
 
-def test_who_came_first_is_served_first_so_that_small_files_do_not_overtake_a_large_one(spool):
+def test_files_are_admitted_in_order_so_small_ones_do_not_overtake_large_ones(spool):
     holder = Fetcher(spool, 60)
     assert holder.admitted.wait(10)
     large = Fetcher(spool, 90)
@@ -114,7 +114,7 @@ def test_a_file_larger_than_the_spool_is_admitted_alone(spool):
     other.leave()
 
 
-def test_once_full_nobody_is_admitted_until_it_is_drained_to_the_low_water_mark(tmp_path):
+def test_a_full_spool_admits_nothing_until_it_drains_to_the_low_water_mark(tmp_path):
     with Spool(tmp_path, limit_bytes=100, low_water=0.5) as spool:
         holders = [Fetcher(spool, 25) for _ in range(4)]
         assert all(holder.admitted.wait(10) for holder in holders)
@@ -129,7 +129,7 @@ def test_once_full_nobody_is_admitted_until_it_is_drained_to_the_low_water_mark(
             fetcher.leave()
 
 
-def test_many_threads_never_hold_more_than_the_limit_and_all_get_their_turn(tmp_path):
+def test_many_threads_stay_within_the_limit_and_all_are_admitted(tmp_path):
     with Spool(tmp_path, limit_bytes=100) as spool:
         most, served = 0, []
 
@@ -150,7 +150,7 @@ def test_many_threads_never_hold_more_than_the_limit_and_all_get_their_turn(tmp_
         assert spool.held_bytes == 0
 
 
-def test_an_interrupted_wait_leaves_the_queue_to_the_others(spool):
+def test_an_interrupted_wait_leaves_the_queue(spool):
     class StopNowError(Exception):
         pass
 
@@ -171,7 +171,7 @@ def test_an_interrupted_wait_leaves_the_queue_to_the_others(spool):
         pass
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_not(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed_and_files_of_a_living_one_stay(tmp_path):
     script = (
         "import sys; from pathlib import Path; from nightreel.storage.spool import Spool\n"
         "with Spool(Path(sys.argv[1]), 100).admit(1) as directory:\n"
@@ -185,7 +185,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_no
     ]
     dead, living = (Path(child.stdout.readline().strip()).parent for child in children)
     children[0].kill()
-    children[0].wait()
+    children[0].communicate()
     assert dead.exists()
     with Spool(tmp_path, 100) as spool, spool.admit(1):
         assert not dead.exists()
@@ -195,7 +195,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_no
         assert not living.exists()
 
 
-def test_a_closed_spool_leaves_nothing_but_its_lock(tmp_path):
+def test_a_closed_spool_leaves_only_its_lock(tmp_path):
     Spool(tmp_path, 100).close()
     with Spool(tmp_path, 100) as spool, spool.admit(5) as directory:
         (directory / "video").write_bytes(b"x")

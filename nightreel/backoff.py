@@ -1,0 +1,21 @@
+"""How long to wait before the next try. Storage, model servers and claims all use this one rule."""
+
+from __future__ import annotations
+
+import random
+
+
+def backoff_s(failures: int, *, first_s: float, factor: float = 2.0) -> float:
+    """Seconds to wait after a number of failures in a row.
+
+    The wait grows by `factor` with each failure. A random half of it is left out ("equal jitter"), so that callers
+    which failed together do not come back together.
+
+    Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+
+    Args:
+        failures: at least 1.
+        first_s: longest wait after the first failure.
+    """
+    longest_s: float = first_s * factor ** (failures - 1)
+    return longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
