@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the files that compose.yaml mounts as secrets, with random passwords, into docker/secrets or the directory given.
-# What is there already stays. The directory is yours alone; the files in it are read by users of containers.
+# Makes the files that compose.yaml mounts as secrets, with random passwords, in docker/secrets or the given directory.
+# Existing files stay. Only you can enter the directory. Its files are readable by all, because users of containers read
+# them.
 set -eu
 
 directory=${1:-$(dirname "$0")/secrets}

@@ -1,1 +1,1 @@
-"""Prefect flows: where and when. What is done is in tasks and the library below them."""
+"""Prefect flows decide where and when work runs. The tasks and the library below them do the work."""

@@ -1,6 +1,6 @@
 """The flow of a night, and of each shard of a backfill: list, claim, encode, ask, write, until nothing is left.
 
-The run fails only when it could not do its work; what is wrong with a video is a row in Postgres.
+The run fails if it could not do its work, or if every video failed. A failed video is a row in Postgres.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasks.backfill import submit_shards
 from tasks.discover import claim, discover, remaining
 from tasks.evict import make_room
 
-_LONGEST_WAIT_S = 120.0  # for a retry that is not due yet; later ones are left to the next run
+_LONGEST_WAIT_S = 120.0  # for a retry that is not due yet; the next run takes later ones
 _ARTIFACT_EVERY_S = 5.0
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 
@@ -38,7 +38,7 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
         summary = RunSummary(run_id=run.id, source=run.source, model=run.model)
         get_run_logger().info("run %d: %s with %s", run.id, run.source, run.model)
         progress = _ProgressArtifact(summary)
-        for counts in map_chunks(run.id, _Backlog(options, summary), at_once=run.chunks_in_flight):
+        for counts in map_chunks(run.id, _Backlog(options, summary), in_flight=run.chunks_in_flight):
             summary.add(counts)
             show_progress(summary)
             progress.update()
@@ -56,24 +56,24 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
 
 
 def _submit_next_shards() -> None:
-    """Submit the next shards now; where that fails, the flow `backfill_videos` does it a little later."""
+    """Submit the next shards now. If that fails, the next run of the flow `backfill_videos` submits them."""
     try:
         get_run_logger().info("%s", submit_shards(linked=False))
     except NightreelError as error:
-        get_run_logger().warning("no shard was submitted: %s", error)
+        get_run_logger().warning("no shard was submitted, the flow backfill-videos will try again: %s", error)
 
 
 class _Backlog:
-    """The chunks of a run. A chunk is claimed when it is asked for; pages are listed when nothing can be claimed.
+    """The chunks of a run. `next` claims a chunk; it lists pages when nothing can be claimed.
 
     Args:
-        summary: of the run; the counts of the listing are added, and why the run stops early.
+        summary: of the run. The backlog adds the counts of the listing, and the reason why the run stops early.
     """
 
     def __init__(self, options: AnalyzeOptions, summary: RunSummary) -> None:
         self._options = options
         self._summary = summary
-        self._ready: deque[list[Claim]] = deque()  # started before new work is claimed
+        self._ready: deque[list[Claim]] = deque()  # these start before new work is claimed
         self._started: set[int] = set()  # analyses that count against options.limit
         self._exhausted = not options.listing
 
@@ -114,16 +114,16 @@ class _Backlog:
         return True
 
     def _left(self) -> int | None:
-        """How many more videos may be started; None: any number."""
+        """How many more videos may start; None: any number."""
         return None if self._options.limit is None else self._options.limit - len(self._started)
 
 
 class _ProgressArtifact:
-    """The bar that Prefect's UI shows for a run, updated every few seconds."""
+    """The progress bar of a run in Prefect's UI, updated every few seconds."""
 
     def __init__(self, summary: RunSummary) -> None:
         self._summary = summary
-        key, what = f"run-{summary.run_id}", "videos finished of those found"
+        key, what = f"run-{summary.run_id}", "share of the videos found that are finished"
         self._id = cast(UUID, create_progress_artifact(0.0, key=key, description=what))
         self._due = 0.0
 

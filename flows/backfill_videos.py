@@ -1,6 +1,6 @@
-"""The flow of backfills: it estimates and starts a new one, or continues those that are running.
+"""The flow of backfills: it estimates and starts a new backfill, or continues the running ones.
 
-It is short and runs every few minutes. Its children do the work: each is a run of `analyze_videos` with one shard.
+It is short and runs every few minutes. Its child runs do the work: each is a run of `analyze_videos` with one shard.
 If it is killed at any point, its next run continues.
 """
 

@@ -1,4 +1,7 @@
-"""The flow that brings the feature cache to its limit when no run does: after a limit was lowered, or on a schedule."""
+"""The flow that shrinks the feature cache to its limit outside of runs: on a schedule, or after the limit was lowered.
+
+Runs evict too.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from tasks.evict import evict
 
 @flow(name="evict-cache", persist_result=False)
 def evict_cache(options: EvictOptions = EvictOptions()) -> State:  # noqa: B008 - frozen
-    """Delete the least recently used features that no work needs, until the cache is as small as it should be."""
+    """Delete the least recently used features that no work needs, until the cache is within its limit."""
     done = evict(options.to_gib)
     if done is None:
-        return Completed(message="no limit is set: NIGHTREEL_CACHE_LIMIT_GIB would")
+        return Completed(message="nothing evicted: the cache has no limit; set NIGHTREEL_CACHE_LIMIT_GIB")
     get_run_logger().info("%s", done)
     if done.reached:
         return Completed(message=str(done))

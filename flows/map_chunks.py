@@ -1,9 +1,9 @@
-"""The mapping of a run: chunks of videos onto the GPU tasks encode, ask and write, a bounded number at a time.
+"""Map the chunks of a run onto the tasks encode, ask and write, a bounded number of chunks at a time.
 
     backlog ──▶ chunk ──▶ encode ──▶ ask ──▶ write      chunk 1
-                  chunk ──▶ encode ──▶ ask ──▶ write    chunk 2: it is encoded while chunk 1 is asked
+                  chunk ──▶ encode ──▶ ask ──▶ write    chunk 2: encode runs while chunk 1 is in ask
 
-`analyze_videos` runs it. Memory stays flat whatever the number of videos.
+`analyze_videos` uses it. Memory stays flat for any number of videos.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ class Chunks(Protocol):
     """Where chunks come from."""
 
     def next(self) -> list[Claim] | None:
-        """The next chunk; None where none can be started now."""
+        """The next chunk; None if none can start now."""
         ...
 
     def put_first(self, chunks: list[list[Claim]]) -> None:
-        """Start these before any other chunk."""
+        """Start these chunks before any other."""
         ...
 
     def wait(self) -> bool:
-        """Wait for more, with no chunk unfinished; False at the end."""
+        """Wait for more chunks. Called when none is unfinished. Returns False if no more will come."""
         ...
 
 
-def map_chunks(run_id: int, chunks: Chunks, *, at_once: int) -> Iterator[ChunkCounts]:
-    """Map chunks onto encode, ask and write, with at most `at_once` chunks unfinished.
+def map_chunks(run_id: int, chunks: Chunks, *, in_flight: int) -> Iterator[ChunkCounts]:
+    """Map chunks onto encode, ask and write, with at most `in_flight` chunks unfinished.
 
     Yields:
-        The counts of each chunk, in the order in which the chunks were started.
+        The counts of each chunk, in the order in which the chunks started.
 
     Raises:
-        NightreelError: what failed the chunk would fail any other: database, cache, model.
+        NightreelError: the chunk failed for a reason that fails every chunk: database, cache, model.
     """
     window: deque[_Submitted] = deque()
     while True:
-        while len(window) < at_once and (claims := chunks.next()):
+        while len(window) < in_flight and (claims := chunks.next()):
             window.append(_submit(run_id, claims, after=window[-1] if window else None))
             chunks.put_first([[claim] for claim in window[-1].wait_for_rest()])
         if window:
@@ -72,14 +72,14 @@ class _Submitted:
     written: PrefectFuture[ChunkCounts]
 
     def wait_for_rest(self) -> tuple[Claim, ...]:
-        """Wait until the chunk is encoded: the segments of its videos that belong to another chunk."""
+        """Wait until the chunk is encoded. Returns claims for the rest of its videos, which other chunks take."""
         self.encoded.wait()
         return self.encoded.result().rest if self.encoded.state.is_completed() else ()
 
 
 def _submit(run_id: int, claims: list[Claim], *, after: _Submitted | None) -> _Submitted:
     """Submit a chunk's tasks. Chunks are written in order, so that a long video is not closed before its middle."""
-    encoded: Any = encode.submit(run_id, claims)  # a future stands for its value, which Prefect's types do not say
+    encoded: Any = encode.submit(run_id, claims)  # tasks take a future for its value; Prefect's types do not allow it
     answered: Any = ask.submit(run_id, encoded)
     before = [allow_failure(after.written)] if after else None
     written: Any = write.submit(run_id, claims, encoded, answered, wait_for=before, return_state=False)
@@ -87,7 +87,7 @@ def _submit(run_id: int, claims: list[Claim], *, after: _Submitted | None) -> _S
 
 
 def _settle(run_id: int, chunk: _Submitted) -> tuple[ChunkCounts, list[list[Claim]]]:
-    """Wait for a chunk: its counts, and the chunks to try in its place."""
+    """Wait for a chunk. Returns its counts, and the chunks to try instead of it if it failed."""
     futures = (chunk.encoded, chunk.answered, chunk.written)
     for future in futures:
         future.wait()
@@ -98,7 +98,7 @@ def _settle(run_id: int, chunk: _Submitted) -> tuple[ChunkCounts, list[list[Clai
     if isinstance(error, NightreelError):
         raise error
     get_run_logger().error("a chunk of %d videos failed: %r", len(chunk.claims), error)
-    if len(chunk.claims) > 1:  # each on its own, to find the one that fails it
+    if len(chunk.claims) > 1:  # try each video alone, to find the one that fails the chunk
         return ChunkCounts(), [[claim] for claim in chunk.claims]
     detail = f"{type(error).__name__}: {error}"
     return close_failed(run_id, chunk.claims, Reason.INTERNAL_ERROR, detail, transient=False), []

@@ -1,7 +1,7 @@
-"""The flow that takes up again, hourly, what failed for reasons that may have passed: a storage away, a full disk.
+"""The flow that retries, hourly, videos that failed for a passing reason: unreachable storage, a full disk.
 
-A night tries a video some times within minutes, and gives up on it. Here it gets more chances, ever further apart,
-under the recipe that it failed under: what nights ask may have changed since, and what was asked is still wanted.
+A night tries a video several times within minutes, then gives up. This flow tries it again at growing intervals, under
+the recipe that it failed under: the recipe of nights may have changed since, but these answers are still wanted.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from tasks.retry import reopen
 
 @flow(name="retry-failed", persist_result=False)
 def retry_failed(options: RetryOptions = RetryOptions()) -> State:  # noqa: B008 - frozen
-    """Put failed videos back that are due, and analyse them: a run for each recipe and source."""
+    """Put due failed videos back to pending, and analyse them: one run for each recipe and source."""
     work = reopen(options.limit, options.max_reopened)
     if not work:
-        return Completed(message="nothing is due to be taken up again")
+        return Completed(message="no failed video is due for a retry")
     failures: list[str] = []
     for item in work:
-        get_run_logger().info("%d videos of %s again, recipe %d", item.videos, item.source, item.recipe_id)
+        get_run_logger().info("retry %d videos of %s under recipe %d", item.videos, item.source, item.recipe_id)
         again = AnalyzeOptions(recipe=item.recipe_id, source=item.source, listing=False, limit=item.videos)
         state = analyze_videos(again, return_state=True)
         if not state.is_completed():
             failures.append(f"recipe {item.recipe_id}, {item.source}: {state.message}")
-    taken_up = f"{sum(item.videos for item in work)} videos taken up again in {len(work)} run{'s' * (len(work) > 1)}"
+    taken_up = f"{sum(item.videos for item in work)} videos retried in {len(work)} run{'s' * (len(work) > 1)}"
     if failures:
-        return Failed(message=f"{taken_up}, of which {len(failures)} failed: {'; '.join(failures)}")
+        return Failed(message=f"{taken_up}, {len(failures)} failed: {'; '.join(failures)}")
     return Completed(message=taken_up)

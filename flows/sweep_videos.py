@@ -1,6 +1,6 @@
-"""The flow that lists a source in full, weekly: what was overwritten becomes work again, what is gone is work no more.
+"""The flow that lists a source in full, weekly. Overwritten videos become work again; missing ones are marked gone.
 
-Nights list the same objects and find what is new or changed; only a sweep says of a video that its object is gone.
+Nights find new and changed objects. Only a sweep finds that the object of a video is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.sweep import sweep
 
 @flow(name="sweep-videos", persist_result=False)
 def sweep_videos(options: SweepOptions = SweepOptions()) -> State:  # noqa: B008 - frozen
-    """Find the videos of a source that were overwritten, that are gone, and that are back; analyse none of them."""
+    """Find the videos of a source that were overwritten, are gone, or are back. Analyse none."""
     with open_run(AnalyzeOptions(source=options.source, since=options.since, until=options.until)) as run:
         summary = SweepSummary(run_id=run.id, source=run.source, model=run.model)
         get_run_logger().info("run %d: sweep of %s", run.id, run.source)

@@ -1,4 +1,4 @@
-"""Ask about one video, here and now: no run, no database, nothing kept. What `nightreel ask` prints.
+"""Ask about one video without a run: `nightreel ask` prints the answers. Uses no database and stores nothing.
 
 It fetches, probes, decodes, encodes and asks as the stages do, with the same settings and the same sandbox.
 """
@@ -26,12 +26,12 @@ from nightreel.storage import Storage, open_storage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedSegment:
-    """What was said of one segment.
+    """The answers about one segment.
 
     Args:
-        pts_s: presentation times of the frames that were looked at, seconds.
-        damaged_frames: how many of them were not decoded cleanly.
-        answers: one a prompt hash, in the order asked; none to follow-ups whose condition did not hold.
+        pts_s: presentation times of the sampled frames, seconds.
+        damaged_frames: number of sampled frames that did not decode cleanly.
+        answers: one per prompt hash, in the order asked; none for follow-ups whose condition did not hold.
     """
 
     segment: Segment
@@ -49,14 +49,14 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
         settings: model, sampling plan, limits, S3 endpoint.
 
     Yields:
-        A AskedSegment a segment, in order, as soon as its batch is answered.
+        One AskedSegment per segment, in order, as soon as its batch is answered.
 
     Raises:
-        SettingsError: a setting or a question that cannot work; no video was touched.
-        PermanentError: `object_gone`, what is wrong with the file, or with the model.
-        TransientError: storage or model hub cannot be reached.
+        SettingsError: a setting or a question cannot work; no video was touched.
+        PermanentError: `object_gone`, or the file or the model cannot be used.
+        TransientError: the storage or the model hub cannot be reached.
     """
-    describe_model(settings)  # a wrong model costs no download
+    describe_model(settings)  # detect a wrong model before the download
     with ExitStack() as stack:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir)))
@@ -96,7 +96,7 @@ def _ask(
 
 
 def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
-    """A video as a file: a local one where it lies, another one fetched into `directory`.
+    """The path of a video as a local file: its own path if it is local, else a download in `directory`.
 
     Raises:
         PermanentError: `object_gone`, `limit_bytes`, or as `open_storage`. TransientError: as `Storage.fetch`.
@@ -107,7 +107,7 @@ def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
         return _local_file(Path(unquote(uri.removeprefix("file://").removeprefix("localhost"))), settings.max_bytes)
     parent, _, name = uri.rpartition("/")
     if not name:
-        raise PermanentError(Reason.OBJECT_GONE, f"{uri!r} names no object: expected a file or s3://bucket/key")
+        raise PermanentError(Reason.OBJECT_GONE, f"{uri!r} does not name an object: expected a file or s3://bucket/key")
     storage = open_storage(parent, settings)
     destination = directory / "video"
     storage.fetch(uri, etag=_etag(storage, uri), destination=destination, max_bytes=settings.max_bytes)
@@ -117,21 +117,21 @@ def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
 def _local_file(path: Path, max_bytes: int) -> Path:
     path = path.expanduser()
     if not path.is_file():
-        raise PermanentError(Reason.OBJECT_GONE, f"{path} is no file: expected a video file or s3://bucket/key")
+        raise PermanentError(Reason.OBJECT_GONE, f"{path} is not a file: expected a video file or s3://bucket/key")
     if path.stat().st_size > max_bytes:
         raise PermanentError(
             Reason.LIMIT_BYTES,
-            f"{path} has {path.stat().st_size:,} bytes and NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it",
+            f"{path} has {path.stat().st_size:,} bytes, but NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it",
         )
     return path
 
 
 def _etag(storage: Storage, uri: str) -> str:
-    """The etag that a listing shows: names sort by their bytes, so a page from just before this one will do."""
+    """The etag from a listing: names sort by their bytes, so one page that starts just before this name is enough."""
     for page in storage.list_pages(start_after=uri[:-1], page_size=10):
         for item in page:
             if item.uri == uri:
                 return item.etag
         if page[-1].uri > uri:
             break
-    raise PermanentError(Reason.OBJECT_GONE, f"there is no object {uri!r} in {storage.url}")
+    raise PermanentError(Reason.OBJECT_GONE, f"object {uri!r} does not exist in {storage.url}")

@@ -1,4 +1,4 @@
-"""Checks whether everything is there that a run needs, and says what to do where it is not.
+"""Check everything that a run needs, and report what to do about problems.
 
 `nightreel doctor` shows all checks, `nightreel worker` those that found a problem.
 """
@@ -25,7 +25,7 @@ _LOW_DISK_BYTES = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: its name, what it found, and what to do where that is a problem."""
+    """One check: its name, its finding, and what to do about a problem."""
 
     name: str
     ok: bool
@@ -37,7 +37,7 @@ def run_checks(settings: Settings, *, devices: bool = True) -> tuple[Check, ...]
     """Check libraries, GPUs, disk, prompts, model, Postgres, Prefect, storage and cache.
 
     Args:
-        devices: check the GPUs, which imports torch: seconds, where it is not imported yet.
+        devices: check the GPUs; the first import of torch takes seconds.
     """
     checks = [_libraries(), *(_cuda_checks(examine_cuda(), settings) if devices else ()), _disk(settings)]
     checks += [
@@ -78,7 +78,7 @@ def _libraries() -> Check:
 def _cuda_checks(cuda: Cuda, settings: Settings) -> list[Check]:
     built = f"torch {cuda.torch}, built for CUDA {cuda.built_for or 'none'}, driver {cuda.driver or 'none'}"
     if cuda.problem:
-        return [Check("gpu", False, cuda.problem, f"{built}: install a driver and a torch that fit each other")]
+        return [Check("gpu", False, cuda.problem, f"{built}: install a driver and a torch version that match")]
     if not cuda.devices:
         wanted = settings.device.startswith("cuda")
         advice = f"NIGHTREEL_DEVICE={settings.device}: use auto or cpu, or a machine with a GPU" if wanted else ""
@@ -109,7 +109,7 @@ def _model(settings: Settings) -> str:
 
 
 def _service(found: ServiceStatus) -> Check:
-    """A stopped service is no problem: commands start it."""
+    """A stopped service is not a problem: commands start it."""
     what = " ".join(filter(None, [found.state, found.url]))
     advice = found.detail or f"see {found.log_path}" if found.state == "broken" else ""
     return Check(found.name, found.state != "broken", what, advice)

@@ -1,6 +1,6 @@
-"""The surroundings of a run, as `reporting.answers` traces them: versions of libraries, the machine, its GPUs.
+"""The environment of a run, for `reporting.answers`: versions of libraries, the machine, its GPUs.
 
-`stages.run` stores them with each run; `doctor` shows the same libraries and GPUs.
+`stages.run` stores it with each run; `doctor` shows the same libraries and GPUs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LIBRARIES = ("prefect", "torch", "torchvision", "transformers", "decord", "av", 
 
 
 def describe_environment(settings: Settings, *, devices: bool) -> dict[str, Any]:
-    """The surroundings as JSON values.
+    """The environment as JSON values.
 
     Args:
-        devices: look at the GPUs, which imports torch; without, `cuda` is None.
+        devices: examine the GPUs, which imports torch; if False, `cuda` is None.
     """
     return {
         "libraries": library_versions(),
@@ -41,7 +41,7 @@ def describe_environment(settings: Settings, *, devices: bool) -> dict[str, Any]
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on; those that are not installed are missing."""
+    """Versions of the libraries that results depend on, without those that are not installed."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -52,7 +52,7 @@ def library_versions() -> dict[str, str]:
 
 
 def free_disk_bytes(directory: Path) -> int:
-    """Free bytes of the disk that a directory is on, or will be on once it is made."""
+    """Free bytes of the disk of a directory, which need not exist yet."""
     place = directory.resolve()
     while not place.exists():
         place = place.parent

@@ -1,12 +1,12 @@
-"""The errors of this project. Every module raises these and no others for what can go wrong outside the code.
+"""The errors of this project. Every module raises only these for failures outside the code.
 
     NightreelError
     ├── TransientError       the same call may succeed later: network, a server that is down, a full disk
-    └── PermanentError       it will fail again: a broken file, a missing bucket, a wrong secret
-        └── SettingsError    what the operator set cannot work; nothing was touched
+    └── PermanentError       the same call will fail again: a broken file, a missing bucket, a wrong secret
+        └── SettingsError    a setting cannot work; nothing was changed
 
-Which of the two it is gets decided once, where it happens. The reason is stored in Postgres and counted (`reasons` has
-them all); the message has the offending value, what was expected, and what to do.
+The code that raises an error decides whether it is transient. The reason is stored in Postgres and counted (`reasons`
+lists them all). The message names the offending value, what is expected, and what to do.
 
 >>> raise PermanentError(Reason.NO_VIDEO_STREAM, "a.mp4 has 1 audio stream and no video: remove it or filter by suffix")
 Traceback (most recent call last):
@@ -19,7 +19,7 @@ from nightreel.reasons import Reason
 
 
 class NightreelError(Exception):
-    """Base of all. `detail` is a sentence for a person."""
+    """Base class. `detail` is a sentence for a person."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -31,11 +31,11 @@ class NightreelError(Exception):
 
 
 class TransientError(NightreelError):
-    """Trying again, later, may help."""
+    """A later retry may succeed."""
 
 
 class PermanentError(NightreelError):
-    """Trying again will not help."""
+    """A retry will not succeed."""
 
 
 class SettingsError(PermanentError):

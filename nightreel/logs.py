@@ -1,7 +1,7 @@
-"""Log records: which run, video and segment they are about, and how they are written, one line each.
+"""Log records: one line each, with the run, video and segment that they are about.
 
-The command line and the flow set logging up; stages say what they are at with `log_context`. Only the standard
-library's logging. Messages hold names and words of untrusted files: nothing in them may end a line or move a cursor.
+The command line and the flow set up logging; stages add fields with `log_context`. Uses only the standard library's
+logging. Messages contain names and words of untrusted files: nothing in them may end a line or move a cursor.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from nightreel.settings import Settings
 _context: ContextVar[dict[str, Any]] = ContextVar("log_context", default={})  # noqa: B039 - never changed in place
 _OURS = "nightreel"
 FAILURES = "nightreel.failures"
-"""The logger of videos that failed. Who sits at a terminal is shown them at the end, and not one by one."""
+"""The logger of failed videos. A terminal shows them in a summary at the end, not one by one."""
 
 
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
-    """Add fields to every record of this thread for the length of the block: run, video, segment.
+    """Add fields to every record of this thread within the block: run, video, segment.
 
-    A thread that is started in the block knows nothing of them: it says itself what it is at.
+    A thread that is started within the block does not inherit them: it calls `log_context` itself.
     """
     token = _context.set(_context.get() | fields)
     try:
@@ -38,7 +38,7 @@ def log_context(**fields: Any) -> Iterator[None]:
 
 
 def escape_controls(text: str) -> str:
-    r"""`text` as one line that cannot move the cursor, colour a screen or pass for another line.
+    r"""`text` as one line that cannot move the cursor, colour a screen or look like another line.
 
     >>> escape_controls("a\x1b[31m\n\u202eb")
     'a\\x1b[31m\\n\\u202eb'
@@ -49,7 +49,7 @@ def escape_controls(text: str) -> str:
 
 
 def _is_unsafe(category: str) -> bool:
-    """Controls and what is no character; separators of lines and paragraphs."""
+    """Whether this is a category of controls and non-characters, or of line and paragraph separators."""
     return category[0] == "C" or category in ("Zl", "Zp")
 
 
@@ -66,11 +66,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
-        return json.dumps(values, default=str).replace("\x7f", "\\u007f")  # the one control that JSON leaves alone
+        return json.dumps(values, default=str).replace("\x7f", "\\u007f")  # the one control that JSON does not escape
 
 
 class TextFormatter(logging.Formatter):
-    """A record as one line for people; the lines of an exception follow, each marked as belonging to it."""
+    """A record as one line for people; the lines of an exception follow, each with a mark in front."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "seconds")
@@ -80,7 +80,7 @@ class TextFormatter(logging.Formatter):
 
 
 class MessageFormatter(logging.Formatter):
-    """The message alone, for a terminal that somebody sits at."""
+    """The message alone, for an interactive terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return escape_controls(record.getMessage()) + _marked(self, record)
@@ -93,7 +93,7 @@ def _marked(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 def set_up_command_logging(settings: Settings, *, terminal: logging.Handler) -> None:
-    """Write our own records, and those of nobody else, where a command's user looks: `terminal`, or JSON on stderr."""
+    """Write Nightreel's records, and no others, to `terminal`, or as JSON to stderr."""
     as_json = settings.log_format == "json"
     handler = logging.StreamHandler() if as_json else terminal
     handler.setFormatter(JsonFormatter() if as_json else MessageFormatter())
@@ -105,9 +105,9 @@ def set_up_command_logging(settings: Settings, *, terminal: logging.Handler) -> 
 
 
 def set_up_worker_logging(settings: Settings) -> None:
-    """Let the console of the process, which an orchestrator has set up, have our records too, and in our format.
+    """Write Nightreel's records to the console that an orchestrator has set up, and format all its records.
 
-    What a command has set up before stays, but in JSON the rest of the console is JSON too.
+    If a command has set up logging before, text format changes nothing; JSON format makes the whole console JSON.
     """
     ours = logging.getLogger(_OURS)
     if ours.handlers and settings.log_format == "text":
@@ -115,7 +115,7 @@ def set_up_worker_logging(settings: Settings) -> None:
     ours.setLevel(settings.log_level)
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if _is_console(handler)]:
-        plain = logging.StreamHandler(handler.stream)  # theirs colour and wrap
+        plain = logging.StreamHandler(handler.stream)  # the orchestrator's handlers colour and wrap
         plain.setLevel(handler.level)
         plain.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
         plain.filters = list(handler.filters)

@@ -1,6 +1,6 @@
-"""The options of the flows: pydantic models, so that they are validated at submission and render as a form in the UI.
+"""The options of the flows: pydantic models, validated at submission and shown as a form in Prefect's UI.
 
-What is unset comes from the settings of the process that runs the flow. Secrets are never options.
+Unset options come from the settings of the process that runs the flow. Secrets are never options.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ Time = Annotated[datetime, AfterValidator(_with_zone)]
 
 
 class EvictOptions(BaseModel):
-    """To what size `evict_cache` brings the feature cache."""
+    """The size that `evict_cache` brings the feature cache to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     to_gib: float | None = Field(
-        None, ge=0, title="To", description="GiB that the cache may hold; unset: NIGHTREEL_CACHE_LIMIT_GIB"
+        None, ge=0, title="To", description="size to reach, GiB; unset: NIGHTREEL_CACHE_LIMIT_GIB"
     )
 
 
 class AnalyzeOptions(BaseModel):
-    """What one run of `analyze_videos` looks at and asks.
+    """The videos, prompts and model of one run of `analyze_videos`.
 
-    A shard of a backfill says all of it; a recipe, which is what an earlier run asked of which model, says what is
-    asked.
+    `shard` sets all of them. `recipe` sets the prompts and the sampling plan of an earlier run, and requires its model.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,17 +45,19 @@ class AnalyzeOptions(BaseModel):
     source: str | None = Field(None, title="Source", description="directory, file:// or s3://bucket/prefix")
     since: Time | None = Field(None, title="Since", description="only objects modified at or after this time")
     until: Time | None = Field(None, title="Until", description="only objects modified before this time")
-    limit: int | None = Field(None, ge=1, title="Limit", description="at most so many videos")
-    prompts: tuple[str, ...] | None = Field(None, title="Prompt sets", description="shipped names or YAML files")
-    model: str | None = Field(None, title="Model", description="directory or hub id")
-    plan: PlanText | None = Field(None, title="Sampling plan", description="uniform:N, fps:RATE:CAP, keyframes:CAP")
-    chunk_segments: int | None = Field(None, ge=1, le=1024, title="Chunk", description="expected segments a chunk")
-    listing: bool = Field(True, title="Listing", description="off: work off what is known, and list nothing")
-    recipe: int | None = Field(None, ge=1, title="Recipe", description="ask what this row of nightreel.recipes asks")
-    shard: int | None = Field(None, ge=1, title="Shard", description="work off this shard of a backfill")
+    limit: int | None = Field(None, ge=1, title="Limit", description="analyse at most this many videos")
+    prompts: tuple[str, ...] | None = Field(
+        None, title="Prompt sets", description="names of shipped sets, or YAML files"
+    )
+    model: str | None = Field(None, title="Model", description="directory or hub id of a video LLM")
+    plan: PlanText | None = Field(None, title="Sampling plan", description="uniform:N, fps:RATE:CAP or keyframes:CAP")
+    chunk_segments: int | None = Field(None, ge=1, le=1024, title="Chunk", description="expected segments per chunk")
+    listing: bool = Field(True, title="Listing", description="list the source; off: analyse known videos only")
+    recipe: int | None = Field(None, ge=1, title="Recipe", description="use this row of nightreel.recipes")
+    shard: int | None = Field(None, ge=1, title="Shard", description="process this shard of a backfill")
 
     def overrides(self) -> dict[str, Any]:
-        """The settings that these options override, by name."""
+        """The settings that these options override: name to value."""
         values = {name: getattr(self, name) for name in ("source", "prompts", "model", "plan", "chunk_segments")}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -68,20 +69,22 @@ class AnalyzeOptions(BaseModel):
         for name, says in {"recipe": asked, "shard": asked | where}.items():
             both = sorted(says & self.model_fields_set) if getattr(self, name) else []
             if any(getattr(self, other) != type(self).model_fields[other].default for other in both):
-                raise ValueError(f"{name} {getattr(self, name)} says by itself what {', '.join(both)} would")
+                raise ValueError(f"{name} {getattr(self, name)} sets {', '.join(both)} already: leave them out")
         return self
 
 
 class BackfillOptions(BaseModel):
-    """What `backfill_videos` plans, and whether it begins it."""
+    """The videos of a backfill that `backfill_videos` plans, and whether it starts it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     videos: AnalyzeOptions | None = Field(
-        None, title="Videos", description="plan a backfill of these; unset: go on with the backfills that there are"
+        None, title="Videos", description="plan a backfill of these; unset: continue the existing backfills"
     )
-    accept: bool = Field(False, title="Accept", description="begin it; off: say what it would do and cost")
-    pool: str | None = Field(None, title="Work pool", description="where its shards run; unset: NIGHTREEL_WORK_POOL")
+    accept: bool = Field(False, title="Accept", description="start it; off: report its work and cost only")
+    pool: str | None = Field(
+        None, title="Work pool", description="pool that runs its shards; unset: NIGHTREEL_WORK_POOL"
+    )
 
     @model_validator(mode="after")
     def _whole_selections(self) -> BackfillOptions:
@@ -89,21 +92,21 @@ class BackfillOptions(BaseModel):
             for name in ("limit", "listing", "recipe", "shard"):
                 if getattr(self.videos, name) != AnalyzeOptions.model_fields[name].default:
                     raise ValueError(
-                        f"{name} is for single runs: a backfill takes source, since, until, prompts, model"
+                        f"{name} is for single runs: a backfill takes source, since, until, prompts, model, plan"
                     )
         return self
 
 
 class SweepOptions(BaseModel):
-    """What `sweep_videos` lists in full, to find what was changed and what is gone."""
+    """The source that `sweep_videos` lists in full, to find changed and deleted objects."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str | None = Field(None, title="Source", description="directory, file:// or s3://bucket/prefix")
-    since: Time | None = Field(None, title="Since", description="of unknown objects those modified since, as nightly")
-    until: Time | None = Field(None, title="Until", description="and those modified before this time")
+    since: Time | None = Field(None, title="Since", description="add unknown objects only if modified at or after this")
+    until: Time | None = Field(None, title="Until", description="add unknown objects only if modified before this")
     may_be_empty: bool = Field(
-        False, title="May be empty", description="where nothing is found all videos are gone; else that is an error"
+        False, title="May be empty", description="an empty source means that all videos are gone; off: it is an error"
     )
 
     @model_validator(mode="after")
@@ -114,38 +117,40 @@ class SweepOptions(BaseModel):
 
 
 class RetryOptions(BaseModel):
-    """How much `retry_failed` takes up again of what failed for reasons that may have passed."""
+    """How many failed videos `retry_failed` reopens, whose failures may be transient."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit: int = Field(500, ge=1, le=100_000, title="Limit", description="at most so many videos, the oldest first")
-    max_reopened: int = Field(5, ge=1, le=20, title="Times", description="a video is taken up again so many times")
+    limit: int = Field(
+        500, ge=1, le=100_000, title="Limit", description="reopen at most this many videos, the oldest first"
+    )
+    max_reopened: int = Field(5, ge=1, le=20, title="Times", description="reopen a video at most this many times")
 
 
 def settings_for(options: AnalyzeOptions, settings: Settings | None = None) -> Settings:
     """The settings of this process, overridden by the options.
 
     Args:
-        settings: loaded already; None: they are loaded now.
+        settings: None loads them.
 
     Raises:
         SettingsError: a setting is wrong, or neither settings nor options name a source.
     """
     settings = (settings or load_settings()).model_copy(update=options.overrides())
     if not settings.source and options.shard is None:
-        raise SettingsError("no source: give a directory or s3://bucket/prefix, or set NIGHTREEL_SOURCE")
+        raise SettingsError("no source: pass a directory or s3://bucket/prefix, or set NIGHTREEL_SOURCE")
     return settings
 
 
 def checked_options(kind: type[Options], **values: Any) -> Options:
-    """Options as a command was given them; what is None or empty is unset.
+    """The options of a command; None and empty lists are unset.
 
     >>> checked_options(AnalyzeOptions, prompts=[], plan="every frame")
     Traceback (most recent call last):
     nightreel.errors.SettingsError: plan: sampling plan 'every frame': expected uniform:N, fps:RATE:CAP or keyframes:CAP
 
     Raises:
-        SettingsError: naming each that is wrong.
+        SettingsError: an option is wrong; the message names each.
     """
     try:
         return kind(**{name: value for name, value in values.items() if value is not None and value != []})

@@ -1,4 +1,4 @@
-"""Every reason for which something can fail: one word each, with what it means and what to do about it.
+"""Every reason for a failure: one word each, with its meaning and what to do about it.
 
 `errors` carries a Reason in each error. Postgres stores the word, Prometheus counts it, and docs/reasons.md is
 generated from this file.
@@ -13,11 +13,11 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """The smallest part of the work that fails for a reason."""
+    """The smallest unit of work that fails for a reason."""
 
     SEGMENT = "segment"  # the other segments of the video keep their answers
-    VIDEO = "video"  # the other videos of the chunk go on
-    CHUNK = "chunk"  # the chunk is tried again, video by video
+    VIDEO = "video"  # the other videos of the chunk continue
+    CHUNK = "chunk"  # the chunk is retried, video by video
     RUN = "run"  # the run ends, or the command fails
 
 
@@ -29,8 +29,8 @@ class Reason(StrEnum):
     """A reason, in snake_case.
 
     Attributes:
-        scope: the smallest part of the work that fails for it.
-        retryable: whether trying again, later, may help.
+        scope: the smallest unit of work that fails.
+        retryable: whether a later retry may succeed.
         meaning: what happened, in one sentence. action: what a person can do.
     """
 
@@ -48,8 +48,8 @@ class Reason(StrEnum):
 
     @classmethod
     def of(cls, word: str) -> Reason:
-        """The reason that a stored or received word names. Raises ValueError where it names none."""
-        return cls(word)  # type: ignore[call-arg]  # of an Enum this is a look-up, which mypy does not see here
+        """Return the reason with this word. Raises ValueError for an unknown word."""
+        return cls(word)  # type: ignore[call-arg]  # a lookup, which mypy takes for a call of __new__
 
     # fmt: off
     # -- settings and commands ------------------------------------------------------------------------------------
@@ -58,18 +58,18 @@ class Reason(StrEnum):
     UNSUPPORTED_SCHEME = ("unsupported_scheme", _RUN, _FINAL, "The scheme of a storage URL is not supported.",
         "Use a directory, `file://` or `s3://bucket/prefix`.")
     OTHER_MODEL = ("other_model", _RUN, _FINAL,
-        "The recipe belongs to another model than the one that the settings name.",
+        "The recipe belongs to a different model than the settings name.",
         "Set `NIGHTREEL_MODEL` and its options as they were when the recipe was made.")
     NO_SUCH_RECIPE = ("no_such_recipe", _RUN, _FINAL, "No recipe has this number.",
         "Look up the number in `nightreel.recipes`.")
     STALE_RECIPE = ("stale_recipe", _RUN, _FINAL,
-        "An earlier version made the recipe and worded its prompts differently.",
+        "An earlier version of Nightreel made the recipe, and worded its prompts differently.",
         "Analyse again with the current prompt sets.")
     NO_CACHE_LIMIT = ("no_cache_limit", _RUN, _FINAL, "The feature cache has no size limit.",
         "Pass `--to GIB` or set `NIGHTREEL_CACHE_LIMIT_GIB`.")
     MEMORY_TOO_SMALL = ("memory_too_small", _RUN, _FINAL,
         "The model needs more memory than any device of this host can lease.",
-        "Use a smaller model, dtype or plan, `NIGHTREEL_DEVICE=cuda:all`, or a smaller reserve.")
+        "Use a smaller model, dtype or sampling plan, `NIGHTREEL_DEVICE=cuda:all`, or a smaller reserve.")
     INSTALLATION = ("installation", _RUN, _FINAL, "Files of the installation are missing.",
         "Install nightreel again.")
     RUN_FAILED = ("run_failed", _RUN, _FINAL, "The run ended before it could report.",
@@ -82,12 +82,12 @@ class Reason(StrEnum):
         "Correct `NIGHTREEL_SOURCE`, or mount the disk.")
     NO_SUCH_BUCKET = ("no_such_bucket", _VIDEO, _FINAL, "The bucket does not exist.",
         "Correct the bucket's name and `NIGHTREEL_S3_ENDPOINT_URL`.")
-    ACCESS_DENIED = ("access_denied", _VIDEO, _FINAL, "The storage refuses this user or these keys.",
+    ACCESS_DENIED = ("access_denied", _VIDEO, _FINAL, "The store denies access to this user or these keys.",
         "Grant the right to read or write, or correct the keys.")
     STORAGE_REFUSED = ("storage_refused", _VIDEO, _FINAL, "The store refused a request.",
-        "Read the store's answer in the message.")
-    STORAGE_UNREACHABLE = ("storage_unreachable", _VIDEO, _RETRY, "The store does not answer.",
-        "Check the network and the endpoint. Retries follow by themselves.")
+        "Read the store's response in the message.")
+    STORAGE_UNREACHABLE = ("storage_unreachable", _VIDEO, _RETRY, "The store does not respond.",
+        "Check the network and the endpoint. Nightreel retries by itself.")
     INVALID_RANGE = ("invalid_range", _VIDEO, _FINAL, "The store refused a range of bytes.",
         "List the source again: the object may have changed.")
     OBJECT_GONE = ("object_gone", _VIDEO, _FINAL, "The object no longer exists.",
@@ -98,24 +98,24 @@ class Reason(StrEnum):
         "If it repeats, upload the object again, or set `NIGHTREEL_S3_VERIFY_ETAGS=false`.")
     LIMIT_BYTES = ("limit_bytes", _VIDEO, _FINAL, "The file is larger than `NIGHTREEL_MAX_BYTES`.",
         "Raise the setting, or leave the file out.")
-    OUTSIDE_PREFIX = ("outside_prefix", _VIDEO, _FINAL, "The uri does not lie below the storage's prefix.",
-        "Open the storage to which the object belongs.")
+    OUTSIDE_PREFIX = ("outside_prefix", _VIDEO, _FINAL, "The URI is not below the prefix of the storage.",
+        "Open the storage that contains the object.")
     BAD_OBJECT_NAME = ("bad_object_name", _VIDEO, _FINAL, "The name of an object is not a relative path.",
         "Rename the object.")
     NO_CREATE_ONLY = ("no_create_only", _RUN, _FINAL,
-        "The store overwrites objects that it should only create if missing.",
+        "The store overwrites existing objects on create-only writes.",
         "Use another store for the feature cache.")
-    NO_HARD_LINKS = ("no_hard_links", _RUN, _FINAL, "The file system has no hard links, which safe publishing needs.",
+    NO_HARD_LINKS = ("no_hard_links", _RUN, _FINAL, "The file system has no hard links, which safe writes need.",
         "Put the cache on another file system.")
-    DISK_FULL = ("disk_full", _VIDEO, _RETRY, "The local disk has no room.",
+    DISK_FULL = ("disk_full", _VIDEO, _RETRY, "The local disk is full.",
         "Free disk space, or lower `NIGHTREEL_SPOOL_MIB`.")
     DISK_FAILED = ("disk_failed", _VIDEO, _RETRY, "Writing to the local disk failed.",
         "Check the disk and its mount.")
-    SOURCE_EMPTY = ("source_empty", _RUN, _FINAL, "The source lists no object, but videos are known below it.",
+    SOURCE_EMPTY = ("source_empty", _RUN, _FINAL, "The source lists no objects, but the database has videos of it.",
         "Mount the disk or correct the prefix. If everything was deleted, sweep once with `may_be_empty`.")
     UNORDERED_LISTING = ("unordered_listing", _RUN, _FINAL,
         "The store does not list keys in byte order, so it cannot be swept.",
-        "Use nightly runs: they find new objects on this store too.")
+        "Use nightly runs: they also find new objects on this store.")
     WRONG_INVENTORY = ("wrong_inventory", _RUN, _FINAL,
         "`NIGHTREEL_INVENTORY` does not name an inventory of this bucket.",
         "Correct or unset the setting.")
@@ -130,24 +130,24 @@ class Reason(StrEnum):
 
     # -- media ----------------------------------------------------------------------------------------------------
     EMPTY_FILE = ("empty_file", _VIDEO, _FINAL, "The file has 0 bytes.",
-        "Upload it again.")
+        "Repeat the upload.")
     NOT_A_VIDEO = ("not_a_video", _VIDEO, _FINAL, "The file is not a video.",
         "Remove it, or filter by suffix.")
     IMAGE_FILE = ("image_file", _VIDEO, _FINAL, "The file is a still image.",
         "Remove it, or filter by suffix.")
     ANIMATED_IMAGE = ("animated_image", _VIDEO, _FINAL, "The file is a GIF.",
         "Set `NIGHTREEL_GIF=true` to analyse GIFs.")
-    NO_VIDEO_STREAM = ("no_video_stream", _VIDEO, _FINAL, "The file holds no video stream.",
+    NO_VIDEO_STREAM = ("no_video_stream", _VIDEO, _FINAL, "The file has no video stream.",
         "Remove it, or filter by suffix.")
     NO_INDEX = ("no_index", _VIDEO, _FINAL, "The MP4 has no index (moov), or its index is cut off.",
         "Repeat the upload.")
-    MEDIA_DATA_MISSING = ("media_data_missing", _VIDEO, _FINAL, "The index promises frames, but the file holds none.",
+    MEDIA_DATA_MISSING = ("media_data_missing", _VIDEO, _FINAL, "The index lists frames, but the file has none.",
         "Repeat the upload.")
-    NO_FRAMES = ("no_frames", _VIDEO, _FINAL, "The file shows no frame.",
+    NO_FRAMES = ("no_frames", _VIDEO, _FINAL, "The file has no frame to show.",
         "Repeat the upload.")
-    NO_DURATION = ("no_duration", _VIDEO, _FINAL, "The file does not tell how long it lasts.",
+    NO_DURATION = ("no_duration", _VIDEO, _FINAL, "The file does not state its duration.",
         "Remux the file with ffmpeg.")
-    NO_DECODER = ("no_decoder", _VIDEO, _FINAL, "No decoder knows the codec.",
+    NO_DECODER = ("no_decoder", _VIDEO, _FINAL, "No decoder supports the codec.",
         "Convert the file to H.264.")
     ENCRYPTED = ("encrypted", _VIDEO, _FINAL, "The file is encrypted (DRM).",
         "Upload an unencrypted version.")
@@ -155,7 +155,7 @@ class Reason(StrEnum):
         "Repair the file, or repeat the upload.")
     DAMAGED = ("damaged", _SEGMENT, _FINAL, "Too few sampled frames of a segment decoded cleanly.",
         "Repair the file, or lower `NIGHTREEL_MIN_GOOD_FRAMES`.")
-    LIMIT_PIXELS = ("limit_pixels", _VIDEO, _FINAL, "The pictures are larger than `NIGHTREEL_MAX_PIXELS`.",
+    LIMIT_PIXELS = ("limit_pixels", _VIDEO, _FINAL, "The frames are larger than `NIGHTREEL_MAX_PIXELS`.",
         "Raise the setting.")
     LIMIT_DURATION = ("limit_duration", _VIDEO, _FINAL, "The video is longer than `NIGHTREEL_MAX_DURATION_S`.",
         "Raise the setting.")
@@ -170,13 +170,13 @@ class Reason(StrEnum):
     DECODE_MEMORY = ("decode_memory", _VIDEO, _FINAL,
         "Decoding needs more memory than `NIGHTREEL_DECODE_MEMORY_MIB`.",
         "Raise the setting.")
-    DECODER_CRASHED = ("decoder_crashed", _VIDEO, _FINAL, "The file crashed the decoder, or made it answer nonsense.",
+    DECODER_CRASHED = ("decoder_crashed", _VIDEO, _FINAL, "The file crashed the decode process or broke its output.",
         "Repair or convert the file.")
-    DECODER_FAILED = ("decoder_failed", _VIDEO, _FINAL, "The decoder failed on the file in an unexpected way.",
+    DECODER_FAILED = ("decoder_failed", _VIDEO, _FINAL, "Decoding the file failed with an unexpected error.",
         "Repair or convert the file, and report the message.")
-    DECODER_KILLED = ("decoder_killed", _VIDEO, _RETRY, "Something outside ended the decoder process.",
-        "Check the system's log for an out-of-memory kill.")
-    DECODER_START = ("decoder_start", _VIDEO, _RETRY, "No decoder process could be started.",
+    DECODER_KILLED = ("decoder_killed", _VIDEO, _RETRY, "The decode process was killed from outside.",
+        "Check the system log for an out-of-memory kill.")
+    DECODER_START = ("decoder_start", _VIDEO, _RETRY, "No decode process could be started.",
         "Check the host's memory and process limits.")
     DECODER_POOL_CLOSED = ("decoder_pool_closed", _VIDEO, _RETRY, "The run ended before the file was decoded.",
         "Start the run again.")
@@ -185,72 +185,72 @@ class Reason(StrEnum):
     MODEL_NOT_FOUND = ("model_not_found", _RUN, _FINAL, "The hub or the model server has no such model or revision.",
         "Correct `NIGHTREEL_MODEL` and `NIGHTREEL_MODEL_REVISION`.")
     HUB_UNREACHABLE = ("hub_unreachable", _RUN, _RETRY,
-        "The model hub does not answer, and the model is not cached here.",
+        "The model hub does not respond, and the model is not cached here.",
         "Check the network, or use a model directory.")
     NO_SAFETENSORS = ("no_safetensors", _RUN, _FINAL, "The model or adapter has no safetensors file.",
         "Convert it with `save_pretrained`.")
     DAMAGED_CHECKPOINT = ("damaged_checkpoint", _RUN, _FINAL,
-        "The model's files are cut short, or weights are missing.",
-        "Fetch the model again.")
-    CHANGED_CHECKPOINT = ("changed_checkpoint", _RUN, _FINAL, "The model's files changed after the run began.",
+        "The model's files are truncated, or weights are missing.",
+        "Download the model again.")
+    CHANGED_CHECKPOINT = ("changed_checkpoint", _RUN, _FINAL, "The model's files changed after the run started.",
         "Start the run again.")
-    UNSUPPORTED_MODEL = ("unsupported_model", _RUN, _FINAL, "The model cannot be used for videos here.",
+    UNSUPPORTED_MODEL = ("unsupported_model", _RUN, _FINAL, "Nightreel cannot use this model for videos.",
         "Use a model of a supported architecture: README.md lists them.")
     UNSUPPORTED_ADAPTER = ("unsupported_adapter", _RUN, _FINAL, "The LoRA adapter does not fit the model.",
-        "Use the adapter with the model for which it was trained.")
+        "Use the adapter with the model that it was trained for.")
     OUT_OF_MEMORY = ("out_of_memory", _SEGMENT, _FINAL, "One segment alone does not fit into the device's memory.",
-        "Use a plan with fewer frames, a smaller dtype or a larger device.")
+        "Use a sampling plan with fewer frames, a smaller dtype or a larger device.")
     UNENCODABLE_FRAMES = ("unencodable_frames", _SEGMENT, _FINAL, "The model's processor refuses the frames.",
         "Use another model for videos of this shape.")
     MODEL_REFUSED = ("model_refused", _SEGMENT, _FINAL, "The model server refused a request.",
-        "Read the server's answer in the message.")
-    MODEL_UNREACHABLE = ("model_unreachable", _RUN, _RETRY, "The model server does not answer.",
+        "Read the server's response in the message.")
+    MODEL_UNREACHABLE = ("model_unreachable", _RUN, _RETRY, "The model server does not respond.",
         "Start it, or reduce its load.")
     MODEL_PROTOCOL = ("model_protocol", _RUN, _FINAL,
-        "The model server's answer is not that of an OpenAI-compatible API.",
+        "The model server's response does not follow the OpenAI-compatible API.",
         "Correct the URL in `NIGHTREEL_MODEL`.")
 
     # -- features and answers -------------------------------------------------------------------------------------
-    DAMAGED_FEATURE = ("damaged_feature", _SEGMENT, _RETRY, "A cached feature file is damaged, and was deleted.",
-        "Nothing: the segment is encoded again.")
-    STALE_FEATURE = ("stale_feature", _SEGMENT, _RETRY, "A cached feature file was made by another model or version.",
-        "Nothing: the segment is encoded again.")
+    DAMAGED_FEATURE = ("damaged_feature", _SEGMENT, _RETRY, "A cached feature file was damaged and has been deleted.",
+        "No action needed: the segment is encoded again.")
+    STALE_FEATURE = ("stale_feature", _SEGMENT, _RETRY, "Another model or version made a cached feature file.",
+        "No action needed: the segment is encoded again.")
     ANSWER_ERROR = ("answer_error", _VIDEO, _FINAL, "The model's answer to a prompt was unusable.",
         "Read the prompt and the cause in the message.")
     INCOMPLETE = ("incomplete", _VIDEO, _RETRY, "Some segments still lack answers.",
-        "Nothing: the video is tried again.")
-    INTERNAL_ERROR = ("internal_error", _CHUNK, _FINAL, "A defect of Nightreel was met.",
+        "No action needed: the video is retried.")
+    INTERNAL_ERROR = ("internal_error", _CHUNK, _FINAL, "Nightreel failed because of a bug.",
         "Report the message and the video.")
     ATTEMPTS_EXHAUSTED = ("attempts_exhausted", _VIDEO, _FINAL, "Every run that worked on the video died.",
-        "Look at the video, then `nightreel retry --reason attempts_exhausted`.")
-    CACHE_EMPTY = ("cache_empty", _RUN, _FINAL, "The index lists features, but the cache holds no file.",
+        "Check the video, then run `nightreel retry --reason attempts_exhausted`.")
+    CACHE_EMPTY = ("cache_empty", _RUN, _FINAL, "The index lists features, but the cache has no files.",
         "Mount the cache, or confirm the loss with `--all-gone`.")
     EVICTION_ELSEWHERE = ("eviction_elsewhere", _RUN, _RETRY, "Another process is evicting features.",
         "Wait for it to finish.")
 
     # -- Postgres -------------------------------------------------------------------------------------------------
-    DATABASE_UNREACHABLE = ("database_unreachable", _RUN, _RETRY, "Postgres does not answer.",
+    DATABASE_UNREACHABLE = ("database_unreachable", _RUN, _RETRY, "Postgres does not respond.",
         "Start it, or correct `NIGHTREEL_DATABASE_URL`.")
     DATABASE_REFUSED = ("database_refused", _RUN, _FINAL, "Postgres refuses the user, the password or the database.",
         "Correct `NIGHTREEL_DATABASE_URL` or the user's rights.")
     DATABASE_BUSY = ("database_busy", _RUN, _RETRY, "No connection of the pool became free in time.",
         "Reduce the load.")
-    DATABASE_CONFLICT = ("database_conflict", _RUN, _RETRY, "Two transactions stood in each other's way.",
-        "Nothing: it is retried.")
+    DATABASE_CONFLICT = ("database_conflict", _RUN, _RETRY, "Two transactions conflicted.",
+        "No action needed: the transaction is retried.")
     DATABASE_FULL = ("database_full", _RUN, _RETRY, "Postgres is out of disk, memory or connections.",
-        "Give it more of them.")
-    DATABASE_SCHEMA = ("database_schema", _RUN, _FINAL, "The tables are of another version of Nightreel.",
+        "Give Postgres more of the resource that it lacks.")
+    DATABASE_SCHEMA = ("database_schema", _RUN, _FINAL, "The tables belong to another version of Nightreel.",
         "Run `nightreel db upgrade`, or use the newer version.")
 
     # -- Prefect --------------------------------------------------------------------------------------------------
-    PREFECT_UNREACHABLE = ("prefect_unreachable", _RUN, _RETRY, "The Prefect server does not answer.",
+    PREFECT_UNREACHABLE = ("prefect_unreachable", _RUN, _RETRY, "The Prefect server does not respond.",
         "Start it, or correct `PREFECT_API_URL`.")
     PREFECT_REFUSED = ("prefect_refused", _RUN, _FINAL, "The Prefect server refused a request.",
-        "Read the server's answer in the message.")
+        "Read the server's response in the message.")
     PREFECT_CHANGED = ("prefect_changed", _RUN, _RETRY,
-        "Somebody else changed the Prefect server at the same moment.",
+        "Another client changed the Prefect server at the same time.",
         "Run the command again.")
-    MEMORY_LEASE_LOST = ("memory_lease_lost", _RUN, _RETRY, "The lease on device memory ran out during the run.",
+    MEMORY_LEASE_LOST = ("memory_lease_lost", _RUN, _RETRY, "The lease on device memory expired during the run.",
         "Keep the Prefect server reachable, and start the run again.")
     MEMORY_LIMIT_GONE = ("memory_limit_gone", _RUN, _FINAL, "A concurrency limit for device memory was deleted.",
         "Start the run again: it creates the limit.")
@@ -259,27 +259,27 @@ class Reason(StrEnum):
     DEPLOY_FAILED = ("deploy_failed", _RUN, _FINAL, "Prefect did not register a deployment.",
         "Read Prefect's output in the message.")
     NO_SUCH_BACKFILL = ("no_such_backfill", _RUN, _FINAL, "No backfill has this number.",
-        "`nightreel backfill status` lists the backfills.")
+        "List the backfills with `nightreel backfill status`.")
     NO_SUCH_SHARD = ("no_such_shard", _RUN, _FINAL, "No shard has this number.",
-        "`nightreel backfill status` lists the backfills.")
-    BACKFILL_STATE = ("backfill_state", _RUN, _FINAL, "The backfill is not in a state that allows this.",
-        "Read its state with `nightreel backfill status`.")
+        "List the backfills with `nightreel backfill status`.")
+    BACKFILL_STATE = ("backfill_state", _RUN, _FINAL, "The state of the backfill does not allow this.",
+        "Check its state with `nightreel backfill status`.")
 
     # -- embedded services ----------------------------------------------------------------------------------------
-    SERVICE_DIED = ("service_died", _RUN, _RETRY, "An embedded service ended by itself or was killed.",
+    SERVICE_DIED = ("service_died", _RUN, _RETRY, "An embedded service died or was killed.",
         "Read the end of its log in the message.")
-    SERVICE_NOT_READY = ("service_not_ready", _RUN, _RETRY, "An embedded service did not answer in time.",
+    SERVICE_NOT_READY = ("service_not_ready", _RUN, _RETRY, "An embedded service was not ready in time.",
         "Stop it with `nightreel down` and try again.")
     SERVICE_IN_USE = ("service_in_use", _RUN, _RETRY, "Commands still use the embedded service.",
         "Wait for them, or pass `--force`.")
     SERVICE_LOCKED = ("service_locked", _RUN, _RETRY, "Another process holds the lock of the service.",
-        "Wait for it, or end it.")
-    SERVICE_STUCK = ("service_stuck", _RUN, _RETRY, "An embedded service does not end.",
-        "End its process by hand.")
+        "Wait for that process, or stop it.")
+    SERVICE_STUCK = ("service_stuck", _RUN, _RETRY, "An embedded service does not stop.",
+        "Kill its process by hand.")
     SERVICE_NOT_YOURS = ("service_not_yours", _RUN, _FINAL, "Another user started the embedded service.",
-        "Use that user, or another `NIGHTREEL_WORK_DIR`.")
+        "Run as that user, or set another `NIGHTREEL_WORK_DIR`.")
     SERVICE_ORPHANS = ("service_orphans", _RUN, _RETRY, "Processes of a killed service are still alive.",
-        "Wait until they have ended, or end them.")
+        "Wait until they end, or kill them.")
     WORK_DIR_UNUSABLE = ("work_dir_unusable", _RUN, _RETRY, "The work directory cannot be used.",
         "Make it writable, or set `NIGHTREEL_WORK_DIR`.")
     POSTGRES_NOT_INSTALLED = ("postgres_not_installed", _RUN, _FINAL, "The Postgres binaries are not installed.",
@@ -300,4 +300,4 @@ class Reason(StrEnum):
 
 
 OF_DATABASE: frozenset[Reason] = frozenset(reason for reason in Reason if reason.name.startswith("DATABASE_"))
-"""What is wrong with Postgres itself, whatever was asked of it."""
+"""Reasons that concern Postgres itself, whatever the statement."""

@@ -1,7 +1,7 @@
-"""The settings: one class, read from `NIGHTREEL_*` variables, `.env`, and secrets that a container is given as files
-(`/run/secrets/nightreel_database_url`). The only reader of the environment.
+"""The settings: one class, read from `NIGHTREEL_*` variables, `.env`, and a container's secret files.
 
-Object storage keys come by the usual AWS variables, which botocore reads itself. `PREFECT_API_URL` is Prefect's own.
+A secret file is for example `/run/secrets/nightreel_database_url`. No other module reads the environment.
+Keys of object storage come from the usual AWS variables, which botocore reads. Prefect defines `PREFECT_API_URL`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nightreel.errors import SettingsError
 
 PREFIX = "NIGHTREEL_"
 SECRETS = Path("/run/secrets")
-"""Where containers find their secrets. A variable of the same name wins."""
+"""Directory of a container's secret files. A variable of the same name wins."""
 
 
 def _valid_plan(text: str) -> str:
@@ -49,124 +49,147 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_com
 
 
 class Settings(BaseSettings):
-    """What an operator can set. Field `x` is variable `NIGHTREEL_X`."""
+    """All settings of an operator. Field `x` is variable `NIGHTREEL_X`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
     )
 
-    # where things are
-    source: str = Field("", description="directory, file:// or s3://bucket/prefix that holds the videos")
+    # locations
+    source: str = Field("", description="source of the videos: directory, file:// or s3://bucket/prefix")
     inventory: str = Field(
         "",
-        description="URL of an S3 Inventory's manifest.json, or of the prefix above its dated folders: listed in the "
-        "place of the source",
+        description="URL of an S3 Inventory's manifest.json, or of the prefix above its dated folders; runs read it "
+        "instead of listing the source",
     )
-    work_dir: Path = Field(Path(".nightreel"), description="embedded services, feature cache, temporary files")
-    database_url: SecretStr | None = Field(None, description="postgresql://...; unset: the embedded Postgres")
+    work_dir: Path = Field(
+        Path(".nightreel"), description="directory of embedded services, feature cache and temporary files"
+    )
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host/database; unset: the embedded Postgres"
+    )
     cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
     s3_endpoint_url: str | None = Field(
         None,
-        description="S3 endpoint other than Amazon's",
+        description="URL of an S3 endpoint other than Amazon's",
         validation_alias=AliasChoices("NIGHTREEL_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     )
     s3_verify_etags: bool = Field(
-        True, description="compare fetched bytes with ETags that look like an MD5; false: this store makes others"
+        True,
+        description="compare fetched bytes with ETags that look like an MD5; false: for stores with other ETags",
     )
     prefect_api_url: str | None = Field(
-        None, description="a Prefect server; unset: the embedded one", validation_alias="PREFECT_API_URL"
+        None, description="API URL of a Prefect server; unset: the embedded one", validation_alias="PREFECT_API_URL"
     )
 
-    # what is asked, of what
+    # model, prompts and sampling plan
     model: str = Field(
         "demo",
         description="directory or hub id of a video LLM, or openai:http://host:port/v1#name of one on a server; "
-        "demo: the one that comes along",
+        "demo: the shipped model",
     )
     model_revision: str | None = Field(
-        None, description="commit of a hub model; of a model on a server, whatever tells its weights apart"
+        None, description="commit of a hub model; for a model on a server, any text that identifies its weights"
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="number format of the weights; auto: that of the checkpoint"
+    )
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        "auto", description="implementation of attention; auto: sdpa, PyTorch's own"
+    )
     device: str = Field(
         "auto",
-        description="auto, cpu, cuda, cuda:N, or cuda:all to spread a model over all GPUs",
+        description="device of the model: auto, cpu, cuda, cuda:N, or cuda:all to spread it over all GPUs",
         pattern=r"^(auto|cpu|cuda(:(\d+|all))?)$",
     )
     quantization: Literal["none", "bnb-8bit", "bnb-4bit", "torchao-int8", "torchao-int4"] = Field(
-        "none", description="weights in fewer bits, by bitsandbytes or torchao; needs a GPU"
+        "none", description="store weights in fewer bits, with bitsandbytes or torchao; needs a GPU"
     )
     adapter: str | None = Field(None, description="directory or hub id of a LoRA adapter, merged into the model")
     adapter_revision: str | None = Field(None, description="commit of an adapter on the hub")
-    tf32: bool = Field(False, description="float32 products with 10 bits of mantissa; needs a GPU since Ampere")
-    compile: bool = Field(False, description="torch.compile for the vision tower: minutes at first, faster later")
-    trust_remote_code: bool = Field(False, description="run Python code that comes with a model: as you, unchecked")
-    remote_api_key: SecretStr | None = Field(None, description="key of the server that the model is on")
-    remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at once")
-    remote_timeout_s: float = Field(120, gt=0, le=3600, description="wait for one answer of that server, seconds")
-    remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of the frames sent to it, pixels")
-    remote_jpeg_quality: int = Field(85, ge=1, le=100, description="of those frames")
+    tf32: bool = Field(False, description="multiply float32 with 10 bits of mantissa; needs an Ampere GPU or newer")
+    compile: bool = Field(
+        False, description="apply torch.compile to the vision tower: takes minutes first, runs faster later"
+    )
+    trust_remote_code: bool = Field(
+        False, description="run Python code that a model ships, with your rights and unchecked"
+    )
+    remote_api_key: SecretStr | None = Field(None, description="API key of the model's server")
+    remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at the same time")
+    remote_timeout_s: float = Field(120, gt=0, le=3600, description="timeout of one answer from that server, seconds")
+    remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of frames sent to that server, pixels")
+    remote_jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality of those frames")
     prompts: CommaSeparated = Field(("tagging", "moderation"), description="prompt sets: shipped names or YAML files")
-    plan: PlanText = Field("uniform:8", description="uniform:N, fps:RATE:CAP or keyframes:CAP")
+    plan: PlanText = Field(
+        "uniform:8", description="sampling plan, frames per segment: uniform:N, fps:RATE:CAP or keyframes:CAP"
+    )
     window_s: float = Field(30.0, ge=1, le=3600, description="length of a segment, seconds")
     suffixes: CommaSeparated = Field(
         (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".flv", ".ogv", ".3gp", ".mpg",
          ".mpeg", ".wmv", ".gif"),
-        description="file name endings that are looked at, case-insensitive; empty: all",
+        description="file name endings of videos, case-insensitive; empty: all",
     )  # fmt: skip
 
-    # limits on untrusted media: beyond one, a video fails with the limit's name
-    max_bytes: PositiveInt = Field(20 * 2**30, description="size of a file")
-    max_pixels: PositiveInt = Field(8192 * 4320, description="width x height of the video stream: 8K")
-    max_duration_s: float = Field(12 * 3600, gt=0, description="duration of a video, seconds")
-    max_streams: PositiveInt = Field(64, description="streams in a file")
-    max_frames: PositiveInt = Field(4_000_000, description="frames in the video stream")
-    gif: bool = Field(False, description="take GIFs for videos; false: they fail as animated_image")
-    min_good_frames: float = Field(0.9, ge=0, le=1, description="share of undamaged frames a segment needs")
-    decode_timeout_s: float = Field(120, gt=0, description="wall clock for one decode job, seconds")
-    decode_memory_mib: int = Field(2048, ge=512, description="address space of a decoder process")
-    decode_workers: int = Field(2, ge=1, le=64, description="decoder processes")
-    spool_mib: int = Field(10_240, ge=64, description="fetched files kept on disk at once")
+    # limits on untrusted media: a video beyond one fails with the limit's name
+    max_bytes: PositiveInt = Field(20 * 2**30, description="largest file, bytes")
+    max_pixels: PositiveInt = Field(8192 * 4320, description="largest width x height of the video stream; default: 8K")
+    max_duration_s: float = Field(12 * 3600, gt=0, description="longest video, seconds")
+    max_streams: PositiveInt = Field(64, description="most streams in a file")
+    max_frames: PositiveInt = Field(4_000_000, description="most frames in the video stream")
+    gif: bool = Field(False, description="accept GIFs as videos; false: they fail as animated_image")
+    min_good_frames: float = Field(0.9, ge=0, le=1, description="smallest share of undamaged frames in a segment")
+    decode_timeout_s: float = Field(120, gt=0, description="wall-clock limit of one decode job, seconds")
+    decode_memory_mib: int = Field(2048, ge=512, description="address space of a decode process, MiB")
+    decode_workers: int = Field(2, ge=1, le=64, description="decode processes")
+    spool_mib: int = Field(10_240, ge=64, description="fetched files on disk at the same time, MiB")
     cache_limit_gib: float = Field(
-        0, ge=0, description="size of the feature cache at which the least recently used go; 0: no limit"
+        0, ge=0, description="largest feature cache, GiB; runs evict the least recently used; 0: no limit"
     )
     gpu_memory_mib: int | None = Field(
-        None, ge=1, description="memory that a run leases of its device; unset: what its model and a chunk should need"
+        None, ge=1, description="memory that a run leases, MiB; unset: estimated from the model and a chunk"
     )
     gpu_reserve_mib: int | None = Field(
-        None, ge=0, description="memory of a device that is never leased; unset: 1024 of a GPU, half of the RAM"
+        None, ge=0, description="memory of a device that is never leased, MiB; unset: 1024 of a GPU, half of the RAM"
     )
-    thumbnail_px: int = Field(160, ge=0, le=1024, description="width of frames in stored contact sheets; 0: none")
+    thumbnail_px: int = Field(
+        160, ge=0, le=1024, description="width of frames in stored contact sheets, pixels; 0: none"
+    )
 
-    # how the work is cut
-    page_size: int = Field(1000, ge=1, le=1000, description="objects a page of the listing")
-    chunk_segments: int = Field(16, ge=1, le=1024, description="expected segments a chunk")
-    chunks_in_flight: int = Field(2, ge=1, le=16, description="chunks between claim and commit at once")
-    lease_s: float = Field(60, ge=1, description="a claim not renewed for this long is free again, seconds")
-    max_attempts: int = Field(3, ge=1, le=100, description="tries of a video before it is quarantined")
+    # how work is divided
+    page_size: int = Field(1000, ge=1, le=1000, description="objects per page of the listing")
+    chunk_segments: int = Field(16, ge=1, le=1024, description="expected segments per chunk")
+    chunks_in_flight: int = Field(2, ge=1, le=16, description="chunks between claim and commit at the same time")
+    lease_s: float = Field(60, ge=1, description="time after which a claim that is not renewed is free again, seconds")
+    max_attempts: int = Field(3, ge=1, le=100, description="attempts at a video before it is quarantined")
 
-    # who does it
+    # workers and backfills
     work_pool: str = Field(
         "nightreel",
-        description="Prefect work pool of a class of machines: `deploy` makes it, `worker` serves it",
+        description="Prefect work pool of a class of machines: `deploy` creates it, `worker` serves it",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     )
 
     shards_at_once: int = Field(
-        16, ge=1, le=1000, description="shards of a backfill that are with Prefect at once: more than there are GPUs"
+        16, ge=1, le=1000, description="shards of a backfill submitted at the same time; set more than you have GPUs"
     )
 
-    # what it costs
-    gpu_dollars_per_hour: float | None = Field(None, ge=0, description="for estimates: an hour of one worker's GPU")
+    # costs
+    gpu_dollars_per_hour: float | None = Field(
+        None, ge=0, description="dollars for an hour of one worker's GPU, for estimates"
+    )
     storage_dollars_per_gib_month: float | None = Field(
-        None, ge=0, description="for estimates: a GiB of the feature cache, a month"
+        None, ge=0, description="dollars for a GiB of the feature cache per month, for estimates"
     )
 
-    # what is told of it
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["text", "json"] = Field("text", description="json: an object a line, with run, video, segment")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of the Prometheus endpoint of a run; 0: none")
-    metrics_host: str = Field("127.0.0.1", description="address it listens on; 0.0.0.0: all, for anyone there")
+    # logs and metrics
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level of log records")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="format of log records; json: one object per line, with run, video and segment"
+    )
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of a run's Prometheus endpoint; 0: none")
+    metrics_host: str = Field(
+        "127.0.0.1", description="address that the endpoint listens on; 0.0.0.0: all, open to anyone who can connect"
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -184,12 +207,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def cache_prefix(self) -> str:
-        """Where features go: a URL without a trailing slash."""
+        """URL of the feature cache, without a trailing slash."""
         return (self.cache_url or (self.work_dir.resolve() / "features").as_uri()).rstrip("/")
 
     @property
     def cache_limit_bytes(self) -> int:
-        """What the feature cache may hold; 0: no limit."""
+        """Largest size of the feature cache; 0: no limit."""
         return int(self.cache_limit_gib * 2**30)
 
     def public(self) -> dict[str, Any]:
@@ -203,24 +226,24 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read `NIGHTREEL_*`, `.env` and secrets; `overrides` win, those that are None do not count.
+    """Read `NIGHTREEL_*`, `.env` and secrets; `overrides` win, unless they are None.
 
     Raises:
-        SettingsError: naming each variable that is wrong, what it held and what it takes; or a secret that this user
-            may not read.
+        SettingsError: a variable is wrong (the message names each, its value and what it takes), or this user may not
+            read a secret.
     """
     _refuse_unknown_variables()
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **given)
     except SourceError as error:
-        raise SettingsError(f"{error}: {error.__cause__}: should be a file that this user may read") from None
+        raise SettingsError(f"{error}: {error.__cause__}: expected a file that this user may read") from None
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(problem) for problem in error.errors())) from None
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """The environment for a program that we run: ours, and `extra` over it."""
+    """The environment for a child process: that of this process, overridden by `extra`."""
     return {**os.environ, **extra}
 
 
@@ -229,7 +252,7 @@ def _refuse_unknown_variables() -> None:
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            raise SettingsError(f"{name} is no setting" + (f": did you mean {near[0]}?" if near else ""))
+            raise SettingsError(f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else ""))
 
 
 def _describe(problem: Any) -> str:

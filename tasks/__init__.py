@@ -1,1 +1,1 @@
-"""Prefect tasks: one file a stage, each a decorator and one or two calls into the library."""
+"""Prefect tasks: one file for each stage. A task is a decorator and one or two calls into the library."""

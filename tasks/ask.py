@@ -1,4 +1,4 @@
-"""Features to answers."""
+"""Turn features into answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backfills: estimated, accepted, and their shards handed to Prefect."""
+"""Estimate and accept backfills, and submit their shards to Prefect."""
 
 from __future__ import annotations
 

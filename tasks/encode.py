@@ -1,4 +1,4 @@
-"""Videos to features in the cache: fetch, decode, encode."""
+"""Turn videos into features in the cache: fetch, decode, encode."""
 
 from __future__ import annotations
 

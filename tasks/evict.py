@@ -1,4 +1,4 @@
-"""The feature cache back to its limit: at the end of a run, and on its own."""
+"""Shrink the feature cache to its limit: at the end of a run, or in a flow of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_room(run_id: int) -> None:
 
 @task("evict")
 def evict(to_gib: float | None) -> Eviction | None:
-    """None where the cache has no limit: then a schedule has nothing to do."""
+    """Evict features. Returns None if the cache has no limit: a scheduled run then has nothing to do."""
     try:
         return stage.evict_cache(load_settings(), to_gib)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Failed videos back to pending, where the reason may have passed."""
+"""Put failed videos back to pending if the reason may have passed."""
 
 from __future__ import annotations
 

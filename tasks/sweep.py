@@ -1,4 +1,4 @@
-"""Some pages of a sweep."""
+"""Sweep some pages of a listing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers into Postgres, claims to their end."""
+"""Write answers to Postgres, and end claims."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
--- Run once, when the volume is empty. Nightreel's own database is the image's POSTGRES_DB.
+-- Runs once, when the volume is empty. The image makes Nightreel's own database, POSTGRES_DB.
 CREATE DATABASE prefect;

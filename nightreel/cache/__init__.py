@@ -1,1 +1,1 @@
-"""The feature cache: features as Parquet files, their eviction, and the check of index against files."""
+"""The feature cache: features as Parquet files, their eviction, and a check of the index against the files."""

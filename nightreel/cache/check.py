@@ -1,14 +1,14 @@
-"""Whether the index of the feature cache and its files agree, and making them agree again.
+"""Check whether the index of the feature cache and its files agree, and repair them.
 
-Files and rows are both read in the order of their keys, by pages, and laid side by side: memory stays flat for
-millions. What does not fit at first sight is looked at again before it is called wrong, because runs and evictions go
-on meanwhile: a row that was used since the check began is left to whoever uses it, a file without a row may be one
-that a run has published and not recorded yet, or one that an eviction is just deleting.
+Files and rows are both read by pages in the order of their keys and compared: memory stays flat for millions. A
+mismatch is checked again before it counts as wrong, because runs and evictions continue meanwhile. A row that was used
+since the check started is left alone. A file without a row may be one that a run has published but not recorded yet, or
+one that an eviction is deleting.
 
-Repairs go one way: the index gives up what it cannot vouch for, files that it does not know are deleted. Both only
-cost computing again.
+Repairs go one way: the index drops rows' files that are missing or wrong, and files without a row are deleted. The only
+cost is computing features again.
 
-`nightreel cache check` calls it.
+Used by `nightreel cache check`.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
 GRACE_S = 3600.0
-"""Age below which a file without a row is left alone. A run records a chunk's files together, minutes at most later."""
+"""Younger files without a row are left alone. A run records a chunk's files together, minutes later at most."""
 
 _PAGE = 1000
-_READ_AT_ONCE = 4  # whole files in memory
+_READ_AT_ONCE = 4  # each read holds a whole file in memory
 _ASKED_AT_ONCE = 16
 
 
 class Problem(StrEnum):
-    NO_FILE = "no file"  # features that the index promises are not there
-    NO_ROW = "no row"  # features or a thumbnail that the index does not know
+    NO_FILE = "no file"  # the index has features whose file is missing
+    NO_ROW = "no row"  # features or a thumbnail without a row in the index
     WRONG_SIZE = "wrong size"
-    DAMAGED = "damaged"  # right size, other bytes: found by reading everything
+    DAMAGED = "damaged"  # right size, wrong bytes: found only by reading the file
     NO_THUMBNAIL = "no thumbnail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that is wrong. `repaired`: it was, and is not any more."""
+    """One problem. `repaired`: the check has repaired it."""
 
     problem: Problem
     key: str
@@ -66,12 +66,12 @@ class Finding:
 
 @dataclass(slots=True)
 class CheckCounts:
-    """What a check has seen so far.
+    """The counts of a check so far.
 
     Args:
-        rows, files: read. size_bytes: of the files.
-        left: files without a row that are too young to judge, and whatever is in use.
-        foreign: objects below the prefix that no cache has put there; they are never touched.
+        rows, files: number read. size_bytes: of the files.
+        left: files without a row that are too young to judge, and everything in use.
+        foreign: objects below the prefix that are not from a cache; they are never changed.
     """
 
     rows: int = 0
@@ -85,7 +85,7 @@ class CheckCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """All that is known under one key."""
+    """The row and files of one key."""
 
     key: str
     row: IndexRow | None
@@ -99,8 +99,8 @@ class CacheCheck:
     Args:
         repair: make index and files agree.
         deep: read every file and compare its SHA-256.
-        all_gone: repair also where not one file is left; else that is taken for a disk that is not mounted.
-        grace_s: age below which a file without a row is left alone, seconds.
+        all_gone: repair even if no file is left; otherwise that counts as a disk that is not mounted.
+        grace_s: younger files without a row are left alone, seconds.
         on_progress: called with the counts after each page.
     """
 
@@ -126,10 +126,10 @@ class CacheCheck:
         self.counts = CheckCounts()
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that is wrong, in the order of the keys. Nothing is repaired that was not asked for from here.
+        """Yield all problems in the order of the keys, and repair each page of keys before yielding its problems.
 
         Raises:
-            PermanentError: `cache_empty`: to be repaired, and not one file is there.
+            PermanentError: `cache_empty`: repair was requested, and no file exists.
             NightreelError: of database and storage.
         """
         with self._database.begin() as connection:
@@ -138,8 +138,8 @@ class CacheCheck:
         if self._repair and promised and not self._all_gone and next(self._cache.files(), None) is None:
             raise PermanentError(
                 Reason.CACHE_EMPTY,
-                f"the index has {promised:,} features at {self._cache.url}, and not one file is there: mount it, or "
-                "check NIGHTREEL_CACHE_URL; if they are really gone, say --all-gone",
+                f"the index has {promised:,} features at {self._cache.url}, but no file exists there: mount it, or "
+                "check NIGHTREEL_CACHE_URL; if the files are really gone, pass --all-gone",
             )
         pairs = self._pairs()
         while page := list(islice(pairs, _PAGE)):
@@ -152,7 +152,7 @@ class CacheCheck:
     # -- side by side --------------------------------------------------------------------------------------------
 
     def _pairs(self) -> Iterator[_Pair]:
-        """Rows and files by key: a merge of two sorted streams."""
+        """Yield rows and files by key: a merge of two sorted streams."""
         rows = index_rows(self._database, self._prefix, page_size=_PAGE)
         files = ((key, list(group)) for key, group in groupby(self._files(), key=lambda file: file.key))
         row, group = next(rows, None), next(files, None)
@@ -207,7 +207,7 @@ class CacheCheck:
         )
 
     def _damaged(self, pairs: list[_Pair]) -> set[str]:
-        """Keys of files that do not hold what was written."""
+        """Keys of files whose content differs from what was written."""
 
         def differs(pair: _Pair) -> bool:
             assert pair.row is not None
@@ -215,7 +215,7 @@ class CacheCheck:
             try:
                 data = self._cache.read(pair.features.uri)
             except PermanentError as error:
-                if error.reason is not Reason.OBJECT_GONE:  # evicted since it was listed: its row tells
+                if error.reason is not Reason.OBJECT_GONE:  # evicted since it was listed, as its row shows
                     raise
                 return False
             return hashlib.sha256(data).hexdigest() != pair.row.sha256
@@ -232,7 +232,7 @@ class CacheCheck:
             if pair.features is None:
                 yield Finding(problem=Problem.NO_FILE, key=row.key, uri=row.uri)
             elif pair.features.size_bytes != row.size_bytes:
-                detail = f"{pair.features.size_bytes:,} bytes, the index says {row.size_bytes:,}"
+                detail = f"{pair.features.size_bytes:,} bytes, expected {row.size_bytes:,} by the index"
                 yield Finding(problem=Problem.WRONG_SIZE, key=row.key, uri=row.uri, detail=detail)
             elif pair.key in damaged:
                 yield Finding(problem=Problem.DAMAGED, key=row.key, uri=row.uri, detail="its SHA-256 differs")
@@ -240,7 +240,7 @@ class CacheCheck:
             yield Finding(problem=Problem.NO_THUMBNAIL, key=row.key, uri=row.thumbnail_uri)
 
     def _confirmed(self, found: list[Finding]) -> list[Finding]:
-        """Without the files that are there though no listing had them: a directory that could not be read, say."""
+        """Drop findings whose file exists after all, for example in a directory that could not be listed."""
         absent = [finding for finding in found if finding.problem in (Problem.NO_FILE, Problem.NO_THUMBNAIL)]
         with ThreadPoolExecutor(_ASKED_AT_ONCE, "check") as threads:
             there = threads.map(lambda finding: self._cache.exists(finding.uri), absent)
@@ -249,7 +249,7 @@ class CacheCheck:
         return [finding for finding in found if finding.uri not in mistaken]
 
     def _strays(self, pairs: list[_Pair], began: datetime) -> Iterator[Finding]:
-        """Files that no row points to, once neither a run nor an eviction can be at them."""
+        """Yield files without a row. Files that a run or an eviction may be using are left alone."""
         strays: list[tuple[_Pair, CachedFile]] = []
         for pair in pairs:
             pointed_to = {pair.row.uri, pair.row.thumbnail_uri} if pair.row else set()
@@ -274,7 +274,7 @@ class CacheCheck:
     # -- repairing -----------------------------------------------------------------------------------------------
 
     def _repair_rows(self, found: list[Finding], began: datetime) -> list[Finding]:
-        """The index gives up what it cannot vouch for; files that are no good go after it."""
+        """Remove missing and bad files from the index, then delete the bad files."""
         bad = {finding.key: finding.uri for finding in found if finding.problem is not Problem.NO_THUMBNAIL}
         without = [finding.key for finding in found if finding.problem is Problem.NO_THUMBNAIL]
         with self._database.begin() as connection:
@@ -289,7 +289,7 @@ class CacheCheck:
         ]
 
     def _delete(self, strays: Iterable[tuple[_Pair, CachedFile]]) -> set[str]:
-        """Delete files under the locks of their rows where there are any; returns the uris that are gone."""
+        """Delete files, under the locks of their rows where rows exist. Returns the uris of deleted files."""
         deleted = set()
         for is_thumbnail in (False, True):
             known = {pair.key: file.uri for pair, file in strays if pair.row and file.is_thumbnail == is_thumbnail}

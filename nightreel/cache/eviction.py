@@ -1,26 +1,26 @@
-"""Eviction: the feature cache kept to a size. Least recently used features go first, never what work needs.
+"""Eviction: keep the feature cache to a size. Least recently used features go first, never those that work needs.
 
-The index decides first and files go after it, a batch at a time:
+The index changes first, then files are deleted, a batch at a time:
 
-    1. one statement chooses and takes the files' places out of the index (`uri` null), committed;
-    2. a second transaction locks these rows as far as they still point nowhere, deletes their files, counts
-       `evictions` up, and commits.
+    1. one statement chooses files and removes their `uri` from the index (null), and commits;
+    2. a second transaction locks those of these rows whose `uri` is still null, deletes their files, increments
+       `evictions`, and commits.
 
-So it agrees after a crash at any point. Before the first commit nothing has happened. After it the rows say "gone",
-which is true for everyone who looks: they compute again. What remains are files without a row, a batch of them at
-most, and `nightreel cache check` finds those. The other order would leave rows that promise files that are not there.
+So index and files agree after a crash at any point. Before the first commit nothing has changed. After it the rows have
+no `uri`, so every reader computes the features again. At most one batch of files without a row remains, and
+`nightreel cache check` finds it. The other order would leave rows that point to missing files.
 
-And so nobody at work is harmed. A run that looked its features up before step 1 has a claim or a fresh `last_used_at`
-that the statement sees; one that looks after it decodes again. When that one publishes before step 2 it is given the
-file that is still there, but either it records it first, and step 2 leaves a row that points somewhere alone, or step
-2 is first, and the count tells it to publish again.
+Running work is safe too. A run that looked up its features before step 1 has a claim or a fresh `last_used_at`, which
+the statement sees. A run that looks after step 1 decodes again. If it publishes before step 2, it gets the file that
+still exists. Then either it records the file first, and step 2 leaves the row alone because its `uri` is set, or step 2
+comes first, and the increased `evictions` makes the run publish again.
 
-Files that cannot be deleted get their place back: a bucket that refuses deletion must not leak its whole content.
+Files that cannot be deleted get their `uri` back: a bucket that refuses deletion must not leak its whole content.
 
-Thumbnails are neither counted nor evicted: a feature is made again when a question needs it, a picture of a video
-that is done never would be. They take some KiB where features take some hundreds.
+Thumbnails are neither counted nor evicted. A feature is computed again when a question needs it, but a picture of a
+finished video never would be. Thumbnails take some KiB, features some hundreds of KiB.
 
-Stages and commands call it.
+Used by stages and commands.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ from nightreel.database.eviction import (
 from nightreel.errors import NightreelError, TransientError
 from nightreel.reasons import OF_DATABASE, Reason
 
-_BATCH = 200  # rows looked at by one statement, and files that a crash can leave behind
+_BATCH = 200  # rows that one statement examines, and files that a crash can leave behind
 _DELETIONS_AT_ONCE = 16  # a store takes some ten milliseconds for each
-_SHARE = 100  # of the limit is published between two looks at the whole
+_SHARE = 100  # a run publishes 1/100 of the limit between two checks of the whole cache
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eviction:
-    """What an eviction did, or would do.
+    """The result of an eviction or a dry run.
 
     Args:
-        features, size_bytes: evicted.
-        held_bytes: what the cache holds afterwards.
-        limit_bytes: what it was to hold at most.
-        needed: features passed over because pending or running work needs them.
+        features, size_bytes: number and size of evicted features.
+        held_bytes: size of the cache afterwards.
+        limit_bytes: the size that was requested.
+        needed: features that were kept because pending or running work needs them.
     """
 
     features: int = 0
@@ -71,12 +71,12 @@ class Eviction:
     def __str__(self) -> str:
         return (
             f"{self.features:,} features of {self.size_bytes / 2**30:.3g} GiB evicted; the cache holds "
-            f"{self.held_bytes / 2**30:.3g} GiB, at most {self.limit_bytes / 2**30:.3g} were asked for"
+            f"{self.held_bytes / 2**30:.3g} GiB, the limit is {self.limit_bytes / 2**30:.3g} GiB"
         )
 
     @property
     def reached(self) -> bool:
-        """Whether the cache is as small as it was to become."""
+        """Whether the cache is within the limit."""
         return self.held_bytes <= self.limit_bytes
 
 
@@ -88,20 +88,20 @@ def evict(
     dry_run: bool = False,
     on_progress: Callable[[Eviction], None] = lambda _: None,
 ) -> Eviction:
-    """Evict until the cache holds at most `limit_bytes`, or nothing is left that may go.
+    """Evict until the cache holds at most `limit_bytes`, or until no feature may be evicted.
 
     Args:
-        dry_run: change nothing; what is returned is what would happen.
-        on_progress: called after each batch with what was done so far.
+        dry_run: change nothing; return what an eviction would do.
+        on_progress: called after each batch with the totals so far.
 
     Raises:
         TransientError: `eviction_elsewhere`: another process is evicting, and one is enough.
-        NightreelError: of database and storage. What was evicted so far remains so.
+        NightreelError: of database and storage. Features that were evicted so far stay evicted.
     """
     prefix = f"{cache.url}/"
     with sole_evictor(database) as won:
         if not won:
-            raise TransientError(Reason.EVICTION_ELSEWHERE, "another process is evicting right now: one is enough")
+            raise TransientError(Reason.EVICTION_ELSEWHERE, "another process is evicting now, and one is enough")
         with database.begin() as connection:
             usage = cache_usage(connection, prefix)
         done = Eviction(held_bytes=usage.size_bytes, limit_bytes=limit_bytes)
@@ -136,14 +136,14 @@ def delete_unindexed(
     """Delete files that their rows do not point to, each under the lock of its row.
 
     Args:
-        uris: by key; what was indexed again in the meantime, or is being, is left alone.
+        uris: by key; files that are indexed again, or are just being indexed, are left alone.
         restore_failed: let rows point again to the files that could not be deleted.
 
     Returns:
-        The keys whose files are gone.
+        The keys whose files are deleted.
 
     Raises:
-        NightreelError: the first of what went wrong with the storage, after all were tried.
+        NightreelError: the first error of the storage, after all deletions were tried.
     """
     if not uris:
         return set()
@@ -175,12 +175,12 @@ def _delete_all(cache: FeatureCache, uris: Iterable[str]) -> list[NightreelError
 class CacheLimit:
     """Keeps the cache to its limit while a run fills it.
 
-    The whole is added up when the run begins, and again whenever it has published a hundredth of the limit. Adding up
-    reads as many rows as the cache has, and a hundredth of these were published since: the cost of a published
-    feature stays the same, however large the cache. Several runs together exceed the limit by a hundredth each.
+    The size of the whole cache is summed when the run starts, and again whenever the run has published 1/100 of the
+    limit. The sum reads as many rows as the cache has, and 1/100 of them are new: the cost of a published feature stays
+    the same, however large the cache is. Each concurrent run may exceed the limit by 1/100.
 
     Args:
-        limit_bytes: size that the cache may have; 0: no limit.
+        limit_bytes: largest size of the cache; 0: no limit.
     """
 
     def __init__(self, database: Database, cache: FeatureCache, *, limit_bytes: int) -> None:
@@ -193,16 +193,16 @@ class CacheLimit:
         return self._limit_bytes > 0
 
     def published(self, size_bytes: int) -> None:
-        """So much was added by this run."""
+        """Record that this run added `size_bytes`."""
         self._unseen_bytes += size_bytes
 
     def make_room(self, *, now: bool = False) -> Eviction:
-        """Evict if it is time to look, a hundredth below the limit, which then may be published before the next look.
+        """Evict if a check is due, down to 1/100 below the limit: that much may be published before the next check.
 
-        A cache that cannot be made smaller is no reason to end a night: it is logged, and the disk will say the rest.
+        A cache that cannot be made smaller does not end a night: this logs a warning. A full disk raises its own error.
 
         Args:
-            now: add up the whole cache, whether or not it is time to.
+            now: check the whole cache even if no check is due.
         """
         share = self._limit_bytes // _SHARE
         if self._unseen_bytes < share and not now:
@@ -214,12 +214,12 @@ class CacheLimit:
             if error.reason in OF_DATABASE:
                 raise
             if error.reason is not Reason.EVICTION_ELSEWHERE:
-                logger.warning("the feature cache cannot be kept to NIGHTREEL_CACHE_LIMIT_GIB: %s", error)
+                logger.warning("cannot keep the feature cache to NIGHTREEL_CACHE_LIMIT_GIB: %s", error)
             return Eviction()
         if done.held_bytes > self._limit_bytes:
             logger.warning(
-                "the feature cache holds %.1f GiB, NIGHTREEL_CACHE_LIMIT_GIB allows %.1f: pending and running work "
-                "needs %d features of it",
+                "the feature cache holds %.1f GiB, but NIGHTREEL_CACHE_LIMIT_GIB allows %.1f: pending and running work "
+                "needs %d features",
                 done.held_bytes / 2**30,
                 self._limit_bytes / 2**30,
                 done.needed,

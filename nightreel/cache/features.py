@@ -1,8 +1,8 @@
-"""The feature cache: Features as files in object storage, named by content, returned unharmed or not at all.
+"""The feature cache: Features as files in object storage, named by content, verified when read.
 
-    file  one a segment, `<first two of key>/<key>.parquet`; beside it `<key>.jpg`, a thumbnail of its frames
+    file  one for each segment, `<first two of key>/<key>.parquet`; beside it `<key>.jpg`, a thumbnail of its frames
 
-Stages call it. It knows storage, and nothing of torch.
+Used by stages. It depends on storage, not on torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def feature_key(
     decoder_version: str,
     spec: ModelSpec,
 ) -> str:
-    """Where the features of a segment are found again: SHA-256 (hex) over all that they depend on.
+    """The key of a segment's features: SHA-256 (hex) over everything that they depend on.
 
     Names, paths and the length of windows do not count: a segment with the same bounds is the same segment.
     """
@@ -65,7 +65,7 @@ class FeatureCache:
     """Features under their keys in a storage.
 
     Args:
-        storage: where the files lie.
+        storage: holds the files.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -77,7 +77,7 @@ class FeatureCache:
         return self._storage.url
 
     def covers(self, ref: FeatureRef) -> bool:
-        """Whether features lie below this cache's prefix: the operator may have moved it."""
+        """Whether features are below this cache's prefix: the operator may have moved the cache."""
         return ref.uri.startswith(f"{self.url}/")
 
     @staticmethod
@@ -86,7 +86,7 @@ class FeatureCache:
         return f"{key[:2]}/{key}.parquet"
 
     def put(self, features: Features) -> FeatureRef:
-        """Publish features, unless good ones lie under their key already: those are kept.
+        """Publish features. If the key already has good ones, keep those.
 
         Raises:
             TransientError, PermanentError: as `Storage.publish`; nothing half-written remains.
@@ -108,11 +108,11 @@ class FeatureCache:
         return self._storage.publish(f"{key[:2]}/{key}.jpg", jpeg).uri
 
     def get(self, ref: FeatureRef) -> Features:
-        """Read features back, verified.
+        """Read and verify features.
 
         Raises:
-            PermanentError: `object_gone` when the file is not there; `damaged_feature` when it is not what was
-                written: it has been deleted, so that the caller can compute it again.
+            PermanentError: `object_gone` when the file does not exist; `damaged_feature` when its content differs from
+                what was written. Then the file is deleted, so the caller can compute it again.
         """
         data = self._storage.read(ref.uri)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -127,10 +127,10 @@ class FeatureCache:
             ) from error
 
     def files(self, *, on_foreign: Callable[[str], None] = lambda _: None) -> Iterator[CachedFile]:
-        """All files of the cache in the order of their keys, by pages; none where the place does not exist yet.
+        """Yield all files of the cache in the order of their keys; none if the place does not exist yet.
 
         Args:
-            on_foreign: called with the uri of each object that no cache has put there.
+            on_foreign: called with the uri of each object that is not from a cache.
 
         Raises:
             TransientError, PermanentError: as `Storage.list_pages`.
@@ -155,7 +155,7 @@ class FeatureCache:
                 raise
 
     def read(self, uri: str) -> bytes:
-        """A file's bytes as they are, unverified.
+        """Read a file's bytes without verification.
 
         Raises:
             TransientError, PermanentError: as `Storage.read`.
@@ -163,7 +163,7 @@ class FeatureCache:
         return self._storage.read(uri)
 
     def exists(self, uri: str) -> bool:
-        """Whether there is such a file now.
+        """Whether the file exists now.
 
         Raises:
             TransientError, PermanentError: as `Storage.exists`.
@@ -171,7 +171,7 @@ class FeatureCache:
         return self._storage.exists(uri)
 
     def delete(self, uri: str) -> bool:
-        """Delete a file of features or a thumbnail; returns whether there was one.
+        """Delete a file of features or a thumbnail; returns whether it existed.
 
         Raises:
             TransientError, PermanentError: as `Storage.delete`.
@@ -179,7 +179,7 @@ class FeatureCache:
         return self._storage.delete(uri)
 
     def _adopt_or_replace(self, key: str, data: bytes, published: PublishedObject) -> tuple[bytes, PublishedObject]:
-        """Another worker was first, or an older file has lost its row: take its bytes if they are good."""
+        """Another worker was first, or an older file has lost its row: use the existing bytes if they are good."""
         existing = self._storage.read(published.uri)
         try:
             from_parquet(existing, key=key)

@@ -1,10 +1,10 @@
-"""The file format of features: one Parquet file for each segment, checked when it is read.
+"""The file format of features: one Parquet file for each segment, verified when it is read.
 
-    row       one a frame: a slice of a tensor along its first axis, as bytes, so that bfloat16 stays bit for bit
-    metadata  key, presentation times, decoder, model: what makes a file readable without the database
+    row       one for each frame: a slice of a tensor along its first axis, as bytes, so bfloat16 is kept bit for bit
+    metadata  key, presentation times, decoder, model: they make a file readable without the database
 
-Parquet returns flipped bits silently unless pages carry checksums and the reader asks for them, and its footer has
-none. So pages are checked, the metadata carry a SHA-256 of their own, and a FeatureRef has the SHA-256 of the file.
+Parquet returns flipped bits silently unless pages have checksums and the reader verifies them. Its footer has no
+checksum. So pages are verified, the metadata have their own SHA-256, and a FeatureRef has the SHA-256 of the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from nightreel.domain import Features, StoredTensor
 
 FORMAT_VERSION = 1
-"""Part of every feature key: raised when files of an older version must not be read any more."""
+"""Part of every feature key. Increase it when files of an older version must no longer be read."""
 
 _METADATA, _METADATA_SHA256 = b"nightreel", b"nightreel_sha256"
 _SCHEMA = pa.schema(
@@ -37,7 +37,7 @@ _SCHEMA = pa.schema(
 
 
 def to_parquet(features: Features) -> bytes:
-    """A Parquet file with page checksums, uncompressed: such data does not compress."""
+    """Encode features as a Parquet file with page checksums, uncompressed: such data does not compress."""
     rows = [row for tensor in features.tensors for row in _rows(tensor, features.pts_s)]
     metadata = {
         "format": FORMAT_VERSION,
@@ -63,10 +63,10 @@ def to_parquet(features: Features) -> bytes:
 
 
 def from_parquet(data: bytes, *, key: str) -> Features:
-    """The inverse of `to_parquet`, checking pages, key, and the size of every tensor.
+    """The inverse of `to_parquet`. Verifies pages, key, and the size of every tensor.
 
     Raises:
-        ValueError: the bytes are not a feature file, or not that of `key`.
+        ValueError: the bytes are not a feature file, or not the file of `key`.
     """
     try:
         return _read(data, key)
@@ -81,7 +81,9 @@ def _read(data: bytes, key: str) -> Features:
         raise ValueError("its metadata do not match their SHA-256")
     stored: dict[str, Any] = json.loads(metadata[_METADATA])
     if (stored["format"], stored["key"]) != (FORMAT_VERSION, key):
-        raise ValueError(f"holds {stored['key'][:12]} in format {stored['format']}, expected {key[:12]}")
+        raise ValueError(
+            f"holds {stored['key'][:12]} in format {stored['format']}, expected {key[:12]} in format {FORMAT_VERSION}"
+        )
     pieces: dict[str, list[bytes]] = {}
     for name, piece in zip(table["tensor"].to_pylist(), table["data"].to_pylist(), strict=True):
         pieces.setdefault(name, []).append(piece)
@@ -92,18 +94,18 @@ def _read(data: bytes, key: str) -> Features:
             raise ValueError(f"tensor {name} has {len(tensor.data)} bytes, which do not fit shape {shape}")
         tensors.append(tensor)
     if pieces:
-        raise ValueError(f"tensors {sorted(pieces)} are not announced in its metadata")
+        raise ValueError(f"tensors {sorted(pieces)} are not in its metadata")
     return Features(key=key, tensors=tuple(tensors), pts_s=tuple(stored["pts_s"]), metadata=stored["metadata"])
 
 
 def _rows(tensor: StoredTensor, pts_s: tuple[float, ...]) -> Iterator[tuple[Any, ...]]:
-    """Slices along the first axis where that is the frames, else the whole tensor in one row."""
+    """Slices along the first axis if it is the frames, else the whole tensor in one row."""
     frames = len(pts_s)
     if len(tensor.shape) < 2 or tensor.shape[0] != frames:
         yield tensor.name, None, None, list(tensor.shape), tensor.dtype, tensor.data
         return
     size = len(tensor.data) // frames
     for frame, pts in enumerate(pts_s):
-        # Copies, for pyarrow 26 never lets go of a memoryview that it was given, nor of the bytes behind it.
+        # Copies, because pyarrow 26 never releases a memoryview or the bytes behind it.
         piece = tensor.data[frame * size : (frame + 1) * size]
         yield tensor.name, frame, pts, list(tensor.shape[1:]), tensor.dtype, piece

@@ -1,4 +1,4 @@
-"""The front door: `nightreel ...`. Commands are thin; what they do is in the library and the flows."""
+"""The command line: `nightreel ...`. Commands are thin; the library and the flows do the work."""
 
 from nightreel.cli.app import main
 

@@ -1,4 +1,4 @@
-"""`python -m nightreel.cli`: the same door without an installed script."""
+"""`python -m nightreel.cli`: the command line without an installed script."""
 
 from nightreel.cli import main
 

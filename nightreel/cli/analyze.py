@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    source: Annotated[str | None, typer.Argument(help="Directory, file:// or s3://bucket/prefix.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="Directory, file:// or s3://bucket/prefix; default: NIGHTREEL_SOURCE.")
+    ] = None,
     prompts: Annotated[list[str] | None, typer.Option("--prompts", "-p", help="Prompt set: name or YAML file.")] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
-    plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Sampling plan: uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only objects modified at or after this time (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only objects modified before this time (UTC).")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Analyse at most this number of videos.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Analyse at most this many videos.")] = None,
     as_json: Json = False,
 ) -> None:
     """Analyse the videos of a source that have no answers yet."""
@@ -50,24 +52,24 @@ def analyze(
 
 
 def run(options: AnalyzeOptions, settings: Settings, *, quiet: bool = False) -> RunSummary:
-    """Run the flow in this process, against the configured services, or embedded ones for the length of the run.
+    """Run the flow in this process, with the configured services, or with embedded ones that stop after the run.
 
     Args:
         settings: of this process, overridden by the options.
 
     Raises:
-        NightreelError: what ended the run.
-        typer.Exit: it was interrupted, and said so.
+        NightreelError: the run broke.
+        typer.Exit: the run was interrupted; a message is printed.
     """
     try:
         return _run(options, settings, quiet=quiet)
     except KeyboardInterrupt:
-        err.print("interrupted: finished videos are kept, the next run takes up the rest", style="yellow")
+        err.print("interrupted: finished videos are kept; the next run analyses the rest", style="yellow")
         raise typer.Exit(130) from None
 
 
 def _run(options: AnalyzeOptions, settings: Settings, *, quiet: bool) -> RunSummary:
-    # Importing Prefect takes as long as starting its server: both side by side.
+    # Importing Prefect takes as long as starting its server: do both at the same time.
     with ThreadPoolExecutor(1) as importing:
         flows = importing.submit(import_module, "flows.analyze_videos")
         with open_services(settings) as endpoints:
@@ -80,7 +82,7 @@ def _run(options: AnalyzeOptions, settings: Settings, *, quiet: bool) -> RunSumm
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[RunSummary], None]]:
-    """A function that shows each summary it is called with: as a bar on a terminal, as lines in a pipe."""
+    """Yield a function that shows a summary: as a bar on a terminal, as lines in a pipe."""
     printed: list[str] = []
     bar = Progress(
         SpinnerColumn(),

@@ -1,4 +1,4 @@
-"""The commands' common door: each is imported when it is called, and its errors become one sentence and an exit status.
+"""Entry point of all commands: imports a command when it is called, prints its errors, sets the exit status.
 
 Exit status: 0 success, 1 something failed or a check found a problem, 2 wrong usage or settings, 130 interrupted.
 """
@@ -42,7 +42,7 @@ COMMANDS = {
 
 
 class _Commands(TyperGroup):
-    """A group whose commands are imported when they are needed: a command that prints rows should load no decoder."""
+    """A group that imports each command when it is needed: a command that prints rows should not load a decoder."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click passes it
         return list(COMMANDS)
@@ -83,7 +83,7 @@ def _root(
 
 def main() -> None:
     """Run a command and exit."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM and Ctrl-C end a command in the same order
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a command as Ctrl-C does
     try:
         app()
     except SettingsError as error:
@@ -93,7 +93,7 @@ def main() -> None:
         _print_error(error)
         sys.exit(1)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output is gone, and a message would fail too
+        sys.stderr.close()  # the reader of the output is gone: a message would fail too
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""`ask`: one question about one video, answered here and now."""
+"""`ask`: answer one question about one video immediately."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from nightreel.models.loading import DEMO
 
 
 def ask(
-    video: Annotated[str, typer.Argument(help="A file, or the uri of an object.")],
-    question: Annotated[str, typer.Argument(help="What is asked of each segment.")],
-    kind: Annotated[PromptKind, typer.Option(help="How the answer is read.")] = PromptKind.TEXT,
-    choice: Annotated[list[str] | None, typer.Option(help="An allowed answer, for kinds choice and tags.")] = None,
+    video: Annotated[str, typer.Argument(help="File, or URI of an object.")],
+    question: Annotated[str, typer.Argument(help="Question to ask about each segment.")],
+    kind: Annotated[PromptKind, typer.Option(help="Type of the answer.")] = PromptKind.TEXT,
+    choice: Annotated[
+        list[str] | None, typer.Option(help="Allowed answer, for --kind choice and tags; repeatable.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
-    plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Sampling plan: uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask about one video; nothing is kept."""
+    """Ask one question about one video; store nothing."""
     if bool(choice) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
-        raise SettingsError(f"--choice belongs to --kind choice and tags, and these need it; got --kind {kind}")
+        raise SettingsError(f"--kind {kind}: --kind choice and tags require --choice, other kinds do not accept it")
     settings = command_settings(model=model, plan=plan)
     prompt = Prompt(name="question", kind=kind, text=question, choices=tuple(choice or ()))
     replies = [(reply, answer) for reply in ask_video(video, [prompt], settings) for answer in reply.answers]

@@ -1,4 +1,4 @@
-"""`backfill`: what analysing old videos would cost, beginning it, and watching, pausing, resuming, cancelling it."""
+"""`backfill`: plan the analysis of old videos and its cost; start, watch, pause, resume and cancel it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nightreel.stages.backfill_report import amount, counted
 from nightreel.stages.backfill_report import rows as estimate_rows
 from nightreel.stages.database import open_database
 
-_Id = Annotated[int, typer.Argument(min=1, help="Of the backfill: `nightreel backfill status` lists them.")]
+_Id = Annotated[int, typer.Argument(min=1, help="Number of the backfill: `nightreel backfill status` lists them.")]
 
 
 def plan(
@@ -35,19 +35,21 @@ def plan(
     until: Annotated[datetime | None, typer.Option(help="Only objects modified before this time (UTC).")] = None,
     prompts: Annotated[list[str] | None, typer.Option("--prompts", "-p", help="Prompt set: name or YAML file.")] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
-    sampling: Annotated[str | None, typer.Option("--plan", help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
-    pool: Annotated[str | None, typer.Option(help="Work pool of its runs; default: NIGHTREEL_WORK_POOL.")] = None,
-    shard_videos: Annotated[int, typer.Option(min=SHARD_VIDEOS, help="Videos a run.")] = SHARD_VIDEOS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin it without asking.")] = False,
+    sampling: Annotated[
+        str | None, typer.Option("--plan", help="Sampling plan: uniform:N, fps:RATE:CAP or keyframes:CAP.")
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="Work pool for its runs; default: NIGHTREEL_WORK_POOL.")] = None,
+    shard_videos: Annotated[int, typer.Option(min=SHARD_VIDEOS, help="Videos per shard.")] = SHARD_VIDEOS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, start nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Plan the analysis of old videos: what it would do and cost. Once you say yes, workers begin with it."""
+    """Plan the analysis of old videos: show its work and cost, and start it once you confirm."""
     if context.invoked_subcommand:
         return
     may_ask = sys.stdin.isatty() and not as_json
     if not (dry_run or yes or may_ask):
-        raise SettingsError("nobody is here to be asked: give --dry-run to see the plan, or --yes to begin at once")
+        raise SettingsError("not a terminal, or --json: pass --dry-run to see the plan, or --yes to start it")
     settings = command_settings()
     options = checked_options(
         AnalyzeOptions,
@@ -71,7 +73,7 @@ def plan(
             planned = listed.estimate()
             if not as_json:
                 _print_plan(planned)
-            if planned.shards and not dry_run and (yes or typer.confirm("Begin it?")):
+            if planned.shards and not dry_run and (yes or typer.confirm("Start it?")):
                 begun = listed.accept(pool=pool)
     if as_json:
         print_json(planned.to_json() | {"backfill": begun})
@@ -82,8 +84,13 @@ def plan(
     _submit(settings, quiet=as_json)
 
 
-def status(backfill: Annotated[int | None, typer.Argument(min=1)] = None, as_json: Json = False) -> None:
-    """Show how far backfills are: done, failed, rate and time left."""
+def status(
+    backfill: Annotated[
+        int | None, typer.Argument(min=1, help="Show only this backfill, and problems of its shards.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the progress of backfills: done, failed, rate and time left."""
     with open_database(command_settings()) as database, database.begin() as connection:
         found = backfills.backfill_progress(connection, backfill)
         problems = backfills.shard_problems(connection, backfill) if backfill else []
@@ -94,10 +101,21 @@ def status(backfill: Annotated[int | None, typer.Argument(min=1)] = None, as_jso
         print_json([row | {"problems": list(map(dict, problems))} for row in rows])
         return
     if not rows:
-        print_line("no backfill so far: `nightreel backfill --prefix ... --dry-run` plans one")
+        print_line("no backfills yet: `nightreel backfill --prefix ... --dry-run` plans one")
         return
     print_table(
-        ("backfill", "status", "source", "videos", "done", "failed", "shards done", "at work", "a minute", "time left"),
+        (
+            "backfill",
+            "status",
+            "source",
+            "videos",
+            "done",
+            "failed",
+            "shards done",
+            "active",
+            "per minute",
+            "time left",
+        ),
         [
             (
                 row["id"],
@@ -123,17 +141,17 @@ def status(backfill: Annotated[int | None, typer.Argument(min=1)] = None, as_jso
 
 
 def pause(backfill: _Id) -> None:
-    """Begin no more of it; runs at work end after their chunk. Nothing is lost."""
+    """Pause a backfill: start no more of its runs; active ones end after their chunk. Nothing is lost."""
     _change(backfill, "pause")
 
 
 def resume(backfill: _Id) -> None:
-    """Go on with a paused one, or try the shards of a failed one again."""
+    """Resume a paused backfill, or retry the shards of a failed one."""
     _change(backfill, "resume")
 
 
 def cancel(backfill: _Id) -> None:
-    """End it for good; what was done is kept."""
+    """Cancel a backfill for good; finished work is kept."""
     _change(backfill, "cancel")
 
 
@@ -150,7 +168,7 @@ def _change(backfill_id: int, action: str) -> None:
 
 
 def _submit(settings: Settings, *, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
-    """Tell Prefect: cancel runs that have not begun, submit what follows."""
+    """Cancel runs in Prefect that have not started, and submit the next ones."""
     from nightreel.orchestration.dispatch import dispatch
     from nightreel.orchestration.shard_runs import cancel_waiting
 
@@ -158,13 +176,13 @@ def _submit(settings: Settings, *, cancelled: Sequence[str] = (), why: str = "",
         stopped = cancel_waiting(client, list(cancelled), why=why)
         done = dispatch(database, client, settings, linked=False)
     if not quiet:
-        said = [f"{counted(stopped, 'run')} cancelled before they began"] if stopped else []
+        said = [f"{counted(stopped, 'run')} cancelled before they started"] if stopped else []
         print_line("; ".join([*said, str(done)]))
 
 
 @contextmanager
 def _prefect_client(settings: Settings) -> Iterator[Any]:
-    """A client of the configured server, or of the embedded one."""
+    """A client of the configured Prefect server, or of the embedded one."""
     from nightreel.orchestration.client import prefect_client
 
     with open_services(settings, postgres=False) as endpoints:
@@ -174,16 +192,19 @@ def _prefect_client(settings: Settings) -> Iterator[Any]:
 
 
 def _below(prefix: str | None, source: str) -> str | None:
-    """A prefix as a source: a whole one as it is, another one below the configured source."""
+    """A prefix as a source: a complete one unchanged, any other below the configured source."""
     if prefix is None or "://" in prefix or prefix.startswith(("/", "~", ".")):
         return prefix
     if not source:
-        raise SettingsError(f"--prefix {prefix!r} is below NIGHTREEL_SOURCE, which is not set: give a whole one")
+        raise SettingsError(
+            f"--prefix {prefix!r} is relative to NIGHTREEL_SOURCE, which is not set: set it, or pass "
+            "s3://bucket/prefix or a path that starts with /, ~ or ."
+        )
     return f"{source.rstrip('/')}/{prefix}"
 
 
 def _pace(row: Any) -> dict[str, float | None]:
-    """Rate and time left, from what was done while its runs were at work."""
+    """Rate and time left, from the finished videos and the time its runs worked."""
     finished = row["done"] + row["failed"]
     a_second = finished / row["worked_s"] if finished and row["worked_s"] else None
     left = max(0, row["videos"] - finished)
@@ -215,7 +236,7 @@ def _print_plan(planned: BackfillEstimate) -> None:
     if not planned.shards:
         print_line("nothing to do")
         return
-    print_line("it would begin with:")
+    print_line("first videos:")
     for uri in planned.first:
         print_line(f"  {uri}")
 
@@ -236,7 +257,7 @@ def _listing_bar() -> Iterator[Any]:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Old videos, planned and worked off by many workers.", invoke_without_command=True)
+    group = typer.Typer(help="Analyse old videos with many workers.", invoke_without_command=True)
     group.callback()(plan)
     for command in (status, pause, resume, cancel):
         group.command()(command)

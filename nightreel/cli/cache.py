@@ -1,4 +1,4 @@
-"""`cache`: how large the feature cache is, making it smaller, and whether index and files agree."""
+"""`cache`: show the size of the feature cache, make it smaller, and check that index and files agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = 50  # findings; all are counted
 
 
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Show how large the feature cache is, and keep it in order."""
+    """Show the size of the feature cache; evict features; check its index."""
     if context.invoked_subcommand:
         return
     settings = command_settings()
@@ -39,19 +39,21 @@ def show(context: typer.Context, as_json: Json = False) -> None:
             ("where", url),
             ("features", f"{usage.features:,}"),
             ("size", human_bytes(usage.size_bytes)),
-            ("limit", human_bytes(limit) if limit else "none: NIGHTREEL_CACHE_LIMIT_GIB sets one"),
+            ("limit", human_bytes(limit) if limit else "none: set NIGHTREEL_CACHE_LIMIT_GIB"),
             ("oldest use", f"{usage.oldest_use:%Y-%m-%d %H:%M:%S %Z}" if usage.oldest_use else "never"),
-            ("thumbnails", f"{usage.thumbnails:,}, not counted"),
+            ("thumbnails", f"{usage.thumbnails:,}, not part of the size"),
             ("evicted or lost", f"{usage.without_file:,}"),
         ],
     )
 
 
 def evict(
-    to: Annotated[float | None, typer.Option(min=0, help="GiB; default: NIGHTREEL_CACHE_LIMIT_GIB.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    to: Annotated[
+        float | None, typer.Option(min=0, help="Size to reach, GiB; default: NIGHTREEL_CACHE_LIMIT_GIB.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be evicted, delete nothing.")] = False,
 ) -> None:
-    """Delete the least recently used features until the cache is small enough; what work needs stays."""
+    """Delete the least recently used features until the cache is small enough; keep those that work needs."""
     settings = command_settings()
     bar = _bar()
     task = bar.add_task("evicting", total=None)
@@ -67,7 +69,7 @@ def evict(
         f"{human_bytes(done.held_bytes)} {'would be ' if dry_run else ''}left"
     )
     if not done.reached:
-        print_line(f"{done.needed:,} features stay: pending and running work needs them", style="yellow")
+        print_line(f"{done.needed:,} features are kept: pending or running work needs them", style="yellow")
         raise typer.Exit(1)
 
 
@@ -75,13 +77,13 @@ def check(
     repair: Annotated[bool, typer.Option("--repair", help="Make index and files agree.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Read every file and compare its checksum.")] = False,
     all_gone: Annotated[
-        bool, typer.Option("--all-gone", help="Repair even if not one file is left, and the disk is mounted.")
+        bool, typer.Option("--all-gone", help="Repair even if no file is left: check first that the disk is mounted.")
     ] = False,
     grace_minutes: Annotated[
-        float, typer.Option(min=0, help="Leave files without a row alone that are younger than this.")
+        float, typer.Option(min=0, help="Ignore unindexed files younger than this number of minutes.")
     ] = GRACE_S / 60,
 ) -> None:
-    """Check that the index of the feature cache and its files agree. Exit status 1: something is wrong."""
+    """Check that the index of the feature cache and its files agree. Exit status 1: a problem remains."""
     settings = command_settings()
     cache = FeatureCache(open_storage(settings.cache_prefix, settings))
     with open_database(settings) as database:
@@ -123,9 +125,9 @@ def _print_check(counts: CheckCounts, shown: Sequence[tuple[str, ...]]) -> None:
         print_table(("problem", "found", "repaired"), rows)
     print_line(f"{counts.rows:,} rows and {counts.files:,} files of {human_bytes(counts.size_bytes)} checked")
     if counts.left:
-        print_line(f"{counts.left:,} were in use, or too young to judge: check again later")
+        print_line(f"{counts.left:,} were in use or too new to judge: check again later")
     if counts.foreign:
-        print_line(f"{counts.foreign:,} other objects lie among them, and were left alone")
+        print_line(f"{counts.foreign:,} other objects are under the same prefix and were ignored")
     if not counts.found:
         print_line("index and files agree")
 
@@ -143,7 +145,7 @@ def _bar() -> Progress:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="The feature cache.", invoke_without_command=True, callback=show)
+    group = typer.Typer(help="Show, shrink and check the feature cache.", invoke_without_command=True, callback=show)
     group.command()(evict)
     group.command()(check)
     app.add_typer(group, name="cache")

@@ -1,6 +1,6 @@
-"""How commands speak: tables and bars on a terminal, plain lines in a pipe, JSON where a script asks for it.
+"""Output of commands: tables and bars on a terminal, plain lines in a pipe, JSON with `--json`.
 
-Names and answers are untrusted: control characters are shown as escapes, and nothing in them is read as markup.
+Names and answers are untrusted: control characters are shown as escapes, and markup is not interpreted.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def command_settings(**overrides: Any) -> Settings:
-    """Load the settings of a command, once, and set up its logging. See `load_settings`.
+    """Load the settings of a command and set up its logging. See `load_settings`.
 
-    Our own records are shown, and those of libraries from WARNING on; Prefect's UI has more.
+    Shows records of Nightreel, and those of libraries from WARNING on; Prefect's UI has more.
     """
     settings = load_settings(**overrides)
     terminal = RichHandler(console=err, show_time=False, show_path=False, markup=False, highlighter=None)
@@ -46,7 +46,7 @@ def plain(value: Any, *, width: int | None = None) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on a terminal; tab-separated lines with a header in a pipe."""
+    """Print a table on a terminal, tab-separated lines with a header in a pipe."""
     if not out.is_terminal:
         for row in (columns, *rows):
             out.file.write("\t".join(plain(value) for value in row) + "\n")  # rich would turn tabs into spaces
@@ -58,12 +58,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def print_line(text: str = "", *, style: str | None = None) -> None:
-    """One line as it is: never wrapped, never read as markup."""
+    """Print one line unchanged: not wrapped, not interpreted as markup."""
     out.print(Text(text), style=style, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document. `default=str` covers times and paths."""
+    """Print one JSON document. `default=str` covers times and paths."""
     out.file.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
 
 

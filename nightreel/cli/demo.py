@@ -1,4 +1,4 @@
-"""`demo`: the whole pipeline on a dozen clips made on the spot, and its answers beside the truth."""
+"""`demo`: run the whole pipeline on a dozen generated clips, and compare its answers with the correct ones."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _POSTER_MOMENTS = (0.06, 0.5, 0.94)  # of a segment
 
 
 def demo() -> None:
-    """Make a dozen clips, analyse them, show what came out beside the truth. A second time there is nothing new."""
+    """Generate a dozen clips, analyse them, and compare answers with the truth. A second run finds nothing new."""
     settings = command_settings()
     videos = make_demo_videos(settings.work_dir.resolve() / "demo" / "videos")
     print_line(f"videos: {videos}")
     if settings.model != DEMO:
-        print_line(f"{settings.model} was not trained on these clips: compare it with the truth kindly", style="yellow")
+        print_line(f"{settings.model} was not trained on these clips: expect wrong answers", style="yellow")
     with ExitStack() as stack:
         endpoints = stack.enter_context(open_services(settings))
-        print_line(f"services: {', '.join(endpoints.started) or 'none'} started for the length of this demo")
+        print_line(f"services started for this demo: {', '.join(endpoints.started) or 'none'}")
         options = AnalyzeOptions(source=str(videos), chunk_segments=_CHUNK_SEGMENTS, prompts=_PROMPTS)
         summary = run(options, settings_for(options, settings))
         database = stack.enter_context(open_database(settings))
@@ -63,7 +63,7 @@ def demo() -> None:
         if segments:
             _show_timeline([own for own in segments if own[0].clip == LONG_CLIP])
             _show_share(grades)
-            print_line(f"all clips on one picture: {_save_poster(segments, videos, settings)}")
+            print_line(f"all clips in one picture: {_save_poster(segments, videos, settings)}")
         print_line()
         print_summary(summary)
     _show_next_steps()
@@ -83,13 +83,13 @@ def _show(segments: Sequence[Sequence[Grade]], rows: Sequence[Mapping[str, Any]]
 
 def _show_captions(segments: Sequence[Sequence[Grade]], *, reused: set[str], to_review: set[tuple[str, float]]) -> None:
     print_table(
-        ("video", "seconds", "caption", "truth", "to review", ""),
+        ("video", "seconds", "caption", "correct", "to review", ""),
         [
             (
                 plain(own[0].clip),
                 _seconds(own[0]),
                 plain(_said(own, "scene")),
-                "so it is" if _right(own, "scene") else _truth(own, "scene"),
+                "yes" if _right(own, "scene") else f"no: {_truth(own, 'scene')}",
                 "warning" if (own[0].clip, own[0].start_s) in to_review else "nothing",
                 "reused" if own[0].clip in reused else "",
             )
@@ -100,7 +100,7 @@ def _show_captions(segments: Sequence[Sequence[Grade]], *, reused: set[str], to_
 
 
 def _show_answers(segments: Sequence[Sequence[Grade]], prompts: Sequence[str]) -> None:
-    """One column a prompt; a wrong answer stands beside the truth."""
+    """One column per prompt; the correct answer follows a wrong one."""
     print_table(
         ("video", "seconds", *prompts),
         [
@@ -109,7 +109,7 @@ def _show_answers(segments: Sequence[Sequence[Grade]], prompts: Sequence[str]) -
                 _seconds(own[0]),
                 *(
                     plain(_said(own, prompt) or "none")
-                    + ("" if _right(own, prompt) else f" (truth: {_truth(own, prompt) or 'none'})")
+                    + ("" if _right(own, prompt) else f" (correct: {_truth(own, prompt) or 'none'})")
                     for prompt in prompts
                 ),
             )
@@ -132,7 +132,7 @@ def _show_share(grades: Sequence[Grade]) -> None:
     captions = [one for one in grades if one.prompt.name == "scene"]
     answers = [one for one in grades if one.prompt.name != "scene"]
     print_line(
-        f"right: {_share(captions)} captions, {_share(answers)} answers ({share_right(grades):.1%} together)",
+        f"correct: {_share(captions)} captions, {_share(answers)} answers ({share_right(grades):.1%} together)",
         style="bold",
     )
 
@@ -185,12 +185,12 @@ def _seconds(grade: Grade) -> str:
 
 def _show_next_steps() -> None:
     print_line()
-    print_line("where to look next, after `. .venv/bin/activate`:")
+    print_line("next steps, after `. .venv/bin/activate`:")
     for command, what in (
-        ("nightreel answers --review", "what somebody should look at"),
-        ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and see where they are"),
-        ("nightreel analyze DIRECTORY", "your own videos, with a video LLM that knows the world: NIGHTREEL_MODEL"),
-        ("nightreel doctor", "is this machine fit for more"),
+        ("nightreel answers --review", "show the answers that need review"),
+        ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and show their URLs"),
+        ("nightreel analyze DIRECTORY", "analyse your own videos; set NIGHTREEL_MODEL to a video LLM"),
+        ("nightreel doctor", "check this machine"),
     ):
         print_line(f"  {command:34}{what}")
 

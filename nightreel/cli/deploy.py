@@ -1,4 +1,4 @@
-"""`deploy`: pools, queues, deployments and automations on a Prefect server, made or changed where they differ."""
+"""`deploy`: create the pools, queues, deployments and automations of a Prefect server, or update those that differ."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ class Kind(StrEnum):
 def deploy(
     pool: Annotated[
         list[str] | None,
-        typer.Option(help="Work pool of a class of machines. The first gets all, further ones shards of backfills."),
+        typer.Option(
+            help="Work pool of a class of machines. The first runs everything, others only shards of backfills."
+        ),
     ] = None,
     kind: Annotated[
-        Kind | None, typer.Option("--type", help="Of pools that are made: workers of yours (default), or Kubernetes.")
+        Kind | None, typer.Option("--type", help="Type of new pools: your own workers (default), or Kubernetes.")
     ] = None,
     base_job_template: Annotated[
-        Path | None, typer.Option(help="Job template that the pools have to have; without, theirs stays.")
+        Path | None, typer.Option(help="Job template to set on the pools; default: leave it unchanged.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A prefect.yaml of yours, in place of ours.")] = None,
-    cron: Annotated[str | None, typer.Option(help="When the night begins, as '30 0 * * *'.")] = None,
-    time_zone: Annotated[str | None, typer.Option(help="Of all schedules, as Europe/Berlin.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Your own prefect.yaml, instead of the shipped one.")] = None,
+    cron: Annotated[str | None, typer.Option(help="When nights start, for example '30 0 * * *'.")] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Time zone of all schedules, for example Europe/Berlin.")
+    ] = None,
     notify: Annotated[
-        str | None, typer.Option(help="Notification block that is told of failed nights, as slack-webhook/ops.")
+        str | None, typer.Option(help="Notification block for failed nights, for example slack-webhook/ops.")
     ] = None,
 ) -> None:
     """Register schedules, queues and automations with Prefect; a second call changes nothing.
 
-    Deployments are changed when their definition does: other options here, another version of Nightreel. What you
-    change of them in the UI stays until then, and what you pause there stays paused for good. Give the same options
-    each time: without --cron the night begins again when the file says.
+    A deployment is updated when its definition changes: by other options, or by another version of Nightreel. Until
+    then, your changes in the UI stay. Whatever you pause in the UI stays paused. Pass the same options each time:
+    without --cron, nights start again at the time in the file.
     """
     from nightreel.orchestration.client import prefect_client
     from nightreel.orchestration.deployments.definitions import load_definitions, make_out, shipped

@@ -1,4 +1,4 @@
-"""`doctor`: is everything there that a run needs, and what to do if not."""
+"""`doctor`: check everything that a run needs, and report what to do about problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`frames`: what a file is, and the frames that a plan looks at, as a picture."""
+"""`frames`: probe a video, and draw its sampled frames as one picture."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _MOST_SEGMENTS = 8  # on one sheet
 
 
 def frames(
-    video: Annotated[str, typer.Argument(help="A file, or the uri of an object.")],
-    plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the picture goes, .png or .jpg.")] = None,
+    video: Annotated[str, typer.Argument(help="File, or URI of an object.")],
+    plan: Annotated[str | None, typer.Option(help="Sampling plan: uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture to write, .png or .jpg.")] = None,
 ) -> None:
-    """Show what a video is and which frames of it are looked at."""
+    """Show the properties of a video, and draw its sampled frames."""
     settings = command_settings(plan=plan)
     output = output or Path(f"{_stem(video)}-frames.png")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):

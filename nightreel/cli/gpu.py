@@ -1,4 +1,4 @@
-"""`gpu`: the devices of this machine, what can be leased of them, who holds it and who waits. Starts no service."""
+"""`gpu`: show the memory of this machine's devices, and the runs that hold it or wait for it. Starts no service."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUse:
-    """A device as the table shows it, MiB.
+    """A row of the table of devices, MiB.
 
     Args:
-        limit_mib: of Prefect's concurrency limit; None where no server was asked or no run has made it yet.
-        leased_mib: by runs that live.
-        lapsing_mib: taken in Prefect's books by nobody we know: runs on another database, or what was killed and
-            is free when its lease has run out.
-        others_mib: used by processes that lease nothing.
+        limit_mib: size of Prefect's concurrency limit; None if no server was asked or no run has created it yet.
+        leased_mib: held by live runs.
+        lapsing_mib: held in Prefect by unknown runs: of another database, or killed; a killed run's part is free
+            once its lease expires.
+        others_mib: used by processes without a lease.
     """
 
     device: str
@@ -47,7 +47,7 @@ class DeviceUse:
 
 
 def gpu(as_json: Json = False) -> None:
-    """Show GPUs (or the RAM that stands in), what runs lease of them, what is free, and what others use."""
+    """Show the memory of GPUs (without one: of the RAM): leased by runs, free, used by other processes."""
     settings = command_settings()
     devices = memory_devices()
     queue, no_queue = _queue(settings, devices[0].host)
@@ -76,7 +76,7 @@ def gpu(as_json: Json = False) -> None:
     )
     if queue:
         print_line()
-        print_table(("run", "state", "memory", "of", "minutes", "pid"), map(_row, queue))
+        print_table(("run", "state", "memory", "limit", "minutes", "pid"), map(_row, queue))
     for problem in problems:
         print_line(problem)
 
@@ -103,7 +103,7 @@ def _use(
 
 
 def _used_bytes(device: MemoryDevice, pid: int | None) -> int:
-    """What a process of this host has of a device, as far as can be known."""
+    """Bytes of a device that a process of this host uses; 0 if not known."""
     if device.is_gpu:
         return sum(process.used_bytes or 0 for process in device.processes if process.pid == pid)
     try:
@@ -113,19 +113,19 @@ def _used_bytes(device: MemoryDevice, pid: int | None) -> int:
 
 
 def _queue(settings: Settings, host: str) -> tuple[list[QueuedRequest], str]:
-    """Who holds and waits, and why that cannot be told."""
+    """The granted and waiting requests, or why they are unknown."""
     postgres = services.status(settings)[0]
     if postgres.state not in ("running", "external"):
-        return [], f"no leases are known: Postgres is {postgres.state}"
+        return [], f"leases are unknown: Postgres is {postgres.state}"
     try:
         with open_database(settings) as database, database.begin() as connection:
             return read_queue(connection, host), ""
     except NightreelError as error:
-        return [], f"no leases are known: {error.detail}"
+        return [], f"leases are unknown: {error.detail}"
 
 
 def _taken(settings: Settings, limits: Sequence[str]) -> tuple[dict[str, tuple[int, int]], str]:
-    """Size and use of the limits in Prefect's books, and why that cannot be told."""
+    """Size and use of Prefect's limits, or why they are unknown."""
     prefect = services.status(settings)[1]
     if prefect.state not in ("running", "external"):
         return {}, f"Prefect's limits are unknown: its server is {prefect.state}"

@@ -1,4 +1,4 @@
-"""`metrics`: the numbers of all runs for Prometheus, between runs too."""
+"""`metrics`: serve the metrics of all runs to Prometheus, between runs too."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DEFAULT_PORT = 9464
 
 
 def metrics(
-    once: Annotated[bool, typer.Option("--once", help="Print the numbers, as Prometheus would get them.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the metrics in Prometheus format, then exit.")] = False,
 ) -> None:
-    """Serve backlog, runs, leases and devices to Prometheus until interrupted; a run serves its own counters."""
+    """Serve metrics of backlog, runs, leases and devices to Prometheus until interrupted. Runs serve their own."""
     settings = command_settings()
     settings = settings.model_copy(update={"metrics_port": settings.metrics_port or _DEFAULT_PORT})
     with open_database(settings) as database:
@@ -27,7 +27,7 @@ def metrics(
             return
         with serve_metrics(settings, database=database) as served:
             if not served:
-                raise SettingsError(f"NIGHTREEL_METRICS_PORT={settings.metrics_port}: expected a port that is free")
+                raise SettingsError(f"NIGHTREEL_METRICS_PORT={settings.metrics_port}: expected a free port")
             print_line(f"metrics at http://{settings.metrics_host}:{settings.metrics_port}/metrics")
             threading.Event().wait()
 

@@ -1,6 +1,6 @@
-"""`model`: which model it is, what it will take of memory, and how many segments fit at once. Loads no weights.
+"""`model`: show a model, the memory it needs, and how many segments fit into a batch. Loads no weights.
 
-Beside the estimates stands what runs have measured, where a database is configured or runs already.
+If a database is configured or running, the peaks that runs measured are shown beside the estimates.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from nightreel.stages.database import open_database
 
 def model(
     model_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Directory or hub id of a video LLM.")] = None,
-    plan: Annotated[str | None, typer.Option(help="uniform:N, fps:RATE:CAP or keyframes:CAP: its N or CAP.")] = None,
-    width: Annotated[int, typer.Option(min=28, max=8192, help="Of the frames, pixels.")] = 1280,
-    height: Annotated[int, typer.Option(min=28, max=8192, help="Of the frames, pixels.")] = 720,
+    plan: Annotated[
+        str | None, typer.Option(help="Sampling plan (N or CAP frames): uniform:N, fps:RATE:CAP or keyframes:CAP.")
+    ] = None,
+    width: Annotated[int, typer.Option(min=28, max=8192, help="Width of the frames, pixels.")] = 1280,
+    height: Annotated[int, typer.Option(min=28, max=8192, help="Height of the frames, pixels.")] = 720,
     as_json: Json = False,
 ) -> None:
-    """Show a model, the memory it takes, and the largest batch that fits each device."""
+    """Show a model, the memory it needs, and the largest batch that fits each device."""
     settings = command_settings(model=model_id, plan=plan)
     if is_served(settings.model):
         _print_served(describe_model(settings), as_json)
@@ -71,15 +73,15 @@ def model(
         ],
     )
     if problem:
-        print_line(f"what was measured is not known: {problem}")
+        print_line(f"measured peaks are unknown: {problem}")
     if measured:
         print_line()
-        columns = ("measured on", "stage", "a segment's shape", "segments", "estimated", "measured")
+        columns = ("measured on", "stage", "segment shape", "segments", "estimated", "measured")
         print_table(columns, map(_row, measured))
 
 
 def _measured(settings: Settings, spec: ModelSpec) -> tuple[list[MemoryPeak], str | None]:
-    """What runs have measured, and why that cannot be told. Starts no database for it."""
+    """The peaks that runs measured, or why they are unknown. Starts no database."""
     postgres = services.status(settings)[0]
     if postgres.state not in ("running", "external"):
         return [], postgres.detail if postgres.state == "broken" else None
@@ -101,11 +103,11 @@ def _print_served(spec: ModelSpec, as_json: bool) -> None:
         print_json(values)
         return
     print_table(("", ""), [(name.replace("_", " "), _shown(name, value)) for name, value in values.items()])
-    print_line("it is on a server: what memory it takes, its operator knows")
+    print_line("the model is on a server, which does not report its memory: ask its operator")
 
 
 def _devices() -> list[tuple[str, int, int, bool]]:
-    """Name, free and total bytes of each GPU, or of the memory where there is none; whether it is a GPU."""
+    """Name, free and total bytes of each GPU, or of the RAM without one; whether it is a GPU."""
     gpus = examine_cuda().devices
     if gpus:
         return [(f"cuda:{gpu.index} {gpu.name}", gpu.free_bytes, gpu.total_bytes, True) for gpu in gpus]

@@ -1,4 +1,4 @@
-"""`answers`, `failures`, `retry`: what is in the database, for those without psql at hand."""
+"""`answers`, `failures`, `retry`: show and reopen results without psql."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from nightreel.cli.console import Json, command_settings, plain, print_json, pri
 from nightreel.database import reports
 from nightreel.stages.database import open_database
 
-Uri = Annotated[str | None, typer.Argument(help="A part of the video's key.")]
-Limit = Annotated[int, typer.Option(min=1, help="At most so many rows.")]
+Uri = Annotated[str | None, typer.Argument(help="Part of the video's key.")]
+Limit = Annotated[int, typer.Option(min=1, help="Show at most this many rows.")]
 
 
 def answers(
     uri: Uri = None,
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Only this prompt.")] = None,
-    state: Annotated[str | None, typer.Option(help="answered, unknown or error.")] = None,
-    review: Annotated[bool, typer.Option("--review", help="Only what somebody should look at.")] = False,
+    state: Annotated[str | None, typer.Option(help="Only this state: answered, unknown or error.")] = None,
+    review: Annotated[bool, typer.Option("--review", help="Only answers that need review.")] = False,
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
@@ -80,16 +80,16 @@ def failures(
 def retry(
     uri: Uri = None,
     reason: Annotated[str | None, typer.Option("--reason", "-r", help="Only this reason.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every failure.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Retry every failure.")] = False,
 ) -> None:
-    """Put failed videos back among those to be done; the next `analyze` of their source takes them up."""
+    """Queue failed videos again; the next `nightreel analyze` of their source analyses them."""
     if not (uri or reason or every):
-        raise typer.BadParameter("name a part of the key, a --reason, or --all")
+        raise typer.BadParameter("nothing selected: pass a part of the key, --reason or --all")
     with open_database(command_settings()) as database, database.begin() as connection:
         reopened = reports.reopen_failures(connection, uri=uri, reason=reason)
     for name in reopened:
         print_line(plain(name))
-    print_line(f"{len(reopened)} videos are to be done again: run `nightreel analyze` on their source")
+    print_line(f"{len(reopened)} videos queued again: run `nightreel analyze` on their source")
 
 
 def _more(rows: Sequence[Any], limit: int) -> None:

@@ -25,16 +25,16 @@ def up() -> None:
                 upgrade(database.engine)
     finally:
         database.close()
-    print_line(f"started: {', '.join(endpoints.started) or 'nothing, all was running'}")
+    print_line(f"started: {', '.join(endpoints.started) or 'nothing, all were running'}")
     _print_status(services.status(settings))
 
 
 def down(
-    force: Annotated[bool, typer.Option("--force", help="Stop them even under commands that use them.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Stop them even while commands use them.")] = False,
 ) -> None:
     """Stop the embedded services."""
     stopped = services.down(command_settings(), force=force)
-    print_line(f"stopped: {', '.join(stopped) or 'nothing, nothing was running'}")
+    print_line(f"stopped: {', '.join(stopped) or 'nothing, none were running'}")
 
 
 def status(as_json: Json = False) -> None:
@@ -49,7 +49,7 @@ def status(as_json: Json = False) -> None:
 
 
 def database_upgrade() -> None:
-    """Bring the database to the tables and views of this version."""
+    """Upgrade the database to the tables and views of this version."""
     with open_services(command_settings(), prefect=False) as endpoints:
         database = Database(endpoints.database_url)
         try:
@@ -79,6 +79,6 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
-    database = typer.Typer(help="The database.", no_args_is_help=True)
+    database = typer.Typer(help="Manage the database.", no_args_is_help=True)
     database.command("upgrade")(database_upgrade)
     app.add_typer(database, name="db")

@@ -1,4 +1,4 @@
-"""`worker`: runs on each host, and starts the runs that are due there."""
+"""`worker`: start the runs that are due; it runs on each host."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from nightreel.stages.device_lease import capacities_mib, leasable_devices
 def worker(
     pool: Annotated[str | None, typer.Option(help="Work pool to serve; default: NIGHTREEL_WORK_POOL.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Runs at the same time; default: one a GPU, at least one.")
+        int | None, typer.Option(min=1, help="Runs at the same time; default: one per GPU, at least one.")
     ] = None,
     queue: Annotated[list[str] | None, typer.Option(help="Serve only this queue of the pool.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name in Prefect; default: that of the host.")] = None,
-    once: Annotated[bool, typer.Option("--once", help="Run what is due now, and end.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name in Prefect; default: the name of the host.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Run what is due now, then exit.")] = False,
 ) -> None:
-    """Run what is due, until interrupted: nights first, shards of backfills last.
+    """Start due runs until interrupted: nights first, shards of backfills last.
 
-    Runs work in this directory with these settings. Device memory limits them too, whatever the limit; upkeep has
-    places of its own. Ctrl-C ends the runs in good order, and what they did not finish is still to do. A second Ctrl-C
-    kills them.
+    Runs use this directory and these settings. Device memory limits them too, whatever --limit is. Upkeep does not
+    count towards --limit. Ctrl-C ends the runs in good order; later runs do the rest. A second Ctrl-C kills them.
     """
     from nightreel.orchestration.prefect_program import prefect_environment, run_together
     from nightreel.orchestration.worker import worker_commands
@@ -42,7 +41,7 @@ def worker(
         runs = limit or sum(device.is_gpu for device in leasable_devices(settings)) or 1
         print_line(f"{host} serves {settings.work_pool}: {', '.join(queues)}; {runs} at a time")
         assert endpoints.prefect_api_url
-        # Prefect's workers share a directory below the temporary one, which belongs to the user who was first.
+        # Prefect's workers share a directory below the temporary one, which belongs to the first user.
         with TemporaryDirectory(prefix="nightreel-", ignore_cleanup_errors=True) as scratch:
             status = run_together(
                 worker_commands(settings.work_pool, queues, name=host, limit=runs, once=once),
@@ -58,7 +57,7 @@ def worker(
 
 
 def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
-    """Check what runs need, and set the memory limits of this host: the queues of the pool.
+    """Check what runs need, set the memory limits of this host, and return the queues of the pool.
 
     Raises:
         SettingsError: as `prepare_pool`. PermanentError: `database_schema`.
@@ -66,7 +65,7 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
     from nightreel.orchestration.worker import prepare_pool
 
     with open_database(settings):
-        pass  # it is there, at the revision of this version
+        pass  # opening it checks that it exists at this version's revision
     for check in run_checks(settings, devices=False):
         if not check.ok:
             err.print(f"{check.name}: {plain(check.found)}: {plain(check.advice)}", style="yellow", markup=False)
@@ -80,7 +79,9 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
 
 def _chosen(wanted: list[str] | None, queues: list[str], *, pool: str) -> list[str]:
     if missing := [name for name in wanted or () if name not in queues]:
-        raise SettingsError(f"pool {pool!r} has no queue {', '.join(missing)}: expected of {', '.join(sorted(queues))}")
+        raise SettingsError(
+            f"pool {pool!r} has no queue {', '.join(missing)}: expected any of {', '.join(sorted(queues))}"
+        )
     return wanted or queues
 
 

@@ -1,1 +1,1 @@
-"""Postgres: the tables, what the pipeline says to them, and how they come to be."""
+"""Postgres: the tables, the pipeline's statements, and the migrations."""

@@ -1,7 +1,7 @@
-"""What a backfill would have to do: the listing against Postgres, and what work took so far.
+"""The work of a planned backfill: the listing compared with Postgres, and the measured costs of earlier work.
 
-The listing goes into a temporary table, page by page, so that neither this process's memory nor the database grows with
-it; `stages.backfill_costs` does the arithmetic.
+The listing goes into a temporary table, page by page, so that it fills neither this process's memory nor the database.
+`stages.backfill_costs` does the arithmetic.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from nightreel.database.statements import statement
 from nightreel.domain import StoredObject
 
 ASSUMED_BYTES_PER_S = 250_000.0
-"""Of a second of video, where none was measured: 2 Mbit/s, as claims assume."""
+"""Assumed bytes of a second of video if none was measured: 2 Mbit/s, the same as in claims."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What is to be done, added up over a listing.
+    """The work of a listing, in total.
 
     Args:
-        admitted: objects that are videos to look at; done, failed: of them, those that came to an end before.
-        videos: the rest, which is wanted. copies: of them, those that hold the bytes of another.
-        guessed: of them, those whose duration is guessed by their size.
-        segments, answers: of the wanted videos; answered: answers there are; to_ask: answers to be given.
-        cached_segments, to_look: of the segments to be asked about, those in the feature cache and those that are not.
-        fetch_bytes: of videos that have to be fetched.
+        admitted: objects that the filter admits as videos. done, failed: admitted videos that ended before.
+        videos: the remaining, wanted ones. copies: wanted videos with the bytes of another video.
+        guessed: wanted videos whose duration is guessed from their size.
+        segments, answers: of the wanted videos. answered: existing answers. to_ask: missing answers.
+        cached_segments, to_look: segments with missing answers, in the feature cache and not in it.
+        fetch_bytes: size of the videos that must be fetched.
     """
 
     admitted: int
@@ -52,10 +52,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Seconds by stage of a model's newest runs, and how much was done in them; sizes of videos and features.
+    """Seconds by stage of a model's newest runs, and the work done in them; sizes of videos and features.
 
     Args:
-        decoded, encoded: segments; answers: given. `recipe_`: of runs that asked the same questions.
+        decoded, encoded: segments. answers: answers given. `recipe_`: of runs under the same recipe.
     """
 
     decode_runs: int
@@ -114,7 +114,7 @@ class ListingTable:
 
     @contextmanager
     def transaction(self, *, keep: bool) -> Iterator[Connection]:
-        """A transaction that sees the listing. `keep`: whether what it writes stays."""
+        """A transaction that sees the listing. `keep` False: it is rolled back."""
         with self._connection.begin() as transaction:
             self._connection.execute(text("ANALYZE plan_listed"))
             yield self._connection
@@ -124,7 +124,7 @@ class ListingTable:
 
 @contextmanager
 def listing_table(database: Database) -> Iterator[ListingTable]:
-    """A place for a listing, gone at the end of the block."""
+    """A table for a listing, dropped at the end of the block."""
     with database.translated(), database.engine.connect() as connection:
         try:
             yield ListingTable(connection)
@@ -142,7 +142,7 @@ def measured_work(connection: Connection, recipe: Recipe) -> Measured:
 def wanted_work(
     connection: Connection, recipe: Recipe, *, bytes_per_s: float, shard_videos: int
 ) -> tuple[Totals, list[KeyRange]]:
-    """What of the listing is wanted under a recipe, and cut into shards. Call it in `ListingTable.transaction`."""
+    """The wanted work of the listing under a recipe, and its shards. Call it in `ListingTable.transaction`."""
     connection.execute(
         statement("plan_wanted"),
         {
@@ -161,6 +161,6 @@ def wanted_work(
 
 
 def first_wanted(connection: Connection, *, limit: int) -> tuple[str, ...]:
-    """The keys with which the work would begin. After `wanted_work`, in its transaction."""
+    """The first keys of the wanted work. Call it after `wanted_work`, in its transaction."""
     wanted = "SELECT uri FROM plan_wanted WHERE status IN ('none', 'pending', 'claimed') ORDER BY uri LIMIT :limit"
     return tuple(connection.execute(text(wanted), {"limit": limit}).scalars())

@@ -1,7 +1,7 @@
-"""Backfills and their shards: what was accepted, what is with Prefect, what is done.
+"""Backfills and their shards: accepted, submitted to Prefect, done.
 
-The dispatch and the runs of shards change them, `nightreel backfill` shows them. Whether a flow run is alive is not
-known here: callers say so.
+The dispatch and the runs of shards change them, `nightreel backfill` shows them. This module does not know whether a
+flow run is alive: callers pass it in.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from nightreel.database.statements import statement
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
-_MOST_ATTEMPTS = 3  # runs of a shard that broke one after the other
-_AGAIN = timedelta(seconds=60)  # until a shard is tried again that broke, or waits for what others hold
+_MOST_ATTEMPTS = 3  # runs of a shard that break in a row
+_AGAIN = timedelta(seconds=60)  # until the next attempt of a shard that broke, or that waits for claims of other runs
 _backfills, _shards = schema.backfills, schema.backfill_shards
 
 _FROM = {"pause": ("running",), "resume": ("paused", "failed"), "cancel": ("running", "paused", "failed")}
@@ -29,7 +29,7 @@ _TO = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRange:
-    """Keys behind `after_uri`, up to and including `up_to_uri`, with so many videos to be analysed."""
+    """The keys after `after_uri`, up to and including `up_to_uri`, with `videos` videos to analyse."""
 
     after_uri: str
     up_to_uri: str
@@ -38,11 +38,11 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A shard and what its backfill says of it.
+    """A shard, with values of its backfill.
 
     Args:
-        submission: names its next hand-over to Prefect, among those of all databases.
-        model: the setting that finds it.
+        submission: a name of its next submission to Prefect, unique across databases.
+        model: the setting that selects the model.
     """
 
     id: int
@@ -62,7 +62,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedShard:
-    """A shard that Prefect should know of. `run_status`: of its run in table `runs`; None before there is one."""
+    """A submitted shard. `run_status`: status of its run in table `runs`; None while there is no such run."""
 
     shard: Shard
     flow_run_id: str
@@ -81,7 +81,7 @@ def add_backfill(
     plan: Mapping[str, Any],
     shards: Sequence[KeyRange],
 ) -> int:
-    """Write down what was accepted; returns its id."""
+    """Add an accepted backfill and its shards. Returns the backfill's id."""
     row = {
         "source": source,
         "since": since,
@@ -103,22 +103,25 @@ def add_backfill(
 
 
 def change_backfill(connection: Connection, backfill_id: int, action: str) -> None:
-    """`pause`, `resume` or `cancel` it. Resuming gives shards that failed their attempts back.
+    """Pause, resume or cancel a backfill. Resuming resets the attempts of its waiting and failed shards.
+
+    Args:
+        action: `pause`, `resume` or `cancel`.
 
     Raises:
-        PermanentError: `no_such_backfill`; `backfill_state` where it is not in a state for that.
+        PermanentError: `no_such_backfill`; `backfill_state` if the backfill's status does not allow the action.
     """
     status = connection.execute(
         select(_backfills.c.status).where(_backfills.c.id == backfill_id).with_for_update()
     ).scalar()
     if status is None:
         raise PermanentError(
-            Reason.NO_SUCH_BACKFILL, f"there is no backfill {backfill_id}: `nightreel backfill status`"
+            Reason.NO_SUCH_BACKFILL, f"there is no backfill {backfill_id}: `nightreel backfill status` lists them"
         )
     if status not in _FROM[action]:
         raise PermanentError(
             Reason.BACKFILL_STATE,
-            f"backfill {backfill_id} is {status}: {action} takes one that is {_or(_FROM[action])}",
+            f"backfill {backfill_id} is {status}: {action} needs one that is {_or(_FROM[action])}",
         )
     finished = {"finished_at": func.now() if action == "cancel" else None}
     connection.execute(update(_backfills).where(_backfills.c.id == backfill_id).values(status=_TO[action], **finished))
@@ -155,7 +158,7 @@ def submitted_shards(connection: Connection) -> list[SubmittedShard]:
 
 
 def shards_to_submit(connection: Connection, *, at_once: int) -> list[Shard]:
-    """The next shards of the running backfills, so that each has `at_once` of them with Prefect, waiting or at work."""
+    """The next shards to submit, so that each running backfill has up to `at_once` shards submitted to Prefect."""
     chosen = connection.execute(statement("shards_to_submit"), {"at_once": at_once}).scalars().all()
     return _read(connection, _shards.c.id.in_(chosen))
 
@@ -173,8 +176,8 @@ class EarlyEnd:
     """How a shard's flow run ended before the shard did.
 
     Args:
-        charged: it broke; it was not cancelled, nor ended early in good order.
-        soon: what broke it need not break the next: its worker died, say.
+        charged: the run broke: it was not cancelled and did not end early by design.
+        soon: the cause need not break the next run: its worker died, say.
     """
 
     detail: str
@@ -183,7 +186,7 @@ class EarlyEnd:
 
 
 def requeue_shard(connection: Connection, shard_id: int, end: EarlyEnd) -> None:
-    """Let a shard be submitted again. One that breaks too often in a row has failed."""
+    """Set a shard to be submitted again, or to failed if its runs broke too often in a row."""
     broken = _shards.c.attempts + int(end.charged)
     connection.execute(
         update(_shards)
@@ -198,17 +201,17 @@ def requeue_shard(connection: Connection, shard_id: int, end: EarlyEnd) -> None:
 
 
 def end_shard(connection: Connection, shard: Shard, *, stop: str | None) -> bool:
-    """A run of a shard ended in good order: the shard is done if nothing of it is left to do. Returns whether it is.
+    """Record that a run of a shard ended cleanly. The shard is done if no work of it is left. Returns whether it is.
 
     Args:
-        stop: why the run ended early.
+        stop: why the run ended early; None: it did not.
     """
     counts = connection.execute(statement("shard_counts"), {"shard_id": shard.id}).one()
     values: dict[str, object] = {"attempts": 0, "done": counts.done, "failed": counts.failed}
     if stop is None and not counts.left:
         values |= {"status": "done", "finished_at": func.now(), "detail": None}
     else:
-        others = f"{counts.left} of its videos are with other runs, or wait for their next attempt"
+        others = f"other runs hold {counts.left} of its videos, or these wait for their next attempt"
         values |= {"status": "waiting", "detail": stop or others}
         values |= {"not_before": func.now() + (timedelta() if stop else _AGAIN)}
     connection.execute(update(_shards).where(_shards.c.id == shard.id).values(**values))
@@ -232,23 +235,23 @@ def close_finished(connection: Connection) -> list[int]:
 
 
 def take_dispatch_turn(connection: Connection) -> bool:
-    """One dispatch at a time, until the end of the transaction; False where another is at it."""
+    """Lock the dispatch until the end of the transaction. Returns False if another dispatch is running."""
     key = func.hashtextextended("nightreel backfill dispatch", 0)
     return bool(connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())
 
 
 def memory_is_wanted(connection: Connection, run_id: int) -> bool:
-    """Whether a run that is no shard waits for memory that this run holds."""
+    """Whether a run that is not a shard's waits for memory that this run holds."""
     return bool(connection.execute(statement("memory_is_wanted"), {"run_id": run_id}).scalar_one())
 
 
 def backfill_progress(connection: Connection, backfill_id: int | None = None) -> list[RowMapping]:
-    """How far backfills are, the newest first. Counts of shards at work are taken now."""
+    """The progress of backfills, the newest first. Unfinished shards are counted now."""
     return list(connection.execute(statement("backfill_progress"), {"backfill_id": backfill_id}).mappings())
 
 
 def shard_problems(connection: Connection, backfill_id: int) -> list[RowMapping]:
-    """Shards that are held up or failed, and why."""
+    """Shards that wait for a reason or failed, with the reason."""
     return list(
         connection.execute(
             select(_shards.c.number, _shards.c.status, _shards.c.attempts, _shards.c.detail)
@@ -259,7 +262,7 @@ def shard_problems(connection: Connection, backfill_id: int) -> list[RowMapping]
 
 
 def flow_runs_of(connection: Connection, backfill_id: int) -> list[str]:
-    """The flow runs that its shards are with."""
+    """The flow runs of its submitted shards."""
     return list(
         connection.execute(
             select(_shards.c.flow_run_id).where(_shards.c.backfill_id == backfill_id, _shards.c.status == "submitted")

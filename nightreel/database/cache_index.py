@@ -1,6 +1,6 @@
-"""The index of the feature cache read from one end to the other, and what is repaired in it.
+"""Reads the whole index of the feature cache, and repairs it.
 
-`nightreel.cache.check` holds it against the files. It knows nothing of storage.
+`nightreel.cache.check` compares it with the files. This module knows nothing of storage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COLUMNS = ("key", "uri", "thumbnail_uri", "size_bytes", "sha256", "last_used_at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRow:
-    """What the index says of one segment's files. A uri is None where there should be no file."""
+    """The index's row of one segment's files. A uri is None if there should be no file."""
 
     key: str
     uri: str | None
@@ -31,12 +31,12 @@ class IndexRow:
 
 
 def database_time(connection: Connection) -> datetime:
-    """The clock by which `last_used_at` goes."""
+    """The database's time, which `last_used_at` uses."""
     return connection.execute(select(func.now())).scalar_one()
 
 
 def index_rows(database: Database, uri_prefix: str, *, page_size: int) -> Iterator[IndexRow]:
-    """Rows with a file below `uri_prefix`, in the order of their keys, read by pages: memory stays flat."""
+    """Rows with a file below `uri_prefix`, in the order of their keys. Read in pages, so that memory stays flat."""
     after = ""
     here = or_(*(func.starts_with(_features.c[name], uri_prefix) for name in ("uri", "thumbnail_uri")))
     while True:
@@ -49,17 +49,17 @@ def index_rows(database: Database, uri_prefix: str, *, page_size: int) -> Iterat
 
 
 def index_rows_of(connection: Connection, keys: Collection[str]) -> dict[str, IndexRow]:
-    """The rows of these keys as they are now, wherever their files are."""
+    """The current rows of these keys, with files anywhere."""
     return {row.key: row for row in _read(connection, _features.c.key.in_(keys))}
 
 
 def forget_files(connection: Connection, keys: Collection[str], *, unused_since: datetime) -> set[str]:
-    """Take the places of features out of the index, unless they were used since; returns whose it was."""
+    """Set the uris of features to null, unless they were used since `unused_since`. Returns the changed keys."""
     return _set_null(connection, "uri", keys, unused_since)
 
 
 def forget_thumbnails(connection: Connection, keys: Collection[str], *, unused_since: datetime) -> set[str]:
-    """The same for thumbnails."""
+    """Like `forget_files`, for thumbnails."""
     return _set_null(connection, "thumbnail_uri", keys, unused_since)
 
 

@@ -1,4 +1,4 @@
-"""Claims: which run works on which video, and for how long. One run at a time, on any number of machines."""
+"""Claims: which run works on which video, and how long. One run for each video, across any number of machines."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _analyses = schema.analyses
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The videos a run looks at.
+    """The videos that a run may take.
 
     Args:
-        uri_prefix: of their keys. since, until: modified at or after the one and before the other.
-        after_uri, up_to_uri: keys behind the one, up to and including the other, in byte order.
+        uri_prefix: prefix of their keys. since, until: modified at or after `since` and before `until`.
+        after_uri, up_to_uri: keys after `after_uri`, up to and including `up_to_uri`, in byte order.
     """
 
     uri_prefix: str
@@ -33,18 +33,18 @@ class Selection:
     up_to_uri: str | None = None
 
     def parameters(self) -> dict[str, object]:
-        """As the statements name them."""
+        """Parameters of the statements, by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remaining:
-    """What of a selection is not finished.
+    """The unfinished videos of a selection.
 
     Args:
-        pending: videos to be claimed, now or later.
-        next_in_s: seconds until the first of them may be claimed; None if there are none.
-        elsewhere: videos that other living runs hold.
+        pending: videos to claim, now or later.
+        next_in_s: seconds until the first pending one may be claimed; None if there is none.
+        elsewhere: videos that other runs hold.
     """
 
     pending: int
@@ -62,7 +62,7 @@ def claim(
     lease_s: float,
     max_videos: int | None = None,
 ) -> list[Claim]:
-    """Claim videos worth about `chunk_segments` segments, in the order of their keys; at least one if any is free."""
+    """Claim videos with about `chunk_segments` segments, in the order of their keys; at least one if any is free."""
     rows = connection.execute(
         statement("claim"),
         {
@@ -87,11 +87,11 @@ def claim(
 
 
 class ClaimsInOrder:
-    """The claims of one run, each going on behind the one before.
+    """The claims of one run. Each starts after the last key of the one before.
 
-    Work that was done leaves its entry in the index of pending work until a vacuum, and as long as a transaction is
-    open that could still see it. Claims that always began at the first key would step over all of them. What was put
-    off, or given back, is found when nothing is ahead: then they begin anew.
+    Finished work leaves dead entries in the index of pending work, until a vacuum that no open transaction prevents.
+    Claims that always started at the first key would step over all these entries. Work that was deferred or given back
+    is found when no key ahead has any: then the claims start at the first key again.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ClaimsInOrder:
         }
 
     def next(self, connection: Connection, max_videos: int | None = None) -> list[Claim]:
-        """The next chunk's worth; empty if nothing is free."""
+        """The claims of the next chunk; empty if nothing is free."""
         ahead = self._ahead
         claims = self._claim(connection, ahead, max_videos)
         if not claims and ahead != self._selection:
@@ -120,7 +120,7 @@ class ClaimsInOrder:
 
 
 def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:
-    """Prolong every claim of a run; returns how many there are."""
+    """Extend every claim of a run. Returns their number."""
     return connection.execute(
         update(_analyses)
         .where(_analyses.c.run_id == run_id, _analyses.c.status == "claimed")
@@ -129,23 +129,23 @@ def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:
 
 
 def release_claims(connection: Connection, *, run_id: int | None, max_attempts: int, charged: bool) -> int:
-    """Give claims back: those of a run, or those whose lease ran out if `run_id` is None.
+    """Release the claims of a run; if `run_id` is None, the claims that ran out.
 
     Args:
-        charged: whether the attempt counts. It does where a process died, and not where a run ended in order.
+        charged: whether the attempt counts. It counts if a process died, not if a run ended cleanly.
 
     Returns:
-        How many claims there were.
+        The number of released claims.
     """
     parameters = {"run_id": run_id, "max_attempts": max_attempts, "charged": charged}
     return connection.execute(statement("release_claims"), parameters).rowcount
 
 
 def take_content(connection: Connection, analysis_id: int, content_sha256: str) -> bool:
-    """Say what bytes a claimed video turned out to hold.
+    """Record the hash of a claimed video's bytes.
 
     Returns:
-        False if another claim under the same recipe holds the same bytes right now: wait for its answers.
+        False if another current claim under the same recipe has the same bytes: wait for its answers.
     """
     try:
         with connection.begin_nested():
@@ -167,10 +167,10 @@ def remaining(connection: Connection, *, recipe: Recipe, run_id: int, selection:
 
 
 def lock_own(connection: Connection, *, run_id: int, analysis_ids: list[int]) -> dict[int, int]:
-    """Lock those of these analyses that this run still holds.
+    """Lock the given analyses that this run still holds.
 
     Returns:
-        Video id by analysis id. What is missing was lost to another run when its lease ran out.
+        Video id by analysis id. This run lost the missing ones when their claims ran out.
     """
     rows = connection.execute(
         select(_analyses.c.id, _analyses.c.video_id)
@@ -186,7 +186,7 @@ def close_claim(
 ) -> VideoEnd:
     """Write how a claimed video ended.
 
-    A transient failure goes back to pending, to be tried after `wait_s` seconds, until its attempts are used up.
+    After a transient failure it goes back to pending for `wait_s` seconds, until its attempts are used up.
 
     Returns:
         How the claim ended.

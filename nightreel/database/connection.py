@@ -1,4 +1,4 @@
-"""One engine a process, and the translation of what a database driver can raise into this project's errors."""
+"""One database engine for each process, and the translation of a driver's errors into this project's errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACCESS = {"28P01": "password refused", "28000": "user refused", "3D000": "no su
 
 
 class Database:
-    """Transactions on one Postgres. Thread-safe; `url` is a SQLAlchemy URL and is never printed with its password."""
+    """Transactions on one Postgres. Thread-safe. `url` is a SQLAlchemy URL; it is never printed with its password."""
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.engine: Engine = create_engine(
@@ -33,7 +33,7 @@ class Database:
         """A transaction: committed at the end of the block, rolled back on any exception.
 
         Raises:
-            TransientError: `database_unreachable`, `database_conflict` and the like: try again.
+            TransientError: `database_unreachable`, `database_conflict` and similar ones: try again.
             PermanentError: `database_refused`: user, password or rights are wrong.
         """
         with self.translated(), self.engine.begin() as connection:
@@ -64,7 +64,7 @@ def _translate(error: DBAPIError, where: str) -> Exception:
     if refused is None and "does not exist" in message and error.statement is None:
         refused = "no such database or role"
     if refused:
-        return PermanentError(Reason.DATABASE_REFUSED, f"{where}: {refused} ({message}): see NIGHTREEL_DATABASE_URL")
+        return PermanentError(Reason.DATABASE_REFUSED, f"{where}: {refused} ({message}): check NIGHTREEL_DATABASE_URL")
     if state.startswith("40"):
         return TransientError(Reason.DATABASE_CONFLICT, f"{where}: {message}")
     if state.startswith("53"):

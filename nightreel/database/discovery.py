@@ -1,7 +1,7 @@
-"""Discovery: a page of the object listing against Postgres. What is new, changed, known but not yet wanted, or gone.
+"""Discovery compares a page of the object listing with Postgres: new, changed, known but not yet wanted, or gone.
 
-Knows nothing of how objects are listed or analysed. A page on which nothing is new costs one indexed read, whatever
-the number of videos known.
+It knows nothing of how objects are listed or analysed. A page without new objects costs one indexed read, with any
+number of known videos.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from nightreel.domain import StoredObject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageCounts:
-    """What one or several pages of the listing held.
+    """Counts of objects on one or several pages of the listing.
 
     Args:
-        listed: objects on the page; filtered: those left out by suffix or time.
-        new, changed: versions never seen before; wanted: known videos, new under this recipe.
-        known: videos whose analysis under this recipe exists, whatever came of it.
-        back: of the known and wanted, those that were taken for gone. gone: videos that a sweep found no more.
+        listed: objects on the page. filtered: objects left out by suffix or time.
+        new, changed: versions never seen before. wanted: known videos, new under this recipe.
+        known: videos that have an analysis under this recipe, with any status.
+        back: known and wanted videos that were marked gone. gone: videos that a sweep no longer found.
     """
 
     listed: int = 0
@@ -47,7 +47,7 @@ class PageCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingFilter:
-    """Which objects of a listing are videos to look at."""
+    """Which objects of a listing are videos to analyse."""
 
     suffixes: tuple[str, ...] = ()
     since: datetime | None = None
@@ -77,11 +77,11 @@ def discover_page(
     run_id: int,
     as_of: datetime | None = None,
 ) -> PageCounts:
-    """Add the videos of a page that are not known, and the work that they are.
+    """Add the unknown videos of a page, and their analyses.
 
     Args:
-        as_of: when the listing was made; None: now. An older one knows nothing of versions that were found since, and
-            brings nothing back that was found to be gone since.
+        as_of: when the listing was made; None: now. An older listing does not replace versions that were found since,
+            and does not bring back videos that were found gone since.
     """
     items = [item for item in page if admit.admits(item)]
     parameters = {"recipe_id": recipe_id, "as_of": as_of, **_columns(items)}
@@ -107,12 +107,12 @@ def discover_page(
 def correct_versions(
     connection: Connection, page: Sequence[StoredObject], *, admit: ListingFilter, recipe_id: int, run_id: int
 ) -> PageCounts:
-    """Of objects that the filter leaves out, what is known and not so any more: overwritten, or back.
+    """Correct the rows of objects that the filter leaves out, if they were overwritten or are back.
 
-    They are no work, but their rows are to be true. For sweeps, behind `discover_page`.
+    They are not work, but their rows must be right. Sweeps call it after `discover_page`.
 
     Returns:
-        What to add to the counts of `discover_page`.
+        Counts to add to those of `discover_page`.
     """
     left_out = [item for item in page if not admit.admits(item)]
     if not left_out:
@@ -131,11 +131,11 @@ def correct_versions(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """Part of a full listing: the keys behind `after_uri`, up to and including `up_to_uri`, and what lies there.
+    """Part of a full listing: the keys after `after_uri`, up to and including `up_to_uri`, with their objects.
 
     Args:
-        uri_prefix: of the source, with a slash at its end. listed: the uris that the listing held.
-        began_at: when the sweep began, by the database's clock.
+        uri_prefix: of the source, ending with a slash. listed: the listed uris.
+        began_at: when the sweep started, by the database's clock.
     """
 
     uri_prefix: str
@@ -146,18 +146,18 @@ class Stretch:
 
 
 def missing_uris(connection: Connection, stretch: Stretch, *, most: int) -> list[str]:
-    """The first `most` videos, in the order of their keys, that should be in a stretch and are not."""
+    """The first `most` videos, in the order of their keys, that a stretch should contain and does not."""
     parameters = {"most": most, **{name: getattr(stretch, name) for name in stretch.__slots__}}
     return list(connection.execute(statement("missing"), parameters).scalars())
 
 
 def mark_gone(connection: Connection, uris: Sequence[str], *, began_at: datetime) -> int:
-    """Say that no object lies under these keys any more; returns of how many videos that was news."""
+    """Mark the videos of these keys gone. Returns how many were not marked before."""
     return connection.execute(statement("mark_gone"), {"uris": list(uris), "began_at": began_at}).rowcount
 
 
 def has_videos(connection: Connection, uri_prefix: str) -> bool:
-    """Whether any video below a prefix is taken to be there."""
+    """Whether a prefix has current videos."""
     return bool(connection.execute(statement("has_videos"), {"uri_prefix": uri_prefix}).scalar_one())
 
 

@@ -1,6 +1,6 @@
-"""Which features go, in what order, and by whom: the database's side of eviction.
+"""Chooses the features to evict, and allows one eviction at a time: the database's side of eviction.
 
-`nightreel.cache.eviction` calls it and deletes the files. It knows rows and uris, and nothing of storage.
+`nightreel.cache.eviction` calls it and deletes the files. This module knows rows and uris, and nothing of storage.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from nightreel.database import schema
 from nightreel.database.connection import Database
 from nightreel.database.statements import statement
 
-_EVICTOR_LOCK = 0x6E72_0003  # any constant of ours: one eviction at a time
+_EVICTOR_LOCK = 0x6E72_0003  # an arbitrary constant: one eviction at a time
 
 _features = schema.features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUsage:
-    """What the index says of a cache.
+    """The usage of a cache, according to the index.
 
     Args:
-        features, size_bytes: files of features, thumbnails not counted.
-        oldest_use: when the feature that was not used for the longest time was used last; None in an empty cache.
-        thumbnails: files of pictures.
+        features, size_bytes: files of features, without thumbnails.
+        oldest_use: last use of the least recently used feature; None in an empty cache.
+        thumbnails: files of thumbnails.
         without_file: rows whose features were evicted or lost.
     """
 
@@ -41,7 +41,7 @@ class CacheUsage:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the order of last use. The beginning by default."""
+    """A position in the order of last use; the start by default."""
 
     used_at: datetime = datetime(1, 1, 1, tzinfo=UTC)
     key: str = ""
@@ -49,13 +49,13 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvictedBatch:
-    """What one look at the least recently used features came to.
+    """The result of one eviction step over the least recently used features.
 
     Args:
-        uris: by key: files that no row points to any more and that are to be deleted.
+        uris: by key: files to delete, which no row points to any more.
         size_bytes: of these files.
-        needed: features passed over because work needs them.
-        end: where to go on; None when there is nothing behind it.
+        needed: features skipped because work needs them.
+        end: where to continue; None if no rows follow.
     """
 
     uris: Mapping[str, str]
@@ -65,7 +65,7 @@ class EvictedBatch:
 
 
 def cache_usage(connection: Connection, uri_prefix: str) -> CacheUsage:
-    """Count what the index has below `uri_prefix`. Reads every row: tenths of a second for a million."""
+    """Count the index's files below `uri_prefix`. Reads every row: tenths of a second for a million."""
     row = connection.execute(statement("cache_usage"), {"uri_prefix": uri_prefix}).one()
     return CacheUsage(**row._mapping)
 
@@ -73,13 +73,13 @@ def cache_usage(connection: Connection, uri_prefix: str) -> CacheUsage:
 def evict_batch(
     connection: Connection, *, uri_prefix: str, after: Cursor, excess_bytes: int, batch: int, dry_run: bool
 ) -> EvictedBatch:
-    """Take the places of some features out of the index, the least recently used first, never what work needs.
+    """Set the uris of some features to null, the least recently used first. Features that work needs stay.
 
     Args:
-        uri_prefix: of the cache; features elsewhere are left alone.
-        after: where to begin; batch: how many rows to look at.
-        excess_bytes: stop when so much was taken.
-        dry_run: only say which it would be.
+        uri_prefix: of the cache; other features stay.
+        after: where to start. batch: number of rows to read.
+        excess_bytes: stop when features of this size are evicted.
+        dry_run: change nothing, only return the choice.
     """
     rows = connection.execute(
         statement("evict"),
@@ -102,31 +102,31 @@ def evict_batch(
 
 
 def lock_unindexed(connection: Connection, uris: Mapping[str, str]) -> dict[str, str]:
-    """Those of these files that may be deleted as long as the transaction lasts, because their rows point elsewhere.
+    """The given files that may be deleted during the transaction, because their locked rows do not point to them.
 
     Args:
-        uris: by key. What has no row at all is not returned: there is nothing to lock.
+        uris: by key. A file without a row is not returned: there is nothing to lock.
     """
     parameters = {"keys": list(uris), "uris": list(uris.values())}
     return {row.key: row.uri for row in connection.execute(statement("lock_unindexed"), parameters)}
 
 
 def note_deleted(connection: Connection, keys: Collection[str]) -> None:
-    """Files of these keys were deleted under the locks of their rows: see `database.features.record_features`."""
+    """Record that files of these keys were deleted under their rows' locks: see `database.features.record_features`."""
     connection.execute(update(_features).where(_features.c.key.in_(keys)).values(evictions=_features.c.evictions + 1))
 
 
 def restore_files(connection: Connection, uris: Mapping[str, str]) -> None:
-    """Let rows that are locked point to their files again, which could not be deleted."""
+    """Let locked rows point to their files again, because these could not be deleted."""
     for key, uri in uris.items():
         connection.execute(update(_features).where(_features.c.key == key).values(uri=uri))
 
 
 @contextmanager
 def sole_evictor(database: Database) -> Iterator[bool]:
-    """Whether this is the only eviction at work: two at once would both make room for the same excess.
+    """Whether this is the only running eviction: two at the same time would both make room for the same excess.
 
-    The lock goes with the session, so that nobody has to clean up after a process that was killed.
+    The lock ends with the session, so that a killed process leaves nothing to clean up.
     """
     with database.translated(), database.engine.connect() as connection:
         won = connection.execute(select(func.pg_try_advisory_lock(_EVICTOR_LOCK))).scalar_one()
@@ -134,8 +134,8 @@ def sole_evictor(database: Database) -> Iterator[bool]:
         try:
             yield won
         except BaseException:
-            connection.invalidate()  # closes the session, and the lock with it
+            connection.invalidate()  # closes the session, which releases the lock
             raise
-        if won:  # said, not left to the end of the session, which the server may notice a moment later
+        if won:  # unlock explicitly: the server may notice the end of a session a moment later
             connection.execute(select(func.pg_advisory_unlock(_EVICTOR_LOCK)))
             connection.commit()

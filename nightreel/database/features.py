@@ -1,7 +1,7 @@
-"""The index of the feature cache: which features are kept, where, since when unused, and whose work would use them.
+"""The index of the feature cache: which features exist, where, when they were last used, and which work can use them.
 
-`encode` looks up and records, `ask` forgets what it found broken, eviction and `nightreel cache check` delete. Every
-statement here that locks several rows does so in the order of their keys, or skips those that are locked.
+`encode` looks up and records features, `ask` forgets broken ones, eviction and `nightreel cache check` delete. Every
+statement here that locks several rows locks them in the order of their keys, or skips locked ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _features = schema.features
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFeatures:
-    """A row of `features`: the frames that were looked at, and where their features lie, if they are still kept."""
+    """A row of `features`: the sampled frames, and where their features are, if they still exist."""
 
     ref: FeatureRef | None
     pts_s: tuple[float, ...]
@@ -33,7 +33,7 @@ class KnownFeatures:
 
 
 def known_features(connection: Connection, keys: Collection[str]) -> dict[str, KnownFeatures]:
-    """Rows of `features` by key, and a note that they were used now."""
+    """Rows of `features` by key. Also sets their time of last use to now."""
     rows = connection.execute(statement("use_features"), {"keys": sorted(keys)})
     return {
         row.key: KnownFeatures(
@@ -51,16 +51,16 @@ def known_features(connection: Connection, keys: Collection[str]) -> dict[str, K
 def record_features(
     connection: Connection, segments: Sequence[EncodedSegment], *, recipe: Recipe, evictions: Mapping[str, int]
 ) -> set[str]:
-    """Say where features were published, unless a file of that key was deleted in the meantime.
+    """Record where features were published, unless a file of that key was deleted in the meantime.
 
-    Publishing keeps a file that is already there. If that one was just being evicted, the row would point to nothing:
-    deleting counts `evictions` up under the row's lock, so that it is noticed here.
+    Publishing keeps an existing file. If an eviction deletes that file at the same time, the row would point to a
+    missing file. So a deletion increments `evictions` under the row's lock, and this function compares it.
 
     Args:
-        evictions: by key, as they were known before publishing; 0 where there was no row.
+        evictions: by key, as read before publishing; 0 if there was no row.
 
     Returns:
-        The keys that were recorded. Those left out are to be published again.
+        The recorded keys. The others must be published again.
     """
     contents = _contents(connection, {segment.video_id for segment in segments})
     rows = {
@@ -96,7 +96,7 @@ def record_features(
 
 
 def forget_features(connection: Connection, key: str) -> None:
-    """The file is gone or was damaged; the row stays for the answers that were made from it."""
+    """Set the uri of a lost or damaged file to null. The row stays for the answers that were made from it."""
     connection.execute(update(_features).where(_features.c.key == key).values(uri=None))
 
 

@@ -1,4 +1,4 @@
-"""Memory peaks of batches: handed to a model when it is loaded, kept when it has measured more."""
+"""Memory peaks of batches: passed to a model when it is loaded, and updated with its new measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nightreel.database import schema
 from nightreel.domain import MemoryPeak, MemoryStage
 
 EXHAUSTED_DAYS = 30
-"""How long a batch that ran out of memory counts. It may have been another process's doing; to find out costs one."""
+"""How long a batch that ran out of memory counts. Another process may have caused it; a new try costs one batch."""
 
 _peaks = schema.memory_peaks
 
@@ -41,7 +41,7 @@ def known_peaks(connection: Connection, model_hash: str) -> list[MemoryPeak]:
 
 
 def keep_peaks(connection: Connection, peaks: Sequence[MemoryPeak], *, model_id: int, run_id: int) -> None:
-    """Upsert: of each shape the largest peak stays, and the last time that memory ran out."""
+    """Upsert peaks: the largest of each shape stays, and the last one that ran out of memory."""
     if not peaks:
         return
     new = insert(_peaks)
@@ -53,7 +53,7 @@ def keep_peaks(connection: Connection, peaks: Sequence[MemoryPeak], *, model_id:
             set_={name: new.excluded[name] for name in values} | {"measured_at": func.now()},
             where=or_(new.excluded.out_of_memory, new.excluded.measured_bytes > _peaks.c.measured_bytes),
         ),
-        # in one order, so that two runs never wait for each other's rows
+        # in a fixed order, so that two runs never wait for each other's rows
         sorted(
             (asdict(peak) | {"model_id": model_id, "run_id": run_id} for peak in peaks),
             key=lambda row: tuple(row[name] for name in place),

@@ -24,7 +24,7 @@ _leases = schema.memory_leases
 
 
 def enqueue(connection: Connection, request: MemoryRequest, *, run_id: int | None, pid: int, valid_s: float) -> int:
-    """Add a request; returns its ticket, valid for `valid_s` unless it is extended. Expired tickets are removed."""
+    """Add a request, and remove expired tickets. Returns its ticket, valid for `valid_s` unless it is extended."""
     connection.execute(delete(_leases).where(_leases.c.expires_at < func.now()))
     ticket: int = connection.execute(
         insert(_leases)
@@ -43,7 +43,7 @@ def enqueue(connection: Connection, request: MemoryRequest, *, run_id: int | Non
 
 
 def extend_ticket(connection: Connection, ticket: int, *, valid_s: float) -> bool:
-    """Extend a ticket; False where it has expired and is gone."""
+    """Extend a ticket. Returns False if it expired and was removed."""
     changed = connection.execute(
         update(_leases).where(_leases.c.id == ticket).values(expires_at=func.now() + timedelta(seconds=valid_s))
     )
@@ -51,13 +51,13 @@ def extend_ticket(connection: Connection, ticket: int, *, valid_s: float) -> boo
 
 
 def leave_queue(connection: Connection, ticket: int) -> None:
-    """Remove a request, and notify those that watch the queue."""
+    """Remove a request, and notify the watchers of the queue."""
     connection.execute(delete(_leases).where(_leases.c.id == ticket))
     _notify(connection)
 
 
 def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *, valid_s: float) -> None:
-    """Record that a request was granted, and notify those that watch the queue."""
+    """Record that a request was granted, and notify the watchers of the queue."""
     _notify(connection)
     connection.execute(
         update(_leases)
@@ -67,7 +67,7 @@ def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *
 
 
 def read_queue(connection: Connection, host: str | None = None, *, silent_below_s: float = 0.0) -> list[QueuedRequest]:
-    """The requests of a host (None: of all hosts) whose tickets are valid, in the order of tickets.
+    """The requests with valid tickets of a host (None: of all hosts), in the order of tickets.
 
     Args:
         silent_below_s: a granted request whose ticket is valid for less time than this counts as silent.
@@ -95,19 +95,19 @@ def read_queue(connection: Connection, host: str | None = None, *, silent_below_
 
 
 def lock_queue(connection: Connection, host: str) -> None:
-    """Lock the queue of a host until the end of the transaction: one request at a time decides and takes."""
+    """Lock the queue of a host until the end of the transaction, so that one request at a time takes memory."""
     connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"nightreel memory {host}", 0))))
 
 
 @contextmanager
 def watch_queue(database: Database) -> Iterator[Callable[[float], bool]]:
-    """A function that waits until memory was granted or given back: at most for the seconds it is called with.
+    """Yield a function that waits until memory is granted or given back, at most for the given seconds.
 
-    It returns whether that happened. Behind a pooler in transaction mode it never does: a waiting request has to look
-    by itself from time to time.
+    It returns whether that happened. Behind a pooler in transaction mode it never does: a waiting request must also
+    check by itself from time to time.
 
     Raises:
-        TransientError: `database_unreachable`, from the function too.
+        TransientError: `database_unreachable`; the function raises it too.
     """
     with database.translated(), database.engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")

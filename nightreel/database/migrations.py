@@ -1,6 +1,6 @@
 """Brings a database to the tables and views of this version (`nightreel db upgrade`).
 
-Migrations are Alembic's, under sql/migrations. Views are plain files under sql/views, laid anew each time with
+The Alembic migrations are in sql/migrations. The views are plain files in sql/views. Each upgrade recreates them with
 CREATE OR REPLACE, so that grants on them stay.
 """
 
@@ -18,14 +18,14 @@ from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
 _VERSION_TABLE = {"version_table": "schema_version", "version_table_schema": "nightreel"}
-_UPGRADE_LOCK = 0x6E72_0001  # any constant of ours: two upgrades at once wait for each other
+_UPGRADE_LOCK = 0x6E72_0001  # an arbitrary constant: one upgrade at a time
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Apply missing migrations and lay the views, in one transaction.
+    """Apply missing migrations and recreate the views, in one transaction.
 
     Returns:
-        The revision before (None for an empty database) and after.
+        The revisions before (None for an empty database) and after.
     """
     config = _config()
     with engine.begin() as connection:
@@ -41,10 +41,10 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
 
 
 def require_current(engine: Engine) -> None:
-    """Raise unless the database has exactly the tables this version works with.
+    """Raise unless the database has exactly the revision of this version.
 
     Raises:
-        PermanentError: `database_schema`, naming both revisions.
+        PermanentError: `database_schema`, with both revisions.
     """
     with engine.connect() as connection:
         found = _current(connection)
@@ -75,7 +75,7 @@ def _config() -> Config:
 
 
 def _sql_directory() -> Path:
-    """sql/ of the checkout, or the copy that a wheel carries."""
+    """sql/ of the checkout, or the copy in the wheel."""
     package = Path(__file__).resolve().parent.parent
     for directory in (package / "sql", package.parent / "sql"):
         if (directory / "migrations").is_dir():

@@ -1,4 +1,4 @@
-"""Recipes: what a run wants of each video. Registered once, found again by content."""
+"""Recipes: the model, sampling plan and prompts of a run. Registered once, and found again by their content."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from nightreel.reasons import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A model, a sampling plan and a prompt set, with their rows.
+    """A model, a sampling plan and a prompt set, with the ids of their rows.
 
     Args:
-        prompt_ids: row of `prompts` by prompt hash.
+        prompt_ids: id of the row in `prompts`, by prompt hash.
     """
 
     id: int
@@ -56,7 +56,7 @@ def register_recipe(
             "definition": asdict(prompt),
         }
         prompt_ids[prompt.hash] = _find_or_add(connection, schema.prompts, row, latest=("name", "set_name", "flag"))
-    # A condition decides which answers are wanted, so it is part of the recipe though not of the prompt.
+    # A condition decides which answers are wanted, so it belongs to the recipe, but not to the prompt.
     asked = sorted((prompt.hash, _condition(prompts, prompt.when)) for prompt in prompts.prompts)
     recipe_id = _find_or_add(
         connection,
@@ -85,10 +85,10 @@ class KnownModel:
 
 
 def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownModel]:
-    """A recipe as it was registered, and its model.
+    """A registered recipe and its model.
 
     Raises:
-        PermanentError: `no_such_recipe`; `stale_recipe` where this version words its prompts in another way.
+        PermanentError: `no_such_recipe`; `stale_recipe` if this version words its prompts differently.
     """
     recipes, models, prompts = schema.recipes, schema.models, schema.prompts
     row = connection.execute(
@@ -107,8 +107,8 @@ def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownMo
     if stale:
         raise PermanentError(
             Reason.STALE_RECIPE,
-            f"recipe {recipe_id} was made by a version that words prompt {stale[0]!r} in another way: begin anew with "
-            "the prompt sets of this one",
+            f"recipe {recipe_id} was made by a version that words prompt {stale[0]!r} differently: start again with "
+            "the prompt sets of this version",
         )
     names = "+".join(dict.fromkeys(prompt.set_name for prompt in asked))
     recipe = Recipe(
@@ -122,7 +122,7 @@ def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownMo
 
 
 def _prompt(asked: Mapping[str, Any], known: Any) -> Prompt:
-    """A prompt under the name and condition that it has in a recipe."""
+    """A prompt with the name and condition that it has in a recipe."""
     values = dict(known.definition)
     values |= {
         "name": asked["name"],
@@ -142,7 +142,7 @@ def _condition(prompts: PromptSet, when: tuple[tuple[str, str], ...]) -> list[li
 
 
 def _find_or_add(connection: Connection, table: Table, row: dict[str, Any], *, latest: tuple[str, ...] = ()) -> int:
-    """The id of the row with this hash; columns named in `latest` are brought up to date where they differ."""
+    """The id of the row with this hash. Columns in `latest` are updated if they differ."""
     known = connection.execute(
         select(table.c.id, *(table.c[name] for name in latest)).where(table.c.hash == row["hash"])
     ).first()
@@ -150,7 +150,7 @@ def _find_or_add(connection: Connection, table: Table, row: dict[str, Any], *, l
         added = connection.execute(
             insert(table).values(**row).on_conflict_do_nothing(index_elements=["hash"]).returning(table.c.id)
         ).scalar()
-        # Another run may have added it between the two statements: then it is there now.
+        # Another run may have added it between the two statements: then it exists now.
         return int(added or connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar_one())
     changed = {name: row[name] for name in latest if getattr(known, name) != row[name]}
     if changed:

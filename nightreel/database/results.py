@@ -1,6 +1,6 @@
-"""What is known of videos, and what was said about them: reads before the work, upserts after it.
+"""Facts and answers about videos: reads before the work, upserts after it.
 
-Every write here may be repeated: the second time changes nothing.
+Every write here may be repeated: a second time changes nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
 from nightreel.domain import Answer, AnswerState, Segment, SegmentAnswers
 
-_MAX_TEXT = 100_000  # characters of one answer or detail; a model that loops must not fill the disk
+_MAX_TEXT = 100_000  # characters of one answer or detail: a looping model must not fill the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownVideo:
-    """What was found out about a version of an object."""
+    """Known facts about a version of an object."""
 
     content_sha256: str | None
     probe: Mapping[str, Any] | None
 
 
 def storable(value: Any) -> Any:
-    """`value` with what Postgres cannot hold (NUL, lone surrogates) replaced in all its strings."""
+    """`value`, with characters that Postgres cannot store (NUL, lone surrogates) replaced in all strings."""
     if isinstance(value, str):
         return value[:_MAX_TEXT].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, Mapping):
@@ -75,9 +75,9 @@ def record_probe(connection: Connection, video_id: int, probe: Mapping[str, Any]
 
 
 def reuse_answers(connection: Connection, *, video_id: int, content_sha256: str, recipe: Recipe, run_id: int) -> int:
-    """Copy segments and answers from other videos with the same bytes; returns how many answers were copied.
+    """Copy segments and answers from other videos with the same bytes. Returns the number of copied answers.
 
-    Answers that were drawn at random are not the only ones these bytes could have: they are not copied.
+    Answers that were drawn at random are not copied: the same bytes could get other ones.
     """
     reusable = sorted(recipe.prompt_ids[prompt.hash] for prompt in recipe.prompts.prompts if not prompt.sampled)
     parameters = {"video_id": video_id, "content_sha256": content_sha256, "plan_hash": recipe.plan.hash}
@@ -91,7 +91,7 @@ def reuse_answers(connection: Connection, *, video_id: int, content_sha256: str,
 def answers_given(
     connection: Connection, video_ids: Sequence[int], recipe: Recipe
 ) -> dict[int, dict[int, dict[str, Answer]]]:
-    """The answers that these videos have under a recipe; errors do not count.
+    """The answers that these videos have under a recipe, without errors.
 
     Returns:
         `{video id: {segment index: {prompt hash: Answer}}}`.
@@ -133,13 +133,13 @@ def write_answers(
     recipe: Recipe,
     run_id: int,
 ) -> int:
-    """Upsert segments and answers; an answer replaces none but an error.
+    """Upsert segments and answers. An answer replaces only an error.
 
     Args:
-        video_ids: video id by analysis id, of the claims this run still holds; answers of others are left out.
+        video_ids: video id by analysis id, of the claims that this run still holds; other answers are left out.
 
     Returns:
-        How many answers were written.
+        The number of written answers.
     """
     own = [item for item in answered if item.segment.analysis_id in video_ids]
     if not own:

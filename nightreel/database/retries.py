@@ -1,4 +1,4 @@
-"""Work that failed for a reason that may have passed, put back to pending. Once an hour, and ever less often."""
+"""Puts videos that failed for a passing reason back to pending, at growing intervals from an hour on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nightreel.database.statements import statement
 from nightreel.errors import PermanentError
 
 FIRST_WAIT_S = 3600.0
-"""From a failure until it is taken up again; doubles each time."""
+"""Time from a failure until its first retry; it doubles with each retry."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReopenedWork:
-    """Videos of one source that are to be tried again under one recipe."""
+    """Videos of one source to retry under one recipe."""
 
     recipe_id: int
     source: str
@@ -28,7 +28,7 @@ class ReopenedWork:
 
 
 def askable_recipes(connection: Connection, model_hash: str) -> list[int]:
-    """The recipes of a model, whatever they ask, but for those whose prompts this version would word otherwise."""
+    """All recipes of a model, except those whose prompts this version words differently."""
     recipes, models = schema.recipes, schema.models
     query = select(recipes.c.id).join(models, models.c.id == recipes.c.model_id).where(models.c.hash == model_hash)
     found = []
@@ -37,17 +37,17 @@ def askable_recipes(connection: Connection, model_hash: str) -> list[int]:
             read_recipe(connection, recipe_id)
             found.append(recipe_id)
         except PermanentError as error:
-            logger.info("what failed under recipe %d stays so: %s", recipe_id, error)
+            logger.info("failed videos under recipe %d are not retried: %s", recipe_id, error)
     return found
 
 
 def reopen_transient(connection: Connection, *, recipe_ids: list[int], max_reopened: int, most: int) -> int:
-    """Put up to `most` quarantined videos back that were put back fewer than `max_reopened` times; returns how many."""
+    """Put up to `most` quarantined videos back that were put back fewer than `max_reopened` times. Returns how many."""
     parameters = {"recipe_ids": recipe_ids, "max_reopened": max_reopened, "most": most, "first_wait_s": FIRST_WAIT_S}
     return connection.execute(statement("reopen_transient"), parameters).rowcount
 
 
 def reopened_work(connection: Connection, *, recipe_ids: list[int], most: int) -> list[ReopenedWork]:
-    """What was put back and is still to be done: up to `most` videos."""
+    """Up to `most` videos that were put back and are still pending."""
     rows = connection.execute(statement("reopened"), {"recipe_ids": recipe_ids, "most": most})
     return [ReopenedWork(recipe_id=row.recipe_id, source=row.source, videos=row.videos) for row in rows]

@@ -1,8 +1,8 @@
-"""Runs: who is at work, since when, and who only seems to be.
+"""Runs: registers them, keeps their claims alive, and recovers the claims of those that died.
 
-A living run holds a session-level advisory lock on its id. The lock goes with the process, however it ends, so that
-the next run can tell at once that a run was killed and take its claims back. Leases cover what locks cannot: a host
-that fell off the network with its connection still open.
+A live run holds a session-level advisory lock on its id. The lock ends with the process in any case, so that the next
+run detects immediately that a run was killed, and releases its claims. The expiry of claims covers what locks cannot: a
+host that lost its network with the connection still open.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from nightreel.database.claims import release_claims, renew_claims
 from nightreel.database.connection import Database
 from nightreel.errors import NightreelError
 
-_LOCK_CLASS = 0x6E72 << 32  # keeps our advisory locks apart from those of others in the same database
+_LOCK_CLASS = 0x6E72 << 32  # separates our advisory locks from other programs' locks in the same database
 
 logger = logging.getLogger(__name__)
 
 
 class RunRegistration:
-    """A row of `runs`, alive as long as this object: holds the lock, renews the claims' leases.
+    """A row of `runs`, alive as long as this object: it holds the lock and renews the claims.
 
-    Use as a context manager; a block that ends without `finish` marks the run failed or cancelled and gives its
-    claims back.
+    Use it as a context manager. A block that ends without `finish` marks the run failed or cancelled and releases its
+    claims.
     """
 
     def __init__(self, database: Database, *, lease_s: float, max_attempts: int, **row: Any) -> None:
         """Insert the run.
 
         Args:
-            lease_s: seconds a claim lives without being renewed; it is renewed three times as often.
+            lease_s: seconds that a claim lasts without a renewal; it is renewed three times in that period.
             row: columns of `runs`: source, recipe_id, options, settings, environment, flow_run_id.
         """
         self._database = database
@@ -46,7 +46,7 @@ class RunRegistration:
         self._stop = threading.Event()
         with database.translated():
             self._connection = database.engine.connect()
-            # One transaction for row and lock: nobody ever sees this run without its lock.
+            # One transaction for row and lock: no other session ever sees this run without its lock.
             with self._connection.begin():
                 self.id: int = self._connection.execute(
                     insert(schema.runs).values(**row).returning(schema.runs.c.id)
@@ -77,7 +77,7 @@ class RunRegistration:
         timings: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        """Close the run and give back what it still claims."""
+        """Close the run and release its remaining claims."""
         with self._database.begin() as connection:
             release_claims(connection, run_id=self.id, max_attempts=self._max_attempts, charged=False)
             _close(connection, self.id, status=status, counts=counts, timings=timings, error=error)
@@ -91,15 +91,15 @@ class RunRegistration:
                 with self._connection.begin():
                     self._connection.execute(text("SELECT 1"))
             except (NightreelError, DBAPIError) as error:
-                # Claims may now lapse and be taken by others; the write stage finds out and leaves those alone.
+                # Claims may now run out and other runs take them; the write stage checks this and skips those.
                 logger.warning("run %d could not renew its claims: %s", self.id, error)
 
 
 def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
-    """Free the claims of runs whose process is gone, and of leases that ran out.
+    """Release the claims of runs whose process died, and claims that ran out.
 
     Returns:
-        The ids of the runs found dead; they are marked `crashed`.
+        The ids of the dead runs, which are marked `crashed`.
     """
     dead = []
     with database.begin() as connection:
@@ -108,14 +108,14 @@ def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
             key = _LOCK_CLASS + run_id
             if connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one():
                 release_claims(connection, run_id=run_id, max_attempts=max_attempts, charged=True)
-                _close(connection, run_id, status="crashed", error="its process ended without a word")
+                _close(connection, run_id, status="crashed", error="its process died without an error message")
                 dead.append(run_id)
         release_claims(connection, run_id=None, max_attempts=max_attempts, charged=True)
     return dead
 
 
 def record_environment(connection: Connection, run_id: int, environment: Mapping[str, Any]) -> None:
-    """Replace what is known of the machine a run works on."""
+    """Replace the recorded facts about the machine of a run."""
     connection.execute(update(schema.runs).where(schema.runs.c.id == run_id).values(environment=environment))
 
 

@@ -1,6 +1,6 @@
-"""The tables of schema `nightreel`, as they are now. How they came to be is in sql/migrations.
+"""The current tables of schema `nightreel`. sql/migrations makes them.
 
-Analysts never see these: they read the views of schema `reporting` (sql/views).
+Analysts never see these tables: they read the views of schema `reporting` (sql/views).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ metadata = MetaData(
 )
 
 _KEY = Text(collation="C")
-"""Keys of objects, in the byte order in which storage lists them, whatever the database's own order is."""
+"""Keys of objects, in the byte order in which storage lists them, independent of the database's collation."""
 
 
 def _id() -> Column[int]:
@@ -58,7 +58,7 @@ def _json(name: str, *, nullable: bool = True) -> Column[Any]:
     return Column(name, JSONB(none_as_null=True), nullable=nullable)
 
 
-# What answers: a model as it was loaded. `spec` is models.base.ModelSpec.
+# A model as it was loaded. `spec` is models.base.ModelSpec.
 models = Table(
     "models",
     metadata,
@@ -70,7 +70,7 @@ models = Table(
     _created(),
 )
 
-# What is asked. The hash is the identity; name, set and flag are those it was last asked under.
+# A prompt. The hash is its identity. Name, set and flag are those of its last use.
 prompts = Table(
     "prompts",
     metadata,
@@ -86,7 +86,7 @@ prompts = Table(
     _created(),
 )
 
-# A model, a sampling plan and prompts: what one run wants of each video.
+# A model, a sampling plan and prompts: what answers depend on.
 recipes = Table(
     "recipes",
     metadata,
@@ -100,8 +100,8 @@ recipes = Table(
     _created(),
 )
 
-# Old videos to be analysed, accepted by an engineer who saw what it would cost (`plan`), and worked off by shards.
-# `model` is the setting, which finds the recipe's model.
+# Old videos to analyse. An engineer accepted the estimated cost (`plan`); shards process the videos.
+# `model` is the setting that selects the recipe's model.
 backfills = Table(
     "backfills",
     metadata,
@@ -119,7 +119,7 @@ backfills = Table(
     CheckConstraint("status IN ('running', 'paused', 'cancelled', 'done', 'failed')", name="status"),
 )
 
-# A range of keys, `after_uri` < key <= `up_to_uri`, that one flow run works off. `attempts` counts runs that broke.
+# A range of keys, `after_uri` < key <= `up_to_uri`, that one flow run processes. `attempts` counts runs that broke.
 backfill_shards = Table(
     "backfill_shards",
     metadata,
@@ -162,9 +162,10 @@ runs = Table(
     CheckConstraint("status IN ('running', 'completed', 'failed', 'cancelled', 'crashed')", name="status"),
 )
 
-# One version of one object. `replaced_at` is set when another version was seen under the same key, `gone_at` when a
-# sweep saw none. Rows of `videos` and `analyses` change several times each: they are vacuumed when 2 % of them are
-# dead, not 20 % (a storage parameter, which SQLAlchemy does not take for tables: sql/migrations sets it).
+# One version of one object. `replaced_at` is set when another version is found under the same key, `gone_at` when a
+# sweep finds none. Rows of `videos` and `analyses` change several times each: these tables are vacuumed when 2 % of
+# their rows are dead, not 20 % (a storage parameter, which SQLAlchemy does not support for tables: sql/migrations sets
+# it).
 videos = Table(
     "videos",
     metadata,
@@ -181,7 +182,7 @@ videos = Table(
     _time("replaced_at"),
     _time("gone_at"),
     UniqueConstraint("uri", "etag"),
-    # With what a page of the listing is compared with: discovery reads no row of a video that it knows.
+    # Includes all columns that a page of the listing is compared with: discovery reads no rows of known videos.
     Index(
         "videos_current_uri_key",
         "uri",
@@ -192,8 +193,8 @@ videos = Table(
     Index("videos_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
 )
 
-# The work: a video under a recipe. `reopened` counts how often the hourly retry put it back. `uri` is the video's, here
-# too, because what is claimed next is found in one index: of a recipe, of a range of keys, whatever else is pending.
+# The work: a video under a recipe. `reopened` counts how often the hourly retry put it back. `uri` repeats the video's
+# key, so that one index finds the next claims by recipe and range of keys, with any amount of other pending work.
 analyses = Table(
     "analyses",
     metadata,
@@ -220,7 +221,7 @@ analyses = Table(
     Index("analyses_claimed_idx", "run_id", "id", postgresql_where=text("status = 'claimed'")),
     Index("analyses_failed_idx", "status", "reason", postgresql_where=text("status IN ('failed', 'quarantined')")),
     Index("analyses_reopened_idx", "recipe_id", postgresql_where=text("status = 'pending' AND reopened > 0")),
-    # The same bytes under two keys are worked on once: the second claim waits for the first (store.take_content).
+    # The same bytes under two keys are analysed once: the second claim waits for the first (claims.take_content).
     Index(
         "analyses_content_in_work_key",
         "recipe_id",
@@ -243,9 +244,9 @@ segments = Table(
     UniqueConstraint("video_id", "plan_hash", "index"),
 )
 
-# The index of the feature cache, and the frames that were really looked at. A row outlives its file (`uri` is then
-# null), so that every answer made from it can still be traced. Content, plan and model tell which work would use it
-# (null: not known); `evictions` counts how often its file was deleted (database.features.record_features).
+# The index of the feature cache, with the frames that were really sampled. A row outlives its file (`uri` is then
+# null), so that every answer made from it can still be traced. Content, plan and model identify the work that can use
+# it (null: unknown). `evictions` counts how often its file was deleted (database.features.record_features).
 features = Table(
     "features",
     metadata,
@@ -292,7 +293,7 @@ answers = Table(
     CheckConstraint("p >= 0 AND p <= 1", name="p"),
 )
 
-# Who waits for memory of a host's devices, and who holds some. Rows that are not extended in time are nobody's.
+# Requests for memory of a host's devices, waiting or granted. Rows that are not extended in time no longer count.
 memory_leases = Table(
     "memory_leases",
     metadata,
@@ -310,7 +311,7 @@ memory_leases = Table(
     CheckConstraint("mib > 0", name="mib"),
 )
 
-# What batches of a model took of a device: the largest of each shape, and the last that ran out of memory.
+# Memory peaks of a model's batches on a device: the largest of each shape, and the last that ran out of memory.
 memory_peaks = Table(
     "memory_peaks",
     metadata,

@@ -1,3 +1,3 @@
-"""What `nightreel demo` brings along: clips with known truth, and the training of the model that knows them."""
+"""The parts of `nightreel demo`: clips with known correct answers, and the training of the demo model."""
 
-DISCLAIMER = "the demo model knows moving shapes alone: of other videos its answers mean nothing (NIGHTREEL_MODEL)"
+DISCLAIMER = "the demo model knows only moving shapes: its answers about other videos mean nothing; set NIGHTREEL_MODEL"

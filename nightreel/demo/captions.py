@@ -1,10 +1,10 @@
-"""The sentences of the demo's world: one exact grammar, written and read.
+"""Write and read the sentences of the demo's world, which follow one exact grammar.
 
     an empty grey background.
     a red circle moves left on a black background.
     a red circle, a red star and a blue square stay still on a white background.
 
-`questions` has them as answers to train for; the proof reads what a model wrote, by what it says, not by its letters.
+`questions` uses them as the answers to train on. Grading compares the facts a sentence states, not its letters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EMPTY = re.compile(rf"an empty (?P<background>{'|'.join(BACKGROUNDS)}) backgrou
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a sentence says: (colour, shape) of the things it names, their motion, the background."""
+    """The facts a sentence states: (colour, shape) of the things it names, their motion, the background."""
 
     things: frozenset[tuple[str, str]]
     motion: str
@@ -36,7 +36,8 @@ class Said:
 
 
 def caption(scene: Scene) -> str:
-    """
+    """The caption of a scene.
+
     >>> from nightreel.demo.scenes import Thing
     >>> caption(Scene((Thing("circle", "red", 0.5, 0.5, 0.1),), "black", "left"))
     'a red circle moves left on a black background.'
@@ -49,7 +50,7 @@ def caption(scene: Scene) -> str:
 
 
 def explain_warning(scene: Scene) -> str:
-    """Why there is a warning, or that there is none.
+    """Describe the warning sign, or state that there is none.
 
     >>> from nightreel.demo.scenes import Thing
     >>> explain_warning(Scene((Thing("triangle", "red", 0.5, 0.5, 0.1),), "grey", "still"))
@@ -62,7 +63,7 @@ def explain_warning(scene: Scene) -> str:
 
 
 def read_caption(text: str) -> Said | None:
-    """What a caption says, in whatever order; None for what is no sentence of this grammar.
+    """The facts a caption states, things in any order; None if the text is not a sentence of this grammar.
 
     >>> read_caption("a blue star and a red circle move up on a white background.").motion
     'up'
@@ -77,13 +78,14 @@ def read_caption(text: str) -> Said | None:
 
 
 def said_of(scene: Scene) -> Said:
-    """What a true caption says."""
+    """The facts that a correct caption of the scene states."""
     things = frozenset((thing.colour, thing.shape) for thing in scene.things)
     return Said(things, scene.motion, scene.background)
 
 
 def name(*words: str) -> str:
-    """
+    """Words with their indefinite article.
+
     >>> name("orange", "star")
     'an orange star'
     """

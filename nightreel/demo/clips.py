@@ -1,6 +1,6 @@
-"""Videos of the demo's world: scenes one after another, with the truth about every time range, and their files.
+"""Clips of the demo's world: sequences of scenes, the correct scene for every time range, and video files.
 
-The demo, the tests and the benchmark make clips; the model that is asked about them knows nothing of this.
+The demo, the tests and the benchmark make clips. The model sees only their frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROUNDING_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A time range of a clip, seconds, and the one scene that is on show in it."""
+    """A time range of a clip, in seconds, and the one scene it shows."""
 
     start_s: float
     end_s: float
@@ -32,17 +32,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video to be.
+    """A video before it is encoded.
 
     Args:
-        parts: one after another, the first from 0.
+        parts: in order, without gaps; the first starts at 0.
     """
 
     parts: tuple[Part, ...]
 
     @classmethod
     def of(cls, *scenes: tuple[Scene, float]) -> Clip:
-        """Scenes and how long each is on show, seconds."""
+        """A clip of (scene, duration in seconds) pairs."""
         edges = [0.0, *accumulate(duration_s for _, duration_s in scenes)]
         return cls(tuple(Part(edges[i], edges[i + 1], scene) for i, (scene, _) in enumerate(scenes)))
 
@@ -50,16 +50,18 @@ class Clip:
         """The scene of a segment.
 
         Raises:
-            SettingsError: the segment shows several: there is no one truth about it.
+            SettingsError: the segment shows several scenes, so it has no single correct answer.
         """
         least_s, most_s = start_s + _ROUNDING_S, end_s - _ROUNDING_S
         shown = [part.scene for part in self.parts if part.start_s < most_s and part.end_s > least_s]
         if len(shown) != 1:
-            raise SettingsError(f"{len(shown)} scenes from {start_s} to {end_s} s: choose another NIGHTREEL_WINDOW_S")
+            raise SettingsError(
+                f"{len(shown)} scenes from {start_s} to {end_s} s, expected 1: set another NIGHTREEL_WINDOW_S"
+            )
         return shown[0]
 
     def frames(self, *, width: int = SIZE_PX, height: int = SIZE_PX, fps: int = FPS) -> Iterator[np.ndarray]:
-        """The pictures: uint8 RGB (height, width, 3), `fps` a second."""
+        """The frames: uint8 RGB (height, width, 3), `fps` a second."""
         for part in self.parts:
             count = max(1, round((part.end_s - part.start_s) * fps))
             yield from paint_frames(part.scene, count=count, width=width, height=height)
@@ -74,8 +76,8 @@ def draw_clip(seed: int | str) -> Clip:
 def write_clip(
     path: Path, clip: Clip, *, width: int = SIZE_PX, height: int = SIZE_PX, fps: int = FPS, crf: int = 23
 ) -> Path:
-    """Encode a clip as H.264; the file appears when it is complete. The same clip gives the same bytes."""
-    from nightreel.media.writing import write_h264  # PyAV, which no other command needs
+    """Encode a clip as H.264. The file appears when it is complete. The same clip gives the same bytes."""
+    from nightreel.media.writing import write_h264  # imports PyAV, which no other command needs
 
     write_h264(path, clip.frames(width=width, height=height, fps=fps), fps=fps, crf=crf)
     return path

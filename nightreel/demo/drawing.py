@@ -1,7 +1,7 @@
-"""Scenes to pixels: one formula for all shapes, with soft edges. For clips and for training alike.
+"""Draw scenes as pixels, with soft edges, for clips and for training. One formula draws all shapes but the circle.
 
-A shape is a star with `points` outer corners at `outer` radii and as many inner ones at `inner` radii; a square and a
-triangle are stars whose inner corners lie on the lines between the outer ones.
+A shape is a star with `points` outer corners at `outer` radii and as many inner corners at `inner` radii. A square and
+a triangle are stars whose inner corners lie on the lines between the outer ones.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OUTLINES = {
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The part of a picture that a shape touches; `alpha`, float32 (rows, columns): how much of each pixel it takes."""
+    """A shape's pixels in a picture; `alpha`, float32 (rows, columns), is the share of each pixel it covers."""
 
     rows: slice
     columns: slice
@@ -45,15 +45,15 @@ class Coverage:
 def cover(
     shape: str, *, x: float, y: float, radius: float, width: int, height: int, aspect: float | None = None
 ) -> Coverage:
-    """Where a shape is in a picture.
+    """Compute which pixels of a picture a shape covers.
 
     Args:
-        x, y: its middle, as shares of width and height.
+        x, y: its centre, as shares of width and height.
         radius: share of the video's shorter side.
-        aspect: width / height of the video, where the picture is squeezed to another; None: it is not.
+        aspect: width / height of the video if the picture is squeezed to another aspect; None: the picture's own.
     """
     aspect = width / height if aspect is None else aspect
-    # Pixels a shorter side, across and down.
+    # Pixels per shorter side, across and down.
     across, down = width / max(aspect, 1.0), height * min(aspect, 1.0)
     columns = _span(x * width, REACH * radius * across, width)
     rows = _span(y * height, REACH * radius * down, height)
@@ -64,13 +64,13 @@ def cover(
 
 
 def paint_frames(scene: Scene, *, count: int, width: int = SIZE_PX, height: int = SIZE_PX) -> Iterator[np.ndarray]:
-    """The scene from start to end in `count` pictures: uint8 RGB (height, width, 3)."""
+    """Paint the scene from start to end in `count` frames: uint8 RGB (height, width, 3)."""
     for index in range(count):
         yield paint(scene, index / max(1, count - 1), width=width, height=height)
 
 
 def paint(scene: Scene, moment: float, *, width: int, height: int) -> np.ndarray:
-    """One picture, uint8 RGB (height, width, 3); `moment` runs from 0, the scene's start, to 1, its end."""
+    """Paint one frame, uint8 RGB (height, width, 3); `moment` runs from 0, the scene's start, to 1, its end."""
     picture = np.empty((height, width, 3), np.float32)
     picture[:] = BACKGROUNDS[scene.background]
     dx, dy = scene.offset(moment)
@@ -82,13 +82,13 @@ def paint(scene: Scene, moment: float, *, width: int, height: int) -> np.ndarray
 
 
 def _depth(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
-    """How deep points lie inside an outline, in the units of `radius`; negative outside."""
+    """The depth of points inside an outline, in the units of `radius`; negative outside."""
     reach = np.sqrt(dx * dx + dy * dy)
     if shape == "circle":
         return np.asarray(radius - reach)
     outline = _OUTLINES[shape]
     step = 2 * math.pi / outline.points
-    # All sectors between an outer corner and its neighbouring inner one look alike: fold them into one.
+    # All sectors between an outer corner and the next inner one look the same: fold them into one.
     angle = np.arctan2(dx, -dy) + (outline.turn + step / 2)
     angle = np.abs(angle - step * np.floor(angle / step) - step / 2)
     edge_x = outline.outer - outline.inner * math.cos(step / 2)

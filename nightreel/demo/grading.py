@@ -1,6 +1,6 @@
-"""Answers beside the truth: which are right, and whether probabilities mean what they say.
+"""Compare answers with the correct ones, and measure whether probabilities are calibrated.
 
-The demo, the tests and the benchmark call it with rows of `reporting.answers`. It asks no model and no database.
+The demo, the tests and the benchmark call it with rows of `reporting.answers`. It calls no model and no database.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _NOTHING = ("", "no", "0", NONE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
-    """One answer and what would be right.
+    """One answer beside the correct one.
 
     Args:
         clip: name of the file.
-        said: the answer's text; its state where it was not answered.
-        right: by what they say: the order in which a caption names things does not count.
+        said: the answer's text; its state if the question was not answered.
+        right: whether both state the same facts; the order in which a caption names things does not matter.
     """
 
     clip: str
@@ -39,21 +39,21 @@ class Grade:
 
     @property
     def of_nothing(self) -> bool:
-        """Whether this is about something that is not there: the answer is no, none or 0, or the scene is empty."""
+        """Whether the question is about something absent: the answer is no, none or 0, or the scene is empty."""
         return self.truth in _NOTHING or not self.scene.things
 
 
 def grade_answers(
     rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]
 ) -> list[Grade]:
-    """A grade a row.
+    """Grade each row.
 
     Args:
-        rows: of `reporting.answers`: uri, start_s, end_s, prompt_set, prompt, state, answer.
-        clips: by the last part of their uri.
-        prompts: that were asked.
+        rows: from `reporting.answers`: uri, start_s, end_s, prompt_set, prompt, state, answer.
+        clips: by file name, the last part of the uri.
+        prompts: the prompts that were asked.
 
-    Rows of other files and prompts are left out.
+    Rows of other files and prompts are skipped.
     """
     asked = {(prompt.set_name, prompt.name): prompt for prompt in prompts}
     grades = []
@@ -82,7 +82,7 @@ def grade_answers(
 
 
 def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
-    """Whether an answer's text is true of a scene."""
+    """Whether an answer's text is correct for a scene."""
     true = truth(prompt, scene)
     if prompt.kind is PromptKind.CAPTION:
         return read_caption(said) == said_of(scene)
@@ -92,15 +92,15 @@ def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
 
 
 def share_right(grades: Sequence[Grade]) -> float:
-    """From 0 to 1; 1 of none."""
+    """The share of correct answers, from 0 to 1; 1 if there are no grades."""
     return sum(grade.right for grade in grades) / len(grades) if grades else 1.0
 
 
 def calibration_error(pairs: Sequence[tuple[float, bool]], *, bins: int = 10) -> float:
-    """Expected calibration error: the mean distance between what was expected and what came, weighted by bin.
+    """Expected calibration error: the mean gap between predicted and observed frequency, weighted by bin size.
 
     Args:
-        pairs: the probability of "yes", and whether yes was right.
+        pairs: the probability of "yes", and whether yes is correct.
 
     Source: Naeini, Cooper, Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning (AAAI 2015).
 

@@ -1,6 +1,6 @@
-"""The demo's clips as one picture for people: frames, what the model said of them, and what it flagged.
+"""Draw the demo's clips as one picture: frames, the model's captions and its alerts.
 
-`nightreel demo` calls it. It opens no file and asks nobody.
+`nightreel demo` calls it. It opens no file and calls no model.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Panel:
 
     Args:
         title: file and time range.
-        frames: uint8 RGB (height, width, 3) each, in order of time; as many in every panel.
-        caption: what the model says.
-        alert: what it flagged, and why; empty: nothing. An alert has a red frame.
+        frames: uint8 RGB (height, width, 3) each, in order of time; the same number in every panel.
+        caption: the model's caption.
+        alert: what the model found, and why; empty: nothing. A panel with an alert gets a red border.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Panel:
 
 
 def draw_poster(panels: Sequence[Panel]) -> Image.Image:
-    """All panels, row by row."""
+    """Draw all panels, row by row."""
     frames = max(len(panel.frames) for panel in panels)
     width = frames * (_FRAME_PX + 4) + 12
     height = _FRAME_PX + (_LINES + 1) * _LINE_PX + 24

@@ -1,6 +1,6 @@
-"""What the demo model can be asked, in the exact words in which prompts reach a model, and what is true of a scene.
+"""The questions the demo model understands, in the exact words a model gets, and their correct answers for a scene.
 
-One catalogue for training and for judging answers: `training` draws questions from it, `truth` looks prompts up in it.
+Training and grading share one catalogue: `training` draws questions from it, `truth` looks prompts up in it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CAPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question as a model gets to read it, and the answer that is right for a scene.
+    """A question in the words a model gets, and its correct answer for a scene.
 
     Args:
-        family: questions that differ by a word or two: they are trained and counted together.
+        family: groups questions that differ by a word or two; they are trained and counted together.
     """
 
     family: str
@@ -45,10 +45,10 @@ def catalogue() -> dict[str, Question]:
 
 
 def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
-    """The answer that is right: a text, or for tags the choices that hold.
+    """The correct answer: a text, or for tags the choices that apply.
 
     Raises:
-        SettingsError: a prompt that is not in the catalogue.
+        SettingsError: the prompt is not in the catalogue.
     """
     try:
         asked = [catalogue()[text] for text in questions_of(prompt)]
@@ -159,7 +159,7 @@ def _has(*words: str) -> Callable[[Scene], bool]:
 
 
 def _with(scene: Scene, *words: str) -> list[Thing]:
-    """The things to which all words apply."""
+    """The things that all words describe."""
     return [thing for thing in scene.things if {*words} <= {thing.colour, thing.shape}]
 
 

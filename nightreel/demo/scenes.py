@@ -1,8 +1,8 @@
-"""A small world of moving shapes: what there can be, and scenes drawn from it by seed. No pixels, no words.
+"""A small world of moving shapes: the possible things, and scenes drawn by seed. It contains no pixels and no words.
 
-A scene holds 0 to 3 shapes that do not overlap and all move alike, on a plain background. Two of them may share a
+A scene holds 0 to 3 shapes on a plain background. They do not overlap, and all move the same way. Two may share a
 colour or a shape, never both. A red triangle is the world's warning sign: something for moderators to find.
-`pictures` paints scenes, `captions` and `questions` say what is true of them.
+`drawing` paints scenes; `captions` and `questions` give the correct sentences and answers.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ SHAPES = ("circle", "square", "triangle", "star")
 BACKGROUNDS = {"black": (14, 14, 16), "grey": (128, 128, 130), "white": (242, 242, 240)}
 MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
 NO_MOTION = "none"
-"""The motion of a scene in which there is nothing that could move."""
+"""The motion of a scene without things."""
 MOST_THINGS = 3
 WARNING = ("red", "triangle")
 REACH = 1.3
-"""How far any shape reaches from its middle, in radii."""
+"""The farthest any shape reaches from its centre, in radii."""
 
 _RADIUS = (0.13, 0.17)  # of the shorter side
 _TRAVEL = (0.2, 0.3)  # of width or height, from the scene's start to its end
 _COUNT_WEIGHTS = (0.12, 0.26, 0.32, 0.30)  # of 0, 1, 2 and 3 things
-_SHARED = 0.3  # of the scenes with several things: two are made to share a colour; as often, a shape
-_WARNINGS = 0.16  # of the scenes with things: one is made the warning sign
+_SHARED = 0.3  # of the scenes with several things: two get the same colour; as often, the same shape
+_WARNINGS = 0.16  # of the scenes with things: one becomes the warning sign
 _EDGE = 0.02
 _APART = 0.95
 _TRIES = 40
@@ -46,7 +46,7 @@ class Thing:
     """One shape.
 
     Args:
-        x, y: its middle half-way through the scene, as shares of width and height from the upper left corner.
+        x, y: its centre half-way through the scene, as shares of width and height from the upper left corner.
         radius: share of the picture's shorter side.
     """
 
@@ -62,7 +62,7 @@ class Thing:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Its place in the order in which things are named: by colour, then by shape."""
+        """Its place in the order of names: by colour, then by shape."""
         return _COLOUR_RANK[self.colour], SHAPES.index(self.shape)
 
     @property
@@ -75,12 +75,12 @@ _COLOUR_RANK = {colour: rank for rank, colour in enumerate(COLOURS)}
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is to be seen, the same from its start to its end but for the way.
+    """Things on a background. Only their positions change during a scene.
 
     Args:
-        things: put in their order, see `Thing.rank`.
-        motion: one of MOTIONS; NO_MOTION where there are no things.
-        travel: how far they go in the whole scene, as a share of width or height.
+        things: sorted by `Thing.rank` on creation.
+        motion: one of MOTIONS; NO_MOTION if there are no things.
+        travel: the distance they move in the whole scene, as a share of width or height.
     """
 
     things: tuple[Thing, ...]
@@ -97,19 +97,19 @@ class Scene:
             raise SettingsError(f"no such scene: {len(ordered)} things, {self.background = }, {self.motion = }")
 
     def offset(self, moment: float) -> tuple[float, float]:
-        """How far things are from their middles, as shares of width and height; `moment` runs from 0 to 1."""
+        """The offset of things from their (x, y), as shares of width and height; `moment` runs from 0 to 1."""
         dx, dy = MOTIONS.get(self.motion, (0, 0))
         way = self.travel * (moment - 0.5)
         return dx * way, dy * way
 
 
 def draw_scene(seed: int | str) -> Scene:
-    """The scene of this seed: the same on every machine. Training draws from other seeds, see `sample_scene`."""
+    """Draw the scene of this seed, the same on every machine. Training draws from other seeds, see `sample_scene`."""
     return sample_scene(random.Random(f"scene {seed}"))  # noqa: S311 - not a secret
 
 
 def sample_scene(dice: random.Random) -> Scene:
-    """A scene as the dice fall."""
+    """Draw a scene with these dice."""
     (count,) = dice.choices(range(MOST_THINGS + 1), _COUNT_WEIGHTS)
     kinds = _kinds(dice, count)
     background = dice.choice((*BACKGROUNDS,))
@@ -124,7 +124,7 @@ def sample_scene(dice: random.Random) -> Scene:
 
 
 def _places(dice: random.Random, count: int, *, room: tuple[float, float]) -> list[tuple[float, float, float]] | None:
-    """(x, y, radius) of things that do not overlap and stay inside on their way; None if they did not fit."""
+    """(x, y, radius) of things that do not overlap and stay inside while they move; None if they do not fit."""
     places: list[tuple[float, float, float]] = []
     for _ in range(_TRIES):
         if len(places) == count:
@@ -143,7 +143,7 @@ def _are_apart(one: tuple[float, float, float], other: tuple[float, float, float
 
 
 def _kinds(dice: random.Random, count: int) -> Sequence[tuple[str, str]]:
-    """(colour, shape) of each thing, all different; things alike in one of both are more frequent than by chance."""
+    """(colour, shape) of each thing, all different. Pairs that share one are more frequent than by chance."""
     every = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     kinds = dice.sample(every, count)
     draw = dice.random()

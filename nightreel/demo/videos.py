@@ -1,4 +1,4 @@
-"""The demo's dozen videos: nine short clips, a long one of several scenes, a duplicate and a broken file."""
+"""The demo's twelve videos: nine short clips, a long clip of several scenes, a duplicate and a broken file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nightreel.demo.scenes import draw_scene
 
 LONG_CLIP = "long-70s.mp4"
 _SEEDS = ("d2", "d14", "d9", "d3", "d17", "d8", "d1", "d4", "d11")
-_LONG_SEEDS = (("l7", 30.0), ("l17", 30.0), ("l4", 10.0))  # 70 s, cut where the default windows are
+_LONG_SEEDS = (("l7", 30.0), ("l17", 30.0), ("l4", 10.0))  # 70 s; scenes change where the default windows end
 _DUPLICATE = ("clip-1.mp4", "same-as-clip-1.mp4")
 
 
 def demo_clips() -> dict[str, Clip]:
-    """The clips by the names of their files: those of which there is something to be said."""
+    """The clips by file name, without the broken file."""
     clips = {f"clip-{number}.mp4": draw_clip(seed) for number, seed in enumerate(_SEEDS, 1)}
     clips[LONG_CLIP] = Clip.of(*((draw_scene(seed), length_s) for seed, length_s in _LONG_SEEDS))
     original, duplicate = _DUPLICATE
@@ -23,7 +23,7 @@ def demo_clips() -> dict[str, Clip]:
 
 
 def make_demo_videos(directory: Path) -> Path:
-    """Write the videos that are not there yet; returns the directory. Interrupted, it goes on the next time."""
+    """Write the missing videos; returns the directory. After an interruption, the next call continues."""
     directory.mkdir(parents=True, exist_ok=True)
     original, duplicate = (directory / name for name in _DUPLICATE)
     for name, clip in demo_clips().items():

@@ -1,7 +1,7 @@
-"""The words of this project as frozen dataclasses. Plain data: no I/O, no torch, no database.
+"""The terms of this project as frozen dataclasses. Plain data: no I/O, no torch, no database.
 
-Names, units and layouts: `_s` seconds, `_bytes` bytes, `thwc` = (frames, height, width, channels). Identity is made of
-content: hashes here are SHA-256 over canonical JSON (sorted keys, no spaces), so that they survive restarts,
+Names, units and layouts: `_s` seconds, `_bytes` bytes, `thwc` = (frames, height, width, channels). Content defines
+identity: hashes here are SHA-256 over canonical JSON (sorted keys, no spaces), so that they are equal across restarts,
 languages and machines.
 """
 

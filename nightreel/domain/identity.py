@@ -1,4 +1,4 @@
-"""Identity is made of content: the hash by which plans, prompts, models and features are told apart."""
+"""Content defines identity: the hash that identifies sampling plans, prompts, models and features."""
 
 from __future__ import annotations
 

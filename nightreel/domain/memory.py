@@ -1,4 +1,4 @@
-"""Memory of a device: what batches of a model took of it, what a run needs of it, who leases it."""
+"""Memory of a device: peaks of a model's batches, requirements of runs, and requests for leases."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class MemoryStage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPeak:
-    """The most that one batch held beside the weights, or that it ran out of memory.
+    """The peak memory of one batch, without the weights; or the fact that the batch ran out of memory.
 
     Args:
-        shape: what one of its segments was, in words; segments of the same words take the same.
-        device: the GPU's name, as "NVIDIA H200": what one of them holds, another holds too.
-        segments: of the batch.
-        estimated_bytes: of the batch, before anything was measured.
-        measured_bytes: the most it held at once. Where it ran out of memory: what it was admitted to, and exceeded.
+        shape: the shape of its segments, as text; segments with the same text take the same memory.
+        device: the GPU's name, as "NVIDIA H200": peaks hold for every GPU of this name.
+        segments: number of segments in the batch.
+        estimated_bytes: estimate for the batch, before any measurement.
+        measured_bytes: the peak. If the batch ran out of memory: the budget that it exceeded.
     """
 
     stage: MemoryStage
@@ -34,10 +34,10 @@ class MemoryPeak:
 
     @property
     def segment_bytes(self) -> int:
-        """What to count for one segment.
+        """Bytes to count for one segment.
 
-        After a batch that ran out of memory: as much as admits half its segments to the same room. The half segment
-        more keeps that true where a little less or more is free the next time.
+        After a batch that ran out of memory: so many that half its segments fit into the same budget. The additional
+        half segment keeps that true if slightly less or more memory is free next time.
 
         >>> def peak(**more):
         ...     return MemoryPeak(stage=MemoryStage.VISION, shape="", device="", estimated_bytes=1, **more)
@@ -53,12 +53,12 @@ class MemoryPeak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRequirement:
-    """Memory that a run requires of each device that its model is on.
+    """Memory that a run requires on each device of its model.
 
     Args:
-        minimum_mib: weights and one segment: with less the run cannot work.
-        preferred_mib: weights and a chunk of segments in one batch: with more the run gains nothing.
-        overhead_mib: the part of both that is no tensor: the CUDA context, or the process itself on the CPU.
+        minimum_mib: weights and one segment. The run cannot work with less.
+        preferred_mib: weights and a chunk of segments in one batch. The run gains nothing from more.
+        overhead_mib: the part of both that is not tensors: the CUDA context, or on the CPU the process itself.
     """
 
     minimum_mib: int
@@ -68,12 +68,12 @@ class MemoryRequirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRequest:
-    """A run asks for memory.
+    """A run's request for memory.
 
     Args:
-        capacities: by concurrency limit, what can be leased of it in all, MiB. The request is for any one of them, or
-            for all where the model is spread.
-        mib: of each.
+        capacities: capacity in MiB, by concurrency limit. The request is for any one limit, or for all of them if the
+            model is spread.
+        mib: requested of each limit.
     """
 
     host: str
@@ -88,11 +88,11 @@ class QueuedRequest:
 
     Args:
         ticket: its place in the queue; later requests have larger tickets.
-        limits: the concurrency limits it is for: any one of them, or all where `spread`.
-        mib: of each limit.
+        limits: the concurrency limits that it is for: any one of them, or all if `spread`.
+        mib: requested of each limit.
         granted: the limits of which it holds memory; empty while it waits.
-        silent: it holds memory, and has not renewed its ticket for so long that its process may be dead. Then its
-            memory is free when its lease runs out, whoever waits: it counts as granted before all others.
+        silent: it holds memory, but has not renewed its ticket for so long that its process may be dead. Its memory
+            becomes free when its lease expires, so it counts as granted before all others.
     """
 
     ticket: int

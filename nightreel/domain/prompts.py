@@ -1,4 +1,4 @@
-"""What is asked and what was answered."""
+"""Prompts and answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nightreel.domain.identity import content_hash
 from nightreel.errors import SettingsError
 
 WORDING_VERSION = 1
-"""Version of the instructions that `nightreel.prompts.wording` adds to a prompt's text: part of every prompt hash."""
+"""Version of the instructions that `nightreel.prompts.wording` adds to a prompt's text. Part of every prompt hash."""
 
 
 class PromptKind(StrEnum):
@@ -24,7 +24,7 @@ class PromptKind(StrEnum):
 
     @property
     def scored(self) -> bool:
-        """Whether such answers are always read from next-token scores rather than generated and parsed."""
+        """Whether answers of this kind always come from next-token scores, not from generated text."""
         return self in (PromptKind.YES_NO, PromptKind.CHOICE, PromptKind.TAGS)
 
 
@@ -33,12 +33,12 @@ class Decoding:
     """How a text is generated, token by token. The default is greedy: always the likeliest token.
 
     Args:
-        temperature: above 0, tokens are drawn at random from probabilities sharpened (< 1) or flattened (> 1) by it.
-        top_k: draw from the k likeliest tokens alone; 0 for all.
-        top_p: draw from the likeliest tokens that together hold this share.
+        temperature: above 0, tokens are drawn at random; below 1 it sharpens, above 1 it flattens the probabilities.
+        top_k: draw from the k likeliest tokens only; 0 for all.
+        top_p: draw from the likeliest tokens that together hold this share of the probability.
         seed: of the draws.
-        repetition_penalty: above 1, tokens that stand in prompt or text already become less likely.
-        beams: keep so many texts in work and take the likeliest.
+        repetition_penalty: above 1, tokens that are already in the prompt or the text become less likely.
+        beams: number of texts to search in parallel; the likeliest one is the result.
     """
 
     temperature: float = 0.0
@@ -51,7 +51,7 @@ class Decoding:
 
 GREEDY = Decoding()
 MOST_SCORED_NUMBERS = 20
-"""Between the bounds of a number prompt whose integers are scored one by one: zero to twenty are."""
+"""Largest distance between the bounds of a number prompt whose integers are scored one by one, as 0 to 20."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +61,13 @@ class Prompt:
     Args:
         threshold: yes_no and tags: the probability from which the answer is "yes".
         flag: the answer that an analyst should see ("yes", or a choice); None flags nothing.
-        min_mass: `unknown` when the allowed answers hold less of the next-token probability than this.
-        min_margin: `unknown` when the best answer leads the next by less than this.
-        when: names of earlier prompts of the set and the answer each must have had.
-        minimum, maximum: number: the range outside of which an answer is `unknown`; a narrow one is scored, number by
-            number, unless `decoding` says how to generate.
+        min_mass: the answer is `unknown` if the allowed answers hold less of the next-token probability than this.
+        min_margin: the answer is `unknown` if the best answer leads the next by less than this.
+        when: names of earlier prompts of the set, and the answer that each must have.
+        minimum, maximum: number: an answer outside this range is `unknown`. In a narrow range each number is scored,
+            unless `decoding` is set.
         decoding: caption, text and number: how tokens are chosen.
-        set_name: the prompt set it came with.
+        set_name: the prompt set that it belongs to.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Prompt:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The integers a number prompt with narrow bounds can have for an answer; none for all other prompts."""
+        """The integers that can answer a number prompt with narrow bounds; empty for all other prompts."""
         if self.kind is not PromptKind.NUMBER or self.minimum is None or self.maximum is None:
             return ()
         if self.decoding != GREEDY or self.maximum - self.minimum > MOST_SCORED_NUMBERS:
@@ -96,17 +96,17 @@ class Prompt:
 
     @property
     def scored(self) -> bool:
-        """Whether a model at hand reads the answer from next-token scores rather than generating it."""
+        """Whether a local model takes the answer from next-token scores instead of generating it."""
         return self.kind.scored or bool(self.numbers)
 
     @property
     def sampled(self) -> bool:
-        """Whether the answer is drawn at random: another segment with the same bytes would have its own."""
+        """Whether the answer is drawn at random, so that two segments with the same bytes may have different ones."""
         return not self.kind.scored and self.decoding.temperature > 0
 
     @property
     def hash(self) -> str:
-        """Identity of the question: what is asked and how it is read. Names, flag and condition do not count."""
+        """Identity of the question: what is asked and how the answer is read. Excludes names, flag and condition."""
         return content_hash(
             {
                 "wording": WORDING_VERSION,
@@ -134,7 +134,7 @@ class PromptSet:
         """Both sets as one, in order.
 
         Raises:
-            SettingsError: a name that both use for different questions: one of them must be renamed.
+            SettingsError: both sets use the same prompt name.
         """
         own = {prompt.name: prompt for prompt in self.prompts}
         for prompt in other.prompts:
@@ -150,9 +150,9 @@ class PromptSet:
         return len(self.prompts)
 
     def missing(self, given: Mapping[str, Answer]) -> tuple[Prompt, ...]:
-        """The prompts still to be asked of a segment that has these answers (by prompt hash).
+        """The prompts that a segment with these answers (by prompt hash) still lacks.
 
-        A follow-up counts as long as its condition holds or is not decided yet.
+        Includes a follow-up whose condition holds or is undecided.
         """
         said = {prompt.name: given[prompt.hash].text for prompt in self.prompts if prompt.hash in given}
         return tuple(
@@ -170,14 +170,14 @@ class AnswerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One prompt's answer about one segment. Never does a failure become a "no".
+    """The answer to one prompt about one segment. A failure never becomes a "no".
 
     Args:
-        text: the answer as words: the caption, "yes", the choice, tags joined by ", "; None unless answered.
+        text: the answer as text: the caption, "yes", the choice, tags joined by ", "; None unless answered.
         value: the same, typed: bool, float, str or list of str; None unless answered.
-        p: probability of the answer among the allowed ones; of "yes" for yes_no; None where nothing was scored.
+        p: probability of the answer among the allowed ones; of "yes" for yes_no; None if nothing was scored.
         scores: probability of each allowed answer.
-        reason: why it is unknown or an error.
+        reason: why the answer is unknown or an error.
     """
 
     prompt_hash: str

@@ -1,4 +1,4 @@
-"""Videos, how they are looked at, and what was seen: objects, plans, segments, frames, features."""
+"""Videos and what is derived from them: objects, sampling plans, segments, frames, features."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class PlanKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """Which moments of a video are looked at, and how it is cut into segments.
+    """Which frames of a video are sampled, and how the video is cut into segments.
 
     Args:
-        kind: `uniform` takes `frames` moments spread evenly; `fps` takes `rate` a second, at most `frames`;
-            `keyframes` takes the stream's own keyframes, at most `frames`.
-        frames: number of frames a segment (uniform), or the cap (fps, keyframes).
-        rate: frames a second, `fps` alone.
+        kind: `uniform` samples `frames` frames, evenly spaced; `fps` samples `rate` frames per second, at most
+            `frames`; `keyframes` samples the keyframes of the stream, at most `frames`.
+        frames: number of frames per segment (uniform), or the cap (fps, keyframes).
+        rate: frames per second, only for `fps`.
         window_s: length of a segment in seconds.
 
     >>> SamplingPlan.parse("fps:2:32")
@@ -65,17 +65,17 @@ class SamplingPlan:
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames <= 1024:
-            raise SettingsError(f"a sampling plan takes 1 to 1024 frames a segment, got {self.frames}")
+            raise SettingsError(f"a sampling plan takes 1 to 1024 frames per segment, got {self.frames}")
         if (self.kind is PlanKind.FPS) != (self.rate is not None):
-            raise SettingsError(f"a rate belongs to plan fps:RATE:CAP alone, got {self.kind}:{self.rate}")
+            raise SettingsError(f"only sampling plan fps:RATE:CAP takes a rate, got {self.kind}:{self.rate}")
         if self.rate is not None and not (math.isfinite(self.rate) and 0 < self.rate <= 60):
-            raise SettingsError(f"an fps plan takes more than 0 and at most 60 frames a second, got {self.rate}")
+            raise SettingsError(f"an fps plan takes more than 0 and at most 60 frames per second, got {self.rate}")
         if not (math.isfinite(self.window_s) and 1 <= self.window_s <= 3600):
             raise SettingsError(f"a segment lasts 1 to 3600 seconds, got {self.window_s}")
 
     @classmethod
     def parse(cls, text: str, window_s: float = 30.0) -> SamplingPlan:
-        """`uniform:N`, `fps:RATE:CAP` or `keyframes:CAP`.
+        """Parse `uniform:N`, `fps:RATE:CAP` or `keyframes:CAP`.
 
         Raises:
             SettingsError: on any other text.
@@ -102,7 +102,7 @@ class SamplingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A window of a video: `start_s <= t < end_s`, on the clock on which the first frame shown is at 0."""
+    """A window of a video: `start_s <= t < end_s`, on a clock that is 0 at the first frame shown."""
 
     index: int
     start_s: float
@@ -120,9 +120,9 @@ class FrameBatch:
     Args:
         frames_thwc: uint8 RGB, upright, (T, H, W, 3).
         pts_s: float64 (T,), the true presentation time of each frame on the segment's clock, ascending.
-        flags: one tuple of words a frame, empty when the frame is good: `corrupt`, `missing`.
+        flags: one tuple of words per frame, empty if the frame is good: `corrupt`, `missing`.
         decoder: `decord` or `pyav`; decoder_version: its version.
-        fps: average frames a second of the source; source_hw: its height and width before any resizing, upright.
+        fps: average frames per second of the video; source_hw: its height and width before any resizing, upright.
     """
 
     frames_thwc: np.ndarray = field(repr=False)
@@ -156,13 +156,13 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """What the vision tower said of one segment, and all that the language side needs to read it.
+    """The vision tower's output for one segment, with everything that the language side needs to read it.
 
     Args:
-        key: the feature key, hex SHA-256: `cache.features.feature_key` makes it.
+        key: the feature key, hex SHA-256, from `cache.features.feature_key`.
         tensors: encoder outputs, and processor outputs other than pixels; names are unique.
         pts_s: presentation time of each frame, seconds.
-        metadata: small JSON values (decoder, versions, source size) that make the file readable on its own.
+        metadata: small JSON values (decoder, versions, source size) that make the file self-describing.
     """
 
     key: str
@@ -173,7 +173,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureRef:
-    """Where features lie, and the proof that they are unharmed: the row of table `features`."""
+    """Location and checksum of features: the row of table `features`."""
 
     key: str
     uri: str

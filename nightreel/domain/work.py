@@ -1,4 +1,4 @@
-"""What crosses task boundaries: claims, outcomes, and chunks of references. Small and picklable, never tensors."""
+"""Data that tasks exchange: claims, outcomes, and chunks of references. Small and picklable, never tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nightreel.reasons import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The right to do one analysis until its lease ends. `first_segment` > 0 goes on with a long video."""
+    """A run's temporary hold on one analysis. `first_segment` > 0 continues a long video."""
 
     analysis_id: int
     video: Video
@@ -24,18 +24,18 @@ class Claim:
 class OutcomeState(StrEnum):
     DONE = "done"
     REUSED = "reused"  # same bytes under another key: answers copied, nothing computed
-    DEFERRED = "deferred"  # the same bytes are being worked on elsewhere: back to pending
-    CONTINUES = "continues"  # a long video, more segments to come
+    DEFERRED = "deferred"  # another claim is analysing the same bytes: back to pending
+    CONTINUES = "continues"  # a long video with segments left
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one claimed video went. Failures are data: they never stop the others.
+    """The result of one claim. Failures are data: they never stop other videos.
 
     Args:
-        segments: how many the video has; known unless it failed before it was probed.
-        transient: trying again later may help.
+        segments: number of segments of the video; None if it failed before it was probed.
+        transient: a later retry may succeed.
     """
 
     analysis_id: int
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSegment:
-    """A segment whose features are in the cache. `thumbnail_uri`: its frames as a small picture, for people."""
+    """A segment whose features are in the cache. `thumbnail_uri`: a small picture of its frames, for people."""
 
     analysis_id: int
     video_id: int
@@ -66,10 +66,10 @@ class EncodedSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedChunk:
-    """What `encode` hands to `ask`: references, never tensors.
+    """The result of `encode` and the input of `ask`: references, never tensors.
 
     Args:
-        outcomes: one for each claim of the chunk.
+        outcomes: one per claim of the chunk.
         rest: claims of videos whose next segments belong to another chunk.
     """
 
@@ -86,32 +86,32 @@ class SegmentAnswers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsweredChunk:
-    """What `ask` hands to `write`."""
+    """The result of `ask` and the input of `write`."""
 
     answered: tuple[SegmentAnswers, ...]
 
 
 class VideoEnd(StrEnum):
-    """How a claim ended, as it is counted."""
+    """How a claim ended, as counted in metrics."""
 
     DONE = "done"
     REUSED = "reused"
     FAILED = "failed"
-    QUARANTINED = "quarantined"  # it failed as often as it may be tried
+    QUARANTINED = "quarantined"  # it failed, with no attempts left
     RETRIED = "retried"  # it failed, and is pending again
     DEFERRED = "deferred"
     CONTINUES = "continues"
-    LOST = "lost"  # its lease ran out, and another run has it
+    LOST = "lost"  # the claim expired, and another run has the analysis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkCounts:
-    """What the write stage wrote of one chunk.
+    """What the write stage wrote for one chunk.
 
     Args:
-        videos: claims by how they ended.
-        reasons: failed and quarantined videos by reason.
-        segments: segments whose answers were written. answers: these answers by state.
+        videos: number of claims, by how they ended.
+        reasons: number of failed and quarantined videos, by reason.
+        segments: number of segments whose answers were written. answers: number of these answers, by state.
     """
 
     videos: Counter[VideoEnd] = field(default_factory=Counter)

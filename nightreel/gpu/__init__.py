@@ -1,4 +1,4 @@
-"""The GPUs of this machine: as torch sees them, and as the driver tells what memory they have and who holds it."""
+"""The GPUs of this machine: the devices as torch sees them, and their memory and its users as the driver reports."""
 
 from nightreel.gpu.cuda import Cuda, Device, device_names, examine_cuda
 from nightreel.gpu.devices import DeviceProcess, MemoryDevice, memory_devices, ram_device

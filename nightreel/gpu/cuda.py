@@ -1,4 +1,4 @@
-"""The GPUs as torch sees them: what doctor tells, and which of the driver's devices is torch's `cuda:N`."""
+"""The GPUs as torch sees them, for `nightreel doctor`, and which of the driver's devices is torch's `cuda:N`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Device:
     """A CUDA device as torch sees it.
 
     Args:
-        total_bytes, free_bytes: memory of the device; free counts what other processes use.
+        total_bytes, free_bytes: memory of the device; memory that other processes use is not free.
         capability: compute capability, as "9.0".
     """
 
@@ -26,12 +26,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cuda:
-    """What torch was built for and what is there.
+    """The CUDA that torch was built for, the driver and the devices.
 
     Args:
-        torch: its version. built_for: CUDA version of its binaries, None for a CPU build.
-        driver: version of the NVIDIA driver, None where there is none or `nvidia-ml-py` is not installed.
-        problem: why a GPU that seems to be there cannot be used.
+        torch: its version. built_for: CUDA version of its binaries; None for a CPU build.
+        driver: version of the NVIDIA driver; None without a driver or without `nvidia-ml-py`.
+        problem: why torch cannot use a GPU that the driver lists.
     """
 
     torch: str
@@ -42,7 +42,7 @@ class Cuda:
 
 
 def examine_cuda() -> Cuda:
-    """Look at torch and the GPUs. Imports torch; opens a context on each device, some hundred MiB."""
+    """Examine torch and the GPUs. Imports torch and opens a context on each device, a few hundred MiB."""
     import torch
 
     devices: tuple[Device, ...] = ()
@@ -52,7 +52,7 @@ def examine_cuda() -> Cuda:
         if torch.cuda.is_available():
             devices = tuple(_device(index) for index in range(torch.cuda.device_count()))
         elif sees_gpu:
-            problem = f"the driver {driver} knows a GPU, but torch for CUDA {torch.version.cuda} cannot use it"
+            problem = f"driver {driver} lists a GPU, but torch for CUDA {torch.version.cuda} cannot use it"
     except RuntimeError as error:  # a driver too old, a device in a bad state
         problem = str(error).splitlines()[0]
     return Cuda(torch=torch.__version__, built_for=torch.version.cuda, driver=driver, devices=devices, problem=problem)
@@ -74,9 +74,9 @@ def _device(index: int) -> Device:
 
 
 def device_names() -> dict[str, str]:
-    """What torch calls the devices that this process may use, by UUID as the driver has it: {"GPU-...": "cuda:0"}.
+    """torch's names of the devices that this process may use, by the driver's UUID: {"GPU-...": "cuda:0"}.
 
-    Imports torch, whose order and choice follow CUDA_VISIBLE_DEVICES and need not be the driver's.
+    Imports torch. Its devices and their order follow CUDA_VISIBLE_DEVICES and may differ from the driver's.
     """
     import torch
 
@@ -87,7 +87,7 @@ def device_names() -> dict[str, str]:
 
 
 def _driver() -> tuple[str | None, bool]:
-    """Version of the NVIDIA driver, and whether it knows any GPU."""
+    """Version of the NVIDIA driver, and whether it lists a GPU."""
     with open_nvml() as nvml:
         if nvml is None:
             return None, False

@@ -1,6 +1,6 @@
-"""Devices whose memory is leased: the GPUs as NVML tells them, or the machine's RAM where there is none.
+"""Devices whose memory is leased: the GPUs that NVML reports, or the machine's RAM where there are none.
 
-Leases and `nightreel gpu` ask it. It imports no torch: to look costs milliseconds and opens no CUDA context.
+Used by leases and `nightreel gpu`. It does not import torch: a call costs milliseconds and opens no CUDA context.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nightreel.errors import SettingsError
 
 MIB = 1 << 20
 GPU_RESERVE_MIB = 1024
-"""Left alone on each GPU unless a setting says otherwise: contexts of others, a display, fragments."""
+"""Default reserve of each GPU: for other processes' contexts, a display, fragmentation."""
 _RAM_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceProcess:
-    """A process with memory on a device. `used_bytes` is None where the driver does not tell."""
+    """A process with memory on a device. `used_bytes` is None where the driver does not report it."""
 
     pid: int
     used_bytes: int | None
@@ -35,9 +35,9 @@ class MemoryDevice:
     """A device whose memory can be leased.
 
     Args:
-        limit: name of the concurrency limit that stands for its memory.
-        uuid: of a GPU, as the driver has it, "GPU-..."; empty for RAM.
-        used_bytes: by whomever. processes: those that the driver knows to hold some; none are told of RAM.
+        limit: name of the concurrency limit that represents its memory.
+        uuid: the driver's UUID of a GPU, "GPU-..."; empty for RAM.
+        used_bytes: by all processes. processes: those that the driver reports; empty for RAM.
     """
 
     limit: str
@@ -53,11 +53,12 @@ class MemoryDevice:
         return bool(self.uuid)
 
     def leasable_mib(self, reserve_mib: int | None) -> int:
-        """What can be leased in all: a reserve less than the total. Free memory does not count, as our own use would
-        count twice.
+        """The capacity in MiB: the total minus the reserve.
+
+        Free memory does not matter here: our own use would count twice.
 
         Args:
-            reserve_mib: None for a GiB of a GPU, half of the RAM.
+            reserve_mib: None reserves 1 GiB of a GPU, half of the RAM.
 
         Raises:
             SettingsError: the reserve leaves nothing.
@@ -67,7 +68,7 @@ class MemoryDevice:
             reserve_mib = GPU_RESERVE_MIB if self.is_gpu else int(total_mib * _RAM_SHARE)
         if reserve_mib >= total_mib:
             raise SettingsError(
-                f"NIGHTREEL_GPU_RESERVE_MIB={reserve_mib}: {self.name} has {total_mib} MiB in all, so nothing is left"
+                f"NIGHTREEL_GPU_RESERVE_MIB={reserve_mib} leaves nothing of {self.name}'s {total_mib} MiB: lower it"
             )
         return total_mib - reserve_mib
 
@@ -76,13 +77,13 @@ def memory_devices() -> tuple[MemoryDevice, ...]:
     """The GPUs of this machine in the driver's order, or its RAM where it has none.
 
     Raises:
-        SettingsError: a driver is there and answers with an error.
+        SettingsError: the driver returns an error.
     """
     return tuple(_gpus()) or (ram_device(),)
 
 
 def ram_device() -> MemoryDevice:
-    """The machine's RAM, for models that run on the CPU whatever else there is."""
+    """The machine's RAM, for models that run on the CPU even where there are GPUs."""
     memory, host = psutil.virtual_memory(), platform.node()
     return MemoryDevice(
         limit=limit_name("cpu", host),
@@ -95,7 +96,7 @@ def ram_device() -> MemoryDevice:
 
 
 def limit_name(kind: str, host: str, uuid: str = "") -> str:
-    """The name of a concurrency limit: Prefect's API takes no `/ % & > <` in one.
+    """The name of a concurrency limit: Prefect's API accepts no `/ % & > <` in it.
 
     >>> limit_name("gpu", "rack 7/a", "GPU-0f2c"), limit_name("cpu", "näht")
     ('gpu-mem-rack-7-a-GPU-0f2c', 'cpu-mem-n-ht')
@@ -106,7 +107,7 @@ def limit_name(kind: str, host: str, uuid: str = "") -> str:
 
 @contextmanager
 def open_nvml() -> Iterator[Any]:
-    """NVML's module, ready to be asked; None where there is no driver or no `nvidia-ml-py`."""
+    """The initialised NVML module; None without a driver or without `nvidia-ml-py`."""
     try:
         import pynvml
     except ImportError:
@@ -131,7 +132,7 @@ def _gpus() -> Iterator[MemoryDevice]:
             for index in range(nvml.nvmlDeviceGetCount()):
                 yield _gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(index))
         except nvml.NVMLError as error:
-            raise SettingsError(f"the NVIDIA driver does not tell what its GPUs have: {error}") from error
+            raise SettingsError(f"the NVIDIA driver does not report the GPUs' memory: {error}") from error
 
 
 def _gpu(nvml: Any, handle: Any) -> MemoryDevice:

@@ -1,4 +1,4 @@
-"""Media: from an untrusted file to frames that can be trusted. `sandbox.DecoderPool` is the one door to it.
+"""Media: turn an untrusted file into trustworthy frames. `sandbox.DecoderPool` is the only way in.
 
-decord and av are imported here and nowhere else, and, but for tests, only inside the sandbox's child processes.
+Only this package imports decord and av. To decode, only the sandbox's child processes and tests import them.
 """

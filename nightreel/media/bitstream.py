@@ -1,7 +1,7 @@
-"""What a compressed packet says of itself in its first bytes: may decoding start here, is a picture shown at all.
+"""Read a packet's first bytes: whether decoding can start here, and whether the packet shows a picture.
 
-Containers lie about keyframes and count hidden pictures as frames; these few header bits do not. Called by `packets`.
-Pure functions over bytes; nothing is decoded and no byte is trusted to be in range.
+Containers mislabel keyframes and count hidden pictures as frames; these few header bits are reliable. Called by
+`inspection`. Pure functions over bytes: they decode nothing and check every value's range.
 
 Sources: ITU-T H.264 7.3.1, 7.3.2.3 and D.1.8, H.265 7.3.1.2 and 7.4.2.2, ISO/IEC 14496-2 6.2.5, RFC 6386 section
 9.1, VP9 bitstream specification 6.2 and annex B.
@@ -20,15 +20,15 @@ _RECOVERY_POINT = 6
 
 @dataclass(frozen=True, slots=True)
 class PacketTraits:
-    """What a packet's headers tell.
+    """Facts from a packet's headers.
 
     Args:
-        starts_clean: every picture from here on, in presentation order, decodes exactly without what came before.
-        shown: it yields a picture.
-        unreferenced: no other picture is predicted from it, so that all others decode exactly without it (told for
-            H.264 and MPEG-4 part 2 alone).
+        starts_clean: every picture from here on, in presentation order, decodes exactly without earlier packets.
+        shown: the packet yields a picture.
+        unreferenced: no other picture is predicted from it, so all others decode exactly without it (known only for
+            H.264 and MPEG-4 part 2).
         packed: it holds two pictures, and a later packet stands for the second (MPEG-4 part 2 in AVI).
-        intact: the lengths of its parts add up (told for H.264 and HEVC where parts have lengths).
+        intact: the lengths of its parts add up (known for H.264 and HEVC where parts have lengths).
     """
 
     starts_clean: bool
@@ -39,7 +39,7 @@ class PacketTraits:
 
 
 def nal_length_size(codec: str, extradata: bytes | None) -> int:
-    """Bytes of the length before each NAL unit, 0 for start codes (Annex B)."""
+    """Size in bytes of the length field before each NAL unit; 0 for start codes (Annex B)."""
     if not extradata or extradata[0] != 1:
         return 0
     if codec == "h264" and len(extradata) >= 7:
@@ -50,11 +50,11 @@ def nal_length_size(codec: str, extradata: bytes | None) -> int:
 
 
 def traits(codec: str, packet: memoryview, *, is_key: bool, length_size: int) -> PacketTraits:
-    """Read the header bits of one packet; codecs without a reader here are taken at the container's word.
+    """Read the header bits of one packet. For codecs without a reader here, believe the container.
 
     Args:
         codec: ffmpeg's name of the coding ("h264", not "libx264").
-        is_key: what the container says.
+        is_key: whether the container marks the packet as a keyframe.
         length_size: from `nal_length_size`.
     """
     match codec:
@@ -73,7 +73,7 @@ def traits(codec: str, packet: memoryview, *, is_key: bool, length_size: int) ->
 
 
 def _nal_units(packet: memoryview, length_size: int) -> tuple[list[memoryview], bool]:
-    """The NAL units of a packet as far as its lengths or start codes make sense, and whether they do to its end."""
+    """The NAL units of a packet up to the first invalid length, and whether all lengths are valid."""
     units = []
     if length_size:
         at = 0
@@ -95,7 +95,7 @@ def _nal_units(packet: memoryview, length_size: int) -> tuple[list[memoryview], 
 
 
 def _h264_traits(packet: memoryview, length_size: int, *, is_key: bool) -> PacketTraits:
-    """Decoding starts clean at an IDR picture, or at one with a recovery point that is reached at once (open GOP)."""
+    """Decoding starts clean at an IDR picture, or at a picture with an immediate recovery point (open GOP)."""
     clean, slices, referenced = False, False, False
     units, intact = _nal_units(packet, length_size)
     for unit in units:

@@ -1,6 +1,7 @@
-"""What a decoder process may not do, set by itself before it sees a file: limits on memory, CPU time, file size and
-core dumps, no new connections or programs, and death with the process that started it. Called by `decoder_process`.
-Linux.
+"""Confine a decoder process. The process confines itself before it opens a file.
+
+It limits memory, CPU time, file size and core dumps, forbids new connections and programs, and dies with the process
+that started it. Called by `decoder_process`. Linux only.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SECCOMP_MODE_FILTER = 2
-_MAX_FILE_BYTES = 2**20  # it writes no files; its standard error is one
+_MAX_FILE_BYTES = 2**20  # the process writes no files, but its standard error may be one
 
-# Per machine: what the kernel calls it, and the numbers of socket, socketpair, bind, listen, accept, connect, accept4,
+# For each machine: its AUDIT_ARCH value, and the numbers of socket, socketpair, bind, listen, accept, connect, accept4,
 # execve, execveat, ptrace, process_vm_readv and process_vm_writev (linux/audit.h, asm/unistd.h).
 _FORBIDDEN = {
     "x86_64": (0xC000003E, (41, 53, 49, 50, 43, 42, 288, 59, 322, 101, 310, 311)),
@@ -27,11 +28,11 @@ _FORBIDDEN = {
 
 
 def confine(*, memory_bytes: int, parent: int) -> None:
-    """Confine this process for good.
+    """Confine this process permanently.
 
     Args:
-        memory_bytes: of address space; an allocation beyond fails.
-        parent: process id of the one that started this; when it dies, so does this.
+        memory_bytes: limit of the address space; an allocation beyond it fails.
+        parent: process id of the process that started this one; this process dies with it.
     """
     die_with_parent(parent)
     _limit(resource.RLIMIT_AS, memory_bytes)
@@ -41,24 +42,24 @@ def confine(*, memory_bytes: int, parent: int) -> None:
 
 
 def _limit(what: int, value: int) -> None:
-    """Lower a limit for good. One that whoever started us set lower stays: only root may raise it again."""
+    """Lower a limit permanently. A lower limit that is already set stays: only root may raise it again."""
     _, hard = resource.getrlimit(what)
     least = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(what, (least, least))
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed when the parent's thread that started this process ends."""
+    """Have the kernel kill this process when the parent thread that started it ends."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent died before the line above
         os._exit(1)
 
 
 def forbid_connections_and_programs() -> bool:
-    """Have the kernel refuse, with EPERM, to open sockets, start programs or look into other processes.
+    """Have the kernel refuse, with EPERM, to open sockets, start programs or read other processes' memory.
 
-    Sockets that are open stay usable. Returns whether the kernel took the filter: not every machine and container
-    offers seccomp, and the limits above hold without it.
+    Open sockets stay usable. Returns whether the kernel accepted the filter: not every machine and container offers
+    seccomp. The other limits hold without it.
     """
     if platform.machine() not in _FORBIDDEN:
         return False
@@ -75,12 +76,12 @@ def _filter_program(machine: int, numbers: tuple[int, ...]) -> bytes:
     load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
     refuse, allow = 0x00050000 | errno.EPERM, 0x7FFF0000
     count = len(numbers)
-    # A jump counts from the instruction after it; permission is the last but one, refusal the last.
+    # A jump counts from the instruction after it. The last instruction but one allows the call, the last refuses it.
     instructions = [
         (load, 0, 0, 4),
-        (equal, 0, count + 3, machine),  # another machine's numbers: refuse
+        (equal, 0, count + 3, machine),  # refuse the numbers of another machine
         (load, 0, 0, 0),
-        (at_least, count + 1, 0, 0x40000000),  # the numbers of x32: refuse
+        (at_least, count + 1, 0, 0x40000000),  # refuse the numbers of x32
         *((equal, count - i, 0, number) for i, number in enumerate(numbers)),
         (answer, 0, 0, allow),
         (answer, 0, 0, refuse),
@@ -89,14 +90,14 @@ def _filter_program(machine: int, numbers: tuple[int, ...]) -> bytes:
 
 
 def least_address_space_left_bytes() -> int:
-    """How close this process has ever come to its limit on memory."""
+    """The smallest distance so far between this process's address space and its limit."""
     status = Path("/proc/self/status").read_text()
     peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmPeak:"))
     return resource.getrlimit(resource.RLIMIT_AS)[0] - peak_kib * 1024
 
 
 def limit_cpu_time(seconds: float) -> None:
-    """Allow `seconds` of CPU time from now on; beyond, this process is killed."""
+    """Allow `seconds` of CPU time from now on. Beyond that the kernel kills this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime + seconds) + 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)

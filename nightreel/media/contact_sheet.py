@@ -1,6 +1,7 @@
-"""Frames as one picture, for people: each with its time, decoder and flags; large for the eye, small as a thumbnail.
+"""Draw frames as one picture for people, each frame with its time and its flags or decoder.
 
-Called by `nightreel frames` and by the encode stage. Takes frames as they were decoded; opens no file.
+Called by `nightreel frames` for a large sheet and by the encode stage for a thumbnail. Takes decoded frames; opens no
+file.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _FLAGGED = (248, 113, 113)
 
 
 def draw_contact_sheet(batch: FrameBatch, *, columns: int = 4, tile_width: int = 240) -> Image.Image:
-    """All frames of a batch, row by row, with a caption below each; a flagged frame is framed and captioned in red.
+    """Draw all frames of a batch, row by row, with a caption below each. A flagged frame gets a red border and caption.
 
     Args:
-        tile_width: of each frame, pixels; aspect is kept.
+        tile_width: width of each frame in pixels; the aspect ratio is kept.
 
     >>> black = FrameBatch(frames_thwc=np.zeros((3, 90, 160, 3), np.uint8), pts_s=np.array([0.0, 1.5, 3.0]),
     ...                    flags=((), (), ()), decoder="pyav", decoder_version="18", fps=2, source_hw=(90, 160))
@@ -51,7 +52,7 @@ def draw_contact_sheet(batch: FrameBatch, *, columns: int = 4, tile_width: int =
 
 
 def encode_jpeg(picture: Image.Image, *, quality: int) -> bytes:
-    """A picture as the bytes of a JPEG file; `quality` from 1 to 95."""
+    """Encode a picture as the bytes of a JPEG file; `quality` is 1 to 95."""
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=quality, optimize=True)
     return data.getvalue()

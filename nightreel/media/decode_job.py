@@ -1,8 +1,8 @@
-"""From timestamps to the least decoding that yields their frames exactly. Pure functions over a probe's packet index.
+"""Plan the least decoding that yields exactly the frames at given timestamps. Pure functions over a packet index.
 
-Called by `sandbox`, outside; carried out by `decoding`, inside. A decode plan is a list of runs: stretches of
-packets, each starting where decoding can start and ending at the last wanted frame that needs it. What lies between
-runs is read past or sought over, never decoded.
+`sandbox` calls it outside the sandbox; `decoding` carries the plan out inside. A decode plan is a list of runs. A run
+is a stretch of packets: it starts where decoding can start and ends at the last wanted frame that needs it. Packets
+between runs are read past or skipped by a seek, never decoded.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from nightreel.media.packets import CORRUPT, KEY, LOST_BEFORE, NO_PTS, UNREFERENCED, PacketIndex
 from nightreel.media.probe import Probe
 
-_MOST_PACKETS = 500_000  # of one job: a message of some 20 MB
-_STALE = 1.5  # usual intervals between frames
+_MOST_PACKETS = 500_000  # of one job: a message of about 20 MB
+_STALE = 1.5  # in usual intervals between frames
 
 
 class Packet(NamedTuple):
-    """What a packet is to be known by, and what is known of it."""
+    """A packet that a run expects: `pts` and `size` identify it, the rest describes it."""
 
     pts: int
     size: int
@@ -33,8 +33,11 @@ class Packet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Packets `first` to `last`, both included, in decoding order; `skip_before` is the presentation time before which
-    pictures of this run refer to what is not decoded (leading pictures of an open GOP)."""
+    """Packets `first` to `last`, both included, in decoding order.
+
+    Pictures before the presentation time `skip_before` (leading pictures of an open GOP) refer to pictures that are not
+    decoded.
+    """
 
     first: int
     last: int
@@ -43,16 +46,16 @@ class Run:
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """All that `decoding` needs, as JSON values.
+    """Everything that `decoding` needs, as JSON values.
 
     Args:
         frames: numbers of the wanted frames in presentation order, ascending.
-        ticks: when each is shown, units of the time base.
+        ticks: when each frame is shown, in units of the time base.
         stale: whether a frame stands in for one that could not be read from the file.
-        runs: none where only decoding from the very start is exact, or the plan would be too long to send.
-        packets: of the runs, in order.
-        width, height: of the pictures to return, upright; source_pixels: of a stored one;
-            max_pixels: of any that may be decoded.
+        runs: empty where only decoding from the very start is exact, or where the plan would be too long to send.
+        packets: the packets of the runs, in order.
+        width, height: size of the returned pictures, upright; source_pixels: pixels of a stored picture;
+            max_pixels: most pixels of a picture that may be decoded.
     """
 
     decoder: str
@@ -85,7 +88,7 @@ class DecodeJob:
 def plan_job(
     probe: Probe, moments_s: Sequence[float], *, short_side: int | None, max_pixels: int = 2**31 - 1
 ) -> DecodeJob:
-    """The job that returns the frames on show at `moments_s` (seconds after the first frame), each once."""
+    """Make the job that returns the frames shown at `moments_s` (seconds after the first frame), each once."""
     index = probe.index
     on_show = frames_on_show(probe.frame_times_s, moments_s)
     frames = np.unique(on_show)
@@ -121,20 +124,20 @@ def _packets_of(index: PacketIndex, run: Run) -> list[Packet]:
 
 
 def frames_on_show(frame_times_s: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
-    """For each moment the number of the frame whose presentation interval holds it.
+    """For each moment, the number of the frame whose presentation interval contains it.
 
-    A moment before the first frame takes the first; one after the last takes the last.
+    A moment before the first frame gets the first frame; a moment after the last frame gets the last.
 
     >>> frames_on_show(np.array([0.0, 0.04, 0.08]), [0.05, 0.01, 9.0, 0.079]).tolist()
     [1, 0, 2, 1]
     """
-    grain = 1e-6  # seconds; clocks tick coarser, so that a moment computed onto a frame's start is not put before it
+    grain = 1e-6  # seconds, finer than clocks: rounding must not move a moment at a frame's start before that frame
     found = np.searchsorted(frame_times_s, np.asarray(moments_s) + grain, side="right") - 1
     return np.clip(found, 0, len(frame_times_s) - 1)
 
 
 def _in_a_gap(probe: Probe, frames: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
-    """bool, for each moment: frames before the next one are lost, and the one on show is older than usual by half."""
+    """bool for each moment: frames before the next one are lost, and the shown one is over 1.5 usual intervals old."""
     times_s, index = probe.frame_times_s, probe.index
     if len(times_s) < 2 or index.ordinal:
         return np.zeros(len(frames), dtype=bool)
@@ -147,14 +150,14 @@ def _in_a_gap(probe: Probe, frames: np.ndarray, moments_s: Sequence[float]) -> n
 def decode_runs(index: PacketIndex, wanted: np.ndarray) -> list[Run]:
     """The runs that decode the packets at positions `wanted`.
 
-    A frame is decoded from the nearest start before it in decoding order whose own picture is not shown after it: from
-    an open GOP's start, pictures that are shown before it still refer to the GOP before.
+    Decoding of a frame starts at the nearest start before it in decoding order whose own picture is not shown after
+    it. Pictures that are shown before the start of an open GOP still refer to the previous GOP.
     """
     starts = np.flatnonzero(index.flags & KEY)
     runs: list[Run] = []
     for position in np.sort(wanted).tolist():
         first = _start_of(index, starts, position)
-        while runs and first <= runs[-1].last:  # a leading picture's start may lie before those of runs already made
+        while runs and first <= runs[-1].last:  # a leading picture may start before existing runs
             first = min(first, runs.pop().first)
         runs.append(Run(first, position, int(index.pts[first]) if first else NO_PTS))
     return runs
@@ -169,7 +172,7 @@ def _start_of(index: PacketIndex, starts: np.ndarray, position: int) -> int:
 
 
 def fit(width: int, height: int, *, short_side: int | None) -> tuple[int, int]:
-    """The size whose shorter side is `short_side`, aspect kept; never larger than the source.
+    """The size whose shorter side is `short_side`, with the same aspect ratio; never larger than the source.
 
     >>> fit(1920, 1080, short_side=448)
     (796, 448)

@@ -1,8 +1,8 @@
-"""The far side of the sandbox: a fork server with the decoders loaded, and the decoder processes it forks.
+"""The inner side of the sandbox: a fork server with the decoders loaded, and the decoder processes it forks.
 
-Started by `sandbox` as a program of its own, with an empty environment, so that no secret, thread or GPU context of the
-pipeline is ever in a process that touches untrusted media. The fork server opens no file; a decoder process opens one
-after another, each named in a request.
+`fork_server` starts it as a separate program without the pipeline's environment, so no secret, thread or GPU context of
+the pipeline is in a process that opens untrusted media. The fork server opens no file. A decoder process opens one file
+after another, as requests name them.
 
     pool ──spawn, socket──▶ fork server ──fork──▶ decoder process ◀──requests, replies──▶ pool
 """
@@ -33,17 +33,17 @@ from nightreel.media.transport import ConnectionLostError, receive, send
 from nightreel.reasons import Reason
 
 _ORPHAN_CHECK_S = 1.0
-_MOST_BYTES_A_PIXEL = 8  # of a decoded picture: 4 components of 16 bits
+_MOST_BYTES_A_PIXEL = 8  # in a decoded picture: 4 components of 16 bits
 
 
 def serve(control: socket.socket) -> None:
-    """Fork a decoder process whenever asked, and collect those that ended, until the pool goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's business
+    """Fork decoder processes and collect dead ones on request, until the pool's process ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool handles Ctrl-C
     decord.logging.set_level(decord.logging.ERROR)
     pool = os.getppid()
     send(control, {"ready": True})
     while os.getppid() == pool:
-        # The pool's end of the socket may live on in a child that the pool's process forked: look for its death too.
+        # A child of the pool's process may keep the pool's end of the socket open: check the parent process too.
         if not select.select([control], [], [], _ORPHAN_CHECK_S)[0]:
             continue
         try:
@@ -73,7 +73,7 @@ def _fork(control: socket.socket, fd: int, limits: dict[str, Any]) -> int:
         _work(socket.socket(fileno=fd))
         status = 0
     finally:
-        os._exit(status)  # never back into the server's loop
+        os._exit(status)  # never return to the server's loop
 
 
 def _work(connection: socket.socket) -> None:
@@ -87,9 +87,9 @@ def _work(connection: socket.socket) -> None:
             reply, blob = _answer(request, fd)
         except NightreelError as error:
             reply, blob = _error(error), b""
-        except (MemoryError, OSError) as error:  # of the disk: what the decoders find wrong is handled inside
+        except (MemoryError, OSError) as error:  # disk errors; decoder errors are handled inside
             reply, blob = _error(_out_of_memory(request) if is_memory_error(error) else _unreadable(error)), b""
-        except Exception as error:  # noqa: BLE001  whatever a hostile file provokes becomes that file's error
+        except Exception as error:  # noqa: BLE001  any error that a hostile file provokes is that file's error
             reply, blob = _error(PermanentError(Reason.DECODER_FAILED, f"{type(error).__name__}: {error}")), b""
         finally:
             if fd is not None:
@@ -98,10 +98,10 @@ def _work(connection: socket.socket) -> None:
 
 
 def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
-    """Decode, and tell damage from a lack of memory: some decoders only say "no frame" when an allocation fails.
+    """Decode, and distinguish damage from lack of memory: some decoders report a failed allocation as "no frame".
 
     Raises:
-        MemoryError: a picture is missing or spoiled, and another would not have fitted into the address space.
+        MemoryError: a picture is missing or damaged, and the address space had no room for another picture.
     """
     damage: PermanentError | None = None
     try:
@@ -120,7 +120,7 @@ def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
 def _out_of_memory(request: dict[str, Any]) -> PermanentError:
     name, limit = Path(request["path"]).name, request["memory_mib"]
     return PermanentError(
-        Reason.DECODE_MEMORY, f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} gives"
+        Reason.DECODE_MEMORY, f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} allows"
     )
 
 
@@ -142,14 +142,14 @@ def _answer(request: dict[str, Any], fd: int | None) -> tuple[dict[str, Any], by
             assert fd is not None
             job = DecodeJob.from_json(request["job"])
             shape = (len(job.frames), job.height, job.width, 3)
-            shared = mmap.mmap(fd, int(np.prod(shape)))  # unmapped with the last array that looks into it
+            shared = mmap.mmap(fd, int(np.prod(shape)))  # unmapped when the last array on it is freed
             decoded = _decode(path, job, np.frombuffer(shared, np.uint8).reshape(shape))
             return asdict(decoded), b""
     raise AssertionError(f"{request['op'] = }")
 
 
 def main() -> None:
-    """Entry point: the control socket's descriptor is the one argument."""
+    """Entry point: the only argument is the control socket's descriptor."""
     serve(socket.socket(fileno=int(sys.argv[1])))
 
 

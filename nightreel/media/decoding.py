@@ -1,6 +1,6 @@
-"""Frames out of a file: carries out a `DecodeJob` and says which frames are not what they should be.
+"""Carry out a `DecodeJob`: decode its frames and flag the bad ones.
 
-Runs in the sandbox; called by `decoder_process`. Knows no settings and no limits: the sandbox has them.
+Runs in the sandbox; called by `decoder_process`. The sandbox, not this module, has the settings and limits.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, lim
 from nightreel.media.pixels import PixelWriter
 from nightreel.reasons import Reason
 
-# A gap between runs longer than this is sought over rather than read past; where it lands is verified either way.
+# A longer gap between runs is skipped by a seek instead of read. The packet after the gap is verified in both cases.
 _SEEK_OVER_PACKETS = 256
-# Codecs whose ffmpeg decoder leaves out pictures that no other refers to, and nothing else, under skip_frame=NONREF.
+# With skip_frame=NONREF, ffmpeg's decoders of these codecs skip exactly the pictures that no other picture refers to.
 _SKIPS_UNREFERENCED = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vp8"})
 
-# Said where decoding starts in the middle of a stream: pictures before the start are told to be forgotten.
+# Logged where decoding starts in the middle of a stream and the stream drops a reference from before the start.
 _HARMLESS = frozenset({"mmco: unref short failure"})
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a job came to; the pictures are in its array.
+    """The result of a job, except the pictures, which are in the caller's array.
 
     Args:
-        ticks: when each frame in the array is shown, units of the time base; flags: per frame, empty when good.
+        ticks: when each frame in the array is shown, in units of the time base; flags: of each frame, empty when good.
     """
 
     ticks: tuple[int, ...]
@@ -52,20 +52,20 @@ class Decoded:
 
 
 class _IndexMismatchError(Exception):
-    """The file did not yield the packets of its index: a seek landed elsewhere, or the demuxer tells it differently."""
+    """The packets differ from the index: a seek landed elsewhere, or the demuxer returned other packets."""
 
 
 def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     """Fill `frames_thwc` (T, height, width, 3) with the frames of `job`.
 
     Raises:
-        PermanentError: `damaged` where not one frame decodes; whatever `open_container` raises.
+        PermanentError: `damaged` when no frame decodes; any error of `open_container`.
     """
     if job.decoder == "decord":
         try:
             decode_with_decord(path, job, frames_thwc)
         except DecordDoubtError:
-            pass  # PyAV below says what is wrong, frame by frame
+            pass  # PyAV below finds the bad frames
         else:
             return Decoded(job.ticks, ((),) * len(job.ticks), "decord", DECORD_VERSION)
     frames = _WantedFrames(job, PixelWriter(frames_thwc, rotation=job.rotation, hdr=job.hdr))
@@ -76,7 +76,7 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
 
 
 def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
-    """By the plan; without seeking where a seek went wrong; from the start to the end where the index is no guide."""
+    """Decode by the plan; if a seek fails, without seeking; if the index does not match, from the start of the file."""
     if job.runs:
         for seek in (True, False):
             try:
@@ -89,7 +89,7 @@ def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log
 
 
 class _WantedFrames:
-    """The wanted frames that have come out so far."""
+    """The wanted frames that are decoded so far."""
 
     def __init__(self, job: DecodeJob, writer: PixelWriter) -> None:
         self._ticks, self._stale = job.ticks, job.stale
@@ -112,15 +112,15 @@ class _WantedFrames:
         self._flags.clear()
 
     def close_gaps(self, frames_thwc: np.ndarray, *, name: str) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
-        """Repeat the nearest frame that came out wherever one did not, under that frame's own time, flagged `missing`.
+        """Replace each frame that did not decode by the nearest one that did, with that one's time, flagged `missing`.
 
         Raises:
-            PermanentError: `damaged` where none came out.
+            PermanentError: `damaged` when no frame decoded.
         """
         if not self._flags:
             frames = len(self._ticks)
             raise PermanentError(
-                Reason.DAMAGED, f"{name}: none of the {frames} frames looked at decodes: repair the file"
+                Reason.DAMAGED, f"{name}: none of the {frames} sampled frames decodes: repair the file"
             )
         came_out = np.array(sorted(self._flags))
         ticks, flags = list(self._ticks), []
@@ -136,8 +136,11 @@ class _WantedFrames:
 
 
 class _Damage:
-    """Stretches of packets, in decoding order, whose pictures are spoiled by an error: each lasts from the packet that
-    failed to the next at which decoding can start afresh, and beyond it for pictures that are shown before that one."""
+    """Stretches of packets, in decoding order, whose pictures an error damages.
+
+    A stretch lasts from the failed packet to the next packet where decoding can start, and beyond it for pictures that
+    are shown before that packet's picture.
+    """
 
     def __init__(self) -> None:
         self._began: int | None = None
@@ -145,7 +148,7 @@ class _Damage:
         self._alone: set[int] = set()
 
     def begin(self, position: int, *, alone: bool) -> None:
-        """The packet at `position` failed; `alone` where no other picture is predicted from it."""
+        """Record that the packet at `position` failed; `alone` if no other picture is predicted from it."""
         if alone:
             self._alone.add(position)
         elif self._began is None:
@@ -163,17 +166,17 @@ class _Damage:
 
 
 class _Feeder:
-    """Feeds packets to one decoder, single-threaded, so that an error belongs to the packet just fed."""
+    """Feeds packets to one single-threaded decoder, so an error belongs to the last packet fed."""
 
     def __init__(self, context: VideoCodecContext, said: Log) -> None:
         self._context, self._said = context, said
         self._skips = context.codec.canonical_name in _SKIPS_UNREFERENCED
 
     def feed(self, packet: Packet[Any] | None, *, needed: bool = True) -> tuple[list[VideoFrame], bool]:
-        """The frames that come out, and whether anything went wrong. None drains the decoder.
+        """Feed a packet; return the decoded frames and whether an error occurred. None drains the decoder.
 
         Args:
-            needed: False lets the decoder leave the picture out if no other refers to it.
+            needed: False lets the decoder skip the picture if no other picture refers to it.
         """
         if self._skips:
             self._context.skip_frame = "DEFAULT" if needed else "NONREF"
@@ -241,8 +244,11 @@ def _decode_run(
 
 
 def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
-    """Decode all from the start until the wanted frames are out. Where packets have no times of their own, frames are
-    told by counting; after an error the count cannot be trusted, and all that follows is flagged."""
+    """Decode from the start until all wanted frames are decoded.
+
+    Where packets have no reliable times, frames are identified by counting. After an error the count is unreliable, so
+    all later frames are flagged.
+    """
     with open_container(path, max_pixels=job.max_pixels) as container:
         stream = _open_stream(container, job)
         feeder, count, damaged = _Feeder(stream.codec_context, said), 0, False
@@ -267,10 +273,10 @@ def _open_stream(container: InputContainer, job: DecodeJob) -> VideoStream:
 
 
 def _seek(container: InputContainer, stream: VideoStream, expected: ExpectedPacket, said: Log) -> Iterator[Read]:
-    """Packets from somewhere before the one that is expected.
+    """Seek to somewhere before the expected packet and return the packets from there.
 
     Raises:
-        _IndexMismatchError: the container cannot be sought in.
+        _IndexMismatchError: the container does not support seeking.
     """
     try:
         container.seek(expected.pts, stream=stream)
@@ -282,10 +288,10 @@ def _seek(container: InputContainer, stream: VideoStream, expected: ExpectedPack
 
 
 def _find(packets: Iterator[Read], expected: ExpectedPacket) -> Read:
-    """Read on to the packet that is expected.
+    """Read up to the expected packet.
 
     Raises:
-        _IndexMismatchError: it lies behind, or nowhere.
+        _IndexMismatchError: the packet was before this position, or does not exist.
     """
     for read in packets:
         if _is(read.packet, expected):

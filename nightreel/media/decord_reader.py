@@ -1,8 +1,7 @@
-"""decord, as far as it can be trusted: few frames a call, one thread, dropped at once, disbelieved at any complaint.
+"""Decode with decord: few frames a call, one thread, and no trust in the result after any error message.
 
-Called by `decoding` for files whose probe found decord exact. decord replaces a damaged frame by a neighbour without a
-word in its result; its ffmpeg, however, complains on standard error. So a reader is believed only if nothing at all was
-written there.
+Called by `decoding` for files whose probe found decord exact. decord silently replaces a damaged frame by a neighbour,
+but its ffmpeg writes an error to standard error. So the frames are used only if nothing was written there.
 """
 
 from __future__ import annotations
@@ -23,31 +22,31 @@ _STDERR = 2
 
 
 class DecordDoubtError(Exception):
-    """What decord returned is not to be believed: decode again with PyAV, which says which frames are bad."""
+    """decord's result is not reliable: decode again with PyAV, which identifies the bad frames."""
 
 
 def decode_with_decord(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> None:
-    """Fill `frames_thwc` with the frames of `job`. Standard error is not this process's own meanwhile.
+    """Fill `frames_thwc` with the frames of `job`. Redirects standard error meanwhile.
 
     Raises:
-        DecordDoubtError: decord or its ffmpeg complained, or counts other frames than the packets do.
+        DecordDoubtError: decord or its ffmpeg reported an error, or decord's frame count differs from the packets'.
     """
     with _no_complaints():
         try:
             reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=job.width, height=job.height, num_threads=1)
             if len(reader) != job.frame_count:
-                raise DecordDoubtError(f"{len(reader)} frames, {job.frame_count} by the packets")
+                raise DecordDoubtError(f"decord counts {len(reader)} frames, the packets {job.frame_count}")
             for at in range(0, len(job.frames), _FRAMES_A_CALL):
                 numbers = list(job.frames[at : at + _FRAMES_A_CALL])
                 frames_thwc[at : at + len(numbers)] = reader.get_batch(numbers).asnumpy()
-            del reader  # idle, it decodes ahead without bound
+            del reader  # an idle reader decodes ahead without limit
         except (decord.DECORDError, RuntimeError) as error:
             raise DecordDoubtError(str(error)) from error
 
 
 @contextmanager
 def _no_complaints() -> Iterator[None]:
-    """Listen to what C code writes to standard error.
+    """Catch what C code writes to standard error.
 
     Raises:
         DecordDoubtError: at the end, if it wrote anything.
@@ -62,4 +61,4 @@ def _no_complaints() -> Iterator[None]:
         os.close(usual)
         os.close(heard)
     if said:
-        raise DecordDoubtError(f"{said} bytes of complaints")
+        raise DecordDoubtError(f"{said} bytes of error messages")

@@ -1,4 +1,4 @@
-"""Containers opened safely, and their packets told with what the demuxer said on the way. Runs in the sandbox.
+"""Open containers safely and read their packets, with the demuxer's error messages. Runs in the sandbox.
 
 Called by `inspection` and `decoding`, which must see the same packets with the same times.
 """
@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from nightreel.media.refusals import explain_refusal
 
-# Demuxers that open no other file: a playlist (hls, dash, concat) named .mp4 would make ffmpeg read whatever it lists.
+# Demuxers that open no other file. A playlist (hls, dash, concat) named .mp4 would make ffmpeg read what it lists.
 _CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,mxf,nut,ivf,h264,hevc,m4v,"
                "mpegvideo,dv,rm,wtv,gif")  # fmt: skip
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
@@ -31,25 +31,25 @@ Log = list[tuple[int, str, str]]
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether an allocation failed, in Python or in ffmpeg: never to be taken for a fault of the file's data."""
+    """Whether an allocation failed, in Python or in ffmpeg. Such an error is never a fault of the file's data."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
 
 
 def open_container(path: Path, *, max_pixels: int) -> InputContainer:
-    """Open `path` with the demuxers that cannot be made to open anything else.
+    """Open `path` with demuxers that cannot open any other file.
 
     Args:
-        max_pixels: no picture larger than this is decoded, whatever size the container claims.
+        max_pixels: larger pictures are not decoded, whatever size the container claims.
 
     Raises:
-        PermanentError: whatever `explain_refusal` finds.
+        PermanentError: the error that `explain_refusal` returns.
     """
     try:
         return av.open(
             f"file:{path}",
             "r",
             container_options=_OPTIONS,
-            options={"max_pixels": str(max_pixels)},  # for the decoders that look into the streams while opening
+            options={"max_pixels": str(max_pixels)},  # for the decoders that ffmpeg runs while opening
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
@@ -59,14 +59,14 @@ def open_container(path: Path, *, max_pixels: int) -> InputContainer:
 
 
 def limit_decoder(context: VideoCodecContext, *, max_pixels: int) -> None:
-    """Before it decodes: one thread, so that an error belongs to the packet just fed, and no larger pictures."""
+    """Prepare a decoder: one thread, so an error belongs to the last packet fed, and no larger pictures."""
     context.thread_count = 1
     context.options = {"max_pixels": str(max_pixels)}
 
 
 @contextmanager
 def complaints() -> Iterator[Log]:
-    """What ffmpeg says of errors meanwhile, as it says it: (level, name of the speaker, message)."""
+    """Capture ffmpeg's error messages as they are logged: (level, name of the component, message)."""
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)
     with av.logging.Capture() as said:
@@ -83,11 +83,11 @@ def is_mp4(container: InputContainer) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A packet as it was read.
+    """A packet that was read.
 
     Args:
-        lost_before: the demuxer complained on its way here, so that packets may lie unread between the last and this.
-        doubtful: the packet itself, or its time, is not to be trusted.
+        lost_before: the demuxer reported an error before this packet, so packets before it may be lost.
+        doubtful: the packet itself, or its time, is unreliable.
     """
 
     packet: Packet[Any]
@@ -96,17 +96,17 @@ class Read:
 
 
 def packets_of(container: InputContainer, stream: VideoStream, said: Log) -> Iterator[Read]:
-    """The packets of `stream` that hold data, from the container's present position on.
+    """The packets of `stream` that hold data, from the container's current position on.
 
-    An error of reading ends them like the end of the file: what lies before it is what the file holds. After the last
-    packet, `said` holds what was said at the end.
+    A read error ends them like the end of the file: the file holds only the packets before it. After the last packet,
+    `said` holds the messages from the end.
 
     Args:
-        said: from `complaints`; emptied here before each packet.
+        said: from `complaints`; cleared here before each packet.
     """
     for other in container.streams:
         other.discard = Discard.default if other.index == stream.index else Discard.all
-    # An AVI packet's time is its number. Where one is lost, the index at the file's end still knows the numbers.
+    # An AVI packet's time is its number. Where a packet is lost, the index at the file's end still has the numbers.
     numbers: dict[int, int] = {}
     if is_avi(container):
         numbers = {entry.pos + _AVI_CHUNK_HEADER_BYTES: entry.timestamp for entry in stream.index_entries}
@@ -131,7 +131,7 @@ def _readable(container: InputContainer, stream: VideoStream, said: Log) -> Iter
             packet = next(packets)
         except StopIteration:
             return
-        except IndexError:  # PyAV, where a damaged file makes its demuxer announce one more stream: go on without it
+        except IndexError:  # from PyAV when a damaged file makes its demuxer add a stream: continue without that stream
             packets = container.demux(stream)
             continue
         except av.error.FFmpegError as error:

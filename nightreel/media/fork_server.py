@@ -1,6 +1,6 @@
-"""The near side of the fork server: start it, have it fork decoder processes, talk to them and end them.
+"""The pipeline's side of the fork server: start it, have it fork decoder processes, send requests and kill processes.
 
-Called by `sandbox` alone. Knows processes and messages; knows nothing of videos.
+Only `sandbox` calls it. It handles processes and messages and knows nothing about videos.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nightreel.reasons import Reason
 _START_TIMEOUT_S = 120.0
 _ANSWER_TIMEOUT_S = 10.0
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from nightreel.media.decoder_process import main; main()"
-# Nothing of the pipeline's environment, which may hold its secrets, reaches a process that decodes.
+# The pipeline's environment may hold secrets: none of it reaches a decoder process.
 _ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",  # decord appends to it while it is imported
+    "PATH": "/usr/bin:/bin",  # decord appends to PATH when it is imported
     "LANG": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -32,7 +32,7 @@ _ENVIRONMENT = {
 
 
 class DecoderProcess:
-    """One decoder process and the socket to it. Used by one thread at a time."""
+    """One decoder process and the socket to it. Only one thread may use it at a time."""
 
     def __init__(self, server: ForkServer, connection: socket.socket, *, pid: int, generation: int) -> None:
         self._server, self._connection = server, connection
@@ -45,7 +45,7 @@ class DecoderProcess:
         """Send a request and wait for the reply and its blob.
 
         Raises:
-            DeadlineError, ConnectionLostError: after either the process is of no more use.
+            DeadlineError, ConnectionLostError: the process cannot be used after either.
         """
         deadline = time.monotonic() + timeout_s
         self._connection.settimeout(timeout_s)
@@ -55,7 +55,7 @@ class DecoderProcess:
         return reply, blob
 
     def end(self) -> int | None:
-        """Kill the process, unless it has died, and return its exit code as `subprocess` gives it; None: not known."""
+        """Kill the process if it still runs. Returns its exit code as `subprocess` does; None if unknown."""
         if not self._ended:
             self._ended = True
             self._connection.close()
@@ -64,7 +64,7 @@ class DecoderProcess:
 
 
 class ForkServer:
-    """The program `decoder_process`, started when a process is first asked for, and again should it die."""
+    """The program `decoder_process`. It starts when the first process is needed, and again if it dies."""
 
     def __init__(self, *, memory_bytes: int) -> None:
         self._limits = {"memory_bytes": memory_bytes}
@@ -74,10 +74,10 @@ class ForkServer:
         self._generation = 0
 
     def spawn(self) -> DecoderProcess:
-        """A new decoder process.
+        """Start a new decoder process.
 
         Raises:
-            TransientError: none could be started.
+            TransientError: it could not be started.
         """
         near, far = socket.socketpair()
         with self._lock, far:
@@ -87,16 +87,16 @@ class ForkServer:
                 pid = self._ask({"spawn": self._limits}, fd=far.fileno())["pid"]
             except (ConnectionLostError, DeadlineError, OSError) as error:
                 near.close()
-                raise TransientError(Reason.DECODER_START, f"no decoder process could be started: {error!r}") from error
+                raise TransientError(Reason.DECODER_START, f"cannot start a decoder process: {error!r}") from error
             return DecoderProcess(self, near, pid=pid, generation=self._generation)
 
     def collect(self, pid: int, *, generation: int) -> int | None:
-        """Kill process `pid` and take its exit code from the kernel; None where its fork server died before it."""
+        """Kill process `pid` and return its exit code; None if its fork server died first."""
         with self._lock:
             if self._control is None or generation != self._generation:
-                return None  # killed with its server; the number may be another process's by now
+                return None  # killed with its server; another process may have this pid now
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)  # the server has not collected it yet: the number is still its own
+                os.kill(pid, signal.SIGKILL)  # the server has not collected it yet: the pid is still its own
             try:
                 exit_code: int | None = self._ask({"collect": pid})["exit"]
                 return exit_code
@@ -104,7 +104,7 @@ class ForkServer:
                 return None
 
     def _ask(self, message: dict[str, Any], *, fd: int | None = None) -> dict[str, Any]:
-        """One question and its answer. What interrupts it ends the server: a late answer would pass for the next."""
+        """Send one request and return its reply. Any error stops the server: its late reply would answer the next."""
         assert self._control is not None
         try:
             send(self._control, message, fd=fd)
@@ -115,7 +115,7 @@ class ForkServer:
         return reply
 
     def close(self) -> None:
-        """End the server; the kernel ends its decoder processes with it."""
+        """Stop the server; the kernel kills its decoder processes with it."""
         with self._lock:
             self._stop()
 
@@ -130,7 +130,7 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(far.fileno(),),
-                start_new_session=True,  # a Ctrl-C in the terminal is for the pipeline alone
+                start_new_session=True,  # a Ctrl-C in the terminal must reach only the pipeline
             )
         self._control = near
         try:

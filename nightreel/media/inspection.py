@@ -1,6 +1,6 @@
-"""What an untrusted file is, and which decoder can be trusted with it. Decodes one picture, no more.
+"""Inspect an untrusted file and choose a decoder that is exact for it. Decodes only one picture.
 
-Runs in the sandbox, called by `decoder_process`; everyone else gets a `Probe` from `DecoderPool.probe`.
+Runs in the sandbox; called by `decoder_process`. All other code gets a `Probe` from `DecoderPool.probe`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_b
 from nightreel.reasons import Reason
 
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
-_WORTH_LEAVING_OUT = 0.05  # of all frames: PyAV can leave out what no wanted frame refers to, decord cannot
+_WORTH_LEAVING_OUT = 0.05  # of all frames: PyAV can skip frames that no wanted frame refers to, decord cannot
 _DECORD_CODECS = frozenset({"h264", "mpeg4", "vp9"})
-# Codings whose pictures AVI, which stores no presentation times, leaves in an order that only decoding tells.
+# AVI stores no presentation times. For these codings only decoding reveals the order of pictures.
 _REORDERED_IN_AVI = frozenset({"h264", "hevc"})
 _VARIABLE_FPS = 0.1  # of the median interval; less is the rounding of the container's clock
 _FIRST_FRAME_PACKETS = 100
@@ -62,44 +62,44 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
     """Open `path`, choose its video stream and walk through its packets.
 
     Raises:
-        PermanentError: with the reason that is true for this file; see `refusals` for files that are no video.
+        PermanentError: with the file's own reason; see `refusals` for files that are not videos.
     """
     size_bytes = path.stat().st_size
-    limits.check("bytes", size_bytes, f"{path.name} has bytes:")
+    limits.check("bytes", size_bytes, f"{path.name}: the size in bytes is")
     refuse_by_content(path, gif=limits.gif)
     with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
-        limits.check("streams", len(container.streams), f"{path.name} has streams:")
+        limits.check("streams", len(container.streams), f"{path.name}: the number of streams is")
         _refuse_too_large(said, limits, path)
         stream = _choose_stream(container, path)
         context = stream.codec_context
         limits.check("pixels", context.width * context.height,
-                     f"{path.name} has pictures of {context.width} x {context.height} =")  # fmt: skip
+                     f"{path.name}: the picture size in pixels is {context.width} x {context.height} =")  # fmt: skip
         if container.duration:
-            limits.check("duration_s", container.duration / av.time_base, f"{path.name} lasts, seconds:")
+            limits.check("duration_s", container.duration / av.time_base, f"{path.name}: the duration in seconds is")
         index = _read_packets(container, stream, said, max_frames=limits.max_frames)
         expected = stream.frames or None
         if not len(index):
-            promise = f"{expected} frames are" if expected else "a video stream is"
+            promise = f"{expected} frames" if expected else "a video stream"
             reason = Reason.MEDIA_DATA_MISSING if expected else Reason.NO_FRAMES
-            raise PermanentError(reason, f"{path.name}: {promise} promised and none is there: repeat the upload")
+            raise PermanentError(reason, f"{path.name} promises {promise} but holds no frames: repeat the upload")
         if not len(index.shown):
-            raise PermanentError(Reason.NO_FRAMES, f"{path.name}: none of its {len(index)} frames is ever shown")
+            raise PermanentError(Reason.NO_FRAMES, f"{path.name}: none of its {len(index)} frames is shown")
         frame = _first_frame(path, stream.index, limits)
         if not frame and not context.width * context.height:
-            raise PermanentError(Reason.DAMAGED, f"{path.name}: no picture decodes, and nothing tells the size of one")
+            raise PermanentError(Reason.DAMAGED, f"{path.name}: no picture decodes, and the picture size is not known")
         probe = _describe(container, stream, index, frame, size_bytes=size_bytes)
-    limits.check("duration_s", probe.duration_s or 0.0, f"{path.name} lasts, seconds:")
+    limits.check("duration_s", probe.duration_s or 0.0, f"{path.name}: the duration in seconds is")
     return probe
 
 
 def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The stream ffmpeg's own `av_find_best_stream` chooses, cover pictures and unknown codecs left aside.
+    """Choose the stream that ffmpeg's `av_find_best_stream` chooses, ignoring cover pictures and unknown codecs.
 
     Raises:
         PermanentError: `no_video_stream`, `no_decoder` or `encrypted`.
     """
     if not container.streams:
-        raise explain_refusal(path, "it holds no streams")
+        raise explain_refusal(path, "it has no streams")
     videos = list(container.streams.video)
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
     films = [stream for stream in videos if not stream.disposition & pictures]
@@ -120,7 +120,7 @@ def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def _codec_tag(container: InputContainer) -> str:
-    """The four letters by which the container calls a codec that ffmpeg does not know; PyAV has no other way there."""
+    """The container's four-letter name of a codec that ffmpeg does not know. PyAV gives it only in this dump."""
     av.logging.set_level(av.logging.INFO)
     try:
         dump = container.dumps_format()  # type: ignore[attr-defined]  # missing from the stubs
@@ -175,10 +175,10 @@ def _describe(
 
 
 def _first_frame(path: Path, stream_index: int, limits: MediaLimits) -> VideoFrame | None:
-    """The first frame that decodes, for what only decoded pictures tell: rotation, true size, transfer function.
+    """The first frame that decodes. Only a decoded picture shows rotation, true size and transfer function.
 
     Raises:
-        PermanentError: `limit_pixels` where its true size, unlike the one that the container claims, is beyond.
+        PermanentError: `limit_pixels` when its true size exceeds the limit, though the size in the container does not.
     """
     with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
         stream = cast(VideoStream, container.streams[stream_index])
@@ -199,21 +199,21 @@ def _first_frame(path: Path, stream_index: int, limits: MediaLimits) -> VideoFra
 
 
 def _refuse_too_large(said: Log, limits: MediaLimits, path: Path) -> None:
-    """Raise where a decoder, told the limit, has refused a picture for its size."""
+    """Raise if a decoder with the limit set refused a picture for its size."""
     for _, _, message in said:
         if refused := re.match(r"Picture size (\d+)x(\d+) is invalid", message):
             width, height = map(int, refused.groups())
-            limits.check("pixels", width * height, f"{path.name} has pictures of {width} x {height} =")
+            limits.check("pixels", width * height, f"{path.name}: the picture size in pixels is {width} x {height} =")
 
 
 def _upright_rotation(frame: VideoFrame) -> int:
-    """Degrees counter-clockwise to turn `frame` by, to the nearest quarter; 0 where the file's matrix is nonsense."""
+    """Degrees counter-clockwise to turn `frame` by, to the nearest quarter; 0 where the file's matrix is invalid."""
     degrees = frame.rotation
     return round(degrees / 90) % 4 * 90 if -360 <= degrees <= 360 else 0
 
 
 def _pixel_aspect(stream: VideoStream, rotation: int) -> float:
-    """Width over height of a pixel, upright; 1 where the file says nothing or nonsense."""
+    """Width over height of a pixel, upright; 1 where the file gives none or an extreme value."""
     aspect = float(stream.sample_aspect_ratio or 1)
     if not 1 / _EXTREME_ASPECT <= aspect <= _EXTREME_ASPECT:
         return 1.0
@@ -221,7 +221,7 @@ def _pixel_aspect(stream: VideoStream, rotation: int) -> float:
 
 
 def _verdict(probe: Probe) -> tuple[str, str]:
-    """decord where it is exact and leaves nothing to be saved, else PyAV: the decoder and why."""
+    """The decoder and why: decord where it is exact and PyAV would not save work, else PyAV."""
     obstacles = {
         f"container {probe.container}": probe.container not in _DECORD_CONTAINERS,
         f"codec {probe.codec}": probe.codec not in _DECORD_CODECS,
@@ -230,8 +230,8 @@ def _verdict(probe: Probe) -> tuple[str, str]:
         "hidden frames stored as packets": bool((probe.index.flags & HIDDEN).any()),
         "missing or repeated timestamps": probe.index.ordinal,
         "open groups of pictures": bool(probe.index.leading.any()),
-        "keyframes that are none": bool((probe.index.flags & FALSE_KEY).any()),
-        "packets lost": bool((probe.index.flags & LOST_BEFORE).any()),
+        "false keyframes": bool((probe.index.flags & FALSE_KEY).any()),
+        "lost packets": bool((probe.index.flags & LOST_BEFORE).any()),
         "damaged packets": probe.damaged_packets > 0,
         "fewer frames than promised": probe.expected_frames not in (None, len(probe.index)),
         f"rotated by {probe.rotation} degrees": probe.rotation != 0,
@@ -241,14 +241,14 @@ def _verdict(probe: Probe) -> tuple[str, str]:
         return "pyav", "decord is not exact on: " + ", ".join(found)
     unreferenced = float(np.mean(probe.index.flags & UNREFERENCED != 0))
     if unreferenced > _WORTH_LEAVING_OUT:
-        return "pyav", f"exact with decord too, which would decode the {unreferenced:.0%} of frames that none refers to"
-    return "decord", f"exact: {probe.codec} in {probe.container}, every packet a frame with a time of its own"
+        return "pyav", f"decord is exact too, but cannot skip the {unreferenced:.0%} of frames that no other refers to"
+    return "decord", f"exact: {probe.codec} in {probe.container}, every packet is a frame with its own time"
 
 
 def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, max_frames: int) -> PacketIndex:
-    """Walk through all packets of `stream` from the container's present position, which is its start.
+    """Read all packets of `stream` from the container's current position, which is its start.
 
-    Stops quietly at a read error: what lies before it is what the file holds.
+    Stops silently at a read error: the file holds only the packets before it.
 
     Raises:
         PermanentError: `limit_frames`.
@@ -261,7 +261,7 @@ def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, 
         packet = read.packet
         if len(rows) >= max_frames:
             raise PermanentError(
-                Reason.LIMIT_FRAMES, f"more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to take longer videos"
+                Reason.LIMIT_FRAMES, f"more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to accept the video"
             )
         about = traits(codec, memoryview(packet), is_key=packet.is_keyframe, length_size=length_size)
         pts = NO_PTS if packet.pts is None else packet.pts
@@ -286,7 +286,7 @@ def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, 
     if is_avi(container):
         reordered = bool((table[:, 3] & UNREFERENCED).any())
         harmed = bool((table[:, 3] & (CORRUPT | LOST_BEFORE)).any()) or len(table) < stream.frames
-        ordinal |= codec in _REORDERED_IN_AVI or (reordered and harmed)  # its demuxer works out times by counting
+        ordinal |= codec in _REORDERED_IN_AVI or (reordered and harmed)  # the AVI demuxer counts packets to get times
     ordinal |= packed
     return PacketIndex(
         pts=table[:, 0].copy(),

@@ -1,7 +1,7 @@
-"""The packet index: every packet of one video stream, in decoding order, without decoding any.
+"""The packet index: every packet of one video stream in decoding order, without decoding any.
 
-It says when each frame is shown, where decoding can start, and what the container itself marks as damaged. Built in the
-sandbox by `inspection`; carried by `Probe`; read by `planning`. Numbers only: safe to hold outside the sandbox.
+It records when each frame is shown, where decoding can start, and which packets are visibly damaged. `inspection`
+builds it in the sandbox, `Probe` carries it, `decode_job` reads it. It holds only numbers: safe outside the sandbox.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 KEY = 1  # decoding can start here
 DISCARD = 2  # outside the edit list: decoded, never shown
-CORRUPT = 4  # damaged: the container says so, or its parts do not add up
+CORRUPT = 4  # damaged: the container marks it, or the lengths of its parts do not add up
 HIDDEN = 8  # a reference picture that is never shown
 MISSING_PTS = 16
 UNREFERENCED = 32  # no other frame needs it
-FALSE_KEY = 64  # the container calls it a keyframe, but decoding cannot start clean here
+FALSE_KEY = 64  # the container marks it as a keyframe, but decoding cannot start clean here
 LOST_BEFORE = 128  # packets before it, or part of it, could not be read
 NO_PTS = np.iinfo(np.int64).min
 _PACKET_BYTES = 8 + 8 + 4 + 1
@@ -29,14 +29,14 @@ class PacketIndex:
     """Packets in decoding order.
 
     Args:
-        pts: int64 (n,), units of the stream's time base; NO_PTS where unknown.
-        dts: the same, decoding time.
+        pts: int64 (n,), presentation time in units of the stream's time base; NO_PTS where unknown.
+        dts: int64 (n,), decoding time in the same units.
         size: int32 (n,), bytes.
         flags: uint8 (n,), the constants of this module.
-        truncated: reading ended with a complaint of the demuxer, or before the promised number of packets.
-        last_duration: how long the last frame shown lasts, units of the time base; 0 where unknown.
-        ordinal: timestamps do not say which packet becomes which frame (AVI with reordering, missing or repeated
-            times): frame k of the decoder's output is shown at the k-th timestamp, and only decoding from the very
+        truncated: reading ended with a demuxer error, or before the promised number of packets.
+        last_duration: duration of the last shown frame in units of the time base; 0 where unknown.
+        ordinal: timestamps do not identify which packet becomes which frame (AVI with reordering, missing or repeated
+            times). Frame k of the decoder's output is shown at the k-th timestamp, and only decoding from the very
             start is exact.
     """
 
@@ -58,7 +58,7 @@ class PacketIndex:
 
     @cached_property
     def timeline(self) -> np.ndarray:
-        """int64 (k,): when each frame is shown, ascending, units of the time base."""
+        """int64 (k,): when each frame is shown, ascending, in units of the time base."""
         if not self.ordinal:
             return np.sort(self.pts[self.shown])
         dts = self.dts[self.shown]
@@ -69,12 +69,12 @@ class PacketIndex:
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """int64 (k,): the packet of each frame of `timeline`. Meaningless where `ordinal`."""
+        """int64 (k,): the packet of each frame of `timeline`. Invalid if `ordinal`."""
         return self.shown[np.argsort(self.pts[self.shown], kind="stable")]
 
     @cached_property
     def leading(self) -> np.ndarray:
-        """bool (n,): shown before the last packet at which decoding could start, so dependent on what lies before."""
+        """bool (n,): shown before the last packet where decoding can start, so it depends on earlier packets."""
         starts = np.where(self.flags & KEY != 0, np.arange(len(self)), -1)
         last_start = np.maximum.accumulate(starts)
         return (last_start >= 0) & (self.pts < self.pts[last_start])
@@ -85,7 +85,7 @@ class PacketIndex:
 
     @cached_property
     def end(self) -> int:
-        """When the last frame ceases to be shown."""
+        """When the last frame ends."""
         last = self.last_duration
         if last <= 0 and len(self.timeline) > 1:
             last = int(np.median(np.diff(self.timeline)))
@@ -100,11 +100,11 @@ class PacketIndex:
         """The inverse of `to_bytes`.
 
         Raises:
-            ValueError: `data` is no whole number of packets.
+            ValueError: `data` is not a whole number of packets.
         """
         count, rest = divmod(len(data), _PACKET_BYTES)
         if rest:
-            raise ValueError(f"{len(data)} bytes are no packet index of {_PACKET_BYTES} bytes a packet")
+            raise ValueError(f"not a packet index: {len(data)} bytes, expected a multiple of {_PACKET_BYTES}")
         pts, dts, size, flags = (
             np.frombuffer(data, dtype, count, offset=offset * count)
             for dtype, offset in (("<i8", 0), ("<i8", 8), ("<i4", 16), ("u1", 20))
@@ -113,7 +113,7 @@ class PacketIndex:
 
 
 def _evened(times: np.ndarray) -> np.ndarray:
-    """`times` at a constant interval where they lie on one but for a few that a demuxer guessed wrong."""
+    """`times` at a constant interval, if all but a few are at one: a demuxer guessed those few wrong."""
     intervals = np.diff(times)
     if not len(intervals):
         return times

@@ -1,7 +1,7 @@
-"""From a decoded picture to upright 8-bit RGB of the wanted size. Called by `decoding`, in the sandbox.
+"""Convert a decoded picture to upright 8-bit RGB of the wanted size. Called by `decoding`, in the sandbox.
 
-The stream's own colour matrix and range are obeyed; where it names none, ffmpeg's default (BT.601, limited) holds, as
-in the pipelines that video LLMs were trained with. HDR is tone-mapped, plainly: see `tone_map`.
+The stream's own colour matrix and range apply. Where the stream names none, ffmpeg's default (BT.601, limited) applies,
+as in the pipelines that video LLMs were trained with. HDR is tone-mapped: see `tone_map`.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ class PixelWriter:
 
 
 def tone_map(rgb16: np.ndarray, transfer: str) -> np.ndarray:
-    """HDR (BT.2020 primaries, PQ or HLG) to BT.709 SDR: light in units of reference white, Reinhard on the
-    brightest channel so that hues stay, BT.709 primaries, 1/2.2 gamma.
+    """Convert HDR (BT.2020 primaries, PQ or HLG) to BT.709 SDR.
+
+    Steps: light in units of reference white, Reinhard on the brightest channel to keep hues, BT.709 primaries, 1/2.2
+    gamma.
 
     Args:
         rgb16: uint16 (H, W, 3), non-linear.
@@ -66,7 +68,7 @@ def tone_map(rgb16: np.ndarray, transfer: str) -> np.ndarray:
     """
     light = _linear_light(transfer)[rgb16 >> 4]  # (H, W, 3), 1 = reference white
     peak = light.max(axis=2, keepdims=True)
-    ceiling = 1000.0 / _REFERENCE_WHITE_NITS  # what maps to full white
+    ceiling = 1000.0 / _REFERENCE_WHITE_NITS  # maps to full white
     light *= (1 + peak / ceiling**2) / (1 + peak)  # extended Reinhard (2002), equation 4
     steps = (np.clip(light @ _BT2020_TO_BT709.T, 0, 1) * 4095).astype(np.uint16)
     return np.asarray(_gamma()[steps])
@@ -89,5 +91,5 @@ def _linear_light(transfer: str) -> np.ndarray:
 
 @cache
 def _gamma() -> np.ndarray:
-    """uint8 (4096,): display code of 12-bit light."""
+    """uint8 (4096,): display code of each 12-bit light value."""
     return np.round(255 * (np.arange(4096) / 4095) ** (1 / 2.2)).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""What a file is, as data: `Probe`, and the limits an untrusted file is held to.
+"""`Probe`, the properties of a file, and `MediaLimits`, the limits for an untrusted file.
 
-`inspection` finds it out in the sandbox; callers get it from `DecoderPool.probe`. Its packet index is what decoding is
-planned from, so a file is walked through once, however many segments it has.
+`inspection` makes a probe in the sandbox; callers get it from `DecoderPool.probe`. Decoding is planned from its packet
+index, so the packets of a file are read once, however many segments it has.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from nightreel.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """What an untrusted file may ask for; beyond, it is refused with the limit's name.
+    """Limits for an untrusted file. A file beyond a limit is refused with the limit's name.
 
     Args:
-        gif: whether a GIF is taken for a video.
+        gif: whether a GIF is accepted as a video.
     """
 
     max_bytes: int
@@ -46,39 +46,42 @@ class MediaLimits:
         )
 
     def check(self, name: str, value: float, what: str) -> None:
-        """Raise `limit_<name>` where `value` is more than `max_<name>` allows.
+        """Raise `limit_<name>` if `value` is more than `max_<name>`.
+
+        Args:
+            what: start of the message, which continues with the value.
 
         Raises:
-            PermanentError: naming the limit, the value and the setting.
+            PermanentError: it names the limit, the value and the setting.
         """
         limit = getattr(self, f"max_{name}")
         if value > limit:
             raise PermanentError(
                 Reason.of(f"limit_{name.removesuffix('_s')}"),
-                f"{what} {value:.12g}, more than {limit:.12g}: raise NIGHTREEL_MAX_{name.upper()} to take it",
+                f"{what} {value:.12g}, more than {limit:.12g}: raise NIGHTREEL_MAX_{name.upper()} to accept it",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What a file is. All of `to_json` is stored in table `videos`.
+    """The properties of a file. Table `videos` stores all of `to_json`.
 
     Args:
-        container: ffmpeg's name of the demuxer, its first alias; codec: of the coding.
+        container: ffmpeg's name of the demuxer, its first alias; codec: ffmpeg's name of the coding.
         width, height: upright, after `rotation`.
-        rotation: degrees counter-clockwise by which stored pictures are turned to be upright: 0, 90, 180 or 270.
+        rotation: degrees counter-clockwise to turn stored pictures upright: 0, 90, 180 or 270.
         pixel_aspect: width over height of a pixel, upright; not 1 in anamorphic video.
-        duration_s: from the first frame shown to the end of the last; None where there is no clock at all.
-        frame_count: frames that are shown, by the packets.
-        fps: average frames a second; variable_fps: whether the intervals differ by more than the clock's grain.
-        time_base: seconds a tick, as "1/90000"; start_s: when the first frame is shown on the file's own clock.
+        duration_s: from the first shown frame to the end of the last; None without any clock.
+        frame_count: number of shown frames, counted from the packets.
+        fps: average frames per second; variable_fps: whether intervals differ by more than clock rounding.
+        time_base: seconds per tick, as "1/90000"; start_s: when the first frame is shown on the file's own clock.
         edited: an edit list hides `discarded_frames` frames.
-        damaged_packets: packets that are seen to be damaged without decoding them.
-        truncated: the file ends before its frames do.
-        expected_frames: what the header promised; None where it promises nothing.
+        damaged_packets: packets whose damage shows without decoding.
+        truncated: the file ends before its last frame.
+        expected_frames: number of frames in the header; None where the header has none.
         hdr: "pq" or "hlg" where pictures must be tone-mapped, else None.
-        decoder: which one is exact for it; decoder_reason: why.
-        keyframes_s: where decoding can start, seconds after the first frame shown.
+        decoder: the decoder that is exact for the file; decoder_reason: why.
+        keyframes_s: where decoding can start, seconds after the first shown frame.
         index: every packet.
     """
 
@@ -115,7 +118,7 @@ class Probe:
         return {**self._values(), "keyframes": len(self.keyframes_s)}
 
     def to_message(self) -> dict[str, Any]:
-        """JSON values from which, with `index.to_bytes()`, `from_message` makes the same probe again."""
+        """JSON values from which, with `index.to_bytes()`, `from_message` restores the probe."""
         return {**self._values(), "last_duration": self.index.last_duration, "ordinal": self.index.ordinal}
 
     @classmethod
@@ -132,7 +135,7 @@ class Probe:
 
     @property
     def shown_size(self) -> tuple[int, int]:
-        """Width and height of the picture as it is meant to be seen: of square pixels, and no more than are stored."""
+        """Width and height of the picture as displayed: in square pixels, and no larger than stored."""
         if self.pixel_aspect > 1:
             return self.width, max(1, round(self.height / self.pixel_aspect))
         return max(1, round(self.width * self.pixel_aspect)), self.height

@@ -1,7 +1,7 @@
-"""Why a file that is no decodable video is none: text, an image, a lost index, an encrypted film, an unknown codec.
+"""Explain why a file is not a decodable video: text, an image, a lost index, encryption.
 
-Called by `probe`, in the sandbox, when ffmpeg's demuxers refuse a file or find nothing in it. Reads a few kilobytes and
-the outline of an MP4's boxes; every number in them is hostile until checked.
+Called by `inspection` and `demuxing`, in the sandbox: before a file is opened, and when ffmpeg's demuxers refuse it or
+find nothing in it. Reads a few kilobytes and the outline of an MP4's boxes, and checks every number in them before use.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wid
 
 
 def refuse_by_content(path: Path, *, gif: bool) -> None:
-    """Raise where the first bytes tell that this is no video; return where they do not.
+    """Raise if the first bytes show that the file is not a video.
 
     Args:
-        gif: whether a GIF is taken for a video.
+        gif: whether a GIF is accepted as a video.
 
     Raises:
         PermanentError: `empty_file`, `not_a_video`, `image_file`, `animated_image`, `no_video_stream`.
@@ -50,7 +50,7 @@ def refuse_by_content(path: Path, *, gif: bool) -> None:
     if not head:
         raise PermanentError(Reason.EMPTY_FILE, f"{path.name} has 0 bytes: upload it again")
     if head[:6] in (b"GIF87a", b"GIF89a") and not gif:
-        detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to have such files analysed as videos"
+        detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to analyse GIFs as videos"
         raise PermanentError(Reason.ANIMATED_IMAGE, f"{path.name} {detail}")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         raise PermanentError(Reason.IMAGE_FILE, f"{path.name} holds a WebP image, not a video")
@@ -62,7 +62,7 @@ def refuse_by_content(path: Path, *, gif: bool) -> None:
 
 
 def explain_refusal(path: Path, demuxer_says: str) -> PermanentError:
-    """Why no demuxer took `path`: `no_index`, `encrypted`, `not_a_video` or `unreadable`."""
+    """The error that explains why no demuxer accepted `path`: `no_index`, `encrypted`, `not_a_video`, `unreadable`."""
     with path.open("rb") as file:
         size = path.stat().st_size
         boxes = list(_boxes(file, size))
@@ -101,7 +101,7 @@ def is_encrypted(file: BinaryIO, boxes: list[tuple[bytes, int, int]]) -> bool:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each top-level box; the last may end beyond the file."""
+    """(type, start, end) of each top-level box; the last one may end beyond the file."""
     at = 0
     for _ in range(_MAX_BOXES):
         file.seek(at)
@@ -123,11 +123,11 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
 
 def _as_text(head: bytes) -> str | None:
     if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (the video itself was never fetched: `git lfs pull`)"
+        return "a Git LFS pointer (fetch the video itself with `git lfs pull`)"
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # not merely cut inside its last character
+        if error.start < len(head) - 4:  # the error is not just a cut last character
             return None
         text = head[: error.start].decode()
     if any(ord(character) < 32 and character not in "\t\r\n\f" for character in text):

@@ -1,8 +1,8 @@
-"""Which moments of a video are looked at: segments, and timestamps within one. Pure functions; no file is opened.
+"""Choose the sampled moments of a video: segments, and timestamps in a segment. Pure functions; they open no file.
 
-Called by the encode stage (segments) and by the decoder pool (timestamps). All times are seconds on the clock on which
-the first frame shown is at 0. Timestamps, not frame numbers: a moment means the same in every frame rate, variable ones
-included. The decoder takes the frame on show at each moment; several moments inside one frame give that frame once.
+Called by the encode stage (segments) and by the decoder pool (timestamps). All times are seconds after the first shown
+frame. Moments are timestamps, not frame numbers: a timestamp means the same at every frame rate, including variable
+ones. The decoder returns the frame shown at each moment; several moments inside one frame give that frame once.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _TOLERANCE_S = 1e-9
 
 
 def segments(duration_s: float | None, window_s: float) -> list[Segment]:
-    """Cut a video into windows of `window_s`; a last one shorter than a third of it is merged into the one before.
+    """Cut a video into windows of `window_s`. A last window shorter than a third of that joins the window before it.
 
     Args:
-        duration_s: None where neither the file nor its packets tell: one window is looked at, no more is promised.
-        window_s: length of a window, seconds.
+        duration_s: None if neither the file nor its packets give it: the result is one window.
+        window_s: length of a window in seconds.
 
     Returns:
         At least one segment; they are contiguous, start at 0 and end at `duration_s`.
 
     Raises:
-        PermanentError: `no_duration` when it is negative or not finite.
+        PermanentError: `no_duration` when the duration is negative or not finite.
 
     >>> [(s.start_s, s.end_s) for s in segments(75, 30)]      # the rest, 15 s, stands alone
     [(0.0, 30.0), (30.0, 60.0), (60.0, 75.0)]
@@ -47,7 +47,7 @@ def segments(duration_s: float | None, window_s: float) -> list[Segment]:
         return [Segment(0, 0.0, float(window_s))]
     if not 0 <= duration_s < float("inf"):
         raise PermanentError(
-            Reason.NO_DURATION, f"a duration of {duration_s} s cannot be cut: expected 0 or more, finite"
+            Reason.NO_DURATION, f"cannot cut a duration of {duration_s} s: expected a finite number, 0 or more"
         )
     whole, rest = divmod(duration_s, window_s)
     windows = max(1, int(whole) + (rest >= window_s * _SHORTEST_LAST_WINDOW))
@@ -56,25 +56,25 @@ def segments(duration_s: float | None, window_s: float) -> list[Segment]:
 
 
 def timestamps(plan: SamplingPlan, segment: Segment, *, keyframes_s: Sequence[float] = ()) -> list[float]:
-    """The moments of `segment` that `plan` looks at: ascending, distinct, 1 to `plan.frames` of them.
+    """The moments of `segment` that `plan` samples: ascending, distinct, 1 to `plan.frames`.
 
     Args:
-        keyframes_s: times of the stream's keyframes, ascending; plan `keyframes` alone needs them.
+        keyframes_s: times of the stream's keyframes, ascending; only plan `keyframes` needs them.
 
     Returns:
-        Times in `[segment.start_s, segment.end_s)`; a segment of no length has the one moment `start_s`.
+        Times in `[segment.start_s, segment.end_s)`; for a segment of length 0, only `start_s`.
 
-    uniform: the middles of n equal parts, so that neither end weighs more.
+    uniform: the middles of n equal parts, so both ends weigh the same.
     >>> timestamps(SamplingPlan.parse("uniform:4"), Segment(0, 0.0, 8.0))
     [1.0, 3.0, 5.0, 7.0]
 
-    fps: a tick at the start and every 1/rate after; more ticks than the cap become uniform(cap).
+    fps: a tick at the start and every 1/rate after it; if there are more ticks than the cap: uniform(cap).
     >>> timestamps(SamplingPlan.parse("fps:2:32"), Segment(1, 30.0, 31.7))
     [30.0, 30.5, 31.0, 31.5]
     >>> timestamps(SamplingPlan.parse("fps:2:3"), Segment(0, 0.0, 30.0))
     [5.0, 15.0, 25.0]
 
-    keyframes: those inside the segment, thinned evenly to the cap; none inside: the segment's middle.
+    keyframes: those inside the segment, thinned evenly to the cap; if there are none, the segment's middle.
     >>> timestamps(SamplingPlan.parse("keyframes:2"), Segment(0, 0.0, 8.0), keyframes_s=[0.0, 2.0, 4.0, 6.0, 8.0])
     [0.0, 4.0]
     >>> timestamps(SamplingPlan.parse("keyframes:2"), Segment(1, 8.0, 12.0), keyframes_s=[0.0, 5.0])
@@ -99,7 +99,7 @@ def timestamps(plan: SamplingPlan, segment: Segment, *, keyframes_s: Sequence[fl
 
 
 def _ticks(length: float, rate: float, *, cap: int) -> list[float] | None:
-    """0, 1/rate, 2/rate ... before `length`; None when they are more than `cap`."""
+    """0, 1/rate, 2/rate ... before `length`; None if there are more than `cap`."""
     if length * rate > cap + _TOLERANCE_S:
         return None
     return [i / rate for i in range(cap) if i / rate < length - _TOLERANCE_S] or [0.0]
@@ -112,5 +112,5 @@ def _thin(moments: list[float], count: int) -> list[float]:
 
 
 def _distinct(moments: Iterable[float]) -> list[float]:
-    """Without repeats, which arise only where a segment is shorter than the clock's resolution."""
+    """Remove repeats. They occur only where a segment is shorter than the clock's resolution."""
     return list(dict.fromkeys(moments))

@@ -1,7 +1,7 @@
 """Messages between the pool and its processes: JSON, then raw bytes, over a Unix socket, with a deadline.
 
-JSON and not pickle, because the far end decodes hostile files: what it sends is read as data and can run nothing.
-Used by `sandbox` and `decoder_process`.
+JSON, not pickle, because the other side decodes hostile files: its messages are read as data and cannot run code.
+Used by `sandbox`, `fork_server` and `decoder_process`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _MAX_BLOB_BYTES = 512 * 2**20
 
 
 class ConnectionLostError(Exception):
-    """The far end is gone, or sent what is no message."""
+    """The other side is gone, or sent an invalid message."""
 
 
 class DeadlineError(Exception):
-    """The far end did not answer in time."""
+    """The other side did not reply in time."""
 
 
 def send(connection: socket.socket, message: dict[str, Any], *, blob: bytes = b"", fd: int | None = None) -> None:
-    """Send one message, and with it a file descriptor.
+    """Send one message, and optionally a file descriptor.
 
     Raises:
-        ConnectionLostError: the far end is gone.
-        DeadlineError: it did not read in the socket's timeout.
+        ConnectionLostError: the other side is gone.
+        DeadlineError: it did not read within the socket's timeout.
     """
     text = json.dumps(message).encode()
     head = _HEADER.pack(len(text), len(blob))
@@ -48,7 +48,7 @@ def receive(connection: socket.socket, *, deadline: float | None = None) -> tupl
     """Wait for one message.
 
     Args:
-        deadline: on `time.monotonic`'s clock; None waits for ever.
+        deadline: on `time.monotonic`'s clock; None waits without limit.
 
     Returns:
         The message, its blob, and the file descriptor that came along.
@@ -64,7 +64,7 @@ def receive(connection: socket.socket, *, deadline: float | None = None) -> tupl
         head += _receive_exactly(connection, _HEADER.size - len(head), deadline)
         text_bytes, blob_bytes = _HEADER.unpack(head)
         if text_bytes > _MAX_JSON_BYTES or blob_bytes > _MAX_BLOB_BYTES:
-            raise ConnectionLostError(f"a message of {text_bytes} + {blob_bytes} bytes")
+            raise ConnectionLostError(f"message too large: {text_bytes} + {blob_bytes} bytes")
         message = json.loads(_receive_exactly(connection, text_bytes, deadline))
         blob = bytes(_receive_exactly(connection, blob_bytes, deadline))
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Frames into an H.264 file: for the demo's clips. The one place that encodes."""
+"""Write frames to an H.264 file, for the demo's clips. Only this module encodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def write_h264(path: Path, frames_hwc: Iterable[np.ndarray], *, fps: int, crf: int = 20) -> None:
-    """Write uint8 RGB frames (H, W, 3), even H and W, as an mp4 that appears under its name only when complete.
+    """Write uint8 RGB frames (H, W, 3), H and W even, as an MP4. The file gets its name only when complete.
 
     The same frames give the same bytes: one encoder thread, no dates.
     """

@@ -1,7 +1,7 @@
-"""Numbers for Prometheus: what a run counts, what waits in Postgres, what the devices have, and who serves them.
+"""Metrics for Prometheus: counters of a run, the backlog in Postgres, the devices' memory, and the endpoint.
 
-Runs serve them while they last, `nightreel metrics` for as long as one likes. Labels are words of our own alone:
-nothing of names, answers or files.
+Runs serve them while they last; `nightreel metrics` serves them between runs too. Labels are Nightreel's own words:
+they contain no names, answers or files.
 """
 
 from nightreel.metrics.backlog import BacklogCollector

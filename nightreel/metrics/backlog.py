@@ -1,6 +1,6 @@
-"""What Postgres knows of all runs: work that waits, failures, how runs ended, memory that is leased.
+"""Metrics of all runs from Postgres: waiting work, failures, ends of runs, leased memory.
 
-Asked when somebody scrapes, and at most every so many seconds, however many scrape.
+A scrape reads them, at most once every few seconds, with any number of scrapers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nightreel.errors import NightreelError
 from nightreel.metrics.labels import BoundedLabels
 
 MOST_COUNTED = 1_000_000
-"""Rows of a kind are counted up to here: what a scrape costs stays the same under a backlog of any size."""
+"""The largest count of each kind of rows, so that the cost of a scrape does not grow with the backlog."""
 _TIMEOUT_MS = 5_000
 _REASONS = 100
 _QUEUE = ("pending", "claimed", "failed", "quarantined")
@@ -32,7 +32,7 @@ class BacklogCollector(Collector):
     """Gauges read from the database.
 
     Args:
-        every_s: how old numbers may be.
+        every_s: maximum age of the numbers.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ def _runs(connection: Connection) -> Iterator[GaugeMetricFamily]:
 def _leases(connection: Connection) -> Iterator[GaugeMetricFamily]:
     leased = _gauge("memory_leased_bytes", "Device memory that runs hold, by concurrency limit.", "limit")
     waiting = _gauge("memory_requests_waiting", "Runs that wait for device memory.")
-    longest = _gauge("memory_longest_wait_seconds", "How long the first of them has waited.")
+    longest = _gauge("memory_longest_wait_seconds", "How long the first waiting run has waited.")
     row = connection.execute(statement("memory_queue")).one()
     for limit, mib in row.leased.items():
         leased.add_metric((limit,), mib * 2**20)

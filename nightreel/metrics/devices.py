@@ -1,4 +1,4 @@
-"""What memory this machine's devices have, and what of it is used by whomever. Imports no torch."""
+"""Memory of this machine's devices: the leasable part, and the part that any process uses. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 
 
 class DeviceCollector(Collector):
-    """Asks the driver at each scrape, which takes milliseconds.
+    """Reads the driver at each scrape, which takes milliseconds.
 
     Args:
-        reserve_mib: what is never leased of a device; None: as `MemoryDevice.leasable_mib` has it.
+        reserve_mib: MiB of a device that are never leased; None: the default of `MemoryDevice.leasable_mib`.
     """
 
     def __init__(self, reserve_mib: int | None) -> None:
         self._reserve_mib = reserve_mib
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        leasable = _gauge("leasable", "Memory of a device that runs can lease in all.")
-        used = _gauge("used", "Memory of a device that is used, by whomever.")
+        leasable = _gauge("leasable", "Memory of a device that runs can lease in total.")
+        used = _gauge("used", "Memory of a device that any process uses.")
         try:
             for device in memory_devices():
                 used.add_metric((device.limit,), device.used_bytes)

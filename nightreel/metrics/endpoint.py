@@ -1,4 +1,4 @@
-"""The HTTP endpoint that Prometheus scrapes: /metrics on a port of this process, for as long as a block lasts."""
+"""The HTTP endpoint that Prometheus scrapes: /metrics on a port of this process, during a block."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 def serve_metrics(
     settings: Settings, *, database: Database, registry: CollectorRegistry | None = None
 ) -> Iterator[bool]:
-    """Serve a registry, with the backlog, the devices and this process beside what it has, where a port is set.
+    """Serve a registry if a port is set, together with metrics of the backlog, the devices and this process.
 
     Yields:
-        Whether they are served. A port that is taken is a warning: numbers are no reason for a run to fail.
+        Whether they are served. A taken port is only a warning: missing metrics must not fail a run.
     """
     if not settings.metrics_port:
         yield False
@@ -34,7 +34,7 @@ def serve_metrics(
         server, thread = start_http_server(settings.metrics_port, settings.metrics_host, registry)
     except OSError as error:
         logger.warning(
-            "no metrics are served at %s, port %d: %s. Another run of this host may have the port: give each its own "
+            "cannot serve metrics at %s, port %d: %s. Another run of this host may use the port: give each run its own "
             "NIGHTREEL_METRICS_PORT, or 0 to serve none",
             settings.metrics_host,
             settings.metrics_port,
@@ -51,7 +51,7 @@ def serve_metrics(
 
 
 def metrics_text(settings: Settings, *, database: Database) -> str:
-    """What would be served now, between runs."""
+    """The metrics that the endpoint would serve now, between runs."""
     registry = CollectorRegistry()
     _add_surroundings(registry, settings, database)
     return generate_latest(registry).decode()

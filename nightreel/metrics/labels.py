@@ -1,4 +1,4 @@
-"""Label values that stay few: a word of ours, and no more of them than a Prometheus server can keep for ever."""
+"""Bounds label values: only plain words, and no more than a Prometheus server can store forever."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _WORD = re.compile(r"[a-z][a-z0-9_.]{0,59}")
 
 
 class BoundedLabels:
-    """Lets the first `most` words through; whatever comes later, or is no word, is "other".
+    """Admits the first `most` words. Every later value, and every value that is not a word, becomes "other".
 
-    Reasons are words of our code, but some are told by the process that decodes untrusted files, and prompt sets are
-    the operator's: neither may fill the memory of who collects them.
+    Reasons are words of this code, but the process that decodes untrusted files reports some of them. Operators name
+    prompt sets. Neither may fill the memory of a Prometheus server.
 
     >>> words = BoundedLabels(1)
     >>> words.admit("no_index"), words.admit("no_video_stream"), words.admit("a b")

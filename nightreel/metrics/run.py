@@ -1,6 +1,6 @@
-"""What one run counts: videos, segments, answers, tokens, the cache, seconds by stage.
+"""Metrics of one run: videos, segments, answers, tokens, the cache, seconds by stage.
 
-The workbench has one and its stages feed it. It starts at nought with each run, as Prometheus expects of a process.
+The workbench has one, and its stages feed it. Counters start at zero with each run, as Prometheus expects of a process.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class RunMetrics:
         self._failures = self._counter("video_failures", "Videos that failed or were quarantined.", "reason")
         self._segments = self._counter("segments", "Segments whose answers were written.")
         self._answers = self._counter("answers", "Answers written.", "prompt_set", "state")
-        self._tokens = self._counter("tokens", "Tokens of the answers written, read or generated.", "kind")
-        self._cache = self._counter("cache_lookups", "Segments whose features were looked for in the cache.", "result")
-        self._work = self._counter("work", "What was fetched, decoded, encoded, evicted.", "what")
+        self._tokens = self._counter("tokens", "Prompt and generated tokens of the answers written.", "kind")
+        self._cache = self._counter("cache_lookups", "Segments whose features were looked up in the cache.", "result")
+        self._work = self._counter("work", "Items fetched, decoded, encoded, evicted.", "what")
         self._stages = Histogram(
             "nightreel_stage_seconds",
-            "Seconds that one thread spent in a stage, each time it was there.",
+            "Seconds that a thread spent in a stage, for each visit.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -41,23 +41,23 @@ class RunMetrics:
         self._sets = BoundedLabels(_PROMPT_SETS)
 
     def count(self, what: str, by: int = 1) -> None:
-        """Something the workbench counts in passing."""
+        """Count an item of work."""
         self._work.labels(what).inc(by)
         if what in _CACHE:
             self._cache.labels(_CACHE[what]).inc(by)
 
     def observe_stage(self, stage: str, seconds: float) -> None:
-        """A thread left a stage."""
+        """Record that a thread left a stage after `seconds`."""
         self._stages.labels(stage).observe(seconds)
 
     def show_busy_seconds(self, busy_s: Callable[[], Mapping[str, float]]) -> None:
-        """Serve, by stage, the seconds so far in which at least one thread was in it."""
+        """Serve the seconds by stage in which the stage had at least one thread."""
         self.registry.register(_BusySeconds(busy_s))
 
     def written(self, counts: ChunkCounts, answers: Iterable[Answer], prompts: PromptSet) -> None:
-        """A chunk was committed."""
+        """Count a committed chunk."""
         for end, count in counts.videos.items():
-            if end is not VideoEnd.CONTINUES:  # a long video: more of it is to come
+            if end is not VideoEnd.CONTINUES:  # a long video: other chunks have the rest
                 self._videos.labels(end.value).inc(count)
         for reason, count in counts.reasons.items():
             self._failures.labels(reason.value).inc(count)

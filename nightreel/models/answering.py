@@ -1,4 +1,4 @@
-"""Probabilities and texts to Answers. A failure never becomes a "no".
+"""Turn probabilities and texts into Answers. A failure never becomes a "no".
 
 `inprocess.scoring` and `served.completions` measure probabilities; this module decides `answered`, `unknown` or
 `error`. Pure functions: no model, no tokenizer, no torch.
@@ -24,11 +24,11 @@ _NOT_FINITE = "the model's scores are not finite"
 
 @dataclass(frozen=True, slots=True)
 class YesNo:
-    """One yes/no question, measured.
+    """The probabilities for one yes/no question.
 
     Args:
         p: probability of "yes" among yes and no.
-        mass: next-token probability of yes and no together.
+        mass: total next-token probability of yes and no.
     """
 
     p: float
@@ -37,11 +37,11 @@ class YesNo:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A question with several allowed answers, measured.
+    """The probabilities for a question with several allowed answers.
 
     Args:
-        probabilities: of each allowed answer, 1 in sum.
-        mass: next-token probability of the allowed answers together.
+        probabilities: of each allowed answer; they sum to 1.
+        mass: total next-token probability of the allowed answers.
     """
 
     probabilities: Mapping[str, float]
@@ -49,7 +49,7 @@ class Distribution:
 
 
 def answer_yes_no(prompt: Prompt, measured: YesNo | None, *, tokens: int) -> Answer:
-    """`p` of the Answer is the probability of "yes". None: the scores were not finite."""
+    """Answer a yes/no prompt; `p` is the probability of "yes". `measured` is None if the scores are not finite."""
     if measured is None:
         return _error(prompt, _NOT_FINITE, tokens)
     p = measured.p
@@ -62,7 +62,10 @@ def answer_yes_no(prompt: Prompt, measured: YesNo | None, *, tokens: int) -> Ans
 
 
 def answer_tags(prompt: Prompt, measured: Sequence[YesNo | None], *, tokens: int) -> Answer:
-    """Each choice is its own yes/no question; `scores` has the probability of each, `p` that of the least sure one."""
+    """Answer a tags prompt, where each choice is a yes/no question.
+
+    `scores` has the probability of each tag, `p` that of the least certain decision.
+    """
     finite = [one for one in measured if one is not None]
     if len(finite) < len(measured):
         return _error(prompt, _NOT_FINITE, tokens)
@@ -80,7 +83,7 @@ def answer_tags(prompt: Prompt, measured: Sequence[YesNo | None], *, tokens: int
 
 
 def answer_best(prompt: Prompt, measured: Distribution | None, *, tokens: int) -> Answer:
-    """The likeliest of the allowed answers: a choice, or a number within narrow bounds."""
+    """Answer with the likeliest allowed answer: a choice, or a number within narrow bounds."""
     if measured is None:
         return _error(prompt, _NOT_FINITE, tokens)
     each = measured.probabilities
@@ -95,7 +98,10 @@ def answer_best(prompt: Prompt, measured: Distribution | None, *, tokens: int) -
 
 
 def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> Answer:
-    """A generated text: trimmed; empty is an error, a number that cannot be read or is out of range is unknown."""
+    """Answer with a generated text, trimmed.
+
+    An empty text is an error. A number that cannot be read or is out of range is unknown.
+    """
     counts: dict[str, Any] = {"prompt_tokens": tokens, "generated_tokens": generated}
     text = text.strip()
     if not text:
@@ -115,7 +121,7 @@ def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> An
 
 
 def read_number(text: str) -> float | None:
-    """The one number a text states, in digits or as a word up to twenty; None when there is none or several.
+    """The only number in a text, in digits or as a word up to twenty; None if there is none or several.
 
     >>> read_number("There are three people."), read_number("1,200"), read_number("2 or 3"), read_number("many")
     (3.0, 1200.0, None, None)
@@ -130,7 +136,7 @@ def read_number(text: str) -> float | None:
 
 def _doubt(prompt: Prompt, *, mass: float, margin: float) -> str | None:
     if mass < prompt.min_mass:
-        return f"allowed answers hold {mass:.3g} of the probability, less than min_mass {prompt.min_mass:g}"
+        return f"the allowed answers have a probability of {mass:.3g}, less than min_mass {prompt.min_mass:g}"
     if margin < prompt.min_margin:
         return f"the best answer leads by {margin:.3g}, less than min_margin {prompt.min_margin:g}"
     return None

@@ -1,7 +1,7 @@
-"""What a video model is to the rest of the project: an identity and two verbs, `encode` and `ask`.
+"""The interface of a video model: an identity and two methods, `encode` and `ask`.
 
-`loading.py` makes one, tasks hold one per process, `local.py` and `remote.py` implement it. This module knows
-nothing of torch, so that a night with nothing new can ask for a model's identity without importing it.
+`loading.py` makes one, tasks hold one per process, `local.py` and `remote.py` implement it. This module does not
+import torch, so that a night without new videos can get a model's identity without that import.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Which model, exactly: the row of table `models`.
+    """The exact identity of a model: the row of table `models`.
 
     Args:
         name: hub id, or the last part of the directory's path.
@@ -24,13 +24,13 @@ class ModelSpec:
         model_class: the architecture that config.json names, e.g. InternVLForConditionalGeneration.
         dtype: of the weights: "float32", "bfloat16" or "float16".
         attention: attention implementation: "sdpa", "eager" or "flash_attention_2".
-        device: where it runs, as the settings say it ("auto", "cpu", "cuda:1"): not part of the identity.
+        device: where it runs, as in the settings ("auto", "cpu", "cuda:1"): not part of the identity.
         processor_hash: SHA-256 over the configuration files of processor and tokenizer.
         transformers_version: of the installed library.
-        parameters: number of weights by the safetensors headers; None where they are not at hand.
+        parameters: number of weights according to the safetensors headers; None if the weights are not available.
         quantization: scheme of the weights, as the settings name it; None for none.
-        tf32: whether float32 products are made with TF32.
-        adapter, adapter_revision: the LoRA adapter that is merged in, named as a model is.
+        tf32: whether float32 products use TF32.
+        adapter, adapter_revision: name and revision of the merged LoRA adapter, in the same form as the model's.
     """
 
     name: str
@@ -50,9 +50,9 @@ class ModelSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes features and answers of two models comparable. A directory's name is no part of it.
+        """The values that must be equal for features and answers to be comparable. Excludes a directory's name.
 
-        Options that are not used are left out: a new one makes no old answer another model's.
+        Unused options are left out, so that a new option does not change the identity of existing models.
         """
         values = asdict(self)
         for field, unused in (("quantization", None), ("tf32", False), ("adapter", None), ("adapter_revision", None)):
@@ -75,21 +75,21 @@ class ModelSpec:
 
 
 class VideoModel(Protocol):
-    """A loaded model. Not thread-safe: one thread at a time, behind the caller's lock."""
+    """A loaded model. Not thread-safe: callers must hold a lock."""
 
     spec: ModelSpec
     frame_size: int | None
-    """Short side in pixels from which the processor loses nothing; None where it takes frames as they are."""
+    """Smallest short side, in pixels, at which the processor loses no detail; None if it takes frames unresized."""
 
     def encode(
         self, batches: Sequence[FrameBatch], *, segments: Sequence[Segment], keys: Sequence[str]
     ) -> list[Features]:
-        """Frames of segments to features, in order: `keys[i]` is the feature key of `batches[i]`.
+        """Encode the frames of segments into features, in order: `keys[i]` is the feature key of `batches[i]`.
 
         Raises:
-            PermanentError: `unencodable_frames` when the processor refuses frames of a segment (too few pixels, an
-                absurd aspect ratio): encode the others without it. `out_of_memory` when one segment alone does not
-                fit. `unsupported_model` when the processor does something that cannot be cached.
+            PermanentError: `unencodable_frames` if the processor refuses the frames of a segment (too few pixels, an
+                extreme aspect ratio): encode the others without it. `out_of_memory` if one segment alone does not
+                fit. `unsupported_model` if the processor does something that cannot be cached.
         """
         ...
 
@@ -100,27 +100,27 @@ class VideoModel(Protocol):
         *,
         known: Sequence[Mapping[str, Answer]] | None = None,
     ) -> list[list[Answer]]:
-        """Ask `questions[i]` of `features[i]`; segments and prompts share forward passes as far as they can.
+        """Ask `questions[i]` of `features[i]`; segments and prompts share forward passes where possible.
 
         Args:
-            features: from `encode`, or read back from the cache; of this very model.
-            questions: prompts wanted of each segment, in the order of their set; lists may differ by segment.
-            known: answers each segment already has, by prompt name: `when` conditions are checked against them too.
+            features: from `encode` of this model, or read back from the cache.
+            questions: the prompts for each segment, in the order of their set; lists may differ by segment.
+            known: answers that each segment already has, by prompt name: `when` conditions are checked against them.
 
         Returns:
-            One list a segment, in the order asked, one Answer a prompt hash. A follow-up whose condition does not
-            hold has no Answer.
+            One list per segment, in the order asked, with one Answer per prompt hash. A follow-up whose condition
+            does not hold has no Answer.
 
         Raises:
-            PermanentError: `stale_feature` when features were made by another model, processor or library version.
-                `out_of_memory` when one segment alone does not fit.
-            SettingsError: a prompt that this model cannot be asked (it contains its special tokens).
+            PermanentError: `stale_feature` if another model, processor or library version made the features.
+                `out_of_memory` if one segment alone does not fit.
+            SettingsError: a prompt contains special tokens of this model.
         """
         ...
 
     def take_peaks(self) -> list[MemoryPeak]:
-        """What batches took of memory, as far as that was measured and is news since this was last called.
+        """Return the memory peaks that are new since the last call.
 
-        Hand them to `load_model` the next time. A model in another process has none.
+        Pass them to `load_model` next time. A model in another process has none.
         """
         ...

@@ -1,6 +1,6 @@
-"""One segment being asked: which prompts can be asked now, which have to wait for an answer, what was said.
+"""The state of one segment's prompts: ready to ask, waiting for an answer, answered.
 
-`local` and `remote` keep one a segment. It knows nothing of models.
+`local` and `remote` keep one Inquiry per segment. This module does not depend on models.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from nightreel.domain import Answer, AnswerState, Prompt
 
 @dataclass(slots=True, kw_only=True)
 class Inquiry:
-    """Prompts still waiting, answers so far.
+    """The waiting prompts and the answers so far.
 
     Args:
-        known: answers by prompt name, those of earlier runs too: `when` conditions are checked against them.
+        known: answers by prompt name, including those of earlier runs: `when` conditions are checked against them.
     """
 
     waiting: list[Prompt]
@@ -24,7 +24,7 @@ class Inquiry:
     answers: list[Answer] = field(default_factory=list)
 
     def take_ready(self) -> list[Prompt]:
-        """Remove and return the prompts that can be asked now; drop those whose condition has failed for good."""
+        """Remove and return the prompts that can be asked now; drop those whose condition can no longer hold."""
         names = {prompt.name for prompt in self.waiting}
         ready, blocked = [], []
         for prompt in self.waiting:
@@ -47,13 +47,13 @@ class Inquiry:
         self.answers.append(answer)
 
     def in_order(self, prompts: Sequence[Prompt]) -> list[Answer]:
-        """The answers in the order of `prompts`, one a prompt hash."""
+        """The answers in the order of `prompts`, one per prompt hash."""
         order = {prompt.hash: place for place, prompt in reversed(list(enumerate(prompts)))}
         unique = {answer.prompt_hash: answer for answer in self.answers}
         return sorted(unique.values(), key=lambda answer: order[answer.prompt_hash])
 
     def _holds(self, name: str, wanted: str, waiting: set[str]) -> bool | None:
-        """Whether an earlier prompt had the wanted answer; None while it has not been asked."""
+        """Whether an earlier prompt has the wanted answer; None if it is not answered yet."""
         answer = self.known.get(name)
         if answer is None:
             return None if name in waiting else False

@@ -1,7 +1,7 @@
-"""From settings to a model: its identity without loading it, the memory it would take, and the loaded model.
+"""From settings to a model: its identity without loading it, its memory estimate, and the loaded model.
 
-Runs and commands call it. It imports neither torch nor transformers: `inprocess.loader` does, once a model is loaded or
-estimated in this process.
+Runs and commands call it. It imports neither torch nor transformers: `inprocess.loader` does, when this process loads
+a model or estimates its memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FoundModel:
 
     Args:
         checkpoint: its files; None for a model on a server.
-        adapter: the files of the LoRA adapter that is merged in, if there is one.
+        adapter: the files of the LoRA adapter to merge, if there is one.
     """
 
     spec: ModelSpec
@@ -46,7 +46,7 @@ def find_model(settings: Settings) -> FoundModel:
     """Find the model that the settings name and pin its identity, from small files or the server's list.
 
     Raises:
-        SettingsError: an option that cannot work here, too.
+        SettingsError: also for an option that cannot work here.
         SettingsError, PermanentError, TransientError: as `checkpoint.find_checkpoint`, `adapters.find_adapter` or
             `identity.describe_served`.
     """
@@ -72,7 +72,7 @@ def describe_model(settings: Settings) -> ModelSpec:
 
 
 def import_libraries() -> None:
-    """Import torch and transformers, which takes seconds the first time: `load_model` needs them in this process."""
+    """Import torch and transformers for `load_model`. The first import in a process takes seconds."""
     import_module(_LOADER)
 
 
@@ -86,12 +86,12 @@ def load_model(
     """Load the model that the settings name.
 
     Args:
-        found: what `find_model` returned for these settings; None: it is found now.
-        peaks: memory that batches of it took before; peaks of other devices are ignored.
-        limit_bytes: memory that it may take of each device, weights and batches together; None: whatever is free.
+        found: the result of `find_model` for these settings; None: find it now.
+        peaks: memory peaks of earlier batches; peaks of other devices are ignored.
+        limit_bytes: memory that weights and batches together may use on each device; None: all free memory.
 
     Raises:
-        SettingsError: an option that cannot work here, before anything is loaded.
+        SettingsError: an option cannot work here; raised before anything is loaded.
         PermanentError: `unsupported_model`, `no_safetensors`, `damaged_checkpoint`, `changed_checkpoint`,
             `model_not_found`, `unsupported_adapter`.
         TransientError: `hub_unreachable`; `model_unreachable` for a model on a server.
@@ -118,15 +118,15 @@ def estimate_footprint(
     width: int,
     found: FoundModel | None = None,
 ) -> Footprint:
-    """Memory that the model would take, with these prompts asked of such segments.
+    """Estimate the memory that the model needs for these prompts and segments of this size.
 
-    Reads its small files alone; the weights of a hub model are not downloaded. Imports torch.
+    Reads only its small files; the weights of a hub model are not downloaded. Imports torch.
 
     Args:
-        frames, height, width: of each segment, as the source has them. found: as `load_model`.
+        frames, height, width: of each segment, in the source's resolution. found: as `load_model`.
 
     Raises:
-        SettingsError, PermanentError, TransientError: as `load_model`, except for what only the weights can show.
+        SettingsError, PermanentError, TransientError: as `load_model`, except for errors in the weights.
     """
     found = found or find_model(settings)
     if found.checkpoint is None:

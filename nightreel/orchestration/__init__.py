@@ -1,1 +1,1 @@
-"""Prefect: memory leases, runs, shards, nights, deployments and workers. Nothing below this package knows Prefect."""
+"""Prefect: memory leases, runs, shards, nights, deployments and workers. No package below this one imports Prefect."""

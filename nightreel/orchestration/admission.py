@@ -1,12 +1,11 @@
-"""Which waiting request may have a device's memory next. Pure functions: `leases` calls them with the queue as it is.
+"""Which waiting request is granted a device's memory next. Pure functions: `leases` calls them with the current queue.
 
 The queue is served in the order of tickets, with one exception. In strict order, a large request at the head would keep
-free memory from smaller ones for as long as it waits. Without any order, a steady flow of small requests would keep the
-large one waiting for ever. So a request may pass an earlier one only while the earlier one could not be granted anyway,
-because of requests that came before it. Once only later requests stand in its way, nothing passes it any more, and the
-next free memory is its own.
+free memory from smaller ones while it waits. Without any order, a steady flow of small requests would keep the large
+one waiting forever. So a request may pass an earlier one only while requests before the earlier one already prevent its
+grant. Once only later requests prevent it, no request passes it any more, and it gets the next free memory.
 
-The rule needs no clock and no guess of how long memory is held: the wait of a request is bounded by the requests before
+The rule needs no clock and no guess of how long memory is held. The wait of a request is bounded by the requests before
 it, and by those that were granted memory in the meantime.
 """
 
@@ -18,18 +17,18 @@ from nightreel.domain import QueuedRequest
 
 
 def next_limits(ticket: int, queue: Sequence[QueuedRequest], capacities: Mapping[str, int]) -> tuple[str, ...]:
-    """The limits of which a waiting request may take memory now; none while it has to wait.
+    """The limits that a waiting request may take memory from now; empty while it must wait.
 
-    Of several limits that would do, the one with the most free memory.
+    If several limits have enough free memory, the one with the most.
 
     Args:
-        queue: of its host, in the order of tickets, with the request in it.
+        queue: of the request's host, in the order of tickets, including the request.
         capacities: of the limits, MiB.
 
     >>> held = QueuedRequest(ticket=1, limits=("gpu",), mib=60, granted=("gpu",))
     >>> large = QueuedRequest(ticket=2, limits=("gpu",), mib=90)
     >>> small = QueuedRequest(ticket=3, limits=("gpu",), mib=30)
-    >>> next_limits(3, [held, large, small], {"gpu": 100})  # the large one waits for ticket 1 in any case
+    >>> next_limits(3, [held, large, small], {"gpu": 100})  # the large one must wait for ticket 1 anyway
     ('gpu',)
     >>> passed = QueuedRequest(ticket=3, limits=("gpu",), mib=30, granted=("gpu",))
     >>> another = QueuedRequest(ticket=4, limits=("gpu",), mib=30)

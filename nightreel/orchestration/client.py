@@ -16,7 +16,7 @@ from nightreel.reasons import Reason
 
 @contextmanager
 def prefect_client(api_url: str) -> Iterator[SyncPrefectClient]:
-    """A client of this server. Raises as `prefect_errors`, and TransientError where somebody else is at it too."""
+    """A client of this server. Raises like `prefect_errors`, and TransientError on a conflict with another client."""
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
         try:
             with prefect_errors():
@@ -24,5 +24,5 @@ def prefect_client(api_url: str) -> Iterator[SyncPrefectClient]:
         except (ObjectAlreadyExists, ObjectNotFound) as error:
             raise TransientError(
                 Reason.PREFECT_CHANGED,
-                f"somebody else changed the Prefect server at the same moment ({error}): try again",
+                f"another client changed the Prefect server at the same time ({error}): try again",
             ) from error

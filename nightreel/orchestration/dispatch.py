@@ -1,7 +1,7 @@
-"""Which shards of backfills are with Prefect: the next ones are submitted, those whose runs ended early taken back.
+"""Submits the next shards of backfills to Prefect, and requeues those whose runs ended early.
 
-The flow `backfill_videos` does it on a schedule, each shard's run at its end, `nightreel backfill` at once. Whoever
-does it, how often, and wherever it was killed before: a shard is with Prefect once.
+The flow `backfill_videos` dispatches on a schedule, each shard's run at its end, `nightreel backfill` immediately.
+A shard never has two live flow runs, even if dispatches run often, at the same time, or are killed at any point.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from nightreel.stages.backfill_report import counted
 from nightreel.stages.database import open_database
 
 _NEVER_BEGAN = timedelta(minutes=10)
-"""A run that a worker took and did not begin for so long is given up: its worker died."""
+"""A run that a worker took and did not start for this long is given up: its worker died."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatched:
-    """What one dispatch did.
+    """The result of one dispatch.
 
     Args:
-        finished: backfills at their end. busy: nothing was done, as another was at it.
+        finished: ids of backfills that ended. busy: nothing was done, because another dispatch was running.
         problems: why shards of a pool could not be submitted, a sentence for each pool.
     """
 
@@ -44,27 +44,27 @@ class Dispatched:
 
     def __str__(self) -> str:
         if self.busy:
-            return "another dispatch is at work"
-        ended = f", backfills at their end: {', '.join(map(str, self.finished))}" if self.finished else ""
-        done = f"{counted(self.submitted, 'shard')} submitted, {self.requeued} taken back{ended}"
+            return "another dispatch is running"
+        ended = f", backfills finished: {', '.join(map(str, self.finished))}" if self.finished else ""
+        done = f"{counted(self.submitted, 'shard')} submitted, {self.requeued} requeued{ended}"
         return "; ".join([done, *self.problems])
 
 
 def dispatch_shards(*, linked: bool) -> Dispatched:
-    """`dispatch` against the database and the Prefect server that the settings name."""
+    """Call `dispatch` with the database and the Prefect server of the settings."""
     settings = load_settings()
     with open_database(settings) as database, get_client(sync_client=True) as client:
         return dispatch(database, client, settings, linked=linked)
 
 
 def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, *, linked: bool) -> Dispatched:
-    """Take back the shards whose runs ended before them, and submit the next ones.
+    """Requeue the shards whose runs ended before they did, and submit the next ones.
 
     Args:
-        linked: show the runs as children of the flow run that this is called in.
+        linked: show the runs as children of the current flow run.
 
     Raises:
-        NightreelError: as `prefect_errors`, or the database is away.
+        NightreelError: like `prefect_errors`, or the database does not answer.
     """
     recover_dead_runs(database, max_attempts=settings.max_attempts)
     with database.begin() as connection:
@@ -87,7 +87,7 @@ def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, 
             except PermanentError as error:
                 if error.reason is not Reason.NO_DEPLOYMENT:
                     raise
-                problems[shard.pool] = error.detail  # other pools have theirs
+                problems[shard.pool] = error.detail  # other pools may have their deployment
                 continue
             backfills.record_submission(connection, shard, flow_run_id)
             count += 1
@@ -95,16 +95,16 @@ def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, 
 
 
 def _early_end(item: SubmittedShard, flow_run: FlowRun | None) -> EarlyEnd | None:
-    """How the run of a shard ended that is still taken to be with it; None: it did not."""
+    """How the flow run of a submitted shard ended early; None: it did not."""
     if flow_run is None or flow_run.state is None:
         return EarlyEnd(detail="its flow run was deleted", charged=False)
     state = flow_run.state
     if state.is_final():
-        detail = f"its run ended {state.name}: {state.message or 'without a word'}"[:2000]
+        detail = f"its run ended {state.name}: {state.message or 'no message'}"[:2000]
         failed = state.type == StateType.FAILED
         return EarlyEnd(detail=detail, charged=failed or state.type == StateType.CRASHED, soon=not failed)
     if item.run_status == "crashed":
-        return EarlyEnd(detail="its worker ended without a word")
+        return EarlyEnd(detail="its worker died without an error message")
     if is_in(flow_run, StateType.PENDING) and datetime.now(UTC) - state.timestamp > _NEVER_BEGAN:
-        return EarlyEnd(detail="its worker took it and never began", charged=False)
+        return EarlyEnd(detail="its worker took it and never started it", charged=False)
     return None

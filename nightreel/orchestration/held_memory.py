@@ -1,4 +1,4 @@
-"""Memory that a run holds: a thread renews its slots until they are given back. `leases` makes one."""
+"""Memory that a run holds: a thread renews its slots until they are given back. `leases` uses it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nightreel.orchestration.memory_limits import MemoryLimits
 from nightreel.reasons import Reason
 
 REPOSSESSED_S = 20.0
-"""Slots whose lease ran out are free within this time: Prefect looks every 15 seconds."""
+"""Prefect frees the slots of an expired lease within this time: it checks every 15 seconds."""
 SILENT = 1 / 3
-"""Share of a lease's time without a renewal (two are missed) after which the queue takes a holder for dead."""
-_RENEWALS = 6  # in the time of a lease
+"""Share of a lease's duration without a renewal (two are missed) after which the queue treats a holder as dead."""
+_RENEWALS = 6  # per duration of a lease
 _RETRY_S = 1.0
 
 logger = logging.getLogger("nightreel.leases")
@@ -27,8 +27,8 @@ class HeldMemory:
     """See `nightreel.stages.device_lease.Lease`.
 
     Args:
-        lease_id, names: Prefect's lease, and the limits of which it holds slots.
-        ticket: its row in the queue, which lives as long as the slots are taken.
+        lease_id, names: Prefect's lease, and the limits whose slots it holds.
+        ticket: its row in the queue, which exists while the slots are taken.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class HeldMemory:
         if time.monotonic() > self._ends_at:
             raise TransientError(
                 Reason.MEMORY_LEASE_LOST,
-                f"the lease on {', '.join(self.limits)} ran out, and another run may have the memory by now: was the "
-                f"Prefect server unreachable for {self._limits.lease_s:.0f} s? The next run goes on",
+                f"the lease on {', '.join(self.limits)} ran out, and another run may have taken the memory: check "
+                f"whether the Prefect server was unreachable for {self._limits.lease_s:.0f} s. The next run continues",
             )
 
     def close(self) -> bool:
-        """Give the slots back. False where the server does not answer: then they are free when the lease runs out."""
+        """Give the slots back. False if the server does not answer: the slots are free when the lease runs out."""
         self._stop.set()
         self._thread.join()
         give_up_at = time.monotonic() + self._limits.lease_s / 2
@@ -86,5 +86,5 @@ class HeldMemory:
         try:
             with self._database.begin() as connection:
                 memory_queue.extend_ticket(connection, self._ticket, valid_s=self._limits.lease_s + REPOSSESSED_S)
-        except NightreelError as error:  # other requests may misjudge their turn, but Prefect still counts the memory
+        except NightreelError as error:  # grants may come out of turn, but Prefect still counts the memory
             logger.warning("ticket %d was not extended: %s", self._ticket, error)

@@ -1,4 +1,4 @@
-"""Flows that a command runs in its own process: their Prefect settings and logs, and how they ended."""
+"""Flows that a command runs in its own process: their Prefect settings, their logs and their results."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from nightreel.stages.summary import RunSummary
 
 @contextmanager
 def flows_in_process(settings: Settings, api_url: str | None) -> Iterator[None]:
-    """Let flows that are called in the block use this server, and keep their logs off the terminal.
+    """Make flows that are called in the block use this server, and keep their logs off the terminal.
 
-    The server has the log of the run; the terminal shows its progress.
+    The server stores the log of the run; the terminal shows its progress.
     """
     home = settings.work_dir.resolve() / "prefect-client"
     with temporary_settings({PREFECT_API_URL: api_url, PREFECT_HOME: home}):
@@ -47,7 +47,7 @@ def run_analysis(
         on_progress: called with the summary as it grows.
 
     Raises:
-        NightreelError: what ended the run.
+        NightreelError: the error that ended the run.
     """
     latest: list[RunSummary] = []
 

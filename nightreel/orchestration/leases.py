@@ -1,6 +1,6 @@
-"""A run's lease of device memory: its request in the queue, and the slots that it takes when its turn comes.
+"""A run's lease of device memory: its request in the queue, and the slots that it takes when the request is granted.
 
-`runs` passes `lease_memory` to the stages, which call it before a model is loaded. Prefect counts the memory. The queue
+`runs` passes `lease_memory` to the stages, which call it before they load a model. Prefect counts the memory. The queue
 in Postgres decides which request is next, because Prefect alone lets small requests starve large ones.
 """
 
@@ -26,9 +26,9 @@ from nightreel.orchestration.memory_limits import MemoryLimits
 from nightreel.reasons import Reason
 
 LOOK_EVERY_S = 3.0
-"""How often a waiting request checks its turn. Requests that give memory back say so; killed processes do not."""
+"""How often a waiting request checks its turn. Killed processes give memory back without a notification."""
 _HEED_S = 0.5  # a waiting request notices within this time that its run is ending
-_TICKET_S = 10.0  # a ticket that is not extended for this long leaves the queue: until then a dead process may block it
+_TICKET_S = 10.0  # a ticket that is not extended for this long leaves the queue: a dead process blocks it no longer
 _LOG_EVERY_S = 60.0
 
 Taken = tuple[UUID, tuple[str, ...]]  # Prefect's lease, and its limits
@@ -48,12 +48,12 @@ def lease_memory(
     """Wait for memory and hold it.
 
     Args:
-        limits: of the flow run. The thread of a stage, which calls this, knows neither the run nor Prefect's settings.
-        look_every_s: how often a waiting request checks its turn, though nothing was given back.
+        limits: of the flow run. A stage's thread calls this, and has neither the flow run nor Prefect's settings.
+        look_every_s: how often a waiting request checks its turn without a notification.
 
     Raises:
         PermanentError: `run_closed`: `closing` was set during the wait. `prefect_refused`, `memory_limit_gone`.
-        TransientError: the database does not answer; `prefect_unreachable` before the wait began.
+        TransientError: the database does not answer; `prefect_unreachable` before the wait started.
     """
     limits.ensure(request.capacities)
     waiting = _Waiting(request, limits=limits, database=database, run_id=run_id)
@@ -71,7 +71,7 @@ def lease_memory(
 
 
 def describe_wait(request: MemoryRequest, ticket: int, queue: list[QueuedRequest]) -> str:
-    """What a request waits for, in a sentence."""
+    """Describe in a sentence why a request waits."""
     free = ", ".join(f"{mib - held_mib(queue, name)} of {name}" for name, mib in request.capacities.items())
     holders = [item for item in queue if set(item.granted) & set(request.capacities)]
     held = ", ".join(f"{_holder(item)} ({item.mib} MiB)" for item in holders)
@@ -92,7 +92,7 @@ class _Waiting:
         self.ticket = self._enqueue()
 
     def wait(self, closing: threading.Event, look_every_s: float) -> Taken:
-        """Until the memory is taken."""
+        """Wait until the memory is taken."""
         look_at = 0.0
         with memory_queue.watch_queue(self._database) as changed:
             while not closing.is_set():
@@ -109,11 +109,11 @@ class _Waiting:
             memory_queue.leave_queue(connection, self.ticket)
 
     def _look(self) -> Taken | None:
-        """Take the memory if the turn has come."""
+        """Take the memory if it is this request's turn."""
         with self._database.begin() as connection:
             queued = memory_queue.extend_ticket(connection, self.ticket, valid_s=_TICKET_S)
             queue = self._read(connection)
-        if not queued:  # this process slept for too long
+        if not queued:  # the ticket expired: this process was suspended for too long
             self.ticket = self._enqueue()
             return None
         if next_limits(self.ticket, queue, self._request.capacities) and (taken := self._take()):
@@ -135,7 +135,7 @@ class _Waiting:
             )
 
     def _take(self) -> Taken | None:
-        """Take the memory if the turn has still come, while no other request takes any."""
+        """Take the memory if it is still this request's turn, under the lock of the queue."""
         lease_id = None
         try:
             with self._database.begin() as connection:
@@ -150,6 +150,6 @@ class _Waiting:
                 self._limits.give_back(lease_id)
             if error.reason is not Reason.PREFECT_UNREACHABLE:
                 raise
-            logger.warning("run %s goes on waiting: %s", self._run_id, error)
+            logger.warning("run %s keeps waiting: %s", self._run_id, error)
             return None
         return (lease_id, names) if lease_id else None

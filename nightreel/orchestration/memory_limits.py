@@ -1,8 +1,8 @@
-"""Memory as slots of Prefect's global concurrency limits, a limit a device, a MiB a slot: all calls there are.
+"""Memory as slots of Prefect's global concurrency limits: one limit for each device, one slot for each MiB.
 
-`leases` makes them. Each either works or raises this project's errors. Not through `prefect.concurrency`: that asks
-again in its own time, up to half a minute late, and gives a lease up when the server is away for some seconds at its
-renewal.
+All such calls are here. Each works or raises this project's errors. `leases` makes them. They do not use
+`prefect.concurrency`, which retries up to half a minute late, and gives up a lease when the server does not answer for
+some seconds at its renewal.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.reasons import Reason
 
 LEASE_S = 120.0
-"""How long a killed run's memory stays taken, and how long the Prefect server may be away."""
+"""How long a killed run's memory stays taken, and how long the Prefect server may be unreachable."""
 
 
 class MemoryLimits:
     """Takes, renews and gives back slots.
 
     Args:
-        holder: the flow run that Prefect's UI names; None for none.
+        holder: the flow run that Prefect's UI shows; None for none.
         lease_s: slots that are not renewed for this long are free again.
     """
 
@@ -38,7 +38,7 @@ class MemoryLimits:
         self._holder = ConcurrencyLeaseHolder(type="flow_run", id=holder) if holder else None
 
     def ensure(self, capacities: Mapping[str, int]) -> None:
-        """Create the limits that are missing, correct those of another size."""
+        """Create the missing limits, and correct those of another size."""
         for name, mib in capacities.items():
             with prefect_errors():
                 try:
@@ -47,10 +47,10 @@ class MemoryLimits:
                     self._client.upsert_global_concurrency_limit_by_name(name, mib)
 
     def take(self, limits: tuple[str, ...], mib: int) -> UUID | None:
-        """Take slots of all limits or of none; None where one has too few free.
+        """Take slots of all limits or of none. Returns None if one has too few free slots.
 
         Raises:
-            PermanentError: `memory_limit_gone`: Prefect would count nothing, and let us have it.
+            PermanentError: `memory_limit_gone`: a limit was deleted. Prefect grants its slots without counting them.
         """
         with prefect_errors():
             try:
@@ -63,17 +63,17 @@ class MemoryLimits:
                 raise
         if len(answer["limits"]) < len(limits):
             raise PermanentError(
-                Reason.MEMORY_LIMIT_GONE, f"of the concurrency limits {', '.join(limits)} one was deleted"
+                Reason.MEMORY_LIMIT_GONE, f"one of the concurrency limits {', '.join(limits)} was deleted"
             )
         return UUID(answer["lease_id"])
 
     def renew(self, lease_id: UUID) -> None:
-        """Raises PermanentError where the lease ran out."""
+        """Renew a lease. Raises PermanentError if it ran out."""
         with prefect_errors():
             self._client.renew_concurrency_lease(lease_id, self.lease_s)
 
     def taken_mib(self, name: str) -> tuple[int, int] | None:
-        """Size of a limit, and how much of it is taken; None where there is no such limit yet."""
+        """Size of a limit and its taken part, MiB; None if it does not exist yet."""
         with prefect_errors():
             try:
                 found = self._client.read_global_concurrency_limit_by_name(name)
@@ -87,10 +87,10 @@ class MemoryLimits:
 
 
 def read_limits(api_url: str, names: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Size and taken MiB of the limits that exist, by name.
+    """Size and taken MiB of the existing limits, by name.
 
     Raises:
-        NightreelError: as `prefect_errors`.
+        NightreelError: like `prefect_errors`.
     """
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
         limits = MemoryLimits(client)

@@ -1,4 +1,4 @@
-"""Whether a night is due that no worker has taken: then a shard makes room for it."""
+"""Finds out whether a due night waits for a worker: then a shard makes room for it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 
 NIGHTS = "nightly"
-"""The work queue of the runs that go first."""
+"""The work queue of nights, which have the highest priority."""
 _ASK_EVERY_S = 15.0
 _TAKEN_WITHIN = timedelta(seconds=30)  # workers look for due runs every 10 to 15 seconds
 
 
 class NightWatch:
-    """See `nightreel.stages.shard.NightWaits`. Asks the server now and then, however often it is asked itself."""
+    """See `nightreel.stages.shard.NightWaits`. Asks the server at most every 15 seconds, however often it is called."""
 
     def __init__(self, client: SyncPrefectClient, *, taken_within: timedelta = _TAKEN_WITHIN) -> None:
         self._client = client
@@ -39,7 +39,7 @@ class NightWatch:
             self._ask_at = time.monotonic() + _ASK_EVERY_S
             try:
                 self._waits = self._ask(pool)
-            except httpx.HTTPError:  # the shard goes on: whether it may is no reason to fail
+            except httpx.HTTPError:  # the shard continues: a failed check must not fail it
                 self._waits = False
         return self._waits
 

@@ -1,4 +1,4 @@
-"""Prefect's own commands as child processes of ours. `deploy` and `worker` use them."""
+"""Runs Prefect's own commands as child processes. `deploy` and `worker` use them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def prefect_environment(settings: Settings, api_url: str, **extra: str) -> dict[str, str]:
-    """The environment of such a command.
+    """The environment of a Prefect command.
 
-    Beside a server of one's own, Prefect's profile of this user (which may hold a key of that server) counts; beside
-    the embedded one it would only be in the way.
+    With a configured server, this user's Prefect profile counts, which may hold a key of that server. With the embedded
+    server, it must not.
     """
     home = {} if settings.prefect_api_url else {"PREFECT_HOME": str(settings.work_dir.resolve() / "prefect-client")}
     return child_environment(PREFECT_API_URL=api_url, DO_NOT_TRACK="1", **home, **extra)
@@ -36,7 +36,7 @@ def prefect_command(arguments: Sequence[str]) -> list[str]:
 
 
 def run_prefect(arguments: Sequence[str], *, environment: Mapping[str, str], cwd: Path) -> tuple[int, str]:
-    """Run a command to its end: exit status and what it printed."""
+    """Run a command to its end. Returns its exit status and its output."""
     done = subprocess.run(
         prefect_command(arguments),
         cwd=cwd,
@@ -53,13 +53,13 @@ def run_prefect(arguments: Sequence[str], *, environment: Mapping[str, str], cwd
 def run_together(
     commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], until_all_end: bool = False
 ) -> int:
-    """Run workers of Prefect side by side in the foreground, as if they were one: the first exit status that is not 0.
+    """Run several Prefect workers in the foreground as one. Returns the first exit status that is not 0.
 
-    The first that ends takes the others with it. Interrupted, they and their runs end in good order; interrupted again,
-    they are killed.
+    When one ends, the others are stopped. On an interrupt, the workers and their runs end cleanly. A second interrupt
+    kills them.
 
     Args:
-        until_all_end: one that ends well leaves the others alone.
+        until_all_end: a worker that ends with status 0 does not stop the others.
     """
     children: list[subprocess.Popen[bytes]] = []
     try:
@@ -84,15 +84,15 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
         prefect_command(command),
         env=environment,
         stdin=subprocess.DEVNULL,
-        process_group=0,  # Ctrl-C is for us: a worker that hears of it twice dies at once and leaves its runs behind
+        process_group=0,  # a worker that gets Ctrl-C too is interrupted twice: it dies and leaves its runs behind
         preexec_fn=_listen_for_the_end,
     )
 
 
 def _listen_for_the_end() -> None:
-    """In the child: end when we are killed, and by SIGINT, which a job in the background is born deaf to.
+    """In the child: end when the parent is killed, and react to SIGINT, which background jobs ignore by default.
 
-    Prefect's worker sends itself that one when it is told to end.
+    Prefect's worker sends itself SIGINT when it is asked to end.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
@@ -100,7 +100,7 @@ def _listen_for_the_end() -> None:
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End what they run, then themselves: Prefect's worker would kill its runs, which then say nothing of their end."""
+    """End the workers' runs, then the workers: a worker would kill its runs, which then could not report their end."""
     told: set[int] = set()
     give_up_at = time.monotonic() + _RUNS_END_WITHIN_S
     while (runs := [run for child in children for run in _runs(child)]) and time.monotonic() < give_up_at:
@@ -117,7 +117,7 @@ def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _runs(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The runs of a worker: what it started itself, as far as it lives."""
+    """The live runs of a worker: its direct child processes."""
     try:
         started = psutil.Process(child.pid).children()
         return [process for process in started if process.status() != psutil.STATUS_ZOMBIE]

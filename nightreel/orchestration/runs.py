@@ -1,6 +1,6 @@
-"""The runs that are open in this process: opened by flows, found by their tasks, watched by commands.
+"""The open runs of this process: flows open them, tasks find them, commands watch them.
 
-Tasks receive the id of a run and find the run here, because neither models nor connections are task inputs.
+Tasks receive the id of a run and find the run here, because models and connections cannot be task inputs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Caller:
     """A command that runs a flow in its own process.
 
     Args:
-        settings: of this process, which the command has loaded already.
+        settings: of this process, already loaded by the command.
         on_progress: called with the summary as it grows.
     """
 
@@ -44,19 +44,19 @@ _runs: dict[int, Run] = {}
 
 
 def open_run_of(run_id: int) -> Run:
-    """An open run, for its tasks."""
+    """The open run with this id, for its tasks."""
     return _runs[run_id]
 
 
 @contextmanager
 def open_run(options: AnalyzeOptions) -> Iterator[Run]:
-    """A run for the length of the block, registered in Postgres and found by its tasks."""
+    """Open a run for the block: register it in Postgres, and let its tasks find it."""
     called_by = caller.get()
     settings = settings_for(options, called_by.settings if called_by else None)
     set_up_worker_logging(settings)
     flow_run_id = flow_run.get_id()
     with ExitStack() as stack:
-        client = stack.enter_context(get_client(sync_client=True))  # here: threads of a stage know no settings
+        client = stack.enter_context(get_client(sync_client=True))  # here: the stages' threads lack Prefect's settings
         limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None)
         run = stack.enter_context(
             open_stages(
@@ -74,6 +74,6 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
 
 
 def show_progress(summary: RunSummary) -> None:
-    """Pass the summary on to the command that runs the flow, if one does."""
+    """Pass the summary to the command that runs the flow, if there is one."""
     if called_by := caller.get():
         called_by.on_progress(summary)

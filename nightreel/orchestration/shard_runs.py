@@ -1,6 +1,6 @@
-"""The flow runs that work off shards: under which deployment, submitted, read back, cancelled. All calls there are.
+"""Flow runs that process shards: find their deployment, submit, read and cancel them. All such calls are here.
 
-`dispatch` decides with them which shards go where, `nightreel deploy` makes the deployments.
+`dispatch` decides which shards to submit. `nightreel deploy` makes the deployments.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from nightreel.reasons import Reason
 
 FLOW = "analyze-videos"
 SHARDS = "shards-"
-"""Begins the name of the deployment that shards of backfills run as; the rest is the pool's name."""
-_PAGE = 200  # flow runs that the server shows at once
+"""Prefix of the name of the deployment that shards of backfills run as. The pool's name follows."""
+_PAGE = 200  # most flow runs that the server returns in one answer
 
 
 def deployment_of(pool: str) -> str:
-    """The deployment whose runs work off shards on a pool."""
+    """The deployment whose runs process shards on a pool."""
     return f"{FLOW}/{SHARDS}{pool}"
 
 
 def require_deployment(client: SyncPrefectClient, pool: str) -> None:
-    """Raises PermanentError `no_deployment` where Prefect knows of none for the shards of this pool."""
+    """Raises PermanentError `no_deployment` if Prefect has none for the shards of this pool."""
     try:
         with prefect_errors():
             client.read_deployment_by_name(deployment_of(pool))
@@ -45,13 +45,13 @@ def submit(shard: Shard, *, linked: bool) -> str:
     """Submit a run for a shard; returns its id. Raises PermanentError `no_deployment`."""
     try:
         with prefect_errors():
-            flow_run: Any = run_deployment(  # a coroutine where it is called from one, says its type
+            flow_run: Any = run_deployment(  # its type allows a coroutine, which it returns only in async code
                 deployment_of(shard.pool),
                 parameters={"options": {"shard": shard.id}},
                 flow_run_name=f"backfill-{shard.backfill_id}-shard-{shard.number}",
                 tags=["nightreel", f"backfill-{shard.backfill_id}"],
                 timeout=0,
-                # Whoever was killed between this call and the commit: the next one is given the same run.
+                # If this process is killed between this call and the commit, the next call gets the same run.
                 idempotency_key=f"nightreel-shard-{shard.submission}",
                 as_subflow=linked,
             )
@@ -61,7 +61,7 @@ def submit(shard: Shard, *, linked: bool) -> str:
 
 
 def read_runs(client: SyncPrefectClient, ids: Sequence[str]) -> dict[str, FlowRun]:
-    """Flow runs by id; those that were deleted are missing."""
+    """Flow runs by id, without deleted ones."""
     found: list[FlowRun] = []
     for first in range(0, len(ids), _PAGE):
         some = FlowRunFilterId(any_=[UUID(item) for item in ids[first : first + _PAGE]])
@@ -71,7 +71,7 @@ def read_runs(client: SyncPrefectClient, ids: Sequence[str]) -> dict[str, FlowRu
 
 
 def cancel_waiting(client: SyncPrefectClient, flow_run_ids: Sequence[str], *, why: str) -> int:
-    """Cancel those of these flow runs that have not begun; those at work end by themselves, after their chunk."""
+    """Cancel the flow runs that have not started. Running ones end by themselves, after their chunk."""
     waiting = [run for run in read_runs(client, flow_run_ids).values() if is_in(run, StateType.SCHEDULED)]
     for flow_run in waiting:
         with prefect_errors():

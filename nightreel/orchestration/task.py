@@ -1,4 +1,4 @@
-"""The project's @task: every Prefect task of Nightreel is made with it."""
+"""The project's @task decorator, which every Prefect task of Nightreel uses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ R = TypeVar("R")
 
 
 def task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A Prefect task that is tried again on TransientError alone, after growing delays with jitter.
+    """Make a Prefect task that retries on TransientError only, after growing delays with jitter.
 
-    It is neither cached nor stored: hashing arguments and storing results cost more than most stages, and a stored
-    result would silently skip a write.
+    Its results are neither cached nor stored: hashing arguments and storing results cost more than most stages, and a
+    stored result would silently skip a write.
     """
     return prefect.task(
         name=name,

@@ -1,4 +1,4 @@
-"""What a worker checks and sets before it serves a work pool, and the command line of Prefect's worker."""
+"""Prepares a work pool for a worker of this host, and builds the command lines of Prefect's workers."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list
         capacities: MiB that runs may lease, by concurrency limit.
 
     Raises:
-        SettingsError: the pool does not exist, or is not for processes.
+        SettingsError: the pool does not exist, or is not of type process.
     """
     with prefect_client(api_url) as client:
         try:
             found = client.read_work_pool(pool)
         except ObjectNotFound:
             raise SettingsError(
-                f"no work pool {pool!r} at {without_login(api_url)}: `nightreel deploy` makes it; --pool or "
-                "NIGHTREEL_WORK_POOL name another"
+                f"no work pool {pool!r} at {without_login(api_url)}: make it with `nightreel deploy`, or name another "
+                "with --pool or NIGHTREEL_WORK_POOL"
             ) from None
         if found.type != "process":
             raise SettingsError(
-                f"work pool {pool!r} is of type {found.type}, and `nightreel worker` serves pools of type process: "
-                "deployments/README.md says who serves others"
+                f"work pool {pool!r} is of type {found.type}, but `nightreel worker` only serves type process: "
+                "see deployments/README.md for other types"
             )
         MemoryLimits(client).ensure(capacities)
         return [queue.name for queue in client.read_work_queues(work_pool_name=pool)]
@@ -44,12 +44,12 @@ def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list
 def worker_commands(pool: str, queues: Sequence[str], *, name: str, limit: int, once: bool) -> list[list[str]]:
     """Command lines of Prefect's workers for these queues.
 
-    One worker takes nights, retries and shards, which use a device for hours. One beside it takes upkeep, which uses
-    none, takes seconds, and would otherwise wait for them.
+    One worker takes nights, retries and shards, which use a device for hours. A second one takes upkeep, which needs no
+    device, takes seconds, and would otherwise wait for them.
 
     Args:
-        name: of this host in Prefect. limit: runs of the first worker at the same time.
-        once: run what is due now, and end.
+        name: of this host in Prefect. limit: most runs of the first worker at the same time.
+        once: run everything that is due now, then end.
     """
     heavy = [queue for queue in queues if queue != UPKEEP]
     workers = [(heavy, name, limit)] if heavy else []

@@ -1,1 +1,1 @@
-"""Prompt sets: YAML that analysts edit, how it is read, and the words in which each kind is put to a model."""
+"""Prompt sets: the YAML files that analysts edit, their loader, and the instructions added for each kind of prompt."""

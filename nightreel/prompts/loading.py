@@ -1,7 +1,7 @@
-"""Prompt sets from YAML: every mistake in a file is an error that names file, line, prompt and key.
+"""Load prompt sets from YAML: every mistake in a file is reported with file, line, prompt and key.
 
-The CLI and the run's start call `load_prompt_sets`. Scalars are read as the text that stands there: `yes` is the word,
-not a boolean, and `007` keeps its zeros.
+The CLI and the start of a run call `load_prompt_sets`. Scalars are read as plain text: `yes` is a word, not a boolean,
+and `007` keeps its zeros.
 
     name: moderation
     prompts:
@@ -10,7 +10,7 @@ not a boolean, and `007` keeps its zeros.
 
 Keys of a prompt: name, kind, text; choices (choice, tags); threshold (yes_no, tags); min_mass, min_margin and flag
 (yes_no, choice, tags); minimum and maximum (number); max_new_tokens, temperature, top_k, top_p, seed,
-repetition_penalty and beams (caption, text, number); when: earlier prompts of the set and the answer each needs.
+repetition_penalty and beams (caption, text, number); when: earlier prompts of the set and the answer each must have.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def load_prompt_sets(names: Sequence[str]) -> PromptSet:
         names: shipped sets ("tagging") or paths of YAML files (with a slash, or ending in .yaml or .yml).
 
     Raises:
-        SettingsError: no set, an unknown one, a mistake in a file (all of a file's mistakes, a line each), or a
+        SettingsError: no set, an unknown set, mistakes in a file (all of the file's mistakes, one per line), or a
             prompt name that two sets use.
     """
     if not names:
-        raise SettingsError(f"no prompt set: NIGHTREEL_PROMPTS takes {', '.join(shipped_sets())} or YAML files")
+        raise SettingsError(f"no prompt set: set NIGHTREEL_PROMPTS to {', '.join(shipped_sets())} or YAML files")
     return functools.reduce(PromptSet.__add__, (_load(name) for name in names))
 
 
 def shipped_sets() -> list[str]:
-    """The names of the sets that come along."""
+    """The names of the prompt sets that ship with Nightreel."""
     files = resources.files(__package__).iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
@@ -61,21 +61,21 @@ def _load(name: str) -> PromptSet:
         path = Path(str(resources.files(__package__) / f"{name}.yaml"))
     else:
         raise SettingsError(
-            f"prompt set {name!r}: there is no such set; shipped are {', '.join(shipped_sets())}; "
-            f"a file of your own is named by its path, such as ./{name}.yaml"
+            f"prompt set {name!r} does not exist: expected one of {', '.join(shipped_sets())}, "
+            f"or the path of your own prompt set, such as ./{name}.yaml"
         )
     try:
         data = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"prompt set {name!r}: {error.strerror or error}") from error
     if len(data) > _LARGEST_BYTES:
-        raise SettingsError(f"{path}: {len(data):,} bytes; a prompt set has at most {_LARGEST_BYTES:,}")
+        raise SettingsError(f"{path} has {len(data):,} bytes: expected at most {_LARGEST_BYTES:,}")
     return _File(str(path)).read(data)
 
 
 @dataclass
 class _File:
-    """One file being read; collects what is wrong with it."""
+    """Reads one file and collects its mistakes."""
 
     path: str
     mistakes: list[str] = field(default_factory=list)
@@ -120,7 +120,7 @@ class _File:
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if isinstance(event, yaml.AliasEvent):
-                    raise SettingsError(f"{self.path}:{line}: aliases (*name) are not allowed here")
+                    raise SettingsError(f"{self.path}:{line}: aliases (*name) are not allowed: write the value out")
                 if depth > _DEEPEST:
                     raise SettingsError(f"{self.path}:{line}: nested more than {_DEEPEST} levels deep")
             root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -129,25 +129,25 @@ class _File:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             place = f":{mark.line + 1}" if mark else ""
-            raise SettingsError(f"{self.path}{place}: no valid YAML: {error.problem}") from error
+            raise SettingsError(f"{self.path}{place}: not valid YAML: {error.problem}") from error
         except yaml.YAMLError as error:
-            raise SettingsError(f"{self.path}: no valid YAML: {error}") from error
+            raise SettingsError(f"{self.path}: not valid YAML: {error}") from error
         if not isinstance(root, yaml.MappingNode):
             raise SettingsError(f"{self.path}:1: expected the keys name and prompts")
         return root
 
     def _mapping(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, int]]:
-        """Key -> (value, line of the key)."""
+        """Map each key to (value, line of the key)."""
         entries: dict[str, tuple[yaml.Node, int]] = {}
         for key, value in node.value:
             name = str(key.value)
             if name in entries:
-                self._note(_line_of(key), f"the key is here twice (first on line {entries[name][1]})", key=name)
+                self._note(_line_of(key), f"the key appears twice (first on line {entries[name][1]})", key=name)
             entries[name] = (value, _line_of(key))
         return entries
 
     def _plain(self, node: yaml.Node) -> Any:
-        """Strings, lists and dicts; null is None."""
+        """The node as strings, lists and dicts; null is None."""
         if isinstance(node, yaml.MappingNode):
             return {key: self._plain(value) for key, (value, _) in self._mapping(node).items()}
         if isinstance(node, yaml.SequenceNode):

@@ -1,6 +1,6 @@
-"""What may stand in a prompt file: the keys, their values, and what they must have to do with each other.
+"""The schema of a prompt file: the keys, their values, and the rules between them.
 
-`loading` calls it and adds the lines. It knows nothing of YAML.
+`loading` calls it and adds line numbers. This module does not depend on YAML.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _WITH_CHOICES = (PromptKind.CHOICE, PromptKind.TAGS)
 _DECODING = tuple(field.name for field in fields(Decoding))
 _NEEDS_TEMPERATURE = ("top_k", "top_p", "seed")
 _NUMBER_TOKENS = 16
-"""Enough for "There are twenty-three people.": a number needs no more room."""
+"""Enough for "There are twenty-three people."."""
 
 
 class SetEntry(BaseModel):
-    """The top of a file, without its prompts."""
+    """The top level of a file, without its prompts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +35,7 @@ class SetEntry(BaseModel):
 
 
 class PromptEntry(BaseModel):
-    """One prompt as it stands in the file. None: the key is not there."""
+    """One prompt of a file. A missing key is None."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,7 +60,7 @@ class PromptEntry(BaseModel):
 
     @property
     def scored(self) -> bool:
-        """Whether its answer has a probability: a number's does where its bounds are narrow."""
+        """Whether its answer has a probability; a number has one only if its bounds are narrow."""
         return self.kind.scored or self.to_prompt("").scored
 
     def to_prompt(self, set_name: str) -> Prompt:
@@ -77,14 +77,14 @@ _Entry = TypeVar("_Entry", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Checked(Generic[_Entry]):
-    """An entry, or what is wrong with it: (key, problem) pairs."""
+    """An entry, or its problems as (key, problem) pairs."""
 
     value: _Entry | None
     problems: list[tuple[str, str]]
 
 
 def explain(model: type[_Entry], values: dict[str, Any]) -> Checked[_Entry]:
-    """Validate `values`, with problems in words a person can act on."""
+    """Validate `values`, and describe each problem so that a person can fix it."""
     try:
         return Checked(model.model_validate(values), [])
     except ValidationError as error:
@@ -92,7 +92,7 @@ def explain(model: type[_Entry], values: dict[str, Any]) -> Checked[_Entry]:
 
 
 def cross_checks(entry: PromptEntry | None, earlier: Sequence[Prompt]) -> list[tuple[str, str]]:
-    """What no key can tell on its own: (key, problem) pairs."""
+    """Problems between keys and between prompts, as (key, problem) pairs."""
     if entry is None:
         return []
     own = [*_misplaced_keys(entry), *_choices(entry), *_flag(entry), *_decoding(entry), *_range(entry)]
@@ -100,7 +100,7 @@ def cross_checks(entry: PromptEntry | None, earlier: Sequence[Prompt]) -> list[t
 
 
 def possible_answers(kind: PromptKind, choices: Sequence[str]) -> tuple[str, ...]:
-    """The answers a scored prompt can have; none can be listed for the others."""
+    """The possible answers of a scored prompt; empty for other prompts, whose answers cannot be listed."""
     return ("yes", "no") if kind is PromptKind.YES_NO else tuple(choices) if kind in _WITH_CHOICES else ()
 
 
@@ -110,14 +110,14 @@ def _problem(model: type[BaseModel], item: Any) -> tuple[str, str]:
     match item["type"]:
         case "extra_forbidden":
             near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            return key, f"there is no such key: {hint}"
+            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
+            return key, f"unknown key: {hint}"
         case "missing":
             return key, "is missing"
         case "enum":
-            return key, f"{item['input']!r} is no kind: expected {', '.join(PromptKind)}"
+            return key, f"{item['input']!r} is not a kind: expected {', '.join(PromptKind)}"
         case "string_pattern_mismatch":
-            return key, f"{item['input']!r}: expected lower-case letters, digits and _, a letter first"
+            return key, f"{item['input']!r}: expected lower-case letters, digits and _, starting with a letter"
         case "string_too_short":
             return key, "is empty"
         case _:
@@ -140,7 +140,7 @@ def _misplaced_keys(entry: PromptEntry) -> Iterator[tuple[str, str]]:
         if getattr(entry, key) is not None and not fits:
             wide = entry.kind is PromptKind.NUMBER and key in ("min_mass", "min_margin")
             bounds = f" unless its minimum and maximum are at most {MOST_SCORED_NUMBERS} apart" if wide else ""
-            yield key, f"a prompt of kind {entry.kind} takes none{bounds}"
+            yield key, f"not allowed for kind {entry.kind}{bounds}"
 
 
 def _choices(entry: PromptEntry) -> Iterator[tuple[str, str]]:
@@ -153,14 +153,14 @@ def _choices(entry: PromptEntry) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for choice in choices:
         if choice.casefold() in seen:
-            yield "choices", f"{choice!r} is there twice"
+            yield "choices", f"{choice!r} appears twice"
         seen.add(choice.casefold())
 
 
 def _flag(entry: PromptEntry) -> Iterator[tuple[str, str]]:
     possible = possible_answers(entry.kind, entry.choices or ())
     if entry.flag is not None and possible and entry.flag not in possible:
-        yield "flag", f"{entry.flag!r} is no possible answer: expected {' or '.join(map(repr, possible))}"
+        yield "flag", f"{entry.flag!r} is not a possible answer: expected {' or '.join(map(repr, possible))}"
 
 
 def _decoding(entry: PromptEntry) -> Iterator[tuple[str, str]]:
@@ -168,7 +168,7 @@ def _decoding(entry: PromptEntry) -> Iterator[tuple[str, str]]:
         if getattr(entry, key) is not None and not entry.temperature:
             yield key, "has no effect without a temperature above 0"
     if (entry.beams or 1) > 1 and entry.temperature:
-        yield "beams", "search for the likeliest text: they do not go with a temperature"
+        yield "beams", "beam search finds the likeliest text, so it cannot be combined with a temperature above 0"
 
 
 def _range(entry: PromptEntry) -> Iterator[tuple[str, str]]:
@@ -184,7 +184,7 @@ def _links(entry: PromptEntry, earlier: Sequence[Prompt]) -> Iterator[tuple[str,
         prompt = by_name.get(name)
         if prompt is None:
             names = ", ".join(by_name) or "none"
-            yield "when", f"{name!r} is no earlier prompt of the set; earlier are: {names}"
+            yield "when", f"{name!r} is not an earlier prompt of the set; earlier prompts: {names}"
         elif not prompt.kind.scored:
             yield "when", f"{name!r} is of kind {prompt.kind}: only yes_no, choice and tags can be a condition"
         else:

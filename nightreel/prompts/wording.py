@@ -1,7 +1,7 @@
-"""The words in which a prompt is put to a model: its text and one short instruction a kind.
+"""The questions that a model gets for a prompt: its text and one short instruction per kind.
 
-`nightreel.models` asks these. They are part of what is asked: whoever changes a sentence here raises
-`domain.prompts.WORDING_VERSION`, which is part of every prompt hash, so that old answers are not taken for new ones.
+`nightreel.models` asks these. If you change a sentence here, raise `domain.prompts.WORDING_VERSION`: it is part of
+every prompt hash, so that old answers do not count as answers to the new question.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from nightreel.domain import Prompt, PromptKind
 
 
 def questions_of(prompt: Prompt) -> tuple[str, ...]:
-    """The questions one prompt stands for: one, or one a choice for tags, which do not exclude each other.
+    """The questions for one prompt: one question, or for tags one per choice, because several tags can apply.
 
     >>> questions_of(Prompt(name="q", kind=PromptKind.YES_NO, text="Is it raining?"))
     ('Is it raining? Answer yes or no.',)

@@ -1,4 +1,4 @@
-"""Embedded services: a Postgres and a Prefect server of one's own, for those who have configured neither.
+"""Embedded services: a Postgres and a Prefect server that start on demand where none is configured.
 
 with open_services(load_settings(), prefect=False) as endpoints:
     engine = create_engine(endpoints.database_url)

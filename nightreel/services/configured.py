@@ -1,6 +1,6 @@
-"""The Postgres and the Prefect server that the operator configured: are they there, and do they let us in.
+"""Checks whether the configured Postgres and Prefect servers answer and accept the login.
 
-Used by `endpoints`. Starts nothing. No error repeats a password.
+`endpoints` uses it. It starts nothing. No error repeats a password.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ def database_url(configured: SecretStr) -> URL:
     """The configured database for SQLAlchemy with psycopg.
 
     Raises:
-        SettingsError: it is no URL. The text is not repeated, as it may have a password.
+        SettingsError: it is not a URL. The error does not repeat the text, which may contain a password.
     """
     try:
         return make_url(configured.get_secret_value()).set(drivername="postgresql+psycopg")
     except (SQLAlchemyError, ValueError):
         raise SettingsError(
-            "NIGHTREEL_DATABASE_URL=***: should be postgresql://user:password@host:port/database, "
-            "with special characters of the password percent-encoded"
+            "NIGHTREEL_DATABASE_URL=***: should be postgresql://user:password@host:port/database; "
+            "percent-encode special characters in the password"
         ) from None
 
 
 def check_database(url: URL) -> None:
-    """Ask the database something.
+    """Run a query on the database.
 
     Raises:
-        TransientError("database_unreachable"): nothing answers, or a server that is just starting.
-        PermanentError("database_refused"): a server is there and does not take user, password or database.
+        TransientError("database_unreachable"): nothing answers, or the server is still starting.
+        PermanentError("database_refused"): a server answers and refuses the user, password or database.
     """
     place = f"{url.host or 'the local socket'}:{url.port or 5432}"
     engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": _TIMEOUT_S})
@@ -52,10 +52,10 @@ def check_database(url: URL) -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
     except (SQLAlchemyError, psycopg.Error) as error:
-        said = getattr(error, "orig", None) or error  # of the driver: it names host, user and database
+        said = getattr(error, "orig", None) or error  # the driver's error names host, user and database
         if _takes_connections(engine.dialect.create_connect_args(url)[1]):
             raise PermanentError(
-                Reason.DATABASE_REFUSED, f"Postgres at {place} refuses: {said}. Check user, password and database name"
+                Reason.DATABASE_REFUSED, f"Postgres at {place} refused: {said}. Check user, password and database name"
             ) from None
         raise TransientError(
             Reason.DATABASE_UNREACHABLE, f"no Postgres answers at {place}: {said}. Check NIGHTREEL_DATABASE_URL"
@@ -63,10 +63,10 @@ def check_database(url: URL) -> None:
 
 
 def check_prefect(url: str) -> None:
-    """Ask the server for an answer of any kind: keys and certificates are between Prefect's client and it.
+    """Check that the server answers at all. Prefect's client checks keys and certificates.
 
     Raises:
-        SettingsError: it is no http(s) URL. TransientError("prefect_unreachable"): nothing answers.
+        SettingsError: it is not an http(s) URL. TransientError("prefect_unreachable"): nothing answers.
     """
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"PREFECT_API_URL={url!r}: should be http(s)://host:port/api")
@@ -86,13 +86,13 @@ def check_prefect(url: str) -> None:
 
 
 def without_login(url: str) -> str:
-    """The URL without user and password."""
+    """Return the URL without user and password."""
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _takes_connections(parameters: Mapping[str, Any]) -> bool:
-    """Whether a server there is up, whatever it thinks of our password."""
+    """Whether a server accepts connections there, even if it refuses the password."""
     known = {name: value for name, value in parameters.items() if isinstance(value, str | int)}  # not SQLAlchemy's own
     return PGconn.ping(make_conninfo("", **{**known, "connect_timeout": _TIMEOUT_S}).encode()) == Ping.OK

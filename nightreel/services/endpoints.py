@@ -1,6 +1,6 @@
-"""Where Postgres and Prefect are: those that are configured, or else our own, started and stopped on demand.
+"""Where Postgres and Prefect answer: the configured servers, or embedded ones that start and stop on demand.
 
-Used by the command line and by whatever wants a database for the length of a command. Knows nothing of tables or flows.
+The command line uses it, and everything that needs a database during a command. It knows nothing of tables or flows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno
 class Endpoints:
     """Where the services answer.
 
-    `database_url` is for SQLAlchemy and has the password; empty when no database was asked for. `started` names the
-    services that were started for this call.
+    `database_url` is for SQLAlchemy and contains the password. It is empty if no database was requested. `started`
+    names the services that this call started.
     """
 
     database_url: str = field(repr=False)
@@ -42,7 +42,7 @@ class Endpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """One service as an operator sees it. `url` has no password; `detail` is a sentence, or empty."""
+    """The status of one service. `url` has no password; `detail` is a sentence, or empty."""
 
     name: ServiceName
     state: Literal["running", "stopped", "external", "broken"]
@@ -55,16 +55,16 @@ class ServiceStatus:
 
 @contextmanager
 def open_services(settings: Settings, *, postgres: bool = True, prefect: bool = True) -> Iterator[Endpoints]:
-    """Services for the body: what is configured is used, what is not is started unless it runs.
+    """Provide services for the body: use the configured ones, and start embedded ones for the rest.
 
-    Servers are shared by all commands of one work directory. On the way out those that nobody else uses are stopped,
-    unless `up` was called.
+    All commands of one work directory share the embedded servers. At the end of the body, those that no other command
+    uses stop, unless `up` was called.
 
     Raises:
-        TransientError: a configured service cannot be reached ("database_unreachable", "prefect_unreachable"), or one
-            of ours does not start in time.
-        PermanentError: Postgres refuses us ("database_refused"), or a server of ours ends at its start; with the end
-            of its log.
+        TransientError: a configured service cannot be reached ("database_unreachable", "prefect_unreachable"), or an
+            embedded one does not start in time.
+        PermanentError: Postgres refuses the login ("database_refused"), or an embedded server dies at its start. The
+            error contains the end of its log.
     """
     with ExitStack() as stack:
         with _explained(settings):
@@ -73,7 +73,7 @@ def open_services(settings: Settings, *, postgres: bool = True, prefect: bool = 
 
 
 def up(settings: Settings) -> Endpoints:
-    """Start what is not configured, and keep it until `down`. Raises like `open_services`."""
+    """Start the services that are not configured, and keep them until `down`. Raises like `open_services`."""
     with _explained(settings), ExitStack() as stack:
         endpoints, servers = _enter(settings, stack, postgres=True, prefect=True)
         for server in servers:
@@ -82,10 +82,10 @@ def up(settings: Settings) -> Endpoints:
 
 
 def down(settings: Settings, *, force: bool = False) -> list[str]:
-    """Stop the servers of this work directory, also those that `up` keeps: their names.
+    """Stop the servers of this work directory, even those that `up` keeps. Returns their names.
 
     Raises:
-        TransientError("service_in_use"): commands use them and `force` is not set. Nothing was stopped then.
+        TransientError("service_in_use"): commands use them and `force` is not set. Nothing was stopped.
     """
     with _explained(settings):
         servers = [SharedServer(_prefect(settings)), SharedServer(_postgres(settings))]
@@ -96,7 +96,7 @@ def down(settings: Settings, *, force: bool = False) -> list[str]:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """How the services are, Postgres first. Starts and changes nothing."""
+    """The status of the services, Postgres first. Starts and changes nothing."""
     with _explained(settings):
         return [_postgres_status(settings), _prefect_status(settings)]
 
@@ -107,7 +107,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
 def _enter(
     settings: Settings, stack: ExitStack, *, postgres: bool, prefect: bool
 ) -> tuple[Endpoints, list[SharedServer]]:
-    """Check what is configured and join what is ours, which is left, and perhaps stopped, when the stack unwinds."""
+    """Check the configured services and join the embedded ones. The stack leaves those, and may stop them."""
     database_url, api_url = "", None
     if postgres and settings.database_url:
         url = configured.database_url(settings.database_url)
@@ -120,7 +120,7 @@ def _enter(
     postgres_program, prefect_program = _postgres(settings), _prefect(settings)
     programs: list[Program] = []
     if prefect and not api_url:
-        programs.append(prefect_program)  # first: it takes seconds, in which Postgres makes its data directory
+        programs.append(prefect_program)  # first: it takes seconds; meanwhile Postgres makes its data directory
     if postgres and not database_url:
         programs.append(postgres_program)
     servers = {program.name: SharedServer(program) for program in programs}
@@ -152,11 +152,11 @@ def _explained(settings: Settings) -> Iterator[None]:
         raise (TransientError if error.errno in _PASSING_ERRNOS else PermanentError)(
             Reason.WORK_DIR_UNUSABLE,
             f"{error}: the services keep their files below {settings.work_dir.resolve()}, which must be writable; "
-            "NIGHTREEL_WORK_DIR names another place",
+            "set NIGHTREEL_WORK_DIR to use another directory",
         ) from error
 
 
-# -- telling ----------------------------------------------------------------------------------------------------------
+# -- status -----------------------------------------------------------------------------------------------------------
 
 
 def _postgres_status(settings: Settings) -> ServiceStatus:

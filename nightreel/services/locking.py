@@ -1,7 +1,7 @@
-"""Locks and small files on which several commands agree: flock, and files replaced in one step.
+"""Locks and small files that several commands share: flock, and files replaced in one step.
 
-Used by `process`. Knows nothing of servers. A flock belongs to an open file and goes with the last process that has it
-open, however that process ends: nothing of it is left behind by kill -9, so no lock here is ever stale.
+`process` uses it. It knows nothing of servers. A flock belongs to an open file. The kernel releases it when the last
+process that has the file open ends, even by kill -9, so no lock here is ever stale.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POLL_S = 0.05
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the exclusive lock of an open file unless another holds it."""
+    """Take the exclusive lock of an open file. Returns False if another process holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -29,7 +29,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def open_locked(path: Path, *, timeout_s: float) -> int:
-    """Open the file, made if it is missing, and hold its exclusive lock: the descriptor, which the caller closes.
+    """Open the file, create it if missing, and take its exclusive lock. The caller closes the returned descriptor.
 
     Raises:
         TransientError("service_locked"): another process held it for `timeout_s`.
@@ -41,7 +41,7 @@ def open_locked(path: Path, *, timeout_s: float) -> int:
             if time.monotonic() > deadline:
                 raise TransientError(
                     Reason.SERVICE_LOCKED,
-                    f"another process has held {path} for {timeout_s:.0f} s: wait for it, or end it",
+                    f"another process has held {path} for {timeout_s:.0f} s: wait for it, or stop it",
                 )
             time.sleep(_POLL_S)
     except BaseException:
@@ -52,7 +52,7 @@ def open_locked(path: Path, *, timeout_s: float) -> int:
 
 @contextmanager
 def locked(path: Path, *, timeout_s: float) -> Iterator[None]:
-    """Hold the exclusive lock of a file for the body. Raises like `open_locked`."""
+    """Hold the exclusive lock of a file during the body. Raises like `open_locked`."""
     descriptor = open_locked(path, timeout_s=timeout_s)
     try:
         yield
@@ -61,7 +61,7 @@ def locked(path: Path, *, timeout_s: float) -> Iterator[None]:
 
 
 def release(descriptor: int) -> None:
-    """Give up a lock, also where a forked child still has the file open."""
+    """Release a lock, even if a forked child still has the file open."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
@@ -82,7 +82,7 @@ def is_locked(path: Path) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner alone: readers see the old text or the new, never a part."""
+    """Replace a file in one step, readable by its owner alone. Readers see the old text or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,7 +1,7 @@
 """The Postgres that pip installs, as a shared server: initdb, command line, readiness.
 
-Used by `endpoints` and by the tests' fixtures. It listens on 127.0.0.1 alone and takes a password, which is kept in a
-file for its owner alone: other users of the machine reach the port, not the data. Knows nothing of tables.
+`endpoints` and the tests' fixtures use it. The server listens on 127.0.0.1 only and requires a password. The password
+file is readable by its owner only: other users of the machine reach the port, not the data. Knows nothing of tables.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nightreel.services.program import Launch, StopSignals
 
 _ROLE = "nightreel"
 _DATABASE = "nightreel"
-_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}  # no secrets of ours, and none of libpq's variables
+_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}  # no secrets of this process, no variables of libpq
 _CONNECT_TIMEOUT_S = 5
 
 
@@ -48,13 +48,13 @@ class Postgres:
     """A `Program` for `SharedServer`.
 
     Args:
-        directory: where its files go; a path of any length that the present user can write to.
-        options: Postgres settings beyond our own, `{"fsync": "off"}` in tests.
+        directory: of its files; a path of any length that the current user can write to.
+        options: additional Postgres settings, `{"fsync": "off"}` in tests.
     """
 
     name = "postgres"
     start_timeout_s = 180.0  # recovery after a crash replays the write-ahead log first
-    # Fast, then immediate: both keep what was committed.
+    # A fast shutdown, then an immediate one. Both keep committed data.
     stop_signals: StopSignals = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0))
 
     def __init__(self, directory: Path, *, options: Mapping[str, str] | None = None) -> None:
@@ -72,17 +72,17 @@ class Postgres:
             host="127.0.0.1",
             port=port,
             database=database,
-            query={"sslmode": "disable"},  # PGSSLMODE=require is there for other servers; this one is on the same host
+            query={"sslmode": "disable"},  # overrides PGSSLMODE=require, which is for other servers; this one is local
         )
 
     def prepare(self) -> None:
-        """Make the data directory, once.
+        """Make the data directory if it is missing.
 
         Raises:
-            PermanentError: initdb failed, or the data directory is of another Postgres or without its password.
+            PermanentError: initdb failed, another Postgres made the data directory, or its password is missing.
         """
         for leftover in self.directory.glob("initdb-*"):
-            # An initdb whose command was killed may still write there: what resists goes next time.
+            # An initdb whose command was killed may still write there: the next start removes the rest.
             shutil.rmtree(leftover, ignore_errors=True)
         if not self.data.exists():
             self._initdb()
@@ -93,7 +93,7 @@ class Postgres:
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
-            "unix_socket_directories": "",  # the password holds for every connection, and no path is too long
+            "unix_socket_directories": "",  # every connection needs the password, and no path is too long
             "cluster_name": self._cluster_name,
             "timezone": "UTC",
             "log_timezone": "UTC",
@@ -114,9 +114,9 @@ class Postgres:
         )
 
     def why_not_ready(self, _process: psutil.Process, port: int) -> str | None:
-        """Ready means: it answered a query, in the database that is ours."""
+        """Postgres is ready when it answers a query in database `nightreel`. Makes that database if it is missing."""
         if PGconn.ping(f"host=127.0.0.1 port={port} connect_timeout={_CONNECT_TIMEOUT_S}".encode()) != Ping.OK:
-            return "it does not take connections yet"
+            return "it does not accept connections yet"
         try:
             self._ask(port, _DATABASE, "SELECT 1")
         except psycopg.OperationalError as error:
@@ -131,7 +131,7 @@ class Postgres:
         return None
 
     def settle(self, _port: int) -> None:
-        """Nothing: what was committed stays."""
+        """Do nothing: committed data stays."""
 
     # -- private --------------------------------------------------------------------------------------------------
 
@@ -150,7 +150,10 @@ class Postgres:
 
     @cached_property
     def _account(self) -> _Account | None:
-        """Who runs Postgres, which refuses to be root: for root the owner of the data directory, or else nobody."""
+        """The user that runs Postgres if this is root: the owner of the data directory, or else user `nobody`.
+
+        Postgres refuses to run as root.
+        """
         if os.geteuid() != 0:
             return None
         if self.data.exists() and self.data.stat().st_uid != 0:
@@ -161,7 +164,8 @@ class Postgres:
         except KeyError:
             raise PermanentError(
                 Reason.POSTGRES_NOT_RUNNABLE,
-                "Postgres does not run as root and there is no user `nobody`: add one, or set NIGHTREEL_DATABASE_URL",
+                "Postgres does not run as root, and user `nobody` does not exist: add it, or set "
+                "NIGHTREEL_DATABASE_URL",
             ) from None
         return _Account(nobody.pw_uid, nobody.pw_gid)
 
@@ -171,7 +175,7 @@ class Postgres:
 
     @cached_property
     def _cluster_name(self) -> str:
-        """Tells our servers apart in process lists, and in the command line by which one is recognised."""
+        """Distinguishes servers in process lists, and in the command line that identifies a server."""
         return "nightreel-" + hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
 
     def _password(self) -> str:
@@ -180,12 +184,12 @@ class Postgres:
         except FileNotFoundError:
             raise PermanentError(
                 Reason.POSTGRES_PASSWORD_LOST,
-                f"{self._password_path} is missing, {self.data} needs it: put it back, "
-                f"or move {self.data} away to begin with an empty database",
+                f"{self._password_path} is missing, and {self.data} needs it: put it back, "
+                f"or move {self.data} away to start with an empty database",
             ) from None
 
     def _initdb(self) -> None:
-        """Make the data directory beside its place and move it there when whole: an interruption leaves no half one."""
+        """Make the data directory under another name, then rename it: an interruption leaves no incomplete one."""
         if not self._password_path.exists():
             write_private(self._password_path, secrets.token_urlsafe(24))
         account = self._account
@@ -205,7 +209,7 @@ class Postgres:
                 "--auth", "scram-sha-256",
                 "--encoding", "UTF8",
                 "--locale", "C",
-                "--locale-provider", "builtin",  # one sort order on all machines, whatever locales they have
+                "--locale-provider", "builtin",  # the same sort order on all machines, with any locales
                 "--builtin-locale", "C.UTF-8",
                 *(["--no-sync"] if self._options.get("fsync") == "off" else []),
             ],
@@ -240,21 +244,21 @@ class Postgres:
             ) from error
 
     def _check_data(self) -> None:
-        """Refuse a data directory that the server would refuse, in words that say what to do."""
+        """Refuse a data directory that the server would refuse, with an error that says what to do."""
         self._password()
         found = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
         if found != MAJOR_VERSION:
             raise PermanentError(
                 Reason.POSTGRES_VERSION,
-                f"{self.data} was made by Postgres {found}, installed is {MAJOR_VERSION}: dump it with {found} "
-                "and restore it, or move it away to begin with an empty database",
+                f"{self.data} was made by Postgres {found}, but Postgres {MAJOR_VERSION} is installed: dump it with "
+                f"{found} and restore it, or move it away to start with an empty database",
             )
 
     def _forget_dead_postmaster(self) -> None:
-        """Remove a postmaster.pid that a kill left: Postgres would believe it once the pid is somebody else's.
+        """Remove a postmaster.pid that a kill left: Postgres would trust it once another process has the pid.
 
-        Called while no server of ours runs. One that somebody started by hand is recognised by its name and working
-        directory, and left alone.
+        Called while no server of this directory runs. A Postgres that was started by hand is recognised by its name
+        and working directory, and left alone.
         """
         path = self.data / "postmaster.pid"
         try:
@@ -262,7 +266,7 @@ class Postgres:
         except FileNotFoundError:
             return
         except ValueError:
-            pid = 0  # cut off by a full disk: nobody can have written more
+            pid = 0  # a full disk cut the file off
         if pid > 0 and self._is_postmaster_here(pid):
             raise TransientError(
                 Reason.POSTGRES_FOREIGN,
@@ -277,15 +281,15 @@ class Postgres:
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
-            # A root without CAP_SYS_PTRACE, as in containers, cannot look. When in doubt, leave it its directory.
+            # Root without CAP_SYS_PTRACE, as in containers, cannot read the directory. When in doubt, leave it alone.
             return process.uids().real == self.data.stat().st_uid
 
 
 def _through_cwd(name: str = "") -> str:
-    """A path below the working directory, as absolute as Postgres wants it.
+    """A path below the working directory, absolute as Postgres requires.
 
-    A child of root that becomes another user is in its working directory already, also where it may not walk to it:
-    below /root or in a private checkout.
+    A child of root that becomes another user is already in its working directory, even if it may not enter the parent
+    directories: below /root or in a private checkout.
     """
     if sys.platform != "linux":
         raise PermanentError(

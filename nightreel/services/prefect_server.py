@@ -1,7 +1,7 @@
 """A Prefect server on SQLite as a shared server: command line, settings, readiness.
 
-Used by `endpoints`. Runs Prefect as a program and imports nothing of it. The settings are those that were measured:
-with Prefect's own, a thousand task runs take a minute to be recorded, and a restart leaks concurrency slots.
+`endpoints` uses it. It runs Prefect as a program and imports nothing from it. The settings were measured: with
+Prefect's defaults, recording a thousand task runs takes a minute, and a restart leaks concurrency slots.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
-    # In memory, leases of GPU memory would be lost with the server and their slots taken for ever.
+    # In memory, leases of GPU memory would be lost with the server, and their slots would stay taken forever.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 
 class PrefectServer:
-    """A `Program` for `SharedServer`. All that Prefect writes goes below `directory`."""
+    """A `Program` for `SharedServer`. Prefect writes all its files below `directory`."""
 
     name = "prefect"
     start_timeout_s = 180.0  # 8 s on two idle cores, most of it imports
-    # Interrupted, it records what it was told and closes its database. A second interrupt ends its wait for clients.
+    # On SIGINT it records pending reports and closes its database. A second SIGINT ends its wait for clients.
     stop_signals: StopSignals = ((signal.SIGINT, 45.0), (signal.SIGINT, 10.0))
 
     def __init__(self, directory: Path) -> None:
@@ -66,7 +66,7 @@ class PrefectServer:
         self._home.mkdir(mode=0o700, exist_ok=True)
 
     def launch(self, port: int) -> Launch:
-        # The interpreter does nothing with an -X it does not know: it tells our servers apart.
+        # The interpreter ignores an unknown -X option: this one distinguishes servers.
         mark = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
         return Launch(
             argv=(
@@ -80,16 +80,16 @@ class PrefectServer:
                 PREFECT_API_URL=self.url(port),
                 PREFECT_SERVER_API_HOST="127.0.0.1",
                 PREFECT_SERVER_API_PORT=str(port),
-                # Relative to the working directory: a URL has no room for every character of a path.
+                # Relative to the working directory: a URL cannot hold every character of a path.
                 PREFECT_SERVER_DATABASE_CONNECTION_URL="sqlite+aiosqlite:///prefect.db",
-                # By default the UI's files are copied into the installation, which may not be ours to write to.
+                # By default Prefect copies the UI's files into the installation, which may be read-only.
                 PREFECT_SERVER_UI_STATIC_DIRECTORY=str(self._home / "ui"),
             ),
             cwd=self._home,
         )
 
     def why_not_ready(self, process: psutil.Process, port: int) -> str | None:
-        """Ready means: healthy, and it is this process that says so, not another server on the port."""
+        """The server is ready when it is healthy, and this process, not another server, listens on the port."""
         try:
             _request(port, "GET", "/api/health")
         except (OSError, http.client.HTTPException) as error:
@@ -101,12 +101,12 @@ class PrefectServer:
             )
         except psutil.NoSuchProcess:
             listening = False
-        return None if listening else f"port {port} is answered by another process"
+        return None if listening else f"another process answers on port {port}"
 
     def settle(self, port: int) -> None:
-        """Wait until it has recorded what became of the task runs: it keeps the reports in memory and works them off.
+        """Wait until the server has recorded how the task runs ended: it keeps their reports in memory first.
 
-        A run that was killed stays unfinished in its books, so this also ends when nothing has changed for a while.
+        A killed run stays unfinished in its records, so the wait also ends when nothing has changed for a while.
         """
         deadline = time.monotonic() + _SETTLE_TIMEOUT_S
         last: tuple[int, int] | None = None
@@ -116,7 +116,7 @@ class PrefectServer:
                 unfinished = _count(port, {"task_runs": {"state": {"type": {"any_": _UNFINISHED}}}})
                 counts = unfinished, _count(port, {})
             except (OSError, http.client.HTTPException):
-                return  # it is going down already, or hangs: then there is nothing to wait for
+                return  # it is stopping already, or hangs: there is nothing to wait for
             if unfinished == 0:
                 return
             if counts != last:
@@ -129,7 +129,7 @@ def _count(port: int, task_run_filter: Mapping[str, object]) -> int:
 
 
 def _request(port: int, method: str, path: str, body: str | None = None) -> bytes:
-    """The body of the answer. Not through urllib: it would ask the proxy of the environment."""
+    """Send a request and return the body of the response. Not urllib, which would use the environment's proxy."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_TIMEOUT_S)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"})

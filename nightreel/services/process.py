@@ -1,12 +1,12 @@
-"""A server in the background that several commands share: the first to come starts it, the last to leave stops it.
+"""A background server that several commands share: the first command starts it, the last one stops it.
 
-Used by `endpoints`; `postgres` and `prefect_server` say what is particular to one. The files of a server:
+`endpoints` uses it. `postgres` and `prefect_server` define the individual servers. The files of a server:
 
-    lock          held while something is decided: start, join, leave, stop; never while waiting for readiness
-    users/PID.N   one for each command that uses the server, locked by it for as long as it does
-    running       locked by the server itself, which inherits the open file: free once it and its children are gone
-    state.json    port, pid and command line of the server, and whether `up` wants it kept
-    server.log    what it prints
+    lock          held during start, join, leave and stop; never while waiting for readiness
+    users/PID.N   one for each command that uses the server; the command locks it during that time
+    running       locked by the server, which inherits the open file; free once it and its children have ended
+    state.json    port, pid and command line of the server, and whether `up` keeps it running
+    server.log    the server's output
 
 Locks end with their process, so a command or a server killed with -9 leaves nothing to clean up.
 """
@@ -40,7 +40,7 @@ from nightreel.services.state import (
     write_state,
 )
 
-_LOCK_TIMEOUT_S = 120.0  # longest thing done under the lock: initdb on a slow disk, or a fast shutdown
+_LOCK_TIMEOUT_S = 120.0  # the longest operations under the lock: initdb on a slow disk, a fast shutdown
 _ORPHANS_TIMEOUT_S = 30.0
 _KILL_TIMEOUT_S = 10.0
 _POLL_S = 0.05
@@ -50,7 +50,7 @@ _serial = itertools.count()
 
 
 class SharedServer:
-    """One server of one work directory, as one command sees it."""
+    """One server of one work directory, used by one command."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -65,10 +65,10 @@ class SharedServer:
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
-    # -- asking ---------------------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------------------
 
     def state(self) -> ServerState | None:
-        """What was last recorded; None before the first start."""
+        """The last recorded state; None before the first start."""
         return read_state(self._state_path)
 
     def process(self) -> psutil.Process | None:
@@ -86,7 +86,7 @@ class SharedServer:
         return is_locked(self._lock_path)
 
     def log_tail(self, start: int = 0) -> str:
-        """The last lines that the server printed, from byte `start` on."""
+        """The last lines of the server's log, from byte `start` on."""
         try:
             with self.log_path.open("rb") as file:
                 file.seek(0, os.SEEK_END)
@@ -99,16 +99,16 @@ class SharedServer:
     # -- using ----------------------------------------------------------------------------------------------------
 
     def join(self) -> None:
-        """Use the server from now on, and start it if it does not run."""
+        """Register as a user of the server, and start it if it does not run."""
         with self._locked():
             self._register()
             self._ensure_started()
 
     def wait_ready(self) -> int:
-        """Wait until the server answers: its port. Starts it again where it was on its way down when we joined.
+        """Wait until the server answers, and return its port. Starts it again if it was stopping at `join`.
 
         Raises:
-            PermanentError: `service_died`: it ended by itself; with the last lines of its log.
+            PermanentError: `service_died`: it ended by itself. The error contains the last lines of its log.
             TransientError: `service_died`: it was killed. `service_not_ready`: it did not answer in time.
         """
         deadline = time.monotonic() + self.program.start_timeout_s
@@ -127,12 +127,16 @@ class SharedServer:
                 raise TransientError(
                     Reason.SERVICE_NOT_READY,
                     f"{self.program.name} does not answer after {self.program.start_timeout_s:.0f} s: {problem}. "
-                    f"`nightreel down` ends it; the end of {self.log_path}:\n{self.log_tail(self._log_start)}",
+                    f"`nightreel down` stops it; the end of {self.log_path}:\n{self.log_tail(self._log_start)}",
                 )
             time.sleep(_POLL_S)
 
     def leave(self) -> bool:
-        """Use it no more, and stop it if nobody else does and `up` does not keep it. Returns whether it was stopped."""
+        """Stop using the server. Stop it if no other command uses it and `up` does not keep it.
+
+        Returns:
+            Whether it was stopped.
+        """
         if self._mine is None:
             return False
         with self._locked():
@@ -141,14 +145,17 @@ class SharedServer:
             return not (self._live_users() or (state and state.kept)) and self._stop()
 
     def keep(self) -> None:
-        """Let it run on when its last user leaves."""
+        """Keep the server running when its last user leaves."""
         with self._locked():
             state = self.state()
             assert state is not None, "keep() before join()"
             write_state(self._state_path, replace(state, kept=True))
 
     def stop(self, *, force: bool) -> bool:
-        """Stop it, kept or not. Returns whether it ran. Raises like `refuse_if_used` unless `force` is set."""
+        """Stop the server, even if `up` keeps it. Returns whether it ran.
+
+        Raises like `refuse_if_used` unless `force` is set.
+        """
         if not self._state_path.exists():
             return False
         with self._locked():
@@ -157,12 +164,12 @@ class SharedServer:
             return self._stop()
 
     def refuse_if_used(self) -> None:
-        """Raises TransientError("service_in_use"), naming pids, when commands use it."""
+        """Raises TransientError("service_in_use"), with their pids, if commands use the server."""
         if (users := self.users()) and self.process() is not None:
             raise TransientError(
                 Reason.SERVICE_IN_USE,
                 f"{self.program.name} is used by process {', '.join(map(str, users))}: "
-                "wait for the end of it, or stop the service even so by force",
+                "wait for its end, or stop the service by force",
             )
 
     # -- under the lock -------------------------------------------------------------------------------------------
@@ -185,7 +192,7 @@ class SharedServer:
         release(descriptor)
 
     def _live_users(self) -> list[int]:
-        """Like `users`, and removes the files that killed commands left."""
+        """Like `users`. Also removes the files that killed commands left."""
         alive = self.users()
         for path in self._users_path.glob("*.*"):
             if int(path.name.split(".")[0]) not in alive:
@@ -210,7 +217,7 @@ class SharedServer:
             os.close(running)  # not released: the server has it open
 
     def _wait_for_orphans(self) -> int:
-        """Take the lock for the next server: children of a killed one may still write to the files they share."""
+        """Take the lock for the next server, once no child of a killed one can still write to its files."""
         try:
             return open_locked(self._running_path, timeout_s=_ORPHANS_TIMEOUT_S)
         except TransientError:
@@ -218,7 +225,7 @@ class SharedServer:
             raise TransientError(
                 Reason.SERVICE_ORPHANS,
                 f"{self.program.name}: process {', '.join(map(str, pids)) or 'unknown'}, left by an earlier server, "
-                f"still holds {self._running_path}: wait for its end, or end it",
+                f"still holds {self._running_path}: wait for its end, or stop it",
             ) from None
 
     def _spawn(self, launch: Launch, running: int) -> subprocess.Popen[bytes]:
@@ -237,9 +244,9 @@ class SharedServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(running,),
-                start_new_session=True,  # Ctrl-C is for the command; it stops the server in good order
+                start_new_session=True,  # Ctrl-C goes to the command, which stops the server cleanly
             )
-        # Somebody has to take note of its death, or it stays a zombie for as long as this command runs.
+        # A thread must reap the child, or it stays a zombie while this command runs.
         threading.Thread(target=child.wait, name=f"reap-{self.program.name}", daemon=True).start()
         return child
 
@@ -252,7 +259,7 @@ class SharedServer:
         signals = (*self.program.stop_signals, (signal.SIGKILL, _KILL_TIMEOUT_S))
         try:
             self.program.settle(state.port)
-        finally:  # also where an impatient Ctrl-C cuts the wait short
+        finally:  # also if Ctrl-C cuts the wait short
             self._signal(process, signals[0][0])
         for (_, grace_s), following in itertools.zip_longest(signals, signals[1:]):
             deadline = time.monotonic() + grace_s
@@ -264,10 +271,8 @@ class SharedServer:
             if following:
                 self._signal(process, following[0])
         if self.process() is None:
-            return True  # only children of it are left: the next start waits for them
-        raise TransientError(
-            Reason.SERVICE_STUCK, f"{self.program.name}, pid {process.pid}, did not end by SIGKILL either"
-        )
+            return True  # only its children are left: the next start waits for them
+        raise TransientError(Reason.SERVICE_STUCK, f"{self.program.name}, pid {process.pid}, did not end after SIGKILL")
 
     def _signal(self, process: psutil.Process, number: signal.Signals) -> None:
         try:
@@ -277,16 +282,16 @@ class SharedServer:
         except psutil.AccessDenied:
             raise PermanentError(
                 Reason.SERVICE_NOT_YOURS,
-                f"{self.program.name}, pid {process.pid}, is of user {process.username()}: stop it as that user",
+                f"{self.program.name}, pid {process.pid}, belongs to user {process.username()}: stop it as that user",
             ) from None
 
     def _refuse_repeated_death(self, state: ServerState | None) -> None:
         child, self._child = self._child, None
         if child is None:
-            return  # another's server was on its way down: start ours
+            return  # another command's server was stopping: start a new one
         code = child.wait(timeout=_KILL_TIMEOUT_S)
         if state is None or not is_free(state.port):
-            return  # a stranger was faster to take the port: start on another
+            return  # another process took the port first: start on another port
         how = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
         raise (TransientError if code < 0 else PermanentError)(
             Reason.SERVICE_DIED,

@@ -1,4 +1,4 @@
-"""What `process` wants to know of a server to run it for several commands. `postgres` and `prefect_server` answer."""
+"""The interface between `process` and a server. `postgres` and `prefect_server` implement it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Protocol
 
 import psutil
 
-StopSignals = tuple[tuple[signal.Signals, float], ...]  # each with the seconds it may take; SIGKILL follows
+StopSignals = tuple[tuple[signal.Signals, float], ...]  # signals with their timeouts in seconds; SIGKILL follows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How to run a server: what `subprocess.Popen` takes. `user` None: as the one who asks."""
+    """How to start a server: arguments of `subprocess.Popen`. `user` None: the current user."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
@@ -25,7 +25,7 @@ class Launch:
 
 
 class Program(Protocol):
-    """What is particular to one server."""
+    """The properties of one server."""
 
     name: str
     directory: Path
@@ -33,13 +33,13 @@ class Program(Protocol):
     stop_signals: StopSignals
 
     def prepare(self) -> None:
-        """Make what must be there before a start. Called under the lock, with no server running."""
+        """Make the files that a start needs. Called under the lock while no server runs."""
 
     def launch(self, port: int) -> Launch:
         """The command line of a server on 127.0.0.1:port. It must differ from that of any other server."""
 
     def why_not_ready(self, process: psutil.Process, port: int, /) -> str | None:
-        """None when this process answers on this port, else the reason in words."""
+        """None if this process answers on this port, else the reason as text."""
 
     def settle(self, port: int, /) -> None:
-        """Wait, within bounds, for what the server would lose by an end in good order. Called before a stop."""
+        """Wait, within bounds, until the server holds nothing that a clean stop would lose. Called before a stop."""

@@ -1,8 +1,8 @@
-"""What is recorded of a server, and what the operating system says of it: its process, its port.
+"""The recorded state of a server, and its state in the operating system: its process, its port.
 
-Used by `process` and `endpoints`. Whether a recorded pid is still the server is decided by its command line, which has
-the port and a mark of the directory: a recycled pid has another, and unlike a creation time, which psutil derives from
-the wall clock, it does not move when that is set.
+`process` and `endpoints` use it. A recorded pid is still the server if its command line matches, which contains the
+port and a mark of the directory. A recycled pid has another command line. A creation time would not do: psutil derives
+it from the wall clock, so that it moves when the clock is set.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _LOWEST_PORT, _PORTS = 20_000, 12_000
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """What is known of a server. `pid` None with an `argv`: its launcher was killed before it could write the pid."""
+    """The recorded state of a server. `pid` None with an `argv`: its launcher was killed before it wrote the pid."""
 
     port: int
     argv: tuple[str, ...] = ()
     pid: int | None = None
-    kept: bool = False  # runs until `down`, used or not
+    kept: bool = False  # runs until `down`, even if unused
 
 
 def read_state(path: Path) -> ServerState | None:
-    """What was last recorded; None before the first start, and when somebody else wrote the file."""
+    """The last recorded state; None before the first start, or if another program wrote the file."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return ServerState(**{**values, "argv": tuple(values["argv"])})
@@ -45,7 +45,7 @@ def write_state(path: Path, state: ServerState) -> None:
 
 
 def find_process(state: ServerState) -> psutil.Process | None:
-    """The living process that was recorded, or None."""
+    """The recorded process if it lives, or None."""
     if not state.argv:
         return None
     candidates: Iterable[psutil.Process] = psutil.process_iter()
@@ -58,7 +58,7 @@ def find_process(state: ServerState) -> psutil.Process | None:
 
 
 def pids_with_open(path: Path) -> list[int]:
-    """The processes that have this file open, as far as we may look."""
+    """The processes that have this file open, as far as this user may see them."""
     return [process.pid for process in psutil.process_iter() if _has_open(process, path)]
 
 
@@ -74,10 +74,10 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has at this moment.
+    """A free port of 127.0.0.1.
 
-    Below the range from which operating systems take ports for outgoing connections, so that a server that was stopped
-    finds its port again.
+    It lies below the range that operating systems use for outgoing connections, so that a stopped server finds its port
+    free again.
     """
     while not is_free(port := _LOWEST_PORT + secrets.randbelow(_PORTS)):
         pass

@@ -1,1 +1,1 @@
-"""The stages of the pipeline without an orchestrator: what is done to a chunk, given all that a run shares."""
+"""The stages of the pipeline, without an orchestrator: each processes a chunk with the objects that a run shares."""

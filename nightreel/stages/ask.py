@@ -1,4 +1,4 @@
-"""Ask: features to answers. Only the prompts without an answer, all segments of a chunk together."""
+"""Ask: features to answers. Asks only prompts without an answer, for all segments of a chunk together."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nightreel.stages.videos import OpenVideo, OpenVideos
 
 logger = logging.getLogger(__name__)
 
-# A cached file that cannot be used is dropped, and its segment is encoded again at the next attempt.
+# An unusable cached file is dropped; the next attempt encodes its segment again.
 _ENCODE_AGAIN = {Reason.DAMAGED_FEATURE, Reason.OBJECT_GONE, Reason.STALE_FEATURE}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """What the ask stage uses."""
+    """The ask stage and what it uses."""
 
     database: Database
     recipe: Recipe
@@ -38,13 +38,13 @@ class Asking:
     recorder: RunRecorder
 
     def ask_chunk(self, segments: Sequence[EncodedSegment]) -> AnsweredChunk:
-        """Answers to all prompts that these segments lack.
+        """Answer the missing prompts of these segments.
 
         A segment that cannot be asked fails its video; an unusable answer is an Answer in state `error`. Neither stops
         the others.
 
         Raises:
-            NightreelError: what is wrong for all segments: the database, the cache, the model.
+            NightreelError: all segments are affected: the database, the cache or the model failed.
         """
         with self.recorder.stage("database"), self.database.begin() as connection:
             given = answers_given(connection, sorted({segment.video_id for segment in segments}), self.recipe)
@@ -77,7 +77,7 @@ class Asking:
     def _ask(
         self, readable: list[tuple[EncodedSegment, Features]], known: list[dict[str, Answer]]
     ) -> list[SegmentAnswers]:
-        """Ask all segments together; if that fails, each on its own, so that one cannot fail the others."""
+        """Ask all segments together; if that fails, ask each alone, so that one cannot fail the others."""
         prompts = self.recipe.prompts
         names = {prompt.hash: prompt.name for prompt in prompts.prompts}
         try:

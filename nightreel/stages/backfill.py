@@ -1,4 +1,4 @@
-"""Plan a backfill and accept it. A flow and a command begin here; nothing is analysed."""
+"""Plan a backfill and accept it, for a flow and a command. Analyses nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHOWN_FIRST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class ListedBackfill:
-    """What was listed, in the database for as long as `list_backfill`'s block lasts: to be planned, then accepted."""
+    """A listing to plan and accept; it exists in the database only within the block of `list_backfill`."""
 
     options: AnalyzeOptions
     settings: Settings
@@ -41,12 +41,12 @@ class ListedBackfill:
     shard_videos: int
 
     def estimate(self) -> BackfillEstimate:
-        """What it would do and cost. Leaves nothing behind in the database."""
+        """The work and cost of the backfill. Leaves nothing in the database."""
         with self.listing.transaction(keep=False) as connection:
             return self._estimate(connection, self._recipe(connection))
 
     def accept(self, *, pool: str) -> int:
-        """Write it down with its shards, as things are now; returns its id.
+        """Store the backfill and its shards, planned again now; returns its id.
 
         Raises:
             SettingsError: there is nothing to do.
@@ -100,10 +100,10 @@ class ListedBackfill:
 
 
 def estimate_or_accept(options: BackfillOptions) -> tuple[BackfillEstimate, int | None]:
-    """Plan a backfill, and begin it where the options accept it and there is something to do.
+    """Plan a backfill, and start it if the options accept it and it has work.
 
     Returns:
-        The plan, and the id of the backfill; None where it was not begun.
+        The plan, and the id of the backfill; None if it was not started.
     """
     assert options.videos
     settings = load_settings()
@@ -127,11 +127,11 @@ def list_backfill(
     shard_videos: int = SHARD_VIDEOS,
     on_page: Callable[[int], None] = lambda _: None,
 ) -> Iterator[ListedBackfill]:
-    """List the videos that a backfill with these options would look at.
+    """List the videos that a backfill with these options would analyse.
 
     Args:
         settings: of this process, overridden by the options.
-        on_page: told after each page how many objects were listed so far.
+        on_page: called after each page with the number of objects listed so far.
 
     Raises:
         SettingsError and others: as `load_prompt_sets`, `describe_model` and the storage.

@@ -1,4 +1,4 @@
-"""What a backfill would cost: counts of work times what one unit of work took so far.
+"""The cost of a backfill: counts of work, times the measured cost of one unit.
 
 >>> share = Measured(**dict.fromkeys(Measured.__slots__, 0)) # nothing was measured
 >>> UnitCosts.of(share).decode_s is None
@@ -14,19 +14,19 @@ from nightreel.database.backfill_work import Measured, Totals
 from nightreel.database.backfills import KeyRange
 
 SHARD_VIDEOS = 1000
-"""A shard's least number of videos: a flow run takes 10 to 20 s to begin, and a server bears only so many."""
+"""Fewest videos of a shard: a flow run takes 10 to 20 s to start, and a server handles a limited number of them."""
 _HOUR_S = 3600.0
 GIB = 2.0**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitCosts:
-    """What one unit takes, as measured; None where nothing was.
+    """Measured cost of one unit of work; None if nothing was measured.
 
     Args:
-        decode_s: to fetch, probe and decode a segment; vision_s: to encode it. Seconds of one worker.
-        answer_s: to give an answer; of_recipe: measured on the same questions, else on others of the same model.
-        load_s: to load the model. feature_bytes: of a segment's features.
+        decode_s: seconds of one worker to fetch, probe and decode a segment. vision_s: to encode it.
+        answer_s: seconds per answer. of_recipe: measured on the same questions, else on others of the same model.
+        load_s: seconds to load the model. feature_bytes: size of a segment's features.
         runs, segments, answers: how many were measured.
     """
 
@@ -60,7 +60,7 @@ class UnitCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Dollars: an hour of a GPU, a GiB of the cache a month. None: not given."""
+    """Dollars for an hour of a GPU, and for a GiB of the cache per month. None: not set."""
 
     gpu_hour: float | None = None
     gib_month: float | None = None
@@ -71,9 +71,9 @@ class BackfillEstimate:
     """A backfill before it is accepted.
 
     Args:
-        listed: objects, whatever they are. prompts: of each segment, those with conditions counted in full.
-        guessed_by: bytes of a second of video, for durations that are not known; measured_videos: on how many.
-        first: the keys that it would begin with.
+        listed: objects, videos or not. prompts: per segment; conditional ones count in full.
+        guessed_by: bytes per second of video, for unknown durations. measured_videos: how many it was measured on.
+        first: the first keys of its work.
     """
 
     source: str
@@ -90,7 +90,7 @@ class BackfillEstimate:
 
     @property
     def decode_hours(self) -> float | None:
-        """Of one worker's decoders, fetching too; 0 where nothing is to be looked at."""
+        """Hours of one worker's decode processes, including fetching; 0 if no segment must be encoded."""
         return _hours(self.totals.to_look, self.costs.decode_s)
 
     @property
@@ -103,21 +103,21 @@ class BackfillEstimate:
 
     @property
     def gpu_hours(self) -> float | None:
-        """Vision tower and language model, and the model loaded once a shard."""
+        """Hours of the vision tower, of the language model, and of loading the model once per shard."""
         if self.vision_hours is None or self.language_hours is None:
             return None
         return self.vision_hours + self.language_hours + len(self.shards) * self.costs.load_s / _HOUR_S
 
     @property
     def elapsed_hours(self) -> float | None:
-        """On one worker: it decodes one chunk while it asks the one before."""
+        """Hours on one worker, which decodes one chunk while it asks the previous one."""
         if self.decode_hours is None or self.gpu_hours is None:
             return None
         return max(self.decode_hours, self.gpu_hours)
 
     @property
     def cache_bytes(self) -> float | None:
-        """That the feature cache would grow by."""
+        """Bytes that the backfill adds to the feature cache."""
         return _times(self.totals.to_look, self.costs.feature_bytes)
 
     @property
@@ -129,7 +129,7 @@ class BackfillEstimate:
         return _times(None if self.cache_bytes is None else self.cache_bytes / GIB, self.rates.gib_month)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values: what is shown, and what is kept with an accepted backfill."""
+        """JSON values, for the output and for the row of an accepted backfill."""
         computed = ("decode_hours", "vision_hours", "language_hours", "gpu_hours", "elapsed_hours", "cache_bytes",
                     "gpu_dollars", "cache_dollars_a_month")  # fmt: skip
         plain = asdict(self)
@@ -138,7 +138,7 @@ class BackfillEstimate:
 
 
 def _times(count: float | None, each: float | None) -> float | None:
-    """A product; nothing of anything costs nothing."""
+    """A product; a count of 0 costs 0, even if the unit's cost is unknown."""
     if count == 0:
         return 0.0
     return None if count is None or each is None else count * each

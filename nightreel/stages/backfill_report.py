@@ -1,4 +1,4 @@
-"""The estimate of a backfill in words: one line, the rows of a table, and the artifact in Prefect's UI."""
+"""The estimate of a backfill as text: a headline, the rows of a table, and the artifact in Prefect's UI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def headline(estimate: BackfillEstimate) -> str:
 
 
 def rows(estimate: BackfillEstimate) -> list[tuple[str, str, str]]:
-    """What a person decides by: a name, a figure, where the figure comes from."""
+    """The rows that a person decides by: name, figure, and source of the figure."""
     return [*_work(estimate), *_hours(estimate), *_dollars(estimate)]
 
 
@@ -29,19 +29,19 @@ def _work(estimate: BackfillEstimate) -> list[tuple[str, str, str]]:
     work = estimate.totals
     sample = counted(estimate.measured_videos, "video")
     basis = f"measured on {sample}" if estimate.measured_videos else "assumed"
-    guess = f"durations of {work.guessed:,} guessed at {estimate.guessed_by / 1e3:,.0f} kB a second, {basis}"
+    guess = f"durations of {work.guessed:,} estimated from {estimate.guessed_by / 1e3:,.0f} kB per second, {basis}"
     return [
         ("objects listed", f"{estimate.listed:,}", estimate.source),
         ("videos", f"{work.admitted:,}", "with a matching name and time"),
-        ("  done already", f"{work.done:,}", f"under this recipe, with {estimate.model}"),
+        ("  already done", f"{work.done:,}", f"under this recipe, with {estimate.model}"),
         ("  failed for good", f"{work.failed:,}", "skipped; `nightreel retry` queues them again"),
         ("  to do", f"{work.videos:,}", f"in {counted(len(estimate.shards), 'shard')}"),
-        ("  of them copies", f"{work.copies:,}", "the same bytes under another key: their answers are copied"),
+        ("  to do, copies", f"{work.copies:,}", "the same bytes under another key: their answers are copied"),
         ("segments", f"{work.segments:,}", guess if work.guessed else "durations known"),
         ("  to encode", f"{work.to_look:,}", f"{work.cached_segments:,} more are in the feature cache"),
-        ("answers", f"{work.answers:,}", f"{estimate.prompts} prompts a segment, conditional ones counted in full"),
-        ("  given already", f"{work.answered:,}", ""),
-        ("  to give", f"{work.to_ask:,}", ""),
+        ("answers", f"{work.answers:,}", f"{estimate.prompts} prompts per segment, conditional ones counted in full"),
+        ("  already answered", f"{work.answered:,}", ""),
+        ("  to answer", f"{work.to_ask:,}", ""),
         ("GiB to fetch", amount(work.fetch_bytes / GIB), ""),
     ]
 
@@ -51,15 +51,19 @@ def _hours(estimate: BackfillEstimate) -> list[tuple[str, str, str]]:
     of = "these questions" if costs.of_recipe else "other questions to this model"
     segments = f"measured on {counted(costs.segments, 'segment')} of {counted(costs.runs, 'run')}"
     answers = f"measured on {counted(costs.answers, 'answer')} to {of}"
-    loads = f"with {counted(len(estimate.shards), 'load')} of the model, {costs.load_s:.1f} s each"
+    loads = f"includes {counted(len(estimate.shards), 'load')} of the model, {costs.load_s:.1f} s each"
     size = None if estimate.cache_bytes is None else estimate.cache_bytes / GIB
     return [
-        ("hours of decoding", amount(estimate.decode_hours), _each(costs.decode_s, "a segment", segments)),
-        ("hours of the vision tower", amount(estimate.vision_hours), _each(costs.vision_s, "a segment", segments)),
-        ("hours of the language model", amount(estimate.language_hours), _each(costs.answer_s, "an answer", answers)),
+        ("hours of decoding", amount(estimate.decode_hours), _each(costs.decode_s, "per segment", segments)),
+        ("hours of the vision tower", amount(estimate.vision_hours), _each(costs.vision_s, "per segment", segments)),
+        ("hours of the language model", amount(estimate.language_hours), _each(costs.answer_s, "per answer", answers)),
         ("GPU hours", amount(estimate.gpu_hours), loads),
-        ("hours on one worker", amount(estimate.elapsed_hours), "it decodes while the model works"),
-        ("GiB for the cache", amount(size), "" if costs.feature_bytes is None else "as large as the features so far"),
+        ("hours on one worker", amount(estimate.elapsed_hours), "decoding and model work at the same time"),
+        (
+            "GiB for the cache",
+            amount(size),
+            "" if costs.feature_bytes is None else "from the size of existing features",
+        ),
     ]
 
 
@@ -68,7 +72,7 @@ def _dollars(estimate: BackfillEstimate) -> list[tuple[str, str, str]]:
     return [
         ("dollars for GPUs", amount(estimate.gpu_dollars), _rate(rates.gpu_hour, "NIGHTREEL_GPU_DOLLARS_PER_HOUR")),
         (
-            "dollars a month for the cache",
+            "dollars per month for the cache",
             amount(estimate.cache_dollars_a_month),
             _rate(rates.gib_month, "NIGHTREEL_STORAGE_DOLLARS_PER_GIB_MONTH"),
         ),
@@ -85,7 +89,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def amount(value: float | None) -> str:
-    """A figure with three digits, or that it is not known.
+    """A figure with three digits, or "not known".
 
     >>> amount(None), amount(0), amount(0.01234), amount(12.345), amount(12345.6)
     ('not known', '0', '0.0123', '12.3', '12,346')

@@ -13,10 +13,10 @@ from nightreel.settings import Settings
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
-    """The configured Postgres, or the embedded one for as long as the block lasts.
+    """Open the configured Postgres, or the embedded one for the block.
 
     Raises:
-        PermanentError: `database_schema` where a configured database needs `nightreel db upgrade`.
+        PermanentError: `database_schema`: a configured database needs `nightreel db upgrade`.
     """
     with open_services(settings, prefect=False) as endpoints:
         database = Database(endpoints.database_url)

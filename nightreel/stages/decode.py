@@ -1,6 +1,6 @@
-"""Decode: a claimed video to the frames of its segments, or to features that the cache already has.
+"""Decode: turn a claimed video into frames of its segments, or into features that are already in the cache.
 
-The first half of the encode stage. Each video goes through fetch and decode on its own and gives its file back, so
+This is the first half of the encode stage. Each video is fetched and decoded on its own and then releases its file, so
 that a small spool cannot block a chunk.
 """
 
@@ -30,7 +30,7 @@ from nightreel.stages.videos import OpenVideo, OpenVideos, VideoFiles
 
 @dataclass(frozen=True, slots=True)
 class SegmentInput:
-    """A segment that answers are missing for: its features are known, or its frames are here."""
+    """A segment without all its answers, with its known features or its frames."""
 
     video: OpenVideo
     segment: Segment
@@ -41,10 +41,10 @@ class SegmentInput:
 
 @dataclass(frozen=True, slots=True)
 class DecodedVideo:
-    """What one claim brings to the chunk.
+    """The part of a chunk that comes from one claim.
 
     Args:
-        rest: the claim of the segments that belong to another chunk.
+        rest: the claim of the segments that are left for another chunk.
     """
 
     outcome: Outcome
@@ -53,14 +53,14 @@ class DecodedVideo:
 
 
 class ChunkRoom:
-    """How many more segments a chunk takes. Threads share it."""
+    """The number of segments that a chunk still takes. Thread-safe."""
 
     def __init__(self, segments: int) -> None:
         self._left = segments
         self._lock = threading.Lock()
 
     def take(self, wanted: int) -> int:
-        """Take room for at most `wanted` segments; returns for how many."""
+        """Take room for at most `wanted` segments; returns how many were taken."""
         with self._lock:
             taken = min(wanted, self._left)
             self._left -= taken
@@ -69,7 +69,7 @@ class ChunkRoom:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """What decoding a video uses."""
+    """Decoding of a video and what it uses."""
 
     database: Database
     recipe: Recipe
@@ -85,14 +85,14 @@ class Decoding:
     def decode_video(
         self, claim: Claim, room: ChunkRoom, decoders: ThreadPoolExecutor, *, keep_file: bool
     ) -> DecodedVideo:
-        """Bring a video as far as frames. What is wrong with it becomes its outcome.
+        """Decode the frames of a video. An error of the video becomes its outcome.
 
         Args:
-            decoders: threads in which segments are decoded.
-            keep_file: a long video keeps its file for its next chunk: only where no other video waits for the space.
+            decoders: threads that decode segments.
+            keep_file: keep the file of a long video for its next chunk; only if no other video needs the space.
 
         Raises:
-            NightreelError: what is wrong for all videos: the database, the model.
+            NightreelError: all videos are affected: the database or the model failed.
         """
         video = self.videos.open(claim)
         try:
@@ -117,7 +117,7 @@ class Decoding:
         return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=state, segments=len(video.segments)), inputs)
 
     def _without_answers(self, video: OpenVideo, first: int) -> list[Segment]:
-        """The segments from `first` on that lack answers."""
+        """The segments from index `first` on that lack answers."""
         video_id = video.claim.video.id
         with self.recorder.stage("database"), self.database.begin() as connection:
             given = answers_given(connection, [video_id], self.recipe)[video_id]
@@ -126,7 +126,7 @@ class Decoding:
     def _inputs(
         self, video: OpenVideo, segments: Sequence[Segment], decoders: ThreadPoolExecutor
     ) -> tuple[SegmentInput, ...]:
-        """Known features or decoded frames of some segments; a segment that cannot be decoded is left out."""
+        """Known features or decoded frames of segments, without segments that cannot be decoded."""
         if not segments:
             return ()
         keys = [self._key(video, segment) for segment in segments]
@@ -139,7 +139,7 @@ class Decoding:
         return tuple(item for item in decoders.map(self._decode, inputs) if item)
 
     def _readable(self, known: KnownFeatures) -> KnownFeatures:
-        """Features that lie elsewhere, because the cache was moved, count as not cached."""
+        """Treat features outside the cache as not cached: the cache was moved."""
         return known if known.ref is None or self.cache.covers(known.ref) else replace(known, ref=None)
 
     def _key(self, video: OpenVideo, segment: Segment) -> str:

@@ -1,7 +1,6 @@
 """The memory that a run leases before it loads its model: how much, and of which devices.
 
-`model_session` calls it. The lease itself comes from outside: from `orchestration.leases` with Prefect, from none in
-most tests.
+`model_session` calls it. The caller supplies the lease: with Prefect `orchestration.leases` does, most tests use none.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from nightreel.stages.recorder import RunRecorder
 
 _MIB = 1 << 20
 _WIDTH, _HEIGHT = 1280, 720
-"""Frames with which memory is estimated. Processors that cap their pixels make the same of any larger ones."""
+"""Size of the frames that memory is estimated for. Processors with a pixel cap need no more for larger frames."""
 
 
 class Lease(Protocol):
-    """Memory that a run holds for as long as a context lasts."""
+    """Memory that a run holds within a context."""
 
     limits: tuple[str, ...]
-    """The concurrency limits of which it holds slots: one, or one for each GPU of a model that is spread."""
+    """The concurrency limits whose slots it holds: one, or one per GPU of a spread model."""
 
     def ensure_held(self) -> None:
-        """Raises TransientError `memory_lease_lost` where it has run out, so that another run may have the memory."""
+        """Raise TransientError `memory_lease_lost` if the lease expired: another run may have the memory."""
         ...
 
 
@@ -43,17 +42,17 @@ class LeaseMemory(Protocol):
     def __call__(
         self, request: MemoryRequest, *, database: Database, run_id: int, closing: threading.Event
     ) -> AbstractContextManager[Lease]:
-        """Wait until memory is free, and hold it for the context. Where `closing` is set, stop waiting and raise."""
+        """Wait until memory is free, and hold it for the context. If `closing` is set, stop waiting and raise."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedDevice:
-    """Where a model may go, and the memory that it may take there.
+    """The device for a model, and the memory that it may use there.
 
     Args:
-        name: of the device, as the setting `device` has it.
-        limit_bytes: of each device, for weights and batches; None: no limit.
+        name: of the device, in the form of the setting `device`.
+        limit_bytes: per device, for weights and batches; None: no limit.
         lease: None: nothing is leased.
     """
 
@@ -75,8 +74,8 @@ def lease_device(
     """Estimate the memory that the model requires, wait for it, and hold it for the block. Imports torch.
 
     Raises:
-        SettingsError: the model requires more than any device can ever give; both numbers are named.
-        Others: as `lease_memory`, and as `estimate_footprint`.
+        SettingsError: the model requires more than the capacity of any device; the message has both numbers.
+        Others: as `lease_memory` and `estimate_footprint`.
     """
     names = {} if settings.device == "cpu" else device_names()
     devices = _candidates(settings, names)
@@ -116,12 +115,12 @@ def lease_device(
 
 
 def leasable_devices(settings: Settings) -> tuple[MemoryDevice, ...]:
-    """The devices of this host that runs with these settings may lease of. Imports no torch."""
+    """The devices of this host whose memory runs with these settings may lease. Does not import torch."""
     return (ram_device(),) if settings.device == "cpu" else memory_devices()
 
 
 def capacities_mib(settings: Settings, devices: Iterable[MemoryDevice]) -> dict[str, int]:
-    """How large the limit of each device is, by its name.
+    """The capacity of each device, by the name of its limit.
 
     Raises:
         SettingsError: the reserve leaves nothing.
@@ -132,21 +131,21 @@ def capacities_mib(settings: Settings, devices: Iterable[MemoryDevice]) -> dict[
 def leased_mib(
     requirement: MemoryRequirement, capacities: dict[str, int], *, spread: bool, configured_mib: int | None
 ) -> int:
-    """How much to lease: as much as is preferred where a device can give it, and at least the minimum.
+    """MiB to lease: the preferred amount if a device has that capacity, and at least the minimum.
 
     >>> required = MemoryRequirement(minimum_mib=20, preferred_mib=90)
     >>> leased_mib(required, {"a": 48, "b": 80}, spread=False, configured_mib=None)
     80
 
     Raises:
-        SettingsError: `memory_too_small`: no device can ever give the minimum, or what is configured.
+        SettingsError: `memory_too_small`: no device has the capacity for the minimum, or for the configured amount.
     """
     most = min(capacities.values()) if spread else max(capacities.values())
     wanted = configured_mib or requirement.minimum_mib
     if wanted > most:
         why = "NIGHTREEL_GPU_MEMORY_MIB asks for" if configured_mib else "the model and one segment of its plan need"
         raise SettingsError(
-            f"{why} {wanted} MiB, and {_limit_with(capacities, most)} can give {most} MiB at most: take a smaller "
+            f"{why} {wanted} MiB, but {_limit_with(capacities, most)} can give {most} MiB at most: use a smaller "
             "model or dtype, a plan with fewer frames, NIGHTREEL_DEVICE=cuda:all, or a smaller "
             "NIGHTREEL_GPU_RESERVE_MIB",
             reason=Reason.MEMORY_TOO_SMALL,
@@ -159,10 +158,10 @@ def _limit_with(capacities: dict[str, int], most: int) -> str:
 
 
 def _candidates(settings: Settings, names: dict[str, str]) -> list[MemoryDevice]:
-    """The devices that the model may go to: those that torch and the driver both know.
+    """The devices that the model may use: those that both torch and the driver list.
 
     Raises:
-        SettingsError: torch has a GPU that the driver does not tell of.
+        SettingsError: torch has a GPU that the driver does not list.
     """
     if not names:
         return [ram_device()]
@@ -173,6 +172,6 @@ def _candidates(settings: Settings, names: dict[str, str]) -> list[MemoryDevice]
     if missing:
         raise SettingsError(
             f"torch has {names[missing[0]]} as {missing[0]}, which the driver does not list (a MIG slice?): its memory "
-            "cannot be leased; choose another by CUDA_VISIBLE_DEVICES or NIGHTREEL_DEVICE"
+            "cannot be leased; select another GPU with CUDA_VISIBLE_DEVICES or NIGHTREEL_DEVICE"
         )
     return [known[uuid] for uuid in uuids]

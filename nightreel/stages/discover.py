@@ -1,4 +1,4 @@
-"""Discover: some pages of the listing into Postgres, and the next chunk of work out of it."""
+"""Discover: store pages of the listing in Postgres, and claim the next chunk of work."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nightreel.errors import NightreelError
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.recorder import RunRecorder
 
-_PAGES = 20  # listed at most by one call: some seconds of work
+_PAGES = 20  # at most in one call: a few seconds of work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovered:
-    """What some pages held, and whether they were the last."""
+    """Counts of some pages, and whether the listing is at its end."""
 
     counts: PageCounts
     exhausted: bool
@@ -28,7 +28,7 @@ class Discovered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A chunk's worth of work. `stop`: why the run should claim no more."""
+    """The claims of a chunk. `stop`: why the run should claim no more."""
 
     claims: list[Claim]
     stop: str | None = None
@@ -36,10 +36,10 @@ class Claimed:
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """What the discover stage uses.
+    """The discover stage and what it uses.
 
     Args:
-        why_stop: called before each chunk is claimed: why this run should end early, if it should.
+        why_stop: called before each chunk is claimed; returns why this run should end early, or None.
     """
 
     database: Database
@@ -55,9 +55,9 @@ class Discovery:
     why_stop: Callable[[], str | None]
 
     def discover_pages(self) -> Discovered:
-        """Go on with the listing until a chunk's worth of new work was found, or for some pages.
+        """Continue the listing until it finds a chunk of new work, or for some pages.
 
-        After an error the next call lists again behind the last page that was written.
+        After an error, the next call continues after the last page that was written.
         """
         up_to_uri = self.selection.up_to_uri
         counts = PageCounts()
@@ -88,7 +88,7 @@ class Discovery:
         return Discovered(counts=counts, exhausted=False)
 
     def claim_chunk(self, *, max_videos: int | None) -> Claimed:
-        """Claim the videos of the next chunk, unless the run is to end."""
+        """Claim the videos of the next chunk, unless the run should end."""
         if stop := self.why_stop():
             return Claimed(claims=[], stop=stop)
         with self.recorder.stage("database"), self.database.begin() as connection:
@@ -96,7 +96,7 @@ class Discovery:
         return Claimed(claims=claims)
 
     def remaining_work(self) -> Remaining:
-        """What is not finished, after the claims of runs that died in the meantime were taken back."""
+        """The unfinished work, after taking back the claims of runs that have died."""
         recover_dead_runs(self.database, max_attempts=self.max_attempts)
         with self.database.begin() as connection:
             return remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)

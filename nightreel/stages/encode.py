@@ -1,7 +1,7 @@
 """Encode: claimed videos to features in the cache. Fetch, probe, decode, vision tower, Parquet.
 
-Videos are decoded side by side; then all frames of the chunk go through the vision tower together. Frames never leave
-this stage.
+Videos are decoded in parallel; then the vision tower encodes all frames of the chunk together. Frames never leave this
+stage.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 
 _THUMBNAIL_QUALITY = 70
-_THREADS_PER_DECODER = 2  # one fetches while another decodes
+_THREADS_PER_DECODER = 2  # one fetches while the other decodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What the encode stage uses.
+    """The encode stage and what it uses.
 
     Args:
-        chunk_segments: segments that a chunk takes. decode_workers: decoder processes.
+        chunk_segments: segments that a chunk takes. decode_workers: decode processes.
         thumbnail_px: width of a frame in the stored contact sheets; 0: none are stored.
     """
 
@@ -51,13 +51,13 @@ class Encoding:
     thumbnail_px: int
 
     def encode_chunk(self, claims: Sequence[Claim]) -> EncodedChunk:
-        """Bring the features of the claimed videos into the cache.
+        """Store the features of the claimed videos in the cache.
 
-        What is wrong with one video becomes its outcome. A video with more segments than the chunk takes is cut: the
-        rest comes back as a claim of its own.
+        An error of one video becomes its outcome. A video with more segments than the chunk takes is cut: the rest is
+        returned as a claim of its own.
 
         Raises:
-            NightreelError: what is wrong for all videos: the database, the cache, the model.
+            NightreelError: all videos are affected: the database, the cache or the model failed.
         """
         make_room(self.cache_limit, self.recorder)
         room = ChunkRoom(self.chunk_segments)
@@ -78,14 +78,14 @@ class Encoding:
         )
 
     def _encode(self, inputs: Sequence[SegmentInput]) -> list[EncodedSegment]:
-        """Frames through the vision tower into the cache and its index; known features as they are."""
+        """Encode and store frames; return known features unchanged."""
         cached = [_from_cache(item) for item in inputs if not item.frames]
         fresh = [item for item in inputs if item.frames]
         features = {feature.key: feature for feature in self._vision(fresh)}
         return cached + self._publish([item for item in fresh if item.key in features], features)
 
     def _vision(self, inputs: Sequence[SegmentInput]) -> list[Features]:
-        """All segments together; if that fails, each on its own, so that one cannot fail the others."""
+        """Encode all segments together; if that fails, encode each alone, so that one cannot fail the others."""
         batches = [item.frames for item in inputs if item.frames]
         if not batches:
             return []
@@ -105,7 +105,7 @@ class Encoding:
         return features
 
     def _publish(self, inputs: Sequence[SegmentInput], features: Mapping[str, Features]) -> list[EncodedSegment]:
-        """Features into the cache and its index, again where an eviction has just deleted the file found there."""
+        """Store features in the cache and its index; store again those whose file an eviction has just deleted."""
         evictions = {item.key: item.known.evictions if item.known else 0 for item in inputs}
         published: list[EncodedSegment] = []
         while inputs:
@@ -127,7 +127,7 @@ class Encoding:
         return published
 
     def _thumbnail(self, key: str, frames: FrameBatch) -> str | None:
-        """The frames as a small contact sheet beside the features; its uri."""
+        """Store the frames as a small contact sheet beside the features; returns its URI."""
         if not self.thumbnail_px:
             return None
         sheet = draw_contact_sheet(frames, tile_width=self.thumbnail_px)

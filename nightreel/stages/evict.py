@@ -1,4 +1,4 @@
-"""Evict: the feature cache brought to its limit, by a run as it goes, or on its own by a flow or a command."""
+"""Evict: bring the feature cache to its limit, during a run, or alone by a flow or a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_room(limit: CacheLimit, recorder: RunRecorder, *, now: bool = False) ->
     """Keep the feature cache to its limit: before a chunk is encoded, and at the end of a run.
 
     Args:
-        now: add up the whole cache, whether or not it is time to.
+        now: add up the whole cache even if it is not due.
     """
     if not limit.is_set:
         return
@@ -35,10 +35,10 @@ def evict_cache(
     dry_run: bool = False,
     on_progress: Callable[[Eviction], None] = lambda _: None,
 ) -> Eviction:
-    """Evict from the configured cache until it holds at most `to_gib` GiB, or what the settings allow.
+    """Evict from the configured cache until it holds at most `to_gib` GiB, or the limit of the settings.
 
     Args:
-        dry_run: change nothing; what is returned is what would happen.
+        dry_run: change nothing, and return what would happen.
         on_progress: called after each batch.
 
     Raises:
@@ -48,7 +48,7 @@ def evict_cache(
     limit_bytes = settings.cache_limit_bytes if to_gib is None else int(to_gib * 2**30)
     if to_gib is None and not limit_bytes:
         raise SettingsError(
-            "no limit for the feature cache: give a size in GiB, or set NIGHTREEL_CACHE_LIMIT_GIB",
+            "the feature cache has no limit: pass a size in GiB, or set NIGHTREEL_CACHE_LIMIT_GIB",
             reason=Reason.NO_CACHE_LIMIT,
         )
     cache = FeatureCache(open_storage(settings.cache_prefix, settings))

@@ -1,7 +1,7 @@
-"""Identify: what a claimed video holds, and how it is cut into segments.
+"""Identify: find the content of a claimed video and cut it into segments.
 
-Nothing is found out twice. The same bytes under another key bring their probe and their answers along, and a video that
-has all its answers is not even fetched.
+Nothing is done twice. A video whose bytes are known under another key takes over their probe and answers; a video that
+has all its answers is not fetched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Identification:
-    """What identifying a video uses."""
+    """Identification of a video and what it uses."""
 
     database: Database
     recipe: Recipe
@@ -31,10 +31,10 @@ class Identification:
     recorder: RunRecorder
 
     def identify(self, video: OpenVideo) -> bool:
-        """Find out content, probe and segments, and copy the answers that the same bytes have under another key.
+        """Find content hash, probe and segments, and copy the answers that the same bytes have under another key.
 
         Returns:
-            False if another run analyses the same bytes under another key right now: wait for its answers.
+            False if another run is analysing the same bytes under another key: wait for its answers.
         """
         row = video.claim.video
         with self.database.begin() as connection:
@@ -55,7 +55,7 @@ class Identification:
             )
             facts = known.probe or probe_of_content(connection, video.content_sha256)
         if video.copied:
-            logger.debug("%r holds bytes that are already analysed: %d answers reused", row.uri, video.copied)
+            logger.debug("%r has the bytes of an analysed video: %d answers reused", row.uri, video.copied)
         video.facts = facts or self.files.probe(video).to_json()
         duration_s = video.facts["duration_s"]
         if known.probe is None:

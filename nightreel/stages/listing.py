@@ -1,4 +1,4 @@
-"""Where the listing of a run's source stands: the next page, and the place from which it goes on after an error."""
+"""The position in the listing of a run's source: the next page, and where to continue after an error."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class ListingCursor:
     """The pages of a source that are not in Postgres yet.
 
-    An inventory stands in for the listing where one is set. A range of keys is always listed: an inventory is in no
-    order, and would be read as a whole for each range.
+    An inventory replaces the listing if one is set. A range of keys is always listed: an inventory is not ordered, and
+    each range would read all of it.
 
     Args:
-        settings: those of the inventory, and `page_size`.
+        settings: `inventory` and its storage settings, and `page_size`.
     """
 
     def __init__(self, source: Storage, selection: Selection, settings: Settings) -> None:
@@ -42,19 +42,19 @@ class ListingCursor:
         """The next page; None at the end.
 
         Raises:
-            NightreelError: as `Storage.list_pages` and `Inventory.list_pages`. The next call lists again behind the
-                last page that was `passed`.
+            NightreelError: as `Storage.list_pages` and `Inventory.list_pages`. After `restart`, the next call continues
+                after the last page that was `passed`.
         """
         if self._pages is None:
             self._pages = self._open()
         return next(self._pages, None)
 
     def passed(self, page: list[StoredObject]) -> None:
-        """A page is in Postgres: after an error the listing goes on behind it."""
+        """Mark a page as stored in Postgres: after an error the listing continues after it."""
         self._after_uri = page[-1].uri
 
     def restart(self) -> None:
-        """Let the next call list again, behind the last page that was `passed`."""
+        """Make the next call list again, after the last page that was `passed`."""
         self._pages = None
 
     def _open(self) -> Iterator[list[StoredObject]]:

@@ -1,4 +1,4 @@
-"""The model of a run: leased, loaded when first needed, used by one thread at a time, unloaded at the end."""
+"""The model of a run: leased and loaded when first needed, used by one thread at a time, unloaded at the end."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from nightreel.stages.recorder import RunRecorder
 
 
 class ModelSession:
-    """Holds at most one loaded model, and the memory that it is in.
+    """At most one loaded model, and the lease on its memory.
 
-    Life: `use` or `frame_size` first import the libraries, lease memory and load the model; `close` unloads the model
-    and gives the memory back.
+    The first call of `use` or `frame_size` imports the libraries, leases memory and loads the model. `close` unloads
+    the model and releases the memory.
 
     Args:
-        settings: of the run; `device` is where the model may go.
+        settings: of the run; `device` limits the devices for the model.
         found: the model, pinned when the run was opened.
-        lease_memory: waits for memory and holds it; None: the model takes whatever is free.
+        lease_memory: waits for memory and holds it; None: the model uses any free memory.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ModelSession:
         self._lease_memory = lease_memory
         self._stack = ExitStack()
         self._use_lock = threading.Lock()
-        self._load_lock = threading.Lock()  # not the one above: a wait for memory must not block other users
+        self._load_lock = threading.Lock()  # a separate lock: a wait for memory must not block other users
         self._closing = threading.Event()
         self._model: VideoModel | None = None
         self._device = LeasedDevice(name=settings.device)
@@ -59,15 +59,15 @@ class ModelSession:
 
     @property
     def frame_size(self) -> int | None:
-        """Short side in pixels that the model's processor needs. Raises as `use`."""
+        """Short side in pixels that the model's processor needs. Raises the errors of `use`."""
         return self._loaded().frame_size
 
     @contextmanager
     def use(self) -> Iterator[VideoModel]:
-        """The model, for this thread alone. Its new memory peaks are stored afterwards.
+        """Lend the model to this thread alone, then store its new memory peaks.
 
         Raises:
-            TransientError: `memory_lease_lost`: another run may have the memory by now.
+            TransientError: `memory_lease_lost`: another run may have the memory.
             NightreelError: as `lease_device` and `load_model`.
         """
         with self._use_lock:
@@ -80,11 +80,11 @@ class ModelSession:
                 self._keep_peaks(model)
 
     def failed_to_load(self, error: NightreelError) -> bool:
-        """Whether this very error kept the model from being loaded: then it is not the fault of a video."""
+        """Whether loading the model raised this very error, so that no video is at fault."""
         return any(error is other for other in self._load_errors)
 
     def close(self) -> None:
-        """Stop waiting for memory, unload the model, give the memory back."""
+        """Stop waiting for memory, unload the model, release the memory."""
         self._closing.set()
         with self._load_lock:
             self._stack.close()
@@ -101,7 +101,7 @@ class ModelSession:
 
     def _load(self) -> VideoModel:
         if self._closing.is_set():
-            raise PermanentError(Reason.RUN_CLOSED, f"run {self._run_id} is ending and loads no model any more")
+            raise PermanentError(Reason.RUN_CLOSED, f"run {self._run_id} is ending and does not load a model")
         with self._database.begin() as connection:
             peaks = known_peaks(connection, self._found.spec.hash)
         if self._found.checkpoint is None:  # on a server: nothing to import and no memory to lease
@@ -118,12 +118,12 @@ class ModelSession:
                 peaks=peaks,
                 limit_bytes=self._device.limit_bytes,
             )
-        with self._database.begin() as connection:  # torch is imported by now, so looking at its devices is cheap
+        with self._database.begin() as connection:  # torch is imported, so examining devices is cheap
             record_environment(connection, self._run_id, describe_environment(self._settings, devices=True))
         return model
 
     def _lease(self, lease_memory: LeaseMemory, peaks: Sequence[MemoryPeak]) -> None:
-        """Hold the memory of a device for the rest of the run, once it is free."""
+        """Wait until a device's memory is free, and hold it for the rest of the run."""
         leased = lease_device(
             self._settings,
             found=self._found,
@@ -133,7 +133,7 @@ class ModelSession:
             lease_memory=partial(lease_memory, database=self._database, run_id=self._run_id, closing=self._closing),
         )
         self._device = self._stack.enter_context(leased)
-        self._stack.callback(self._unload)  # before the memory is given back
+        self._stack.callback(self._unload)  # before the memory is released
 
     def _unload(self) -> None:
         if self._model is not None:

@@ -1,6 +1,6 @@
-"""What one run counts, and how long its stages take: for its summary, for Postgres and for Prometheus.
+"""Counts of one run and durations of its stages, for its summary, for Postgres and for Prometheus.
 
-Every stage of a run has the same one.
+All stages of a run share one recorder.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ class RunRecorder:
 
     @property
     def registry(self) -> CollectorRegistry:
-        """What Prometheus scrapes."""
+        """The registry that Prometheus scrapes."""
         return self._metrics.registry
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Measure the block as a part of a stage. See `StageTimings`."""
+        """Measure the block as part of a stage. See `StageTimings`."""
         return self._timings.stage(name)
 
     def count(self, name: str, by: int = 1) -> None:
-        """Count work: what was fetched, decoded, encoded, evicted."""
+        """Count work: videos fetched, segments decoded or encoded, features evicted."""
         with self._lock:
             self._counts[name] += by
         self._metrics.count(name, by)
 
     def written(self, counts: ChunkCounts, answers: Iterable[Answer], prompts: PromptSet) -> None:
-        """Count a chunk that was committed."""
+        """Count a committed chunk."""
         self._metrics.written(counts, answers, prompts)
 
     def report(self) -> tuple[dict[str, int], dict[str, float]]:
-        """The counts of work, and seconds by stage as `StageTimings.report` has them."""
+        """The counts of work, and the seconds by stage of `StageTimings.report`."""
         with self._lock:
             counts = dict(sorted(self._counts.items()))
         return counts, self._timings.report()

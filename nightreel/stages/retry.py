@@ -1,4 +1,4 @@
-"""Retry: what failed for a reason that may have passed is work again. A flow begins here, and runs it afterwards."""
+"""Retry: reopen videos whose failures may be transient. A flow calls this first, then runs the reopened work."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from nightreel.stages.database import open_database
 
 
 def reopen_failed(*, limit: int, max_reopened: int) -> list[ReopenedWork]:
-    """Put back what is due, of the model that the settings describe; returns what there is to be done now.
+    """Reopen due failures under the model of the settings; returns the reopened work that is not finished.
 
     Args:
-        limit: videos that are put back, and of which is told, at most.
-        max_reopened: how often a video is put back before it stays as it is.
+        limit: most videos to reopen, and most to return.
+        max_reopened: how often a video is reopened before it stays failed.
 
     Raises:
         NightreelError: as `describe_model` and `open_database`.

@@ -1,4 +1,4 @@
-"""One run, opened in one straight line: what it should do, its row in Postgres, and the stages that do it."""
+"""One run: its options and recipe, its row in Postgres, and its stages, opened in one place."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Run:
     shard: ShardRun | None
 
     def finish(self, summary: RunSummary) -> None:
-        """Add the counts of work and the timings to the summary, and close the run in Postgres."""
+        """Add the counts of work and the timings to the summary, and end the run in Postgres."""
         summary.work, summary.timings = self.recorder.report()
         status = "completed" if summary.is_green else "failed"
         self.registration.finish(status, counts=summary.to_json(), timings=summary.timings)
@@ -84,13 +84,13 @@ def open_run(
     lease_memory: LeaseMemory | None = None,
     night_due: NightDue = no_night_due,
 ) -> Iterator[Run]:
-    """Check the options, take back what dead runs left, register the run, and make its stages.
+    """Check the options, take back the claims of dead runs, register the run, and create its stages.
 
-    Everything that can be wrong before any video is touched is wrong here.
+    All errors that can be found before the first video is fetched are raised here.
 
     Args:
         settings: of the process, overridden by the options: `options.settings_for`.
-        lease_memory: waits for device memory and holds it; None: the model takes whatever is free.
+        lease_memory: waits for device memory and holds it; None: the model uses any free memory.
         night_due: called by runs of shards.
     """
     with ExitStack() as stack:
@@ -119,7 +119,7 @@ def open_run(
                 shard_id=options.shard,
                 options=options.model_dump(mode="json"),
                 settings=settings.public(),
-                environment=describe_environment(settings, devices=False),  # the model's session adds the devices
+                environment=describe_environment(settings, devices=False),  # the model session adds the devices
             )
         )
         shard_run = None
@@ -155,7 +155,7 @@ def _stages(
     lease_memory: LeaseMemory | None,
     shard: ShardRun | None,
 ) -> Iterator[Run]:
-    """The stages of a run, each with what it uses. Files, decoders and model are given up at the end of the block."""
+    """Create the stages of a run. The end of the block releases files, decode processes and model."""
     run_id = registration.id
     recorder = RunRecorder()
     videos = OpenVideos()
@@ -278,18 +278,18 @@ def _register(connection: Connection, settings: Settings, spec: ModelSpec, promp
 
 
 def _known_recipe(connection: Connection, recipe_id: int | None, spec: ModelSpec) -> Recipe:
-    """A recipe of an earlier run.
+    """The recipe of an earlier run.
 
     Raises:
-        SettingsError: it is of another model than the one that this process would load.
+        SettingsError: its model is not the one that this process would load.
     """
     assert recipe_id is not None
     recipe, model = read_recipe(connection, recipe_id)
     if model.hash != spec.hash:
         raise SettingsError(
-            f"recipe {recipe_id} is of model {model.name!r}, revision {model.revision}, this process has "
+            f"recipe {recipe_id} is of model {model.name!r}, revision {model.revision}; this process has "
             f"{spec.name!r}, revision {spec.revision}, or another dtype, attention or version of transformers: set "
-            "NIGHTREEL_MODEL and its options as they were",
+            "NIGHTREEL_MODEL and its options to the values of the earlier run",
             reason=Reason.OTHER_MODEL,
         )
     return recipe

@@ -1,6 +1,6 @@
-"""The run of a backfill's shard: when it ends early to make room, and what it records at its end.
+"""The run of a backfill's shard: when it ends early to make room, and the record of its end.
 
-`run.open_run` makes one. Whether a night is due is known to Prefect alone, so that is passed in.
+`run.open_run` creates one. Only Prefect knows whether a night is due, so the caller passes `night_due`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from nightreel.database.backfills import Shard, end_shard, memory_is_wanted, rea
 from nightreel.database.connection import Database
 
 NightDue = Callable[[str], bool]
-"""Whether a nightly run is due on a work pool, and no worker has taken it."""
+"""Whether a nightly run is due on a work pool and no worker has taken it."""
 
 
 def no_night_due(_: str) -> bool:
-    """The answer where Prefect is not asked."""
+    """Always False: for runs without Prefect."""
     return False
 
 
@@ -30,7 +30,7 @@ class ShardRun:
     night_due: NightDue
 
     def why_stop(self) -> str | None:
-        """Why no more of the shard should be begun; None where the run may go on."""
+        """Why the run should not start more of the shard; None: it may continue."""
         shard = self.shard
         with self.database.begin() as connection:
             status = read_shard(connection, shard.id).backfill_status

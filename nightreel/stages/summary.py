@@ -1,4 +1,4 @@
-"""What a run did, in numbers: for the UI, for Postgres, for the one who waits at the terminal."""
+"""The results of a run in numbers: for Prefect's UI, for Postgres and for the terminal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from nightreel.database.discovery import PageCounts
 from nightreel.domain import AnswerState, ChunkCounts, VideoEnd
 from nightreel.reasons import Reason
 
-_OF_THE_RUN = ("total", "overlap", "overhead")  # timings that are of no stage
+_OF_THE_RUN = ("total", "overlap", "overhead")  # timings that do not belong to a stage
 
 
 @dataclass
 class RunSummary:
-    """Counts of a run as they grow.
+    """Counts of a run so far.
 
     Args:
-        stopped: why the run ended before its work did, in good order.
-        listing: what the listing held. videos: by how they ended (done, reused, failed, quarantined, retried, ...).
-        answers: by state. reasons: failures by reason. work: what was fetched, decoded, encoded.
+        stopped: why the run ended in good order before its work was done.
+        listing: counts of listed objects. videos: by how they ended (done, reused, failed, quarantined, retried, ...).
+        answers: by state. reasons: failures by reason. work: counts of `RunRecorder`.
     """
 
     run_id: int
@@ -53,7 +53,7 @@ class RunSummary:
 
     @property
     def is_green(self) -> bool:
-        """A run in which every video failed is not green."""
+        """Whether the run succeeded: a run in which every video failed is not green."""
         return not self.failed or bool(self.succeeded)
 
     @property
@@ -61,7 +61,7 @@ class RunSummary:
         if self.stopped:
             return f"stopped early: {self.stopped}; {self._done}"
         if not self.succeeded and not self.failed:
-            held = f"; {self.elsewhere} in work by other runs" if self.elsewhere else ""
+            held = f"; {self.elsewhere} claimed by other runs" if self.elsewhere else ""
             return f"nothing new: {self.listing.listed} objects listed, {self.listing.known} known{held}"
         return self._done
 
@@ -75,12 +75,12 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        # Not asdict for the whole: it cannot copy a Counter.
+        # asdict cannot copy a Counter.
         plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
         return plain | {"listing": asdict(self.listing), "headline": self.headline}
 
     def markdown(self) -> str:
-        """The artifact of the run. Holds numbers and words of our own alone: nothing of names or answers."""
+        """The artifact of the run. It contains only numbers and fixed words, no names and no answers."""
         return "\n\n".join(
             [
                 f"# {self.headline}",
@@ -91,8 +91,8 @@ class RunSummary:
                 _table(("work", "count"), self.work.items()),
                 _table(("slowest stages", "busy seconds"), self._slowest_stages()),
                 _table(("of the run", "seconds"), ((name, f"{self.timings.get(name, 0):.1f}") for name in _OF_THE_RUN)),
-                "A stage is busy while any thread is in it; `model` holds all stages of the model. `overlap`: decoder "
-                "and model were busy at once. `overhead`: no stage was that works on videos.",
+                "A stage is busy while any thread is in it; `model` includes all stages of the model. `overlap`: "
+                "decoder and model were busy at the same time. `overhead`: no stage that works on videos was busy.",
             ]
         )
 
@@ -104,7 +104,7 @@ class RunSummary:
 
 
 class SweepSummary(RunSummary):
-    """What a sweep found. It analyses no video."""
+    """Counts of a sweep, which analyses no videos."""
 
     @property
     def headline(self) -> str:

@@ -1,8 +1,8 @@
-"""Sweep: a full listing of the source, to find what was overwritten and what is gone.
+"""Sweep: list a source in full, to find overwritten and deleted objects.
 
-A listing comes in the byte order of uris, so that each page tells all that lies between the last uri of the page before
-and its own last one: a video in there that it does not hold has no object any more. The listing is always the real one,
-never an inventory, which is hours old and in no order.
+A listing is in the byte order of URIs, so each page is complete between the last URI of the previous page and its own
+last URI. A known video in that range that the page does not list has lost its object. A sweep never uses an inventory,
+which is hours old and not ordered.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nightreel.reasons import Reason
 from nightreel.stages.recorder import RunRecorder
 from nightreel.storage import Storage
 
-_PAGES = 50  # listed at most before the caller hears of it
+_PAGES = 50  # at most in one call
 _BATCH = 1000  # videos marked in one transaction
 
 logger = logging.getLogger(__name__)
@@ -40,14 +40,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What some pages held and lacked, and whether they were the last."""
+    """Counts of some pages, and whether the listing is at its end."""
 
     counts: PageCounts
     exhausted: bool
 
 
 class Sweep:
-    """A sweep of one source, which goes on with each call. One thread at a time."""
+    """A sweep of one source, which each call continues. One thread at a time."""
 
     def __init__(
         self,
@@ -70,15 +70,15 @@ class Sweep:
         self._skipped = 0
 
     def go_on(self, *, may_be_empty: bool = False) -> Swept:
-        """List on for some pages. After an error, the next call lists on behind the last page that was written.
+        """List some more pages. After an error, the next call continues after the last page that was written.
 
-        What was found before an error is returned; if the error lasts, the next call raises it.
+        An error after the first page ends the call early; if it persists, the next call raises it.
 
         Args:
-            may_be_empty: a source in which nothing is found has lost all its videos; otherwise it is an error.
+            may_be_empty: an empty source has lost all its videos; if False, an empty source is an error.
 
         Raises:
-            PermanentError: `source_empty`: nothing is there where videos are known. `unordered_listing`.
+            PermanentError: `source_empty`: videos are known, but the source is empty. `unordered_listing`.
             NightreelError: as `Storage.list_pages`.
         """
         counts = PageCounts()
@@ -90,7 +90,7 @@ class Sweep:
                 self._listing = None
                 if counts == PageCounts():
                     raise
-                logger.warning("the listing broke off and is taken up again behind %s: %s", self._after, error)
+                logger.warning("the listing failed and continues after %s: %s", self._after, error)
                 break
             if not page:
                 return Swept(counts=counts, exhausted=True)
@@ -114,8 +114,8 @@ class Sweep:
             if before >= after:
                 raise PermanentError(
                     Reason.UNORDERED_LISTING,
-                    f"{self._source.url} lists {after!r} behind {before!r}, and only the byte order of keys tells what "
-                    "is gone: this store cannot be swept. Nightly runs find what is new in it all the same",
+                    f"{self._source.url} lists {after!r} after {before!r}; expected the byte order of keys, which a "
+                    "sweep needs to find deleted objects: do not sweep this store. Nights still find its new objects",
                 )
         return page
 
@@ -143,7 +143,7 @@ class Sweep:
         return counts
 
     def _refuse_if_emptied(self, may_be_empty: bool) -> None:
-        """Whatever was listed so far: a disk may have gone while it was read, which looks like its end."""
+        """Refuse an empty source, even after pages: a disk that is unmounted during the listing looks like its end."""
         if next(self._source.list_pages(page_size=1), None):
             return
         with self._recorder.stage("database"), self._database.begin() as connection:
@@ -151,19 +151,19 @@ class Sweep:
         if known and not may_be_empty:
             raise PermanentError(
                 Reason.SOURCE_EMPTY,
-                f"{self._source.url} holds no object at all, and videos are known below it: is the disk mounted, "
-                "is the prefix right? Where all was deleted indeed, sweep once with may_be_empty",
+                f"{self._source.url} has no objects, but videos are known below it: check that the disk is mounted and "
+                "the prefix is right; if all objects were deleted on purpose, sweep once with may_be_empty",
             )
 
     def _mark_gone(self, stretch: Stretch) -> int:
-        """Mark what a stretch lacks, by batches, however much that is."""
+        """Mark the videos that are missing in a stretch, in batches."""
         gone = 0
         while True:
             with self._recorder.stage("database"), self._database.begin() as connection:
                 uris = missing_uris(connection, stretch, most=_BATCH)
             if not uris:
                 return gone
-            # A listing that could not look everywhere is no proof: then each is asked for.
+            # A listing that skipped something proves nothing: look up each object.
             lost = [uri for uri in uris if not self._may_be_there(uri)] if self._skipped else uris
             with self._recorder.stage("database"), self._database.begin() as connection:
                 gone += mark_gone(connection, lost, began_at=stretch.began_at)
@@ -175,7 +175,7 @@ class Sweep:
         try:
             return self._source.exists(uri)
         except NightreelError:
-            return True  # nobody can look: no proof that it is gone
+            return True  # a failed lookup does not prove that it is gone
 
     def _note_skipped(self, detail: str) -> None:
         self._skipped += 1

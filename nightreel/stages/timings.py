@@ -1,4 +1,4 @@
-"""Where the time of a run goes: busy seconds by stage, and how long two stages were busy at once."""
+"""The time of a run: busy seconds by stage, and how long decoder and model were busy at the same time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 class StageTimings:
     """A clock that many threads share.
 
-    For each stage it counts the seconds in which at least one thread was in it, so that no stage exceeds the run's
-    wall time; for the pair (`decode`, `model`) the seconds in which both were: the overlap that a pipeline is for; and
-    the seconds in which no stage was that works on videos: what orchestration and database cost.
+    It counts, for each stage, the seconds in which at least one thread was in it, so that no stage exceeds the run's
+    wall time. It counts the seconds in which both `decode` and `model` were busy: the overlap that a pipeline aims for.
+    It counts the seconds in which no stage that works on videos was busy: the cost of orchestration and database.
     A stage "model.vision" counts for "model" too.
     """
 
@@ -29,7 +29,7 @@ class StageTimings:
         """Start the clock.
 
         Args:
-            on_leave: told whenever a thread leaves a stage: its name, and the seconds it was there.
+            on_leave: called when a thread leaves a stage, with the stage's name and the seconds in it.
         """
         self._clock = clock
         self._on_leave = on_leave
@@ -52,7 +52,7 @@ class StageTimings:
                 self._on_leave(name, left - entered)
 
     def _change(self, names: set[str], by: int) -> float:
-        """Threads enter or leave; returns when."""
+        """Count a thread that enters or leaves; returns the time."""
         with self._lock:
             now = self._clock()
             elapsed, self._since = now - self._since, now
@@ -74,7 +74,7 @@ class StageTimings:
             return dict(self._busy_s)
 
     def report(self) -> dict[str, float]:
-        """Seconds by stage, `overlap` (decode and model at once), `overhead` (no work on videos) and `total`."""
+        """Seconds by stage, `overlap` (decode and model together), `overhead` (no work on videos) and `total`."""
         busy = {name: round(seconds, 3) for name, seconds in sorted(self.busy_s().items())}
         return busy | {
             "overlap": round(self._both_s, 3),

@@ -1,4 +1,4 @@
-"""The claimed videos of a run between their first chunk and their last: contents, segments, and files on the disk."""
+"""The claimed videos of a run, from their first chunk to their last: content, segments, and files on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nightreel.storage.spool import Spool
 
 @dataclass(frozen=True, slots=True)
 class SegmentFailure:
-    """Why one segment failed: it fails its video, but the answers of the other segments are kept."""
+    """Why one segment failed. It fails its video, but the answers of the other segments are kept."""
 
     segment: Segment
     reason: Reason
@@ -34,12 +34,12 @@ class SegmentFailure:
 
 @dataclass(slots=True)
 class OpenVideo:
-    """State of a claimed video. `identify` fills it; its file is fetched only when something needs it.
+    """State of a claimed video. `identify` fills it; its file is fetched only when needed.
 
     Args:
-        facts: the probe as JSON, which may be known from an earlier run.
-        path: the file on disk, kept there by `file`; probe: of that file, for decoding; both guarded by `lock`.
-        copied: answers taken over from the same bytes under another key.
+        facts: the probe as JSON, which may come from an earlier run.
+        path: the file on disk; `file` deletes it. probe: of that file, for decoding. `lock` guards both.
+        copied: number of answers copied from the same bytes under another key.
     """
 
     claim: Claim
@@ -54,20 +54,20 @@ class OpenVideo:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fail(self, segment: Segment, error: NightreelError) -> None:
-        """Remember why a segment failed; once, however often its stage is tried."""
+        """Record why a segment failed, once even if its stage is retried."""
         failure = SegmentFailure(segment, error.reason, error.detail, isinstance(error, TransientError))
         if failure not in self.failures:
             self.failures.append(failure)
 
     def release(self) -> None:
-        """Delete the file, keep what is known."""
+        """Delete the file; keep the rest of the state."""
         with self.lock:
             self.path = None
             self.file.close()
 
 
 class OpenVideos:
-    """The open videos of a run, by the id of their analysis. Threads may share it."""
+    """The open videos of a run, by the id of their analysis. Thread-safe."""
 
     def __init__(self) -> None:
         self._videos: dict[int, OpenVideo] = {}
@@ -77,7 +77,7 @@ class OpenVideos:
         return self._videos.setdefault(claim.analysis_id, OpenVideo(claim))
 
     def find(self, analysis_id: int) -> OpenVideo | None:
-        """An open video; None where it is not open."""
+        """An open video; None if it is not open."""
         return self._videos.get(analysis_id)
 
     def close(self, analysis_id: int) -> None:
@@ -92,10 +92,10 @@ class OpenVideos:
 
 
 class VideoFiles:
-    """Fetches videos to the spool and probes them. Spool and decoders start when first needed.
+    """Fetches videos to the spool and probes them. Spool and decode processes start when first needed.
 
     Args:
-        settings: those of the spool, of the decoders, and `max_bytes`.
+        settings: of the spool and the decode processes, and `max_bytes`.
     """
 
     def __init__(self, source: Storage, settings: Settings, recorder: RunRecorder) -> None:
@@ -118,8 +118,8 @@ class VideoFiles:
         """The video on disk, fetched at the first call.
 
         Raises:
-            NightreelError: as `Storage.fetch`; TransientError `object_changed` also where the bytes are not those
-                that were seen under this etag before.
+            NightreelError: as `Storage.fetch`; TransientError `object_changed` also if the bytes differ from those
+                that had this ETag before.
         """
         wanted = video.claim.video
         with video.lock:
@@ -136,7 +136,7 @@ class VideoFiles:
                 if video.content_sha256 not in ("", fetched.content_sha256):
                     raise TransientError(
                         Reason.OBJECT_CHANGED,
-                        f"{wanted.uri}: etag {wanted.etag} held other bytes before: list the source again",
+                        f"{wanted.uri}: ETag {wanted.etag} had other bytes before: list the source again",
                     )
                 video.path, video.content_sha256 = fetched.path, fetched.content_sha256
             return video.path
@@ -155,7 +155,7 @@ class VideoFiles:
             return video.probe
 
     def close(self) -> None:
-        """End the decoders and empty the spool."""
+        """Stop the decode processes and empty the spool."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -176,7 +176,7 @@ class VideoFiles:
 
 
 def _file_name(uri: str) -> str:
-    """A harmless file name that a person recognises in an error.
+    """A harmless file name that a person can recognise in an error.
 
     >>> _file_name("s3://bucket/a/../.b c;rm.mp4"), _file_name("s3://bucket/%2e%2e")
     ('b_c_rm.mp4', '2e_2e')

@@ -1,14 +1,16 @@
-"""Object storage: a directory or an S3 bucket behind one interface, made by `open_storage`. And lists of a bucket.
+"""Object storage: a directory or an S3 bucket behind one interface, made by `open_storage`; and S3 inventories.
 
-    base.py       what a storage can do; the rules for all of them
+    base.py       the interface and the rules for every storage
     local.py      a directory;  walk.py: its files in order
-    s3.py         a bucket;  s3_bucket.py: requests;  s3_object.py, s3_upload.py: one object;  s3_errors.py: failures
-    transfer.py   parallel ranges that resume;  retrying.py: how often;  sinks.py: where they go
-    etags.py      whether what arrived is what was stored
-    disk.py       whole files or none, on a disk that may be full
-    inventory.py  a bucket's own list of itself;  inventory_rows.py: the entries in its files
+    s3.py         a bucket;  s3_bucket.py: requests;  s3_object.py, s3_upload.py: one object;  s3_errors.py: errors
+    transfer.py   parallel, resumable range downloads;  retrying.py: retries;  sinks.py: their destinations
+    etags.py      check whether the downloaded bytes are the stored ones
+    disk.py       write whole files or none, on a disk that may be full
+    spool.py      fetched files on disk, up to a limit
+    inventory.py  a list that the store makes of a bucket;  inventory_rows.py: the entries in its files
 
-Nothing outside imports more than what this file names. s3fs, botocore and aiohttp are imported in here alone.
+Other packages import only the names in `__all__`, `Spool`, and `Inventory` as a type. Only this package imports s3fs,
+botocore and aiohttp.
 """
 
 from __future__ import annotations
@@ -34,15 +36,15 @@ _EXPECTED = "expected a directory, file:///directory or s3://bucket/prefix"
 
 
 def open_storage(url: str, settings: Settings, *, options: TransferOptions | None = None) -> Storage:
-    """The storage that `url` means. Nothing is touched yet: call `check()` to know whether it is there.
+    """Make the storage for `url`. Does not access it: `check()` reports whether it exists.
 
     Args:
         url: a directory, absolute or relative, `file:///directory` or `s3://bucket/prefix`.
-        settings: the S3 endpoint. Keys come from where AWS tools look for them.
-        options: how hard S3 transfers try.
+        settings: for the S3 endpoint. Keys come from where AWS tools look for them.
+        options: parallelism, timeouts and retries of S3 transfers.
 
     Raises:
-        SettingsError: a url of another kind.
+        SettingsError: the url is of another kind.
     """
     scheme, separator, rest = url.partition("://")
     if not url.strip():
@@ -50,14 +52,14 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
     if not separator or scheme == "file":
         try:
             return LocalStorage((_path_of(url) if separator else Path(url).expanduser()).resolve())
-        except (RuntimeError, ValueError) as error:  # no such user's home, a loop of links, a NUL
-            raise SettingsError(f"{url!r} is no path: {error}; {_EXPECTED}") from error
+        except (RuntimeError, ValueError) as error:  # an unknown user's home, a loop of links, a NUL
+            raise SettingsError(f"{url!r} is not a path: {error}; {_EXPECTED}") from error
     if scheme == "s3":
-        from nightreel.storage.s3 import S3Storage  # s3fs takes half a second to import; directories do without
+        from nightreel.storage.s3 import S3Storage  # s3fs takes half a second to import; directories do not need it
 
         bucket, _, prefix = rest.partition("/")
         if not bucket or "@" in bucket or ":" in bucket:
-            raise SettingsError("s3://: expected s3://bucket/prefix; keys go to AWS_ACCESS_KEY_ID and its secret")
+            raise SettingsError("s3://: expected s3://bucket/prefix; set AWS_ACCESS_KEY_ID and its secret for keys")
         return S3Storage(
             bucket,
             prefix.strip("/"),
@@ -65,11 +67,11 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
             verify_etags=settings.s3_verify_etags,
             options=options or TransferOptions(),
         )
-    raise SettingsError(f"{scheme}:// is no storage this program knows: {_EXPECTED}", reason=Reason.UNSUPPORTED_SCHEME)
+    raise SettingsError(f"{scheme}:// is not a known storage: {_EXPECTED}", reason=Reason.UNSUPPORTED_SCHEME)
 
 
 def open_inventory(settings: Settings, *, source: Storage) -> Inventory:
-    """What NIGHTREEL_INVENTORY lists of a source. Nothing is touched yet."""
+    """Make the inventory of NIGHTREEL_INVENTORY for a source. Reads nothing yet."""
     from nightreel.storage.inventory import Inventory
 
     return Inventory(
@@ -83,6 +85,6 @@ def open_inventory(settings: Settings, *, source: Storage) -> Inventory:
 def _path_of(url: str) -> Path:
     host = urlsplit(url).netloc
     if host not in ("", "localhost"):
-        raise SettingsError(f"{url!r} names the host {host!r}: {_EXPECTED}; three slashes before the first directory")
+        raise SettingsError(f"{url!r} names the host {host!r}: {_EXPECTED}, with three slashes after file:")
     path = url.removeprefix("file://").removeprefix("localhost")
     return Path(os.fsdecode(unquote_to_bytes(path)))

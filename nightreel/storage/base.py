@@ -1,7 +1,7 @@
-"""What any object storage can do here, and the rules that hold for all of them.
+"""The interface of object storage, and the rules for every implementation.
 
-Discovery lists through it, `encode` fetches through it, the feature cache publishes and reads through it. It knows
-neither a disk nor a network: `local.py` and `s3.py` do.
+Discovery lists through it, `encode` fetches through it, the feature cache publishes and reads through it. Disk and
+network access is in `local.py` and `s3.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """An object on local disk: all of its bytes, and their SHA-256 in hex."""
+    """An object that was copied to local disk, with the SHA-256 of its bytes in hex."""
 
     path: Path
     size_bytes: int
@@ -32,7 +32,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedObject:
-    """What lies under a published name. `created` is False when it was there before: nothing was overwritten."""
+    """The object under a published name. `created` is False if it existed before: it was not overwritten."""
 
     uri: str
     size_bytes: int
@@ -40,14 +40,14 @@ class PublishedObject:
 
 
 def warn_skipped(detail: str) -> None:
-    """What listings do by default about an entry that they cannot look at."""
+    """Log an entry that a listing skips. Listings do this by default."""
     _log.warning("skipped in the listing: %s", detail)
 
 
 class Storage(ABC):
-    """A place that holds objects under one prefix. Safe to use from several threads at once.
+    """A place that holds objects under one prefix. Thread-safe.
 
-    Nothing is touched when it is made; what is wrong with the place shows on the first call, as one of:
+    The constructor does not access the place. The first call reports what is wrong with it, as one of:
         PermanentError: `no_such_source`, `no_such_bucket`, `access_denied`.
         TransientError: `storage_unreachable`.
 
@@ -68,13 +68,13 @@ class Storage(ABC):
         page_size: int = 1000,
         on_skipped: Callable[[str], None] = warn_skipped,
     ) -> Iterator[list[StoredObject]]:
-        """All objects below the prefix, by pages, in the byte order of their uris.
+        """List all objects below the prefix by pages, in the byte order of their uris.
 
-        Memory does not grow with their number. The next page is fetched while the caller works on the present one.
+        Memory does not grow with their number. The next page is fetched while the caller works on the current one.
 
         Args:
-            start_after: last uri of a page: goes on with the one after it, whether or not that object still exists.
-            on_skipped: called with a sentence for each entry that could not be looked at, from another thread.
+            start_after: last uri of a page; the listing continues after it, even if that object no longer exists.
+            on_skipped: called with a sentence for each entry that could not be read, from another thread.
 
         Yields:
             1 to `page_size` objects with absolute uris.
@@ -88,34 +88,34 @@ class Storage(ABC):
 
     @abstractmethod
     def fetch(self, uri: str, *, etag: str | None, destination: Path, max_bytes: int) -> Fetched:
-        """Copy an object to the file `destination`, which appears whole or not at all.
+        """Copy an object to the file `destination`, which appears complete or not at all.
 
         Args:
-            etag: as listed; another version is refused. None takes whichever there is.
+            etag: as listed; another version is refused. None accepts any version.
             destination: replaced if it exists; its directory must exist.
             max_bytes: the operator's limit `NIGHTREEL_MAX_BYTES`.
 
         Raises:
-            PermanentError: `object_gone`, `limit_bytes`, or what is wrong with the place.
+            PermanentError: `object_gone`, `limit_bytes`, or an error of the place (see the class).
             TransientError: `object_changed`, `object_corrupt`, `disk_full`, `storage_unreachable`.
         """
 
     @abstractmethod
     def publish(self, name: str, data: bytes | Path) -> PublishedObject:
-        """Create the object `name` below the prefix, atomically and only if there is none.
+        """Create the object `name` below the prefix, atomically and only if it does not exist.
 
         Args:
             name: relative, parts separated by `/`.
             data: the bytes, or a file that holds them.
 
         Raises:
-            PermanentError: `bad_object_name`, or what is wrong with the place.
+            PermanentError: `bad_object_name`, or an error of the place.
             TransientError: `disk_full`, `storage_unreachable`.
         """
 
     @abstractmethod
     def read(self, uri: str, *, max_bytes: int | None = None) -> bytes:
-        """All bytes of an object.
+        """Read all bytes of an object.
 
         Raises:
             PermanentError: `object_gone`; `limit_bytes` when it is larger than `max_bytes`.
@@ -124,21 +124,21 @@ class Storage(ABC):
 
     @abstractmethod
     def exists(self, uri: str) -> bool:
-        """Whether there is such an object, at the cost of one small request."""
+        """Whether the object exists. Costs one small request."""
 
     @abstractmethod
     def delete(self, uri: str) -> bool:
-        """Remove an object. Returns whether there was one."""
+        """Delete an object. Returns whether it existed."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raise what is wrong with the place, if anything, at the cost of one small request."""
+        """Raise an error if something is wrong with the place. Costs one small request."""
 
     def check_writable(self) -> None:
-        """Publish, refuse to publish again, read back and delete a small object.
+        """Publish a small object, check that a second publish is refused, read the object back and delete it.
 
         Raises:
-            PermanentError: `no_create_only` when the place overwrites what it was asked to create only.
+            PermanentError: `no_create_only` when the place overwrites an object despite the create-only request.
         """
         name = f"nightreel-probe-{uuid.uuid4().hex}"
         probe = self.publish(name, b"probe")
@@ -155,7 +155,7 @@ class Storage(ABC):
 
 
 def checked_name(name: str) -> str:
-    """`name`, if it cannot leave the prefix that it is put below.
+    """Return `name` if it stays below the prefix.
 
     Raises:
         PermanentError: `bad_object_name`.
@@ -168,19 +168,19 @@ def checked_name(name: str) -> str:
 
 
 def outside(uri: str, url: str) -> PermanentError:
-    """The error for a uri that does not lie below the prefix `url`."""
-    return PermanentError(Reason.OUTSIDE_PREFIX, f"{uri!r} is not below {url}: open the storage that it belongs to")
+    """The error for a uri that is not below the prefix `url`."""
+    return PermanentError(Reason.OUTSIDE_PREFIX, f"{uri!r} is not below {url}: open the storage that holds it")
 
 
 def too_large(uri: str, size_bytes: int, max_bytes: int) -> PermanentError:
     return PermanentError(
         Reason.LIMIT_BYTES,
-        f"{uri} has {size_bytes:,} bytes and NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it, or leave the file out",
+        f"{uri} has {size_bytes:,} bytes, but NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it or remove the file",
     )
 
 
 def one_ahead(pages: Iterator[list[StoredObject]]) -> Iterator[list[StoredObject]]:
-    """The same pages; the next one is made in a thread while the caller holds the present one."""
+    """Yield the same pages. A thread makes the next page while the caller works on the current one."""
     with ThreadPoolExecutor(1, "nightreel-listing") as executor:
         following = executor.submit(next, pages, None)
         while (page := following.result()) is not None:

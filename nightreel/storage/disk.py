@@ -1,7 +1,4 @@
-"""Writing to a local disk that may be full: whole files or none, and a clear error. Used by both storages.
-
-It knows nothing of where the bytes come from.
-"""
+"""Write to a local disk that may be full: whole files or none, and clear errors. Used by both storages."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: a file-size limit
 
 
 def write_error(error: OSError, path: Path | str) -> NightreelError:
-    """What it means that writing below `path` failed."""
+    """Translate an error of writing below `path`."""
     if error.errno in _NO_ROOM:
         return TransientError(
             Reason.DISK_FULL,
@@ -27,16 +24,16 @@ def write_error(error: OSError, path: Path | str) -> NightreelError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermanentError(
-            Reason.ACCESS_DENIED, f"cannot write {path} ({error.strerror}): give this user the right to"
+            Reason.ACCESS_DENIED, f"cannot write {path} ({error.strerror}): give this user write permission"
         )
     return TransientError(Reason.DISK_FAILED, f"cannot write {path}: {error.strerror or error}")
 
 
 @contextmanager
 def new_file(destination: Path) -> Iterator[int]:
-    """A file descriptor, open for reading and writing, of a hidden file that becomes `destination` on success.
+    """Yield a file descriptor, open for reading and writing, of a hidden file that becomes `destination` on success.
 
-    On any error nothing is left. OSErrors from inside the block count as errors of writing: raise others translated.
+    On an error nothing remains. OSErrors inside the block count as write errors: translate others before raising them.
 
     Raises:
         TransientError: `disk_full`, `disk_failed`.
@@ -51,7 +48,7 @@ def new_file(destination: Path) -> Iterator[int]:
             os.close(fd)
         temporary.replace(destination)
     except BaseException as error:
-        with suppress(OSError):  # what matters is the first error; it may not even have been created
+        with suppress(OSError):  # the first error matters; the file may not even exist
             temporary.unlink()
         if isinstance(error, OSError):
             raise write_error(error, destination) from error
@@ -59,7 +56,7 @@ def new_file(destination: Path) -> Iterator[int]:
 
 
 def reserve(fd: int, size_bytes: int) -> None:
-    """Have the disk set `size_bytes` aside, so that a full one shows before the download and not near its end.
+    """Reserve `size_bytes` on disk, so a full disk fails before the download and not near its end.
 
     Raises:
         OSError: there is no room.
@@ -69,11 +66,11 @@ def reserve(fd: int, size_bytes: int) -> None:
             os.posix_fallocate(fd, 0, size_bytes)
         except OSError as error:
             if error.errno in _NO_ROOM:
-                raise  # anything else: this filesystem cannot reserve, and writing will tell
+                raise  # other errors: this filesystem cannot reserve; a write fails if the disk is full
 
 
 def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
-    """`pwrite` until all of it is written."""
+    """`pwrite` until all data is written."""
     view = memoryview(data)
     while view:
         written = os.pwrite(fd, view, offset)

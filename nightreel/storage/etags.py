@@ -1,8 +1,8 @@
-"""ETags that are made of the content, and whether a downloaded file fits one. `s3.py` asks.
+"""Compute ETags that are made from content, to verify downloads. Used by `s3.py`.
 
-Amazon documents an ETag as the MD5 of the content for an object uploaded at once, unless it is encrypted with KMS or
-the customer's keys, and makes it of the MD5s of the parts otherwise: md5(md5(part 1) + md5(part 2) + ...)-PARTS. The
-checksum of TCP misses one damaged packet in 2**16, and proxies damage files where no checksum looks: this one does.
+Amazon documents an ETag as the MD5 of the content if the object was uploaded in one request and is not encrypted with
+KMS or the customer's keys. An upload in parts has md5(md5(part 1) + md5(part 2) + ...)-PARTS. TCP's checksum misses one
+damaged packet in 2**16, and proxies can damage files where no checksum applies; this check finds both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}(?:-([1-9][0-9]{0,4}))?")
 
 
 def part_count(etag: str) -> int | None:
-    """Of how many parts' MD5s an ETag is made: 0 when it is the plain MD5, None when it is none of content.
+    """How many parts' MD5s an ETag is made from: 0 for a plain MD5, None if it is not made from content.
 
     >>> part_count("d41d8cd98f00b204e9800998ecf8427e"), part_count("a6849c56d1749e5d728461997b9f1378-2")
     (0, 2)
@@ -28,10 +28,10 @@ def part_count(etag: str) -> int | None:
 
 
 class EtagDigest:
-    """The ETag of bytes that come by the block.
+    """Computes the ETag of bytes that arrive in blocks.
 
     Args:
-        part_sizes: bytes of each part, in order, the last one at least as large as it is; None: uploaded at once.
+        part_sizes: bytes of each part, in order; the last may be larger than the actual part. None: one request.
 
     >>> digest = EtagDigest(None)
     >>> digest.update(b"hello")

@@ -1,11 +1,11 @@
-"""An Amazon S3 Inventory in the place of a listing: a manifest, and the files of entries that it names.
+"""Read an Amazon S3 Inventory instead of a listing: a manifest, and the files of entries that it names.
 
-`open_inventory` makes it. For buckets so large that to list them takes longer than a night: the store makes an
-inventory itself, daily or weekly. It is some hours old, though. What was uploaded since comes with the next one; what
-was deleted since is found to be gone when it is fetched; `as_of` lets discovery believe what it knows to be newer.
+`open_inventory` makes it. It is for buckets whose listing takes longer than a night: the store makes an inventory
+itself, daily or weekly. An inventory is some hours old. Newer uploads come with the next one. Objects deleted since
+turn out to be gone when they are fetched. `as_of` lets discovery keep what it knows to be newer.
 
-Entries come in the order of the files, not in that of keys: an error begins the file anew in which it happened, and a
-sweep, which needs the order, lists.
+Entries come in the order of the files, not of the keys. After an error, the file in which it happened is read again. A
+sweep needs the order of keys, so it lists the bucket.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class InventoryFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an inventory is of, and where its files are.
+    """A manifest: which bucket the inventory lists, and where its files are.
 
     Args:
-        began_at: when the store began to look. What it saw may be older by some hours still.
-        files_at: the bucket that the files are in.
-        read: the entries in one file; called with its path, and its uri for messages.
+        began_at: when the store started the inventory. Its entries may be some hours older.
+        files_at: the bucket that holds the files.
+        read: reads the entries in one file; called with its path, and its uri for messages.
     """
 
     uri: str
@@ -64,16 +64,16 @@ class Manifest:
 
 
 class Inventory:
-    """The current objects below a source, as an inventory has them. Not for several threads at once.
+    """The current objects below a source, from an inventory. Not thread-safe.
 
-    Nothing is read when it is made. Its manifest is chosen once, so that all pages are of one inventory.
+    The constructor reads nothing. The manifest is chosen once, so all pages are from one inventory.
 
     Args:
-        url: of a manifest.json, or of the prefix above dated folders with manifests; the newest one counts that has its
-            manifest.checksum.
-        source_url: `s3://bucket/prefix`; entries outside of it are left out.
+        url: of a manifest.json, or of the prefix above dated folders with manifests; then the newest manifest with a
+            manifest.checksum is used.
+        source_url: `s3://bucket/prefix`; entries outside it are skipped.
         open_at: makes the storage for a URL.
-        directory: for one file of entries at a time, on disk.
+        directory: holds one file of entries at a time.
     """
 
     def __init__(self, url: str, *, source_url: str, open_at: Callable[[str], Storage], directory: Path) -> None:
@@ -86,21 +86,21 @@ class Inventory:
 
     @property
     def as_of(self) -> datetime | None:
-        """When this inventory was begun; None until its first page."""
+        """When the store started this inventory; None until the first page."""
         return self._manifest.began_at if self._manifest else None
 
     def list_pages(
         self, *, page_size: int = 1000, on_skipped: Callable[[str], None] = warn_skipped
     ) -> Iterator[list[StoredObject]]:
-        """The objects by pages, in no order. Called again, it begins with the first file that did not come to its end.
+        """List the objects by pages, in no order. A second call starts with the first unfinished file.
 
-        A page counts as done when the next one is asked for. Memory does not grow with the number of objects; one file
-        lies on disk. The next page is made while the caller works on the present one.
+        A page counts as done when the next one is requested. Memory does not grow with the number of objects; one file
+        is on disk at a time. The next page is made while the caller works on the current one.
 
         Raises:
-            SettingsError: `wrong_inventory`: of another bucket, or none at all.
+            SettingsError: `wrong_inventory`: it lists another bucket, or does not exist.
             PermanentError: `unsupported_inventory`, `inventory_incomplete`, `inventory_damaged`.
-            TransientError: `inventory_damaged` where a file is not the one that the manifest means.
+            TransientError: `inventory_damaged` when a file's checksum differs from the manifest's.
             NightreelError: as `Storage.read` and `Storage.fetch`.
         """
         manifest = self._manifest = self._manifest or self._read_manifest()
@@ -119,33 +119,33 @@ class Inventory:
             if error.reason is not Reason.OBJECT_GONE:
                 raise
             raise SettingsError(
-                f"{url} is not there: see NIGHTREEL_INVENTORY", reason=Reason.WRONG_INVENTORY
+                f"{url} does not exist: check NIGHTREEL_INVENTORY", reason=Reason.WRONG_INVENTORY
             ) from error
         self._check_manifest(place, url, text)
         manifest = self._parse(text, url)
         if not f"{self._source_url}/".startswith(f"s3://{manifest.source_bucket}/"):
             raise SettingsError(
-                f"{url} is of bucket {manifest.source_bucket!r} and lists nothing of {self._source_url}: unset "
-                "NIGHTREEL_INVENTORY, or give this bucket's",
+                f"{url} lists bucket {manifest.source_bucket!r}, not {self._source_url}: unset NIGHTREEL_INVENTORY, or "
+                "set it to an inventory of the source's bucket",
                 reason=Reason.WRONG_INVENTORY,
             )
-        logger.info("inventory begun at %s, %d files: %s", manifest.began_at, len(manifest.files), url)
+        logger.info("inventory started at %s, %d files: %s", manifest.began_at, len(manifest.files), url)
         return manifest
 
     def _newest(self) -> str:
-        """The newest manifest below the prefix that has its checksum, which is written when all is there."""
+        """The newest manifest below the prefix that has its checksum. The store writes the checksum last."""
         found: dict[str, set[str]] = {}
         for item in (item for page in self._open_at(self._url).list_pages() for item in page):
             name = item.uri.removeprefix(f"{self._url}/")
             if match := _DATED.fullmatch(name):
                 found.setdefault(match[1], set()).add(match[2])
             if name > ":":
-                break  # dates are behind; data and hive, with files in any number, are ahead
+                break  # dates sort before data and hive, which may hold any number of files
         complete = [date for date, names in found.items() if len(names) == 2]
         if not complete:
             raise SettingsError(
-                f"{self._url} has no folder such as 2026-01-31T01-00Z with {_MANIFEST} and {_CHECKSUM} in it: expected "
-                "the prefix that ends in the inventory's name, or a manifest's URL; see NIGHTREEL_INVENTORY",
+                f"{self._url} has no folder such as 2026-01-31T01-00Z with {_MANIFEST} and {_CHECKSUM}: expected the "
+                "prefix that ends in the inventory's name, or a manifest's URL; check NIGHTREEL_INVENTORY",
                 reason=Reason.WRONG_INVENTORY,
             )
         return f"{self._url}/{max(complete)}/{_MANIFEST}"
@@ -156,14 +156,14 @@ class Inventory:
         except PermanentError as error:
             if error.reason is not Reason.OBJECT_GONE:
                 raise
-            logger.warning("%s has no %s beside it: taken as it is", url, _CHECKSUM)
+            logger.warning("%s has no %s beside it: used without verification", url, _CHECKSUM)
             return
         _compare(url, _md5(text), promised.strip())
 
     def _parse(self, text: bytes, url: str) -> Manifest:
         try:
             values = json.loads(text)
-            # An ARN, or a name alone.
+            # An ARN or a plain name.
             bucket = values.get("destinationBucket", "").rpartition(":")[2] or url.split("/")[2]
             return Manifest(
                 uri=url,
@@ -180,7 +180,7 @@ class Inventory:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PermanentError(
-                Reason.INVENTORY_DAMAGED, f"{url} is no manifest of an inventory: {type(error).__name__} {error}"
+                Reason.INVENTORY_DAMAGED, f"{url} is not a manifest of an inventory: {type(error).__name__} {error}"
             ) from error
 
     # -- the files -----------------------------------------------------------------------------------------------
@@ -209,8 +209,8 @@ class Inventory:
 
     @contextmanager
     def _fetched(self, file: InventoryFile, manifest: Manifest) -> Iterator[Path]:
-        """The file on disk, proven to be the one that the manifest means."""
-        # A spool of its own: to wait here for room that videos take could be to wait for oneself.
+        """Fetch the file to disk and verify its checksum."""
+        # A separate spool: waiting for room in the videos' spool could be a deadlock.
         with Spool(self._directory, limit_bytes=_ANY_SIZE) as spool, spool.admit(file.size_bytes) as directory:
             path = directory / "entries"
             try:
@@ -220,7 +220,7 @@ class Inventory:
                     raise
                 raise PermanentError(
                     Reason.INVENTORY_INCOMPLETE,
-                    f"{manifest.uri} names {file.uri}, which is not there: was it deleted? Take a newer inventory",
+                    f"{manifest.uri} names {file.uri}, which does not exist (deleted?): use a newer inventory",
                 ) from error
             with path.open("rb") as content:
                 _compare(file.uri, hashlib.file_digest(content, _new_md5).hexdigest(), file.md5)
@@ -231,7 +231,7 @@ def _compare(uri: str, md5: str, promised: str) -> None:
     if md5 != promised.lower():
         raise TransientError(
             Reason.INVENTORY_DAMAGED,
-            f"{uri} has MD5 {md5} and should have {promised}: it was damaged, or is being replaced",
+            f"{uri} has MD5 {md5}, expected {promised}: it is damaged or being replaced",
         )
 
 

@@ -1,7 +1,7 @@
-"""The entries in one file of an S3 Inventory: CSV, compressed with gzip, or Parquet. `inventory.py` reads through it.
+"""Read the entries in one file of an S3 Inventory: CSV, compressed with gzip, or Parquet. Used by `inventory.py`.
 
-Files are read by the row or by batches of rows. Of a bucket with versions only the current ones come out, and no delete
-markers. In CSV, keys are encoded as web forms encode them: a space is a plus.
+Files are read by rows or batches of rows. From a bucket with versions, only current versions are returned, and no
+delete markers. In CSV, keys are encoded as in web forms: a space is a plus.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FORMATS = "expected CSV or Parquet: choose one of them in the inventory's confi
 _NEEDED = ("key", "size", "last_modified_date", "e_tag")
 _VERSIONS = ("is_latest", "is_delete_marker")
 _NOT_CURRENT = {("is_latest", False), ("is_delete_marker", True)}
-# What CSV calls them.
+# The columns' names in CSV.
 _NAMES = {
     "Key": "key",
     "Size": "size",
@@ -46,16 +46,16 @@ class Entry(NamedTuple):
 
 
 def entry_reader(file_format: str, file_schema: str, *, manifest: str) -> Callable[[Path, str], Iterator[Entry]]:
-    """What reads the files of an inventory: called with a path, and with a name for messages.
+    """Return a function that reads an inventory's files. It takes a path, and a name for messages.
 
-    What it returns raises PermanentError `inventory_damaged` where a file is none of its kind.
+    The function raises PermanentError `inventory_damaged` when a file does not have the expected format.
 
     Args:
-        file_format, file_schema: as a manifest has them. manifest: its uri, for messages.
+        file_format, file_schema: from the manifest. manifest: its uri, for messages.
 
     Raises:
-        PermanentError: `unsupported_inventory`: another format. `inventory_incomplete`: something is not listed that
-            discovery needs.
+        PermanentError: `unsupported_inventory`: another format. `inventory_incomplete`: the inventory lacks a column
+            that discovery needs.
     """
     match file_format.lower():
         case "csv":
@@ -64,7 +64,7 @@ def entry_reader(file_format: str, file_schema: str, *, manifest: str) -> Callab
             return partial(_read_csv, columns)
         case "parquet":
             return _read_parquet
-    raise PermanentError(Reason.UNSUPPORTED_INVENTORY, f"{manifest} is of format {file_format!r}: {_FORMATS}")
+    raise PermanentError(Reason.UNSUPPORTED_INVENTORY, f"{manifest} has format {file_format!r}: {_FORMATS}")
 
 
 def _require(columns: Collection[str], where: str) -> None:
@@ -72,7 +72,7 @@ def _require(columns: Collection[str], where: str) -> None:
     if lacking:
         raise PermanentError(
             Reason.INVENTORY_INCOMPLETE,
-            f"{where} lists no {', '.join(lacking)}: have size, last modified date and ETag added to the inventory's "
+            f"{where} lacks {', '.join(lacking)}: add size, last modified date and ETag to the inventory's "
             "configuration",
         )
 
@@ -82,7 +82,7 @@ def _read_csv(columns: list[str], path: Path, name: str) -> Iterator[Entry]:
     latest, marker = (columns.index(column) if column in columns else None for column in _VERSIONS)
     try:
         if not path.stat().st_size:
-            raise EOFError("it is empty")  # which gzip takes for a file without lines
+            raise EOFError("it is empty")  # gzip would read an empty file as one without lines
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             for row in csv.reader(file):
                 if latest is not None and row[latest].lower() == "false":
@@ -101,10 +101,10 @@ def _read_csv(columns: list[str], path: Path, name: str) -> Iterator[Entry]:
 
 def _read_parquet(path: Path, name: str) -> Iterator[Entry]:
     import pyarrow as pa
-    import pyarrow.parquet as pq  # a night that lists does without
+    import pyarrow.parquet as pq  # runs that list the source do not need it
 
     try:
-        # With buffers of their own the columns of a row group are read by and by, and not at once.
+        # With a buffer for each column, a row group is read step by step, not all at the same time.
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             _require(file.schema_arrow.names, name)
             versions = [column for column in _VERSIONS if column in file.schema_arrow.names]
@@ -129,5 +129,5 @@ def _with_zone(time: datetime) -> datetime:
 def _damaged(where: str, error: Exception) -> PermanentError:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     return PermanentError(
-        Reason.INVENTORY_DAMAGED, f"{where}: cannot be read as its manifest says ({said}): take another one"
+        Reason.INVENTORY_DAMAGED, f"{where} does not have its manifest's format ({said}): use another inventory"
     )

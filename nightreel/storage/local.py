@@ -1,7 +1,7 @@
 """A directory as object storage: an ordered walk, copies with a hash, create-only publishing.
 
-Made by `open_storage`. A uri is `file://` + the absolute path, percent-encoded byte by byte, so that any name the
-filesystem allows (newlines, quotes, bytes that are not UTF-8) survives the way through Postgres and back.
+Made by `open_storage`. A uri is `file://` + the absolute path, percent-encoded byte by byte. So Postgres can store any
+name that the filesystem allows (newlines, quotes, bytes that are not UTF-8).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ABANDONED_S = 86_400.0
 
 
 class LocalStorage(Storage):
-    """The files below a directory. Hidden ones (a dot in front) are none of its objects.
+    """The files below a directory, except hidden ones (names that start with a dot).
 
     Args:
         root: absolute path of the directory.
@@ -57,7 +57,7 @@ class LocalStorage(Storage):
             try:
                 status = os.stat(path)  # noqa: PTH116  (bytes: not every name is text)
             except FileNotFoundError:
-                continue  # deleted since its directory was read, or a link to nothing
+                continue  # deleted since its directory was read, or a broken link
             except OSError as error:
                 on_skipped(f"{os.fsdecode(path)!r}: {error.strerror}")
                 continue
@@ -80,13 +80,13 @@ class LocalStorage(Storage):
             with os.scandir(self._root):
                 return
         except FileNotFoundError:
-            problem = "there is no such directory"
+            problem = "the directory does not exist"
         except NotADirectoryError:
             problem = "this is a file; expected a directory"
         except PermissionError:
             raise PermanentError(
                 Reason.ACCESS_DENIED,
-                f"{self._root} cannot be read by this user: give it the right to read and enter it",
+                f"this user cannot read {self._root}: give it permission to read and enter the directory",
             ) from None
         except OSError as error:
             raise TransientError(
@@ -107,7 +107,7 @@ class LocalStorage(Storage):
             sha256 = hashlib.sha256()
             offset = 0
             with new_file(destination) as target:
-                # not until the end: a file that grows faster than it is read has none
+                # do not read until the end: a file that grows faster than it is read has none
                 while offset <= before.st_size and (block := self._read_block(source, uri)):
                     sha256.update(block)
                     write_all(target, block, offset)
@@ -132,7 +132,7 @@ class LocalStorage(Storage):
     def _open(self, uri: str) -> int:
         path = self._root_bytes + b"/" + self._relative(uri)
         try:
-            # O_NONBLOCK: a named pipe under this name must not hang the caller
+            # O_NONBLOCK: a named pipe with this name must not block the caller
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise self._read_error(error, uri) from error
@@ -150,10 +150,10 @@ class LocalStorage(Storage):
     def _read_error(self, error: OSError, uri: str) -> NightreelError:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             if not self._root.is_dir():
-                return TransientError(Reason.STORAGE_UNREACHABLE, f"{self._root} is not there any more: is it mounted?")
+                return TransientError(Reason.STORAGE_UNREACHABLE, f"{self._root} no longer exists: is it mounted?")
             return PermanentError(Reason.OBJECT_GONE, f"{uri} was deleted since it was listed")
         if error.errno in (errno.EACCES, errno.EPERM):
-            return PermanentError(Reason.ACCESS_DENIED, f"{uri} cannot be read by this user: give it the right to")
+            return PermanentError(Reason.ACCESS_DENIED, f"this user cannot read {uri}: give it read permission")
         return TransientError(Reason.STORAGE_UNREACHABLE, f"{uri} cannot be read: {error.strerror}")
 
     def exists(self, uri: str) -> bool:
@@ -181,7 +181,7 @@ class LocalStorage(Storage):
         except OSError as error:
             raise write_error(error, path) from error
         finally:
-            with suppress(OSError):  # never created, or the directory is gone; a sweep takes what is left
+            with suppress(OSError):  # never created, or the directory is gone; a later cleanup removes the rest
                 temporary.unlink()
         return PublishedObject(uri=f"{self.url}/{quote(name)}", size_bytes=size_bytes, created=created)
 
@@ -196,16 +196,16 @@ class LocalStorage(Storage):
         return True
 
     def _sweep(self, incoming: Path) -> None:
-        """Once: remove what processes that were killed while publishing have left."""
+        """Remove files that killed processes left while publishing. Runs once."""
         if not self._swept:
             self._swept = True
             for left in incoming.iterdir():
-                with suppress(FileNotFoundError):  # another process sweeps too
+                with suppress(FileNotFoundError):  # another process may remove it first
                     if time.time() - left.stat().st_mtime > _ABANDONED_S:
                         left.unlink()
 
     def _relative(self, uri: str) -> bytes:
-        """The name below the root that `uri` means, as bytes."""
+        """The name of `uri` below the root, as bytes."""
         path = unquote_to_bytes(uri.removeprefix(_SCHEME))
         name = path.removeprefix(self._root_bytes + b"/")
         inside = uri.startswith(_SCHEME + "/") and name != path
@@ -217,8 +217,8 @@ class LocalStorage(Storage):
 def _etag(status: os.stat_result) -> str:
     """Identity of a file's version: modification time in ns and size, both hex.
 
-    The inode is left out though it would tell `cp -p` of a same-sized file apart: network and FUSE mounts hand out new
-    inodes on every mount, and then all known videos would look overwritten at once.
+    The inode is not part of it, although it would detect `cp -p` of a same-sized file: network and FUSE mounts assign
+    new inodes on every mount, and all known videos would look overwritten.
     """
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
@@ -243,7 +243,7 @@ def _write_synced(path: Path, data: bytes | Path) -> None:
 
 
 def _link_if_missing(temporary: Path, path: Path) -> bool:
-    """`os.link` rather than a rename: it is atomic, and it fails where something is already there."""
+    """Link, not rename: `os.link` is atomic and fails if the path exists."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -252,12 +252,12 @@ def _link_if_missing(temporary: Path, path: Path) -> bool:
         if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             raise PermanentError(
                 Reason.NO_HARD_LINKS,
-                f"the filesystem of {path} has no hard links, which publishing needs: use another one",
+                f"the filesystem of {path} does not support hard links, which publishing needs: use another one",
             ) from error
         raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)  # else a power cut may forget the name, though Postgres remembers it
+        os.fsync(directory)  # else a power cut may lose the name, while Postgres keeps it
     finally:
         os.close(directory)
     return True

@@ -1,6 +1,6 @@
 """A bucket as object storage: listing by pages, parallel ranged downloads, create-only publishing.
 
-Made by `open_storage`. What happens on the wire is in `s3_bucket.py`, `s3_object.py` and `s3_upload.py`.
+Made by `open_storage`. The requests are in `s3_bucket.py`, `s3_object.py` and `s3_upload.py`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class S3Storage(Storage):
         bucket: its name.
         prefix: without slashes at its ends; empty for the whole bucket.
         endpoint_url: the server; None for Amazon's.
-        verify_etags: compare what was fetched with ETags that look like the MD5 of the content.
-        options: how hard transfers try.
+        verify_etags: verify fetched objects with ETags that look like the MD5 of the content.
+        options: parallelism, timeouts and retries of transfers.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class S3Storage(Storage):
     def _listed(self, entry: dict[str, Any], on_skipped: Callable[[str], None]) -> StoredObject | None:
         key = entry["Key"]
         if key.endswith("/"):
-            return None  # a marker that consoles show as a folder
+            return None  # a folder marker
         if "\0" in key:
             on_skipped(f"key {key!r} in {self.url}: text in Postgres cannot hold NUL; rename it")
             return None
@@ -96,7 +96,7 @@ class S3Storage(Storage):
         except TransientError as error:
             if error.reason is not Reason.OBJECT_CORRUPT:
                 raise
-            _log.warning("fetching once more: %s", error)
+            _log.warning("fetching again: %s", error)
             return attempt()
 
     async def _download(self, source: S3Object, fd: int, max_bytes: int) -> FileSink:
@@ -106,8 +106,8 @@ class S3Storage(Storage):
         if digest is not None and await source.differs(digest, fd, size_bytes):
             raise TransientError(
                 Reason.OBJECT_CORRUPT,
-                f"{source.name} arrived with content of ETag {digest.etag()}: the network or the store damaged it; if "
-                "the ETags of this store are not made of content, set NIGHTREEL_S3_VERIFY_ETAGS=false",
+                f"{source.name}: the fetched content has ETag {digest.etag()}: the network or the store damaged it; if "
+                "this store does not make ETags from content, set NIGHTREEL_S3_VERIFY_ETAGS=false",
             )
         return sink
 
@@ -140,7 +140,7 @@ class S3Storage(Storage):
 
     def delete(self, uri: str) -> bool:
         if not self.exists(uri):
-            return False  # deleting what is not there looks like success
+            return False  # S3 reports success for deleting a missing object
         self._bucket.run(self._bucket.request("delete_object", key=self._key(uri)))
         return True
 

@@ -1,7 +1,7 @@
-"""A bucket on the wire: requests made through the client of s3fs, on its event loop, tried again when that may help.
+"""Requests to a bucket, through the client of s3fs and on its event loop, retried when that may help.
 
 `s3.py`, `s3_object.py` and `s3_upload.py` make their requests here. The filesystem calls of s3fs are not used: `find`
-holds every key in memory, and `cat_file` and `get_file` know no If-Match.
+holds every key in memory, and `cat_file` and `get_file` do not support If-Match.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class S3Bucket:
     Args:
         name: of the bucket.
         endpoint_url: the server; None for Amazon's.
-        options: how often to try, and how long to wait for an answer.
+        options: number of tries, and timeout of a reply.
     """
 
     def __init__(self, name: str, *, endpoint_url: str | None, options: TransferOptions) -> None:
@@ -38,14 +38,14 @@ class S3Bucket:
         self.endpoint = _without_secrets(endpoint_url)
         self._files = S3FileSystem(
             endpoint_url=endpoint_url,
-            skip_instance_cache=True,  # s3fs tells instances apart by arguments, and keys come from elsewhere
+            skip_instance_cache=True,  # s3fs caches instances by arguments, but keys come from elsewhere
             use_listings_cache=False,
             config_kwargs={
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "read_timeout": options.stall_s,
                 "max_pool_connections": _CONNECTIONS,
-                "retries": {"total_max_attempts": 1},  # tried again here, where a test can make it quick
-                # many S3-compatible servers know none of the newer checksum headers; uploads send Content-MD5
+                "retries": {"total_max_attempts": 1},  # this module retries, which tests can make quick
+                # many S3-compatible servers do not know the newer checksum headers; uploads send Content-MD5
                 "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",
             },
@@ -55,25 +55,25 @@ class S3Bucket:
         return f"s3://{self.name}/{key}"
 
     async def once(self, operation: str, *, key: str | None = None, **arguments: Any) -> dict[str, Any]:
-        """Make one request; what fails is one of this project's errors.
+        """Make one request. A failure raises one of this project's errors.
 
         Args:
-            operation: the name of a method of the client, "get_object".
-            key: of the object that it is about, if it is about one.
+            operation: the name of a method of the client, such as "get_object".
+            key: of the object, if the request is for one.
         """
         target = {"Bucket": self.name} if key is None else {"Bucket": self.name, "Key": key}
         what = self.uri(arguments.get("Prefix", "") if key is None else key).rstrip("/")
         with translated(what, self.endpoint, object_name=None if key is None else what):
-            client = await self._files.set_session()  # made on first use: that is when keys are looked for
+            client = await self._files.set_session()  # made on first use, when it looks up the keys
             reply: dict[str, Any] = await getattr(client, operation)(**target, **arguments)
             return reply
 
     async def request(self, operation: str, *, key: str | None = None, **arguments: Any) -> dict[str, Any]:
-        """The same, tried again while the storage is unreachable."""
+        """Make one request, with retries while the storage is unreachable."""
         return await retrying(lambda: self.once(operation, key=key, **arguments), self.options.tries())
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run it on the loop, in the thread of s3fs, and wait. It has ended when this returns, however this ends."""
+        """Run a coroutine on the loop of s3fs, in its thread, and wait. It has ended when this returns or raises."""
         loop = self._files.loop
         outcome: Future[_T] = Future()
         task: asyncio.Task[_T] | None = None
@@ -91,14 +91,14 @@ class S3Bucket:
                 outcome.set_exception(error)
 
         def cancel() -> None:
-            assert task is not None, "callbacks of a loop run in the order in which they were handed in"
+            assert task is not None, "a loop runs callbacks in the order in which they were submitted"
             task.cancel()
 
         loop.call_soon_threadsafe(begin)
         try:
             return outcome.result()
         except BaseException:
-            if not outcome.done():  # this thread was interrupted, and the download still writes to an open file
+            if not outcome.done():  # this thread was interrupted while the download still writes to an open file
                 loop.call_soon_threadsafe(cancel)
                 wait([outcome])
             raise

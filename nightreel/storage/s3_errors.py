@@ -1,6 +1,6 @@
-"""What the many ways in which an S3 request fails mean in this project's two kinds of error. `s3.py` asks it.
+"""Translate the errors of S3 requests to this project's errors. Used by `s3_bucket.py` and `s3_object.py`.
 
-Secrets never get into a message: of an answer only its code and message are used, of the endpoint only scheme and host.
+Messages never hold secrets: they use only the code and message of a reply, and the scheme and host of the endpoint.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _NETWORK = (
     OSError,
 )
 _REFUSED = {
-    "AccessDenied": "these keys may not do this: give them the right to list, read and, for a cache, write",
+    "AccessDenied": "these keys lack permission: allow them to list, read and, for a cache, write",
     "AllAccessDisabled": "the account is disabled",
     "ExpiredToken": "the session token has expired: renew it",
     "InvalidAccessKeyId": "the server does not know this access key: check AWS_ACCESS_KEY_ID and the endpoint",
     "InvalidToken": "the session token is not valid: check AWS_SESSION_TOKEN",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
-    "SignatureDoesNotMatch": "key and secret do not fit: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "SignatureDoesNotMatch": "key and secret do not match: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
 _TRY_AGAIN = frozenset({"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown"})
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
@@ -47,12 +47,12 @@ _GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
 
 @contextmanager
 def translated(what: str, endpoint: str, *, object_name: str | None = None) -> Iterator[None]:
-    """Raise this project's errors in the place of botocore's and aiohttp's.
+    """Raise this project's errors instead of botocore's and aiohttp's.
 
     Args:
-        what: what was asked for, for the message: a url without secrets.
+        what: the requested url without secrets, for the message.
         endpoint: scheme and host of the server.
-        object_name: the object, where the request was for one and "not found" means that it is gone.
+        object_name: the object, if the request was for one; then "not found" means that it is gone.
     """
     try:
         yield
@@ -69,10 +69,10 @@ def translated(what: str, endpoint: str, *, object_name: str | None = None) -> I
     except _NETWORK as error:
         raise TransientError(
             Reason.STORAGE_UNREACHABLE,
-            f"{what}: no usable answer from {endpoint} ({_first_line(error)}): check NIGHTREEL_S3_ENDPOINT_URL, "
+            f"{what}: no valid reply from {endpoint} ({_first_line(error)}): check NIGHTREEL_S3_ENDPOINT_URL, "
             "the network, and whether the server runs",
         ) from error
-    except (boto.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+    except (boto.BotoCoreError, ValueError) as error:  # ValueError: the endpoint is not a URL
         raise SettingsError(f"{what}: the S3 settings do not work: {_first_line(error)}") from error
 
 
@@ -96,7 +96,7 @@ def _from_answer(error: boto.ClientError, what: str, endpoint: str, object_name:
     if code in _GONE or status == 404:
         return PermanentError(Reason.NO_SUCH_BUCKET, f"{what}: {endpoint} answered {code or status}: check the name")
     if status == 416:
-        return PermanentError(Reason.INVALID_RANGE, f"{what}: it has no such bytes")
+        return PermanentError(Reason.INVALID_RANGE, f"{what}: the requested bytes do not exist")
     return PermanentError(Reason.STORAGE_REFUSED, f"{what}: {endpoint} answered {code or status} {message}")
 
 

@@ -1,6 +1,6 @@
-"""One version of an S3 object as the source of a download, and whether what arrived is what its ETag was made of.
+"""One version of an S3 object as the source of a download, and the check of the download against its ETag.
 
-`s3.py` makes them.
+Made by `s3.py`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class S3Object:
     """An `ObjectSource`.
 
     Args:
-        bucket: where it is.
-        key: its name there.
-        etag: the version, without quotes; None takes whichever there is and then stays with it.
+        bucket: the bucket that holds it.
+        key: its name in the bucket.
+        etag: the version, without quotes; None takes the current version and keeps to it.
     """
 
     def __init__(self, bucket: S3Bucket, key: str, etag: str | None) -> None:
@@ -37,7 +37,7 @@ class S3Object:
         self._etag_is_of_content = not bucket.name.endswith(_EXPRESS)
 
     async def open(self, start: int, stop: int) -> S3Range:
-        """Ask for bytes `start` to `stop`.
+        """Request bytes `start` to `stop`.
 
         Raises:
             PermanentError: `object_gone`, `access_denied`, `no_such_bucket`.
@@ -51,7 +51,7 @@ class S3Object:
         except PermanentError as error:
             if start or error.reason is not Reason.INVALID_RANGE:
                 raise
-            answer = await self._bucket.once("get_object", key=self._key, **condition)  # empty: it has no first byte
+            answer = await self._bucket.once("get_object", key=self._key, **condition)  # an empty object has no range
         stream = S3Range(answer, self.name, self._bucket.endpoint)
         try:
             self._accept(answer, stream, start, stop)
@@ -65,7 +65,7 @@ class S3Object:
         if not etag:
             raise TransientError(
                 Reason.STORAGE_UNREACHABLE,
-                f"{self.name}: {self._bucket.endpoint} answered without an ETag: is that S3?",
+                f"{self.name}: {self._bucket.endpoint} answered without an ETag: is it an S3 server?",
             )
         if self._etag is None:
             self._etag = etag
@@ -79,14 +79,14 @@ class S3Object:
         if (stream.start, stream.stop) != (start, min(stop, stream.total_bytes)):
             raise TransientError(
                 Reason.STORAGE_UNREACHABLE,
-                f"{self.name}: asked {self._bucket.endpoint} for bytes {start}-{stop - 1} and got "
+                f"{self.name}: requested bytes {start}-{stop - 1} from {self._bucket.endpoint}, got "
                 f"{answer.get('ContentRange', 'all of them')}",
             )
 
     # -- verifying -----------------------------------------------------------------------------------------------
 
     async def digest(self) -> EtagDigest | None:
-        """What makes the object's ETag out of its content; None where it cannot be made."""
+        """A digest that computes the object's ETag from its content; None if that is not possible."""
         parts = part_count(self._etag or "")
         if parts is None or not self._etag_is_of_content:
             return None
@@ -96,11 +96,11 @@ class S3Object:
         return None if part_bytes is None else EtagDigest.of_equal_parts(part_bytes)
 
     async def differs(self, digest: EtagDigest, fd: int, size_bytes: int) -> bool:
-        """Whether the file `fd`, of which `digest` was taken, is not what the object's ETag was made of."""
+        """Whether the file `fd`, from which `digest` was computed, differs from the object by its ETag."""
         if digest.etag() == self._etag or not self._etag_is_of_content:
             return False
         parts = part_count(self._etag or "") or 0
-        # Parts are hardly ever of unequal size: only now is that worth a request for each.
+        # Parts rarely have unequal sizes, so each size costs a request only now.
         sizes = [await self._part_bytes(number, parts) for number in range(1, parts + 1)]
         if not sizes or None in sizes or sum(size or 0 for size in sizes) != size_bytes:
             return True
@@ -114,7 +114,7 @@ class S3Object:
         return exact.etag() != self._etag
 
     async def _part_bytes(self, number: int, parts: int) -> int | None:
-        """Size of one of `parts` parts; None from a server that does not tell."""
+        """Size of one of `parts` parts; None if the server does not report it."""
         try:
             answer = await self._bucket.request("head_object", key=self._key, PartNumber=number)
         except PermanentError as error:
@@ -125,7 +125,7 @@ class S3Object:
 
 
 class S3Range:
-    """The bytes `start` to `stop` of an object of `total_bytes`, as they come in: a `RangeStream`."""
+    """A `RangeStream`: the bytes `start` to `stop` of an object of `total_bytes`, as they arrive."""
 
     def __init__(self, answer: dict[str, Any], name: str, endpoint: str) -> None:
         self._body = answer["Body"]

@@ -1,4 +1,4 @@
-"""Uploading one object that is not there yet, in one request or in parts. `s3.py` asks for it."""
+"""Upload one object that does not exist yet, in one request or in parts. Used by `s3.py`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nightreel.reasons import Reason
 from nightreel.storage.s3_bucket import S3Bucket
 from nightreel.storage.transfer import in_thread
 
-_PART_BYTES = 16 << 20  # and at most 10,000 of them: 156 GiB
+_PART_BYTES = 16 << 20  # at most 10,000 parts: 156 GiB
 _CREATE_ONLY = "*"
 
 
 async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
-    """Create the object if there is none. Memory holds a few parts of a file, not all of it.
+    """Create the object if it does not exist. Memory holds a few parts of a file, not all of it.
 
     Returns:
-        Its size in bytes; None when there was one already.
+        Its size in bytes; None if the object existed already.
 
     Raises:
         OSError: the file cannot be read.
-        PermanentError, TransientError: what went wrong with the server.
+        PermanentError, TransientError: a request failed.
     """
     size_bytes = len(data) if isinstance(data, bytes) else (await in_thread(data.stat)).st_size
     blocks = _blocks(data)
@@ -37,7 +37,7 @@ async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
             body = await in_thread(next, blocks, b"")
             await bucket.request("put_object", key=key, Body=body, ContentMD5=_md5(body), IfNoneMatch=_CREATE_ONLY)
     except TransientError as error:
-        if error.reason is not Reason.OBJECT_CHANGED:  # a condition that does not hold; this one is "there is none"
+        if error.reason is not Reason.OBJECT_CHANGED:  # the condition failed: the object exists
             raise
         return None
     return size_bytes
@@ -61,7 +61,7 @@ async def _upload_parts(bucket: S3Bucket, key: str, blocks: Iterator[bytes]) -> 
             IfNoneMatch=_CREATE_ONLY,
         )
     except BaseException:
-        with suppress(NightreelError):  # the first error is the one to report; a bucket's rules expire what is left
+        with suppress(NightreelError):  # report the first error; the bucket's rules expire the remaining parts
             await bucket.once("abort_multipart_upload", key=key, UploadId=upload_id)
         raise
 

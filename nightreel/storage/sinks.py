@@ -1,4 +1,4 @@
-"""Where a download goes: a file, hashed on the way, or memory. `s3.py` makes them, `transfer.py` fills them."""
+"""Destinations of a download: a file, which is hashed, or memory. `s3.py` makes them, `transfer.py` fills them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def blocks_of(fd: int, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes `start` to `stop` of a file that has them."""
+    """The bytes `start` to `stop` of a file that is at least `stop` bytes long."""
     while start < stop:
         block = os.pread(fd, min(_BLOCK_BYTES, stop - start), start)
         assert block, f"the file ends at {start}, before {stop = }"
@@ -24,13 +24,13 @@ def blocks_of(fd: int, start: int, stop: int) -> Iterator[bytes]:
 class FileSink:
     """A file descriptor open for reading and writing.
 
-    Ranges arrive out of order, a hash is taken in order: so the hash reads back what was just written, from the page
-    cache, and thereby covers what is in the file rather than what came over the network.
+    Ranges arrive out of order, but a hash needs the bytes in order. So the hash reads written bytes back from the page
+    cache, and covers the file's content, not only the received bytes.
 
     Args:
         fd: an empty file.
-        admit: raises if an object of so many bytes is not wanted.
-        etag: a digest that is to be taken beside the SHA-256.
+        admit: called with the object's size; raises if it is too large.
+        etag: a digest to compute in addition to the SHA-256.
     """
 
     def __init__(self, fd: int, admit: Callable[[int], None], etag: EtagDigest | None) -> None:
@@ -60,10 +60,10 @@ class FileSink:
 
 
 class MemorySink:
-    """Bytes in `data`, as large as the object.
+    """Holds the whole object in `data`.
 
     Args:
-        admit: raises if an object of so many bytes is not wanted.
+        admit: called with the object's size; raises if it is too large.
     """
 
     def __init__(self, admit: Callable[[int], None]) -> None:
@@ -78,4 +78,4 @@ class MemorySink:
         self.data[offset : offset + len(data)] = data
 
     def completed(self, stop: int) -> None:
-        """Nothing follows the bytes."""
+        """Do nothing: memory needs no hash."""

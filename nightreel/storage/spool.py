@@ -1,11 +1,11 @@
-"""The spool: fetched files on local disk, between being fetched and being decoded, never more than so many bytes.
+"""The spool: local disk for files between fetching and decoding, up to a limit of bytes.
 
-`encode` takes a directory from it for each fetch and gives it back once the frames are out. It knows nothing of where
-files come from and what is in them.
+`encode` takes a directory for each fetch and returns it when the frames are decoded. The spool does not know where
+files come from or what they hold.
 
-Fetching runs ahead of decoding until the disk holds `limit_bytes`, the high water mark; then it rests until what is
-held has fallen to the low one. So fetches come in stretches that keep the network busy, instead of one by one as files
-go. Who asked first is served first: a large file is not overtaken for ever by small ones.
+Fetching runs ahead of decoding until the spool holds `limit_bytes`, the high water mark. Then it pauses until the held
+bytes fall to the low water mark. So fetches come in batches that keep the network busy, not one by one as files are
+deleted. Threads are served in order, so small files do not overtake a large one forever.
 
     with Spool(Path(".nightreel/spool"), limit_bytes=10 << 30) as spool:
         with spool.admit(size_bytes) as directory:      # blocks while the disk is full
@@ -36,13 +36,13 @@ _LOCK = "lock"
 class Spool:
     """Directories for fetched files, for any number of threads of one process. Several processes may share `directory`.
 
-    Each process works in a directory of its own that it holds a lock on (flock, which ends with the process however it
-    ends); whoever starts next removes the directories that nobody holds.
+    Each process works in its own directory and holds a lock on it (flock, which always ends with the process). The next
+    process that starts removes unlocked directories.
 
     Args:
-        directory: made if it is missing.
-        limit_bytes: high water mark. A single file larger than that is admitted when there is no other.
-        low_water: share of the limit to which the spool is drained once it was full.
+        directory: created if it is missing.
+        limit_bytes: high water mark. A larger file is admitted when the spool is empty.
+        low_water: share of the limit to which a full spool drains before it admits files again.
 
     Raises:
         TransientError: `disk_full`. PermanentError: `access_denied`.
@@ -70,9 +70,9 @@ class Spool:
 
     @contextmanager
     def admit(self, size_bytes: int) -> Iterator[Path]:
-        """An empty private directory for a file of `size_bytes`, deleted at the end of the block with all it holds.
+        """Yield an empty private directory for a file of `size_bytes`. It is deleted at the end of the block.
 
-        Blocks while the spool is full. A thread that waits here while it holds another file may wait for itself.
+        Blocks while the spool is full. A thread that holds another file may deadlock here.
 
         Raises:
             TransientError: `disk_full`. PermanentError: `access_denied`.
@@ -93,7 +93,7 @@ class Spool:
                 self._release(size_bytes)
 
     def close(self) -> None:
-        """Delete everything. Blocks still open lose their files."""
+        """Delete everything. Open blocks lose their files."""
         if self._own_fd >= 0:
             _remove(self._own)
             os.close(self._own_fd)
@@ -141,10 +141,10 @@ class Spool:
 
 
 def _claim(directory: Path) -> tuple[Path, int]:
-    """Remove what dead processes left, make a directory for this one. Returns it and the descriptor that locks it."""
+    """Remove dead processes' directories and create one for this process. Returns it and the descriptor of its lock."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / _LOCK).open("a") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # nobody takes a directory for dead between its making and its locking
+        fcntl.flock(guard, fcntl.LOCK_EX)  # so no process removes a directory that is created but not yet locked
         for left in directory.iterdir():
             if left.name != _LOCK:
                 _remove_if_dead(left)
@@ -159,21 +159,21 @@ def _remove_if_dead(left: Path) -> None:
     try:
         fd = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        _log.warning("left alone in the spool: %s: %s", left, error.strerror)
+        _log.warning("the spool keeps %s, which cannot be opened: %s", left, error.strerror)
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return  # its process lives
+        return  # its process still runs
     else:
-        _log.info("removing what a process that died left in the spool: %s", left)
+        _log.info("removing a dead process's files from the spool: %s", left)
         _remove(left)
     finally:
         os.close(fd)
 
 
 def _remove(directory: Path) -> None:
-    """Delete a directory. What cannot be deleted is reported: it must not hide the error that led here."""
+    """Delete a directory. Failures are logged, not raised: they must not hide the first error."""
     shutil.rmtree(directory, onerror=_report)
 
 

@@ -1,7 +1,7 @@
-"""Moving the bytes of one object: parallel ranges, resumed where they broke off, into a sink of bounded memory.
+"""Download the bytes of one object: parallel ranges that resume after an error, into a sink, in bounded memory.
 
-`s3.py` downloads through it. It knows nothing of S3: an `ObjectSource` opens ranges and says by its errors what may be
-tried again (TransientError) and what not.
+Used by `s3.py`. It knows nothing about S3: an `ObjectSource` opens ranges, and raises TransientError where a retry may
+help.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferOptions:
-    """How hard a transfer tries.
+    """Parallelism, timeouts and retries of a transfer.
 
     Args:
         part_bytes: size of a range; smaller objects take one request.
-        block_bytes: what one range holds in memory before it is written.
+        block_bytes: bytes of a range that are held in memory before they are written.
         parallel: ranges of one object in flight.
-        stall_s: a range that brings no block within this time is asked for again from where it is, seconds.
-        attempts: tries of a request, or of a range, that bring next to nothing in a row before all fails.
-        backoff_s: longest wait before the second try, seconds; it doubles with each.
+        stall_s: seconds without a complete block after which a range is requested again from its current position.
+        attempts: tries in a row without progress, of a request or a range, before the transfer fails.
+        backoff_s: longest wait before the second try in seconds; it doubles with each try.
     """
 
     part_bytes: int = 16 << 20
@@ -40,7 +40,7 @@ class TransferOptions:
 
     @property
     def progress_bytes(self) -> int:
-        """A try that brings this much counts as progress, and the tries are counted anew."""
+        """A try that brings this many bytes counts as progress and resets the count of tries."""
         return min(64 << 10, self.block_bytes)
 
     def tries(self) -> Attempts:
@@ -48,7 +48,7 @@ class TransferOptions:
 
 
 class RangeStream(Protocol):
-    """The answer to a request for a range of an object."""
+    """The reply to a request for a range of an object."""
 
     total_bytes: int
 
@@ -59,24 +59,24 @@ class RangeStream(Protocol):
 
 
 class ObjectSource(Protocol):
-    """One version of one object somewhere."""
+    """One version of one object."""
 
     name: str
 
     async def open(self, start: int, stop: int) -> RangeStream:
-        """Bytes `start` to `stop` (exclusive), fewer where the object ends."""
+        """Open bytes `start` to `stop` (exclusive); fewer where the object ends."""
 
 
 class Sink(Protocol):
-    """Where the bytes go. Its methods run in threads, each range's in order."""
+    """The destination of the bytes. Its methods run in threads; those of one range run in order."""
 
     def prepare(self, total_bytes: int) -> None:
-        """Called once, before any write; refuses by raising."""
+        """Called once, before any write. Raises to refuse the object."""
 
     def write(self, offset: int, data: bytes) -> None: ...
 
     def completed(self, stop: int) -> None:
-        """All bytes below `stop` are written. Called in ascending order, never beside itself."""
+        """All bytes below `stop` are written. Calls come in ascending order, one at a time."""
 
 
 async def download(source: ObjectSource, sink: Sink, options: TransferOptions) -> int:
@@ -85,8 +85,8 @@ async def download(source: ObjectSource, sink: Sink, options: TransferOptions) -
     Holds about `parallel * 2 * block_bytes` in memory. Returns the object's size in bytes.
 
     Raises:
-        TransientError: the last one when the tries are used up.
-        Whatever else the source or the sink raised.
+        TransientError: the last one, when the tries are used up.
+        Any other error of the source or the sink.
     """
     first = await retrying(lambda: source.open(0, options.part_bytes), options.tries())
     try:
@@ -151,7 +151,7 @@ async def _copy_range(
 
 
 async def _read_block(stream: RangeStream, size: int, name: str, stall_s: float) -> tuple[bytes, TransientError | None]:
-    """`size` bytes; or what came before something went wrong, and what that was."""
+    """Read `size` bytes. After an error, return the bytes received before it, and the error."""
     chunks: list[bytes] = []
     missing = size
     problem = None
@@ -160,13 +160,13 @@ async def _read_block(stream: RangeStream, size: int, name: str, stall_s: float)
             while missing:
                 chunk = await stream.read(missing)
                 if not chunk:
-                    problem = TransientError(Reason.STORAGE_UNREACHABLE, f"{name}: the answer ended too early")
+                    problem = TransientError(Reason.STORAGE_UNREACHABLE, f"{name}: the reply ended too early")
                     break
                 chunks.append(chunk)
                 missing -= len(chunk)
     except TimeoutError:
         problem = TransientError(
-            Reason.STORAGE_UNREACHABLE, f"{name}: {size:,} bytes did not come within {stall_s:g} s"
+            Reason.STORAGE_UNREACHABLE, f"{name}: {size:,} bytes did not arrive within {stall_s:g} s"
         )
     except TransientError as error:
         problem = error
@@ -174,7 +174,7 @@ async def _read_block(stream: RangeStream, size: int, name: str, stall_s: float)
 
 
 async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
-    """`function` in a thread. A cancelled caller still waits for it: nothing may write to a file that was closed."""
+    """Run `function` in a thread. A cancelled caller still waits for it: no thread may write to a closed file."""
     future = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
         return await asyncio.shield(future)
@@ -184,7 +184,7 @@ async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
 
 
 async def _all_or_none(coroutines: list[Any]) -> None:
-    """Run them together; when one fails, end the others first and raise its error."""
+    """Run coroutines concurrently. If one fails, end the others, then raise its error."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         await asyncio.gather(*tasks)

@@ -1,6 +1,6 @@
-"""The files below a directory in the order of their uris, resumable, with a bounded number of names in memory.
+"""Walk the files below a directory in the order of their uris, resumable, with a bounded number of names in memory.
 
-`LocalStorage` lists through it. It looks at names and kinds of entries, never at contents.
+`LocalStorage` lists through it. It reads names and kinds of entries, never contents.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ _NAMES_HELD = 100_000
 def walk(
     root: bytes, *, start_after: bytes, on_skipped: Callable[[str], None], names_held: int = _NAMES_HELD
 ) -> Iterator[str]:
-    """Paths relative to `root` of all files below it, percent-encoded, and in the byte order of that.
+    """Yield the paths of all files below `root`, relative and percent-encoded, in the byte order of these strings.
 
-    It is the order of uris, and of Postgres, which knows no other: a sweep takes what is missing in a range of them
-    for gone. Of names without odd characters it is the order in which S3 lists keys.
+    This is the order of uris, and the order in Postgres. A sweep depends on it: a known uri that is missing in a listed
+    range counts as gone. For names without encoded characters it is also the order in which S3 lists keys.
 
-    Hidden entries are left out. Links to files count as files. Links to directories are not followed, which leaves no
-    loops to fall into; they and unreadable directories are reported.
+    Hidden entries are skipped. Links to files count as files. Links to directories are not followed, so there are no
+    loops; such links and unreadable directories are reported.
 
     Args:
-        start_after: only paths behind this one.
-        on_skipped: called with a sentence for each entry that was not looked into.
-        names_held: at most twice so many names of one directory are held; a larger one is read several times.
+        start_after: only paths after this one.
+        on_skipped: called with a sentence for each reported entry.
+        names_held: at most twice this many names of a directory are held; a larger directory is read several times.
     """
     after = quote_from_bytes(start_after)
-    # One iterator a level instead of recursion: paths may be deeper than Python's stack.
+    # One iterator for each level instead of recursion: paths may be deeper than Python's stack.
     levels = [("", _entries(root, "", after=after, on_skipped=on_skipped, names_held=names_held))]
     while levels:
         prefix, entries = levels[-1]
@@ -46,7 +46,7 @@ def walk(
 def _entries(
     root: bytes, prefix: str, *, after: str, on_skipped: Callable[[str], None], names_held: int
 ) -> Iterator[str]:
-    """Names in one directory in order; directories end in a slash, so `a-b` < `a/` < `a0` as in whole paths."""
+    """Names in one directory, in order. Directories end in a slash, so `a-b` < `a/` < `a0` as in whole paths."""
     path = root + b"/" + unquote_to_bytes(prefix)
     last = ""
     while True:
@@ -87,10 +87,10 @@ def _scan(path: bytes, on_skipped: Callable[[str], None]) -> Iterator[bytes]:
                 elif entry.is_file():
                     yield entry.name
                 elif entry.is_symlink():
-                    on_skipped(f"{os.fsdecode(entry.path)!r} is a link to no file: give a directory as its own source")
-            except OSError as error:  # a link to itself, or to where this user may not look
+                    on_skipped(f"{os.fsdecode(entry.path)!r} links to no file: make a linked directory its own source")
+            except OSError as error:  # a link to itself, or to a place that this user cannot read
                 on_skipped(f"{os.fsdecode(entry.path)!r}: {error.strerror}")
 
 
 def _ignore(_: str) -> None:
-    """The first reading of this directory has reported it."""
+    """Do nothing: the first reading of this directory reported the entry."""

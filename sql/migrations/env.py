@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that nightreel.database.migrations hands over."""
+"""Alembic's entry point: runs the migrations on the connection that nightreel.database.migrations passes in."""
 
 from alembic import context
 

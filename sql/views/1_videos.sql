@@ -1,4 +1,4 @@
--- One row a video as it lies in the bucket now, or lay there until it was found to be gone, with its newest analysis.
+-- One row for each current video with its newest analysis. Videos that are gone stay, with `gone_at`.
 CREATE OR REPLACE VIEW reporting.videos AS
 SELECT video.id AS video_id,
        video.uri,

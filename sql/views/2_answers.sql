@@ -1,7 +1,7 @@
--- The newest answer per segment and prompt, with all that it takes to check it. A prompt is told by its set and name:
--- after its text was edited, segments not asked again still show what they answered to the old text.
--- `needs_review`: flagged, or asked about something to flag and not answered. An unknown is never a "no".
--- `sampled`: drawn at random (a prompt with a temperature): asked again, the model may say something else.
+-- The newest answer for each segment and prompt, with everything needed to check it. Set and name identify a prompt:
+-- after an edit of its text, segments that were not asked again still show the answer to the old text.
+-- `needs_review`: flagged, or not answered although the prompt has a flag. An unknown answer is never a "no".
+-- `sampled`: drawn at random (a prompt with a temperature). The model may answer differently next time.
 CREATE OR REPLACE VIEW reporting.answers AS
 SELECT DISTINCT ON (answer.segment_id, prompt.set_name, prompt.name)
        answer.id AS answer_id,

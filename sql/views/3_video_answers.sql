@@ -1,5 +1,6 @@
--- A video's answer is the roll-up of its segments: yes_no is "yes" if any segment says so and "no" only if all do;
--- choice is the most frequent, number the largest, tags the union, captions and texts in order of time.
+-- A video's answer combines those of its segments: yes_no is "yes" if any segment's is, and "no" only if all are
+-- answered and none is "yes"; choice is the most frequent, number the largest, tags the union, captions and texts are
+-- joined in order of time.
 CREATE OR REPLACE VIEW reporting.video_answers AS
 SELECT video_id,
        uri,

@@ -1,4 +1,4 @@
--- Videos that could not be analysed, and why. `retry` tells what `nightreel retry` would do.
+-- Videos that could not be analysed, and the reason.
 CREATE OR REPLACE VIEW reporting.failures AS
 SELECT video.id AS video_id,
        video.uri,

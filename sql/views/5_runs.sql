@@ -1,4 +1,4 @@
--- Runs, what they did and how long each stage took.
+-- Runs, their counts, and the duration of each stage.
 CREATE OR REPLACE VIEW reporting.runs AS
 SELECT run.id AS run_id,
        run.status,

@@ -1,5 +1,5 @@
--- What batches of each model took of each device, beside what was estimated for them. Where `out_of_memory` is true,
--- `measured_bytes` is what the batch was admitted to, and exceeded: half its segments are tried from then on.
+-- Measured and estimated memory of batches, by model and device. If `out_of_memory` is true, `measured_bytes` is the
+-- budget that the batch exceeded: later batches have half its segments.
 CREATE OR REPLACE VIEW reporting.memory AS
 SELECT model.name AS model,
        model.revision AS model_revision,

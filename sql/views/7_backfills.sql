@@ -1,4 +1,4 @@
--- Backfills, how far they are and what they were expected to be. Counts are of shards at their end.
+-- Backfills, their progress and their plan. Counts of shards are written when a run of them ends.
 CREATE OR REPLACE VIEW reporting.backfills AS
 SELECT backfill.id AS backfill_id,
        backfill.status,

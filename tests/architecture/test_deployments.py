@@ -1,4 +1,4 @@
-"""deployments/ names only what there is, and pods of its job template have no right that they do not need."""
+"""deployments/ names only existing things, and pods of its job template have only the rights that they need."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def flow_of(name: str) -> Flow:
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_a_deployment_is_of_a_flow_on_a_queue_that_there_are(name):
+def test_a_deployment_names_an_existing_flow_and_an_existing_queue(name):
     definition = DEFINITIONS[name]
     assert isinstance(flow_of(name), Flow)
-    assert definition["pull"] == [], "a worker has the flows installed"
+    assert definition["pull"] == [], "workers have the flows installed"
     assert definition["work_pool"]["name"] == POOL
     assert definition["work_pool"]["work_queue_name"] in QUEUES
     assert definition["description"]
-    assert "nightreel" in definition["tags"], "the automation that buries the dead knows ours by it"
+    assert "nightreel" in definition["tags"], "the automation for dead runs recognises our runs by this tag"
     heartbeat_s = float(definition["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
-    assert 3 * heartbeat_s < SILENT_FOR.total_seconds(), "and it takes for dead what it does not hear"
+    assert 3 * heartbeat_s < SILENT_FOR.total_seconds(), "or live runs would be marked as crashed"
 
 
 @pytest.mark.parametrize("name", SCHEDULED)
-def test_what_is_scheduled_has_a_time_zone_and_runs_one_at_a_time(name):
+def test_a_scheduled_deployment_has_a_time_zone_and_runs_one_at_a_time(name):
     definition = DEFINITIONS[name]
     assert definition["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     for schedule in definition["schedules"]:
         assert schedule["timezone"]
-        assert schedule["slug"], "without one, Prefect makes schedules anew, and what was paused runs again"
+        assert schedule["slug"], "without it, Prefect makes schedules again, and paused ones become active"
 
 
-def test_nights_go_first_and_shards_are_where_the_backfill_looks_for_them():
+def test_nights_have_the_highest_priority_and_shards_the_deployment_that_backfills_use():
     assert min(QUEUES, key=QUEUES.__getitem__) == NIGHTS == DEFINITIONS[NIGHTLY]["work_pool"]["work_queue_name"]
     shards = DEFINITIONS[SHARDS + POOL]
     assert f"{flow_of(SHARDS + POOL).name}/{shards['name']}" == deployment_of(POOL)
@@ -61,18 +61,18 @@ def test_nights_go_first_and_shards_are_where_the_backfill_looks_for_them():
     assert "schedules" not in shards
 
 
-def test_what_asks_a_model_is_not_among_the_upkeep_which_runs_beside_what_does():
+def test_flows_that_ask_a_model_are_not_on_the_upkeep_queue():
     upkeep = {name for name, one in DEFINITIONS.items() if one["work_pool"]["work_queue_name"] == UPKEEP}
     assert upkeep == {"backfill", "cache-eviction", "discover-sweep"}
 
 
-def test_the_readme_tells_of_every_deployment_and_queue():
+def test_the_readme_names_every_deployment_and_queue():
     text = (DEPLOYMENTS / "README.md").read_text()
     named = {name.replace(SHARDS + POOL, f"{SHARDS}<pool>") for name in DEFINITIONS}
     assert [name for name in {*named, *QUEUES} if f"`{name}`" not in text] == []
 
 
-def test_a_wheel_carries_them():
+def test_a_wheel_contains_the_deployment_files():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert build["force-include"]["deployments"] == "nightreel/deployments"
 
@@ -86,18 +86,18 @@ def template() -> dict:
 
 
 def manifest(template: dict, **values) -> dict:
-    """What Prefect's worker makes of the template: variables that have no value take their key away."""
+    """The template as Prefect's worker fills it: a variable without a value removes its key."""
     properties = template["variables"]["properties"]
     defaults = {name: about["default"] for name, about in properties.items() if about.get("default") is not None}
     return apply_values(template["job_configuration"], defaults | values)["job_manifest"]
 
 
-def test_every_variable_of_a_pod_is_declared_and_every_declared_one_is_used(template):
+def test_every_variable_of_a_pod_is_declared_and_used(template):
     used = {placeholder.name for placeholder in find_placeholders(template["job_configuration"])}
     assert used == set(template["variables"]["properties"])
 
 
-def test_a_pod_has_no_rights(template):
+def test_a_pod_has_no_privileges(template):
     pod = manifest(template)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -112,7 +112,7 @@ def test_a_pod_has_no_rights(template):
     }
 
 
-def test_a_pod_can_write_where_the_image_says_that_it_does(template):
+def test_a_pod_can_write_to_the_directories_that_the_image_writes_to(template):
     pod = manifest(template)["spec"]["template"]["spec"]
     mounted = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
     volumes = {volume.pop("name"): volume for volume in pod["volumes"]}
@@ -124,18 +124,18 @@ def test_a_pod_can_write_where_the_image_says_that_it_does(template):
     assert "emptyDir" in volumes[mounted[image["NIGHTREEL_WORK_DIR"]]]
     assert "emptyDir" in volumes[mounted["/tmp"]]  # noqa: S108 - of the pod
     assert volumes[mounted[image["HF_HOME"]]] == {"persistentVolumeClaim": {"claimName": "nightreel-cache"}}
-    # A worker hands on its own PREFECT_HOME, which need not be there.
+    # A worker passes on its own PREFECT_HOME, which may not exist in the pod.
     home = template["job_configuration"]["env"]["PREFECT_HOME"]
     assert home == image["PREFECT_HOME"]
     assert home.startswith(f"{image['NIGHTREEL_WORK_DIR']}/")
 
 
-def test_a_pod_has_its_gpu_and_its_secrets_by_reference(template):
+def test_a_pod_gets_its_gpu_and_references_its_secrets(template):
     (container,) = manifest(template, gpus=2, secret_name="mine")["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
     assert {"secretRef": {"name": "mine"}} in container["envFrom"]
-    assert "env" not in container, "nothing is put there in plain text"
+    assert "env" not in container, "no secret is in plain text"
 
 
-def test_pods_do_not_hear_of_services_whose_names_would_look_like_settings(template):
+def test_pods_get_no_service_variables_that_look_like_settings(template):
     assert manifest(template)["spec"]["template"]["spec"]["enableServiceLinks"] is False

@@ -1,4 +1,4 @@
-"""No image is built here and no container started. What can be held without: that docker/ names only what there is."""
+"""docker/ names only existing things. These tests build no image and start no container."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def environment(service: dict) -> dict[str, str]:
 
 
 def commands() -> list[list[str]]:
-    """What our containers run, and ask of their health."""
+    """Commands that our containers run, health checks included."""
     found = [json.loads(line.partition("CMD ")[2]) for line in INSTRUCTIONS if re.match(r"(HEALTHCHECK .*)?CMD ", line)]
     for service in SERVICES.values():
         if service["image"] in OURS:
@@ -58,7 +58,7 @@ def test_every_variable_is_a_setting():
     assert [name for name in prefects if not hasattr(prefect.settings, name)] == []
 
 
-def test_values_are_such_as_the_settings_take(monkeypatch):
+def test_every_value_is_valid_for_its_setting(monkeypatch):
     for service in SERVICES.values():
         for name, value in environment(service).items():
             assert isinstance(value, str), f"{name}: YAML reads {value!r} as something else than text"
@@ -93,25 +93,25 @@ def test_every_command_exists():
     assert ["nightreel", "status"] in commands()
 
 
-def test_workers_serve_the_pool_that_is_deployed_before_they_start():
+def test_workers_serve_the_pool_that_was_deployed_before():
     workers = [service for name, service in SERVICES.items() if "worker" in name]
     assert [service["command"] for service in workers] == [["nightreel", "worker"]] * 2
     for service in workers:
         assert service["depends_on"]["deploy"] == {"condition": "service_completed_successfully"}
         pools = {environment(one)["NIGHTREEL_WORK_POOL"] for one in (service, SERVICES["deploy"])}
         assert len(pools) == 1
-        assert service["stop_grace_period"] == "90s", "Docker kills after 10 s, and runs then say nothing of their end"
+        assert service["stop_grace_period"] == "90s", "Docker kills after 10 s by default; killed runs record no end"
 
 
-def test_the_night_of_the_containers_is_one_that_can_be_deployed():
+def test_the_cron_of_the_containers_can_be_deployed():
     given = dict(word.split("=", 1) for word in SERVICES["deploy"]["command"] if word.startswith("--"))
     defaults = {name: re.fullmatch(r"\$\{\w+:-(.+)\}", value)[1] for name, value in given.items()}
     definitions = load_definitions(ROOT / "deployments" / "prefect.yaml")
     made = make_out(definitions, ["nightreel"], cron=defaults["--cron"], time_zone=defaults["--time-zone"])
-    assert made == definitions, "without variables the night is the file's"
+    assert made == definitions, "without variables, the cron is that of the file"
 
 
-def test_prefect_knows_the_options_it_is_started_with():
+def test_prefect_knows_the_options_of_its_command():
     for command in commands():
         if command[0] != "prefect":
             continue
@@ -127,12 +127,12 @@ def test_prefect_knows_the_options_it_is_started_with():
 
 
 @pytest.mark.parametrize("image", sorted({service["image"] for service in SERVICES.values()} - set(OURS)))
-def test_images_of_others_have_a_version(image):
+def test_foreign_images_have_a_version(image):
     assert re.search(r":v?\d+\.\d+", image), image
     assert "latest" not in image
 
 
-def test_base_images_have_a_version_and_stages_are_those_that_compose_builds():
+def test_base_images_have_a_version_and_compose_builds_existing_stages():
     arguments = dict(re.match(r"ARG (\w+)=(.+)", line).groups() for line in INSTRUCTIONS if "_IMAGE=" in line)
     stages = [re.match(r"FROM \$\{(\w+)\} AS (\S+)$", line).groups() for line in INSTRUCTIONS if "FROM" in line]
     assert {base for base, _ in stages} == set(arguments)
@@ -143,7 +143,7 @@ def test_base_images_have_a_version_and_stages_are_those_that_compose_builds():
     assert all((DOCKER / build["context"] / build["dockerfile"]).is_file() for build in builds.values())
 
 
-def test_what_is_copied_is_there_and_let_through():
+def test_copied_files_exist_and_are_not_ignored():
     lets = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {
         source
@@ -153,11 +153,11 @@ def test_what_is_copied_is_there_and_let_through():
     }
     assert copied == lets
     assert all((ROOT / source).exists() for source in copied)
-    # What the build backend wants of the project is among it.
+    # The files that the build backend needs are among them.
     assert {"README.md", "LICENSE", "nightreel", "tasks", "flows", "sql", "deployments", "constraints.txt"} <= copied
 
 
-def test_containers_run_as_somebody_without_rights_and_without_tools_to_build():
+def test_containers_run_as_an_unprivileged_user_without_build_tools():
     results = DOCKERFILE.split("\nFROM ")
     for stage in [text for text in results if re.match(r"\S+ AS (cpu|gpu)\n", text)]:
         assert "USER 10001:10001" in stage
@@ -168,19 +168,19 @@ def test_containers_run_as_somebody_without_rights_and_without_tools_to_build():
             assert service["cap_drop"] == ["ALL"]
 
 
-def test_ports_are_open_to_this_machine_alone():
+def test_ports_are_open_only_to_this_machine():
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_mounted_files_are_there_and_volumes_are_declared():
+def test_mounted_files_exist_and_volumes_are_declared():
     for service in SERVICES.values():
         for source, _ in mounts(service):
             assert (DOCKER / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], source
 
 
-def test_every_secret_is_made_and_mounted_and_read_where_it_lies(tmp_path, monkeypatch):
+def test_every_secret_is_made_mounted_and_read_at_its_path(tmp_path, monkeypatch):
     subprocess.run(["sh", str(DOCKER / "make_secrets.sh"), str(tmp_path)], check=True)
     files = {name: Path(secret["file"]) for name, secret in COMPOSE["secrets"].items()}
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in files.values()}
@@ -203,7 +203,7 @@ def test_every_secret_is_made_and_mounted_and_read_where_it_lies(tmp_path, monke
     assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 
-def test_services_wait_for_services_that_there_are_and_that_tell_of_their_health():
+def test_services_wait_for_existing_services_that_have_a_health_check():
     for service in SERVICES.values():
         needs = service.get("depends_on", {})
         for name in needs:
@@ -212,7 +212,7 @@ def test_services_wait_for_services_that_there_are_and_that_tell_of_their_health
                 assert "healthcheck" in SERVICES[name]
 
 
-def test_prometheus_scrapes_services_and_reads_rules_that_are_mounted():
+def test_prometheus_scrapes_existing_services_and_reads_mounted_rules():
     config = yaml.safe_load((DOCKER / "prometheus.yml").read_text())
     mounted = {target: DOCKER / source for source, target in mounts(SERVICES["prometheus"])}
     assert [mounted[path].name for path in config["rule_files"]] == ["alerts.yml"]
@@ -226,7 +226,7 @@ def test_prometheus_scrapes_services_and_reads_rules_that_are_mounted():
     assert set(re.findall(r'job="(\w+)"', json.dumps(rules).replace("\\", ""))) <= jobs
 
 
-def test_grafana_finds_dashboard_and_source():
+def test_grafana_finds_its_dashboard_and_its_data_source():
     mounted = {target: DOCKER / source for source, target in mounts(SERVICES["grafana"])}
     provisioning = mounted["/etc/grafana/provisioning"]
     source = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"][0]
@@ -239,7 +239,7 @@ def test_grafana_finds_dashboard_and_source():
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool, which comes with Prometheus, is not installed")
-def test_alerts_fire_when_they_should_and_not_before():
+def test_alerts_fire_at_the_right_time():
     command = ["promtool", "test", "rules", str(DOCKER / "alerts_test.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

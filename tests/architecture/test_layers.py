@@ -1,4 +1,4 @@
-"""The layers of the code, listed in pyproject.toml (`tool.importlinter`), and libraries that few packages import."""
+"""The layers of the code, listed in pyproject.toml (`tool.importlinter`), and libraries with few importers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("nightreel", "tasks", "flows")
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 LAYERS = [layer.split(" : ") for layer in CONTRACTS[0]["layers"]]
-# Which packages alone may import a library, as prefixes of module names.
+# The only packages that may import a library, as prefixes of module names.
 RESERVED = {
     "torch": ("nightreel.models.", "nightreel.gpu", "nightreel.demo.training"),
     "transformers": ("nightreel.models.inprocess.", "nightreel.demo.training"),
@@ -47,7 +47,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in it the import stands."""
+    """Every module that a file imports, at any place in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -56,7 +56,7 @@ def imports(path: Path) -> Iterator[str]:
             yield str(node.module)
 
 
-def test_no_module_imports_a_layer_above_its_own_and_no_packages_a_circle():
+def test_no_module_imports_a_higher_layer_and_no_packages_form_a_circle():
     done = lint(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 kept, 0 broken" in done.stdout
@@ -79,7 +79,7 @@ def test_every_package_and_root_module_is_on_one_layer():
         ("nightreel.services.state", "nightreel.metrics"),
     ],
 )
-def test_an_import_that_breaks_the_layers_is_found(tmp_path, importer, imported):
+def test_an_import_across_the_layers_is_found(tmp_path, importer, imported):
     for top in PACKAGES:
         shutil.copytree(ROOT / top, tmp_path / top, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
     path = tmp_path / modules()[importer].relative_to(ROOT)
@@ -92,7 +92,7 @@ def test_an_import_that_breaks_the_layers_is_found(tmp_path, importer, imported)
     assert imported.split(".")[1] in done.stdout
 
 
-def test_the_layers_in_contributing_are_those_of_the_contract():
+def test_contributing_shows_the_layers_of_the_contract():
     page = (ROOT / "CONTRIBUTING.md").read_text()
     shown = re.search(r"```\n(nightreel\.cli.*?)```", page, re.DOTALL)
     assert shown, "CONTRIBUTING.md shows the layers"
@@ -101,7 +101,7 @@ def test_the_layers_in_contributing_are_those_of_the_contract():
 
 
 @pytest.mark.parametrize("library", RESERVED)
-def test_heavy_libraries_are_imported_where_they_belong_alone(library):
+def test_only_the_listed_packages_import_heavy_libraries(library):
     strangers = [
         name
         for name, path in modules().items()
@@ -120,7 +120,7 @@ def test_flows_and_tasks_import_no_library_that_works_on_videos_or_rows(library)
     assert not users
 
 
-def test_the_environment_is_read_in_settings_alone():
+def test_only_settings_reads_the_environment():
     readers = [
         name
         for name, path in modules().items()
@@ -165,13 +165,13 @@ def test_a_module_loads_no_more_than_it_uses(module, most, absent):
     assert not absent & set(tops)
 
 
-def test_folders_that_must_not_be_packages_are_none():
+def test_folders_that_must_not_be_packages_are_not():
     """docker/__init__.py would shadow a package that Prefect needs."""
     assert not [folder for folder in ("docker", "sql", "deployments") if (ROOT / folder / "__init__.py").exists()]
 
 
 def test_file_sizes_are_reported(record_property):
-    """A long file is a question, not a fault. See the report with `pytest -rP -k file_sizes`."""
+    """Report long files; only twice the size fails. See the report with `pytest -rP -k file_sizes`."""
     large = {
         name: lines
         for name, path in modules().items()

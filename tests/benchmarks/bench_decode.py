@@ -1,9 +1,8 @@
-"""Frames out of a file: CPU time and peak memory beside decord, PyAV, OpenCV and ffmpeg. `make bench-decode`.
+"""Decoding of frames: CPU time and peak memory beside decord, PyAV, OpenCV and ffmpeg. `make bench-decode`.
 
-Each clip's frames carry their numbers, so that a side's exactness is seen, not assumed. Goals: on every row no more
-CPU time than 1.1 times the fastest side that is exact there, and never more than decord; at most half of decord's peak
-memory at 32 frames of 1080p. Ours makes its pictures small while decoding, as the pipeline has them; plain decord and
-the others do not, "decord, resizing" does.
+Each frame carries its number, so every side's exactness is checked. Goals: in every row, at most 1.1 times the CPU time
+of the fastest exact side and at most the CPU time of decord; at most half of decord's peak memory for 32 frames of
+1080p. Ours shrinks frames while decoding, as in the pipeline. Of the other sides, only "decord, resizing" does.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def main(rounds: int = 5) -> None:
             path = _clip(width, height, gop)
             for sample, count in _SAMPLES.items():
                 _compare(report, f"{size}, GOP {gop}, {sample}", path, count, (width, height), rounds)
-    # Where no picture can be left out, ours is decord itself, after a probe.
+    # If no picture can be skipped, ours is decord itself, after a probe.
     path = _clip(1280, 720, 60, *_NO_B_FRAMES)
     _compare(report, "720p, GOP 60, no B-frames, 32 frames", path, 32, (1280, 720), rounds)
     report.finish()
@@ -46,7 +45,7 @@ def _compare(report: Report, name: str, path: Path, count: int, size: tuple[int,
     width, height = size
     small = round(width * _SHORT_SIDE / height), _SHORT_SIDE
     module = "benchmarks.decode_sides"
-    # Where a frame costs a seek and half a group of pictures, many frames cost minutes: shown where they are few.
+    # These sides pay a seek and half a group of pictures a frame: too slow for many frames.
     seeking: dict[str, Side] = {
         "PyAV seeking": in_subprocess(f"{module}:pyav_seeking", str(path), frames),
         "OpenCV": in_subprocess(f"{module}:opencv", str(path), frames),
@@ -61,7 +60,7 @@ def _compare(report: Report, name: str, path: Path, count: int, size: tuple[int,
     }
     runs = take_turns(sides, rounds=rounds)
     wrong = {side: _wrong(measured, frames) for side, measured in runs.items()}
-    assert wrong["ours"] == 0, f"{name}: {wrong['ours']} frames of ours are not those asked for"
+    assert wrong["ours"] == 0, f"{name}: ours returned {wrong['ours']} frames other than the requested ones"
     exact = [side for side in runs if side != "ours" and not wrong[side]]
     fastest = min(exact, key=lambda side: np.median([run.cpu_s for run in runs[side]]))
     report.add(compare(f"{name}: CPU", runs, other="plain decord", metric="cpu_s", at_most=1.0,
@@ -82,8 +81,8 @@ def _note(wrong: int) -> str:
 
 
 def _clip(width: int, height: int, gop: int, *options: str) -> Path:
-    """12 s of a zoom into the Mandelbrot set with film grain, H.264 at a streaming service's bit rate; the top left
-    corner of each frame carries its number. Made once and kept."""
+    """12 s of a zoom into the Mandelbrot set with film grain, H.264 at a streaming service's bit rate. The top left
+    corner of each frame carries its number. The file is kept."""
     path = _CLIPS / f"{width}x{height}_gop{gop}{''.join(options)}.mp4"
     if path.exists():
         return path

@@ -1,8 +1,8 @@
-"""Is the demo model as good as its card says? `make bench-demo`.
+"""Measure the accuracy of the demo model and write its model card. `make bench-demo`.
 
-300 clips that it never saw (seeds that were neither trained nor tuned on), through the whole flow into Postgres; the
-same questions in a plain `generate()` loop in fp32; and the same scenes written as real files come: sizes, frame rates,
-rotation tags, compression, codecs. Ends by writing the model card.
+300 unseen clips (seeds for neither training nor tuning) pass through the whole flow into Postgres. A plain `generate()`
+loop in fp32 answers the same questions. The same scenes are also written in the forms of real files: sizes, frame
+rates, rotation tags, compression, codecs.
 
     python -m benchmarks.bench_demo [clips [clips of each form]]
 """
@@ -36,7 +36,7 @@ _PLAIN = "plain generate()"
 
 
 def main(clips: int = 300, of_each_form: int = 40) -> None:
-    torch.set_num_threads(1)  # so small a model is no faster with more, and much slower on a busy machine
+    torch.set_num_threads(1)  # such a small model gains nothing from more, and is much slower on a busy machine
     report = Report("demo", versions=("torch", "transformers", "decord", "av"))
     prompts = load_prompt_sets(SETS).prompts
     with tempfile.TemporaryDirectory() as name:
@@ -49,14 +49,14 @@ def main(clips: int = 300, of_each_form: int = 40) -> None:
             _add_accuracy(report, grades, plain)
             report.add(_calibration(rows, grades))
             same = [by_place([one])[key] == plain[key] for one in grades for key in by_place([one])]
-            report.add(_row("answers that are the plain loop's, letter for letter", sum(same) / len(same), 1.0, _PLAIN,
+            report.add(_row("answers identical to the plain loop's", sum(same) / len(same), 1.0, _PLAIN,
                             goal=1.0, note=f"{sum(same)} of {len(same)}; fp32"))  # fmt: skip
             _add_forms(report, root / "forms", of_each_form)
     write_card(DEMO_DIRECTORY, report.finish())
 
 
 def _held_out(directory: Path, count: int) -> dict[str, Clip]:
-    """Short clips of one scene, and among them 70 s of three."""
+    """Short clips of one scene; every 15th clip has 70 s of three scenes."""
     directory.mkdir()
     clips = {}
     for number in range(count):
@@ -75,7 +75,7 @@ def _add_accuracy(report: Report, grades: Sequence[Grade], plain: Mapping) -> No
         PromptKind.CHOICE: 0.99, PromptKind.TAGS: 0.99,
     }.items():  # fmt: skip
         groups[f"{kind}: right"] = [one for one in grades if one.prompt.kind is kind], goal
-    groups["about what is not there: right"] = [one for one in grades if one.of_nothing], 0.98
+    groups["about absent things: right"] = [one for one in grades if one.of_nothing], 0.98
     groups["empty clips: right"] = [one for one in grades if not one.scene.things], 0.98
     groups["segments of clips of several scenes: right"] = [one for one in grades if _is_long(one)], 0.98
     for name, (own, goal) in groups.items():
@@ -88,7 +88,7 @@ def _is_long(grade: Grade) -> bool:
 
 
 def _calibration(rows: Sequence[Mapping[str, Any]], grades: Sequence[Grade]) -> Row:
-    """Of every yes and no: those of yes/no prompts, and of each choice of the tags."""
+    """The calibration error over all yes/no answers: of yes/no prompts, and of each choice of the tags."""
     truths = {(one.clip, one.start_s, one.prompt.name): one.truth for one in grades}
     pairs = []
     for row in rows:
@@ -119,7 +119,7 @@ def _add_forms(report: Report, directory: Path, count: int) -> None:
 
 
 def _row(name: str, ours: float, other: float, other_is: str, *, goal: float, note: str) -> Row:
-    """A line of shares, shown in percent."""
+    """A row of shares, in percent."""
     ratio = ours / other if other else 1.0
     return Row(name, 100 * ours, 100 * other, other_is, "%", ratio, f">= {100 * goal:.3g} %", ours >= goal, note)
 

@@ -1,7 +1,7 @@
-"""A night in which nothing is new beside the bare listing; and what a page costs. `make bench-discovery`.
+"""A night with nothing new beside the bare listing, and the cost of a page. `make bench-discovery`.
 
-100,000 objects on a real S3 server (Swift, one process, on this machine), all of them known and done in Postgres; then
-with 50 of them forgotten, so that they are new.
+A real S3 server (Swift, one process, on this machine) has 100,000 objects. First all are known and done in Postgres;
+then 50 are removed from Postgres, so that they are new.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def add_rows(report: Report, rounds: int) -> None:
             )
             title = f"a night with nothing new, {_LISTED:,} objects"
             report.add(
-                compare(title, runs, other="listing", metric="wall_s", at_most=1.5, note="whole run, imports too")
+                compare(title, runs, other="listing", metric="wall_s", at_most=1.5, note="whole run, imports included")
             )
 
             side = in_subprocess("benchmarks.discovery_sides:discovery", _SOURCE, services.database_url)
@@ -69,7 +69,7 @@ def add_rows(report: Report, rounds: int) -> None:
 
 
 def _know_all(database_url: str) -> None:
-    """Every object known, its analysis done, under the recipe that a run with these settings has."""
+    """Record every object as known and done, under the recipe of a run with these settings."""
     from nightreel.database.recipes import register_recipe
     from nightreel.database.runs import RunRegistration
 
@@ -86,7 +86,7 @@ def _know_all(database_url: str) -> None:
             )
         row = {"source": _SOURCE, "recipe_id": recipe.id, "options": {}, "settings": {}, "environment": {}}
         with RunRegistration(database, lease_s=60, max_attempts=3, **row) as run:
-            assert (recipe.id, run.id) == (1, 1), "discovery_sides counts on it"
+            assert (recipe.id, run.id) == (1, 1), "discovery_sides uses these ids"
             for page in open_storage(_SOURCE, settings).list_pages():
                 with database.begin() as connection:
                     discover_page(connection, page, admit=ListingFilter(), recipe_id=recipe.id, run_id=run.id)
@@ -114,11 +114,11 @@ def _execute(database_url: str, *statements: str) -> None:
 
 def _memory(title: str, found: list[dict]) -> Row:
     grown = statistics.median(run["growth_mib"] for run in found)
-    return Row(f"{title}: memory grows by", grown, 100.0, "the goal", "MiB", grown / 100, "<= 1", grown <= 100)
+    return Row(f"{title}: memory growth", grown, 100.0, "the goal", "MiB", grown / 100, "<= 1", grown <= 100)
 
 
 def _pages(title: str, found: list[dict]) -> Row:
-    """Whether the last pages cost more than the first: medians of ten each, without the very first."""
+    """Compare the last pages with the first: medians of ten pages each, without the very first and the very last."""
     first = statistics.median(statistics.median(run["page_s"][1:11]) * 1000 for run in found)
     last = statistics.median(statistics.median(run["page_s"][-11:-1]) * 1000 for run in found)
     name = f"{title}: anti-join, last pages beside first"

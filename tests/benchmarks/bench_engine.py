@@ -1,8 +1,8 @@
 """One segment, K questions: our engine beside plain `generate()`. `make bench-engine`.
 
-An InternVL of some 30 million random weights on the CPU, 16 frames of 64 and of 256 tokens; half of the questions are
-yes/no, half texts of 32 tokens. Models are in memory before any side starts; decoding counts on every side but the warm
-one, whose point is that there is none.
+The model is an InternVL of some 30 million random weights on the CPU, with 16 frames of 64 and of 256 tokens. Half of
+the questions are yes/no, half are texts of 32 tokens. Models are in memory before any side starts. Decoding counts on
+every side except the warm one, which needs none.
 
     python -m benchmarks.bench_engine [rounds] [tokens a frame ...]
 """
@@ -23,7 +23,7 @@ from nightreel.demo.scenes import draw_scene
 
 _PROMPTS = (1, 4, 8, 12)
 _TOKENS = (64, 256)
-_LOOP = "a: generate() a prompt"
+_LOOP = "a: generate() per prompt"
 _BATCH = "b: one padded batch"
 
 
@@ -51,12 +51,12 @@ def _sides(ours: Ours, plain: Plain, clip: Path, asked: int) -> dict[str, Side]:
 
 
 def _add_rows(report: Report, sides: dict[str, Side], rounds: int, *, tokens: int, asked: int) -> None:
-    """Ours beside both others; goals are set for 1 and for 8 questions."""
+    """Compare ours with both others; 1 and 8 questions have goals."""
     for side in sides.values():
-        side()  # the first call of a shape pays for what later ones reuse
+        side()  # warm-up: later calls of a shape reuse work of the first
     runs = take_turns(sides, rounds=rounds, agree=lambda mine, theirs: mine == theirs)
     title = f"{FRAMES} frames x {tokens} tokens, {asked} prompts"
-    note = f"{torch.get_num_threads()} threads; all answers the same"
+    note = f"{torch.get_num_threads()} threads; all answers equal"
     goals = {
         1: {("cold", _LOOP): 1.05},
         8: {("cold", _LOOP): 1 / 4, ("cold", _BATCH): 1 / 1.3, ("warm", _LOOP): 1 / 8},

@@ -1,8 +1,8 @@
-"""What a GPU makes of models of real size: `make bench-gpu`. Where torch sees no CUDA device it says so and ends.
+"""Models of real size on a GPU. `make bench-gpu`. Without a CUDA device it prints a message and ends.
 
-InternVL3-8B and Qwen2.5-VL-7B with random bfloat16 weights, 32 frames, 8 questions. Beside the sides of bench_engine:
-tokens a second, the share of the device's arithmetic that prefill uses and the share of its memory bandwidth that
-decoding uses, estimated beside measured memory, and a batch that runs out of it.
+InternVL3-8B and Qwen2.5-VL-7B with random bfloat16 weights, 32 frames, 8 questions. It runs the sides of bench_engine
+and also measures tokens a second, the share of the device's arithmetic that prefill uses, the share of its memory
+bandwidth that decoding uses, estimated beside measured memory, and a batch that runs out of memory.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from nightreel.models.inprocess.local import LocalModel
 from nightreel.settings import load_settings
 
 _FRAMES, _ASKED = 32, 8
-_LOOP, _BATCH = "a: generate() a prompt", "b: one padded batch"
-# Dense bfloat16 operations and bytes a second, by the makers' data sheets; the first name that fits.
+_LOOP, _BATCH = "a: generate() per prompt", "b: one padded batch"
+# Dense bfloat16 operations and bytes a second, from the makers' data sheets; the first matching name counts.
 _PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.04e12), "L40S": (362e12, 0.86e12)}
 _YES_NO = Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?")
 
 
 def main(rounds: int = 5) -> None:
     if not torch.cuda.is_available():
-        print("bench-gpu: torch sees no CUDA device, nothing was measured")
+        print("bench-gpu: torch sees no CUDA device; nothing was measured")
         return
     report = Report("gpu", versions=("torch", "transformers"), gpu=torch.cuda.get_device_name(0))
     for shape in SHAPES:
@@ -46,7 +46,7 @@ def main(rounds: int = 5) -> None:
 def measure(
     shape: Shape, report: Report, rounds: int, *, device: str, dtype: torch.dtype, frames: int = _FRAMES
 ) -> None:
-    """All rows of one model; those that need a GPU's own figures only on one that is known."""
+    """Measure one model. Rows that need the GPU's peak figures appear only for known GPUs."""
     network, processor, spec = build(shape, device=device, dtype=dtype)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -62,7 +62,7 @@ def measure(
 
 
 def _add_sides(report: Report, shape: Shape, ours: Ours, plain: Plain, clip: Path, rounds: int) -> None:
-    """The four sides of bench_engine. Answers are not compared: near-ties flip in bfloat16 with any other batching."""
+    """The four sides of bench_engine. Answers are not compared: in bfloat16, other batching flips near-ties."""
     questions = prompts(_ASKED)
     sides = {
         "cold": in_process(ours.cold, clip, questions),
@@ -71,7 +71,7 @@ def _add_sides(report: Report, shape: Shape, ours: Ours, plain: Plain, clip: Pat
         _BATCH: in_process(plain.in_one_batch, clip, questions),
     }
     for side in sides.values():
-        side()  # the first call of a shape pays for what later ones reuse
+        side()  # warm-up: later calls of a shape reuse work of the first
     runs = take_turns(sides, rounds=rounds)
     for mine, other, goal in (("cold", _LOOP, 1 / 4), ("cold", _BATCH, 1 / 1.3), ("warm", _LOOP, 1 / 8)):
         title = f"{shape.name}, {_ASKED} prompts: {mine}"
@@ -79,7 +79,7 @@ def _add_sides(report: Report, shape: Shape, ours: Ours, plain: Plain, clip: Pat
 
 
 def _add_rates(report: Report, shape: Shape, network: torch.nn.Module, ours: Ours, rounds: int) -> None:
-    """Prefill and decoding of one segment, beside what the device could do at most."""
+    """Prefill and decoding of one segment, beside the device's peak."""
     features, model = ours.kept(), ours.model
     config = network.config.get_text_config()
     texts = [prompt for prompt in prompts(_ASKED) if not prompt.kind.scored]
@@ -99,7 +99,7 @@ def _add_rates(report: Report, shape: Shape, network: torch.nn.Module, ours: Our
     used = operations / prefill_s / peak[0]
     title = f"{shape.name}: prefill of {length} tokens, share of {peak[0] / 1e12:.0f} TFLOP/s"
     report.add(Row(title, operations / prefill_s / 1e12, peak[0] / 1e12, "the device's peak", "TFLOP/s", used, "none",
-                   True, "the first question's forward pass and reading the answer are in it"))  # fmt: skip
+                   True, "includes the first question's forward pass and reading the answer"))  # fmt: skip
     cache = 2 * config.num_hidden_layers * config.num_key_value_heads * (width // config.num_attention_heads) * length
     read = (layers + network.lm_head.weight.numel() + cache) * network.dtype.itemsize
     report.add(Row(f"{shape.name}: decoding, share of memory bandwidth", read / step_s / 1e12, peak[1] / 1e12,
@@ -107,7 +107,7 @@ def _add_rates(report: Report, shape: Shape, network: torch.nn.Module, ours: Our
 
 
 def _add_memory(report: Report, shape: Shape, ours: Ours) -> None:
-    """Estimates beside what was measured, and memory that runs out in the middle of eight segments."""
+    """Estimated beside measured memory, and memory that runs out in the middle of eight segments."""
     features, model, questions = ours.kept(), ours.model, prompts(_ASKED)
     model.take_peaks()
     model.ask([features] * _ASKED, [questions] * _ASKED)
@@ -124,7 +124,7 @@ def _add_memory(report: Report, shape: Shape, ours: Ours) -> None:
     given = sum(len(own) for own in answers)
     wanted = _ASKED * len(questions)
     tried = sum(peak.out_of_memory for peak in model.take_peaks())
-    report.add(Row(f"{shape.name}: answers with a third of the memory", given, wanted, "asked", "answers",
+    report.add(Row(f"{shape.name}: answers with a third of the memory", given, wanted, "questions", "answers",
                    given / wanted, ">= 1", given == wanted, f"ran out of memory {tried} times"))  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Whole runs beside the plain script that a user would write instead. `make bench-pipeline`.
 
-Same clips (640x360, 4 s), same frames, same questions, same model (random weights, some million parameters).
-Postgres and the Prefect server are up before either side starts, as they are on a machine that does this every night;
-a run's own start (imports, checks, model) counts on both sides. Each of our runs finds an empty database and cache.
+Both sides have the same clips (640x360, 4 s), frames, questions and model (random weights, some million parameters).
+Postgres and the Prefect server run before either side starts, as on a machine with nightly runs. A run's own start
+(imports, checks, model) counts on both sides. Each of our runs starts with an empty database and cache.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from nightreel.services import open_services
 from nightreel.settings import load_settings
 
 _CLIPS = 200
-_FEW = 64  # enough that the window of chunks in flight is full, as it is in a long night
+_FEW = 64  # enough to fill the window of chunks in flight, as in a long night
 _NEW_PROMPT = 'name: new\nprompts:\n  - {name: night, kind: yes_no, text: "Is it night?"}\n'
-_SAME = 0.95  # of the yes and no
+_SAME = 0.95  # of the yes/no answers
 _databases = itertools.count()
 
 
@@ -60,13 +60,13 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
                 agree=_agree,
             )
             same = min(_share(a.value["answers"], b.value["answers"]) for a, b in zip(*runs.values(), strict=True))
-            note = f"{same:.0%} of all answers letter for letter: pictures are shrunk while decoding here, later there"
+            note = f"{same:.0%} of all answers identical: ours shrinks frames while decoding, plain does afterwards"
             title = f"{clips} clips x 6 prompts, whole run"
             report.add(compare(title, runs, other="plain", metric="wall_s", at_most=1 / 2, note=note))
             report.add(compare(f"{title}: CPU", runs, other="plain", metric="cpu_s"))
             report.add(_overhead(runs["ours"]))
 
-            # The last database and cache are those of a finished run: one more prompt over the same clips.
+            # The last database and cache are those of a finished run: add one prompt over the same clips.
             runs = take_turns(
                 {
                     "ours": _again(in_subprocess("benchmarks.pipeline_sides:ours", str(many), [str(new)]), fresh),
@@ -77,7 +77,7 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
             )
             work = [run.value["summary"]["work"] for run in runs["ours"]]
             assert all(set(counted) == {"cached_segments"} for counted in work), work
-            note = "no fetch, no decode, no vision here (counted)"
+            note = "ours does not fetch, decode or encode (counted)"
             report.add(compare("one new prompt, same clips", runs, other="plain", metric="wall_s", note=note))
 
             runs = take_turns(
@@ -95,7 +95,7 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """These variables, and whatever else is set meanwhile, for the length of the block."""
+    """Set these variables in the block; restore the whole environment at its end."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -108,14 +108,14 @@ def environment(**variables: str) -> Iterator[None]:
 def _make_clips(directory: Path, count: int) -> Path:
     directory.mkdir()
     scenes = (draw_scene(seed) for seed in itertools.count())
-    different = (scene for scene in scenes if scene.things)  # empty scenes are alike, and would be analysed once
+    different = (scene for scene in scenes if scene.things)  # empty scenes are identical and would be analysed once
     for index, scene in enumerate(itertools.islice(different, count)):
         write_clip(directory / f"{index:04}.mp4", Clip.of((scene, 4.0)), width=640, height=360)
     return directory
 
 
 class _FreshPlace:
-    """Makes a side run in an empty database with an empty cache."""
+    """Makes a side run with an empty database and an empty cache."""
 
     def __init__(self, root: Path, database_url: str) -> None:
         self._root = root
@@ -140,7 +140,7 @@ class _FreshPlace:
         os.environ |= {"NIGHTREEL_DATABASE_URL": url, "NIGHTREEL_CACHE_URL": cache.as_uri()}
 
     def forget(self, prompt: str) -> None:
-        """Take the answers to one prompt back, so that it is new again."""
+        """Delete the answers to one prompt, so that it is new again."""
         with psycopg.connect(
             os.environ["NIGHTREEL_DATABASE_URL"].replace("+psycopg", ""), autocommit=True
         ) as connection:
@@ -166,7 +166,7 @@ def _again(side: Side, place: _FreshPlace) -> Side:
 
 
 def _share(mine: Answers, theirs: Answers, *, words: tuple[str, ...] | None = None) -> float:
-    """How many of the plain script's answers are ours too; only those among `words`, if given."""
+    """The share of the plain script's answers that equal ours; with `words`, only among those answers."""
     pairs = [
         (mine[clip].get(name), said)
         for clip, answers in theirs.items()
@@ -177,18 +177,18 @@ def _share(mine: Answers, theirs: Answers, *, words: tuple[str, ...] | None = No
 
 
 def _agree(mine: dict, theirs: dict) -> bool:
-    """The same clips were answered, and yes and no agree. Texts of a random model turn on the last bit of a pixel."""
+    """The same clips, and yes/no answers agree. A random model's texts depend on the last bit of a pixel."""
     ours, plain = mine["answers"], theirs["answers"]
     return ours.keys() == plain.keys() and _share(ours, plain, words=("yes", "no")) >= _SAME
 
 
 def _overhead(runs: Sequence[Measurement]) -> Row:
-    """Orchestration and database a segment: the run's time in which no stage worked on videos."""
+    """Orchestration and database per segment: the time of the run in which no stage worked on videos."""
     shares = sorted(
         1000 * run.value["summary"]["timings"]["overhead"] / run.value["summary"]["segments"] for run in runs
     )
     found = shares[len(shares) // 2]
-    return Row("orchestration and database a segment", found, 25.0, "the goal", "ms", found / 25, "<= 1", found <= 25)
+    return Row("orchestration and database per segment", found, 25.0, "the goal", "ms", found / 25, "<= 1", found <= 25)
 
 
 if __name__ == "__main__":

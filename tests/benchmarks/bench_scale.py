@@ -1,10 +1,10 @@
-"""Whether pages and claims cost the same with ten million videos known as with a hundred thousand. `make bench-scale`.
+"""Compare the cost of pages and claims with a hundred thousand and with ten million videos. `make bench-scale`.
 
-Databases of 0.1, 1 and 10 million videos lie side by side in one embedded Postgres, with the settings it always has.
-They take turns; each round compares medians of its own calls. Then thousands of claims in a row, with nobody else there
-and while another transaction stays open, which keeps a vacuum from removing what was done. Ten million take some ten
-minutes and 25 GB below the temporary directory. Arguments are the largest number of videos, the number of
-rounds, and Postgres's shared buffers where the embedded one's 128 MB are not meant: `bench_scale 10000000 5 4GB`.
+One embedded Postgres with its default settings holds databases of 0.1, 1 and 10 million videos. They take turns; each
+round compares medians of its own calls. Then thousands of claims follow in a row, alone and with another open
+transaction, which keeps vacuums from removing dead rows. Ten million videos take some ten minutes and 25 GB below the
+temporary directory. Arguments: the largest number of videos, the number of rounds, and Postgres's shared buffers if
+they differ from the embedded default of 128 MB: `bench_scale 10000000 5 4GB`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIZES = (100_000, 1_000_000, 10_000_000)
 _FLAT = 1.5
 _CALLS = 10  # of each kind in a round
 _IN_A_ROW, _AT_AN_END = 2000, 100  # claims
-_GROWS = "what waits, for the metrics"  # counted up to a million, so it has no reason to be flat
+_GROWS = "waiting work, for the metrics"  # counts up to a million, so it grows with the backlog
 
 
 def main(largest: int = _SIZES[-1], rounds: int = 5, shared_buffers: str = "") -> None:
@@ -48,7 +48,7 @@ def main(largest: int = _SIZES[-1], rounds: int = 5, shared_buffers: str = "") -
         with open_services(load_settings(), prefect=False) as services, ExitStack() as stack:
             sides = [stack.enter_context(_filled(services.database_url, size)) for size in sizes]
             _add_rows_bytes(report, sides)
-            for number in range(rounds + 1):  # the first warms up, and does not count
+            for number in range(rounds + 1):  # the first warms up and does not count
                 for side in sides:
                     side.take_round(_CALLS)
                 print(f"round {number} of {rounds}", flush=True)
@@ -59,7 +59,7 @@ def main(largest: int = _SIZES[-1], rounds: int = 5, shared_buffers: str = "") -
 
 
 def _set_shared_buffers(size: str) -> None:
-    """For the next start of the server."""
+    """Set the shared buffers for the next start of the server."""
     with open_services(load_settings(), prefect=False) as services:
         with connect(services.database_url) as connection:
             connection.execute(sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(size))
@@ -67,7 +67,7 @@ def _set_shared_buffers(size: str) -> None:
 
 @contextmanager
 def _filled(server: str, size: int) -> Iterator[Side]:
-    """A database of this size on the server."""
+    """Create and fill a database of this size on the server."""
     name = f"scale_{size}"
     with connect(server) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -96,18 +96,18 @@ def _add_rounds(report: Report, sides: Sequence[Side]) -> None:
                 ratio,
                 "none" if name == _GROWS else f"<= {_FLAT}",
                 name == _GROWS or ratio <= _FLAT,
-                "; ".join([*between, *["counts a million at most"] * (name == _GROWS)]),
+                "; ".join([*between, *["counts at most a million"] * (name == _GROWS)]),
             )
         )
 
 
 def _add_claims_in_a_row(report: Report, side: Side) -> None:
-    """One run's claims, each closed before the next; and what they would cost if each began at the first key."""
+    """Measure claims of one run, each closed before the next, and the same claims if each starts at the first key."""
     count = _IN_A_ROW * CHUNK
     cases = (
         ("alone", False, True),
-        ("a transaction open", True, True),
-        ("a transaction open, each from the first key", True, False),
+        ("with an open transaction", True, True),
+        ("with an open transaction, each from the first key", True, False),
     )
     for number, (name, held, in_order) in enumerate(cases):
         objects = new_objects(f"row/{number}", count)
@@ -116,7 +116,7 @@ def _add_claims_in_a_row(report: Report, side: Side) -> None:
         with _long_transaction(side.database) if held else ExitStack():
             took = _claim_all(side, Selection(f"{SOURCE}/incoming/row/{number}/"), in_order=in_order)
         first, last = (statistics.median(part) for part in (took[1 : _AT_AN_END + 1], took[-_AT_AN_END:]))
-        title = f"{_IN_A_ROW:,} claims in a row, {name}: the last beside the first, {_millions(side)}"
+        title = f"{_IN_A_ROW:,} claims in a row, {name}: last beside first, {_millions(side)}"
         goal = f"<= {_FLAT}" if in_order else "none"
         met = not in_order or last <= _FLAT * first
         report.add(Row(title, last, first, "first", "ms", last / first, goal, met, f"{_AT_AN_END} at each end"))
@@ -137,7 +137,7 @@ def _claim_all(side: Side, selection: Selection, *, in_order: bool) -> list[floa
 
 @contextmanager
 def _long_transaction(database: Database) -> Iterator[None]:
-    """A transaction that could still see everything as it is now: a backup, an analyst who went home."""
+    """An open transaction with a snapshot of now, like a backup or a forgotten session."""
     with database.engine.connect() as connection:
         connection.execution_options(isolation_level="REPEATABLE READ")
         connection.exec_driver_sql("SELECT count(*) FROM nightreel.runs")
@@ -145,7 +145,7 @@ def _long_transaction(database: Database) -> Iterator[None]:
 
 
 def _add_rows_bytes(report: Report, sides: Sequence[Side]) -> None:
-    """As they are loaded and vacuumed: without what later updates leave behind."""
+    """Bytes a row after loading and a vacuum, without the dead rows of later updates."""
     small, *_, large = sides
     smaller = small.table_bytes()
     for table, (rows, in_table, in_indexes) in large.table_bytes().items():
@@ -158,7 +158,7 @@ def _add_log_bytes(report: Report, sides: Sequence[Side]) -> None:
     small, *_, large = sides
     for name, found in large.wal_bytes.items():
         ours, other = statistics.median(found), statistics.median(small.wal_bytes[name])
-        report.add(_bytes(f"write-ahead log, {name}, {_millions(large)}", ours, other, small, "whole pages included"))
+        report.add(_bytes(f"write-ahead log, {name}, {_millions(large)}", ours, other, small, "full pages included"))
 
 
 def _bytes(name: str, ours: float, other: float, small: Side, note: str) -> Row:

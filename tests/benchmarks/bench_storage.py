@@ -1,7 +1,7 @@
-"""Listing and fetching beside what one would write without this library. `make bench-storage`.
+"""Listing and fetching beside code without this library. `make bench-storage`.
 
-The server is Swift in one process on this machine, so all sides mostly wait for it; what differs is memory, and what
-is known of the bytes afterwards: ours are verified against the ETag as well as hashed.
+The server is Swift in one process on this machine, so all sides mostly wait for it. They differ in memory and in
+checks: ours hashes the bytes and also verifies them against the ETag.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(rounds: int = 5) -> None:
         client.create_bucket(Bucket="listed")
         server.fill("listed", _LISTED)
         client.create_bucket(Bucket="fetched")
-        with tempfile.TemporaryFile() as file:  # not in memory: a child's peak starts at what its parent holds
+        with tempfile.TemporaryFile() as file:  # not in memory: a child's peak starts at its parent's memory
             for _ in range(_FETCHED_BYTES >> 20):
                 file.write(os.urandom(1 << 20))
             file.seek(0)
@@ -48,8 +48,8 @@ def main(rounds: int = 5) -> None:
         )
         name = f"fetch {_FETCHED_BYTES >> 20} MiB"
         notes = {
-            "get_file": "it resumes nothing and verifies nothing",
-            "stream": "no MD5, no resuming; with no network in between, parallel ranges gain nothing over one stream",
+            "get_file": "neither resumes nor verifies",
+            "stream": "no MD5, no resuming; without a network, parallel ranges are no faster than one stream",
         }
         for other, note in notes.items():
             report.add(compare(f"{name}, hashed", runs, other=other, metric="wall_s", at_most=1.1, note=note))

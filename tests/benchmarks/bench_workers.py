@@ -1,8 +1,8 @@
-"""One, two and four workers on hosts of their own, one Prefect server, one Postgres. `make bench-workers`, 18 minutes.
+"""One, two and four workers on separate hosts, one Prefect server, one Postgres. `make bench-workers`, 18 minutes.
 
-A backfill of four shards. The model is a server that sleeps for a second a segment, one segment at a time for each
-host, so that what is measured is everything else: whether orchestration, database and dispatch let four workers do four
-times the work. With four, it is also run with one host killed in the middle.
+A backfill of four shards. The model is a server that sleeps for a second a segment and takes one segment of a host at a
+time. The benchmark therefore measures everything else: whether orchestration, database and dispatch let four workers do
+four times the work. A last run with four workers kills one host in the middle.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _TIMEOUT_S = 1200.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A backfill worked off.
+    """A finished backfill.
 
     Args:
-        seconds: from its dispatch, with all workers waiting, to its last commit.
-        asked: questions that the model was asked. runs: of shards, by how they ended.
+        seconds: from its dispatch to its last commit; all workers wait for the dispatch.
+        asked: questions to the model. runs: runs of shards by status.
     """
 
     seconds: float
@@ -102,7 +102,7 @@ def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
         again = outcome.asked - outcome.videos
         complete = outcome.done == outcome.answers == outcome.videos
         yield Row(
-            f"{how}: asked twice",
+            f"{how}: repeated questions",
             again,
             max(1, most),
             "chunks in flight" if most else "nothing",
@@ -110,12 +110,12 @@ def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
             again / max(1, most),
             f"<= {most}",
             complete and again <= most,
-            f"{'all' if complete else 'NOT ALL'} of {outcome.videos} videos answered once; runs {outcome.runs}",
+            f"{'all' if complete else 'NOT ALL'} of {outcome.videos} videos have one answer; runs {outcome.runs}",
         )
 
 
 def _write_video(path: Path, seed: int) -> None:
-    """Three scenes: single ones repeat, and the same bytes would be asked about once."""
+    """Write three scenes: single scenes repeat, and identical bytes are analysed only once."""
     path.parent.mkdir(exist_ok=True)
     write_clip(path, Clip.of(*((draw_scene(f"{seed} {part}"), 0.4) for part in range(3))))
 
@@ -161,7 +161,7 @@ def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -
 
 @contextmanager
 def _site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str], Database]]:
-    """A Postgres and a Prefect server for all hosts, and the settings that they share; this process has them too."""
+    """Start Postgres and Prefect for all hosts; yield their common settings, which this process gets too."""
     directory.mkdir()
     with open_services(load_settings(work_dir=directory / "services")) as services:
         assert services.prefect_api_url

@@ -1,7 +1,7 @@
-"""The sides of the decode benchmark: each returns the numbers that the frames it was asked for carry.
+"""The sides of the decode benchmark: each returns the numbers that the requested frames carry.
 
-A side does what its users do: open the file, fetch the frames on show at the given moments as RGB, in one process, on
-one thread. Imported by a fresh process for each run; only the call is measured.
+A side works as its users do: it opens the file and fetches the requested frames as RGB, in one process, on one thread.
+A new process imports this module for each run; only the call is measured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LIMITS = MediaLimits(max_bytes=2**40, max_pixels=2**30, max_duration_s=1e6, max
 
 
 def ours(path: str, frames: list[int], short_side: int | None) -> list[int | None]:
-    """Probe, plan and decode, as a decoder process of the pool does it."""
+    """Probe, plan and decode, as a decode process of the pool does."""
     probe = probe_file(Path(path), _LIMITS)
     job = plan_job(probe, [(frame + 0.5) / FPS for frame in frames], short_side=short_side)
     frames_thwc = np.empty((len(job.frames), job.height, job.width, 3), np.uint8)
@@ -36,7 +36,7 @@ def ours(path: str, frames: list[int], short_side: int | None) -> list[int | Non
 
 
 def plain_decord(path: str, frames: list[int]) -> list[int | None]:
-    """What a pipeline without a second thought does: all frames in one `get_batch`, in full size."""
+    """The obvious way: all frames in one `get_batch`, in full size."""
     return _numbers(decord.VideoReader(path, num_threads=1).get_batch(frames).asnumpy())
 
 
@@ -45,7 +45,7 @@ def resizing_decord(path: str, frames: list[int], width: int, height: int) -> li
 
 
 def pyav_seeking(path: str, frames: list[int]) -> list[int | None]:
-    """Seek before each frame, decode on to it."""
+    """Seek before each frame, then decode up to it."""
     taken = []
     with av.open(path) as container:
         stream = container.streams.video[0]
@@ -75,7 +75,7 @@ def pyav_sequential(path: str, frames: list[int]) -> list[int | None]:
 
 
 def opencv(path: str, frames: list[int]) -> list[int | None]:
-    """Set the position of each frame, read it."""
+    """Set the position of each frame, then read it."""
     cv2.setNumThreads(1)
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     taken = []
@@ -88,7 +88,7 @@ def opencv(path: str, frames: list[int]) -> list[int | None]:
 
 
 def ffmpeg(path: str, frames: list[int], width: int, height: int) -> list[int | None]:
-    """One ffmpeg, its `select` filter, raw pictures through a pipe."""
+    """One ffmpeg process with a `select` filter; raw pictures through a pipe."""
     select = "+".join(f"eq(n,{frame})" for frame in frames)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-threads", "1", "-filter_threads", "1",
                "-i", path, "-vf", f"select='{select}'", "-fps_mode", "passthrough", "-frames:v", str(len(frames)),

@@ -1,4 +1,4 @@
-"""The parts of bench_demo: clips in many forms, the whole flow over them, and the plain loop beside it."""
+"""The parts of bench_demo: clips in many forms, the whole flow over them, and the plain loop."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from nightreel.settings import load_settings
 from nightreel.stages.database import open_database
 
 SETS = ("demo", "demo_moderation")
-_CLEAN_CRF = 8  # of what is encoded a second time
+_CLEAN_CRF = 8  # of clips that are encoded a second time
 Write = Callable[[Path, Clip], None]
 Answers = dict[tuple[str, float, str], str]
-"""By file, start of the segment and prompt."""
+"""By file, start of the segment, and prompt."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Form:
     """A way to write clips.
 
     Args:
-        suffix: of the files.
+        suffix: suffix of the files.
     """
 
     name: str
@@ -49,7 +49,7 @@ def plainly(**options: int) -> Write:
 
 
 def again(*options: str) -> Write:
-    """With another encoder."""
+    """Encode with ffmpeg and these options."""
 
     def write(path: Path, clip: Clip) -> None:
         clean = write_clip(path.with_suffix(".clean.mp4"), clip, crf=_CLEAN_CRF)
@@ -60,7 +60,7 @@ def again(*options: str) -> Write:
 
 
 def turned(degrees: int) -> Write:
-    """Stored turned, with a tag that says how to turn it back."""
+    """Store rotated frames with a rotation tag that undoes it."""
 
     def write(path: Path, clip: Clip) -> None:
         lying = path.with_suffix(".lying.mp4")
@@ -74,7 +74,7 @@ def turned(degrees: int) -> Write:
 
 _QUIET = ("-x265-params", "log-level=1")
 FORMS = (
-    Form("as trained for: 128x128, 12 fps, H.264 crf 23", plainly()),
+    Form("as in training: 128x128, 12 fps, H.264 crf 23", plainly()),
     Form("96x96", plainly(width=96, height=96)),
     Form("320x240", plainly(width=320, height=240)),
     Form("640x360", plainly(width=640, height=360)),
@@ -92,7 +92,7 @@ FORMS = (
 
 
 def answers_in_postgres(source: Path) -> list[Mapping[str, Any]]:
-    """Run the flow over a directory and read what it left in Postgres, probabilities too."""
+    """Run the flow over a directory, then read its answers from Postgres, probabilities included."""
     from nightreel.cli.analyze import run
     from nightreel.options import AnalyzeOptions, settings_for
 
@@ -111,7 +111,7 @@ def by_place(grades: Iterable[Grade]) -> Answers:
 
 
 def plain_answers(directory: Path, prompts: Sequence[Prompt], wanted: Iterable[tuple[str, float, str]]) -> Answers:
-    """Processor, vision and `generate()` in fp32 for every single question, and its words as they are."""
+    """Run processor, vision and `generate()` in fp32 for every question; return its words unchanged."""
     settings = load_settings()
     plain = PlainModel(DEMO_DIRECTORY)
     by_name = {prompt.name: prompt for prompt in prompts}
@@ -145,6 +145,6 @@ def _joined(prompt: Prompt, words: Sequence[str]) -> str:
 
 
 def plain_share(grades: Sequence[Grade], plain: Answers) -> float:
-    """How many of these answers the plain loop has right."""
+    """The share of these questions that the plain loop answers correctly."""
     right = [is_right(one.prompt, plain[one.clip, one.start_s, one.prompt.name], one.scene) for one in grades]
     return sum(right) / len(right) if right else 1.0

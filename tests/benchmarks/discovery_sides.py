@@ -1,4 +1,4 @@
-"""The sides of bench_discovery. Each runs in a process of its own."""
+"""The sides of bench_discovery. Each runs in its own process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 
 
 def night(source: str) -> dict[str, Any]:
-    """A whole run of the flow in which nothing is new."""
+    """A whole run of the flow with nothing new."""
     from nightreel.cli.analyze import run
     from nightreel.options import AnalyzeOptions, settings_for
 
@@ -20,7 +20,7 @@ def night(source: str) -> dict[str, Any]:
 
 
 def bare_listing(source: str) -> dict[str, Any]:
-    """What any script would do to see the keys: botocore's paginator, page by page."""
+    """List the keys as any script does: botocore's paginator, page by page."""
     import botocore.session
 
     from nightreel.settings import load_settings
@@ -32,7 +32,7 @@ def bare_listing(source: str) -> dict[str, Any]:
 
 
 def discovery(source: str, database_url: str) -> dict[str, Any]:
-    """Listing and anti-join alone: seconds of each page's anti-join, growth of memory from the first page on."""
+    """Only listing and anti-join: seconds of each page's anti-join, memory growth after the first page."""
     from nightreel.database.connection import Database
     from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
     from nightreel.settings import load_settings

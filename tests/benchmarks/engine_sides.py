@@ -1,7 +1,7 @@
 """The sides of bench_engine: plain `generate()`, prompt by prompt or all in one batch, and our engine, cold and warm.
 
-All get one file, one model in memory and the same questions, and return the same list of answers. The clips have the
-model's own frame size, so that no side resizes: the frames, and with them the answers, are the same to the last bit.
+All sides get one file, one model in memory and the same questions, and return the same list of answers. The clips
+have the model's own frame size, so no side resizes: frames, and therefore answers, are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FRAMES = 16
 TEXT_TOKENS = 32
 _PATCH = 14
 # A thirtieth of InternVL3-1B, the smallest of its family: a third of the weights in the vision tower, a third in the
-# layers of the language side, a third in its vocabulary. With less vision, features in the cache save less.
+# language layers, a third in the vocabulary. With less vision, cached features save less.
 _VISION = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 5, "num_attention_heads": 6}
 _TEXT = {
     "vocab_size": 12288, "hidden_size": 320, "intermediate_size": 1728, "num_hidden_layers": 6,
@@ -52,7 +52,7 @@ Answers = list[str]
 
 
 def prompts(count: int) -> list[Prompt]:
-    """Texts and yes/no questions in turn; a text first."""
+    """Texts and yes/no questions in turn, a text first."""
     each = [
         prompt
         for place, (text, question) in enumerate(zip(_TEXTS, _YES_NO, strict=True))
@@ -65,14 +65,14 @@ def prompts(count: int) -> list[Prompt]:
 
 
 def frame_side(tokens: int) -> int:
-    """Pixels of a square frame that has so many tokens: four patches share one."""
+    """Side in pixels of a square frame with this many tokens: four patches share one token."""
     return 2 * _PATCH * math.isqrt(tokens)
 
 
 def build_model(directory: Path, *, tokens: int) -> Path:
     """An InternVL of some 30 million random weights with `tokens` tokens a frame.
 
-    It speaks the words of the noise model, and never ends a text: every text has its full length.
+    It answers with the words of the noise model and never ends a text: every text has its full length.
     """
     noise = ensure_noise_model(directory)
     side = {"height": frame_side(tokens), "width": frame_side(tokens)}
@@ -87,7 +87,7 @@ def build_model(directory: Path, *, tokens: int) -> Path:
     model = InternVLForConditionalGeneration(type(config)(**config.to_dict()))
     for name, weight in model.named_parameters():
         if weight.ndim >= 2:
-            # sharp attention: else every text settles on one word, whatever was asked
+            # sharp attention: otherwise every text settles on one word, whatever the question
             gain = 3.0 if "language" in name and ("q_proj" in name or "k_proj" in name) else 1.0
             torch.nn.init.normal_(weight, 0.0, 0.5 if "embed" in name else gain * weight[0].numel() ** -0.5)
     spoken = AutoModelForImageTextToText.from_pretrained(noise).lm_head.weight.detach().any(dim=1)
@@ -104,7 +104,7 @@ def build_model(directory: Path, *, tokens: int) -> Path:
 
 
 class Plain:
-    """The loop that a user would write: decord, AutoProcessor, generate()."""
+    """The loop that a user writes: decord, AutoProcessor, generate()."""
 
     def __init__(self, model: Any, processor: Any, frames: int = FRAMES) -> None:
         self._model, self._processor, self._frames = model, processor, frames
@@ -162,7 +162,7 @@ class Plain:
 
 
 class Ours:
-    """Our engine with its decoder pool and its cache on disk."""
+    """Our engine with its decode processes and its cache on disk."""
 
     def __init__(self, settings: Settings, pool: DecoderPool, model: VideoModel) -> None:
         self.model = model
@@ -173,7 +173,7 @@ class Ours:
         self._colds = 0
 
     def cold(self, path: Path, asked: Sequence[Prompt]) -> Answers:
-        """(c): probe, decode, encode, features to disk, ask."""
+        """(c): probe, decode, encode, write features to disk, ask."""
         probe = self._pool.probe(path)
         (segment,) = segments(probe.duration_s, self._plan.window_s)
         frames = self._pool.decode(
@@ -185,12 +185,12 @@ class Ours:
         return self._answers(self.model.ask([features], [asked])[0])
 
     def warm(self, asked: Sequence[Prompt]) -> Answers:
-        """(d): the features that `cold` kept, from disk, checked; ask."""
+        """(d): read the features of `cold` from disk, check them, ask."""
         return self._answers(self.model.ask([self.kept()], [asked])[0])
 
     def kept(self) -> Features:
-        """What the last cold run left in the cache."""
-        assert self._kept is not None, "the cold side runs first"
+        """The features that the last cold run cached."""
+        assert self._kept is not None, "the cold side must run first"
         return self._cache.get(self._kept)
 
     @staticmethod
@@ -200,7 +200,7 @@ class Ours:
 
 @contextmanager
 def opened(model: Path, work_dir: Path) -> Iterator[tuple[Ours, Plain]]:
-    """Both models in memory, decoders running."""
+    """Load both models and start the decode processes."""
     settings = load_settings(model=str(model), device="cpu", work_dir=work_dir, plan=f"uniform:{FRAMES}")
     with DecoderPool.from_settings(settings) as pool:
         plain = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()

@@ -1,7 +1,7 @@
-"""Models in the shapes of real ones with random weights, made on the device: what bench_gpu measures.
+"""Models for bench_gpu: the shapes of real models with random weights, built on the device.
 
 Their tokenizers and templates are those of the tiny models in tests/fixtures: a few hundred tokens. The rest of the
-vocabulary exists, costs what it costs, and is never said.
+vocabulary costs memory and time as usual, but never appears in an answer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Shape:
     """One model to build.
 
     Args:
-        architecture: of tests/fixtures/tiny_models.
-        side: pixels of a square frame that the processor leaves as it is.
-        frame_tokens: of such a frame, where the processor wants to be told.
+        architecture: a name in tests/fixtures/tiny_models.
+        side: side in pixels of a square frame that the processor does not resize.
+        frame_tokens: tokens of such a frame, if the processor needs the number.
     """
 
     name: str
@@ -61,7 +61,7 @@ SHAPES = (
 
 
 def build(shape: Shape, *, device: str, dtype: torch.dtype) -> tuple[Any, Any, ModelSpec]:
-    """Model in eval mode on `device`, processor, and an identity for both."""
+    """Build the model in eval mode on `device`, its processor, and a spec for both."""
     tiny, processor = ARCHITECTURES[shape.architecture]()
     config = tiny.config
     config.vision_config.update(shape.vision)

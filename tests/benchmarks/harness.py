@@ -1,4 +1,4 @@
-"""What all benchmarks share: sides that take turns, a table to read, and `build/bench/<part>.json` to keep.
+"""The common parts of all benchmarks: sides that take turns, a printed table, and `build/bench/<part>.json`.
 
     sides = {"ours": in_subprocess("bench_decode:ours", path), "decord": in_subprocess("bench_decode:decord", path)}
     runs = take_turns(sides, rounds=5, agree=lambda a, b: a == b)
@@ -6,9 +6,9 @@
     report.add(compare("1080p, 8 frames", runs, other="decord", metric="cpu_s", at_most=1.0))
     report.finish()
 
-Sides run A B A B, in one go, so that a slow minute of the machine hits all of them. A side is a function without
-arguments that returns a `Measurement`; `in_subprocess` gives each run a process of its own, which is what makes peak
-memory mean something.
+Sides run A B A B in one session, so that a slow minute of the machine affects all sides. A side is a function without
+arguments that returns a `Measurement`. `in_subprocess` gives each run its own process: only then is the peak memory
+that of the run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Metric = Literal["wall_s", "cpu_s", "peak_rss_mib"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run of one side. `value` is what it computed, as JSON, for the sides to be compared by."""
+    """One run of one side. `value` is its result, as JSON, for a comparison of the sides."""
 
     wall_s: float
     cpu_s: float
@@ -52,7 +52,7 @@ Side = Callable[[], Measurement]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `ratio`: ours over the other's, the median over the rounds; `goal`: what it should be."""
+    """A row of the table. `ratio`: ours over the other's, the median over the rounds; `goal`: its bounds."""
 
     name: str
     ours: float
@@ -66,23 +66,23 @@ class Row:
 
 
 def measure(function: Callable[..., Any], *arguments: Any) -> Measurement:
-    """Run `function` here and now. Peak memory is that of this process since it began; CPU time counts all threads and
-    the children that were waited for."""
+    """Run `function` in this process. Peak memory counts from the start of this process; CPU time includes all
+    threads and awaited children."""
     cpu_s, started = _cpu_seconds(), time.perf_counter()
     value = function(*arguments)
     return Measurement(time.perf_counter() - started, _cpu_seconds() - cpu_s, _peak_rss_mib(), value)
 
 
 def in_process(function: Callable[..., Any], *arguments: Any) -> Side:
-    """A side that runs in this process: for what needs no figure of memory."""
+    """A side that runs in this process, for benchmarks that report no memory."""
     return lambda: measure(function, *arguments)
 
 
 def in_subprocess(target: str, *arguments: Any) -> Side:
-    """A side that runs in a fresh process each time; importing its module is not counted.
+    """A side that runs in a new process each time; the import of its module does not count.
 
     Args:
-        target: "module:function", a module of this directory; its value must be JSON.
+        target: "module:function" in this directory; the function must return JSON.
         arguments: JSON values.
     """
 
@@ -91,7 +91,7 @@ def in_subprocess(target: str, *arguments: Any) -> Side:
         environment = {**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'tests'}:{_HERE}"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"{target}{arguments!r} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+            raise RuntimeError(f"{target}{arguments!r} exited with status {done.returncode}:\n{done.stderr[-4000:]}")
         return Measurement(**json.loads(done.stdout.splitlines()[-1]))
 
     return run
@@ -103,10 +103,10 @@ def take_turns(
     """Run every side once a round, in turn.
 
     Args:
-        agree: must hold between the values of the first side and of each other, in each round.
+        agree: compares the value of the first side with that of each other side, in each round.
 
     Raises:
-        AssertionError: two sides do not agree: there is nothing to compare.
+        AssertionError: two sides do not agree, so their figures are not comparable.
     """
     runs: dict[str, list[Measurement]] = {name: [] for name in sides}
     for _ in range(rounds):
@@ -131,10 +131,10 @@ def compare(
     at_least: float | None = None,
     note: str = "",
 ) -> Row:
-    """The row that sets `ours` against `other` in `metric`; medians over the rounds.
+    """A row that compares `ours` with `other` in `metric`; medians over the rounds.
 
     Args:
-        at_most, at_least: the goal for ours over the other's; neither: no goal, always met.
+        at_most, at_least: bounds of the ratio of ours to the other's. A row without bounds has no goal and is met.
     """
     mine = [getattr(run, metric) for run in runs[ours]]
     theirs = [getattr(run, metric) for run in runs[other]]
@@ -158,8 +158,8 @@ class Report:
 
     Args:
         part: its name, as in `make bench-<part>`.
-        versions: distributions whose versions matter to it.
-        gpu: name of the device it runs on, if any.
+        versions: distributions whose versions the report lists.
+        gpu: name of the device, if any.
     """
 
     def __init__(self, part: str, *, versions: Sequence[str] = (), gpu: str = "") -> None:
@@ -171,13 +171,13 @@ class Report:
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """Add a row, and say so: a benchmark takes minutes."""
+        """Add a row and print it: a benchmark takes minutes."""
         self._rows.append(row)
         figures = f"{row.ours:.3g} {row.unit}, {row.other_is} {row.other:.3g}, ratio {row.ratio:.2f}"
         print(f"{row.name}: {figures}", flush=True)
 
     def finish(self, directory: Path = _ROOT / "build" / "bench") -> Path:
-        """Print the table and write the JSON; what missed its goal stays in both."""
+        """Print the table and write the JSON; both include rows that missed their goal."""
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"{self._part}.json"
         content = {"header": self._header, "rows": [asdict(row) for row in self._rows]}
@@ -192,7 +192,7 @@ class Report:
         machine = self._header["machine"]
         where = f"{machine['cpu']}, {machine['cores']} cores, commit {self._header['commit']}"
         table = Table(title=f"{self._part}: {where}")
-        for heading in ("name", "ours", "other", "other is", "ratio", "goal", "met", "note"):
+        for heading in ("name", "ours", "other", "other side", "ratio", "goal", "met", "note"):
             table.add_column(heading, justify="right" if heading in ("ours", "other", "ratio") else "left")
         for row in self._rows:
             table.add_row(
@@ -209,7 +209,7 @@ class Report:
 
 
 def header(versions: Sequence[str]) -> dict[str, Any]:
-    """What a figure means nothing without: the machine, the versions, the commit, the day."""
+    """The context of every figure: the machine, the versions, the commit, the date."""
     return {
         "machine": {
             "cpu": _cpu_model(),
@@ -231,7 +231,7 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """Short hash, with a + when tracked files differ from it."""
+    """Short hash, with a + if tracked files differ from the commit."""
     git = ["git", "-C", str(_ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True, check=False)
@@ -244,8 +244,8 @@ def _cpu_seconds() -> float:
 
 
 def _peak_rss_mib() -> float:
-    """The larger of this process's peak and of its largest child's. Not ru_maxrss for our own, which starts at what the
-    parent held when it started us."""
+    """The larger of this process's peak and its largest child's peak. Our own peak is not ru_maxrss, which starts at
+    the parent's memory at the fork."""
     status = Path("/proc/self/status").read_text()
     own_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
     return max(own_kib, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024

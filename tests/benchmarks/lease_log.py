@@ -1,4 +1,4 @@
-"""What a log of requests, grants and releases of one device says: was it overdrawn, who waited, what lay idle."""
+"""Judge a log of requests, grants and releases of one device: overdrawn memory, waits, idle memory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-REPOSSESSED_S = 15.0  # Prefect looks so often for leases that ran out
+REPOSSESSED_S = 15.0  # interval at which Prefect releases expired leases
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Args:
-    most_mib: the most that was held at any time, by those alive.
-    asked, served: requests; those of a killed process that were asked again count once more.
-    median_wait_s: of all. largest_waits_s: of those of the largest size, the longest first.
-    idle: memory that lay idle while somebody waited whom it would fit, as a share of the device over all the time in
-        which anybody waited.
-    tempting: the share of that time in which there was such a one.
-    used: memory held, as a share of the device over all the time.
+    most_mib: the most memory that live processes held at any time.
+    asked, served: numbers of requests; a request that a replacement repeats after a kill counts again.
+    median_wait_s: of all requests. largest_waits_s: waits for the largest size, longest first.
+    idle: idle memory while it fitted a waiting request, as a share of the device over the time in which any request
+        waited.
+    tempting: the share of that time in which idle memory fitted a waiting request.
+    used: held memory, as a share of the device over the whole time.
     """
 
     most_mib: int
@@ -34,19 +34,19 @@ class Verdict:
 
     @property
     def patience(self) -> float:
-        """The longest wait of the largest, over the median of all."""
+        """The longest wait for the largest size over the median of all waits."""
         return self.largest_waits_s[0] / self.median_wait_s
 
 
 def judge(events: Sequence[dict], *, device_mib: int, lease_s: float) -> Verdict:
-    """Go through a log in the order of time.
+    """Read a log in the order of time.
 
-    What a killed process held counts as taken until its lease is over: nobody could have had it. It does not count as
-    held: nothing is in that memory.
+    Memory of a killed process is unavailable until its lease ends, so it does not count as idle. It does not count as
+    held either: it has no content.
     """
     waiting: dict[int, dict] = {}
     held: dict[int, dict] = {}
-    lapsing: list[tuple[float, int]] = []  # when at the latest, MiB
+    lapsing: list[tuple[float, int]] = []  # latest end, MiB
     waits: list[tuple[int, float]] = []
     asked = served = most_mib = 0
     idle = tempting = waited = used = 0.0

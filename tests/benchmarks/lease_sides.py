@@ -1,7 +1,7 @@
-"""Many runs that want memory of one device: processes that lease it, are killed, and see their Prefect server restart.
+"""Many requests for memory of one device: processes lease it and are killed, and their Prefect server restarts.
 
-`bench_leases` runs it at full length, tests/e2e a short one. What is judged is a log of what the holders did, written
-by themselves; neither Prefect's counters nor the line's rows are asked.
+`bench_leases` runs the full length, tests/e2e a short form. The verdict comes from a log that the holders write
+themselves, not from Prefect's counters or the rows of the memory queue.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from nightreel.settings import child_environment
 
 _ROOT = Path(__file__).parents[2]
 DEVICE_MIB = 80_000
-LEASE_S = 60.0  # the shortest that Prefect takes
+LEASE_S = 60.0  # the shortest that Prefect accepts
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 9 / 10)
 _HOST, _LIMIT = "simulated", "gpu-mem-simulated-GPU-0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Asked for `after_s` after the start, held for `hold_s`."""
+    """Submitted `after_s` after the start, held for `hold_s`."""
 
     number: int
     mib: int
@@ -40,7 +40,7 @@ class Request:
 
 
 def draw_requests(count: int, *, hold_s: tuple[float, float], within_s: float, seed: int) -> list[Request]:
-    """All sizes equally often, in random order."""
+    """Requests of all sizes equally often, in random order."""
     chance = random.Random(seed)
     shares = [SHARES[number % len(SHARES)] for number in range(count)]
     chance.shuffle(shares)
@@ -63,9 +63,9 @@ class Simulation:
     """Worker processes on a Prefect server and a database.
 
     Args:
-        program: the server, which is joined where it runs already.
-        alone: without the line: Prefect's `concurrency()`, to see what that gives.
-        in_turn: a process asks for the next when it gave back the one before, not for all at once.
+        program: the server; a running one is shared.
+        alone: use Prefect's `concurrency()` without the memory queue, for comparison.
+        in_turn: a process submits each request after it gave back the last one, instead of all at the same time.
     """
 
     directory: Path
@@ -96,7 +96,7 @@ class Simulation:
         self._server.leave()
 
     def start(self, requests: Sequence[Request]) -> None:
-        """Deal the requests out to the processes and start those; the clock runs from when all of them are ready."""
+        """Distribute the requests to the processes and start them; the clock starts when all are ready."""
         for index in range(self.processes):
             self._shares[index] = [request for request in requests if request.number % self.processes == index]
             self._start(index)
@@ -107,7 +107,7 @@ class Simulation:
             self._go(worker)
 
     def kill_a_holder(self) -> int:
-        """Kill -9 a process that holds memory; another takes over what it had not got yet. Returns the MiB it held."""
+        """Kill -9 a process that holds memory; a new one takes over its ungranted requests. Returns the held MiB."""
         while True:
             events = read_log(self.log_path)
             held = {event["number"]: event for event in events if event["event"] == "granted"}
@@ -136,7 +136,7 @@ class Simulation:
         return sum(event["mib"] for event in mine)
 
     def restart_server(self, *, with_kill: bool = False) -> None:
-        """Stop the Prefect server in good order, or kill it, and start it again on its port."""
+        """Stop or kill the Prefect server, and start it again on its port."""
         write_log(self.log_path, event="server stops", process=-1)
         if with_kill:
             process = self._server.process()
@@ -153,7 +153,7 @@ class Simulation:
         write_log(self.log_path, event="server is back", process=-1)
 
     def wait(self, timeout_s: float) -> None:
-        """Until all requests were served."""
+        """Wait until all requests are served."""
         deadline = time.monotonic() + timeout_s
         for index, worker in self._workers.items():
             code = worker.wait(max(0.1, deadline - time.monotonic()))
@@ -189,7 +189,7 @@ class Simulation:
 
 
 def work(plan: dict) -> None:
-    """One process: a thread a request, or one for all, that asks, holds and gives back."""
+    """One process: each thread submits, holds and gives back one request, or one thread handles all."""
     log, process = Path(plan["log"]), plan["process"]
     problems: list[BaseException] = []
 
@@ -258,7 +258,7 @@ def _alone() -> Iterator[Callable[[int], AbstractContextManager[object]]]:
 
 
 def write_log(path: Path, **event: object) -> None:
-    """A line of JSON, written in one piece, so that processes share the file."""
+    """Append a line of JSON in one write, so that processes can share the file."""
     with path.open("a") as file:
         file.write(json.dumps({"at": time.time(), **event}) + "\n")
 

@@ -1,6 +1,6 @@
 """The sides of bench_pipeline: the pipeline, and the plain script that a user would write instead.
 
-Each runs in a process of its own. Imports of torch, transformers and Prefect are inside: both sides have to make them.
+Each runs in its own process. The functions import torch, transformers and Prefect: imports count on both sides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Answers = dict[str, dict[str, str]]
 
 
 def ours(source: str, prompts: list[str]) -> dict[str, Any]:
-    """`nightreel analyze`, everything included; answers are read back from Postgres afterwards."""
+    """The whole of `nightreel analyze`, then read the answers from Postgres."""
     from nightreel.cli.analyze import run
     from nightreel.options import AnalyzeOptions, settings_for
 

@@ -1,6 +1,6 @@
-"""Write docs/benchmarks.md anew from the results kept in build/bench. `make bench-docs`.
+"""Update docs/benchmarks.md from the results in build/bench. `make bench-docs`.
 
-A part that was not run here keeps the table it has. What stands before the first heading is left as it is.
+A part without a new result keeps its table. The text before the first heading stays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).parents[2]
-_MOST_ROWS = 40  # of a larger part, rows without a goal are left to its JSON
+_MOST_ROWS = 40  # a larger part shows only rows with a goal; its JSON has all
 
 
 def publish(document: Path, results: Path) -> None:
@@ -35,9 +35,9 @@ def _section(result: dict[str, Any]) -> str:
         "",
     ]
     if len(rows) > _MOST_ROWS:
-        lines[1:1] = ["", f"The rows that have a goal; the table of the benchmark has all {len(rows)}."]
+        lines[1:1] = ["", f"Only rows with a goal; the benchmark itself prints all {len(rows)}."]
         rows = [row for row in rows if row["goal"] != "none"]
-    lines += ["| what | ours | other | other is | ratio | goal | met | note |"]
+    lines += ["| measurement | ours | other | other side | ratio | goal | met | note |"]
     lines += ["|---|---:|---:|---|---:|---|---|---|"]
     lines += [_line(row) for row in rows]
     return "\n".join(lines)
@@ -51,7 +51,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _figure(value: float) -> str:
-    """Three digits, never as a power of ten.
+    """Three digits, without a power of ten.
 
     >>> _figure(1053.4), _figure(0.02513), _figure(12.66)
     ('1,053', '0.0251', '12.7')

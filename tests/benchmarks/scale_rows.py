@@ -1,8 +1,8 @@
-"""Databases with as many videos as wanted: rows made by Postgres itself, and the same objects as a listing shows them.
+"""Databases of any size: Postgres generates the rows, and this module generates the same objects as a listing does.
 
-Half of the objects have keys by day and camera, so that a page of the listing lies together in the tables; half have
-names without any order, so that a page is scattered over all nights. Nine tenths are done, a hundredth of them failed;
-the newest tenth is pending. A tenth of the videos have a segment, its features and its answers.
+Half of the objects have keys by day and camera: a page of the listing is contiguous in the tables. Half have unordered
+names: a page is scattered over all nights. Nine tenths are done, and a hundredth of these failed; the newest tenth is
+pending. A tenth of the videos have a segment, its features and its answers.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SOURCE = "s3://bucket"
 _FIRST_NIGHT = datetime(2026, 11, 1, tzinfo=UTC)
 _NIGHTS = 20
 
-# Row i: even ones by day, odd ones by name. `step` has no factor in common with the number of names, so that
-# i // 2 * step takes every remainder once, in no order that has to do with i.
+# Row i: even rows by day, odd rows by name. `step` is coprime with the number of names, so i // 2 * step takes every
+# remainder once, in an order unrelated to i.
 _VIDEOS = """
 INSERT INTO nightreel.videos
     (uri, etag, size_bytes, modified_at, content_sha256, duration_s, probe, discovered_at, run_id)
@@ -105,7 +105,7 @@ _TABLES = (("videos", _VIDEOS), ("analyses", _ANALYSES), ("segments", _SEGMENTS)
 
 @dataclass(frozen=True)
 class Objects:
-    """What a listing shows of `known` videos, a multiple of 10,000."""
+    """The listed objects of `known` videos, a multiple of 10,000."""
 
     known: int
 
@@ -115,7 +115,7 @@ class Objects:
 
     @property
     def done_by_day(self) -> int:
-        """How many of the keys by day, the first of them, are done. The rest is pending."""
+        """Number of done keys by day: the first ones. The rest is pending."""
         return self.half * 9 // 10
 
     @property
@@ -123,26 +123,26 @@ class Objects:
         return next(step for step in range(self.half * 618 // 1000, self.half) if math.gcd(step, self.half) == 1)
 
     def by_day(self, number: int, *, version: str = "") -> StoredObject:
-        """In the order of keys, which is the order of rows."""
+        """Object `number` by day. Key order is row order."""
         row = 2 * number
         night = _FIRST_NIGHT + timedelta(days=row * _NIGHTS // self.known)
         name = f"by-day/{night:%Y/%m/%d}/cam-{number // 1000:05}/{number % 1000:06}.mp4"
         return _stored(name, f"{row}{version}", night + timedelta(seconds=row % 86400))
 
     def by_name(self, number: int) -> StoredObject:
-        """In the order of keys; the rows of neighbours are far apart."""
+        """Object `number` by name, in key order. Rows of neighbouring keys are far apart."""
         row = 2 * (number * pow(self.step, -1, self.half) % self.half) + 1
         night = _FIRST_NIGHT + timedelta(days=row * _NIGHTS // self.known)
         return _stored(f"by-name/{number:08x}-5d0c-4b7e-9d5a-6f1c2b3a4d5e.mp4", str(row), night)
 
 
 def new_objects(name: str, count: int) -> list[StoredObject]:
-    """Objects that no database knows, if it was not shown `name` before."""
+    """Objects that are new to a database, unless it has had this `name` before."""
     return [_stored(f"incoming/{name}/{number:06}.mp4", f"{name}{number}", _FIRST_NIGHT) for number in range(count)]
 
 
 def register(database: Database) -> Recipe:
-    """The recipe of all of it: the prompts that are shipped, under a model that does not exist."""
+    """The recipe of all rows: the shipped prompts and a model that does not exist."""
     with database.begin() as connection:
         return register_recipe(
             connection,
@@ -154,13 +154,13 @@ def register(database: Database) -> Recipe:
 
 
 def connect(url: str) -> psycopg.Connection:
-    """To the database of one of our URLs, each statement a transaction of its own."""
+    """Connect to the database of one of our URLs; each statement is its own transaction."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     return psycopg.connect(plain, autocommit=True)
 
 
 def fill(url: str, known: int) -> None:
-    """Migrate an empty database and fill it. Indexes are made when the rows are there, foreign keys are not checked."""
+    """Migrate an empty database and fill it. Indexes are created after the rows; foreign keys are not checked."""
     objects, database = Objects(known), Database(url)
     upgrade(database.engine)
     recipe = register(database)
@@ -198,7 +198,7 @@ def fill(url: str, known: int) -> None:
 
 @contextmanager
 def _without_indexes(connection: psycopg.Connection, table: str) -> Iterator[None]:
-    """Drop what makes inserting slow, all but the primary key, and make it again afterwards."""
+    """Drop all indexes and unique constraints except the primary key, and create them again afterwards."""
     name = f"nightreel.{table}"
     unique = _rows(
         connection,

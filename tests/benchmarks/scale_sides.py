@@ -1,4 +1,4 @@
-"""What bench_scale measures of one database: pages of the listing, claims, chunks written; each as the stages do it."""
+"""The measurements of bench_scale on one database: listing pages, claims and writing chunks, as in the stages."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ PAGE, CHUNK, SHARD, FEW = 1000, 16, 1000, 50
 EVERYTHING = Selection(f"{SOURCE}/")
 INCOMING = Selection(f"{SOURCE}/incoming/")
 NOTHING = Selection(f"{SOURCE}/nothing/")
-_CHANGED = 5000  # keys by day that are kept for being changed
+_CHANGED = 5000  # keys by day reserved for changes
 
 
 @dataclass
 class Side:
-    """One database, and what was measured of it: milliseconds by name, a list a round."""
+    """One database and its measurements: milliseconds by name, one list a round."""
 
     database: Database
     known: int
@@ -73,7 +73,7 @@ class Side:
         self._round = 0
 
     def take_round(self, calls: int) -> None:
-        """Measure everything once more, `calls` times each. The first round fills the caches and does not count."""
+        """Measure everything again, `calls` times each. The first round fills the caches and does not count."""
         self._round += 1
         self._pages(calls)
         self._claims(calls)
@@ -82,11 +82,11 @@ class Side:
             self.wal_bytes.clear()
 
     def medians(self, name: str) -> list[float]:
-        """Of each round."""
+        """The median of each round."""
         return [statistics.median(values) for values in self.rounds[name]]
 
     def table_bytes(self) -> dict[str, tuple[int, float, float]]:
-        """Rows of each table, and bytes a row in the table and in its indexes."""
+        """For each table: rows, bytes a row in the table, bytes a row in its indexes."""
         with self.database.begin() as connection:
             rows = connection.execute(
                 text(
@@ -105,7 +105,7 @@ class Side:
         starts = [self._random.randrange(objects.half - PAGE) for _ in range(calls)]
         by_name = [[objects.by_name(start + n) for n in range(PAGE)] for start in starts]
         self._note("a page, keys by day", [self.page(page, known=PAGE) for page in by_day])
-        self._note("a page, names without order", [self.page(page, known=PAGE) for page in by_name])
+        self._note("a page, unordered names", [self.page(page, known=PAGE) for page in by_name])
 
         few = [page[FEW:] + new_objects(f"{self._round:03}/{n}", FEW) for n, page in enumerate(by_day)]
         self._note("a page, 50 of 1,000 new", [self.page(page, known=PAGE - FEW) for page in few])
@@ -120,7 +120,7 @@ class Side:
             self._note("a page, all new", [self.page(page, known=0) for page in new])
 
     def page(self, page: list[StoredObject], *, known: int) -> float:
-        """Milliseconds that a page costs discovery; `known` of it have to turn out to be known."""
+        """Milliseconds that discovery takes for a page; checks that `known` objects are known."""
         with self._timed() as took, self.database.begin() as connection:
             found = discover_page(
                 connection, page, admit=ListingFilter(), recipe_id=self.recipe.id, run_id=self._run_id
@@ -134,25 +134,25 @@ class Side:
         with self._wal_of("a video from claim to done", calls * CHUNK):
             chunks = [self.claim(EVERYTHING) for _ in range(calls)]
             writes = [self._write(claims) for _, claims in chunks]
-        self._note("a claim, the first in the order of keys", [took for took, _ in chunks])
-        self._note("a chunk of 16 written", writes)
+        self._note("a claim, first in key order", [took for took, _ in chunks])
+        self._note("writing a chunk of 16", writes)
         self._note("a claim of a shard", [self.claim(self.shard)[0] for _ in range(calls)])
-        self._note("a claim beside the backlog of other prefixes", [self.claim(INCOMING)[0] for _ in range(calls)])
-        self._note("a claim where nothing is left", [self.claim(NOTHING, expected=0)[0] for _ in range(calls)])
+        self._note("a claim with a backlog in other prefixes", [self.claim(INCOMING)[0] for _ in range(calls)])
+        self._note("a claim with nothing left", [self.claim(NOTHING, expected=0)[0] for _ in range(calls)])
         with self.database.begin() as connection:
             release_claims(connection, run_id=self._run_id, max_attempts=3, charged=False)
-        self._note("what remains of a shard", [self._remaining(self.shard) for _ in range(calls)])
-        self._note("what waits, for the metrics", [self._queue() for _ in range(3)])
+        self._note("remaining work of a shard", [self._remaining(self.shard) for _ in range(calls)])
+        self._note("waiting work, for the metrics", [self._queue() for _ in range(3)])
 
     def claim_next(self, claims: ClaimsInOrder) -> tuple[float, list[Claim]]:
-        """Milliseconds of a run's next claim, and the claims."""
+        """Milliseconds of a run's next claim, and the claimed videos."""
         with self._timed() as took, self.database.begin() as connection:
             claimed = claims.next(connection)
         assert len(claimed) == CHUNK, len(claimed)
         return took[0], claimed
 
     def claim(self, selection: Selection, *, expected: int = CHUNK) -> tuple[float, list[Claim]]:
-        """Milliseconds of a claim, and the claims."""
+        """Milliseconds of a claim, and the claimed videos."""
         with self._timed() as took, self.database.begin() as connection:
             claims = claim(
                 connection,
@@ -166,7 +166,7 @@ class Side:
         return took[0], claims
 
     def close(self, claims: Sequence[Claim]) -> None:
-        """Done, in one statement: for claims by the thousand."""
+        """Mark the claims as done in one statement, for thousands of claims."""
         with self.database.begin() as connection:
             connection.execute(
                 text(
@@ -190,7 +190,7 @@ class Side:
     # -- a chunk --------------------------------------------------------------------------------------------------
 
     def _write(self, claims: Sequence[Claim]) -> float:
-        """All that the stages write of a chunk between its claim and its end: content, probe, features, answers."""
+        """Write all rows of a chunk between its claim and its end: content, probe, features, answers."""
         with self._timed() as took:
             for item in claims:
                 with self.database.begin() as connection:
@@ -262,7 +262,7 @@ def _segment(item: Claim) -> EncodedSegment:
 
 
 def _answer(prompt_hash: str, kind: PromptKind) -> Answer:
-    """As long as a real one."""
+    """An answer as long as a real one."""
     said: dict[PromptKind, tuple[Any, Any]] = {
         PromptKind.CAPTION: (CAPTION, None),
         PromptKind.NUMBER: (2, None),

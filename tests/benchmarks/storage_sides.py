@@ -1,4 +1,4 @@
-"""The sides of the storage benchmark. Each runs in a process of its own; the environment leads to the server."""
+"""The sides of the storage benchmark. Each runs in its own process; the environment has the server's URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import botocore.session
 from s3fs import S3FileSystem
 
-import nightreel.storage.s3  # noqa: F401  (imports are not measured, and `open_storage` imports this one when it needs it)
+import nightreel.storage.s3  # noqa: F401  (imports are not measured, and `open_storage` imports this module lazily)
 from nightreel.settings import load_settings
 from nightreel.storage import open_storage
 

@@ -1,4 +1,4 @@
-"""The main job on real parts: what a run leaves behind, and what the next one finds to do."""
+"""The main job on real parts: what a run stores, and what the next run finds to do."""
 
 import shutil
 from urllib.parse import unquote
@@ -11,7 +11,7 @@ from nightreel.models.inprocess.local import LocalModel
 from nightreel.reasons import Reason
 
 
-def test_every_clip_ends_done_with_all_its_answers(pipeline):
+def test_every_clip_ends_as_done_with_all_its_answers(pipeline):
     summary = pipeline.analyze()
     assert summary.videos == {"done": 3}
     assert set(pipeline.statuses().values()) == {("done", None)}
@@ -34,17 +34,17 @@ def test_a_second_run_does_nothing(pipeline):
     assert pipeline.rows("SELECT * FROM nightreel.answers ORDER BY id") == before
 
 
-def test_an_overwritten_object_is_analysed_again_and_only_it(pipeline, clips):
+def test_only_an_overwritten_object_is_analysed_again(pipeline, clips):
     pipeline.analyze()
     make_clip(clips / "2.mp4", 20)
     summary = pipeline.analyze()
     assert (summary.listing.changed, summary.listing.known) == (1, 2)
     assert summary.work["decoded_segments"] == 1
-    assert pipeline.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT, "of what lies there now"
-    assert pipeline.value("SELECT count(*) FROM nightreel.answers") == 4 * PROMPT_COUNT, "the old are kept"
+    assert pipeline.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT, "answers to the current object"
+    assert pipeline.value("SELECT count(*) FROM nightreel.answers") == 4 * PROMPT_COUNT, "old answers are kept"
 
 
-def test_a_duplicate_costs_no_decode_and_no_model(pipeline, clips):
+def test_a_duplicate_costs_no_decoding_and_no_model_call(pipeline, clips):
     shutil.copy(clips / "1.mp4", clips / "1-copy.mp4")
     summary = pipeline.analyze()
     assert summary.videos["reused"] == 1
@@ -57,7 +57,7 @@ def test_a_duplicate_costs_no_decode_and_no_model(pipeline, clips):
     assert pipeline.value("SELECT count(reused_from) FROM reporting.answers") == 2 * PROMPT_COUNT
 
 
-def test_a_new_prompt_costs_no_fetch_no_decode_and_no_vision(pipeline, tmp_path):
+def test_a_new_prompt_costs_no_fetching_no_decoding_and_no_vision(pipeline, tmp_path):
     pipeline.analyze()
     more = tmp_path / "more.yaml"
     more.write_text('name: more\nprompts:\n  - {name: blue, kind: yes_no, text: "Is there something blue?"}\n')
@@ -67,7 +67,7 @@ def test_a_new_prompt_costs_no_fetch_no_decode_and_no_vision(pipeline, tmp_path)
     assert summary.work == {"cached_segments": 3}
 
 
-def test_a_long_video_passes_through_as_several_chunks(make_pipeline, tmp_path):
+def test_a_long_video_is_analysed_in_several_chunks(make_pipeline, tmp_path):
     make_clip(tmp_path / "videos" / "long.mp4", 1, seconds=9)
     make_clip(tmp_path / "videos" / "short.mp4", 2, seconds=1)
     pipeline = make_pipeline(tmp_path / "videos", NIGHTREEL_WINDOW_S="1", NIGHTREEL_CHUNK_SEGMENTS="2")
@@ -80,7 +80,7 @@ def test_a_long_video_passes_through_as_several_chunks(make_pipeline, tmp_path):
     assert not list((pipeline.work_dir / "spool").rglob("video"))
 
 
-def test_a_broken_video_is_a_row_with_a_reason_and_leaves_the_others_alone(pipeline, clips):
+def test_a_broken_video_fails_with_a_reason_and_does_not_affect_the_others(pipeline, clips):
     (clips / "broken.mp4").write_bytes((clips / "1.mp4").read_bytes()[:1000])
     (clips / "text.mp4").write_text("not a video at all")
     summary = pipeline.analyze()
@@ -91,7 +91,7 @@ def test_a_broken_video_is_a_row_with_a_reason_and_leaves_the_others_alone(pipel
     assert len(set(reasons.values())) == 2
 
 
-def test_a_run_in_which_every_video_failed_is_not_green(make_pipeline, tmp_path):
+def test_a_run_fails_if_every_video_failed(make_pipeline, tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "text.mp4").write_text("not a video at all")
     pipeline = make_pipeline(tmp_path / "videos")
@@ -99,7 +99,7 @@ def test_a_run_in_which_every_video_failed_is_not_green(make_pipeline, tmp_path)
     assert pipeline.value("SELECT status FROM reporting.runs") == "failed"
 
 
-def test_a_damaged_cache_file_is_dropped_counted_and_computed_again(pipeline, tmp_path):
+def test_a_damaged_cache_file_is_counted_deleted_and_computed_again(pipeline, tmp_path):
     pipeline.analyze()
     victim = sorted((pipeline.work_dir / "features").rglob("*.parquet"))[0]
     data = bytearray(victim.read_bytes())
@@ -113,12 +113,12 @@ def test_a_damaged_cache_file_is_dropped_counted_and_computed_again(pipeline, tm
     assert pipeline.value("SELECT count(*) FROM reporting.answers WHERE prompt = 'blue'") == 3
 
 
-def test_a_limit_takes_so_many_videos_and_leaves_the_rest_for_later(pipeline):
+def test_a_limit_takes_that_many_videos_and_leaves_the_rest_for_later(pipeline):
     assert pipeline.analyze(limit=2).videos == {"done": 2}
     assert pipeline.analyze().videos == {"done": 1}
 
 
-def test_small_pictures_of_the_frames_are_kept_beside_the_features(pipeline):
+def test_thumbnails_are_stored_beside_the_features(pipeline):
     pipeline.analyze()
     uris = [row[0] for row in pipeline.rows("SELECT DISTINCT thumbnail_uri FROM reporting.answers")]
     assert len(uris) == 3
@@ -128,7 +128,7 @@ def test_small_pictures_of_the_frames_are_kept_beside_the_features(pipeline):
             assert picture.width > 4 * 160
 
 
-def test_a_segment_that_the_model_cannot_take_fails_its_video_alone(pipeline, clips, monkeypatch):
+def test_a_segment_that_the_model_rejects_fails_only_its_video(pipeline, clips, monkeypatch):
     make_clip(clips / "dark.mp4", 20)
     seen = LocalModel.encode
 

@@ -1,4 +1,4 @@
-"""A backfill from its plan to its end, on a real Prefect server: whatever is killed, paused or cancelled meanwhile."""
+"""A backfill from its plan to its end on a real Prefect server, with kills, pauses and cancellations on the way."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def client(prefect_api_url) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def pool(client) -> Iterator[str]:
-    """A pool with queues and the deployment of its shards, served by nobody."""
+    """A pool with queues and the deployment of its shards, without a worker."""
     pool = f"test-{uuid4().hex[:8]}"
     client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
     for queue in ("nightly", "backfill"):
@@ -86,7 +86,7 @@ def flow_runs(client: SyncPrefectClient, pool: str) -> list:
 
 
 def run_shard(pipeline: Pipeline, shard_id: int, listen: Callable[[RunSummary], None] = lambda _: None) -> RunSummary:
-    """What a worker does, in this process."""
+    """Run a shard in this process, as a worker does."""
     told: list[RunSummary] = []
 
     def both(summary: RunSummary) -> None:
@@ -105,7 +105,7 @@ def run_shard(pipeline: Pipeline, shard_id: int, listen: Callable[[RunSummary], 
     return told[-1]
 
 
-def test_shards_do_what_was_planned_and_no_more(many, pool, submit):
+def test_shards_do_exactly_the_planned_work(many, pool, submit):
     known = many.analyze(limit=2)
     assert known.succeeded == 2
     with list_backfill(
@@ -125,12 +125,12 @@ def test_shards_do_what_was_planned_and_no_more(many, pool, submit):
         ("done", 2, 0),
         ("done", 3, 0),
     ]
-    assert submit() == module.Dispatched(), "the last one's run has seen to it"
+    assert submit() == module.Dispatched(), "the run of the last shard has closed the backfill"
     (shown,) = many.rows("SELECT status, videos, done, failed, shards_done FROM reporting.backfills")
     assert shown == ("done", 5, 5, 0, 2)
 
 
-def test_a_shard_is_with_prefect_once_whoever_is_killed_meanwhile(many, pool, client, submit, monkeypatch):
+def test_a_shard_is_submitted_once_even_if_its_dispatch_is_killed(many, pool, client, submit, monkeypatch):
     begin(many)
     record = backfills.record_submission
     with monkeypatch.context() as killed:
@@ -143,7 +143,7 @@ def test_a_shard_is_with_prefect_once_whoever_is_killed_meanwhile(many, pool, cl
         killed.setattr(module.backfills, "record_submission", die)
         with pytest.raises(KeyboardInterrupt):
             submit()
-    assert {status for _, status in shards(many)} == {"waiting"}, "nothing of a dispatch that died is kept"
+    assert {status for _, status in shards(many)} == {"waiting"}, "a dispatch that died leaves nothing behind"
     assert submit().submitted == 3
     assert submit() == module.Dispatched()
     runs = flow_runs(client, pool)
@@ -153,14 +153,14 @@ def test_a_shard_is_with_prefect_once_whoever_is_killed_meanwhile(many, pool, cl
     assert {run.work_queue_name for run in runs} == {"backfill"}
 
 
-def test_a_run_that_breaks_is_tried_again_and_not_for_ever(many, pool, client, submit):
+def test_a_broken_run_is_tried_again_a_limited_number_of_times(many, pool, client, submit):
     begin(many)
     submit()
     for attempt, end in enumerate((Failed, Crashed, Failed), 1):
         (row,) = many.rows("SELECT flow_run_id FROM nightreel.backfill_shards WHERE number = 1")
         client.set_flow_run_state(row.flow_run_id, end(message="the model is not there"), force=True)
         done = submit()
-        assert (done.requeued, done.submitted) == (1, int(end is Crashed)), "what failed is not tried again at once"
+        assert (done.requeued, done.submitted) == (1, int(end is Crashed)), "a failed run waits before its retry"
         status, attempts, detail = many.rows(
             "SELECT status, attempts, detail FROM nightreel.backfill_shards WHERE number = 1"
         )[0]
@@ -181,7 +181,7 @@ def test_a_run_that_breaks_is_tried_again_and_not_for_ever(many, pool, client, s
     assert submit().submitted == 1
 
 
-def test_cancelling_takes_back_what_has_not_begun(many, pool, client, submit):
+def test_cancelling_withdraws_runs_that_have_not_started(many, pool, client, submit):
     backfill = begin(many)
     submit()
     with many.database.begin() as connection:
@@ -194,7 +194,7 @@ def test_cancelling_takes_back_what_has_not_begun(many, pool, client, submit):
         backfills.change_backfill(connection, backfill, "resume")
 
 
-def test_a_paused_backfill_ends_its_runs_after_their_chunk_and_goes_on_where_it_was(many, pool):
+def test_a_paused_backfill_ends_its_runs_after_their_chunk_and_continues_where_it_stopped(many, pool):
     backfill = begin(many)
     first = many.value("SELECT id FROM nightreel.backfill_shards WHERE number = 3")
 
@@ -228,7 +228,7 @@ def test_a_shard_makes_room_for_a_night_that_is_due(many, pool, client, monkeypa
     )
     assert NightWatch(client)(pool)
     assert not NightWatch(client)("another-pool")
-    assert not watch(pool), "the server is not asked each time"
+    assert not watch(pool), "the result is cached: the server is not queried each time"
     first = many.value("SELECT id FROM nightreel.backfill_shards WHERE number = 1")
     assert "made room for a night" in run_shard(many, first).headline
     assert many.value("SELECT count(*) FROM nightreel.answers") == 0
@@ -254,15 +254,15 @@ def test_a_shard_makes_room_for_a_run_that_waits_for_its_memory(many, pool):
     assert "waits for the device's memory" in run_shard(many, first, wait_for_memory).headline
 
 
-def test_a_worker_with_another_model_says_so(many, pool, monkeypatch):
+def test_a_worker_with_another_model_refuses_the_shard(many, pool, monkeypatch):
     begin(many)
     first = many.value("SELECT id FROM nightreel.backfill_shards WHERE number = 1")
     monkeypatch.setenv("NIGHTREEL_DTYPE", "bfloat16")
-    with pytest.raises(SettingsError, match="NIGHTREEL_MODEL and what belongs to it"):
+    with pytest.raises(SettingsError, match="set NIGHTREEL_MODEL and its options to"):
         run_shard(many, first)
     monkeypatch.delenv("NIGHTREEL_DTYPE")
-    monkeypatch.setenv("NIGHTREEL_MODEL", "demo")  # the backfill says which
-    monkeypatch.setenv("NIGHTREEL_PROMPTS", "no-such-file.yaml")  # its prompts lie in the database
+    monkeypatch.setenv("NIGHTREEL_MODEL", "demo")  # the backfill names its model
+    monkeypatch.setenv("NIGHTREEL_PROMPTS", "no-such-file.yaml")  # its prompts are in the database
     assert run_shard(many, first).succeeded == 2
 
 
@@ -270,14 +270,14 @@ def invoke(*arguments: str):
     return CliRunner().invoke(app, ["backfill", *arguments])
 
 
-def test_the_command_plans_begins_and_tells(many, pool, client):
-    assert "no backfill so far" in invoke("status").stdout
+def test_the_command_plans_starts_and_reports_a_backfill(many, pool, client):
+    assert "no backfills yet" in invoke("status").stdout
     planned = invoke("--prefix", many.source, "--dry-run", "--json")
     assert planned.exit_code == 0, planned.output
     said = json.loads(planned.stdout)
     assert (said["totals"]["videos"], said["shards"], said["backfill"]) == (CLIPS, 1, None)
     assert many.value("SELECT count(*) FROM nightreel.recipes") == 0, "a dry run leaves nothing behind"
-    assert invoke("--prefix", many.source).exception.detail.startswith("nobody is here to be asked")
+    assert invoke("--prefix", many.source).exception.detail.startswith("not a terminal, or --json: pass --dry-run")
     assert "no_deployment" in str(invoke("--prefix", many.source, "--yes", "--pool", "elsewhere").exception)
     assert many.value("SELECT count(*) FROM nightreel.backfills") == 0
 
@@ -299,7 +299,7 @@ def test_the_command_plans_begins_and_tells(many, pool, client):
     assert "nothing to do" in again.stdout
 
 
-def test_a_pool_without_a_deployment_holds_no_other_up(many, pool, client, submit):
+def test_a_pool_without_a_deployment_does_not_delay_other_pools(many, pool, client, submit):
     wanted = AnalyzeOptions(source=many.source)
     with list_backfill(wanted, settings_for(wanted), database=many.database, shard_videos=A_SHARD) as listed:
         listed.accept(pool="nowhere")

@@ -1,4 +1,4 @@
-"""A run under a limit of the feature cache: the disk keeps its room, and no answer is lost for it."""
+"""A run with a limited feature cache: disk use stays below the limit, and no answer is lost."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def many(make_pipeline, tmp_path) -> Pipeline:
     for seed in range(CLIPS):
         make_clip(tmp_path / "videos" / f"{seed}.mp4", seed + 1)
     (tmp_path / "more.yaml").write_text(ONE_MORE)
-    # One attempt: whatever an eviction cost a video would show as a failure.
+    # One attempt: an eviction that costs a video its answers shows as a failure.
     return make_pipeline(tmp_path / "videos", NIGHTREEL_CHUNK_SEGMENTS="2", NIGHTREEL_MAX_ATTEMPTS="1")
 
 
-def test_a_run_keeps_to_the_limit_and_the_next_prompt_finds_what_was_kept(many, tmp_path, monkeypatch):
+def test_a_run_stays_below_the_limit_and_the_next_prompt_uses_the_remaining_features(many, tmp_path, monkeypatch):
     assert many.analyze(limit=2).succeeded == 2
     room = 3.5 * size_bytes(many) / 2
     monkeypatch.setenv("NIGHTREEL_CACHE_LIMIT_GIB", gib(room))
@@ -72,7 +72,7 @@ def test_a_run_keeps_to_the_limit_and_the_next_prompt_finds_what_was_kept(many, 
     assert disagreements(many) == []
 
 
-def test_evicting_all_the_time_costs_a_run_nothing_but_computing_again(many, tmp_path):
+def test_constant_eviction_costs_a_run_only_repeated_computation(many, tmp_path):
     stop = threading.Event()
     evicted = []
 
@@ -88,12 +88,12 @@ def test_evicting_all_the_time_costs_a_run_nothing_but_computing_again(many, tmp
     finally:
         stop.set()
         evictor.join()
-    assert sum(evicted) > CLIPS, "else nothing was proven"
+    assert sum(evicted) > CLIPS, "without evictions, this test proves nothing"
     assert_all_answered(many, PROMPT_COUNT + 1)
     assert disagreements(many) == []
 
 
-def test_a_cache_that_was_moved_is_filled_anew(many, tmp_path, monkeypatch):
+def test_a_moved_cache_is_filled_again(many, tmp_path, monkeypatch):
     many.analyze(limit=1)
     monkeypatch.setenv("NIGHTREEL_CACHE_URL", (tmp_path / "other").as_uri())
     work = many.analyze(prompts=(str(tmp_path / "more.yaml"),), limit=1).work
@@ -102,7 +102,7 @@ def test_a_cache_that_was_moved_is_filled_anew(many, tmp_path, monkeypatch):
     assert list((tmp_path / "other").rglob("*.parquet"))
 
 
-def test_the_commands_and_the_flow_bring_the_cache_to_its_limit_and_in_order(many, monkeypatch):
+def test_the_commands_and_the_flow_trim_the_cache_to_its_limit_and_repair_it(many, monkeypatch):
     from flows.evict_cache import evict_cache
 
     many.analyze(limit=4)
@@ -110,7 +110,7 @@ def test_the_commands_and_the_flow_bring_the_cache_to_its_limit_and_in_order(man
     assert evict_cache(EvictOptions(to_gib=whole / 2 / 2**30), return_state=True).is_completed()
     assert whole / 4 < size_bytes(many) <= whole / 2
     unlimited = evict_cache(return_state=True)
-    assert unlimited.is_completed(), "a schedule has nothing to do"
+    assert unlimited.is_completed(), "a scheduled run finds nothing to do"
     assert "NIGHTREEL_CACHE_LIMIT_GIB" in unlimited.message
 
     def run(*arguments: str) -> tuple[int, str]:

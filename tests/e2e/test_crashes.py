@@ -1,4 +1,4 @@
-"""Whatever ends a run, the next one completes the work: nothing lost, nothing twice."""
+"""However a run ends, the next run completes the work: nothing is lost and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 
 CLIPS = 12
-# Where a run is killed: the first time that the query is true.
+# When to kill a run: the first time that the query is true.
 POINTS = {
     "while its first chunk is decoded": "SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'claimed')",
     "between features and answers": "SELECT EXISTS (SELECT FROM nightreel.features)",
@@ -34,25 +34,25 @@ def wait_until(pipeline: Pipeline, query: str, process: subprocess.Popen) -> Non
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_run_killed_leaves_nothing_that_the_next_does_not_finish(many, point):
+def test_the_next_run_finishes_the_work_of_a_killed_run(many, point):
     process = many.start("analyze", many.source)
     wait_until(many, POINTS[point], process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = many.rows("SELECT id, answered_at FROM nightreel.answers ORDER BY id")
     known = many.value("SELECT count(*) FROM nightreel.features")
-    assert len(before) < CLIPS * PROMPT_COUNT, "killed too late to prove anything"
+    assert len(before) < CLIPS * PROMPT_COUNT, "the run was killed too late to prove anything"
     summary = many.analyze()
     assert set(many.statuses().values()) == {("done", None)}
     assert many.value("SELECT count(*) FROM reporting.answers") == CLIPS * PROMPT_COUNT
     after = many.rows("SELECT id, answered_at FROM nightreel.answers ORDER BY id")
-    assert after[: len(before)] == before, "what was answered is not asked again"
-    assert summary.work["decoded_segments"] == CLIPS - known, "what is in the cache is not decoded again"
+    assert after[: len(before)] == before, "answered questions are not asked again"
+    assert summary.work["decoded_segments"] == CLIPS - known, "cached segments are not decoded again"
     assert many.rows("SELECT status FROM nightreel.runs ORDER BY id") == [("crashed",), ("completed",)]
     assert not list((many.work_dir / "spool").rglob("*.mp4"))
 
 
-def test_two_runs_at_once_share_the_work_and_never_do_the_same(many):
+def test_two_simultaneous_runs_share_the_work_without_overlap(many):
     processes = [many.start("analyze", many.source, "--json") for _ in range(2)]
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
@@ -62,7 +62,7 @@ def test_two_runs_at_once_share_the_work_and_never_do_the_same(many):
     assert sum(count or 0 for (count,) in counts) == CLIPS
 
 
-def test_an_interrupted_run_says_so_and_gives_its_claims_back_uncharged(many):
+def test_an_interrupted_run_reports_it_and_releases_its_claims_uncharged(many):
     process = many.start("analyze", many.source)
     wait_until(many, POINTS["between one chunk's commit and the next"], process)
     process.send_signal(signal.SIGINT)

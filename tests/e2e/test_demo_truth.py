@@ -1,7 +1,6 @@
-"""Is the whole pipeline right? The demo model knows its clips, so that wrong frames, times, caches or positions show.
+"""Is the whole pipeline correct? The demo model knows its clips, so wrong frames, times, caches or positions show.
 
-The last tests break one part each, on purpose: every one of them must make the answers wrong. That is what makes the
-first ones mean something.
+Later tests break one part each on purpose and require wrong answers: this proves that the first tests detect errors.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from nightreel.prompts.loading import load_prompt_sets
 SETS = ("demo", "demo_moderation")
 LEAST = 0.98
 BROKEN = 0.9
-"""No more than this share of the answers is right where a part of the pipeline is broken."""
+"""At most this share of the answers is right if a part of the pipeline is broken."""
 
 SHORT = {f"short-{seed}.mp4": draw_clip(f"test {seed}") for seed in range(16)}
 LONG = {"long.mp4": Clip.of(*((draw_scene(f"test long {number}"), length_s) for number, length_s in
                               enumerate((30.0, 30.0, 10.0))))}  # fmt: skip
 QUICK = {"quick.mp4": Clip.of(*((draw_scene(f"test quick {number}"), 2.0) for number in range(16)))}
-"""A new scene every two seconds: a second off, and half of the frames show another."""
+"""A new scene every two seconds: with an error of one second, half of the frames show another scene."""
 
 Run = Callable[..., list[Grade]]
 
 
 @pytest.fixture
 def run(make_pipeline, tmp_path) -> Run:
-    """`run(clips, plan=...)`: write clips, analyse them, judge the answers that lie in Postgres."""
+    """`run(clips, plan=...)`: write clips, analyse them, grade the answers in Postgres."""
     pipelines: list[Pipeline] = []
 
     def run(clips: dict[str, Clip], *, window_s: int = 30, plan: str = "uniform:8") -> list[Grade]:
@@ -68,7 +67,7 @@ def run(make_pipeline, tmp_path) -> Run:
     return run
 
 
-def test_what_lies_in_postgres_is_true_of_every_clip_and_every_scene(run):
+def test_the_answers_in_postgres_are_right_for_every_clip_and_every_scene(run):
     grades = run(SHORT | LONG)
     assert len({(grade.clip, grade.start_s) for grade in grades}) == len(SHORT) + 3
     assert share_right(grades) >= LEAST, [grade for grade in grades if not grade.right]
@@ -77,7 +76,7 @@ def test_what_lies_in_postgres_is_true_of_every_clip_and_every_scene(run):
     assert share_right(nothing) >= LEAST
     flagged = {(one.clip, one.start_s) for one in grades if one.prompt.name == "warning" and one.said == "yes"}
     explained = {(one.clip, one.start_s) for one in grades if one.prompt.name == "why"}
-    assert flagged == explained, "the follow-up is asked where there is a warning, and nowhere else"
+    assert flagged == explained, "the follow-up is asked only after a warning"
     assert 2 <= len(flagged) < 12
 
 
@@ -87,7 +86,7 @@ def test_answers_belong_to_their_own_two_seconds(run):
     assert share_right(grades) >= LEAST, [grade for grade in grades if not grade.right]
 
 
-def test_frames_a_second_late_show(run, monkeypatch):
+def test_frames_one_second_late_make_answers_wrong(run, monkeypatch):
     import nightreel.media.sandbox as sandbox
 
     on_time = sandbox.timestamps
@@ -97,7 +96,7 @@ def test_frames_a_second_late_show(run, monkeypatch):
     assert share_right(run(QUICK, window_s=2)) < BROKEN
 
 
-def test_red_taken_for_blue_shows(run, monkeypatch):
+def test_swapped_red_and_blue_make_answers_wrong(run, monkeypatch):
     decode = DecoderPool.decode_moments
 
     def swapped(pool, path: Path, **given):
@@ -108,7 +107,7 @@ def test_red_taken_for_blue_shows(run, monkeypatch):
     assert share_right(run(QUICK, window_s=2)) < BROKEN
 
 
-def test_another_clips_features_show(run, monkeypatch):
+def test_features_of_another_clip_make_answers_wrong(run, monkeypatch):
     ask = LocalModel.ask
 
     def confused(model, features, questions, **given):
@@ -118,12 +117,12 @@ def test_another_clips_features_show(run, monkeypatch):
     assert share_right(run(QUICK, window_s=2)) < BROKEN
 
 
-def test_lost_positions_show(run, monkeypatch):
+def test_lost_positions_make_answers_wrong(run, monkeypatch):
     monkeypatch.setattr(packed, "as_position_ids", lambda _: None)
     assert share_right(run(QUICK, window_s=2)) < BROKEN
 
 
-def test_features_of_another_plan_show(run, monkeypatch):
+def test_features_of_another_plan_make_answers_wrong(run, monkeypatch):
     from nightreel.stages import decode
 
     assert share_right(run(QUICK, window_s=2, plan="uniform:1")) < BROKEN, "one frame shows no motion"
@@ -135,10 +134,10 @@ def test_features_of_another_plan_show(run, monkeypatch):
     assert share_right(run(QUICK, window_s=2, plan="uniform:8")) < BROKEN
 
 
-def test_the_demo_shows_answers_beside_the_truth_and_one_picture_of_all_clips(make_pipeline):
+def test_the_demo_prints_answers_beside_the_truth_and_writes_a_contact_sheet(make_pipeline):
     pipeline = make_pipeline("", NIGHTREEL_MODEL="demo", NIGHTREEL_PLAN="uniform:8")
     said, _ = pipeline.start("demo").communicate(timeout=200)
-    assert "right: 13 of 13 captions" in said, said
+    assert "correct: 13 of 13 captions" in said, said
     assert "30-60 s  a red square, a red triangle and a blue triangle move up on a black background." in said
     assert "flagged: a red triangle, the warning sign" in said
     assert "no_index" in said

@@ -1,6 +1,6 @@
-"""What `nightreel deploy` registers, and what workers make of it, on a real Prefect server.
+"""What `nightreel deploy` registers and how workers run it, on a real Prefect server.
 
-One deploy serves all tests here; its schedules are paused, as an operator would, so that nothing runs by itself.
+All tests here share one deploy. Its schedules are paused, as an operator can pause them, so nothing starts by itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CLIPS, CHUNK = 30, 2
 CHANGES_BY_ITSELF = {"updated", "status", "last_polled"}
 SILENT_FOR = timedelta(
     seconds=40
-)  # they send a heartbeat every 30 s: shorter, and those that live would be buried, too
+)  # runs send a heartbeat every 30 s: a shorter time would mark live runs as crashed, too
 
 Registered = dict[str, Any]
 
@@ -61,7 +61,7 @@ def pool(prefect_api_url, client, tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def deploy(prefect_api_url, pool, tmp_path, monkeypatch) -> Callable[..., list[str]]:
-    """`deploy("--cron", ...)`: what the command says; raises what broke it."""
+    """`deploy("--cron", ...)`: returns the lines that the command prints; raises its error."""
     monkeypatch.setenv("PREFECT_API_URL", prefect_api_url)
     monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(tmp_path / "deploy"))
 
@@ -76,7 +76,7 @@ def deploy(prefect_api_url, pool, tmp_path, monkeypatch) -> Callable[..., list[s
 
 @pytest.fixture
 def registered(client, pool) -> Callable[[], Registered]:
-    """What the server has of ours, ids included, without what it changes by itself."""
+    """Our objects on the server, ids included, without the fields that the server changes by itself."""
 
     def read() -> Registered:
         found = {
@@ -99,7 +99,7 @@ def steady(value: Any) -> Any:
 
 @pytest.fixture
 def slow(make_pipeline, pool, chat_server: ChatServer, tmp_path) -> Pipeline:
-    """Nights of a minute and a half: long enough for whatever may happen to a host."""
+    """Nights of a minute and a half: long enough to stop or kill a host during one."""
     chat_server.delay_s = 3.0
     for seed in range(CLIPS):
         make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
@@ -124,7 +124,7 @@ def state_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
     return state.name
 
 
-# -- what is registered ------------------------------------------------------------------------------------------------
+# -- registration -----------------------------------------------------------------------------------------------------
 
 
 def test_a_second_deploy_changes_nothing(deploy, registered, pool):
@@ -136,7 +136,7 @@ def test_a_second_deploy_changes_nothing(deploy, registered, pool):
     assert registered() == before
 
 
-def test_another_cron_changes_the_night_alone_and_what_is_paused_stays_paused(deploy, registered):
+def test_another_cron_changes_only_the_night_and_a_paused_schedule_stays_paused(deploy, registered):
     before = registered()
     assert deploy("--cron", CRON) == [f"changed deployment {NIGHT}"]
     after = registered()
@@ -149,10 +149,10 @@ def test_another_cron_changes_the_night_alone_and_what_is_paused_stays_paused(de
     again = registered()
     assert deploy("--cron", CRON) == ["nothing to change"]
     assert registered() == again
-    assert deploy() == [f"changed deployment {NIGHT}"], "without the option it is as in the file"
+    assert deploy() == [f"changed deployment {NIGHT}"], "without the option, the schedule is that of the file"
 
 
-def test_a_queue_that_was_deleted_comes_back_with_what_ran_on_it(deploy, registered, client, pool):
+def test_a_deleted_queue_is_made_again_and_its_deployment_returns_to_it(deploy, registered, client, pool):
     before = registered()
     client.delete_work_queue_by_id(client.read_work_queue_by_name("backfill", work_pool_name=pool).id)
     assert deploy() == [
@@ -165,24 +165,24 @@ def test_a_queue_that_was_deleted_comes_back_with_what_ran_on_it(deploy, registe
     assert deploy() == ["nothing to change"]
 
 
-def test_a_notification_block_that_is_none_is_refused_with_those_that_there_are(deploy, registered, webhook):
+def test_a_wrong_notification_block_is_refused_and_the_error_lists_existing_blocks(deploy, registered, webhook):
     before = registered()
-    for name, problem in (("custom-webhook/nobody", "is no block"), ("slack", "should be TYPE-SLUG/BLOCK-NAME")):
+    for name, problem in (("custom-webhook/nobody", "is not a block"), ("slack", "should be TYPE-SLUG/BLOCK-NAME")):
         with pytest.raises(SettingsError, match=f"{problem}: expected one of .*custom-webhook/{webhook}"):
             deploy("--notify", name, "--cron", CRON)
-    assert registered() == before, "and nothing was touched"
+    assert registered() == before, "nothing was changed"
 
 
 @pytest.fixture
 def webhook(client, chat_server) -> str:
-    """A notification block that tells the chat server, and nobody else."""
+    """A notification block that notifies only the chat server."""
     name = f"ops-{uuid4().hex[:8]}"
     told = {"subject": "{{subject}}", "body": "{{body}}"}
     CustomWebhookNotificationBlock(name=name, url=chat_server.url, json_data=told).save(name)
     return name
 
 
-def test_a_failed_night_is_told_of_once(deploy, registered, client, webhook, chat_server):
+def test_a_failed_night_sends_one_notification(deploy, registered, client, webhook, chat_server):
     made = deploy("--notify", f"custom-webhook/{webhook}")
     before = registered()
     assert deploy("--notify", f"custom-webhook/{webhook}") == ["nothing to change"]
@@ -199,10 +199,10 @@ def test_a_failed_night_is_told_of_once(deploy, registered, client, webhook, cha
         client.delete_automation(client.read_automations_by_name(FAILED_NIGHT)[0].id)
 
 
-# -- what workers do ---------------------------------------------------------------------------------------------------
+# -- workers -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_night_goes_before_a_shard_that_was_due_earlier(make_pipeline, clips, pool, client):
+def test_a_night_starts_before_a_shard_that_was_due_earlier(make_pipeline, clips, pool, client):
     pipeline = make_pipeline(clips, NIGHTREEL_SOURCE=str(clips), NIGHTREEL_WORK_POOL=pool)
     with list_backfill(
         AnalyzeOptions(source=str(clips)),
@@ -224,14 +224,14 @@ def test_a_night_goes_before_a_shard_that_was_due_earlier(make_pipeline, clips, 
 
     serve_once()
     assert state_of(client, night) == "Completed"
-    assert client.read_flow_run(shard.id).start_time is None, "the worker had one place"
+    assert client.read_flow_run(shard.id).start_time is None, "the worker runs one at a time"
     assert set(pipeline.statuses().values()) == {("done", None)}
     assert pipeline.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT
     serve_once()
     assert state_of(client, shard) == "Completed"
 
 
-def test_a_second_night_is_cancelled_and_a_worker_told_to_end_gives_back_what_it_holds(slow, client, tmp_path):
+def test_a_second_night_is_cancelled_and_a_stopped_worker_releases_its_claims(slow, client, tmp_path):
     with Hosts(tmp_path, slow.environment) as hosts:
         hosts.start("a", "--limit", "2")
         night = submit(client, NIGHT)
@@ -246,12 +246,12 @@ def test_a_second_night_is_cancelled_and_a_worker_told_to_end_gives_back_what_it
     assert slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
     assert slow.value("SELECT max(attempts) FROM nightreel.analyses WHERE status = 'pending'") == 0
     assert slow.rows("SELECT status FROM nightreel.runs") == [("cancelled",)]
-    assert state_of(client, night) == "Crashed", "Prefect's word for a run whose process was told to end"
+    assert state_of(client, night) == "Crashed", "Prefect's state for a run whose process got a signal to stop"
 
 
 @contextmanager
 def burying(client: SyncPrefectClient, silent_for: timedelta) -> Iterator[None]:
-    """The automation of dead runs beside the one that is registered, with less patience."""
+    """A second automation for dead runs, with a shorter timeout than the registered one."""
     automation = client.create_automation(dead_runs(silent_for).model_copy(update={"name": uuid4().hex}))
     try:
         yield
@@ -259,7 +259,7 @@ def burying(client: SyncPrefectClient, silent_for: timedelta) -> Iterator[None]:
         client.delete_automation(automation)
 
 
-def test_a_run_killed_with_its_worker_is_marked_crashed_and_one_that_lives_is_not(slow, client, pool, tmp_path):
+def test_a_run_killed_with_its_worker_is_marked_crashed_and_a_live_run_is_not(slow, client, pool, tmp_path):
     with burying(client, SILENT_FOR):
         with Hosts(tmp_path, slow.environment) as hosts:
             hosts.start("a", "--queue", "nightly")
@@ -268,7 +268,7 @@ def test_a_run_killed_with_its_worker_is_marked_crashed_and_one_that_lives_is_no
             running = "SELECT count(*) FROM nightreel.runs WHERE status = 'running'"
             wait_for(lambda: slow.value(running) == 2, lambda: [hosts.log("a"), hosts.log("b")])
             hosts.kill("a")
-            assert state_of(client, night) == "Running", "nobody is left to say otherwise"
+            assert state_of(client, night) == "Running", "no live process corrects the state"
             wait_for(lambda: state_of(client, night) == "Crashed", lambda: state_of(client, night))
             assert "no heartbeat for 40 s" in client.read_flow_run(night.id).state.message
             assert state_of(client, other) == "Running"

@@ -1,4 +1,4 @@
-"""A night over an inventory finds what one over the listing finds, and believes no inventory against what it knows."""
+"""A night over an inventory finds the same as a night over the listing; known objects outrank an old inventory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def dated(at: datetime) -> str:
 
 
 @pytest.mark.parametrize("form", [CSV, PARQUET])
-def test_a_night_and_a_plan_over_an_inventory_see_what_is_listed(make_pipeline, inventories, put, form):
+def test_a_night_and_a_plan_over_an_inventory_find_the_listed_objects(make_pipeline, inventories, put, form):
     source = f"s3://{inventories.source}/videos"
     listed = make_pipeline(source)
     with list_backfill(
@@ -54,7 +54,7 @@ def test_a_night_and_a_plan_over_an_inventory_see_what_is_listed(make_pipeline, 
     assert set(pipeline.statuses()) == set(NAMES)
 
 
-def test_what_came_after_an_inventory_waits_for_the_next_and_what_is_known_is_not_undone(
+def test_objects_newer_than_the_inventory_wait_for_the_next_one_and_known_versions_stay(
     make_pipeline, inventories, put
 ):
     source = f"s3://{inventories.source}/videos"
@@ -62,11 +62,11 @@ def test_what_came_after_an_inventory_waits_for_the_next_and_what_is_known_is_no
     inventories.write(inventories.listed(), date=dated(before))
     put("a.mp4", 7)
     put("new.mp4", 8)
-    assert make_pipeline(source).analyze(limit=1).videos == {"done": 1}, "a listing has seen the new a.mp4"
+    assert make_pipeline(source).analyze(limit=1).videos == {"done": 1}, "a listing has found the new a.mp4"
     pipeline = make_pipeline(source, NIGHTREEL_INVENTORY=inventories.url)
     pipeline.analyze()
     versions = "SELECT count(*) FROM nightreel.videos WHERE uri LIKE '%/a.mp4'"
-    assert pipeline.value(versions) == 1, "the old version of a.mp4 is not taken for a new one"
+    assert pipeline.value(versions) == 1, "the old version of a.mp4 does not count as new"
     inventories.write(inventories.listed(), date=dated(datetime.now(UTC)))
     pipeline.analyze()
     assert set(pipeline.statuses()) == {*NAMES, "new.mp4"}

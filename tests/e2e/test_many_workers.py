@@ -1,4 +1,4 @@
-"""Workers on hosts of their own share a backfill: each video once, though one of them is killed in the middle."""
+"""Workers on separate hosts share a backfill: each video is analysed once, even if a worker is killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIPS, A_SHARD, CHUNK = 18, 6, 2
 
 @pytest.fixture
 def slow(make_pipeline, chat_server: ChatServer, tmp_path) -> Pipeline:
-    """A model that takes its time, as if each host had a GPU of its own."""
+    """A slow model: each host seems to have a GPU of its own."""
     chat_server.delay_s = 0.7
     for seed in range(CLIPS):
         make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
@@ -59,7 +59,7 @@ def test_two_workers_share_a_backfill_and_survive_the_third(slow, chat_server, t
     assert slow.value(done) == slow.value("SELECT count(*) FROM nightreel.answers") == CLIPS
     assert slow.value("SELECT sum(done) FROM nightreel.backfill_shards") == CLIPS
     again = len(chat_server.requests) - CLIPS
-    assert 0 <= again <= claimed, "what was in flight on the killed host is asked again, and nothing else"
+    assert 0 <= again <= claimed, "only chunks in flight on the killed host are asked again"
     runs = slow.rows("SELECT status, shard_id FROM nightreel.runs ORDER BY id")
     assert sorted(run.status for run in runs) == ["completed"] * 3 + ["crashed"]
     assert len({run.shard_id for run in runs}) == 3

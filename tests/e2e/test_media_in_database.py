@@ -1,4 +1,4 @@
-"""What the decoder saw of a file reaches the people who ask the database."""
+"""Facts that the decoder found about a file are stored in the database."""
 
 import pytest
 from fixtures.clips import encode_numbers
@@ -7,7 +7,7 @@ from PIL import Image
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
 
 
-def test_what_a_file_is_and_which_frames_were_looked_at_stand_in_the_database(make_pipeline, tmp_path):
+def test_the_database_holds_the_media_facts_and_the_sampled_frames_of_a_file(make_pipeline, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     encode_numbers(videos / "upright.mp4", range(50), *X264, "-bf", "0", fps="10")
@@ -23,7 +23,7 @@ def test_what_a_file_is_and_which_frames_were_looked_at_stand_in_the_database(ma
     (answer,) = pipeline.rows(
         "SELECT DISTINCT frame_times_s, decoder, thumbnail_uri FROM reporting.answers WHERE uri LIKE '%whole.avi'"
     )
-    assert answer.frame_times_s == pytest.approx([0.36, 1.12, 1.84, 2.6])  # on show at 0.375, 1.125, 1.875 and 2.625 s
+    assert answer.frame_times_s == pytest.approx([0.36, 1.12, 1.84, 2.6])  # shown at 0.375, 1.125, 1.875, 2.625 s
     assert answer.decoder == "pyav"
     with Image.open(answer.thumbnail_uri.removeprefix("file://")) as sheet:
         assert sheet.format == "JPEG"

@@ -1,4 +1,4 @@
-"""Runs share a device's memory: none takes what another holds, everybody is served, whatever dies meanwhile."""
+"""Runs share a device's memory: no lease overlaps another, every request is served, even if a process dies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def books(prefect_api_url):
 
 @pytest.fixture
 def lease(books, database):
-    """`lease(mib)`: a context in which they are held."""
+    """`lease(mib)`: a context that holds a lease of this size."""
 
     def make(mib: int, *, closing: threading.Event | None = None, capacity: int = CAPACITY):
         request = MemoryRequest(host=HOST, capacities={LIMIT: capacity}, mib=mib)
@@ -45,7 +45,7 @@ def lease(books, database):
     return make
 
 
-def test_memory_is_held_for_the_context_and_free_afterwards(lease, books, database):
+def test_memory_is_held_in_the_context_and_free_afterwards(lease, books, database):
     with lease(600) as held:
         held.ensure_held()
         assert books.taken_mib(LIMIT) == (CAPACITY, 600)
@@ -57,14 +57,14 @@ def test_memory_is_held_for_the_context_and_free_afterwards(lease, books, databa
         assert memory_queue.read_queue(connection, HOST) == []
 
 
-def test_a_limit_of_another_size_is_corrected(lease, books):
+def test_a_limit_of_the_wrong_size_is_corrected(lease, books):
     with lease(10):
         pass
     with lease(10, capacity=CAPACITY - 100):
         assert books.taken_mib(LIMIT) == (CAPACITY - 100, 10)
 
 
-def test_who_waits_hears_at_once_that_memory_was_given_back(lease):
+def test_a_waiting_request_is_granted_as_soon_as_memory_is_given_back(lease):
     waited: list[float] = []
 
     def second() -> None:
@@ -78,10 +78,10 @@ def test_who_waits_hears_at_once_that_memory_was_given_back(lease):
         assert not waited
     freed = time.monotonic()
     thread.join(10)
-    assert waited[0] - freed < 3, "no more than a look by himself would take"
+    assert waited[0] - freed < 3, "no later than the waiting request's own next check"
 
 
-def test_a_run_that_ends_waits_no_more(lease):
+def test_a_run_that_ends_stops_waiting(lease):
     closing = threading.Event()
     with lease(600):
         threading.Timer(0.5, closing.set).start()
@@ -89,14 +89,14 @@ def test_a_run_that_ends_waits_no_more(lease):
             pass
 
 
-def test_memory_that_was_lost_is_not_worked_in(lease, books, monkeypatch):
+def test_a_run_does_not_work_in_memory_that_it_lost(lease, books, monkeypatch):
     with lease(600) as held:
         monkeypatch.setattr(held, "_ends_at", time.monotonic() - 1)
         with pytest.raises(TransientError, match="memory_lease_lost"):
             held.ensure_held()
 
 
-def test_a_limit_that_was_deleted_is_no_free_memory(lease, books, monkeypatch):
+def test_a_deleted_limit_does_not_count_as_free_memory(lease, books, monkeypatch):
     monkeypatch.setattr(books, "ensure", lambda _: None)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(LIMIT, CAPACITY)
@@ -105,10 +105,10 @@ def test_a_limit_that_was_deleted_is_no_free_memory(lease, books, monkeypatch):
         pass
 
 
-def test_a_server_that_restarts_loses_no_lease_and_everybody_is_served(
+def test_a_server_restart_loses_no_lease_and_every_request_is_served(
     tmp_path, database_url, prefect_program, prefect_api_url
 ):
-    """The short form of `make bench-leases`: what it says of idle memory and of waits needs more time than this."""
+    """A short form of `make bench-leases`, too short to judge idle memory and waits."""
     requests = draw_requests(12, hold_s=(0.3, 1.5), within_s=1.0, seed=3)
     with Simulation(tmp_path, database_url, program=prefect_program, processes=2) as simulation:
         simulation.start(requests)
@@ -120,7 +120,7 @@ def test_a_server_that_restarts_loses_no_lease_and_everybody_is_served(
     assert verdict.asked == verdict.served == 12
     assert verdict.most_mib <= DEVICE_MIB
     events = [event["event"] for event in log]
-    assert "granted" in events[events.index("server is back") :], "the restart came before the end"
+    assert "granted" in events[events.index("server is back") :], "no lease was granted after the restart"
 
 
 # -- whole runs --------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def limit_of(pipeline: Pipeline) -> str:
     return memory_devices()[0].limit
 
 
-def test_a_run_leases_before_it_loads_and_gives_back_at_its_end(pipeline, books):
+def test_a_run_leases_memory_before_it_loads_and_gives_it_back_at_its_end(pipeline, books):
     summary = pipeline.analyze()
     assert summary.videos == {"done": 3}
     assert "lease" in summary.timings
@@ -139,20 +139,20 @@ def test_a_run_leases_before_it_loads_and_gives_back_at_its_end(pipeline, books)
     assert pipeline.rows("SELECT * FROM nightreel.memory_leases") == []
 
 
-def test_a_run_with_nothing_to_do_leases_nothing(pipeline):
+def test_a_run_without_work_leases_no_memory(pipeline):
     pipeline.analyze()
     assert "lease" not in pipeline.analyze().timings
 
 
-def test_more_than_the_device_can_ever_give_is_an_error_at_once(make_pipeline, clips):
+def test_a_lease_larger_than_the_capacity_fails_immediately(make_pipeline, clips):
     most = memory_devices()[0].leasable_mib(None)
     pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most + 1))
     with pytest.raises(SettingsError, match=rf"{most + 1} MiB.*{most} MiB"):
         pipeline.analyze()
-    assert pipeline.statuses() == dict.fromkeys(("1.mp4", "2.mp4", "3.mp4"), ("pending", None)), "no video's fault"
+    assert pipeline.statuses() == dict.fromkeys(("1.mp4", "2.mp4", "3.mp4"), ("pending", None)), "no video fails for it"
 
 
-def test_a_run_waits_until_another_gives_back_what_it_needs(make_pipeline, clips, books, database):
+def test_a_run_waits_until_another_gives_back_enough_memory(make_pipeline, clips, books, database):
     device = memory_devices()[0]
     most = device.leasable_mib(None)
     pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most))
@@ -174,7 +174,7 @@ def test_a_run_waits_until_another_gives_back_what_it_needs(make_pipeline, clips
     summary = pipeline.analyze()
     thread.join()
     assert summary.videos == {"done": 3}
-    assert len(seen) == 2, "it waited, seen twice"
+    assert len(seen) == 2, "the run did not wait: its request must be seen twice"
 
 
 def test_a_run_that_waits_for_memory_can_be_interrupted(make_pipeline, clips, books, database):
@@ -193,7 +193,7 @@ def test_a_run_that_waits_for_memory_can_be_interrupted(make_pipeline, clips, bo
     assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
 
 
-def test_the_command_tells_who_holds_what(make_pipeline, clips, books, database):
+def test_the_command_shows_each_lease_and_its_holder(make_pipeline, clips, books, database):
     device = memory_devices()[0]
     most = device.leasable_mib(None)
     make_pipeline(clips)

@@ -1,4 +1,4 @@
-"""What a run tells while it works: numbers to Prometheus, records with run and video."""
+"""What a run reports while it works: metrics for Prometheus, log records with run and video."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def records():
     logger.setLevel(level)
 
 
-def test_a_run_serves_its_numbers_while_it_lasts_and_logs_what_failed(make_pipeline, clips, free_port, records):
+def test_a_run_serves_metrics_while_it_works_and_logs_failures(make_pipeline, clips, free_port, records):
     from flows.analyze_videos import analyze_videos
 
     (clips / "broken.mp4").write_bytes((clips / "1.mp4").read_bytes()[:2000])

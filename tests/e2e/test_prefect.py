@@ -1,4 +1,4 @@
-"""What Prefect is asked for: a form for the options, artifacts, and another try for what may pass, alone."""
+"""What Prefect provides: a form for the options, artifacts, and retries of transient errors only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks import discover as task
 
 @pytest.fixture
 def stumbling(monkeypatch):
-    """`stumbling(error, times)`: the next listings raise; returns how often they were asked."""
+    """`stumbling(error, times)`: the next listings raise; returns the number of listings."""
 
     def make(error: Exception, times: int) -> list[int]:
         calls: list[int] = []
@@ -39,7 +39,7 @@ def stumbling(monkeypatch):
     return make
 
 
-def test_the_options_render_as_a_form_that_knows_what_is_wrong():
+def test_the_options_render_as_a_form_that_validates_them():
     schema = analyze_videos.parameters.model_dump()
     options = schema["definitions"]["AnalyzeOptions"]["properties"]
     assert options["source"]["title"] == "Source"
@@ -49,7 +49,7 @@ def test_the_options_render_as_a_form_that_knows_what_is_wrong():
         analyze_videos.validate_parameters({"options": {"plan": "every frame"}})
 
 
-def test_a_run_leaves_its_summary_and_its_progress(pipeline):
+def test_a_run_publishes_its_summary_and_its_progress(pipeline):
     summary = pipeline.analyze()
     flow_run = UUID(pipeline.value("SELECT flow_run_id FROM nightreel.runs"))
     with get_client(sync_client=True) as client:
@@ -66,20 +66,20 @@ def test_a_run_leaves_its_summary_and_its_progress(pipeline):
     assert found[f"run-{summary.run_id}"].data == 100.0
 
 
-def test_what_may_pass_is_tried_again(pipeline, stumbling):
+def test_a_transient_error_is_retried(pipeline, stumbling):
     calls = stumbling(TransientError(Reason.STORAGE_UNREACHABLE, "for a moment"), times=2)
     assert pipeline.analyze().videos == {"done": 3}
     assert len(calls) >= 3
 
 
-def test_what_will_not_pass_is_not_tried_again(pipeline, stumbling):
+def test_a_permanent_error_is_not_retried(pipeline, stumbling):
     calls = stumbling(PermanentError(Reason.ACCESS_DENIED, "for ever"), times=9)
     with pytest.raises(PermanentError, match="for ever"):
         pipeline.analyze()
     assert len(calls) == 1
 
 
-def test_a_bug_that_one_video_provokes_fails_that_video_alone(pipeline, monkeypatch):
+def test_a_bug_that_one_video_triggers_fails_only_that_video(pipeline, monkeypatch):
     asked = Asking.ask_chunk
 
     def buggy(asking, segments):

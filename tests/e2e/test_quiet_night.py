@@ -1,4 +1,4 @@
-"""A night with nothing new is a listing: it loads no model, no decoder and no torch."""
+"""A night with nothing new only lists: it loads no model, no decoder and no torch."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def _analyze(pipeline) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_a_night_with_nothing_new_imports_no_torch_and_says_so_of_its_machine(pipeline):
+def test_a_night_with_nothing_new_imports_no_torch_and_records_that(pipeline):
     assert _analyze(pipeline) == "3 ['torch', 'transformers']"
     assert _analyze(pipeline) == "0 []"
     busy, quiet = (row.environment for row in pipeline.rows("SELECT environment FROM nightreel.runs ORDER BY id"))

@@ -1,4 +1,4 @@
-"""The README is what people believe: its commands exist, and those of "Your videos" are run, in its order."""
+"""People follow the README: its commands exist, and those of "Your videos" run in its order."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def all_commands() -> set[str]:
 
 def test_every_command_is_in_the_readme():
     shown = {" ".join(command[: 2 if command[0] in ("db", "cache", "backfill") else 1]) for command in COMMANDS}
-    assert all_commands() - shown == {"demo"}, "`make demo` stands for it"
+    assert all_commands() - shown == {"demo"}, "`make demo` runs it"
 
 
 @pytest.fixture
 def work_dir(tmp_path):
-    """An own place for embedded services, which are gone afterwards whatever happened."""
+    """A separate directory for embedded services, which are always stopped afterwards."""
     directory = tmp_path / "work"
     yield directory
     from nightreel.services.postgres import Postgres
@@ -50,7 +50,7 @@ def work_dir(tmp_path):
         SharedServer(program).stop(force=True)
 
 
-def test_the_commands_of_the_readme_work_in_their_order(tmp_path, work_dir, noise_model, monkeypatch):
+def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_model, monkeypatch):
     videos = tmp_path / "videos"
     make_clip(videos / "a.mp4", 1)
     monkeypatch.chdir(tmp_path)

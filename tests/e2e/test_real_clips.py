@@ -1,4 +1,4 @@
-"""Real videos, good and bad: every good one done with all its answers, every bad one with its own reason."""
+"""Real videos: every good one is done with all its answers, every bad one fails with its own reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALID_THOUGH_EXTREME = "ax_long_180p_av1.mp4"
 
 
 @pytest.mark.clips
-def test_good_clips_are_done_and_bad_ones_have_a_reason_of_their_own(make_pipeline, real_clips):
+def test_good_clips_are_done_and_each_bad_clip_has_its_own_reason(make_pipeline, real_clips):
     pipeline = make_pipeline(real_clips)
     summary = pipeline.analyze()
     statuses = pipeline.statuses()
@@ -35,7 +35,7 @@ def test_good_clips_are_done_and_bad_ones_have_a_reason_of_their_own(make_pipeli
     failed = {name: reason for name, (status, reason) in statuses.items() if status == "failed"}
     assert failed == REASONS
     details = [row.detail for row in pipeline.rows("SELECT detail FROM reporting.failures")]
-    assert len(set(details)) == len(REASONS), "each says what is wrong with it"
+    assert len(set(details)) == len(REASONS), "every failure has its own detail"
     assert pipeline.value("SELECT count(*) FROM reporting.answers WHERE state = 'answered'") == (
         summary.segments * PROMPT_COUNT
     )

@@ -18,7 +18,7 @@ def remote_pipeline(make_pipeline, clips, chat_server, monkeypatch):
     return make_pipeline(clips, NIGHTREEL_MODEL=chat_server.setting)
 
 
-def test_a_new_question_costs_no_fetch_and_no_decode(remote_pipeline, chat_server, tmp_path):
+def test_a_new_question_costs_no_fetching_and_no_decoding(remote_pipeline, chat_server, tmp_path):
     summary = remote_pipeline.analyze()
     assert summary.videos == {"done": 3}
     assert len(chat_server.requests) == 9
@@ -33,7 +33,7 @@ def test_a_new_question_costs_no_fetch_and_no_decode(remote_pipeline, chat_serve
     assert len(chat_server.requests) == 12
 
 
-def test_a_server_that_dies_breaks_the_run_and_no_video(remote_pipeline, chat_server):
+def test_a_server_that_dies_breaks_the_run_but_fails_no_video(remote_pipeline, chat_server):
     healthy = chat_server.answer
     chat_server.answer = lambda request: (
         healthy(request) if len(chat_server.requests) <= 4 else failure(503, "out of memory")

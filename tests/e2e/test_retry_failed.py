@@ -1,4 +1,4 @@
-"""The hourly retry on real parts: what failed while the storage was away is done once it is back."""
+"""The hourly retry on real parts: videos that failed while the storage was down are done once it is up again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ print(state.name, "|", state.message, "|", sorted({"torch", "transformers", "av"
 
 
 def fail_while_away(pipeline: Pipeline, source: Path) -> None:
-    """A run that knows the videos of a directory and cannot fetch them, an hour ago."""
+    """A run, an hour ago, that listed the videos of a directory and could not fetch them."""
     away = source.with_name(f"{source.name} away")
     source.rename(away)
     assert pipeline.analyze(listing=False).videos["quarantined"] > 0
@@ -39,13 +39,13 @@ def an_hour_later(pipeline: Pipeline) -> None:
 
 @pytest.fixture
 def impatient(make_pipeline, clips) -> Pipeline:
-    """One try a video; of three videos one is done, two are known."""
+    """One attempt a video; of three videos, one is done and two are known."""
     pipeline = make_pipeline(clips, NIGHTREEL_MAX_ATTEMPTS="1")
     assert pipeline.analyze(limit=1).videos == {"done": 1}
     return pipeline
 
 
-def test_what_failed_while_the_storage_was_away_is_done_under_the_prompts_of_then(
+def test_videos_that_failed_while_the_storage_was_down_are_done_under_their_original_prompts(
     impatient, clips, tmp_path, monkeypatch
 ):
     fail_while_away(impatient, clips)
@@ -58,7 +58,7 @@ def test_what_failed_while_the_storage_was_away_is_done_under_the_prompts_of_the
 
     state = retry_failed(return_state=True)
     assert state.is_completed()
-    assert state.message == "2 videos taken up again in 1 run"
+    assert state.message == "2 videos retried in 1 run"
     assert set(impatient.statuses().values()) == {("done", None)}
     assert impatient.value("SELECT count(*) FROM reporting.answers WHERE prompt <> 'blue'") == 3 * PROMPT_COUNT
     assert impatient.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT
@@ -67,16 +67,16 @@ def test_what_failed_while_the_storage_was_away_is_done_under_the_prompts_of_the
     assert impatient.value("SELECT count(*) FROM nightreel.recipes") == 1
 
 
-def test_with_nothing_due_no_run_begins_and_no_torch_is_imported(impatient):
+def test_without_due_failures_no_run_starts_and_no_torch_is_imported(impatient):
     command = [sys.executable, "-c", QUIET]
     done = subprocess.run(
         command, env={**os.environ, **impatient.environment}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == "Completed | nothing is due to be taken up again | []"
+    assert done.stdout.splitlines()[-1] == "Completed | no failed video is due for a retry | []"
     assert impatient.value("SELECT count(*) FROM nightreel.runs") == 1
 
 
-def test_a_run_that_fails_again_fails_the_flow_and_the_others_run_all_the_same(impatient, clips, tmp_path):
+def test_a_run_that_fails_again_fails_the_flow_but_not_the_other_runs(impatient, clips, tmp_path):
     make_clip(tmp_path / "more" / "9.mp4", 9)
     more = Pipeline(str(tmp_path / "more"), impatient.database, impatient.environment, impatient.work_dir)
     sweep_videos(SweepOptions(source=more.source))
@@ -86,13 +86,13 @@ def test_a_run_that_fails_again_fails_the_flow_and_the_others_run_all_the_same(i
 
     state = retry_failed(RetryOptions(limit=10), return_state=True)
     assert state.is_failed()
-    assert state.message.startswith("3 videos taken up again in 2 runs, of which 1 failed: recipe ")
+    assert state.message.startswith("3 videos retried in 2 runs, 1 failed: recipe ")
     assert f"file://{clips}: every video failed" in state.message
     assert impatient.statuses()["9.mp4"] == ("done", None)
     assert impatient.statuses()["2.mp4"] == ("quarantined", "storage_unreachable")
     assert sorted(impatient.rows("SELECT reopened FROM nightreel.analyses")) == [(0,), (1,), (1,), (1,)]
     an_hour_later(impatient)
-    assert retry_failed(return_state=True).message.startswith("nothing"), "after two hours the next time"
+    assert retry_failed(return_state=True).message.startswith("no failed video is due"), "due after two hours"
 
 
 def test_the_options_are_bounded():

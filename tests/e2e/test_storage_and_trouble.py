@@ -1,4 +1,4 @@
-"""On S3, and when the world around a run is not as it should be: clear errors, nothing half-written."""
+"""S3, and broken surroundings of a run: errors are clear, and nothing is half-written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bucket(s3_server, s3_bucket, tmp_path):
     return s3_bucket
 
 
-def test_videos_and_cache_may_both_be_on_s3(make_pipeline, bucket, s3_server):
+def test_videos_and_cache_can_both_be_on_s3(make_pipeline, bucket, s3_server):
     pipeline = make_pipeline(f"s3://{bucket}/videos", NIGHTREEL_CACHE_URL=f"s3://{bucket}/features")
     assert pipeline.analyze().videos == {"done": 2}
     assert pipeline.value("SELECT count(*) FROM reporting.answers") == 2 * PROMPT_COUNT
@@ -29,7 +29,7 @@ def test_videos_and_cache_may_both_be_on_s3(make_pipeline, bucket, s3_server):
     assert pipeline.analyze().headline.startswith("nothing new")
 
 
-def test_a_wrong_secret_is_refused_in_words_without_the_secret(make_pipeline, bucket, monkeypatch):
+def test_a_wrong_secret_is_refused_and_the_error_hides_it(make_pipeline, bucket, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-4711")
     pipeline = make_pipeline(f"s3://{bucket}/videos")
     with pytest.raises(PermanentError, match="access_denied") as caught:
@@ -40,18 +40,18 @@ def test_a_wrong_secret_is_refused_in_words_without_the_secret(make_pipeline, bu
     assert "access_denied" in row.error
 
 
-def test_a_missing_bucket_is_not_an_empty_one(make_pipeline, s3_bucket):
+def test_a_missing_bucket_does_not_count_as_empty(make_pipeline, s3_bucket):
     pipeline = make_pipeline(f"s3://{s3_bucket}-not-there/videos")
     with pytest.raises(PermanentError, match="no_such_bucket"):
         pipeline.analyze()
 
 
-def test_a_missing_directory_is_not_an_empty_one(make_pipeline, tmp_path):
+def test_a_missing_directory_does_not_count_as_empty(make_pipeline, tmp_path):
     with pytest.raises(PermanentError, match="no_such_source"):
         make_pipeline(tmp_path / "nowhere").analyze()
 
 
-def test_postgres_down_is_said_with_host_and_port_and_without_the_password(pipeline, monkeypatch):
+def test_the_error_for_postgres_down_names_host_and_port_and_hides_the_password(pipeline, monkeypatch):
     monkeypatch.setenv("NIGHTREEL_DATABASE_URL", "postgresql://someone:secret-4711@127.0.0.1:1/nightreel")
     with pytest.raises(TransientError, match=r"database_unreachable.*127\.0\.0\.1") as caught:
         pipeline.analyze()
@@ -81,7 +81,7 @@ def test_a_full_disk_for_the_cache_breaks_the_run_and_leaves_nothing_half_writte
         (["analyze", "{source}", "--model", "/nowhere/at-all"], "/nowhere/at-all"),
     ],
 )
-def test_wrong_usage_names_the_value_and_touches_nothing(pipeline, arguments, said):
+def test_a_usage_error_names_the_value_and_changes_nothing(pipeline, arguments, said):
     process = pipeline.start(*(argument.format(source=pipeline.source) for argument in arguments))
     output = process.communicate(timeout=120)[0]
     assert process.returncode in (1, 2), output
@@ -90,7 +90,7 @@ def test_wrong_usage_names_the_value_and_touches_nothing(pipeline, arguments, sa
     assert pipeline.value("SELECT count(*) FROM nightreel.runs") == 0
 
 
-def test_json_is_all_that_json_prints(pipeline):
+def test_the_json_option_prints_only_json(pipeline):
     process = pipeline.start("analyze", pipeline.source, "--json")
     output = process.communicate(timeout=120)[0]
     assert json.loads(output)["videos"] == {"done": 3}

@@ -1,4 +1,4 @@
-"""The weekly sweep on real parts: what is gone, changed and back, in the database and in Prefect."""
+"""The weekly sweep on real parts: gone, changed and returned objects, in the database and in Prefect."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gone(pipeline: Pipeline) -> list[str]:
     return [row.uri.rsplit("/", 1)[1] for row in rows]
 
 
-def test_a_sweep_of_a_directory_finds_what_a_night_does_not(pipeline, clips):
+def test_a_sweep_of_a_directory_finds_gone_objects_that_a_night_misses(pipeline, clips):
     assert pipeline.analyze(limit=2).videos == {"done": 2}
     (clips / "2.mp4").unlink()
     (clips / "3.mp4").rename(clips / "away")
@@ -60,7 +60,7 @@ def test_a_sweep_of_a_directory_finds_what_a_night_does_not(pipeline, clips):
     assert artifact.data.startswith("# 2 objects listed: 0 new, 1 changed, 0 back, 2 gone")
     assert "| gone | 2 |" in artifact.data
 
-    assert pipeline.analyze().videos == {"done": 1}, "the changed one; what is gone was never claimed"
+    assert pipeline.analyze().videos == {"done": 1}, "only the changed object is due; the gone ones were never claimed"
     (clips / "away").rename(clips / "3.mp4")
     assert sweep(pipeline).listing == PageCounts(listed=2, known=2, back=1)
     assert gone(pipeline) == ["2.mp4"]
@@ -90,7 +90,7 @@ def test_a_sweep_of_a_bucket_finds_the_same(make_pipeline, s3_bucket, s3_client,
     assert pipeline.analyze().videos == {"done": 2}
 
 
-def test_a_sweep_works_on_nothing_and_loads_no_model(pipeline):
+def test_a_sweep_claims_no_video_and_loads_no_model(pipeline):
     summary = sweep(pipeline)
     assert summary.listing == PageCounts(listed=3, new=3)
     assert pipeline.rows("SELECT status, environment -> 'cuda' FROM nightreel.runs") == [("completed", None)]
@@ -98,7 +98,7 @@ def test_a_sweep_works_on_nothing_and_loads_no_model(pipeline):
     assert sweep(pipeline, since="2100-01-01").listing == PageCounts(listed=3, filtered=3)
 
 
-def test_an_emptied_source_fails_the_flow_with_the_way_out(pipeline, clips):
+def test_an_emptied_source_fails_the_flow_and_the_error_names_the_option_to_confirm(pipeline, clips):
     pipeline.analyze(limit=1)
     for path in clips.iterdir():
         path.unlink()
@@ -112,8 +112,8 @@ def test_an_emptied_source_fails_the_flow_with_the_way_out(pipeline, clips):
     assert gone(pipeline) == ["1.mp4", "2.mp4", "3.mp4"]
 
 
-def test_20000_objects_are_swept_by_pages_and_forgotten(make_pipeline, s3_bucket, s3_server, s3_client, monkeypatch):
-    monkeypatch.setattr(stage, "_PAGES", 1)  # to be told of each
+def test_20000_objects_are_swept_in_bounded_memory(make_pipeline, s3_bucket, s3_server, s3_client, monkeypatch):
+    monkeypatch.setattr(stage, "_PAGES", 1)  # report every page
     s3_server.fill(s3_bucket, 20_000)
     pipeline = make_pipeline(f"s3://{s3_bucket}/clips", NIGHTREEL_CHUNK_SEGMENTS="1024")
     held: list[int] = []
@@ -128,14 +128,14 @@ def test_20000_objects_are_swept_by_pages_and_forgotten(make_pipeline, s3_bucket
     finally:
         caller.reset(token)
     assert pipeline.value("SELECT count(*) FROM nightreel.videos") == 20_000
-    assert 0 < max(held) <= 3000, "the page at work and the one ahead, each a thousand"
+    assert 0 < max(held) <= 3000, "the current page and the next one, a thousand objects each"
     s3_client.delete_object(Bucket=s3_bucket, Key="clips/000012345.mp4")
     summary = sweep(pipeline)
     assert summary.listing == PageCounts(listed=19_999, known=19_999, gone=1)
     assert gone(pipeline) == ["000012345.mp4"]
 
 
-def test_the_options_are_checked_when_they_are_submitted():
+def test_the_options_are_checked_on_submission():
     with pytest.raises(ParameterTypeError, match="until"):
         sweep_videos.validate_parameters({"options": {"since": "2026-02-02", "until": "2026-01-01"}})
     properties = sweep_videos.parameters.model_dump()["definitions"]["SweepOptions"]["properties"]

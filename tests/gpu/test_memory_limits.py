@@ -1,4 +1,4 @@
-"""Leased memory on a real GPU: whose it is by the driver, and that torch keeps to what was leased."""
+"""Leased memory on a real GPU: the driver identifies devices, and torch stays within its lease."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MIB = 1 << 20
 
 @pytest.fixture
 def limited() -> Iterator[int]:
-    """Bytes that torch may hold of the first GPU."""
+    """Bytes that torch may allocate on the first GPU."""
     limit = 256 * _MIB
     limit_process(["cuda:0"], limit)
     yield limit
@@ -32,7 +32,7 @@ def limited() -> Iterator[int]:
     torch.cuda.set_per_process_memory_fraction(1.0, "cuda:0")
 
 
-def test_the_driver_knows_every_gpu_of_torch_by_its_uuid():
+def test_the_driver_identifies_every_gpu_of_torch_by_its_uuid():
     known = {device.uuid: device for device in memory_devices()}
     names = device_names()
     assert sorted(names.values()) == [f"cuda:{index}" for index in range(torch.cuda.device_count())]
@@ -41,14 +41,14 @@ def test_the_driver_knows_every_gpu_of_torch_by_its_uuid():
         assert known[uuid].total_bytes == pytest.approx(total, rel=0.05)
 
 
-def test_torch_holds_no_more_than_was_leased(limited):
+def test_torch_allocates_at_most_its_lease(limited):
     half = torch.empty(limited // 2, dtype=torch.uint8, device="cuda:0")
     with pytest.raises(torch.OutOfMemoryError):
         torch.empty(limited, dtype=torch.uint8, device="cuda:0")
     assert half.numel() == limited // 2
 
 
-def test_more_than_the_gpu_can_ever_give_is_refused():
+def test_a_requirement_above_the_capacity_of_the_gpu_is_refused():
     settings = load_settings(device="cuda:0", gpu_memory_mib=1 << 30)
     with (
         pytest.raises(SettingsError, match="asks for 1073741824 MiB"),

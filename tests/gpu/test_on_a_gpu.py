@@ -1,4 +1,4 @@
-"""What only a CUDA device can show: bfloat16 beside the CPU, estimates beside measured peaks, memory that runs out."""
+"""Tests that need a CUDA device: bfloat16 beside the CPU, estimates beside measured peaks, exhausted memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 _TOKENS = 256
 _SEGMENT = Segment(0, 0.0, 8.0)
 _SCORE_TOLERANCE = 0.05
-"""Of a probability, bfloat16 beside float32: its mantissa has 8 bits, and errors add up over the layers."""
+"""Largest error of a probability in bfloat16 beside float32: 8 bits of mantissa, and errors add up over the layers."""
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +52,27 @@ def test_bfloat16_on_a_gpu_is_close_to_float32_on_the_cpu(directory: Path) -> No
 
 
 def _peak_of(model: VideoModel, stage: MemoryStage) -> MemoryPeak:
-    """The only peak of a stage that is news."""
+    """The only new peak of a stage."""
     (peak,) = (peak for peak in model.take_peaks() if peak.stage is stage)
     return peak
 
 
-def test_the_measured_peak_of_questions_is_never_above_its_estimate_and_a_fifth_below_at_most(directory: Path) -> None:
+def test_the_measured_peak_of_questions_is_at_most_a_fifth_below_its_estimate_and_never_above(directory: Path) -> None:
     count, asked = 8, prompts(8)
     model = load_model(_settings(directory))
     features = _encode(model, count)
-    model.ask(features[:1], [asked])  # workspaces of the libraries, once
+    model.ask(features[:1], [asked])  # libraries allocate their workspaces once
     model.take_peaks()
     before = torch.cuda.memory_allocated()
     model.ask(features, [asked] * count)
     peak = _peak_of(model, MemoryStage.LANGUAGE)
     assert (peak.segments, peak.device) == (count, torch.cuda.get_device_name(0))
-    # before counts the weights alone: the meter begins when the features are on the device
+    # before counts only the weights: the meter starts when the features are on the device
     assert 0 < peak.measured_bytes <= torch.cuda.max_memory_allocated() - before
     assert peak.measured_bytes <= peak.estimated_bytes <= 1.25 * peak.measured_bytes
 
 
-def test_the_measured_peak_of_frames_is_never_above_its_estimate_and_a_fifth_below_at_most(directory: Path) -> None:
+def test_the_measured_peak_of_frames_is_at_most_a_fifth_below_its_estimate_and_never_above(directory: Path) -> None:
     model = load_model(_settings(directory))
     _encode(model, 1)
     model.take_peaks()
@@ -84,7 +84,7 @@ def test_the_measured_peak_of_frames_is_never_above_its_estimate_and_a_fifth_bel
 
 @pytest.fixture
 def limit_memory() -> Iterator[Callable[[int], None]]:
-    """Lets torch have so many bytes of the device beside what it holds; all of it again afterwards."""
+    """Limits torch to this many more bytes of the device; removes the limit afterwards."""
     total = torch.cuda.get_device_properties(0).total_memory
 
     def limit(more_bytes: int) -> None:
@@ -95,7 +95,7 @@ def limit_memory() -> Iterator[Callable[[int], None]]:
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_loses_no_answer(
+def test_exhausted_memory_halves_the_batch_and_loses_no_answer(
     directory: Path, limit_memory: Callable[[int], None]
 ) -> None:
     settings, count, asked = _settings(directory), 8, prompts(4)
@@ -110,7 +110,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_answer(
     (exhausted,) = (peak for peak in model.take_peaks() if peak.out_of_memory)
     assert exhausted.segments < count
     model.ask(features, [asked] * count)
-    assert not any(peak.out_of_memory for peak in model.take_peaks()), "what did not fit is not tried again"
+    assert not any(peak.out_of_memory for peak in model.take_peaks()), "a batch that did not fit is not tried again"
     limit_memory(1 << 20)
     with pytest.raises(PermanentError) as caught:
         model.ask(features[:1], [asked])

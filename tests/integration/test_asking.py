@@ -44,14 +44,14 @@ def test_every_segment_is_answered_with_its_timestamps(clip: Path, settings: Set
         assert reply.damaged_frames == 0
 
 
-def test_nothing_is_left_behind(clip: Path, settings: Settings) -> None:
+def test_asking_leaves_no_files(clip: Path, settings: Settings) -> None:
     settings.work_dir.mkdir()
     list(ask_video(clip.as_uri(), _PROMPTS[1:], settings))
     assert list(settings.work_dir.iterdir()) == []
     assert clip.exists()
 
 
-def test_an_object_is_answered_as_the_file_is(
+def test_answers_for_an_object_equal_those_for_the_file(
     clip: Path, settings: Settings, s3_bucket: str, s3_client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("in/a clip #1.mp3", "in/a clip #1.mp4", "in/a clip #1.mp4.bak", "in/b"):
@@ -62,7 +62,7 @@ def test_an_object_is_answered_as_the_file_is(
 
 
 @pytest.mark.parametrize("name", ["in/gone.mp4", "in/", "in"])
-def test_an_object_that_is_not_there_is_reported(settings: Settings, s3_bucket: str, s3_client, name: str) -> None:
+def test_a_missing_object_is_reported(settings: Settings, s3_bucket: str, s3_client, name: str) -> None:
     s3_client.put_object(Bucket=s3_bucket, Key="in/there.mp4", Body=b"x")
     remote = load_settings(**settings.model_dump(exclude={"s3_endpoint_url"}))
     with pytest.raises(NightreelError) as caught:
@@ -70,7 +70,7 @@ def test_an_object_that_is_not_there_is_reported(settings: Settings, s3_bucket: 
     assert caught.value.reason == "object_gone"
 
 
-def test_a_file_that_is_no_video_says_what_it_is(settings: Settings, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "note.mp4").write_text("not a video")
     with pytest.raises(NightreelError) as caught:
         list(ask_video(str(tmp_path / "note.mp4"), _PROMPTS, settings))
@@ -87,6 +87,6 @@ def test_a_missing_or_oversized_file_is_refused(clip: Path, settings: Settings) 
     assert caught.value.reason == "limit_bytes"
 
 
-def test_a_wrong_model_is_reported_before_the_video_is_looked_for(settings: Settings) -> None:
+def test_a_wrong_model_is_reported_before_the_video_is_opened(settings: Settings) -> None:
     with pytest.raises(SettingsError, match="NIGHTREEL_MODEL='nowhere'"):
         list(ask_video("s3://no-such-bucket/x.mp4", _PROMPTS, settings.model_copy(update={"model": "nowhere"})))

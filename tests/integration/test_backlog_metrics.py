@@ -1,4 +1,4 @@
-"""Gauges of the backlog against a real Postgres."""
+"""Gauges of the backlog, read from a real Postgres."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def value(database, clock):
     return lambda name, **labels: registry.get_sample_value(f"nightreel_{name}", labels)
 
 
-def test_analyses_that_are_not_done_are_told_by_status_and_failures_by_reason(work, database, value):
+def test_open_analyses_are_counted_by_status_and_failures_by_reason(work, database, value):
     work.discover(*(stored(f"{number}.mp4") for number in range(7)))
     claimed = [item.analysis_id for item in work.claim(max_videos=5)]
     with database.begin() as connection:
@@ -52,7 +52,7 @@ def test_analyses_that_are_not_done_are_told_by_status_and_failures_by_reason(wo
     assert value("database_up") == 1
 
 
-def test_numbers_are_read_again_when_they_are_old_and_not_before(work, value, clock):
+def test_gauges_are_read_again_only_when_they_are_old(work, value, clock):
     assert value("analyses", status="pending") == 0
     work.discover(stored("a.mp4"))
     clock.now += 14
@@ -61,7 +61,7 @@ def test_numbers_are_read_again_when_they_are_old_and_not_before(work, value, cl
     assert value("analyses", status="pending") == 1
 
 
-def test_runs_are_told_by_how_they_ended_and_when(open_work, value, clock, database):
+def test_runs_are_counted_by_status_with_the_time_of_the_last_end(open_work, value, clock, database):
     open_work().run.finish("failed")
     open_work()
     with database.begin() as connection:
@@ -71,7 +71,7 @@ def test_runs_are_told_by_how_they_ended_and_when(open_work, value, clock, datab
     assert value("last_run_finished_timestamp_seconds", status="running") is None
 
 
-def test_leased_memory_is_told_by_limit_and_waiting_by_the_longest(database, value):
+def test_leased_memory_is_shown_by_limit_with_the_longest_wait(database, value):
     with database.begin() as connection:
         for mib, granted in [(100, ("a", "b")), (50, ("b",)), (900, ())]:
             request = MemoryRequest(host="here", capacities={"a": 1000, "b": 1000}, mib=mib, spread=False)
@@ -85,7 +85,7 @@ def test_leased_memory_is_told_by_limit_and_waiting_by_the_longest(database, val
     assert value("memory_longest_wait_seconds") == pytest.approx(90, abs=30)
 
 
-def test_a_database_that_is_away_is_told_once_and_not_asked_at_every_scrape(clock, caplog):
+def test_an_unreachable_database_is_logged_once_and_not_queried_at_every_scrape(clock, caplog):
     registry = CollectorRegistry()
     away = Database("postgresql+psycopg://nobody:nothing@127.0.0.1:1/none")
     registry.register(BacklogCollector(away, every_s=15, clock=clock))
@@ -94,7 +94,7 @@ def test_a_database_that_is_away_is_told_once_and_not_asked_at_every_scrape(cloc
     assert caplog.text.count("metrics of the backlog are missing") == 1
 
 
-def test_counting_what_waits_reads_an_index_however_much_is_done(work, database):
+def test_counting_the_backlog_reads_only_indexes(work, database):
     with database.begin() as connection:
         connection.execute(
             text(

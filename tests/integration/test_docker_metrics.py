@@ -1,4 +1,4 @@
-"""Every metric that docker/ draws, or alerts on, is one that we export."""
+"""Every metric that docker/ draws or alerts on exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nightreel.settings import Settings
 
 DOCKER = Path(__file__).parents[2] / "docker"
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-# Of exporters that we do not write: Prometheus itself, NVIDIA's DCGM exporter with its default counters.
+# From other exporters: Prometheus itself, NVIDIA's DCGM exporter with its default counters.
 _OF_OTHERS = {"up", "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED"}
 
 
@@ -42,13 +42,13 @@ def metrics_in(expression: str) -> set[str]:
     return {word for word in words if word.startswith(("nightreel_", "process_", "DCGM_")) or word == "up"}
 
 
-def test_dashboard_and_alerts_ask_for_metrics_that_there_are(database):
+def test_dashboard_and_alerts_use_only_existing_metrics(database):
     asked = [metrics_in(expression) for expression in expressions()]
     assert all(asked), "an expression without a metric"
     assert set().union(*asked) - exported(database) - _OF_OTHERS == set()
 
 
-def test_every_metric_of_ours_is_drawn_or_alerted_on(database):
+def test_every_exported_metric_is_drawn_or_alerted_on(database):
     families = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in exported(database) if "nightreel_" in name}
     asked = {re.sub(r"_(total|bucket|sum|count)$", "", name) for text in expressions() for name in metrics_in(text)}
     assert families - asked == {"nightreel_video_failures"}, "drawn as nightreel_failed_analyses, which lasts"

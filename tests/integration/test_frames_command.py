@@ -1,4 +1,4 @@
-"""`nightreel frames` as a person runs it: the picture, the table, and a way out where there is neither."""
+"""`nightreel frames` on the command line: the picture, the table, and errors that say what to do."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def _red_pixels(sheet: Path) -> int:
     return int((np.abs(pixels - (248, 113, 113)).max(axis=2) < 8).sum())
 
 
-def test_a_video_becomes_a_picture_and_a_table_of_what_it_is(clip, tmp_path):
+def test_a_video_gives_a_picture_and_a_table_of_its_properties(clip, tmp_path):
     done = _frames(tmp_path, clip, "--plan", "uniform:4")
     assert done.returncode == 0, done.stderr
     found = dict(line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line)
@@ -40,7 +40,7 @@ def test_a_video_becomes_a_picture_and_a_table_of_what_it_is(clip, tmp_path):
     assert _red_pixels(tmp_path / "a_clip__1.mkv-frames.png") == 0
 
 
-def test_a_damaged_video_is_shown_with_its_flags_though_a_run_would_refuse_it(clip, tmp_path):
+def test_a_damaged_video_is_shown_with_its_flags(clip, tmp_path):
     content = bytearray(clip.read_bytes())
     third = len(content) // 3
     content[third : 2 * third] = bytes(third)
@@ -61,7 +61,7 @@ def test_a_damaged_video_is_shown_with_its_flags_though_a_run_would_refuse_it(cl
         (("text.mp4", "--plan", "every:3"), 2, "every:3"),
     ],
 )
-def test_what_cannot_be_shown_is_one_sentence_and_no_picture(tmp_path, arguments, status, said):
+def test_an_impossible_request_prints_an_error_and_writes_no_picture(tmp_path, arguments, status, said):
     (tmp_path / "text.mp4").write_text("minutes of a meeting\n" * 100)
     done = _frames(tmp_path, *arguments)
     assert done.returncode == status, (done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""Worked examples in docstrings are run: they are read first, so they must not lie."""
+"""Run the examples in docstrings: people read them first, so they must be correct."""
 
 import doctest
 import importlib
@@ -15,7 +15,7 @@ def modules_with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
-def test_examples_say_what_happens(name):
+def test_examples_in_docstrings_are_correct(name):
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     results = doctest.testmod(importlib.import_module(name), optionflags=options)
     assert results.failed == 0

@@ -17,20 +17,20 @@ def said(text: str | None) -> dict[str, Answer]:
     return {VIOLENCE.hash: Answer(prompt_hash=VIOLENCE.hash, state=state, text=text, value=text, reason=reason)}
 
 
-def test_a_follow_up_is_wanted_until_its_condition_is_decided_against_it():
+def test_a_follow_up_is_missing_until_its_condition_fails():
     assert PROMPTS.missing({}) == (VIOLENCE, WHY)
     assert PROMPTS.missing(said("yes")) == (WHY,)
     assert PROMPTS.missing(said("no")) == ()
     assert PROMPTS.missing(said(None)) == (), "unknown is no yes"
 
 
-def test_names_flags_and_conditions_are_no_part_of_a_question():
+def test_names_flags_and_conditions_do_not_change_the_hash_of_a_prompt():
     other = Prompt(name="v", kind=PromptKind.YES_NO, text="Violence?", flag="yes", when=(("x", "y"),), set_name="s")
     assert other.hash == VIOLENCE.hash
     assert Prompt(name="violence", kind=PromptKind.YES_NO, text="Violence!").hash != VIOLENCE.hash
 
 
-def test_an_answer_cannot_be_both_given_and_excused():
+def test_an_answer_has_either_a_value_or_a_reason():
     with pytest.raises(AssertionError):
         Answer(prompt_hash="x", state=AnswerState.UNKNOWN, text="no", value=False, reason="?")
     with pytest.raises(AssertionError):
@@ -40,12 +40,12 @@ def test_an_answer_cannot_be_both_given_and_excused():
 @pytest.mark.parametrize(
     "text", ["", "uniform", "uniform:0", "uniform:x", "fps:2", "fps:0:4", "fps:nan:4", "keyframes:"]
 )
-def test_a_plan_that_makes_no_sense_is_refused_with_its_text_or_value(text):
+def test_an_invalid_plan_is_refused(text):
     with pytest.raises(SettingsError):
         SamplingPlan.parse(text)
 
 
-def test_a_plan_is_what_it_says():
+def test_a_plan_is_written_as_it_was_parsed():
     for text in ("uniform:8", "fps:2:32", "fps:0.5:8", "keyframes:16"):
         assert str(SamplingPlan.parse(text)) == text
     assert SamplingPlan.parse("uniform:8").hash != SamplingPlan.parse("uniform:8", window_s=10).hash
@@ -60,7 +60,7 @@ def test_a_plan_is_what_it_says():
     ],
 )
 def test_errors_survive_a_process_boundary(error):
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own data
     assert (type(again), again.reason, again.detail) == (type(error), error.reason, error.detail)
 
 
@@ -74,7 +74,7 @@ def test_errors_survive_a_process_boundary(error):
         ({"minimum": 0.0, "maximum": 9.0, "decoding": Decoding(beams=4)}, ()),
     ],
 )
-def test_a_number_is_scored_where_its_bounds_are_narrow_and_nothing_says_how_to_generate(bounds, numbers):
+def test_a_number_with_narrow_bounds_and_default_decoding_is_scored(bounds, numbers):
     prompt = Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", **bounds)
     assert prompt.numbers == numbers
     assert prompt.scored == bool(numbers)

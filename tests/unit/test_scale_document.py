@@ -1,4 +1,4 @@
-"""docs/scale.md computes right: every sum in it is computed again from the units that it names."""
+"""docs/scale.md is computed correctly: every sum in it is computed again from its units."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def computed(node: ast.expr) -> float:
     raise ValueError(f"{ast.unparse(node)} is no sum that this test knows")
 
 
-def test_no_name_means_two_things():
+def test_no_name_is_defined_twice():
     names = [row[0] for row in (*_UNIT_ROWS, *_SUM_ROWS)]
     assert len(names) == len(set(names)) > 80, "or the tables were not found"
 
 
 @pytest.mark.parametrize("name", _SUMS)
-def test_a_sum_comes_to_what_the_document_says(name):
+def test_each_sum_equals_the_value_in_the_document(name):
     said = float(_SUMS[name][1].replace(",", ""))
     assert math.isclose(value_of(name), said, rel_tol=0.006), f"{name} = {value_of(name)}, the document says {said}"
 
 
-def test_the_table_at_the_top_says_what_the_sums_come_to():
-    """All figures in the columns for a million a day, for a billion, and where it breaks."""
+def test_the_table_at_the_top_shows_the_results_of_sums():
+    """All figures in the columns for a million a day, for a billion, and for the limits."""
     table = _TEXT.partition("\n| | a million")[2].partition("\n\n")[0].splitlines()[2:]
     cells = [cell for line in table for cell in line.split("|")[2:5]]
     sums = {value for _, value in _SUMS.values()} | {f"{value:g}" for value in _UNITS.values()}
@@ -60,8 +60,8 @@ def test_the_table_at_the_top_says_what_the_sums_come_to():
     assert figures <= sums, f"not in any sum: {sorted(figures - sums)}"
 
 
-def test_what_is_said_of_the_code_is_so():
-    """Figures of units that are given by the code, not by the world."""
+def test_units_of_the_code_match_the_code():
+    """Units that the code defines."""
     from nightreel.domain import SamplingPlan
     from nightreel.prompts.loading import load_prompt_sets
     from nightreel.settings import Settings

@@ -25,7 +25,7 @@ def elsewhere(tmp_path, monkeypatch):
         ("NIGHTREEL_MODLE", "x", "did you mean NIGHTREEL_MODEL?"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_variable_and_what_it_takes(monkeypatch, variable, value, said):
+def test_the_error_for_a_wrong_value_names_its_variable_and_the_expected_form(monkeypatch, variable, value, said):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -34,7 +34,7 @@ def test_a_wrong_value_is_named_with_its_variable_and_what_it_takes(monkeypatch,
     assert "4711" not in str(caught.value)
 
 
-def test_all_wrong_values_are_told_at_once(monkeypatch):
+def test_all_wrong_values_are_reported_together(monkeypatch):
     monkeypatch.setenv("NIGHTREEL_CHUNK_SEGMENTS", "many")
     monkeypatch.setenv("NIGHTREEL_PLAN", "every:8")
     with pytest.raises(SettingsError) as caught:
@@ -51,25 +51,25 @@ def test_secrets_are_never_printed(monkeypatch):
     assert "4711" not in str(settings.public())
 
 
-def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path, monkeypatch):
+def test_a_dotenv_file_is_read_and_the_environment_overrides_it(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("NIGHTREEL_PLAN=uniform:3\nNIGHTREEL_PROMPTS=a, b\n")
     assert load_settings().prompts == ("a", "b")
     monkeypatch.setenv("NIGHTREEL_PLAN", "fps:2:16")
     assert load_settings().plan == "fps:2:16"
 
 
-def test_what_the_caller_says_wins_and_none_says_nothing(monkeypatch):
+def test_arguments_override_the_environment_unless_they_are_none(monkeypatch):
     monkeypatch.setenv("NIGHTREEL_PLAN", "uniform:3")
     assert load_settings(plan="uniform:5").plan == "uniform:5"
     assert load_settings(plan=None).plan == "uniform:3"
 
 
-def test_the_usual_variable_of_the_s3_endpoint_is_known_too(monkeypatch):
+def test_the_usual_variable_of_the_s3_endpoint_is_also_read(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     assert load_settings().s3_endpoint_url == "http://127.0.0.1:9000"
 
 
-def test_a_secret_is_read_from_its_file_and_a_variable_wins(tmp_path, monkeypatch):
+def test_a_secret_is_read_from_its_file_and_a_variable_overrides_it(tmp_path, monkeypatch):
     monkeypatch.delenv("NIGHTREEL_DATABASE_URL", raising=False)
     monkeypatch.setattr("nightreel.settings.SECRETS", tmp_path / "secrets")
     assert load_settings().database_url is None
@@ -80,12 +80,12 @@ def test_a_secret_is_read_from_its_file_and_a_variable_wins(tmp_path, monkeypatc
     assert load_settings().database_url == SecretStr("postgresql://u:of-a-variable@h/d")
 
 
-def test_a_secret_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+def test_an_unreadable_secret_is_named(tmp_path, monkeypatch):
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied", str(self))
 
     (tmp_path / "nightreel_database_url").write_text("postgresql://u:p@h/d")
     monkeypatch.setattr("nightreel.settings.SECRETS", tmp_path)
-    monkeypatch.setattr(Path, "read_text", refuse)  # root, as which tests may run, may read everything
+    monkeypatch.setattr(Path, "read_text", refuse)  # tests may run as root, who can read everything
     with pytest.raises(SettingsError, match=r"Permission denied.*nightreel_database_url"):
         load_settings()

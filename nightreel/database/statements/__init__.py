@@ -1,4 +1,4 @@
-"""The SQL that is more than a line, one statement a file, loaded by name."""
+"""SQL statements of more than a line, one in each file, loaded by name."""
 
 from functools import cache
 from importlib.resources import files

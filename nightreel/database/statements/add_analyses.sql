@@ -1,4 +1,4 @@
--- The work: every listed video under the recipe, once.
+-- Adds the work: one analysis of every listed video under the recipe.
 INSERT INTO nightreel.analyses (video_id, recipe_id, uri)
 SELECT video.id, :recipe_id, video.uri
 FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[])) AS listed (uri, etag)

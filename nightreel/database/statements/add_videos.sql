@@ -1,4 +1,5 @@
--- New versions. One that was replaced or gone and is back (the object was restored) becomes current again.
+-- Adds new versions. A version that was replaced or gone, and is back because the object was restored, becomes current
+-- again.
 INSERT INTO nightreel.videos AS known (uri, etag, size_bytes, modified_at, run_id)
 SELECT listed.uri, listed.etag, listed.size_bytes, listed.modified_at, :run_id
 FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[]), CAST(:sizes AS bigint[]), CAST(:modified AS timestamptz[]))

@@ -1,5 +1,5 @@
--- How far backfills are. Counts of shards that are done were written at their end, the others' are taken now; `worked_s`
--- is the time in which at least one run of a shard was at work.
+-- Progress of backfills. The counts of a done shard were stored at its end; the other shards are counted now.
+-- `worked_s` is the time during which at least one run of a shard was running.
 SELECT backfill.id,
        backfill.status,
        backfill.source,

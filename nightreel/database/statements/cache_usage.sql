@@ -1,4 +1,4 @@
--- What the index says of one cache.
+-- Usage of one cache, according to the index.
 SELECT count(*) FILTER (WHERE uri IS NOT NULL) AS features,
        coalesce(sum(size_bytes) FILTER (WHERE uri IS NOT NULL), 0)::bigint AS size_bytes,
        min(last_used_at) FILTER (WHERE uri IS NOT NULL) AS oldest_use,

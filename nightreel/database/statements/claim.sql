@@ -1,9 +1,9 @@
--- Claim pending analyses until a chunk's worth of expected segments is reached. A video of unknown duration counts by
--- its size at 2 Mbit/s. Rows that another run is just claiming are skipped, not waited for.
--- The first pending keys of a range are read off analyses_pending_idx, in its order: what else is pending under the
--- recipe, and what was ever done, is not looked at. Bounds are written so that they hold in a generic plan too; the
--- second is the first text behind all that begin with the prefix. OFFSET 0 keeps the planner from starting at the
--- videos, which it does where it thinks that few of them match.
+-- Claims pending analyses until the expected segments fill a chunk. The segments of a video with unknown duration are
+-- estimated from its size at 2 Mbit/s. Rows that another run is claiming are skipped, not waited for.
+-- The first pending keys of a range are read from analyses_pending_idx, in its order. No other pending analysis of the
+-- recipe is read, and no finished one. The bounds work in a generic plan too; the second is the first text after all
+-- that start with the prefix. OFFSET 0 keeps the planner from starting at the videos, which it does when it expects few
+-- matches.
 WITH candidate AS MATERIALIZED (
     SELECT analysis.id, analysis.video_id
     FROM nightreel.analyses AS analysis

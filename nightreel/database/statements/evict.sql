@@ -1,12 +1,12 @@
--- One batch of the cache from its least recently used end, behind a cursor: rows that no work needs lose their file's
--- place, as many as make up the excess. Needed is
---   what pending or claimed analyses of the same bytes would look up again: same model, same plan;
---   what a running run or a backfill has not listed yet: a current video of its source that is no analysis of its
---   recipe so far.
--- Content is written down before a run looks features up, so a claim that is seen here covers every feature it has
--- found; one that is not seen yet has used the row since, and `last_used_at`, read again under the lock, gives it away.
--- Rows that others hold are skipped: this statement waits for nobody while it holds locks.
--- OFFSET 0 keeps the planner, which may overlook LIMIT here, from hashing all videos for the sake of some hundred rows.
+-- Evicts one batch of the cache, the least recently used features first, after a cursor. It sets the uris of features
+-- that no work needs to null, until these make up the excess. Work needs a feature if
+--   a pending or claimed analysis of the same bytes with the same model and plan would look it up again; or
+--   a running run or a backfill has not listed the video yet: it is a current video of its source without an analysis
+--   under its recipe.
+-- A run records the content hash before it looks up features. So a claim that is visible here covers every feature it
+-- has found. A claim that is not visible yet has used the row since, which `last_used_at` shows, read again under the
+-- lock. Rows that others lock are skipped: this statement never waits while it holds locks.
+-- OFFSET 0 keeps the planner, which may ignore LIMIT here, from hashing all videos for a few hundred rows.
 WITH at_work AS MATERIALIZED (
     SELECT run.recipe_id,
            recipe.model_id,

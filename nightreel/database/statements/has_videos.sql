@@ -1,4 +1,4 @@
--- Whether a prefix has current videos. Keys are in byte order, so those below a prefix lie together.
+-- Whether a prefix has current videos. Keys are in byte order, so those with the prefix are adjacent.
 SELECT EXISTS (
     SELECT
     FROM nightreel.videos AS video

@@ -1,5 +1,5 @@
--- Of files that the index did not know a moment ago, those that it still does not know, their rows locked until the
--- files are deleted. A row that somebody holds is somebody's who may just be publishing: left out.
+-- The given files to which their rows still do not point. Their rows are locked until the files are deleted. Rows that
+-- another transaction locks are skipped: it may be publishing the file.
 SELECT feature.key, given.uri
 FROM unnest(CAST(:keys AS text[]), CAST(:uris AS text[])) AS given (key, uri)
 JOIN nightreel.features AS feature ON feature.key = given.key

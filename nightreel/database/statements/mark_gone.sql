@@ -1,4 +1,4 @@
--- Videos of which a sweep found no object.
+-- Marks videos gone whose object a sweep did not find.
 UPDATE nightreel.videos AS video
 SET gone_at = now()
 FROM unnest(CAST(:uris AS text[])) AS missing (uri)

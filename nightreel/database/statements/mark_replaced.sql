@@ -1,4 +1,4 @@
--- Versions that lie under the same key as a listed object but are not it.
+-- Marks versions replaced that have the key of a listed object, but another ETag.
 UPDATE nightreel.videos AS old
 SET replaced_at = now()
 FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[])) AS listed (uri, etag)

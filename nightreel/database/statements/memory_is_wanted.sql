@@ -1,4 +1,4 @@
--- Whether a run that is no shard of a backfill waits for memory of a device on which this run holds some.
+-- Whether a run that is not a shard's waits for memory of a device on which this run holds memory.
 SELECT EXISTS (
     SELECT
     FROM nightreel.memory_leases AS mine

@@ -1,4 +1,4 @@
--- Device memory that is held, by concurrency limit, and who waits for some. Rows that ran out are nobody's.
+-- Leased device memory by concurrency limit, and the waiting requests. Expired rows do not count.
 SELECT coalesce(
            (
                SELECT jsonb_object_agg(held.name, held.mib)

@@ -1,7 +1,8 @@
--- Current videos in a range of keys that a listing of this range did not hold, in the order of their keys. What came
--- to be known since the sweep began is left out: the listing may be older. The prefix is asked for because the end of
--- the last range, the first key that cannot lie below it, may be the key of another source's video. NOT IN is a hash
--- whatever the planner expects; it expects some ten rows, and would compare each of a thousand with each of a thousand.
+-- Current videos in a range of keys that a listing of this range did not contain, in the order of their keys. Videos
+-- discovered since the sweep started are left out: the listing may be older. The prefix is checked because the end of
+-- the last range, the first key that cannot have the prefix, may be the key of another source's video. NOT IN always
+-- uses a hash. With another form, the planner, which expects some ten rows, would compare each of a thousand with each
+-- of a thousand.
 SELECT video.uri
 FROM nightreel.videos AS video
 WHERE video.uri > :after_uri

@@ -1,6 +1,6 @@
--- Of one page of the listing, the objects that need work: never seen, changed under the same key, known but not yet
--- wanted under this recipe, or taken for gone. A page without such objects costs this one read. Of a listing that was
--- made some time ago, an inventory, nothing is believed that was found to be otherwise since.
+-- The objects of one page of the listing that need work: never seen, changed under the same key, known but not yet
+-- wanted under this recipe, or marked gone. A page without such objects costs only this read. Later findings overrule
+-- an older listing (an inventory).
 SELECT listed.uri,
        listed.etag,
        listed.size_bytes,

@@ -1,4 +1,4 @@
--- The wanted videos cut into ranges of keys of `:shard_videos` each; the last takes what is left over.
+-- The wanted videos, cut into ranges of keys of `:shard_videos` videos each. The last range takes the rest.
 WITH numbered AS (
     SELECT uri, row_number() OVER (ORDER BY uri) - 1 AS position, count(*) OVER () AS videos
     FROM plan_wanted

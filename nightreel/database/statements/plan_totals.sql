@@ -1,4 +1,4 @@
--- What is to be done, added up. What a copy needs is nothing but its fetch; what has all its answers needs nothing.
+-- The totals of the work. A copy needs only its fetch. A video with all its answers needs nothing.
 WITH work AS (
     SELECT plan_wanted.*,
            status IN ('none', 'pending', 'claimed') AS wanted,

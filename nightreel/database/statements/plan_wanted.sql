@@ -1,6 +1,6 @@
--- What of the listing a recipe still wants, a row a video, with what is known of it. A video of unknown duration counts
--- by its size. Segments are counted as `media.sampling.segments` cuts them. A copy holds the bytes of another video that
--- is done or comes before it; before a video was fetched its etag tells, where it is made of the content.
+-- The listed videos, one row for each, with their state under a recipe. A video of unknown duration counts by its size.
+-- Segments are counted as `media.sampling.segments` cuts them. A copy has the bytes of another video that is done or
+-- comes before it. Before a video is fetched, its ETag identifies its bytes, if it is a hash of the content.
 CREATE TEMPORARY TABLE plan_wanted ON COMMIT DROP AS
 WITH feature AS MATERIALIZED (
     SELECT content_sha256, count(*) AS segments

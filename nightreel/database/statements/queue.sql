@@ -1,4 +1,4 @@
--- Analyses that are not done, by status and, of those that failed for good, by reason; each kind counted up to :most.
+-- Analyses that are not done, by status; those that failed for good also by reason. Each kind is counted up to :most.
 SELECT 'pending' AS status, NULL AS reason, count(*) AS found
 FROM (SELECT FROM nightreel.analyses WHERE status = 'pending' LIMIT :most) AS pending
 UNION ALL

@@ -1,6 +1,6 @@
--- Claims given back: those of one run, or (without a run) those whose lease ran out. A run that ends in order gives
--- the attempt back with them; one that died does not: what was claimed too often without ever coming to an end is set
--- aside, because it probably kills its worker.
+-- Releases the claims of one run or, without a run, those that ran out. A run that ends cleanly gives the attempts back
+-- too. The attempts of a dead run count: a video that was claimed too often without an end is quarantined, because it
+-- probably kills its worker.
 UPDATE nightreel.analyses
 SET status = CASE WHEN :charged AND attempts >= :max_attempts THEN 'quarantined' ELSE 'pending' END,
     attempts = attempts - CASE WHEN :charged THEN 0 ELSE 1 END,

@@ -1,5 +1,5 @@
--- What of a selection is not finished, and why a run that finds nothing to claim may still have to wait. Each of the
--- two is read off its own index, as in claim.sql.
+-- The unfinished videos of a selection: pending ones, and those that other runs hold, for which a run may have to wait.
+-- Each count is read from its own index, as in claim.sql.
 SELECT pending.pending, pending.next_in_s, claimed.elsewhere
 FROM (
     SELECT count(*) AS pending, extract(epoch FROM min(analysis.not_before) - now())::float8 AS next_in_s

@@ -1,6 +1,5 @@
--- Videos that used up their attempts on failures that may have passed, back to pending: those that failed longest ago
--- first, each after an hour, the next time after two, then four. Not those that end their worker's process, and not
--- what is not there any more.
+-- Puts videos back to pending that used up their attempts on passing failures, the oldest failure first: after an hour,
+-- the next time after two, then four. Not videos that kill their worker, and not videos that are replaced or gone.
 WITH due AS MATERIALIZED (
     SELECT analysis.id
     FROM nightreel.analyses AS analysis

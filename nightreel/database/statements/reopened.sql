@@ -1,5 +1,5 @@
--- What was put back to pending, and may be tried now, by recipe and by the source in which the video was found. Some of
--- it may be of an hour whose run broke: under a recipe that nights ask no more, nobody else would look at it.
+-- Videos that were put back to pending and may be tried now, by recipe and by the source in which the video was found.
+-- Some may be left from an earlier retry whose run broke: no other run takes them if nights no longer use their recipe.
 SELECT work.recipe_id, run.source, count(*) AS videos
 FROM (
     SELECT analysis.recipe_id, video.run_id

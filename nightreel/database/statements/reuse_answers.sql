@@ -1,4 +1,4 @@
--- ... and its answers to these prompts, each remembering where it came from.
+-- Copies the twin's answers to these prompts (see reuse_segments.sql). Each copy refers to its original.
 INSERT INTO nightreel.answers (segment_id, prompt_id, model_id, state, text, value, p, scores, reason, prompt_tokens,
                                generated_tokens, feature_key, reused_from, run_id, answered_at)
 SELECT DISTINCT ON (own.id, answer.prompt_id)

@@ -1,4 +1,4 @@
--- The same bytes lie under another key that was analysed: take over its segments under this plan ...
+-- Copies the segments under this plan from an analysed video with the same bytes (the twin).
 INSERT INTO nightreel.segments (video_id, plan_hash, index, start_s, end_s)
 SELECT DISTINCT ON (segment.index) :video_id, segment.plan_hash, segment.index, segment.start_s, segment.end_s
 FROM nightreel.videos AS twin

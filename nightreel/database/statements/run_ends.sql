@@ -1,4 +1,4 @@
--- How runs ended, and when the last of each kind did.
+-- The number of runs by status, and when the last one ended.
 SELECT status, count(*) AS found, max(finished_at) AS finished_at
 FROM nightreel.runs
 GROUP BY status;

@@ -1,4 +1,4 @@
--- How the videos of a shard stand: those that came to an end since its backfill was accepted, and what is left to do.
+-- The state of a shard's videos: those that ended since its backfill was accepted, and those that are left.
 SELECT count(*) FILTER (WHERE analysis.status = 'done') AS done,
        count(*) FILTER (WHERE analysis.status IN ('failed', 'quarantined')) AS failed,
        count(*) FILTER (WHERE analysis.status IN ('pending', 'claimed')) AS left

@@ -1,4 +1,4 @@
--- The first waiting shards of each running backfill, as many as it may have with Prefect beside those that are.
+-- The first waiting shards of each running backfill, up to the number that it may have submitted at the same time.
 SELECT waiting.id
 FROM nightreel.backfills AS backfill
 CROSS JOIN LATERAL (

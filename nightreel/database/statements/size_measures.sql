@@ -1,4 +1,4 @@
--- How many bytes a second of video has, and how many a segment's features: of the newest of each.
+-- Sizes of the newest videos with their durations, and the average size of a segment's features.
 SELECT coalesce(video.bytes, 0)::float8 AS video_bytes,
        coalesce(video.seconds, 0)::float8 AS video_s,
        video.videos,

@@ -1,5 +1,5 @@
--- What the newest runs of a model took, added up: seconds by stage and how much was done in them. `of_recipe` tells the
--- runs apart that asked the same questions.
+-- The costs of a model's newest runs, in total: seconds by stage, and the work done in them. `of_recipe` marks the runs
+-- under the same recipe.
 WITH run AS (
     SELECT run.recipe_id = :recipe_id AS of_recipe,
            run.counts -> 'work' AS work,

@@ -1,4 +1,5 @@
--- Features looked up by key are used now. Locked in the order of their keys: two runs may look at the same bytes.
+-- Looks up features by key, and sets their time of last use. Rows are locked in the order of their keys, because two
+-- runs may look up the same ones.
 WITH wanted AS MATERIALIZED (
     SELECT key FROM nightreel.features WHERE key = ANY (CAST(:keys AS text[])) ORDER BY key FOR UPDATE
 )

@@ -1,6 +1,6 @@
-"""`python -m nightreel.demo.training DIRECTORY TARGET`: all stages, A and B side by side, then the model's folder.
+"""`python -m nightreel.demo.training DIRECTORY TARGET`: run all stages, A and B in parallel, then write the model.
 
-Interrupted, it goes on from the last checkpoints in DIRECTORY the next time. `--stage` runs one stage alone.
+After an interruption, the next run continues from the last checkpoints in DIRECTORY. `--stage` runs only one stage.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _STEPS = {"vision": 4000, "language": 1000, "joint": 240}
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m nightreel.demo.training", description=__doc__)
-    parser.add_argument("directory", type=Path, help="for checkpoints and logs")
-    parser.add_argument("target", type=Path, help="the model's folder")
-    parser.add_argument("--stage", choices=_STAGES, help="only this one")
+    parser.add_argument("directory", type=Path, help="directory for checkpoints and logs")
+    parser.add_argument("target", type=Path, help="folder to write the model to")
+    parser.add_argument("--stage", choices=_STAGES, help="run only this stage")
     given = parser.parse_args()
     if given.stage:
-        torch.set_num_threads(1)  # sums in another order would give other weights
+        torch.set_num_threads(1)  # another order of sums would give other weights
         device = "cuda" if torch.cuda.is_available() else "cpu"
         _STAGES[given.stage](given.directory, steps=_STEPS[given.stage], device=device).run()
         return
@@ -39,13 +39,13 @@ def main() -> None:
 
 
 def _run_stages(directory: Path, target: Path, names: tuple[str, ...]) -> None:
-    """Run stages side by side, a process each; the first that fails ends the others."""
+    """Run stages in parallel, one process each; the first failure stops the others."""
     command = [sys.executable, "-m", "nightreel.demo.training", str(directory), str(target), "--stage"]
     running = [subprocess.Popen([*command, name]) for name in names]
     try:
         for process in running:
             if process.wait():
-                raise SystemExit(f"a stage ended with {process.returncode}; its log is above")
+                raise SystemExit(f"a stage failed with exit status {process.returncode}: see its log above")
     finally:
         for process in running:
             process.terminate()

@@ -1,6 +1,6 @@
-"""The demo model before it has learned anything: the real InternVL classes, very small, and their processor.
+"""The untrained demo model: a very small InternVL in the classes of transformers, and its processor.
 
-The stages build it, `export` writes it. The tokenizer knows whole words, those of the demo's world alone.
+The stages train it, `export` writes it. The tokenizer knows only the whole words of the demo's world.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, MOTIONS, SH
 
 FRAME_PX = 64
 PATCH_PX = 8
-PATCHES = FRAME_PX // PATCH_PX  # a side
+PATCHES = FRAME_PX // PATCH_PX  # per side
 SLOTS = MOST_THINGS
 TOKENS_A_FRAME = SLOTS + 1
 WIDTH = 128
 END = "<|im_end|>"
 _VISION_LAYERS, _TEXT_LAYERS, _HEADS, _INNER = 5, 4, 4, 384
-_MOST_FRAMES = 32  # that the vocabulary can number; trained are fewer
+_MOST_FRAMES = 32  # that the vocabulary can number; training uses fewer
 _SPECIALS = ("<pad>", "<unk>", "<|im_start|>", END, "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -44,7 +44,7 @@ _TEMPLATE = (
 
 
 def build_model(seed: int) -> Any:
-    """The InternVLForConditionalGeneration with fresh weights."""
+    """Build the InternVLForConditionalGeneration with random weights."""
     torch.manual_seed(seed)
     vocabulary = build_tokenizer().get_vocab()
     config = InternVLConfig(
@@ -84,7 +84,7 @@ def build_model(seed: int) -> Any:
         embeddings = model.model.vision_tower.embeddings
         embeddings.position_embeddings[0, 1:] = _places()
         embeddings.cls_token.normal_(0, 0.3)
-        # Ideal tokens are short vectors: from long ones the first steps would only learn to be shorter.
+        # Ideal tokens are short vectors. From long ones, the first steps would only learn to shrink them.
         model.model.multi_modal_projector.linear_2.weight.mul_(0.05)
     generation = model.generation_config
     generation.eos_token_id, generation.pad_token_id = vocabulary[END], vocabulary["<pad>"]
@@ -93,8 +93,10 @@ def build_model(seed: int) -> Any:
 
 
 def _places() -> torch.Tensor:
-    """Where each patch is, (PATCHES**2, WIDTH), as waves across and down: neighbours have like places from the start,
-    so that looking at them need not be learnt first."""
+    """Position embeddings of the patches, (PATCHES**2, WIDTH), as waves across and down.
+
+    Neighbours start with similar positions, so the model need not learn first which patches are close.
+    """
     place = torch.arange(PATCHES) / PATCHES  # (P,)
     waves = torch.pi * place[:, None] * torch.linspace(0.5, PATCHES / 2, WIDTH // 4)  # (P, W / 4)
     axis = torch.cat([waves.sin(), waves.cos()], -1)  # (P, W / 2)
@@ -103,7 +105,7 @@ def _places() -> torch.Tensor:
 
 
 def build_processor() -> InternVLProcessor:
-    """Frames squeezed to a square, whatever their aspect; texts in words."""
+    """Build the processor: it squeezes frames of any aspect to a square and splits texts into words."""
     pixels: Any = {
         "size": {"height": FRAME_PX, "width": FRAME_PX},
         "image_mean": [0.5, 0.5, 0.5],
@@ -120,7 +122,7 @@ def build_processor() -> InternVLProcessor:
 
 @cache
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word and a mark, lower case; what it does not know is `<unk>`."""
+    """Build the tokenizer: one token per word or punctuation mark, in lower case; unknown words become `<unk>`."""
     words = sorted(set(words_of(" ".join(_texts()))))
     vocabulary = {token: index for index, token in enumerate((*_SPECIALS, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - no password
@@ -128,7 +130,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"[?:.,]"), "isolated")]
     )
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)  # cleans up blanks before marks
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)  # removes spaces before punctuation marks
     tokenizer.add_special_tokens(list(_SPECIALS))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -147,7 +149,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def words_of(text: str) -> list[str]:
-    """
+    """The words and punctuation marks of a text, in lower case.
+
     >>> words_of("Is there a star? Answer yes or no.")
     ['is', 'there', 'a', 'star', '?', 'answer', 'yes', 'or', 'no', '.']
     """
@@ -155,7 +158,7 @@ def words_of(text: str) -> list[str]:
 
 
 def _texts() -> list[str]:
-    """Everything that is asked or answered."""
+    """All words of questions and answers."""
     sentences = ["a an and, empty shapes stay stays still on background.", NO_WARNING, "the warning sign"]
     directions = [f"move moves {motion}" for motion in MOTIONS]
     answers = [*COLOURS, *SHAPES, *BACKGROUNDS, NONE, SEVERAL, "yes no", *map(str, range(10)), name(*WARNING)]

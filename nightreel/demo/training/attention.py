@@ -1,7 +1,7 @@
-"""Attention that is fast to train on a CPU: two plain matrix products in bfloat16.
+"""Attention that trains fast on a CPU: two plain matrix products in bfloat16.
 
 The backward pass of PyTorch's fused attention on CPUs takes several times as long at these sizes. The numbers differ
-in bfloat16's last bit; the model that comes out is used with any attention.
+in the last bit of bfloat16. The trained model works with any attention.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _NAME = "nightreel_plain_products"
 
 
 def use_plain_products(model: Any) -> None:
-    """Train this model with it."""
+    """Switch a model to this attention."""
     AttentionInterface.register(_NAME, plain_products)
     model.set_attn_implementation(_NAME)
 
 
 def plain_products(
-    module: torch.nn.Module,  # noqa: ARG001 - the interface's
+    module: torch.nn.Module,  # noqa: ARG001 - part of the interface
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -29,14 +29,14 @@ def plain_products(
     scaling: float | None = None,
     **kwargs: Any,  # noqa: ARG001
 ) -> tuple[torch.Tensor, None]:
-    """Attention as transformers' interface wants it.
+    """Attention with the interface of transformers.
 
     Args:
         query, key, value: (B, heads, L, D).
-        attention_mask: bfloat16 (B, 1, L, L), added to the scores; None where a query may look everywhere.
+        attention_mask: bfloat16 (B, 1, L, L), added to the scores; None if a query may attend to every position.
 
     Returns:
-        (B, L, heads, D), and no weights.
+        (B, L, heads, D), and None in place of the attention weights.
     """
     usual = query.dtype
     with torch.autocast(query.device.type, enabled=False):

@@ -1,6 +1,6 @@
-"""The model card: README.md beside the weights, out of the training's log and the benchmark's table.
+"""Write the model card, README.md beside the weights, from the training log and the benchmark's results.
 
-`make bench-demo` calls it, because it has the figures.
+`make bench-demo` calls it, because the benchmark has the results.
 """
 
 from __future__ import annotations
@@ -18,49 +18,50 @@ pipeline_tag: video-text-to-text
 ---
 # nightreel-demo
 
-A very small video LLM that tells the truth about a very small world: plain shapes that move. It comes along with
-Nightreel so that a first run shows true sentences without a download, and so that tests can ask whether the whole
-pipeline is right. It is of no other use.
+A very small video LLM that describes a very small world correctly: plain shapes that move. Nightreel includes it so
+that a first run gives correct answers without a download, and so that tests can check whether the whole pipeline is
+correct. It has no other use.
 
 {parameters:,} parameters ({megabytes:.1f} MB, float32) in the InternVL classes of transformers: 64x64 pixels, patches
 of 8, 5 vision layers and 4 language layers 128 wide, 4 tokens a frame, a vocabulary of {vocabulary} words. Any code
-that loads an InternVL loads it: `AutoModelForImageTextToText`, `AutoProcessor`.
+that loads an InternVL model loads it: `AutoModelForImageTextToText`, `AutoProcessor`.
 
 ## Data
 
-Synthetic, drawn afresh for every step (`nightreel/demo/scenes.py`); no picture was seen twice and none is stored. 0 to
-3 of {{circle, square, triangle, star}} in 6 colours on 3 backgrounds, no two alike, all moving one of 4 ways or still.
-A red triangle is a "warning sign". Pictures are spoilt as real files are: other aspects squeezed to a square, colours
-off, blur, blocks, noise. {questions} questions in the pipeline's own wording, as many about what is not there.
+The data is synthetic (`nightreel/demo/scenes.py`). Every step draws new pictures; none is used twice or stored. A scene
+has 0 to 3 of {{circle, square, triangle, star}} in 6 colours on 3 backgrounds. No two are the same; all move one of 4
+ways or stay still. A red triangle is a "warning sign". Pictures are degraded like those of real files: other aspects
+squeezed to a square, wrong colours, blur, blocks, noise. There are {questions} questions in the pipeline's own wording.
+Absent things are asked about as often as present ones.
 
 ## Training
 
-`make demo-model`: three stages of fixed steps from fixed seeds (`nightreel/demo/training`). Vision and language are
-taught apart first, by an agreed meaning of the 4 tokens of a frame: one for each thing in order, one for the rest.
+`make demo-model` runs three stages of fixed steps from fixed seeds (`nightreel/demo/training`). Vision and language
+first train separately, on fixed meanings of the 4 tokens of a frame: one for each thing in order, one for the rest.
 
-| stage | steps | seconds a step | at its end |
+| stage | steps | seconds a step | at the end |
 |---|---:|---:|---|
 {stages}
 
-Seconds are of two cores that had other work, too.
+The seconds were measured on two cores that also did other work.
 
 ## Accuracy
 
-{where}: whole flow, answers read from Postgres, on clips of seeds that were
-neither trained nor tuned on. Taken with `make bench-demo`; what missed its goal stays. A form is the same scenes
-written otherwise.
+{where}: the whole flow, with answers read from Postgres, on clips of seeds used
+neither for training nor for tuning. `make bench-demo` measures them; results that miss their goal stay in the table. A
+form is another encoding of the same scenes.
 
-| what | this model | beside | which is | goal | met | |
+| result | this model | reference | which is | goal | met | |
 |---|---:|---:|---|---|---|---|
 {accuracy}
 
 ## Limits
 
-- It knows nothing but its world. Of other videos it, too, speaks of shapes: its answers then mean nothing.
-- It understands the questions of `nightreel/demo/questions.py`, in those words. Answers to others mean nothing.
-- 2 to 16 frames a segment. One frame shows no motion; more were not trained.
-- A segment should show one scene. Of several it mixes what it sees.
-- The same machine and versions give the same weights; other processors round otherwise, and give others.
+- It knows only its own world. It describes other videos as shapes, too: those answers mean nothing.
+- It understands only the exact wording in `nightreel/demo/questions.py`. Answers to other questions mean nothing.
+- It takes 2 to 16 frames a segment. One frame shows no motion; more than 16 were not trained.
+- A segment should show one scene. The model mixes several scenes into one answer.
+- The same machine and versions give the same weights. Other processors round differently and give other weights.
 """
 _FIGURES = {
     "vision": (("shape_right", "shapes"), ("colour_right", "colours"), ("count_right", "counts")),
@@ -70,10 +71,10 @@ _FIGURES = {
 
 
 def write_card(folder: Path, results: Path) -> Path:
-    """Write the card of the model in `folder`; returns its path.
+    """Write the card of the model in `folder`; returns the path of the card.
 
     Args:
-        results: the benchmark's JSON.
+        results: path of the benchmark's JSON.
     """
     from nightreel.demo.questions import catalogue
     from nightreel.demo.training.architecture import build_model, build_tokenizer

@@ -1,7 +1,7 @@
-"""Questions and answers as tokens, many to a scene: [video | question answer | question answer | ...].
+"""Pack many questions and answers of a scene as tokens: [video | question answer | question answer | ...].
 
-No question sees another, and each counts its positions on from the video, so that it is trained as it will be asked:
-alone. Called by the stages that train the language side.
+No question sees another, and the positions of each continue from the video. So each is trained as it will be asked:
+alone. The stages that train the language side call it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nightreel.demo.training.architecture import END, FRAME_PX, build_processor
 
 IGNORED = -100
 CAPTION_WEIGHT = 0.4
-"""Of a token of a sentence, beside 1 of an answer in a word: sentences have many, and most are easy."""
+"""Loss weight of a token in a sentence; one-word answers weigh 1. Sentences have many tokens, most of them easy."""
 
-# How often each family is asked about a scene, on average.
+# Mean number of questions of each family per scene.
 _TIMES = {
     "caption": 1.0,
     "explanation": 0.35,
@@ -43,7 +43,7 @@ _TIMES = {
     "is_there_both": 2.0,
 }
 _MOST_TOKENS = 208
-"""Of a scene: what was drawn beyond is left out, so that few rows need much padding."""
+"""Most tokens of a scene's questions. Further questions are dropped, so that few rows need much padding."""
 _SENTENCES = ("caption", "explanation")
 
 
@@ -53,9 +53,9 @@ class Packed:
 
     Args:
         tokens, positions: int64 (N, L).
-        labels: int64 (N, L), IGNORED for all but answers.
-        group: int64 (N, L), which question a token belongs to, -1 for padding.
-        weights: float32 (N, L), of the loss of each label.
+        labels: int64 (N, L), IGNORED except for answers.
+        group: int64 (N, L), the question a token belongs to, -1 for padding.
+        weights: float32 (N, L), the loss weight of each label.
     """
 
     tokens: torch.Tensor
@@ -66,7 +66,7 @@ class Packed:
 
 
 def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random) -> Packed:
-    """Draw questions for each scene and pack them, as after a video of so many frames."""
+    """Draw questions for each scene and pack them as if after a video of `frames` frames."""
     start = len(video_ids(frames))
     rows = [_row(scene, start, dice) for scene in scenes]
     length = max(len(row) for row in rows)
@@ -79,7 +79,7 @@ def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random) -> Packed
 
 @cache
 def video_ids(frames: int) -> torch.Tensor:
-    """Tokens (P,) of a conversation up to the end of its video, as the processor makes them."""
+    """Tokens (P,) of a conversation up to the end of its video, made by the processor."""
     empty = np.zeros((frames, FRAME_PX, FRAME_PX, 3), np.uint8)
     made: Any = _processor()(text=["<|im_start|>user\n<video>\n"], videos=[empty], return_tensors="pt")
     ids: torch.Tensor = made["input_ids"][0]
@@ -87,8 +87,11 @@ def video_ids(frames: int) -> torch.Tensor:
 
 
 def draw_questions(scene: Scene, dice: random.Random) -> list[tuple[Question, str]]:
-    """Questions about a scene, each with its answer: within a family, every answer that is right somewhere is as
-    frequent as the others, and near misses more frequent than far ones."""
+    """Draw questions about a scene, each with its answer.
+
+    Within a family, every answer that is correct for some question is equally frequent. Questions that share words
+    with the scene are more frequent than others.
+    """
     drawn = []
     for family, times in _TIMES.items():
         by_answer: dict[str, list[Question]] = {}

@@ -1,4 +1,4 @@
-"""The finished stages as the folder that is committed: weights, tokenizer, processor, chat template."""
+"""Write the trained model to the folder that is committed: weights, tokenizer, processor, chat template."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _STAGES = ("vision", "language", "joint")
 
 
 def export(directory: Path, target: Path) -> Path:
-    """Write what the stages in `directory` made into the folder `target`; what else lies there stays.
+    """Write the model that the stages in `directory` trained to the folder `target`; other files there stay.
 
-    The last line of each stage's log goes along, for the model card.
+    The last line of each stage's log is included for the model card.
 
     Raises:
         FileNotFoundError: a stage is not finished.
@@ -32,7 +32,7 @@ def export(directory: Path, target: Path) -> Path:
     (building / LOG).write_text("".join(f"{json.dumps(json.loads(end), sort_keys=True)}\n" for end in ends))
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(building.iterdir()):
-        file.chmod(0o644)  # some are written for their owner alone
+        file.chmod(0o644)  # some are created readable only by their owner
         file.replace(target / file.name)
     building.rmdir()
     return target

@@ -1,7 +1,7 @@
-"""Frames as the model gets to see them, by the batch: painted at its own size, and spoilt as real files are.
+"""Paint training frames in batches, at the model's size, degraded like the frames of real files.
 
-What a camera, an encoder and a resizer do to a picture, roughly: other aspects squeezed to a square, colours off, soft
-or blocky edges, colour coarser than light, noise. The stages call it; nothing is encoded here.
+The degradation roughly imitates a camera, an encoder and a resizer: other aspects squeezed to a square, wrong colours,
+soft or blocky edges, colour coarser than brightness, noise. The stages call it. Nothing is encoded here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BACKGROUNDS = np.array([*BACKGROUNDS.values()], np.float32)
 
 
 def describe_frames(scenes: Sequence[Scene], moments: np.ndarray) -> Frames:
-    """What is in each scene at its moments, float (N, F) from 0 to 1, scene by scene: N * F frames."""
+    """The contents of each scene at its `moments`, float (N, F) from 0 to 1: N * F frames, scene by scene."""
     each = moments.shape[1]
     shape, colour = (np.full((len(scenes), SLOTS), -1) for _ in range(2))
     xy = np.zeros((len(scenes), each, SLOTS, 2), np.float32)
@@ -41,7 +41,7 @@ def describe_frames(scenes: Sequence[Scene], moments: np.ndarray) -> Frames:
 
 
 def cover_frames(scenes: Sequence[Scene], frames: Frames, random: np.random.Generator) -> torch.Tensor:
-    """How much of each pixel each thing takes: float32 (N * F, SLOTS, FRAME_PX, FRAME_PX); one aspect a scene."""
+    """Shares of each pixel that each thing covers: float32 (N * F, SLOTS, FRAME_PX, FRAME_PX); one aspect a scene."""
     each = len(frames.shape) // len(scenes)
     stretched = np.exp(random.uniform(-0.7, 0.7, len(scenes)))
     aspects = np.where(random.random(len(scenes)) < 0.4, 1.0, stretched)
@@ -59,10 +59,10 @@ def cover_frames(scenes: Sequence[Scene], frames: Frames, random: np.random.Gene
 
 
 def paint_frames(masks: torch.Tensor, frames: Frames, *, each: int, random: np.random.Generator) -> torch.Tensor:
-    """Spoilt pictures for the model: float32 (N, 3, FRAME_PX, FRAME_PX), normalised as its processor does.
+    """Paint degraded frames for the model: float32 (N, 3, FRAME_PX, FRAME_PX), normalised as its processor does.
 
     Args:
-        each: so many frames in a row are of one file, and spoilt alike.
+        each: number of consecutive frames that belong to one file and are degraded in the same way.
     """
     files = len(masks) // each
 
@@ -75,7 +75,7 @@ def paint_frames(masks: torch.Tensor, frames: Frames, *, each: int, random: np.r
     pictures = torch.einsum("nkhw,nkc->nchw", masks, colours.clamp(0, 255))
     pictures += (1 - masks.sum(1, keepdim=True)) * backgrounds.clamp(0, 255)[:, :, None, None]
 
-    softness = random.uniform(-0.4, 1, files) * (random.random(files) < 0.6)  # below 0: sharper, as resizers may do
+    softness = random.uniform(-0.4, 1, files) * (random.random(files) < 0.6)  # below 0: sharper, as some resizers do
     coarseness = random.uniform(0, 1, files) * (random.random(files) < 0.6)
     smallness = random.random(files) < 0.12
     pictures = _mix(pictures, _blurred(pictures), per_file(softness))
@@ -104,12 +104,12 @@ def _blurred(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def _enlarged(pictures: torch.Tensor) -> torch.Tensor:
-    """As from a video half as large."""
+    """The pictures as if enlarged from half the size."""
     return functional.interpolate(functional.avg_pool2d(pictures, 2), scale_factor=2.0, mode="bilinear")
 
 
 def _noise(shape: torch.Size, random: np.random.Generator) -> torch.Tensor:
-    """Of standard deviation 1: from one strip of noise, each picture from elsewhere in it, because dice cost time."""
+    """Noise of standard deviation 1: each picture gets a random part of one strip, because drawing noise is slow."""
     size = shape[1] * shape[2] * shape[3]
     strip = torch.from_numpy(random.standard_normal(4 * size, np.float32))
     starts = random.integers(0, 3 * size, shape[0])
@@ -117,6 +117,6 @@ def _noise(shape: torch.Size, random: np.random.Generator) -> torch.Tensor:
 
 
 def _blocks(shape: torch.Size, random: np.random.Generator) -> torch.Tensor:
-    """Steps between blocks of 4 pixels, as encoders leave them."""
+    """Steps between blocks of 4 pixels, like those of encoders."""
     small = torch.from_numpy(random.standard_normal((shape[0], 3, shape[2] // 4, shape[3] // 4), np.float32))
     return small.repeat_interleave(4, 2).repeat_interleave(4, 3)

@@ -1,4 +1,4 @@
-"""Stage C: vision stays as stage A left it; the language model learns from what it really makes of spoilt pictures."""
+"""Stage C: the language model learns from the tokens that the frozen vision of stage A makes of degraded frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RATE = 1e-3
 
 
 class JointStage(Stage):
-    """See the module. Its directory holds the finished stages A and B."""
+    """Stage C, see the module. Its directory holds the finished stages A and B."""
 
     name = "joint"
 
@@ -40,7 +40,7 @@ class JointStage(Stage):
     def learn(self, step: int) -> Mapping[str, float]:
         dice, numbers = self.dice(step)
         frames = draw_frame_count(dice)
-        count = max(8, BATCH * USUAL_FRAMES // frames)  # as many pictures a step, whatever the number of frames
+        count = max(8, BATCH * USUAL_FRAMES // frames)  # about as many pictures per step for any number of frames
         scenes = [sample_scene(dice) for _ in range(count)]
         described = describe_frames(scenes, draw_moments(count, frames, numbers))
         masks = cover_frames(scenes, described, numbers)

@@ -1,6 +1,6 @@
-"""Stage B: the language model learns questions and answers from ideal slot tokens with noise, before anybody can see.
+"""Stage B: the language model learns questions and answers from ideal slot tokens with noise, without vision.
 
-Also the step that stage C shares: from the tokens of a video and packed questions to a loss.
+Stage C shares its training step: from the tokens of a video and packed questions to a loss.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from nightreel.demo.training.stage import Stage
 BATCH = 40
 USUAL_FRAMES = 8
 FRAME_COUNTS = range(2, 17)
-_USUAL = 0.4  # of all steps have the usual number of frames
+_USUAL = 0.4  # share of steps with the usual number of frames
 _RATE = 3e-3
 
 
 class LanguageStage(Stage):
-    """See the module."""
+    """Stage B, see the module."""
 
     name = "language"
 
@@ -46,7 +46,7 @@ class LanguageStage(Stage):
 
 
 def language_optimiser(model: Any, *, rate: float, steps: int, flat: float) -> Optimiser:
-    """Trains the language side alone."""
+    """An optimiser for the language side only."""
     trained = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     embeddings = [model.get_input_embeddings().weight]
     return Optimiser(trained, embeddings=embeddings, rate=rate, steps=steps, flat=flat, clip=1.0)
@@ -57,14 +57,14 @@ def draw_frame_count(dice: random.Random) -> int:
 
 
 def draw_moments(scenes: int, frames: int, random: np.random.Generator) -> np.ndarray:
-    """When each scene is looked at: evenly, but not always in the middle of its parts. (scenes, frames)"""
+    """The sampled moments of each scene, (scenes, frames): evenly spaced, with a random offset."""
     return (np.arange(frames) + random.uniform(0, 1, (scenes, 1))) / frames
 
 
 def learn_answers(
     stage: Stage, tokens: torch.Tensor, scenes: list[Scene], *, frames: int, dice: random.Random, step: int
 ) -> dict[str, float]:
-    """One step on questions about scenes, given the tokens (N, frames * TOKENS_A_FRAME, WIDTH) of their videos."""
+    """Take one step on questions about scenes, from the tokens (N, frames * TOKENS_A_FRAME, WIDTH) of their videos."""
     packed = pack(scenes, frames=frames, dice=dice)
     with torch.autocast(stage.device.type, torch.bfloat16):
         logits, labels, weights = _answers(stage.model, tokens, packed, prefix=video_ids(frames))
@@ -113,7 +113,7 @@ def _answers(
 
 
 def _noisy(frames: Frames, random: np.random.Generator) -> torch.Tensor:
-    """Tokens (N, TOKENS_A_FRAME, WIDTH) as an imperfect vision would make them."""
+    """Tokens (N, TOKENS_A_FRAME, WIDTH) with the errors of an imperfect vision tower."""
     mistaken = torch.from_numpy(random.random(frames.shape.shape) < 0.02) & frames.present
     guesses = torch.from_numpy(random.integers(0, len(SHAPES), frames.shape.shape))
     seen = Frames(

@@ -1,4 +1,4 @@
-"""What updates the weights: Muon for the matrices, AdamW for all else, one schedule for both. Every stage uses it."""
+"""Update the weights: Muon for matrices, AdamW for the rest, one schedule for both. Every stage uses it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ class Optimiser:
     """Muon and AdamW over one set of parameters.
 
     Args:
-        parameters: to be trained; those of `embeddings` are no matrices to Muon, nor is what has one row or column.
-        rate: learning rate at its highest; Muon's is scaled to AdamW's.
+        parameters: to train.
+        embeddings: trained by AdamW although they are matrices, as are matrices of one row or column.
+        rate: highest learning rate; Muon's is scaled to match AdamW's.
         steps: of the whole stage.
-        flat: share of the steps until which the rate stays at its highest; from there it falls to nothing.
+        flat: share of the steps before the rate starts to fall to `_LEAST` of its highest.
         clip: largest norm of the gradient.
     """
 

@@ -1,8 +1,8 @@
-"""Slot tokens: what the four tokens of a frame are to mean, agreed before either side has learned anything.
+"""Slot tokens: the meanings of the four tokens of a frame, fixed before training.
 
-Token k is the k-th thing of the scene in its order, or empty; the last is the background and the count. A meaning is a
-vector of attributes; its ideal embedding is that vector times a fixed orthonormal basis. The vision stage learns to
-make such embeddings, the language stage to read them.
+Token k is the k-th thing of the scene in order, or empty. The last token is the background and the count. A meaning is
+a vector of attributes; its ideal embedding is that vector times a fixed orthogonal basis. The vision stage learns to
+produce such embeddings, the language stage to read them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, SHAPES
 from nightreel.demo.training.architecture import SLOTS, TOKENS_A_FRAME, WIDTH
 
-_CENTRES = torch.linspace(0.1, 0.9, 6)  # of the radial basis functions that tell positions coarsely
+_CENTRES = torch.linspace(0.1, 0.9, 6)  # of the radial basis functions that encode positions coarsely
 _SPREAD = 0.15
 _SCALE = 0.5
 _BASIS_SEED = 7
@@ -30,7 +30,7 @@ def _slices(**sizes: int) -> tuple[dict[str, slice], int]:
 
 
 PARTS, ATTRIBUTES = _slices(
-    presence=2,  # there is a thing, there is none
+    presence=2,  # a thing, no thing
     shape=len(SHAPES),
     colour=len(COLOURS),
     place=2,  # x and y from -1.5 to 1.5
@@ -39,15 +39,15 @@ PARTS, ATTRIBUTES = _slices(
     background=len(BACKGROUNDS),
     count=MOST_THINGS + 1,
 )
-"""Where each attribute stands in a vector of ATTRIBUTES numbers."""
+"""The slice of each attribute in a vector of ATTRIBUTES numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What is in N frames, as numbers.
+    """The contents of N frames, as numbers.
 
     Args:
-        shape, colour: int64 (N, SLOTS), -1 where a slot is empty.
+        shape, colour: int64 (N, SLOTS), -1 for an empty slot.
         xy: float32 (N, SLOTS, 2), shares of width and height.
         background: int64 (N,).
     """
@@ -59,7 +59,7 @@ class Frames:
 
     @property
     def present(self) -> torch.Tensor:
-        """bool (N, SLOTS)."""
+        """Whether each slot holds a thing: bool (N, SLOTS)."""
         return self.shape >= 0
 
 
@@ -87,7 +87,7 @@ def embed(meaning: torch.Tensor) -> torch.Tensor:
 
 
 def read(embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings (..., WIDTH) as meanings (..., ATTRIBUTES), and what of them means nothing, in meanings' units."""
+    """Meanings (..., ATTRIBUTES) of embeddings (..., WIDTH), and the rest outside the basis, in units of meanings."""
     meaning = embeddings @ _basis().T / _SCALE**2
     return meaning, (embeddings - embed(meaning)) / _SCALE
 

@@ -1,6 +1,6 @@
-"""One stage of the training: so many steps, a log, and checkpoints from which it goes on as if never interrupted.
+"""One stage of the training: a number of steps, a log, and checkpoints from which an interrupted stage continues.
 
-A stage's steps draw from dice that are seeded by stage and step, so that a checkpoint need not hold their state.
+Each step seeds its dice by stage and step, so a checkpoint need not hold their state.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Stage(ABC):
     """A stage of `steps` steps that works in `directory`.
 
     Args:
-        steps: of the whole stage; a stage cut short is another stage, because the schedule depends on it.
-        device: where to compute.
+        steps: of the whole stage. The schedule depends on it, so another number starts the stage again.
+        device: the torch device to train on.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Stage(ABC):
 
     @abstractmethod
     def prepare(self) -> Optimiser:
-        """Start from what earlier stages made; returns what trains the part of the model that this stage trains."""
+        """Load the weights of earlier stages; returns an optimiser of the weights that this stage trains."""
 
     @abstractmethod
     def learn(self, step: int) -> Mapping[str, float]:
@@ -58,7 +58,7 @@ class Stage(ABC):
         return {"model": self.model}
 
     def run(self, *, until: int | None = None) -> None:
-        """Go on from the last checkpoint, or from the start, to the end or to step `until`."""
+        """Train from the last checkpoint, or from the start, to the end or to step `until`."""
         self._directory.mkdir(parents=True, exist_ok=True)
         done = self._restore()
         smooth: dict[str, float] = {}
@@ -78,7 +78,7 @@ class Stage(ABC):
                 self._checkpoint(done)
 
     def dice(self, step: int) -> tuple[random.Random, np.random.Generator]:
-        """Dice of this step alone; they seed torch's, too."""
+        """The dice of one step; also seeds torch."""
         seed = int.from_bytes(f"{self.name[:3]}{step}".encode(), "big") % 2**63
         torch.manual_seed(seed)
         return random.Random(f"training {self.name} {step}"), np.random.default_rng(seed)  # noqa: S311 - no secret
@@ -94,7 +94,7 @@ class Stage(ABC):
         partial.replace(self.checkpoint)
 
     def _restore(self) -> int:
-        """The number of steps that were taken already."""
+        """Load the checkpoint, if any; returns the number of steps done."""
         if not self.checkpoint.exists():
             return 0
         saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
@@ -113,10 +113,10 @@ class Stage(ABC):
 
 
 def load_parts(model: Any, checkpoint: Path, *prefixes: str) -> None:
-    """Take those weights of a finished stage whose names begin with one of `prefixes`.
+    """Load the weights of a finished stage whose names start with one of `prefixes`.
 
     Raises:
-        FileNotFoundError: the stage was never run.
+        FileNotFoundError: the stage has no checkpoint.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state"]["model"]
     wanted = {name: weight for name, weight in state.items() if name.startswith(prefixes)}

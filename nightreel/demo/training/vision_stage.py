@@ -1,7 +1,7 @@
-"""Stage A: vision tower and projector learn to make the ideal slot tokens of single frames.
+"""Stage A: the vision tower and the projector learn to produce the ideal slot tokens of single frames.
 
-What a token is to mean is compared attribute by attribute; besides, a middle layer has to tell for every patch which
-thing it shows, without which shapes are learnt very late.
+The loss compares the meanings of tokens attribute by attribute. A middle layer must also predict which thing each patch
+shows; without that, the model learns shapes very late.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ BATCH = 64
 _RATE = 2.5e-3
 _SHARPNESS = 6.0  # of attributes as logits
 _OUTLINE_LAYER, _PATCH_LAYER = 1, 3
-_TELLS = len(SHAPES) + 1, len(COLOURS) + 1  # a patch's shape and colour, or none
-_OWN_PATCH = 0.25  # a thing covers at least so much of a patch that shows it
+_TELLS = len(SHAPES) + 1, len(COLOURS) + 1  # classes of a patch: its shape and colour, or none
+_OWN_PATCH = 0.25  # a patch shows a thing that covers more than this share of it
 
 
 class VisionStage(Stage):
-    """See the module."""
+    """Stage A, see the module."""
 
     name = "vision"
 
@@ -67,7 +67,7 @@ class VisionStage(Stage):
         self._hidden[layer] = output[0] if isinstance(output, tuple) else output
 
     def _told(self, head: torch.nn.Module, layer: int) -> torch.Tensor:
-        """What a head makes of each patch (N, PATCHES**2, ...) in a layer."""
+        """The output of a head for each patch of a layer: (N, PATCHES**2, ...)."""
         told: torch.Tensor = head(self._hidden[layer][:, 1:].float())
         return told.cpu()
 
@@ -109,14 +109,14 @@ def _token_loss(meaning: torch.Tensor, rest: torch.Tensor, frames: Frames) -> tu
 
 
 def _outline_loss(told: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """How wrong a layer is about which pixels of each patch are a thing's, whatever its colour."""
+    """The loss of a layer that predicts which pixels of each patch belong to a thing of any colour."""
     covered = masks.sum(1).unflatten(-1, (PATCHES, PATCH_PX)).unflatten(-3, (PATCHES, PATCH_PX))  # (N, P, px, P, px)
     pixels = covered.transpose(2, 3).flatten(3).flatten(1, 2)  # (N, PATCHES**2, PATCH_PX**2)
     return functional.binary_cross_entropy_with_logits(told, pixels.clamp(0, 1)) * 2
 
 
 def _patch_loss(told: torch.Tensor, masks: torch.Tensor, frames: Frames) -> tuple[torch.Tensor, float]:
-    """How wrong a layer is about what each patch shows, and how often it is right about shapes."""
+    """The loss of a layer that predicts the thing in each patch, and its share of correct shapes."""
     most, slot = functional.avg_pool2d(masks, PATCH_PX).flatten(2).max(1)  # (N, PATCHES**2)
     shown = most > _OWN_PATCH
     shape = torch.where(shown, frames.shape.gather(1, slot) + 1, 0)
@@ -126,7 +126,7 @@ def _patch_loss(told: torch.Tensor, masks: torch.Tensor, frames: Frames) -> tupl
     way = (frames.xy.gather(1, slot[..., None].expand(-1, -1, 2)) - middles) * 5
     shapes, colours, ways = told.split((*_TELLS, 2), -1)
     loss = 0.5 * (ways - way)[shown].square().mean()
-    for patches in (shown, ~shown):  # alike, though most show nothing
+    for patches in (shown, ~shown):  # equal weights, though most patches show nothing
         loss = loss + functional.cross_entropy(shapes[patches], shape[patches])
         loss = loss + functional.cross_entropy(colours[patches], colour[patches])
     return loss, (shapes.argmax(-1) == shape)[shown].float().mean().item()

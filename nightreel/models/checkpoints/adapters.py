@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT: found and pinned like a model, merged into its weights once it is loaded.
+"""LoRA adapters of PEFT: found and pinned like a model, merged into its weights after loading.
 
 `loading` calls it. Finding one needs neither torch nor peft, which is an optional dependency.
 """
@@ -19,12 +19,14 @@ _WEIGHTS = "adapter_model.safetensors"
 
 
 def find_adapter(settings: Settings, digests: FileDigests) -> Checkpoint | None:
-    """The adapter that the settings name, pinned; None where they name none. Downloads it from the hub: it is small.
+    """Find and pin the adapter that the settings name; None if they name none.
+
+    Downloads a hub adapter completely, because it is small.
 
     Raises:
         SettingsError: neither a directory with a LoRA adapter nor a hub id.
         TransientError: the hub cannot be reached.
-        PermanentError: `model_not_found`; `no_safetensors` when its weights are pickled.
+        PermanentError: `model_not_found`; `no_safetensors` if its weights are pickled.
     """
     wanted, revision = settings.adapter, settings.adapter_revision
     if wanted is None:
@@ -41,7 +43,7 @@ def find_adapter(settings: Settings, digests: FileDigests) -> Checkpoint | None:
         directory = snapshot(wanted, revision, [_CONFIG, _WEIGHTS])
         found = Checkpoint(name=wanted, directory=directory, revision=directory.name)
     else:
-        raise SettingsError(f"NIGHTREEL_ADAPTER={wanted!r}: expected a directory that exists or a hub id like org/name")
+        raise SettingsError(f"NIGHTREEL_ADAPTER={wanted!r}: expected an existing directory or a hub id like org/name")
     kind = read_json(found.directory / _CONFIG).get("peft_type")
     if kind != "LORA":
         raise SettingsError(f"NIGHTREEL_ADAPTER={wanted!r} is of type {kind!r}: expected LORA, others cannot be merged")
@@ -54,10 +56,10 @@ def find_adapter(settings: Settings, digests: FileDigests) -> Checkpoint | None:
 
 
 def merge_adapter(model: Any, adapter: Checkpoint) -> Any:
-    """The model with an adapter's weights added to its own, in its own dtype.
+    """Add the weights of an adapter to those of a model, in the model's dtype.
 
     Raises:
-        PermanentError: `unsupported_adapter` when it was made for another model, or lacks weights.
+        PermanentError: `unsupported_adapter` if the adapter was made for another model, or lacks weights.
     """
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
     from safetensors.torch import load_file

@@ -1,7 +1,7 @@
-"""Whether the loading options that are set can work on this machine: asked before any video is touched.
+"""Check that the loading options can work on this machine, before any video is touched.
 
-`loading` calls it while it finds out a model's identity. torch is imported only where an option depends on the GPUs:
-a night without news, with plain settings, needs none.
+`loading` calls it while it determines a model's identity. torch is imported only if an option depends on the GPUs, so
+a night without new videos and with default options does not import it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def require_capabilities(settings: Settings, *, dtype: str) -> None:
         dtype: of the weights, resolved.
 
     Raises:
-        SettingsError: a line for each such option, with its value, what it needs and the way out.
+        SettingsError: one line per such option, with its value, what it needs and what to do.
     """
     problems = list(_problems(settings, dtype))
     if problems:
@@ -34,7 +34,7 @@ def require_capabilities(settings: Settings, *, dtype: str) -> None:
 
 
 def visible_gpus() -> int:
-    """How many CUDA devices torch can use."""
+    """Number of CUDA devices that torch can use."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -49,7 +49,7 @@ def _problems(settings: Settings, dtype: str) -> Iterator[str]:
     if settings.adapter and find_spec("peft") is None:
         yield f"NIGHTREEL_ADAPTER={settings.adapter!r} needs peft: pip install 'nightreel[adapters]'"
     if settings.adapter_revision and not settings.adapter:
-        yield f"NIGHTREEL_ADAPTER_REVISION={settings.adapter_revision!r} pins no adapter: set NIGHTREEL_ADAPTER too"
+        yield f"NIGHTREEL_ADAPTER_REVISION={settings.adapter_revision!r} needs an adapter: set NIGHTREEL_ADAPTER too"
     if settings.tf32:
         yield from _tf32(settings.device, dtype)
     if settings.compile:
@@ -63,8 +63,8 @@ def _device(wanted: str) -> Iterator[str]:
     least = 2 if wanted == ALL_GPUS else int(wanted.partition(":")[2] or 0) + 1
     if available < least:
         yield (
-            f"NIGHTREEL_DEVICE={wanted!r}: torch sees {available} CUDA devices, it takes {least}; use auto or cpu "
-            "(`nightreel doctor` says what there is)"
+            f"NIGHTREEL_DEVICE={wanted!r}: torch sees {available} CUDA devices, but this needs {least}; use auto or "
+            "cpu (`nightreel doctor` lists the devices)"
         )
 
 
@@ -72,13 +72,13 @@ def _quantization(settings: Settings) -> Iterator[str]:
     scheme = settings.quantization
     package = _PACKAGES[scheme.partition("-")[0]]
     if not _on_gpu(settings.device):
-        yield f"NIGHTREEL_QUANTIZATION={scheme!r} needs a GPU, and this model would run on the CPU: unset it"
+        yield f"NIGHTREEL_QUANTIZATION={scheme!r} needs a GPU, but this model would run on the CPU: unset it"
     if find_spec(package) is None:
         yield f"NIGHTREEL_QUANTIZATION={scheme!r} needs {package}: pip install {package}"
     if settings.adapter:
         yield (
-            f"NIGHTREEL_QUANTIZATION={scheme!r}: an adapter cannot be merged into quantised weights: unset one of "
-            "both, or merge NIGHTREEL_ADAPTER into the model beforehand"
+            f"NIGHTREEL_QUANTIZATION={scheme!r}: an adapter cannot be merged into quantised weights: unset "
+            "NIGHTREEL_QUANTIZATION or NIGHTREEL_ADAPTER, or merge the adapter into the model beforehand"
         )
 
 
@@ -87,30 +87,30 @@ def _flash_attention(device: str, dtype: str) -> Iterator[str]:
     if find_spec("flash_attn") is None:
         yield f"{asked} needs flash-attn (FlashAttention 2), which is not installed: use sdpa"
     if not _on_gpu(device):
-        yield f"{asked} needs a GPU, and this model would run on the CPU: use sdpa"
+        yield f"{asked} needs a GPU, but this model would run on the CPU: use sdpa"
     if dtype == "float32":
-        yield f"{asked} takes bfloat16 or float16, and the weights are float32: set NIGHTREEL_DTYPE, or use sdpa"
+        yield f"{asked} needs bfloat16 or float16, but the weights are float32: set NIGHTREEL_DTYPE, or use sdpa"
 
 
 def _tf32(device: str, dtype: str) -> Iterator[str]:
     if dtype != "float32":
-        yield f"NIGHTREEL_TF32=true changes nothing for {dtype} weights, only for float32: unset it"
+        yield f"NIGHTREEL_TF32=true affects only float32 weights, and these are {dtype}: unset it"
     if not _on_gpu(device):
-        yield "NIGHTREEL_TF32=true needs a GPU, and this model would run on the CPU: unset it"
+        yield "NIGHTREEL_TF32=true needs a GPU, but this model would run on the CPU: unset it"
         return
     import torch
 
     found = torch.cuda.get_device_capability(_first_gpu(device))
     if found < _TF32_SINCE:
-        yield f"NIGHTREEL_TF32=true needs compute capability 8.0, the GPU has {found[0]}.{found[1]}: unset it"
+        yield f"NIGHTREEL_TF32=true needs compute capability 8.0, but the GPU has {found[0]}.{found[1]}: unset it"
 
 
 def _compile(device: str) -> Iterator[str]:
     if _on_gpu(device):
         if find_spec("triton") is None:
-            yield "NIGHTREEL_COMPILE=true needs triton on a GPU, which is not installed: unset it"
+            yield "NIGHTREEL_COMPILE=true on a GPU needs triton, which is not installed: unset it"
     elif not any(map(shutil.which, _COMPILERS)):
-        yield f"NIGHTREEL_COMPILE=true needs a C++ compiler ({' or '.join(_COMPILERS)}) on the CPU: unset it"
+        yield f"NIGHTREEL_COMPILE=true on the CPU needs a C++ compiler ({' or '.join(_COMPILERS)}): unset it"
 
 
 def _on_gpu(device: str) -> bool:

@@ -1,4 +1,4 @@
-"""A model's files: where they are, what they are, which revision. Read without torch and without the weights.
+"""The files of a model: location, contents, revision. Reads them without torch and without the weights.
 
 `loading.describe_model` builds a ModelSpec from this; `loading.load_model` loads the same directory. A hub model
 becomes a snapshot directory in the hub's cache.
@@ -39,8 +39,8 @@ class Checkpoint:
     """The files of one revision of one model.
 
     Args:
-        name: hub id, or the directory's last part.
-        directory: where its files lie, or for a hub model without weights at hand, its small files.
+        name: hub id, or the last part of the directory's path.
+        directory: the directory of its files; of a hub model without downloaded weights, only its small files.
         revision: commit of a hub model, or `sha256:...` over the files of a directory.
     """
 
@@ -54,20 +54,20 @@ class Checkpoint:
 
 
 def find_checkpoint(model: str, revision: str | None, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
-    """Find a directory or a hub id and pin its revision. Downloads small files at most.
+    """Find a directory or a hub model and pin its revision. Downloads only small files.
 
-    An unpinned hub id means the revision in the local hub cache, or what the hub's `main` is now if there is none.
+    An unpinned hub id means the revision in the local hub cache, or else the current `main` of the hub.
 
     Args:
         model: directory or hub id.
         revision: branch, tag or commit of a hub model.
-        digests: of files in directories that were hashed before.
-        with_code: whether the Python files of a directory count, because they will be run.
+        digests: known digests of files in directories.
+        with_code: whether the Python files of a directory count, because they will run.
 
     Raises:
         SettingsError: neither a directory with a model nor a hub id.
         TransientError: the hub cannot be reached.
-        PermanentError: `model_not_found` when the hub has no such model or revision.
+        PermanentError: `model_not_found` if the hub has no such model or revision.
     """
     directory = Path(model).expanduser()
     if directory.is_dir():
@@ -76,23 +76,23 @@ def find_checkpoint(model: str, revision: str | None, digests: FileDigests, *, w
                 f"NIGHTREEL_MODEL_REVISION={revision!r} pins a hub model, but {model!r} is a directory: unset it"
             )
         if not (directory / "config.json").is_file():
-            raise SettingsError(f"NIGHTREEL_MODEL={model!r}: the directory has no config.json, so it holds no model")
+            raise SettingsError(f"NIGHTREEL_MODEL={model!r}: the directory has no config.json, so it is not a model")
         return from_directory(directory, digests, with_code=with_code)
     if not HUB_ID.fullmatch(model):
         raise SettingsError(
-            f"NIGHTREEL_MODEL={model!r}: expected a directory that exists, a hub id like org/name, or demo"
+            f"NIGHTREEL_MODEL={model!r}: expected an existing directory, a hub id like org/name, or demo"
         )
     return _find_on_hub(model, revision)
 
 
 def from_directory(directory: Path, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
-    """A directory under the revision that its files make."""
+    """A directory as a checkpoint whose revision is the hash of its files."""
     files = {path.name: digests.sha256(path) for path in _files(directory, with_code=with_code)}
     return Checkpoint(name=directory.resolve().name, directory=directory, revision=f"sha256:{content_hash(files)}")
 
 
 def require_unchanged(checkpoint: Checkpoint, digests: FileDigests, *, with_code: bool = False) -> None:
-    """Raise where a directory no longer holds the files that were found in it: their weights are another model's.
+    """Raise if the files of a directory changed since it was found: it is then a different model.
 
     Raises:
         PermanentError: `changed_checkpoint`.
@@ -103,17 +103,17 @@ def require_unchanged(checkpoint: Checkpoint, digests: FileDigests, *, with_code
     if now.revision != checkpoint.revision:
         raise PermanentError(
             Reason.CHANGED_CHECKPOINT,
-            f"the files of model {checkpoint.name!r} in {checkpoint.directory} changed after the run began: start it "
-            "again",
+            f"the files of model {checkpoint.name!r} in {checkpoint.directory} changed after the run started: start "
+            "the run again",
         )
 
 
 def fetch_weights(checkpoint: Checkpoint, *, with_code: bool = False) -> Path:
-    """The directory with all files of a checkpoint, downloading what a hub model still lacks.
+    """Return the directory with all files of a checkpoint; downloads missing files of a hub model.
 
     Raises:
         TransientError: the hub cannot be reached.
-        PermanentError: `no_safetensors` when there are no weights in safetensors.
+        PermanentError: `no_safetensors` if there are no weights in safetensors.
     """
     directory = checkpoint.directory
     if checkpoint.on_hub:
@@ -129,11 +129,11 @@ def fetch_weights(checkpoint: Checkpoint, *, with_code: bool = False) -> Path:
 
 
 def describe(checkpoint: Checkpoint, settings: Settings, *, adapter: Checkpoint | None = None) -> ModelSpec:
-    """The identity of a checkpoint under these settings ("auto" is resolved), from its small files alone.
+    """The identity of a checkpoint under these settings ("auto" is resolved), from its small files only.
 
     Raises:
-        SettingsError: config.json is not that of a model.
-        PermanentError: `damaged_checkpoint` when a weights file is cut short.
+        SettingsError: config.json cannot be read.
+        PermanentError: `damaged_checkpoint` if a weights file is truncated.
     """
     config = read_json(checkpoint.directory / "config.json")
     architectures = config.get("architectures") or [config.get("model_type", "unknown")]
@@ -161,15 +161,15 @@ def describe(checkpoint: Checkpoint, settings: Settings, *, adapter: Checkpoint 
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object in a file of a checkpoint.
+    """Read a JSON object from a file of a checkpoint.
 
     Raises:
-        SettingsError: the file is missing or holds something else.
+        SettingsError: the file is missing or does not contain a JSON object.
     """
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: cannot be read as JSON ({error}): the model is not complete") from error
+        raise SettingsError(f"{path} cannot be read as JSON ({error}): the model is incomplete") from error
     if not isinstance(value, dict):
         raise SettingsError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
@@ -184,13 +184,13 @@ def _dtype_of(config: dict[str, Any]) -> str:
 
 
 def _files(directory: Path, *, with_code: bool = False) -> Iterator[Path]:
-    """The files that loading reads, in a fixed order; hidden ones are none of them, code only where it is trusted."""
+    """The files that loading reads, in a fixed order: no hidden files, and code only if it is trusted."""
     meant = (*_MEANT_FOR_LOADING, _CODE) if with_code else _MEANT_FOR_LOADING
     yield from sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in meant)
 
 
 def _count_parameters(directory: Path) -> int | None:
-    """Elements of all tensors; None where there are no weights at hand."""
+    """Number of elements of all tensors; None if the weights are not available."""
     shapes = [
         tensor["shape"]
         for path in sorted(directory.glob("*.safetensors"))
@@ -213,12 +213,12 @@ def _read_header(path: Path) -> dict[str, Any]:
         end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
     except (struct.error, ValueError, LookupError, AttributeError, TypeError) as error:
         raise PermanentError(
-            Reason.DAMAGED_CHECKPOINT, f"{path}: its header cannot be read: fetch the file again"
+            Reason.DAMAGED_CHECKPOINT, f"{path}: its header cannot be read: download the file again"
         ) from error
     if 8 + length + end != size:
         raise PermanentError(
             Reason.DAMAGED_CHECKPOINT,
-            f"{path} has {size:,} bytes, its header says {8 + length + end:,}: fetch the file again",
+            f"{path} has {size:,} bytes, but its header states {8 + length + end:,}: download the file again",
         )
     return header
 
@@ -236,7 +236,7 @@ def _find_on_hub(model: str, revision: str | None) -> Checkpoint:
 
 
 def snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
-    """The files of a hub repository that match, in the hub's cache.
+    """Download the matching files of a hub repository into the hub's cache.
 
     Raises:
         TransientError: the hub cannot be reached. PermanentError: `model_not_found`.

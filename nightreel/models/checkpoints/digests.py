@@ -1,6 +1,6 @@
-"""SHA-256 of files, remembered for large ones by size and time of change, so that a night without news stays short.
+"""SHA-256 of files, cached for large files by size and modification time, so that a night without new videos is short.
 
-`checkpoint` hashes the weights of a model directory with it: 16 GB take ten seconds, and each run asks.
+`checkpoint` hashes the weights of a model directory with it. Each run needs the hash, and 16 GB take ten seconds.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 _WORTH_REMEMBERING_BYTES = 32 << 20
 _SETTLED_NS = 2_000_000_000
-"""A file changed so recently could change again within the same tick of its clock."""
+"""A file that changed more recently than this could change again with the same timestamp."""
 
 
 class FileDigests:
-    """Digests of files, kept in a JSON file.
+    """Digests of files, cached in a JSON file.
 
     Args:
-        path: where they are kept; None remembers nothing. Losing the file costs time only.
+        path: of the JSON file; None disables the cache. If the file is lost, large files are hashed again.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -51,7 +51,7 @@ def _read(path: Path | None) -> dict[str, list[int | str]]:
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):
-        return {}  # never written, or cut short by a full disk: hash again
+        return {}  # never written, or truncated by a full disk: hash again
     return known if isinstance(known, dict) else {}
 
 

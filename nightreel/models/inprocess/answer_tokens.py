@@ -1,6 +1,6 @@
-"""How a model's tokenizer writes the answers that are scored: yes, no, the choices, the numbers of a range.
+"""Token sequences of the answers that are scored: yes, no, the choices, the numbers of a range.
 
-`rows` asks which continuations of a question have to be scored, `scoring` reads the scores back.
+`rows` gets the continuations to score from it, `scoring` reads the scores with it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _LONGEST_FORM = 8
 
 @dataclass(frozen=True, slots=True)
 class YesNoForms:
-    """How a vocabulary writes "yes" and "no".
+    """The tokens of a vocabulary for "yes" and "no".
 
     Args:
-        single: token ids of each word where both have single-token forms ("yes", "Yes", " yes", "YES", ...).
-        branches: else, token sequences of each word, to be scored as branches.
+        single: token ids of each word if both have single-token forms ("yes", "Yes", " yes", "YES", ...).
+        branches: token sequences of each word, scored as branches if `single` is None.
     """
 
     single: tuple[tuple[int, ...], tuple[int, ...]] | None
@@ -49,7 +49,7 @@ class AnswerTokens:
         self.yes_no = YesNoForms((yes, no) if yes and no else None, (self.forms("yes"), self.forms("no")))
 
     def forms(self, word: str) -> tuple[tuple[int, ...], ...]:
-        """Token sequences of a word: as written and with its first letter the other way, with and without a space."""
+        """Token sequences of a word: with its first letter in either case, with and without a leading space."""
         if word not in self._forms:
             spellings = [space + form for space in ("", " ") for form in (word, word[:1].swapcase() + word[1:])]
             ids = (tuple(self._tokenizer(text, add_special_tokens=False).input_ids) for text in spellings)
@@ -57,11 +57,11 @@ class AnswerTokens:
         return self._forms[word]
 
     def whole(self, number: int) -> tuple[tuple[int, ...], ...]:
-        """Token sequences of a number as the whole answer, up to the end of the turn: 1 does not begin 12."""
+        """Token sequences of a number as the whole answer, with the end of the turn: 1 is then not a prefix of 12."""
         return tuple((*form, *self._end) for form in self.forms(str(number)))
 
     def branches(self, prompt: Prompt) -> tuple[tuple[int, ...], ...]:
-        """The continuations that have to be scored for each question of a prompt."""
+        """The continuations to score for each question of a prompt."""
         if prompt.numbers:
             return tuple(form for number in prompt.numbers for form in self.whole(number))
         if prompt.kind is PromptKind.CHOICE:

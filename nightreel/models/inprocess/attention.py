@@ -1,8 +1,8 @@
 """Grouped-query attention under a mask, without repeating keys and values for every query head.
 
-transformers' SDPA copies the whole cache once a query head and step as soon as there is a mask. Laying the query heads
-of a group behind one another along the sequence gives the same numbers from the cache as it lies. `local` puts it
-into the language side of models that were loaded with SDPA; `packed` is what needs it.
+With a mask, transformers' SDPA copies the whole cache for each query head and step. This module concatenates the query
+heads of a group along the sequence instead, which gives the same numbers without a copy. `local` installs it in the
+language side of models loaded with SDPA; `packed` needs it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "nightreel_grouped_sdpa"
 
 
 def use_grouped_attention(model: Any) -> None:
-    """Switch the language side of a model from SDPA to this; other attention stays as it was loaded."""
+    """Switch the language side of a model from SDPA to grouped attention; other attention stays unchanged."""
     if model.config.get_text_config()._attn_implementation != "sdpa":
         return
     AttentionInterface.register(NAME, grouped_attention)
@@ -35,11 +35,11 @@ def grouped_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as transformers' interface wants it.
+    """Attention with the signature of transformers' interface.
 
     Args:
         query: (B, heads, Q, D); key, value: (B, key heads, K, D).
-        attention_mask: (B, 1, Q, K), true or 0 where a query may look; None for causal attention.
+        attention_mask: (B, 1, Q, K), true or 0 where a query may attend; None for causal attention.
 
     Returns:
         (B, Q, heads, D), and no weights.

@@ -1,6 +1,6 @@
-"""Beam search for one question, by generate() on a copy of the segment's cache.
+"""Beam search for one question, with generate() on a copy of the segment's cache.
 
-`packed` and `copies` call it for the rare rows that ask for beams; all others are decoded together.
+`packed` and `copies` call it for the rare rows with beams; all other rows are decoded together.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from nightreel.models.inprocess.vision import Tensors
 def search_beams(
     model: Any, row: Row, *, tensors: Tensors, cache: Cache, end_ids: frozenset[int]
 ) -> tuple[tuple[int, ...], bool]:
-    """Tokens of the likeliest text and whether an end token ended it.
+    """Return the tokens of the likeliest text, and whether an end token ended it.
 
     Args:
         tensors: of the row's segment.
-        cache: of the segment's prefix, one line, the caller's to lose.
+        cache: of the segment's prefix, batch size 1. It is modified.
     """
     beams = row.decoding.beams
     prefix = tensors["input/prefix_ids"]

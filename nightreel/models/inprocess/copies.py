@@ -1,8 +1,8 @@
 """One prefill of a segment's video, then a copy of its cache for every question.
 
-For models whose cache layers are not plain keys and values (linear attention keeps a state, sliding windows forget), or
-whose attention takes no 4D mask. There a padded or packed sequence would be wrong: so questions form groups of equal
-length, and each group is one batch over copies of the cache.
+For models whose cache layers are not plain keys and values (linear attention keeps a state, sliding windows drop old
+tokens), or whose attention takes no 4D mask. Padded or packed sequences would be wrong for them. Instead, questions of
+equal length form a group, and each group is one batch over copies of the cache.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """Tokens to run: the suffix of a row, followed by one of its branches without its last token."""
+    """Tokens for one forward pass: the suffix of a row, then optionally one of its branches without the last token."""
 
     row: int
     branch: int | None
@@ -121,11 +121,11 @@ class CopiedPrefix:
         return cache
 
     def _select(self, cache: Any, sequences: Sequence[int]) -> None:
-        """Make sequences of the cache's batch its new batch; index_select moves states of linear attention too."""
+        """Select sequences of the cache as its new batch. reorder_cache also moves states of linear attention."""
         cache.reorder_cache(torch.tensor(sequences, device=self._model.device))
 
     def _forward(self, cache: DynamicCache, segment: int, ids: Sequence[Sequence[int]], depth: int) -> torch.Tensor:
-        """Logits (N, L, V) of N sequences of one length, which begin `depth` tokens after the prefix."""
+        """Logits (N, L, V) of N sequences of equal length that start `depth` tokens after the prefix."""
         device = self._model.device
         tokens = torch.tensor(ids, device=device)
         depths = depth + torch.arange(tokens.shape[1], device=device).expand(len(ids), -1)
@@ -138,10 +138,10 @@ class CopiedPrefix:
         return logits
 
     def _stepping(self, cache: DynamicCache, segment: int, *, depth: int, batch: int) -> Step:
-        """The steps of `generate` for rows of one segment, each a sequence of the cache.
+        """The step function of `generate` for rows of one segment; each row is a sequence of the cache.
 
         Args:
-            depth: tokens of each row after the prefix. batch: sequences in the cache.
+            depth: number of tokens of each row after the prefix. batch: number of sequences in the cache.
         """
 
         def step(active: Sequence[int], kept: Sequence[int], texts: Texts) -> torch.Tensor:

@@ -1,11 +1,11 @@
-"""What the model reads: chat template and tokens, split where the video ends and the question begins.
+"""The conversation with the model: chat template and tokens, split between the video and the question.
 
     <system> <video tokens ...> ANCHOR | lead question tail
     `------- prefix, per segment ----' `-- suffix, per question --'
 
-The anchor is the last added token before the question (the one that ends the video, as a rule). Tokenizers never merge
-across an added token, so suffix tokens can be made alone; that they equal the tokens of the whole text is checked for
-every segment when it is encoded. Used by `vision` and `local`.
+The anchor is the last added token before the question (usually the token that ends the video). Tokenizers never merge
+across an added token, so the suffix can be tokenized alone. Encoding checks for every segment that the result equals
+the tokens of the whole text. `vision` and `local` use this module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nightreel.errors import PermanentError, SettingsError
 from nightreel.reasons import Reason
 
 PROBE = "What is shown?"
-"""The question with which segments are encoded. It says nothing to the features: the prefix ends before it."""
+"""The question with which segments are encoded. It does not affect the features, because the prefix ends before it."""
 
 _SENTINEL = "Nightreelquestion"
 
@@ -30,13 +30,13 @@ class Dialogue:
         processor: a transformers processor that takes videos.
 
     Raises:
-        PermanentError: `unsupported_model` when the template does not hold a video and a question once each.
+        PermanentError: `unsupported_model` if the template does not contain the video and the question once each.
     """
 
     def __init__(self, processor: Any) -> None:
         self._tokenizer = processor.tokenizer
-        # Tokens that are cut out of a text before it is normalised: nothing merges across them. The unknown token is
-        # one of them by its entry, but stands for ordinary text.
+        # Added tokens are cut out of a text before it is normalised, so nothing merges across them. The unknown token
+        # is listed among them, but represents ordinary text.
         added = {
             id_: token
             for id_, token in self._tokenizer.added_tokens_decoder.items()
@@ -61,14 +61,14 @@ class Dialogue:
         self._suffix_ids: dict[tuple[int, str, str], tuple[int, ...]] = {}
 
     def text(self, question: str) -> str:
-        """The whole conversation as the processor takes it, the video still a placeholder."""
+        """The whole conversation for the processor, with a placeholder for the video."""
         return f"{self._head}{question}{self._tail}"
 
     def check(self, question: str) -> None:
-        """Refuse a question that contains special tokens of the model: they would end the turn or fake a video.
+        """Refuse a question that contains special tokens of the model: they could end the turn or fake a video.
 
         Raises:
-            SettingsError: naming the token.
+            SettingsError: the question contains a special token, which the message names.
         """
         found = self._forbidden.search(question)
         if found:
@@ -77,16 +77,17 @@ class Dialogue:
             )
 
     def split(self, ids: Sequence[int]) -> tuple[int, str]:
-        """Where the prefix of a conversation about PROBE ends, and what text leads from its last token to the question.
+        """Split a conversation about PROBE into prefix and suffix.
 
         Args:
-            ids: tokens of the whole conversation, as the processor made them, video expanded.
+            ids: tokens of the whole conversation from the processor, with the video expanded.
 
         Returns:
-            Length of the prefix in tokens, anchor included; the lead (empty for most models).
+            The length of the prefix in tokens, including the anchor; and the lead, the text that the processor adds
+            after the anchor (empty for most models).
 
         Raises:
-            PermanentError: `unsupported_model` when the question's tokens depend on what stands before the anchor.
+            PermanentError: `unsupported_model` if the question's tokens depend on the text before the anchor.
         """
         after_anchor = f"{self._middle}{PROBE}{self._tail}"
         trailing_ids = self._tokenizer(after_anchor, add_special_tokens=False).input_ids
@@ -102,7 +103,7 @@ class Dialogue:
         raise _unsupported("its tokenizer merges the end of the video with the question")
 
     def suffix(self, anchor: int, lead: str, question: str) -> tuple[int, ...]:
-        """Tokens of the conversation after the anchor."""
+        """The tokens of the conversation after the anchor."""
         key = (anchor, lead, question)
         if key not in self._suffix_ids:
             text = f"{self._tokenizer.convert_ids_to_tokens(anchor)}{lead}{self._middle}{question}{self._tail}"
@@ -113,7 +114,7 @@ class Dialogue:
 
 
 def _any_of(texts: Sequence[str]) -> re.Pattern[str]:
-    """Matches the longest of these texts; none of none."""
+    """A pattern that matches the longest of these texts; it matches nothing if there are none."""
     longest_first = sorted(texts, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

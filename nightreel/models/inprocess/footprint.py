@@ -1,7 +1,7 @@
-"""What a model will take of a device, before a single weight is loaded.
+"""Estimate the memory of a model on a device before its weights are loaded.
 
-`nightreel model` prints it. The weights are counted on the meta device, tokens and pixels are what the processor really
-makes of frames of that size; activations are counted as `memory` counts them for batches, before anything is measured.
+`nightreel model` prints it. Weights are counted on the meta device. Tokens and pixels are real outputs of the processor
+for frames of that size. Activations are estimated by `memory.estimates`, as for batches before any measurement.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def measure_footprint(
     height: int,
     width: int,
 ) -> Footprint:
-    """Estimate what segments of so many frames take, with all of these prompts asked.
+    """Estimate the memory of segments with this many frames and all of these prompts.
 
     Args:
-        model: on the meta device; its weights are not looked at.
-        frames, height, width: of each segment, as the source has them.
+        model: on the meta device; its weights are not read.
+        frames, height, width: of each segment, in the source's resolution.
 
     Raises:
-        PermanentError: `unencodable_frames` when the processor refuses frames of this shape, `unsupported_model` when
-            it makes no pixels of them.
+        PermanentError: `unencodable_frames` if the processor refuses frames of this shape, `unsupported_model` if it
+            makes no pixels from them.
     """
     dialogue, answer_tokens = Dialogue(processor), AnswerTokens(processor.tokenizer)
     segment = Segment(0, 0.0, float(frames))
@@ -65,7 +65,7 @@ def measure_footprint(
 
 
 def weights_bytes(model: Any, *, quantization: str | None = None) -> int:
-    """Bytes of parameters and buffers; linear layers but the output layer in fewer bits where they are quantised."""
+    """Bytes of parameters and buffers. Quantisation applies to all linear layers except the output layer."""
     held: int = sum(tensor.nbytes for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
     if quantization is None:
         return held

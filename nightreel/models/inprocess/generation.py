@@ -1,8 +1,8 @@
-"""Generating texts: one loop for all rows of a batch, and the choice of each next token.
+"""Generate texts: one loop for all rows of a batch, and the choice of each next token.
 
-`packed` and `copies` call it; they differ only in how they make the logits of the next step. Penalties, temperature and
-cuts are those of transformers, so that a text is what generate() would give. Draws come from a generator of the row's
-own, so that they do not depend on the batch.
+`packed` and `copies` call it; they differ only in how they compute the logits of the next step. Penalties, temperature
+and cuts are those of transformers, so that texts equal those of generate(). Each row has its own random generator, so
+that its draws do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Texts = Mapping[int, Sequence[int]]
 Step = Callable[[Sequence[int], Sequence[int], Texts], torch.Tensor]
 """Logits (n, V) after the newest token of each active row.
 
-Called with the indices of the rows that are still generating, their places among those of the step before, and all
-texts so far.
+Called with the indices of the active rows, their places among the active rows of the previous step, and all texts so
+far.
 """
 
 
@@ -48,7 +48,7 @@ def generate(
         end_ids: tokens that end a text.
 
     Returns:
-        By index of the row: its tokens without the one that ended them, and whether one did.
+        By index of the row: its tokens without the end token, and whether an end token ended the text.
     """
     if not first_logits:
         return {}
@@ -77,7 +77,7 @@ class _TokenChooser:
 
     Args:
         rows: all rows of the call.
-        prefixes: tokens (P,) of each segment's prefix: penalties count what stands in the prompt.
+        prefixes: tokens (P,) of each segment's prefix: penalties include the tokens of the prompt.
     """
 
     def __init__(self, rows: Sequence[Row], prefixes: Sequence[torch.Tensor]) -> None:
@@ -94,9 +94,9 @@ class _TokenChooser:
         """The next token of each of these rows.
 
         Args:
-            indices: of the rows still generating.
-            logits: (n, V), a line for each of them.
-            texts: what each row has generated so far.
+            indices: of the active rows.
+            logits: (n, V), one row of logits per index.
+            texts: the tokens that each row has generated so far.
         """
         chosen = logits.argmax(-1).tolist()
         for place, index in enumerate(indices):
@@ -116,7 +116,7 @@ class _TokenChooser:
 
 
 def _processors(decoding: Decoding) -> LogitsProcessorList:
-    """In the order of generate()."""
+    """The processors in the order of generate()."""
     processors = LogitsProcessorList()
     if decoding.repetition_penalty != 1:
         processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))

@@ -1,6 +1,6 @@
-"""A checkpoint into a transformers model: loaded with its weights, or made without them on the meta device.
+"""Turn a checkpoint into a transformers model: with its weights, or without them on the meta device.
 
-`models.loading` calls it, once a model is needed in this process: importing it imports torch and transformers.
+`models.loading` imports it only when this process needs a model, because the import imports torch and transformers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nightreel.models.memory.meters import limit_process, meter_of
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
-# transformers leaves these calls without types.
+# transformers does not type these calls.
 _processors: Any = AutoProcessor
 _models: Any = AutoModelForImageTextToText
 _quantize_with_bitsandbytes: Any = BitsAndBytesConfig
@@ -83,7 +83,7 @@ def measure(
     height: int,
     width: int,
 ) -> Footprint:
-    """Memory that a model would take, from its small files alone. See `models.loading.estimate_footprint`."""
+    """Estimate the memory of a model from its small files only. See `models.loading.estimate_footprint`."""
     directory = checkpoint.directory
     if trusted and checkpoint.on_hub:
         directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
@@ -99,7 +99,7 @@ def measure(
 
 
 def _without_progress_bars() -> None:
-    """Progress bars of transformers would mix with those of the command line."""
+    """Disable the progress bars of transformers: they would mix with those of the command line."""
     disable: Any = disable_progress_bar
     disable()
 
@@ -109,9 +109,9 @@ def _unsupported(spec: ModelSpec, error: Exception) -> PermanentError:
 
 
 def _compile_vision(model: Any) -> None:
-    """Compile all of the model but its language side, in place.
+    """Compile all of the model except its language side, in place.
 
-    The language side sees another shape with each batch and token, so that it would be compiled again and again.
+    The shapes of the language side change with each batch and token, so it would be recompiled every time.
     """
     decoder = model.get_decoder()
     for child in model.base_model.children():
@@ -120,7 +120,7 @@ def _compile_vision(model: Any) -> None:
 
 
 def _require_all_weights(spec: ModelSpec, report: Mapping[str, Any]) -> None:
-    """transformers initialises weights that a checkpoint lacks at random, with no more than a warning."""
+    """Refuse missing weights: transformers initialises them at random, with only a warning."""
     lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lacking:
         raise PermanentError(
@@ -133,17 +133,17 @@ def _require_video(spec: ModelSpec, processor: Any, model: Any) -> None:
     for part in ("tokenizer", "video_processor"):
         if getattr(processor, part, None) is None:
             raise PermanentError(
-                Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} has no {part}, so it does not take videos"
+                Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} has no {part}, so it does not support videos"
             )
     if "mm_encoder_outputs" not in inspect.signature(model.forward).parameters:
         raise PermanentError(
             Reason.UNSUPPORTED_MODEL,
-            f"model {spec.name!r}: {type(model).__name__} takes no mm_encoder_outputs, so features cannot be replayed",
+            f"model {spec.name!r}: {type(model).__name__} takes no mm_encoder_outputs, so it cannot reuse features",
         )
 
 
 def _device_map(wanted: str) -> str | None:
-    """Where the weights go, as transformers takes it; None is the CPU, where hooks would only cost time."""
+    """The device_map for transformers; None is the CPU, where hooks would only cost time."""
     if wanted == ALL_GPUS:
         return "balanced"
     if wanted == "auto":
@@ -152,7 +152,7 @@ def _device_map(wanted: str) -> str | None:
 
 
 def _gpus_of(wanted: str) -> list[str]:
-    """The GPUs that weights may go to, as torch names them."""
+    """The GPUs that may hold weights, as torch names them."""
     device_map = _device_map(wanted)
     if device_map is None:
         return []
@@ -160,7 +160,7 @@ def _gpus_of(wanted: str) -> list[str]:
 
 
 def _quantization_config(spec: ModelSpec) -> Any:
-    """The option of transformers that loads the weights in fewer bits; None for all bits."""
+    """The transformers configuration that quantises the weights; None for no quantisation."""
     match spec.quantization:
         case None:
             return None

@@ -1,6 +1,6 @@
-"""The in-process transformers model: VideoModel out of `dialogue`, `vision`, `prefix` and `answering`.
+"""The in-process transformers model: implements VideoModel with `dialogue`, `vision`, `prefix` and `answering`.
 
-`loading.load_model` makes one. It decides who is asked what and when; the four modules it uses know how.
+`loader` makes one. This module decides which questions are asked when; those modules do the work.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class LocalModel:
         model: from AutoModelForImageTextToText, in eval mode, on its device.
         processor: its processor.
         spec: its identity.
-        peaks: what batches of it took in earlier runs.
-        meter: measures batches, if not torch's own statistics.
+        peaks: memory peaks of its batches in earlier runs.
+        meter: measures batches; None: the meter of the model's devices.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class LocalModel:
             raise PermanentError(
                 Reason.STALE_FEATURE,
                 f"features {features.key[:12]} were made by {features.metadata.get('model')}, "
-                f"this model is {self.spec.identity}: encode the segment again",
+                f"but this model is {self.spec.identity}: encode the segment again",
             )
         return from_stored(features.tensors, self._model.device)
 
@@ -128,7 +128,7 @@ class LocalModel:
         return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]))
 
     def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
-        """Ask all, or leave them as they were."""
+        """Ask all inquiries; if that fails, as when memory runs out, restore their state."""
         before = [one.snapshot() for one in inquiries]
         try:
             self._ask_waves(inquiries)
@@ -138,13 +138,13 @@ class LocalModel:
             raise
 
     def _ask_waves(self, inquiries: Sequence[_Inquiry]) -> None:
-        """Ask what can be asked, until no answer makes another prompt possible."""
+        """Ask the ready prompts repeatedly, until no more become ready."""
         prefix = self._prefill(self._model, [inquiry.tensors for inquiry in inquiries])
         while True:
             asked = [(segment, prompt) for segment, one in enumerate(inquiries) for prompt in one.take_ready()]
             if not asked:
                 return
-            # Scored prompts are cheap and may decide whether a generated one is wanted: generate together, at the end.
+            # Scored prompts are cheap, and generated ones may depend on them: generate all texts together at the end.
             if any(one.waiting for one in inquiries) and any(prompt.scored for _, prompt in asked):
                 for segment, prompt in asked:
                     if not prompt.scored:
@@ -172,7 +172,7 @@ class LocalModel:
 
 @dataclass(slots=True, kw_only=True)
 class _Inquiry(Inquiry):
-    """A segment, and its features on the model's device. `shape`: with all prompts that wait at its beginning."""
+    """A segment, and its features on the model's device. `shape`: its shape with all initially waiting prompts."""
 
     tensors: Tensors
     lead: str
@@ -180,21 +180,21 @@ class _Inquiry(Inquiry):
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a turn, as generate() would take them."""
+    """The tokens that end a turn, as in generate()."""
     ids = model.generation_config.eos_token_id
     ids = tokenizer.eos_token_id if ids is None else ids
     if ids is None:
         raise PermanentError(
-            Reason.UNSUPPORTED_MODEL, "neither its generation_config nor its tokenizer names an end token"
+            Reason.UNSUPPORTED_MODEL, "neither generation_config nor tokenizer of the model defines an end token"
         )
     return frozenset(ids if isinstance(ids, list) else [ids])
 
 
 def _short_side(video_processor: Any) -> int | None:
-    """Pixels from which a frame's short side loses nothing when the processor resizes it."""
+    """Smallest short side of a frame, in pixels, at which the processor's resizing loses no detail."""
     size = video_processor.size
     if size.get("height") and size.get("width"):
         return max(int(size["height"]), int(size["width"]))
     short = size.get("shortest_edge")
-    # Qwen's processors mean a number of pixels by it, not an edge
+    # in Qwen's processors it is a number of pixels, not an edge
     return int(short) if short and not size.get("longest_edge") else None

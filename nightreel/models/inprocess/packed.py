@@ -1,10 +1,10 @@
-"""One prefill of a segment's video, then all its questions at once, packed into one sequence.
+"""One prefill of a segment's video, then all its questions packed into one sequence.
 
     cache of one segment:   [ prefix | pad | suffix 0, its branches | suffix 1, its branches | ... | generated tokens ]
 
-Every question attends to the prefix and to itself alone (a tree, by an explicit attention mask), with the positions it
-would have if it stood there alone. So the keys and values of the video exist once, however many questions branch off
-it, and several segments form a batch whatever their lengths. This is exact only where `prefix.is_plain` holds.
+Every question attends only to the prefix and to itself (a tree, by an explicit attention mask), with the positions that
+it would have alone. So the keys and values of the video exist once for all questions, and segments of any length form
+a batch. This is exact only if `prefix.is_plain` holds.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _PREFIX = -1
 
 
 class PackedPrefix:
-    """The prefilled prefixes of a batch of segments: ask them as often as needed.
+    """The prefilled prefixes of a batch of segments. `ask` may be called repeatedly.
 
     Args:
         model: from AutoModelForImageTextToText, one for which `is_plain` holds.
-        segments: tensors of each segment, as `vision` made them.
+        segments: tensors of each segment, from `vision`.
     """
 
     @torch.inference_mode()
@@ -74,7 +74,7 @@ class PackedPrefix:
 
     @torch.inference_mode()
     def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
-        """Score the suffixes and branches of all rows in one forward pass, then generate for those that want it."""
+        """Score the suffixes and branches of all rows in one forward pass, then generate for the rows that need it."""
         packing = Packing(rows, len(self.lengths))
         steps = max((row.max_new_tokens for row in rows), default=0)
         capacity = self._longest + packing.width + steps * packing.generating
@@ -110,7 +110,7 @@ class PackedPrefix:
         return [Scores(next_tokens[i], branches[i], *generated.get(i, ((), False))) for i in range(len(rows))]
 
     def _stepping(self, rows: Sequence[Row], owners: torch.Tensor) -> Step:
-        """The steps of `generate`, from the slots' owners after the questions."""
+        """The step function of `generate`. `owners`: the slots' owners after the questions."""
 
         def step(active: Sequence[int], _: Sequence[int], texts: Texts) -> torch.Tensor:
             nonlocal owners
@@ -122,7 +122,7 @@ class PackedPrefix:
     def _step(
         self, rows: Sequence[Row], active: Sequence[int], texts: Texts, owners: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Feed the newest token of each active row; returns the logits (n, V) after them, and who owns each slot."""
+        """Feed the newest token of each active row; return the logits (n, V) after them, and the owner of each slot."""
         slots: list[tuple[int, int]] = []
         used = [0] * len(self.lengths)
         for i in active:
@@ -155,7 +155,7 @@ class PackedPrefix:
     def _forward(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, read: torch.Tensor
     ) -> torch.Tensor:
-        """Logits (B, N, V) at `read` (B, N) of tokens (B, Q) under mask (B, Q, K), true where a token may look."""
+        """Logits (B, N, V) at `read` (B, N) of tokens (B, Q) under mask (B, Q, K), true where a token may attend."""
         attention_mask = mask[:, None]
         if attention_of(self._model) == "eager":
             low = torch.finfo(self._model.dtype).min
@@ -173,7 +173,7 @@ class PackedPrefix:
 
 
 class _BufferLayer(DynamicLayer):
-    """Keys and values of a batch in one buffer that is written in place, where DynamicLayer copies all at each step."""
+    """Keys and values of a batch in one buffer, written in place; DynamicLayer would copy everything at each step."""
 
     _keys: torch.Tensor
     _values: torch.Tensor
@@ -186,7 +186,7 @@ class _BufferLayer(DynamicLayer):
         self._indices: torch.Tensor | None = None
 
     def begin_prefill(self, indices: torch.Tensor, capacity: int) -> None:
-        """The next update is the prefix of these segments of the batch."""
+        """Make the next update the prefix of these segments of the batch."""
         self._indices, self._length, self._capacity = indices, 0, capacity
 
     def end_prefill(self, length: int) -> None:
@@ -203,7 +203,7 @@ class _BufferLayer(DynamicLayer):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        # zeros: a masked NaN would still spoil the sum over values
+        # zeros, because a masked NaN would still make the sum over values NaN
         self._keys = key_states.new_zeros(self._batch, key_states.shape[1], self._capacity, key_states.shape[3])
         self._values = value_states.new_zeros(self._batch, value_states.shape[1], self._capacity, value_states.shape[3])
         self.is_initialized = True
@@ -225,7 +225,7 @@ class _BufferLayer(DynamicLayer):
         return self._keys[:, :, :end], self._values[:, :, :end]
 
     def prefix(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values (1, heads, length, size) of the first tokens of a segment."""
+        """Keys and values (1, heads, length, size) of the first `length` tokens of a segment."""
         return self._keys[index : index + 1, :, :length].clone(), self._values[index : index + 1, :, :length].clone()
 
     def get_seq_length(self) -> int:

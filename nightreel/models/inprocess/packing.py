@@ -1,6 +1,6 @@
-"""The suffixes and branches of many questions laid out as one sequence a segment: pure bookkeeping, no model.
+"""The layout of many questions' suffixes and branches as one sequence per segment: pure bookkeeping, no model.
 
-`packed` runs it. A token may look at the tokens before it of its own suffix, and of its own branch.
+`packed` runs it. A token may attend to earlier tokens of its own suffix and of its own branch.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import torch
 from nightreel.models.inprocess.prefix import Row
 
 NOBODY = -2
-"""Owner of a place that no token of a text may look at: padding, and branches once they are scored."""
+"""Owner of a slot that no generated token may attend to: padding, and scored branches."""
 
 
 class Packing:
-    """The suffixes and branches of all rows laid out side by side, a line a segment.
+    """The suffixes and branches of all rows side by side, one sequence per segment.
 
-    ids, depths, trunks (B, Q): token, its distance from the first suffix position, the row it belongs to if it is part
-    of a suffix (not of a branch). mask (B, Q, Q). read (B, N): the tokens whose logits are wanted.
+    ids, depths, trunks (B, Q): the token, its distance from the first suffix position, and its row if it is part of a
+    suffix (not of a branch). mask (B, Q, Q). read (B, N): places of the tokens whose logits are needed.
     """
 
     def __init__(self, rows: Sequence[Row], segments: int) -> None:

@@ -1,8 +1,8 @@
-"""What branches off a segment's video: the words shared by the two ways of asking many questions after one prefill.
+"""The interface of the two ways to ask many questions after one prefill of a segment's video.
 
-`packed.PackedPrefix` keeps the keys and values of the video once and packs all questions into one sequence;
-`copies.CopiedPrefix` copies them for each question, for models whose cache is no plain list of keys and values.
-`local` picks one by `is_plain`. Neither knows prompts, only tokens: a Row goes in, Scores come out.
+`packed.PackedPrefix` keeps the keys and values of the video once and packs all questions into one sequence.
+`copies.CopiedPrefix` copies them for each question, for models whose cache is not a plain list of keys and values.
+`local` picks one by `is_plain`. Both handle tokens, not prompts: they take Rows and return Scores.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Row:
     Args:
         segment: index into the batch of segments.
         suffix: tokens after the prefix.
-        branches: continuations to be scored, each on its own after the suffix.
-        max_new_tokens: how many tokens to generate after the suffix; 0 for scored questions.
-        decoding: how they are chosen.
+        branches: continuations to score, each separately after the suffix.
+        max_new_tokens: maximum number of tokens to generate after the suffix; 0 for scored questions.
+        decoding: how these tokens are chosen.
     """
 
     segment: int
@@ -40,13 +40,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the model says of one Row.
+    """The model's output for one Row.
 
     Args:
         next_token: float32 log-probabilities (V,) of the token after the suffix.
-        branches: for each branch, log-probabilities of its tokens one by one.
-        generated: tokens generated, without the one that ended them.
-        ended: whether an end-of-turn token ended them, rather than the limit.
+        branches: for each branch, the log-probability of each of its tokens.
+        generated: the generated tokens, without the end token.
+        ended: whether an end-of-turn token ended the text, not the limit.
     """
 
     next_token: torch.Tensor
@@ -56,20 +56,20 @@ class Scores:
 
 
 class Prefix(Protocol):
-    """The prefilled prefixes of a batch of segments: ask them as often as needed."""
+    """The prefilled prefixes of a batch of segments. `ask` may be called repeatedly."""
 
     lengths: list[int]
-    """Tokens of each prefix."""
+    """Number of tokens of each prefix."""
 
     def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
-        """Score the suffixes and branches of all rows, then generate for those that want it.
+        """Score the suffixes and branches of all rows, then generate for the rows that need it.
 
         Args:
-            rows: questions, of any of the segments, in any order.
+            rows: questions about any of the segments, in any order.
             end_ids: tokens that end a generated text.
 
         Returns:
-            One Scores a row.
+            One Scores per row.
         """
         ...
 
@@ -86,12 +86,12 @@ def attention_of(model: Any) -> str:
 
 
 def positions_of(tensors: Tensors) -> torch.Tensor:
-    """Positions (R, P + 1) of a prefix and of the first token after it; R is 1 for a plain count."""
+    """Positions (R, P + 1) of a prefix and of the first token after it; R is 1 if positions are a plain count."""
     ids = tensors["input/prefix_ids"]
     positions = tensors.get("input/positions")
     return torch.arange(len(ids) + 1, device=ids.device)[None] if positions is None else positions
 
 
 def as_position_ids(positions: torch.Tensor) -> torch.Tensor:
-    """(R, B, L) as the models take it: (B, L) for a plain count."""
+    """Convert (R, B, L) to the form that models take: (B, L) for a plain count."""
     return positions[0] if positions.shape[0] == 1 else positions

@@ -1,4 +1,4 @@
-"""Prompts to Rows: the tokens of each question a prompt stands for, and what they take of a batch.
+"""Turn prompts into Rows, the tokens of each question, and Rows into a shape, their size in a batch.
 
 `local` asks the rows, `footprint` only counts them.
 """
@@ -17,7 +17,7 @@ from nightreel.prompts.wording import questions_of
 
 
 class PrefixEnd(NamedTuple):
-    """Where questions follow: index of the segment in its batch, and the end of its prefix (see `Dialogue.split`)."""
+    """The place where questions follow: index of the segment in its batch, end of its prefix (see `Dialogue.split`)."""
 
     segment: int
     anchor: int
@@ -39,7 +39,7 @@ def rows_of(prompt: Prompt, place: PrefixEnd, *, dialogue: Dialogue, answer_toke
 
 
 def shape_of(rows: Sequence[Row], *, prefix: int) -> SegmentShape:
-    """What one segment with these rows after `prefix` tokens takes of a batch."""
+    """The shape of one segment with these rows after `prefix` tokens."""
     branches = [len(branch) for row in rows for branch in row.branches]
     return SegmentShape(
         prefix=prefix,

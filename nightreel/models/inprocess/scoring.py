@@ -1,6 +1,6 @@
-"""Scores of a model to probabilities of the allowed answers, and these to an Answer.
+"""Turn a model's Scores into probabilities of the allowed answers, and these into an Answer.
 
-`local` calls it for each scored prompt. How a probability becomes an answer is decided in `models.answering`.
+`local` calls it for each scored prompt. `models.answering` decides the answer from the probabilities.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def answer_scores(prompt: Prompt, scores: Sequence[Scores], answer_tokens: Answe
     """The answer to a scored prompt, from the scores of each of its questions.
 
     Args:
-        tokens: of the prompt, to be reported.
+        tokens: number of prompt tokens, for the Answer.
     """
     match prompt.kind:
         case PromptKind.YES_NO:
@@ -36,7 +36,7 @@ def answer_scores(prompt: Prompt, scores: Sequence[Scores], answer_tokens: Answe
 
 
 def _yes_no(scores: Scores, forms: YesNoForms) -> YesNo | None:
-    """None when scores are not finite."""
+    """The probabilities of yes and no; None if scores are not finite."""
     if forms.single is not None:
         yes, no = (torch.logsumexp(scores.next_token[list(ids)].double(), 0).item() for ids in forms.single)
     else:
@@ -51,7 +51,7 @@ def _yes_no(scores: Scores, forms: YesNoForms) -> YesNo | None:
 
 
 def _choice(prompt: Prompt, scores: Scores, answer_tokens: AnswerTokens) -> Distribution | None:
-    """A softmax over the choices' mean log-probability a token, the best surface form of each."""
+    """A softmax over the choices' mean log-probability per token, with the best surface form of each choice."""
     best: list[float] = []
     first_tokens: set[int] = set()
     start = 0
@@ -68,7 +68,7 @@ def _choice(prompt: Prompt, scores: Scores, answer_tokens: AnswerTokens) -> Dist
 
 
 def _number(prompt: Prompt, scores: Scores, answer_tokens: AnswerTokens) -> Distribution | None:
-    """The probability of each number as the whole answer, all its forms together."""
+    """The probability of each number as the whole answer, summed over its forms."""
     logs: list[float] = []
     start = 0
     for number in prompt.numbers:

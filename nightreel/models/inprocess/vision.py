@@ -1,7 +1,7 @@
-"""Frames to features, and features back to what the language side reads.
+"""Turn frames into features, and features into inputs of the language side.
 
-Owns the call of the processor and of the vision tower, and the form in which their outputs are stored: names like
-`video/pooler_output/0`. `local` calls it. What an architecture needs is found out by inspection, never by its name.
+This module calls the processor and the vision tower, and defines the form in which their outputs are stored: names like
+`video/pooler_output/0`. `local` calls it. It inspects what an architecture needs, and never checks its name.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _MODALITIES = (("image", "pixel_values"), ("video", "pixel_values_videos"))
 _STORED_OUTPUTS = ("pooler_output", "deepstack_features")
 _CLOCK_HZ = 1000
 _FRAMES_TOGETHER = 128
-"""Frames through the vision tower at once: more gain nothing and only hold memory."""
+"""Maximum number of frames per pass through the vision tower: more save no time and only use memory."""
 
 Tensors = dict[str, torch.Tensor]
 
 
 class EncoderOutput(BaseModelOutputWithPooling):
-    """Replayed encoder outputs: `pooler_output`, and `deepstack_features` where the architecture has them."""
+    """Cached encoder outputs: `pooler_output`, and `deepstack_features` if the architecture has them."""
 
 
 class Vision:
@@ -54,12 +54,13 @@ class Vision:
     def encode(
         self, batches: Sequence[FrameBatch], segments: Sequence[Segment], budget: BatchBudget
     ) -> list[tuple[Tensors, str]]:
-        """Encode segments, those of one shape together as far as the budget admits.
+        """Encode segments; segments of one shape share batches as far as the budget admits.
 
-        What the processor makes of frames of some size is known once it has seen some: the first go alone.
+        The shape of the processor's output is unknown until it has seen frames of that size, so the first segment of
+        each size is a batch of its own.
 
         Returns:
-            For each segment its tensors (encoder outputs, `input/prefix_ids` (P,), `input/positions` (R, P + 1) where
+            For each segment its tensors (encoder outputs, `input/prefix_ids` (P,), `input/positions` (R, P + 1) if
             positions are more than a count, and the processor's other outputs), and the lead of `Dialogue.split`.
         """
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -89,12 +90,12 @@ class Vision:
         return [results[index] for index in range(len(batches))]
 
     def process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:
-        """What the processor makes of segments of one shape, with a question that stands for all; on the CPU.
+        """The processor's outputs, on the CPU, for segments of one shape with the question PROBE.
 
         Raises:
-            PermanentError: `unencodable_frames` when it refuses the frames.
+            PermanentError: `unencodable_frames` if it refuses the frames.
         """
-        # The frames of a pair share a patch in some models; their processors refuse a single one.
+        # In some models two frames share a patch; their processors refuse a single frame.
         least = getattr(self._processor.video_processor, "temporal_patch_size", None) or 1
         try:
             inputs: dict[str, Any] = self._processor(
@@ -123,7 +124,7 @@ class Vision:
             if encode is None:
                 raise PermanentError(
                     Reason.UNSUPPORTED_MODEL,
-                    f"this model has no get_{modality}_features for the {pixels} of its processor",
+                    f"the model has no get_{modality}_features for the {pixels} of its processor",
                 )
             arguments = {name: inputs[name] for name in inspect.signature(encode).parameters if name in inputs}
             encoded = encode(**arguments, return_dict=True)
@@ -132,7 +133,7 @@ class Vision:
                     outputs[f"{modality}/{field}"] = getattr(encoded, field)
         if not outputs:
             raise PermanentError(
-                Reason.UNSUPPORTED_MODEL, f"its processor makes no pixels of a video, only {sorted(inputs)}"
+                Reason.UNSUPPORTED_MODEL, f"the model's processor makes no pixels of a video, only {sorted(inputs)}"
             )
         return outputs
 
@@ -149,7 +150,7 @@ class Vision:
         if positions is not None:
             after = positions[:, length:]
             if not torch.equal(after, after[:, :1] + torch.arange(after.shape[1], device=after.device)):
-                raise PermanentError(Reason.UNSUPPORTED_MODEL, "its positions do not count up after the video")
+                raise PermanentError(Reason.UNSUPPORTED_MODEL, "the model's positions do not count up after the video")
             tensors["input/positions"] = positions[:, : length + 1]
         for name, value in inputs.items():
             if name not in aligned and not name.startswith("pixel_"):
@@ -159,7 +160,7 @@ class Vision:
         return tensors, lead
 
     def _positions(self, inputs: Mapping[str, Any]) -> torch.Tensor | None:
-        """Positions (R, L) of the whole conversation where they are more than a count (M-RoPE), else None."""
+        """Positions (R, L) of the whole conversation if they are more than a count (M-RoPE), else None."""
         rope_index = getattr(self._model.base_model, "get_rope_index", None)
         if rope_index is None:
             return None
@@ -170,15 +171,15 @@ class Vision:
 
 
 def frame_shape(inputs: Mapping[str, Any], segments: int = 1) -> FrameShape:
-    """The shape of one segment, from what the processor made of some segments of equal shape.
+    """The shape of one segment, from the processor's outputs for segments of equal shape.
 
     Raises:
-        PermanentError: `unsupported_model` where there are no pixels among it.
+        PermanentError: `unsupported_model` if the outputs contain no pixels.
     """
     pixels = [value for name, value in inputs.items() if name.startswith("pixel_values") and torch.is_tensor(value)]
     if not pixels:
         raise PermanentError(
-            Reason.UNSUPPORTED_MODEL, f"its processor makes no pixels of a video, only {sorted(inputs)}"
+            Reason.UNSUPPORTED_MODEL, f"the model's processor makes no pixels of a video, only {sorted(inputs)}"
         )
     values = sum(tensor.numel() for tensor in pixels)
     return FrameShape(values // segments, max(tensor.itemsize for tensor in pixels))
@@ -199,7 +200,7 @@ def encoder_outputs(segments: Sequence[Mapping[str, torch.Tensor]]) -> dict[str,
 
 
 def language_inputs(model: Any, segments: Sequence[Mapping[str, torch.Tensor]]) -> Tensors:
-    """Processor outputs that the language side takes beside tokens: what generate() passes on, for a batch."""
+    """Processor outputs that the language side takes besides tokens, as generate() passes them, for a batch."""
     consumed = {
         name
         for modality, _ in _MODALITIES
@@ -234,14 +235,14 @@ def from_stored(stored: Sequence[StoredTensor], device: torch.device) -> Tensors
 
 
 def _video(batch: FrameBatch, least: int) -> torch.Tensor:
-    """Frames (T, 3, H, W), uint8, a view; the last one repeated where there are fewer than `least`."""
+    """Frames (T, 3, H, W), uint8, a view; the last frame is repeated if there are fewer than `least`."""
     frames = torch.from_numpy(np.ascontiguousarray(batch.frames_thwc)).permute(0, 3, 1, 2)
     lacking = least - len(frames)
     return frames if lacking <= 0 else torch.cat([frames, frames[-1:].expand(lacking, -1, -1, -1)])
 
 
 def _video_metadata(batch: FrameBatch, segment: Segment, least: int) -> dict[str, Any]:
-    """A segment as a video of its own, on a clock of milliseconds: exact for variable frame rates too."""
+    """Metadata that presents a segment as a video, on a clock of milliseconds: exact for variable frame rates too."""
     height, width = batch.source_hw
     indices = [max(0, round((pts - segment.start_s) * _CLOCK_HZ)) for pts in batch.pts_s.tolist()]
     return {
@@ -255,7 +256,7 @@ def _video_metadata(batch: FrameBatch, segment: Segment, least: int) -> dict[str
 
 
 def _part(value: Any, place: int, count: int) -> Any:
-    """What belongs to one of `count` videos of equal shape: all outputs hold them one after another."""
+    """The part of one of `count` videos of equal shape: all outputs contain the videos in order."""
     if count == 1:
         return value
     if torch.is_tensor(value) or isinstance(value, (list, tuple)):
@@ -266,7 +267,7 @@ def _part(value: Any, place: int, count: int) -> Any:
             size = len(value) // count
             return value[place * size : (place + 1) * size]
     raise PermanentError(
-        Reason.UNSUPPORTED_MODEL, f"its processor's outputs cannot be divided among {count} equal videos"
+        Reason.UNSUPPORTED_MODEL, f"outputs of the model's processor cannot be divided among {count} equal videos"
     )
 
 
@@ -287,7 +288,7 @@ def _unflatten(name: str, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _join(values: Sequence[Any]) -> Any:
-    """The outputs of several segments as one call of the encoder would give them."""
+    """Join the outputs of several segments, as one call of the encoder would return them."""
     first = values[0]
     if torch.is_tensor(first):
         return first if len(values) == 1 else torch.cat(list(values))

@@ -1,1 +1,1 @@
-"""Memory of a device: estimated, measured, and shared out to batches."""
+"""Memory of a device: estimates, measurements, and the budgets of batches."""

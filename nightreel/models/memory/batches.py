@@ -1,7 +1,7 @@
-"""Which segments share a batch, and what happens when the device runs out of memory all the same.
+"""Decide which segments share a batch, and make batches smaller when the device runs out of memory.
 
-`local` and `vision` hand their work to a BatchBudget. What a segment takes is estimated by `estimates`, corrected by
-`peaks` and measured by `meters`.
+`local` and `vision` pass their work to a BatchBudget. `estimates` estimates the memory of a segment, `meters` measures
+it, and `peaks` corrects the estimates by the measurements.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _Shape = TypeVar("_Shape", SegmentShape, FrameShape)
 
 
 class BatchBudget:
-    """Admits batches of one model to its device, and learns from what they take.
+    """Admits batches of one model to its device, and learns from their peaks.
 
     Args:
         model: from AutoModelForImageTextToText, on its devices.
         known: peaks of earlier runs.
-        meter: of the model's devices, unless another is given.
+        meter: measures the batches; None: the meter of the model's devices.
     """
 
     def __init__(self, model: Any, *, known: Iterable[MemoryPeak] = (), meter: MemoryMeter | None = None) -> None:
@@ -40,7 +40,7 @@ class BatchBudget:
         self._peaks = Peaks(self._meter.device, known)
 
     def take_peaks(self) -> list[MemoryPeak]:
-        """What was learnt since this was last asked."""
+        """Return the peaks that are new since the last call."""
         return self._peaks.take_news()
 
     def run(
@@ -52,18 +52,18 @@ class BatchBudget:
         what: str,
         most: int | None = None,
     ) -> None:
-        """Call `work` on all items in turn, on as many neighbours at once as fit; one alone always passes.
+        """Call `work` on all items in order, in batches of neighbours that fit; a single item is always admitted.
 
-        When memory runs out all the same, it is given back, and half as many are tried from then on.
+        If memory runs out anyway, it is released, and later batches have at most half as many items.
 
         Args:
-            work: must leave nothing behind when it fails.
-            shape_of: None where it is not known before the work is done: such an item goes alone.
-            what: is being done, for the error.
-            most: items at once, whatever fits.
+            work: must leave nothing behind if it fails.
+            shape_of: None if the shape is not known before the work is done: such an item is a batch of its own.
+            what: the activity, for the error message.
+            most: maximum number of items in a batch, even if more fit.
 
         Raises:
-            PermanentError: `out_of_memory` when a single item does not fit.
+            PermanentError: `out_of_memory` if a single item does not fit.
         """
         left, most = items, most or len(items)
         while left:
@@ -79,8 +79,8 @@ class BatchBudget:
             if len(batch) == 1:
                 raise PermanentError(
                     Reason.OUT_OF_MEMORY,
-                    f"one segment alone does not fit into memory while {what} ({problem}): use a plan with fewer "
-                    "frames, a smaller dtype or a larger device",
+                    f"one segment alone does not fit into memory while {what} ({problem}): use a sampling plan with "
+                    "fewer frames, a smaller dtype or a larger device",
                 )
             self._record(batch, shape_of, available, out_of_memory=True)
             most = len(batch) // 2
@@ -126,7 +126,7 @@ class BatchBudget:
 
 
 def _attempt(work: Callable[[Sequence[_Item]], None], batch: Sequence[_Item]) -> str | None:
-    """Do the work; what torch said if memory ran out. The error itself would keep the failed batch's tensors alive."""
+    """Do the work. If memory runs out, return torch's message: the error would keep the batch's tensors alive."""
     try:
         work(batch)
     except RuntimeError as error:
@@ -137,12 +137,12 @@ def _attempt(work: Callable[[Sequence[_Item]], None], batch: Sequence[_Item]) ->
 
 
 def release_memory() -> None:
-    """Give freed blocks back to the device."""
+    """Return freed blocks to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Also for the CPU, whose allocator raises a plain RuntimeError."""
+    """Whether memory ran out, also on the CPU, whose allocator raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

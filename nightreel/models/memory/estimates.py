@@ -1,6 +1,7 @@
-"""What one segment adds to a batch, by counting: keys and values, logits, masks, pixels and the widest activations.
+"""Estimate the bytes that one segment adds to a batch: keys, values, logits, masks, pixels and the widest activations.
 
-`memory` admits batches by it, `footprint` prints it before a model is loaded. It knows no device and no measurement.
+`batches` admits batches by these estimates, and `footprint` reports them before a model is loaded. They depend on no
+device and no measurement.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import torch
 from nightreel.models.memory.shapes import FrameShape, SegmentShape
 
 _COLOURS = 3
-_PATCH_SIDE = 14  # pixels, where a configuration does not tell
+_PATCH_SIDE = 14  # pixels, if the configuration does not specify it
 
 
 class Estimates:
-    """Bytes of the batches of one model, counted.
+    """Estimated bytes of the batches of one model.
 
     Args:
-        model: from AutoModelForImageTextToText; its weights are not looked at, so that the meta device will do.
+        model: from AutoModelForImageTextToText; its weights are not read, so it may be on the meta device.
     """
 
     def __init__(self, model: Any) -> None:
@@ -36,13 +37,13 @@ class Estimates:
 
     @property
     def token_bytes(self) -> int:
-        """Keys and values of one token."""
+        """Bytes of the keys and values of one token."""
         return int(self._token_bytes)
 
     def segment_bytes(self, shape: SegmentShape | FrameShape) -> int:
-        """What one segment adds to a batch."""
+        """Bytes that one segment adds to a batch."""
         if isinstance(shape, FrameShape):
-            # as the processor made them, and cast to the tower's dtype
+            # pixels in the processor's dtype, and a copy in the tower's dtype
             held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
             return shape.values * held + shape.values // self._patch_values * self._patch_bytes
         width = shape.prefix + shape.suffixes + shape.generated
@@ -55,13 +56,13 @@ class Estimates:
 
 
 def _patch(model: Any) -> tuple[int, int]:
-    """Pixel values of one patch, and bytes of the widest activations it has in a layer of the vision tower.
+    """Pixel values of one patch, and bytes of its widest activations in a layer of the vision tower.
 
-    What is alive at once was counted on nine architectures, in multiples of the tower's width and of its MLP's: see
-    tests/integration/models/test_estimates.py, which holds it to them.
+    The activations that exist at the same time were counted on nine architectures, in multiples of the widths of the
+    tower and its MLP. tests/integration/models/test_estimates.py checks them.
     """
     text = model.config.get_text_config()
-    # Where no tower is described it is taken for as wide as the language side; the first measurement corrects it.
+    # A tower without a configuration is assumed as wide as the language side; the first measurement corrects that.
     config = getattr(model.config, "vision_config", None) or text
     sides = getattr(config, "patch_size", None) or _PATCH_SIDE
     edge = sides if isinstance(sides, int) else sides[0]
@@ -70,12 +71,12 @@ def _patch(model: Any) -> tuple[int, int]:
     decoder = set(model.get_decoder().modules())
     tower = [module for module in model.modules() if module not in decoder]
     linear = [(part.in_features, part.out_features) for part in tower if isinstance(part, torch.nn.Linear)]
-    if linear.count((width, inner)) > linear.count((inner, width)):  # a gate beside the way up
+    if linear.count((width, inner)) > linear.count((inner, width)):  # an MLP with a gate
         activations = 4 * width + 3 * inner
-    elif getattr(config, "hidden_act", None) == "quick_gelu":  # x * sigmoid(1.702 * x), in steps
+    elif getattr(config, "hidden_act", None) == "quick_gelu":  # x * sigmoid(1.702 * x), in separate steps
         activations = 6 * width + 3 * inner
     else:
         activations = 6 * width + 2 * inner
-    if any(hasattr(part, "inv_freq") for part in tower):  # queries and keys are turned in float32
+    if any(hasattr(part, "inv_freq") for part in tower):  # queries and keys are rotated in float32
         activations = max(activations, 12 * width if size >= torch.float32.itemsize else 43 * width // 2)
     return _COLOURS * edge * edge * (getattr(config, "temporal_patch_size", None) or 1), activations * size

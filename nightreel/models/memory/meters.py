@@ -1,6 +1,6 @@
-"""What a device has free, and what a batch took of it: the only readers of torch's memory statistics.
+"""Measure the free memory of a device and the peak of a batch: the only readers of torch's memory statistics.
 
-`memory` asks one around each batch. Tests hand in one of their own where there is no GPU.
+`batches` uses a meter around each batch. Tests without a GPU pass their own.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from nightreel.models.memory.footprint import CPU_BUDGET_BYTES, GPU_SHARE
 
 class MemoryMeter(Protocol):
     device: str
-    """What its measurements are true of, as "NVIDIA H200"."""
+    """The device that its measurements hold for, as "NVIDIA H200"."""
 
     def available_bytes(self) -> int:
-        """What a batch may take now."""
+        """Bytes that a batch may use now."""
         ...
 
     def start(self) -> None:
-        """Begin to watch a batch."""
+        """Start to measure a batch."""
         ...
 
     def peak_bytes(self) -> int | None:
-        """The most that was held at once since `start`, beside what was held then; None where that is not known."""
+        """The peak since `start`, without the bytes held at `start`; None if it is unknown."""
         ...
 
 
 class HostMeter:
-    """The CPU: torch's allocator keeps no statistics there, so batches have a fixed budget and nothing is measured.
+    """The CPU. torch's allocator keeps no statistics there, so batches have a fixed budget and nothing is measured.
 
     Args:
         budget_bytes: of a batch.
@@ -46,17 +46,17 @@ class HostMeter:
         return self._budget_bytes
 
     def start(self) -> None:
-        """There is nothing to watch."""
+        """Do nothing: there is nothing to measure."""
 
     def peak_bytes(self) -> None:
         return None
 
 
 class CudaMeter:
-    """One or several GPUs. Of a model that is spread over several, what the fullest has and takes is what counts.
+    """One or several GPUs. For a model spread over several GPUs, the fullest GPU counts.
 
     Args:
-        limit_bytes: what torch may hold of each, the weights with it; None: whatever is free.
+        limit_bytes: bytes that torch may hold on each GPU, including weights; None: all free memory.
     """
 
     def __init__(self, gpus: Collection[torch.device], *, limit_bytes: int | None = None) -> None:
@@ -87,10 +87,10 @@ class CudaMeter:
 
 
 def meter_of(model: Any, *, limit_bytes: int | None = None) -> MemoryMeter:
-    """The meter of the devices that a model's weights are on.
+    """The meter for the devices that hold a model's weights.
 
     Args:
-        limit_bytes: what the model may take of each device, weights and batches together; None: no limit.
+        limit_bytes: bytes that weights and batches together may use on each device; None: no limit.
     """
     weights = list(model.parameters())
     gpus = {weight.device for weight in weights if weight.device.type == "cuda"}
@@ -103,10 +103,10 @@ def meter_of(model: Any, *, limit_bytes: int | None = None) -> MemoryMeter:
 
 
 def limit_process(gpus: Collection[str], limit_bytes: int) -> None:
-    """Let torch's allocator hold no more of these GPUs than that: what is beyond raises torch.OutOfMemoryError.
+    """Limit the bytes that torch's allocator may hold on each of these GPUs; beyond, it raises torch.OutOfMemoryError.
 
-    It counts for the whole process, so a process has one model on a device at a time. None of it covers the CUDA
-    context, which is not the allocator's.
+    The limit holds for the whole process, so a process has one model on a device at a time. It does not include the
+    CUDA context, which the allocator does not manage.
 
     Args:
         gpus: as "cuda:0".

@@ -1,6 +1,6 @@
-"""What earlier batches took, and what the next one is counted for: measurements correct the estimate.
+"""Peaks of earlier batches, and how they correct the estimate for the next batch.
 
-`memory` asks it before each batch and tells it after. It knows neither torch nor where peaks are kept.
+`batches` reads it before each batch and updates it afterwards. It depends neither on torch nor on storage.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Iterable
 from nightreel.domain import MemoryPeak, MemoryStage
 
 MARGIN = 1.1
-"""On what was measured: shapes of the same words differ by a sixteenth at most, and the allocator rounds up."""
+"""Factor on measured bytes: shapes with the same text differ by at most a sixteenth, and the allocator rounds up."""
 
 
 class Peaks:
-    """What is known of batches of one model on one device.
+    """The known peaks of one model's batches on one device.
 
-    Of a shape the largest peak counts, by bytes: small batches hold workspaces that do not grow with a batch.
+    For each shape the largest peak in bytes counts, because small batches include workspaces that do not grow.
 
     Args:
-        device: peaks of others are left aside.
-        known: from earlier runs.
+        device: name of the device; peaks of other devices are ignored.
+        known: peaks of earlier runs.
     """
 
     def __init__(self, device: str, known: Iterable[MemoryPeak] = ()) -> None:
@@ -29,14 +29,13 @@ class Peaks:
         self._news: dict[tuple[MemoryStage, str, bool], MemoryPeak] = {}
 
     def segment_bytes(self, stage: MemoryStage, shape: str, *, estimate: int) -> int:
-        """What to count for one segment.
+        """Bytes to count for one segment.
 
-        A shape that was measured: what it took, with a margin. Another one: the estimate, made worse by as much as
-        the worst measurement of this stage was above its own. A shape that ran out of memory: what halves the batch,
-        if that is more.
+        For a measured shape: the peak with a margin. For another shape: the estimate, times the worst ratio of peak
+        to estimate in this stage. For a shape that ran out of memory: at least the bytes that halve the batch.
 
         Args:
-            estimate: bytes of one segment, counted.
+            estimate: estimated bytes of one segment.
         """
         measured = self._known.get((stage, shape, False))
         exhausted = self._known.get((stage, shape, True))
@@ -44,13 +43,13 @@ class Peaks:
         return max(int(expected), exhausted.segment_bytes if exhausted else 0)
 
     def record(self, peak: MemoryPeak) -> None:
-        """Take a measurement into account from now on, unless a larger one is known."""
+        """Add a measurement, unless a larger one is known."""
         known = self._known.get(_place(peak))
         if known is None or peak.out_of_memory or peak.measured_bytes > known.measured_bytes:
             self._known[_place(peak)] = self._news[_place(peak)] = peak
 
     def take_news(self) -> list[MemoryPeak]:
-        """What changed since this was last asked."""
+        """Return the peaks that changed since the last call."""
         news, self._news = list(self._news.values()), {}
         return news
 

@@ -1,7 +1,7 @@
-"""Memory that a run requires of a device, in MiB, before anything is loaded: the size of its lease.
+"""Memory that a run requires on a device, in MiB, before anything is loaded: the size of its lease.
 
-`stages.device_lease` calls it. It adds up what others count: weights and a segment by `footprint`, measurements by
-`peaks`, and the share of free memory that batches get.
+`stages.device_lease` calls it. It combines weights and segment bytes from `footprint`, measurements from `peaks`, and
+the share of free memory that batches may use.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from nightreel.models.memory.peaks import Peaks
 
 _MIB = 1 << 20
 _CONTEXT_BYTES = 768 * _MIB
-"""A CUDA context with cuBLAS, beside torch's allocator. From reports of others: not measured here."""
+"""A CUDA context with cuBLAS, outside torch's allocator. From reports by others; not measured here."""
 _PROCESS_BYTES = 1024 * _MIB
 """On the CPU: interpreter, torch, transformers and idle decoders."""
 
@@ -22,13 +22,13 @@ _PROCESS_BYTES = 1024 * _MIB
 def memory_requirement(
     footprint: Footprint, *, peaks: Iterable[MemoryPeak], gpu: str | None, chunk_segments: int, spread: int = 1
 ) -> MemoryRequirement:
-    """Memory that a model requires of each of its devices.
+    """Memory that a model requires on each of its devices.
 
     Args:
-        peaks: memory that batches took in earlier runs; they count for their own kind of GPU.
+        peaks: memory peaks of earlier runs; only those of the same kind of GPU count.
         gpu: its name, as "NVIDIA H200"; None for the CPU.
-        chunk_segments: the segments of a chunk, which may share one batch.
-        spread: the number of GPUs over which the weights are spread.
+        chunk_segments: number of segments in a chunk, which may share one batch.
+        spread: number of GPUs that share the weights.
     """
     known = Peaks(gpu or "cpu", peaks)
     segment = max(
@@ -48,5 +48,5 @@ def memory_requirement(
 
 
 def _mib(size_bytes: int) -> int:
-    """Rounded up."""
+    """MiB, rounded up."""
     return -(-size_bytes // _MIB)

@@ -1,6 +1,6 @@
-"""The shape of a segment: what decides how much memory it takes of a batch. Peaks are kept by shape.
+"""The shape of a segment, which determines its memory in a batch. Peaks are stored by shape.
 
-It needs no torch, so that a process that only talks to a server can know of shapes.
+It needs no torch, so that a process that only talks to a server can use shapes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _SIGNIFICANT_BITS = 5
 
 @dataclass(frozen=True, slots=True)
 class SegmentShape:
-    """What one segment needs of the language side, in tokens.
+    """The size of one segment for the language side, in tokens.
 
     Args:
         prefix: tokens of the prefix.
         suffixes: tokens of all suffixes and branches.
-        generated: tokens that may be generated, over all rows.
-        reads: positions whose logits are read at once.
+        generated: maximum number of generated tokens, over all rows.
+        reads: positions whose logits are read in one pass.
     """
 
     stage: ClassVar[MemoryStage] = MemoryStage.LANGUAGE
@@ -40,7 +40,7 @@ class SegmentShape:
         )
 
     def __str__(self) -> str:
-        """As peaks are kept.
+        """The text under which peaks are stored.
 
         >>> str(SegmentShape(prefix=1042, suffixes=130, generated=96, reads=14))
         'prefix=1088 suffixes=136 generated=96 reads=14'
@@ -53,11 +53,11 @@ class SegmentShape:
 
 @dataclass(frozen=True, slots=True)
 class FrameShape:
-    """What one segment needs of the vision side.
+    """The size of one segment for the vision side.
 
     Args:
-        values: pixel values as the processor made them.
-        value_bytes: of one of them.
+        values: number of pixel values from the processor.
+        value_bytes: bytes of one value.
     """
 
     stage: ClassVar[MemoryStage] = MemoryStage.VISION
@@ -68,7 +68,7 @@ class FrameShape:
         return FrameShape(max(self.values, other.values), max(self.value_bytes, other.value_bytes))
 
     def __str__(self) -> str:
-        """As peaks are kept.
+        """The text under which peaks are stored.
 
         >>> str(FrameShape(values=16 * 3 * 448 * 448, value_bytes=4))
         'pixel_values=9961472'
@@ -77,7 +77,7 @@ class FrameShape:
 
 
 def _rounded(count: int) -> int:
-    """Up, to a few significant bits: segments that differ by the digits of a timestamp are of one shape.
+    """Round up to a few significant bits, so that segments that differ by the digits of a timestamp share a shape.
 
     >>> [_rounded(count) for count in (0, 7, 31, 33, 1042)]
     [0, 7, 31, 34, 1088]

@@ -1,1 +1,1 @@
-"""A model behind an OpenAI-compatible server. Needs no torch."""
+"""A model on an OpenAI-compatible server. Needs no torch."""

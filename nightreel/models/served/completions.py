@@ -1,10 +1,10 @@
-"""What a server said, as Answers: by its first token's probabilities where it lists them, else strictly by its words.
+"""Turn a server's completions into Answers: from the first token's probabilities if listed, else from the exact text.
 
-A server lists the likeliest tokens alone, as text. What it does not list could change a close answer: then it is
-`unknown`. Without probabilities, `p` is None and whatever is not one allowed answer, word for word, is `unknown`; so is
-every answer of a prompt that asks for a probability (min_mass, min_margin, another threshold than a half).
+A server lists only the likeliest tokens, as text. If the unlisted rest could change a close answer, the answer is
+`unknown`. Without probabilities, `p` is None, and a text that is not exactly one allowed answer is `unknown`. So is
+every answer to a prompt that needs a probability (min_mass, min_margin, or a threshold other than 0.5).
 
-`remote` calls it. What is decided from probabilities, `answering` decides, as it does for a local model.
+`remote` calls it. `answering` decides from the probabilities, as it does for a local model.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from nightreel.models.answering import Distribution, YesNo
 from nightreel.reasons import Reason
 
 _YES_NO = ("yes", "no")
-_SURFACE_FORMS = 6  # yes, Yes, YES, each with and without a space: so many tokens of a word may be unlisted
+_SURFACE_FORMS = 6  # yes, Yes, YES, each with and without a space: as many tokens of a word may be unlisted
 _LEAST = 1e-12
-_MAX_TEXT = 64 * 1024  # characters; the longest answer that can be asked for has 4096 tokens
+_MAX_TEXT = 64 * 1024  # characters; a prompt allows at most 4096 tokens
 _MAX_TOKENS = 2**31 - 1
 _SLACK = 1e-3  # probabilities in a listing are rounded
-_SPACE_MARKS = "▁ĠĊ"  # how vocabularies write spaces and line ends, should a server list their raw pieces
+_SPACE_MARKS = "▁ĠĊ"  # spaces and line ends in vocabularies, in case a server lists raw tokens
 _AROUND_WORDS = " \t\r\n.,;:!\"'`*()[]"
 
 
@@ -35,9 +35,9 @@ class Completion:
     """One completion.
 
     Args:
-        text: what was generated.
-        withheld: why a server kept its answer to itself (a refusal, a content filter); empty if it did not.
-        listed: probability of the likeliest first tokens, by their text; empty where the server lists none.
+        text: the generated text.
+        withheld: why the server withheld its answer (a refusal, a content filter); empty if it did not.
+        listed: probabilities of the likeliest first tokens, with their text; empty if the server lists none.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Completion:
 
     @property
     def unlisted(self) -> float:
-        """The most that tokens which are not listed can add to the answers."""
+        """The largest probability that unlisted tokens can add to the answers."""
         if not self.listed:
             return 1.0
         probabilities = [probability for _, probability in self.listed]
@@ -62,7 +62,7 @@ def read_completion(completion: Mapping[str, Any]) -> Completion:
     """Read a chat completion.
 
     Raises:
-        PermanentError: `model_protocol` naming what is missing or of the wrong kind.
+        PermanentError: `model_protocol`, naming the part that is missing or has the wrong type.
     """
     choices = completion.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -73,7 +73,7 @@ def read_completion(completion: Mapping[str, Any]) -> Completion:
     if not isinstance(text, str | None):
         raise _not_the_protocol("choices[0].message.content", text)
     if text and len(text) > _MAX_TEXT:
-        raise PermanentError(Reason.MODEL_PROTOCOL, f"the server's answer has {len(text):,} characters")
+        raise PermanentError(Reason.MODEL_PROTOCOL, f"the answer has {len(text):,} characters, more than {_MAX_TEXT:,}")
     usage = completion.get("usage")
     return Completion(
         text=text or "",
@@ -93,7 +93,7 @@ def _withheld(choice: Mapping[str, Any], message: Mapping[str, Any]) -> str:
 
 
 def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...]:
-    """Candidates for the first token, in the shape of the chat API or of the older completions API."""
+    """Candidates for the first token, from the format of the chat API or of the older completions API."""
     if not isinstance(logprobs, dict):
         return ()
     if isinstance(logprobs.get("content"), list):
@@ -115,7 +115,7 @@ def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...]:
         return ()
     listed = tuple((_word(token), _probability(logprob)) for token, logprob in pairs)
     if sum(probability for _, probability in listed) > 1 + _SLACK:
-        raise _not_the_protocol("probabilities of one token, 1 in sum", pairs)
+        raise _not_the_protocol("probabilities of one token that sum to 1", pairs)
     return listed
 
 
@@ -126,7 +126,7 @@ def _word(token: Any) -> str:
 
 
 def _probability(logprob: Any) -> float:
-    """Servers write -9999 where they mean minus infinity: it comes out as 0."""
+    """The probability of a log-probability. Servers write -9999 for minus infinity: it becomes 0."""
     if isinstance(logprob, bool) or not isinstance(logprob, int | float) or logprob > _SLACK:
         raise _not_the_protocol("a log-probability", logprob)
     return math.exp(min(0.0, max(logprob, -1e6)))
@@ -145,7 +145,7 @@ def _not_the_protocol(expected: str, got: Any) -> PermanentError:
 
 
 def to_answer(prompt: Prompt, replies: Sequence[Completion]) -> Answer:
-    """The answer to a prompt, from one reply to each of its questions (see `wording.questions_of`)."""
+    """The answer to a prompt, from one reply per question (see `wording.questions_of`)."""
     tokens = sum(reply.prompt_tokens for reply in replies)
     withheld = next((reply.withheld for reply in replies if reply.withheld), "")
     if withheld:
@@ -156,12 +156,12 @@ def to_answer(prompt: Prompt, replies: Sequence[Completion]) -> Answer:
         case PromptKind.CHOICE:
             return _choice(prompt, replies[0], tokens)
         case PromptKind.NUMBER if prompt.min_mass or prompt.min_margin:
-            return _unknown(prompt, "min_mass and min_margin need a probability, numbers have none here", tokens)
+            return _unknown(prompt, "min_mass and min_margin need a probability; a server's numbers have none", tokens)
     return answering.answer_text(prompt, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
 
 
 def _yes_no(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answer:
-    """One question, or one a tag."""
+    """From one reply, or for tags from one reply per tag."""
     each = [_masses(reply) for reply in replies]
     if not all(any(masses) for masses in each):
         return _yes_no_by_words(prompt, replies, tokens)
@@ -170,7 +170,7 @@ def _yes_no(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answe
         if yes < prompt.threshold * whole <= yes + reply.unlisted:
             return _unknown(
                 prompt,
-                f"the listed tokens say yes with {yes:.3g} and no with {no:.3g}; those not listed, up to "
+                f"the listed tokens give yes {yes:.3g} and no {no:.3g}; those not listed, up to "
                 f"{reply.unlisted:.3g}, could change the answer",
                 tokens,
             )
@@ -186,7 +186,7 @@ def _yes_no_by_words(prompt: Prompt, replies: Sequence[Completion], tokens: int)
         if word not in _YES_NO:
             return _unknown(prompt, f"neither yes nor no: {reply.text[:80]!r}", tokens)
     if prompt.threshold != 0.5:
-        return _unknown(prompt, f"threshold {prompt.threshold:g} needs a probability, the server gives none", tokens)
+        return _unknown(prompt, f"threshold {prompt.threshold:g} needs a probability; the server gives none", tokens)
     if prompt.kind is PromptKind.TAGS:
         value = [choice for choice, word in zip(prompt.choices, said, strict=True) if word == "yes"]
         return _by_words(prompt, ", ".join(value), value, tokens)
@@ -194,7 +194,7 @@ def _yes_no_by_words(prompt: Prompt, replies: Sequence[Completion], tokens: int)
 
 
 def _choice(prompt: Prompt, reply: Completion, tokens: int) -> Answer:
-    """The choice that was said, with the probabilities of the choices' beginnings where these tell them apart."""
+    """The choice in the text, with probabilities if the first tokens of the choices distinguish them."""
     said = next((choice for choice in prompt.choices if choice.casefold() == _bare(reply.text)), None)
     if said is None:
         return _unknown(prompt, f"none of the choices: {reply.text[:80]!r}", tokens)
@@ -210,7 +210,7 @@ def _choice(prompt: Prompt, reply: Completion, tokens: int) -> Answer:
     unclear = shared + reply.unlisted
     if others > masses[said] + unclear:
         best = max(masses, key=masses.__getitem__)
-        return _unknown(prompt, f"it said {said!r}, but {best!r} begins with likelier tokens", tokens)
+        return _unknown(prompt, f"the text is {said!r}, but {best!r} starts with likelier tokens", tokens)
     if masses[said] <= others + unclear:
         return _by_words(prompt, said, said, tokens)
     floored = {choice: max(mass, _LEAST) for choice, mass in masses.items()}
@@ -220,7 +220,7 @@ def _choice(prompt: Prompt, reply: Completion, tokens: int) -> Answer:
 
 
 def _masses(reply: Completion) -> tuple[float, float]:
-    """Probability of the listed tokens that say yes, and of those that say no."""
+    """Total probability of the listed tokens for yes, and for no."""
     yes, no = (sum(probability for token, probability in reply.listed if token == word) for word in _YES_NO)
     return yes, no
 
@@ -231,13 +231,13 @@ def _measured(yes: float, no: float) -> YesNo:
 
 
 def _bare(text: str) -> str:
-    """A text without what stands around a single word: "**Yes.**" is yes, "Yes, but" is not."""
+    """A text without surrounding spaces and punctuation: "**Yes.**" becomes yes, "Yes, but" does not."""
     return text.strip(_AROUND_WORDS).casefold()
 
 
 def _by_words(prompt: Prompt, text: str, value: bool | str | list[str], tokens: int) -> Answer:
     if prompt.min_mass or prompt.min_margin:
-        return _unknown(prompt, "min_mass and min_margin need a probability, the server gives none", tokens)
+        return _unknown(prompt, "min_mass and min_margin need a probability; the server gives none", tokens)
     return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=text, value=value, prompt_tokens=tokens)
 
 

@@ -1,9 +1,9 @@
-"""Which model a server serves: the address in the settings, and the identity that the server reports.
+"""The identity of a model on a server: its address in the settings, and what the server reports.
 
     NIGHTREEL_MODEL=openai:http://host:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct
                            `---- root of the API ' `---- one of the models that it lists ----'
 
-`loading` and `remote` call it. Nothing here imports torch: a night without news asks for the identity alone.
+`loading` and `remote` call it. It does not import torch: a night without new videos needs only the identity.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from nightreel.settings import Settings
 
 SCHEME = "openai:"
 CHAT = "chat/completions"
-_BY_THE_SERVER = "server"  # what it is, the server alone knows
+_BY_THE_SERVER = "server"  # only the server knows the value
 _FOR_LOCAL_MODELS = ("dtype", "attention", "quantization", "adapter", "tf32", "compile", "trust_remote_code")
 _SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Root of an API, and the name of a model there; no name means the only one that is served."""
+    """Root of an API, and the name of a model; an empty name means the only model of the server."""
 
     url: str
     name: str
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """`openai:http://host:port/v1#name`.
+        """Parse `openai:http://host:port/v1#name`.
 
         Raises:
-            SettingsError: on any other text, without repeating a password in it.
+            SettingsError: on any other text; the message never repeats a password.
 
         >>> Address.parse("openai:http://127.0.0.1:8000/v1/#org/model")
         Address(url='http://127.0.0.1:8000/v1', name='org/model')
@@ -50,11 +50,11 @@ class Address:
             parts = urlsplit(text.removeprefix(SCHEME))
             port = f":{parts.port}" if parts.port else ""
         except ValueError:
-            raise SettingsError(f"NIGHTREEL_MODEL names no server: {expected}") from None
+            raise SettingsError(f"NIGHTREEL_MODEL has an invalid server URL: {expected}") from None
         if "@" in parts.netloc or parts.query:
             raise SettingsError(
-                "NIGHTREEL_MODEL: a server's URL holds no user, password or query, because it is printed and stored: "
-                "put its key into NIGHTREEL_REMOTE_API_KEY"
+                "NIGHTREEL_MODEL: a server's URL must not contain a user, password or query, because it is printed "
+                "and stored: put the key into NIGHTREEL_REMOTE_API_KEY"
             )
         path = parts.path.rstrip("/")
         if not text.startswith(SCHEME) or parts.scheme not in ("http", "https") or not parts.hostname or not path:
@@ -64,22 +64,22 @@ class Address:
 
 
 def is_served(model: str) -> bool:
-    """Whether a model setting means one on a server."""
+    """Whether a model setting names a model on a server."""
     return model.startswith(SCHEME)
 
 
 def connect(settings: Settings) -> ChatEndpoint:
-    """The server that the settings name; nothing is sent yet.
+    """Prepare the connection to the server that the settings name, without sending anything.
 
     Raises:
-        SettingsError: the address is none, or an option is set that only the server's operator can set.
+        SettingsError: the address is invalid, or an option is set that only the server's operator can set.
     """
     for name in _FOR_LOCAL_MODELS:
         value = getattr(settings, name)
         if value != Settings.model_fields[name].default:
             raise SettingsError(
-                f"NIGHTREEL_{name.upper()}={value!r} cannot be had of a model on a server: unset it, and start the "
-                "server with it"
+                f"NIGHTREEL_{name.upper()}={value!r} does not apply to a model on a server: unset it, and start the "
+                "server with this option"
             )
     return ChatEndpoint(
         Address.parse(settings.model).url,
@@ -90,13 +90,14 @@ def connect(settings: Settings) -> ChatEndpoint:
 
 
 def describe_served(endpoint: ChatEndpoint, settings: Settings) -> ModelSpec:
-    """The identity of a served model: what the server lists under its name.
+    """The identity of a served model: the server's list entry under its name.
 
-    A server that loads weights on demand may serve what it does not list: then it is asked for one token.
+    A server that loads weights on demand may serve models that it does not list. An unlisted model is therefore asked
+    for one token.
 
     Raises:
-        SettingsError: the settings name none of several models, or the server wants another key.
-        PermanentError: `model_not_found` when it does not serve the model; `model_protocol`.
+        SettingsError: the settings name none of several models, or the server does not accept the key.
+        PermanentError: `model_not_found` if the server does not serve the model; `model_protocol`.
         TransientError: `model_unreachable`.
     """
     wanted = Address.parse(settings.model).name
@@ -104,7 +105,7 @@ def describe_served(endpoint: ChatEndpoint, settings: Settings) -> ModelSpec:
     name = wanted or (next(iter(listed)) if len(listed) == 1 else "")
     if not name:
         raise SettingsError(
-            f"NIGHTREEL_MODEL={settings.model!r}: name one of the models behind a #; the server lists {_names(listed)}"
+            f"NIGHTREEL_MODEL={settings.model!r}: append # and a model's name; the server lists {_names(listed)}"
         )
     if name not in listed:
         _require_answer(endpoint, name, listed)
@@ -132,7 +133,7 @@ def _listed(endpoint: ChatEndpoint) -> dict[str, dict[str, Any]]:
     if not isinstance(data, list):
         raise PermanentError(
             Reason.MODEL_PROTOCOL,
-            f"{endpoint.url}/models has no list `data`: is this the root of an OpenAI-compatible API?",
+            f"{endpoint.url}/models has no list `data`: set NIGHTREEL_MODEL to the root of an OpenAI-compatible API",
         )
     return {item["id"]: item for item in data if isinstance(item, dict) and isinstance(item.get("id"), str)}
 
@@ -145,12 +146,12 @@ def _require_answer(endpoint: ChatEndpoint, name: str, listed: dict[str, dict[st
         raise
     except PermanentError as error:
         raise PermanentError(
-            Reason.MODEL_NOT_FOUND, f"model {name!r} is not among those listed ({_names(listed)}): {error.detail}"
+            Reason.MODEL_NOT_FOUND, f"the server does not serve {name!r}; it lists {_names(listed)}: {error.detail}"
         ) from error
 
 
 def _revision(item: dict[str, Any], name: str, pinned: str | None) -> str:
-    """What is stable in a server's word about a model: vLLM makes up `created` and `permission` for each request.
+    """A revision from the stable fields of a list entry: vLLM generates `created` and `permission` for each request.
 
     >>> listing = {"id": "eyes", "root": "org/eyes-7b", "owned_by": "vllm", "parent": None, "created": 7}
     >>> _revision(listing, "eyes", "v2")

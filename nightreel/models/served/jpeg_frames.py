@@ -1,7 +1,7 @@
-"""Frames as JPEG, and the message in which a server sees them: each picture after its time, the question last.
+"""Frames as JPEG, and the message that shows them to a server: each picture after its time, the question last.
 
-All questions of a segment share the message up to the question, byte for byte, so that the server's prefix cache and
-its cache of encoded pictures hit. `remote` calls it; whoever changes what a model gets to see raises LAYOUT_VERSION.
+All questions of a segment share the message up to the question, byte for byte, so that they hit the server's prefix
+cache and its cache of encoded pictures. `remote` calls it. If you change what a model sees, raise LAYOUT_VERSION.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
 LAYOUT_VERSION = 1
-"""Part of a remote model's `processor_hash`: features and answers of another layout are not taken for new ones."""
+"""Part of a remote model's `processor_hash`, so that features and answers of another layout are not reused."""
 
 _JPEG = "jpeg/"
 _START = b"\xff\xd8"
 
 
 def to_jpegs(batch: FrameBatch, *, short_side: int, quality: int) -> tuple[StoredTensor, ...]:
-    """One uint8 tensor (bytes,) a frame: its JPEG file, shrunk where its shorter side is above `short_side` pixels.
+    """One uint8 tensor (bytes,) per frame: its JPEG file, shrunk if the shorter side exceeds `short_side` pixels.
 
     Raises:
-        PermanentError: `unencodable_frames` when they are too large for a JPEG.
+        PermanentError: `unencodable_frames` if a frame is too large for a JPEG.
     """
     return tuple(
         StoredTensor(name=f"{_JPEG}{index:04d}", dtype="uint8", shape=(len(data),), data=data)
@@ -42,12 +42,12 @@ def conversation(features: Features) -> list[dict[str, Any]]:
     """The parts of a message before the question.
 
     Raises:
-        PermanentError: `stale_feature` when these are no JPEG frames.
+        PermanentError: `stale_feature` if the features are not JPEG frames.
     """
     pictures = [tensor.data for tensor in features.tensors if tensor.name.startswith(_JPEG)]
     if len(pictures) != len(features.pts_s) or not all(data.startswith(_START) for data in pictures):
         raise PermanentError(
-            Reason.STALE_FEATURE, f"features {features.key[:12]} hold no JPEG a frame: encode them again"
+            Reason.STALE_FEATURE, f"features {features.key[:12]} lack a JPEG per frame: encode them again"
         )
     _, start_s, end_s = features.metadata["segment"]
     parts = [_text(f"{len(pictures)} frames of a video of {end_s - start_s:.1f} seconds, each after its time.\n")]
@@ -77,6 +77,6 @@ def _to_jpeg(frame: np.ndarray, short_side: int, quality: int) -> bytes:
         picture.save(file, "JPEG", quality=quality)
     except (OSError, ValueError) as error:
         raise PermanentError(
-            Reason.UNENCODABLE_FRAMES, f"a frame of {width}x{height} cannot be a JPEG: {error}"
+            Reason.UNENCODABLE_FRAMES, f"a frame of {width}x{height} cannot become a JPEG: {error}"
         ) from error
     return file.getvalue()

@@ -1,10 +1,12 @@
-"""A model on an OpenAI-compatible server (vLLM, SGLang, ...): VideoModel out of `served`, `pictures` and `replies`.
+"""A model on an OpenAI-compatible server (vLLM, SGLang, ...): implements VideoModel.
 
-What it caches as features is the frames as JPEG: a new question costs no download and no decoding. Each question is a
-request. The first one of a segment goes alone, the others follow once it is answered, so that they find the frames in
-the server's prefix cache; meanwhile other segments are asked, up to `remote_concurrency` requests at once.
+Its features are the frames as JPEG, so that a new question needs no download and no decoding. Each question is one
+request. The first question of a segment is sent alone; the others follow after its answer, so that they find the
+frames in the server's prefix cache. Meanwhile other segments are asked, with up to `remote_concurrency` requests in
+parallel.
 
-`loading.load_model` makes one. It decides what is asked when; the modules it uses know how.
+`loading.load_model` makes one. This module decides the order of requests. `jpeg_frames`, `chat_endpoint` and
+`completions` make, send and read them.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ from nightreel.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_CANDIDATES = (20, 5, 0)  # first tokens to be listed: OpenAI's limit, what some servers lower it to, none
-_YES_NO_TOKENS = 8  # as a rule the word and the end of the turn; more shows that it goes on
-_NUMBER_TOKENS = 16  # for numbers that a local model would score, whose prompts say nothing of tokens
+_CANDIDATES = (20, 5, 0)  # first tokens to list: OpenAI's limit, the lower limit of some servers, none
+_YES_NO_TOKENS = 8  # usually the word and the end of the turn; more tokens show that the text continues
+_NUMBER_TOKENS = 16  # for numbers that a local model would score, whose prompts set no number of tokens
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>|</?s>|<(?:image|video|IMG_CONTEXT)>|</?img>")
 _MAX_KEPT = 10_000
 
@@ -58,7 +60,7 @@ class RemoteModel:
         self._quality = settings.remote_jpeg_quality
         self._concurrency = settings.remote_concurrency
         self._candidates = _CANDIDATES[0]
-        # by feature key and prompt hash, of calls that failed: the caller asks again, segment by segment
+        # answers from failed calls, by feature key and prompt hash: the caller asks again, segment by segment
         self._kept: dict[tuple[str, str], Answer] = {}
 
     def close(self) -> None:
@@ -116,7 +118,7 @@ class RemoteModel:
         return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
 
     def take_peaks(self) -> list[MemoryPeak]:
-        """None: the server minds its own memory."""
+        """Return no peaks: the server manages its own memory."""
         return []
 
     def _conversation(self, features: Features) -> list[dict[str, Any]]:
@@ -124,12 +126,12 @@ class RemoteModel:
             raise PermanentError(
                 Reason.STALE_FEATURE,
                 f"features {features.key[:12]} were made for {features.metadata.get('model')}, "
-                f"this model is {self.spec.identity}: encode the segment again",
+                f"but this model is {self.spec.identity}: encode the segment again",
             )
         return jpeg_frames.conversation(features)
 
     def _ask_all(self, inquiries: Sequence[_Inquiry]) -> None:
-        """Ask until nothing is waiting. What is wrong with one segment is raised when the others are through."""
+        """Ask until no prompt is waiting. An error of one segment is raised after the others finish."""
         stop = threading.Event()
         running: dict[Future[Completion], tuple[_Inquiry, _Question]] = {}
         failed: NightreelError | None = None
@@ -173,7 +175,7 @@ class RemoteModel:
                 raise
             fewer = next(number for number in _CANDIDATES if number < candidates)
             if self._candidates > fewer:
-                logger.warning("asking for %d candidates a token instead of %d: %s", fewer, candidates, error)
+                logger.warning("requesting %d candidates per token instead of %d: %s", fewer, candidates, error)
                 self._candidates = fewer
             return self._request(parts, question, stop)
 
@@ -187,7 +189,7 @@ class RemoteModel:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One of the questions that a prompt stands for."""
+    """One question of a prompt."""
 
     prompt: Prompt
     place: int
@@ -196,12 +198,12 @@ class _Question:
 
 @dataclass(slots=True, kw_only=True)
 class _Inquiry(Inquiry):
-    """A segment, and its questions on their way.
+    """A segment, and its open questions.
 
     Args:
         parts: the message before the question.
-        kept: answers of a call that failed.
-        running: questions that the server is at.
+        kept: answers from failed calls.
+        running: number of questions that are sent and not answered yet.
         warm: whether the server has seen the frames.
     """
 
@@ -214,8 +216,8 @@ class _Inquiry(Inquiry):
     warm: bool = False
 
     def next(self) -> _Question | None:
-        """A question that can be asked now, if there is one."""
-        # a condition is decided when all that was asked before is answered
+        """A question that can be asked now, or None."""
+        # conditions are decided once all earlier questions are answered
         while not self.queue and not self.running:
             ready = self.take_ready()
             if not ready:
@@ -242,13 +244,13 @@ class _Inquiry(Inquiry):
             self.record(question.prompt, to_answer(question.prompt, in_order))
 
     def abandon(self) -> None:
-        """Ask nothing more of this segment."""
+        """Drop all questions of this segment that are not sent yet."""
         self.waiting = []
         self.queue.clear()
 
 
 def _next(inquiries: Sequence[_Inquiry], free: int) -> list[tuple[_Inquiry, _Question]]:
-    """What to ask with so many requests to spare: first of segments that the server has seen already."""
+    """The next questions, at most `free`: earlier segments first, because the server has seen their frames."""
     chosen: list[tuple[_Inquiry, _Question]] = []
     for inquiry in inquiries:
         while len(chosen) < free:
@@ -260,19 +262,19 @@ def _next(inquiries: Sequence[_Inquiry], free: int) -> list[tuple[_Inquiry, _Que
 
 
 def _check(prompt: Prompt) -> None:
-    """Refuse what a server would misread or cannot do."""
+    """Refuse a prompt that a server would misread or cannot answer."""
     for question in questions_of(prompt):
         found = _SPECIAL_TOKEN.search(question)
         if found:
             raise SettingsError(f"the question {question!r} contains {found.group()!r}, a special token: reword it")
     if not prompt.kind.scored and prompt.decoding.beams > 1:
-        raise SettingsError(f"prompt {prompt.name}: a model on a server searches no beams: remove `beams`")
+        raise SettingsError(f"prompt {prompt.name}: a model on a server does not support beam search: remove `beams`")
 
 
 def _decoding(prompt: Prompt) -> dict[str, Any]:
-    """How tokens are to be chosen. What a prompt does not ask for is not sent: not all servers know all of it."""
+    """The parameters that choose tokens: only those that the prompt sets, because not all servers know all of them."""
     if prompt.kind.scored:
-        # no word has more tokens than bytes
+        # a word has at most as many tokens as bytes
         longest = max((len(choice.encode()) for choice in prompt.choices), default=0)
         return {"temperature": 0, "max_tokens": _YES_NO_TOKENS + (longest if prompt.kind is PromptKind.CHOICE else 0)}
     wanted = prompt.decoding

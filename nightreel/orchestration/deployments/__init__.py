@@ -1,4 +1,4 @@
-"""What `nightreel deploy` registers with a Prefect server: pools and queues, deployments, automations.
+"""`nightreel deploy` registers these with a Prefect server: pools and queues, deployments, automations.
 
-Each part looks at what the server has, changes what differs, and returns sentences about it; none where nothing did.
+Each part reads the server's state, changes what differs, and returns one sentence for each change.
 """

@@ -1,4 +1,4 @@
-"""Automations of the Prefect server: runs whose heart stopped are dead, and somebody hears of a night that failed."""
+"""Automations of the Prefect server: mark runs without a heartbeat crashed, and send a message when a night fails."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from prefect.exceptions import ObjectNotFound
 from nightreel.errors import SettingsError
 
 SILENT_FOR = timedelta(seconds=120)
-"""After so long without a heartbeat a run is taken for dead: by then its memory is another's, too.
+"""A run without a heartbeat for this long counts as dead. Its memory lease has run out too by that time.
 
-How often runs send one is in deployments/prefect.yaml.
+deployments/prefect.yaml sets how often runs send a heartbeat.
 """
 DEAD = "nightreel: dead runs"
 FAILED_NIGHT = "nightreel: failed night"
@@ -33,12 +33,12 @@ Run {{ flow_run.name }} of {{ deployment.name }}, {{ flow_run.state.name }} at {
 
 
 def dead_runs(silent_for: timedelta = SILENT_FOR) -> AutomationCore:
-    """Marks runs crashed that have begun, and sent no heartbeat for so long: what killed them told nobody."""
+    """Mark started runs crashed that have sent no heartbeat for this long: something killed them with their worker."""
     return AutomationCore(
         name=DEAD,
-        description="A run that was killed together with its worker, which nobody would end. By `nightreel deploy`.",
+        description="Marks runs crashed that were killed together with their worker. Made by `nightreel deploy`.",
         trigger=EventTrigger(
-            after={_BEGIN, _HEARTBEAT},  # a run may be killed before its first
+            after={_BEGIN, _HEARTBEAT},  # _BEGIN: a run may be killed before its first heartbeat
             expect={_HEARTBEAT, *_ENDS},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=ResourceSpecification(
@@ -59,10 +59,10 @@ def dead_runs(silent_for: timedelta = SILENT_FOR) -> AutomationCore:
 
 
 def failed_night(deployment_id: UUID, block_document_id: UUID) -> AutomationCore:
-    """Tells of each run of this deployment that failed or crashed."""
+    """Send a message about each run of this deployment that failed or crashed."""
     return AutomationCore(
         name=FAILED_NIGHT,
-        description="A night that failed or crashed is told of. By `nightreel deploy --notify`.",
+        description="Sends a message when a night fails or crashes. Made by `nightreel deploy --notify`.",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
@@ -81,10 +81,10 @@ def failed_night(deployment_id: UUID, block_document_id: UUID) -> AutomationCore
 
 
 def find_notification_block(client: SyncPrefectClient, name: str) -> UUID:
-    """The block document that is called `type-slug/block-name`.
+    """The id of the block document named `type-slug/block-name`.
 
     Raises:
-        SettingsError: there is none, or it cannot notify; with those that can.
+        SettingsError: it does not exist, or it cannot notify. The error lists the blocks that can.
     """
     slug, _, block_name = name.partition("/")
     try:
@@ -98,16 +98,16 @@ def find_notification_block(client: SyncPrefectClient, name: str) -> UUID:
         for other in client.read_block_documents(include_secrets=False)
         if other.block_type and other.block_schema and "notify" in other.block_schema.capabilities
     ]
-    problem = "cannot notify" if block else "is no block" if block_name else "should be TYPE-SLUG/BLOCK-NAME"
-    there_are = ", ".join(sorted(notifying)) or "none, as there is none yet"
+    problem = "cannot notify" if block else "is not a block" if block_name else "should be TYPE-SLUG/BLOCK-NAME"
+    there_are = ", ".join(sorted(notifying)) or "(none exists yet)"
     raise SettingsError(
-        f"--notify {name!r} {problem}: expected one of {there_are}. One is made in the UI (Blocks, then +; the type's "
+        f"--notify {name!r} {problem}: expected one of {there_are}. Make one in the UI (Blocks, then +; the type's "
         "slug is in the address of its page), or in Python, as deployments/README.md shows"
     )
 
 
 def register_automation(client: SyncPrefectClient, wanted: AutomationCore) -> list[str]:
-    """Make it, or change the one of this name where it differs. One that was disabled stays disabled."""
+    """Make the automation, or change the one of this name if it differs. A disabled automation stays disabled."""
     found = client.read_automations_by_name(wanted.name)
     if not found:
         client.create_automation(wanted)

@@ -1,6 +1,6 @@
-"""The deployments as `deployments/prefect.yaml` has them, made out for the pools that there are.
+"""The deployments of `deployments/prefect.yaml`, made out for the given pools.
 
-`nightreel deploy` reads them here. Knows Prefect's file format, and asks no server.
+`nightreel deploy` reads them here. This module knows Prefect's file format, and contacts no server.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _SECRET = re.compile(
 _LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
 
 Definition = dict[str, Any]
-"""A deployment as an entry of the file."""
+"""A deployment: an entry of the file."""
 
 
 def shipped(name: str) -> Path:
-    """A file of deployments/: of the checkout, or the copy that a wheel carries."""
+    """A file of deployments/: from the checkout, or the copy in the wheel."""
     package = Path(__file__).resolve().parents[2]
     for directory in (package / "deployments", package.parent / "deployments"):
         if (directory / "prefect.yaml").is_file():
@@ -42,10 +42,11 @@ def shipped(name: str) -> Path:
 
 
 def load_definitions(path: Path) -> list[Definition]:
-    """The deployments of a file of Prefect's, shared settings of the file included.
+    """The deployments of a prefect.yaml, including the shared settings of the file.
 
     Raises:
-        SettingsError: it cannot be read, has no deployments or none for shards, or a value that looks like a secret.
+        SettingsError: the file cannot be read, has no deployments or none for shards, or contains a value that looks
+            like a secret.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -58,7 +59,7 @@ def load_definitions(path: Path) -> list[Definition]:
     if len(set(names)) < len(names):
         raise SettingsError(f"{path}: two deployments have the same name: {', '.join(sorted(names))}")
     if sum(name.startswith(SHARDS) for name in names) != 1:
-        raise SettingsError(f"{path}: should have one deployment named {SHARDS}<pool>, which shards run as")
+        raise SettingsError(f"{path}: should have exactly one deployment named {SHARDS}<pool>, for shards")
     shared = {name: content[name] for name in ("build", "push", "pull") if name in content}
     definitions = [{**shared, **entry} for entry in entries]
     for definition in definitions:
@@ -69,15 +70,15 @@ def load_definitions(path: Path) -> list[Definition]:
 def make_out(
     definitions: Sequence[Definition], pools: Sequence[str], *, cron: str | None = None, time_zone: str | None = None
 ) -> list[Definition]:
-    """The deployments for these pools: all of them for the first, that of the shards alone for the others.
+    """The deployments for these pools: all deployments for the first pool, only that of the shards for the others.
 
-    A deployment that names another pool than the file's shards do is not ours to move.
+    A deployment keeps its pool if that differs from the pool of the file's shards.
 
     Args:
-        cron: when the night begins. time_zone: of all schedules.
+        cron: when the night starts. time_zone: of all schedules.
 
     Raises:
-        SettingsError: cron or time zone are none.
+        SettingsError: the cron expression or the time zone is not valid.
     """
     shards = next(definition for definition in definitions if definition["name"].startswith(SHARDS))
     home = _pool_of(shards)
@@ -101,7 +102,7 @@ def make_out(
 
 
 def stamp(definition: Definition, parameter_schema: Any) -> str:
-    """What goes into the deployment's `version`: the same for the same definition, options and version of ours."""
+    """The deployment's `version`: the same for the same definition, options and Nightreel version."""
     text = json.dumps([definition, parameter_schema], sort_keys=True, default=str)
     return f"{__version__}+{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -119,12 +120,12 @@ def _check_schedule(schedule: dict[str, Any], name: str) -> None:
     except ValidationError as error:
         why = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise SettingsError(
-            f"{name}: cron {cron!r}, time zone {time_zone!r}: {why}. Expected as '30 0 * * *' and Europe/Berlin"
+            f"{name}: cron {cron!r}, time zone {time_zone!r}: {why}. Expected e.g. '30 0 * * *' and Europe/Berlin"
         ) from error
 
 
 def _refuse_secrets(definition: Definition, path: Path) -> None:
-    """Both are kept by the server as plain text, and shown in its UI."""
+    """Refuse secrets in parameters and job variables: the server stores and shows these as plain text."""
     shown = {
         "parameters": definition.get("parameters"),
         "job_variables": (definition.get("work_pool") or {}).get("job_variables"),
@@ -133,8 +134,8 @@ def _refuse_secrets(definition: Definition, path: Path) -> None:
         key = where.rpartition(".")[2]
         if _SECRET.search(key) or (isinstance(value, str) and _LOGIN.search(value)):
             raise SettingsError(
-                f"{path}: {definition['name']}: {where} looks like a secret, which anyone who sees Prefect could read: "
-                "put it into the environment of the worker, or as a block into the pool's job template"
+                f"{path}: {definition['name']}: {where} looks like a secret, and everyone with access to Prefect could "
+                "read it: put it into the environment of the worker, or as a block into the pool's job template"
             )
 
 

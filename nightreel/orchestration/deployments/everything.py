@@ -1,4 +1,4 @@
-"""All that `nightreel deploy` registers, in the order in which one thing needs another."""
+"""Registers everything for `nightreel deploy`, in the order of dependencies."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def register_everything(
     notify: str | None,
     environment: Mapping[str, str],
 ) -> list[str]:
-    """Make or change what differs: a sentence for each.
+    """Make or change what differs. Returns a sentence for each change.
 
     Args:
-        kind, template: as `register_pool`. definitions: made out for these pools.
-        notify: a notification block, as type-slug/name; None leaves alone what there is.
+        kind, template: see `register_pool`. definitions: made out for these pools.
+        notify: a notification block, as type-slug/name; None leaves the automation as it is.
         environment: for Prefect's command.
 
     Raises:
-        SettingsError: a definition or the block is wrong. Nothing was touched then.
-        PermanentError: `deploy_failed`. What was made before stays, and another call goes on from there.
+        SettingsError: a definition or the block is wrong. Nothing was changed.
+        PermanentError: `deploy_failed`. Earlier changes stay, and another call continues from there.
     """
     block = find_notification_block(client, notify) if notify else None
     if block and NIGHTLY not in [definition["name"] for definition in definitions]:
-        raise SettingsError(f"--notify {notify!r}: tells of deployment {NIGHTLY}, which the file does not have")
+        raise SettingsError(f"--notify {notify!r}: needs deployment {NIGHTLY}, which the file does not contain")
     registrations = compare(client, definitions)
     changes = [change for pool in pools for change in register_pool(client, pool, kind=kind, template=template)]
     changes += register_deployments(registrations, environment)

@@ -1,4 +1,4 @@
-"""Work pools and their queues. What an operator made of a pool stays; the order of its queues is ours."""
+"""Work pools and their queues. An operator's changes to a pool stay, except for the priorities of its queues."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from nightreel.orchestration.nights import NIGHTS
 
 PoolType = Literal["process", "kubernetes"]
 UPKEEP = "upkeep"
-"""The queue of what takes no device: workers give it places of its own."""
+"""The queue of runs that need no device: workers reserve slots for it."""
 QUEUES = {NIGHTS: 1, "retries": 4, UPKEEP: 5, "backfill": 10}
-"""A pool's queues with their priorities: who is lower goes first."""
+"""A pool's queues with their priorities: the lowest number goes first."""
 logger = logging.getLogger("nightreel.deploy")
 _DESCRIPTION = "Machines of one kind that run Nightreel. Made by `nightreel deploy`."
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """A base job template.
+    """Read a base job template.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: the file is not a base job template.
     """
     try:
         template = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: {error}: should be a base job template, which is JSON") from error
+        raise SettingsError(f"{path}: {error}: should be a base job template in JSON") from error
     if not isinstance(template, dict) or not {"job_configuration", "variables"} <= set(template):
         raise SettingsError(f"{path}: should be a base job template, with job_configuration and variables")
     return template
 
 
 def default_template(kind: PoolType) -> dict[str, Any]:
-    """The base job template of a pool that we make.
+    """The base job template of a new pool.
 
-    Runs on machines work where their worker was started, as if each were called there: by default it would be a new
-    directory every time, and a relative path in a setting would lead nowhere.
+    In a process pool, runs work in the directory where their worker was started. By default Prefect makes a new
+    directory for each run, and a relative path in a setting would not be found.
     """
     if kind == "kubernetes":
         return read_template(shipped("kubernetes-job-template.json"))
@@ -56,11 +56,11 @@ def default_template(kind: PoolType) -> dict[str, Any]:
 def register_pool(
     client: SyncPrefectClient, name: str, *, kind: PoolType | None = None, template: dict[str, Any] | None = None
 ) -> list[str]:
-    """Make the pool and its queues where they are missing.
+    """Make the pool and its queues if they are missing.
 
     Args:
-        kind: of a pool that is made; None: process. An old one stays what it is.
-        template: what the pool's job template has to be; None: the default of a new one, whatever an old one has.
+        kind: type of a new pool; None: process. An existing pool keeps its type.
+        template: the pool's job template; None: the default for a new pool, and no change to an existing one.
     """
     try:
         pool = client.read_work_pool(name)
@@ -76,9 +76,7 @@ def register_pool(
         return [f"made work pool {name} ({kind or 'process'})", *_register_queues(client, name)]
     changes = []
     if kind and pool.type != kind:
-        logger.warning(
-            "work pool %s is of type %s, and stays so: delete it first, or take another name", name, pool.type
-        )
+        logger.warning("work pool %s keeps its type %s: delete it first, or use another name", name, pool.type)
     if template is not None and template != pool.base_job_template:
         client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
         changes.append(f"changed the job template of work pool {name}")

@@ -1,7 +1,7 @@
-"""Deployments on the server: which differ from their definitions, and Prefect's own `deploy` for those.
+"""Finds the deployments on the server that differ from their definitions, and runs Prefect's own `deploy` for those.
 
-A stamp in each deployment's version says which definition it was made from, so that nothing is touched that is as it
-should be, and what an operator changed of it stays until its definition changes.
+A stamp in each deployment's version identifies its definition. A deployment with the current stamp is left alone, so
+that an operator's changes stay until the definition changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORM = "a flow of an installed module, as flows.analyze_videos.analyze_videos"
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """A deployment as it should be, and as the server has it."""
+    """A deployment's definition, and the deployment on the server."""
 
     full_name: str
     definition: Definition
@@ -38,7 +38,10 @@ class Registration:
 
     @property
     def is_current(self) -> bool:
-        """A deployment whose pool or queue was deleted has none since, and would never run again."""
+        """Whether the deployment matches its definition and has a queue.
+
+        It loses its queue when the queue or its pool is deleted, and would never run again.
+        """
         return (
             self.found is not None
             and self.found.version == self.definition["version"]
@@ -47,10 +50,10 @@ class Registration:
 
 
 def compare(client: SyncPrefectClient, definitions: Sequence[Definition]) -> list[Registration]:
-    """Look up each definition. Imports the flows.
+    """Look up each definition on the server. Imports the flows.
 
     Raises:
-        SettingsError: an entrypoint is no flow of an installed module.
+        SettingsError: an entrypoint is not a flow of an installed module.
     """
     return [_look_up(client, definition) for definition in definitions]
 
@@ -62,12 +65,12 @@ def register_deployments(registrations: Sequence[Registration], environment: Map
         environment: for Prefect's command; it names the server.
 
     Raises:
-        PermanentError: `deploy_failed`, with what Prefect said.
+        PermanentError: `deploy_failed`, with Prefect's output.
     """
     due = [registration for registration in registrations if not registration.is_current]
     if due:
         with _prefect_file([_as_found(registration) for registration in due]) as path:
-            # Elsewhere than here, where there may be a folder that is called like one of our packages.
+            # Not in the current directory, which may contain a folder with the name of one of our packages.
             code, output = run_prefect(
                 ["deploy", "--all", "--prefect-file", str(path)], environment=environment, cwd=path.parent
             )
@@ -77,18 +80,18 @@ def register_deployments(registrations: Sequence[Registration], environment: Map
 
 
 def require_current(registrations: Sequence[Registration]) -> None:
-    """Raises PermanentError `deploy_failed` where one is not as it should be: Prefect skips what it cannot read."""
+    """Raises PermanentError `deploy_failed` if one is not current: Prefect skips definitions that it cannot read."""
     late = [one.full_name for one in registrations if not one.is_current]
     if late:
         raise PermanentError(
-            Reason.DEPLOY_FAILED, f"`prefect deploy` left out {', '.join(late)}: is their definition right?"
+            Reason.DEPLOY_FAILED, f"`prefect deploy` skipped {', '.join(late)}: check their definitions"
         )
 
 
 def _look_up(client: SyncPrefectClient, definition: Definition) -> Registration:
     flow = _load_flow(definition)
     plain = {key: value for key, value in definition.items() if key not in ("version", "version_type")}
-    # The version is ours to say: Prefect would otherwise look for a git repository around the file.
+    # Set the version type: Prefect would otherwise look for a git repository around the file.
     stamped = {**plain, "version": stamp(plain, flow.parameters.model_dump()), "version_type": "prefect:simple"}
     full_name = f"{flow.name}/{definition['name']}"
     try:
@@ -106,12 +109,12 @@ def _load_flow(definition: Definition) -> Flow[..., Any]:
     except (ImportError, AttributeError) as error:
         raise SettingsError(f"{definition['name']}: entrypoint {entrypoint!r}: {error}. Expected {_FORM}") from error
     if not isinstance(flow, Flow):
-        raise SettingsError(f"{definition['name']}: entrypoint {entrypoint!r} is no flow. Expected {_FORM}")
+        raise SettingsError(f"{definition['name']}: entrypoint {entrypoint!r} is not a flow. Expected {_FORM}")
     return flow
 
 
 def _as_found(registration: Registration) -> Definition:
-    """The definition with what is paused still paused."""
+    """The definition, with the paused state of the deployment and its schedules."""
     found, definition = registration.found, registration.definition
     if found is None:
         return definition

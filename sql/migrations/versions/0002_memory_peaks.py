@@ -1,4 +1,4 @@
-"""What batches of a model took of a device's memory."""
+"""Peaks of device memory that batches of a model took."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What cached features were made of, so that those that work still needs are kept, and in which order the others go."""
+"""Origin and use of cached features: eviction keeps those that work needs, and takes the others by last use."""
 
 from alembic import op
 
@@ -16,7 +16,7 @@ COLUMNS = """
     CREATE INDEX features_least_recently_used_idx ON nightreel.features (last_used_at, key) WHERE uri IS NOT NULL;
 """
 
-# What led to an answer is known by it. Features without one belong to nobody we could name: they may go.
+# An answer shows the origin of its features. The origin of features without an answer is unknown: they may be evicted.
 KNOWN_BY_THEIR_ANSWERS = """
     UPDATE nightreel.features AS feature
     SET content_sha256 = made.content_sha256, plan = made.plan, model_id = made.model_id

@@ -1,4 +1,4 @@
-"""Who waits for, and who holds, memory of a device."""
+"""Requests for a device's memory, waiting or granted."""
 
 from alembic import op
 

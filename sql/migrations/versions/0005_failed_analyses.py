@@ -1,4 +1,4 @@
-"""What failed for good can be counted by its reason without a look at what is done."""
+"""An index to count failed analyses by reason without reading those that are done."""
 
 from alembic import op
 

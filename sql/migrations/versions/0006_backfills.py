@@ -1,7 +1,7 @@
-"""Backfills and their shards; objects that are gone; keys in the order in which storage lists them, of work too.
+"""Backfills and their shards; gone objects; keys of videos and analyses in the order in which storage lists them.
 
-The views that show keys are dropped, because a column under a view cannot change its type: they are laid anew, and
-grants on them have to be given again.
+The views that show keys are dropped, because a column under a view cannot change its type. The upgrade creates them
+again. Grants on them must be given again.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""What a backfill would do, counted in Postgres: every video once, and what is known is not done again."""
+"""Postgres counts the work of a backfill: every video once, without work that is already done."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def answer(work: Work, name: str, segment: int, prompt: str, *, key: str, state:
     )
 
 
-def test_what_was_never_seen_counts_by_its_size(work):
+def test_the_size_of_an_unknown_video_gives_its_number_of_segments(work):
     totals, shards = plan(work, stored("a.mp4", size_bytes=3000), stored("b.mp4", size_bytes=7500))
     assert totals == Totals(
         admitted=2,
@@ -110,7 +110,7 @@ def test_what_was_never_seen_counts_by_its_size(work):
 
 
 @pytest.mark.parametrize(("duration_s", "segments"), [(0.04, 1), (30, 1), (39.9, 1), (40, 2), (65, 2), (75, 3)])
-def test_known_durations_are_cut_as_the_run_will_cut_them(work, duration_s, segments):
+def test_known_durations_give_the_same_segments_as_in_the_run(work, duration_s, segments):
     from nightreel.media.sampling import segments as cut
 
     work.discover(stored("a.mp4"))
@@ -120,7 +120,7 @@ def test_known_durations_are_cut_as_the_run_will_cut_them(work, duration_s, segm
     assert len(cut(duration_s, WINDOW_S)) == segments
 
 
-def test_what_came_to_an_end_is_counted_and_not_done_again(work):
+def test_ended_analyses_are_counted_and_not_done_again(work):
     names = ("done", "failed", "quarantined", "pending", "claimed")
     work.discover(*(stored(f"{name}.mp4") for name in names))
     for name in names:
@@ -130,21 +130,21 @@ def test_what_came_to_an_end_is_counted_and_not_done_again(work):
     assert shard.videos == 2
 
 
-def test_a_new_prompt_over_cached_videos_costs_language_alone(work):
+def test_a_new_prompt_over_cached_videos_costs_only_language(work):
     work.discover(stored("a.mp4"), stored("b.mp4"))
     know(work, "a.mp4", duration_s=60, content="a" * 64)
     know(work, "b.mp4", duration_s=10, content="b" * 64)
     keys = [see(work, "a" * 64, 0), see(work, "a" * 64, 1), see(work, "b" * 64, 0, has_file=False)]
     for segment, key in enumerate(keys[:2]):
         answer(work, "a.mp4", segment, "caption", key=key)
-        answer(work, "a.mp4", segment, "violence", key=key, state="error")  # an error is no answer
+        answer(work, "a.mp4", segment, "violence", key=key, state="error")  # an error does not count as an answer
     totals, _ = plan(work, stored("a.mp4"), stored("b.mp4"))
     assert (totals.answers, totals.answered, totals.to_ask) == (9, 2, 7)
     assert (totals.cached_segments, totals.to_look) == (2, 1), "b's file was evicted"
     assert totals.fetch_bytes == 1000, "only b is fetched"
 
 
-def test_what_has_all_its_answers_needs_no_look_though_its_features_are_gone(work):
+def test_a_video_with_all_answers_needs_no_vision_though_its_features_are_gone(work):
     work.discover(stored("a.mp4"))
     know(work, "a.mp4", duration_s=10, content="a" * 64)
     key = see(work, "a" * 64, 0, has_file=False)
@@ -154,16 +154,16 @@ def test_what_has_all_its_answers_needs_no_look_though_its_features_are_gone(wor
     assert (totals.videos, totals.to_ask, totals.to_look, totals.fetch_bytes) == (1, 0, 0, 0)
 
 
-def test_copies_cost_their_fetch_alone(work):
+def test_copies_cost_only_their_fetch(work):
     md5 = "d41d8cd98f00b204e9800998ecf8427e"
     work.discover(stored("done.mp4", "1"), stored("twin.mp4", "2"))
     know(work, "done.mp4", duration_s=10, content="a" * 64, status="done")
     know(work, "twin.mp4", duration_s=10, content="a" * 64)
     items = [
         stored("done.mp4", "1"),
-        stored("twin.mp4", "2"),  # known to hold what is done
-        *(stored(f"same-{n}.mp4", md5) for n in range(3)),  # by their etags the same
-        *(stored(f"time-{n}.mp4", "18f3c-3e8") for n in range(2)),  # such an etag tells a time, not what is in it
+        stored("twin.mp4", "2"),  # known to have the bytes of done.mp4
+        *(stored(f"same-{n}.mp4", md5) for n in range(3)),  # equal etags: the same bytes
+        *(stored(f"time-{n}.mp4", "18f3c-3e8") for n in range(2)),  # such an etag depends on the time, not on the bytes
     ]
     totals, _ = plan(work, *items)
     assert (totals.videos, totals.copies) == (6, 3)
@@ -171,7 +171,7 @@ def test_copies_cost_their_fetch_alone(work):
     assert totals.fetch_bytes == 5000, "the bytes of twin.mp4 are known"
 
 
-def test_shards_hold_every_wanted_video_once_and_never_too_few(work):
+def test_shards_hold_every_wanted_video_once_and_are_never_too_small(work):
     work.discover(*(stored(f"{n:03}.mp4") for n in range(0, 100, 10)))
     execute(work, "UPDATE nightreel.analyses SET status = 'done'")
     items = [stored(f"{n:03}.mp4") for n in range(100)]
@@ -184,7 +184,7 @@ def test_shards_hold_every_wanted_video_once_and_never_too_few(work):
     assert [len(part) for part in held] == [shard.videos for shard in shards]
 
 
-def test_fewer_videos_than_a_shard_takes_are_one_and_none_are_none(work):
+def test_few_videos_make_one_shard_and_no_videos_make_none(work):
     assert [shard.videos for shard in plan(work, stored("a.mp4"))[1]] == [1]
     assert plan(work)[1] == []
 
@@ -194,7 +194,7 @@ def test_names_that_look_like_sql_are_just_names(work):
     assert plan(work, *map(stored, odd))[0].videos == 4
 
 
-def test_costs_are_those_of_the_same_questions_where_there_are_any(work, open_work):
+def test_costs_come_from_runs_of_the_same_recipe_if_there_are_any(work, open_work):
     def run(recipe_id: int, **facts) -> None:
         execute(
             work,
@@ -217,7 +217,7 @@ def test_costs_are_those_of_the_same_questions_where_there_are_any(work, open_wo
         answers={"answered": 8, "unknown": 2},
         timings={"fetch": 1, "probe": 1, "decode": 3, "model.vision": 10, "model.language": 20, "load_model": 4},
     )
-    run(other.recipe.id, work={}, answers={}, timings={"list": 100, "total": 100})  # a night with nothing new
+    run(other.recipe.id, work={}, answers={}, timings={"list": 100, "total": 100})  # a night without new videos
     first = costs()
     assert (first.decode_s, first.vision_s, first.answer_s, first.load_s) == (0.5, 2.0, 2.0, 4.0)
     assert (first.of_recipe, first.runs, first.segments, first.answers) == (False, 1, 10, 10)

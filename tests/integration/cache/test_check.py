@@ -1,4 +1,4 @@
-"""Index and files are held against each other: each kind of disagreement is found, named, and repaired on request."""
+"""The check compares the index with the files: it finds and names each disagreement, and repairs it on request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRAY = "5" * 64
 
 
 def check(at, **options):
-    """A check with no grace, and some seconds more for stores that round times: what tests write is young."""
+    """A check that also covers files written just now; -5 s of grace allows for stores that round times."""
     checked = CacheCheck(at.database, at.cache, **{"grace_s": -5, **options})
     return list(checked.findings()), checked.counts
 
@@ -46,7 +46,7 @@ def damage(at, uri: str) -> None:
 
 
 def break_each_way(at) -> dict[str, Problem]:
-    """One of each disagreement; the uris and what is wrong with them."""
+    """Cause each disagreement once; returns the uris with their problems."""
     lost, short, flipped, evicted, pictureless = (at.ref(at.add(f"{name}.mp4")[0]) for name in "abcde")
     at.add("good.mp4", segments=3)
     at.cache.delete(lost.uri)
@@ -85,7 +85,7 @@ def test_each_disagreement_is_found_and_repaired(any_cache):
         any_cache.cache.get(any_cache.ref(key))
 
 
-def test_a_cache_in_order_has_nothing_to_tell_also_after_an_eviction(any_cache):
+def test_a_consistent_cache_has_no_findings_even_after_an_eviction(any_cache):
     assert check(any_cache)[0] == [], "there is not even a place yet"
     for age in range(4):
         any_cache.add(f"{age}.mp4", unused_s=age)
@@ -94,7 +94,7 @@ def test_a_cache_in_order_has_nothing_to_tell_also_after_an_eviction(any_cache):
     assert (found, counts.rows, counts.files, counts.left, counts.foreign) == ([], 4, 6, 0, 0)
 
 
-def test_pages_are_no_bound(local_cache, monkeypatch):
+def test_the_check_covers_more_than_one_page(local_cache, monkeypatch):
     monkeypatch.setattr("nightreel.cache.check._PAGE", 2)
     for number in range(5):
         local_cache.add(f"{number}.mp4", segments=2)
@@ -107,7 +107,7 @@ def test_pages_are_no_bound(local_cache, monkeypatch):
     assert (counts.rows, counts.files) == (10, 16)
 
 
-def test_a_young_file_without_a_row_is_left_to_the_run_that_may_be_about_to_record_it(local_cache):
+def test_a_young_file_without_a_row_is_kept_because_a_run_may_soon_record_it(local_cache):
     local_cache.add("a.mp4")
     old, young = (local_cache.publish(digit * 64) for digit in "12")
     for uri in (old.feature.uri, str(old.thumbnail_uri)):
@@ -119,7 +119,7 @@ def test_a_young_file_without_a_row_is_left_to_the_run_that_may_be_about_to_reco
     assert not local_cache.cache.exists(old.feature.uri)
 
 
-def test_a_row_used_since_the_check_began_is_left_to_its_user(local_cache):
+def test_a_row_used_since_the_check_started_is_left_alone(local_cache):
     [key] = local_cache.add("a.mp4", unused_s=-60)
     local_cache.cache.delete(local_cache.ref(key).uri)
     local_cache.add("b.mp4")
@@ -128,7 +128,7 @@ def test_a_row_used_since_the_check_began_is_left_to_its_user(local_cache):
     assert key in local_cache.indexed()
 
 
-def test_files_that_an_eviction_is_deleting_are_not_called_wrong(local_cache):
+def test_files_that_an_eviction_is_deleting_are_not_reported(local_cache):
     local_cache.add("a.mp4")
     with local_cache.database.begin() as connection:
         connection.execute(text("UPDATE nightreel.features SET uri = NULL"))
@@ -138,7 +138,7 @@ def test_files_that_an_eviction_is_deleting_are_not_called_wrong(local_cache):
     assert problems(local_cache) == {Problem.NO_ROW: 1}
 
 
-def test_files_that_a_listing_leaves_out_are_not_taken_for_lost(local_cache, monkeypatch):
+def test_files_that_a_listing_omits_do_not_count_as_lost(local_cache, monkeypatch):
     keys = set(local_cache.add("a.mp4", segments=2))
     monkeypatch.setattr(local_cache.cache, "files", lambda **_: iter(()))
     found, counts = check(local_cache, repair=True, all_gone=True)
@@ -146,7 +146,7 @@ def test_files_that_a_listing_leaves_out_are_not_taken_for_lost(local_cache, mon
     assert local_cache.indexed() == keys
 
 
-def test_what_is_not_of_the_cache_is_never_touched(local_cache):
+def test_foreign_files_are_never_touched(local_cache):
     local_cache.add("a.mp4")
     storage = open_storage(local_cache.prefix, load_settings())
     names = ("holiday.mp4", f"aa/{STRAY}.parquet", f"55/{STRAY}.mp4", "55/notes.parquet")
@@ -156,7 +156,7 @@ def test_what_is_not_of_the_cache_is_never_touched(local_cache):
     assert all(storage.exists(uri) for uri in uris)
 
 
-def test_a_disk_that_is_not_mounted_is_no_reason_to_forget_everything(local_cache, tmp_path):
+def test_an_unmounted_disk_does_not_delete_the_whole_index(local_cache, tmp_path):
     keys = set(local_cache.add("a.mp4", segments=3))
     (tmp_path / "features").rename(tmp_path / "elsewhere")
     assert problems(local_cache) == {Problem.NO_FILE: 3, Problem.NO_THUMBNAIL: 3}
@@ -169,7 +169,7 @@ def test_a_disk_that_is_not_mounted_is_no_reason_to_forget_everything(local_cach
 
 # -- crashes -----------------------------------------------------------------------------------------------------
 
-# Evicts everything, and dies by SIGKILL right before or after the n-th file is deleted, or before the second commit.
+# Evicts everything and dies by SIGKILL: right before or after it deletes the n-th file, or before the second commit.
 DYING = """
 import os, signal, sys
 import nightreel.cache.eviction as eviction
@@ -207,7 +207,7 @@ eviction.evict(database, Dying(open_storage(prefix, settings)), limit_bytes=0)
     [("directory", "before", 0), ("directory", "after", 3), ("bucket", "after", 3), ("directory", "commit", 6)],
     indirect=["any_cache"],
 )
-def test_an_eviction_killed_anywhere_leaves_what_a_check_repairs(any_cache, database_url, point, deleted):
+def test_a_check_repairs_an_eviction_that_was_killed_anywhere(any_cache, database_url, point, deleted):
     keys = set(any_cache.add("a.mp4", segments=6))
     environment = {**os.environ, "NIGHTREEL_DATABASE_URL": database_url}
     command = [sys.executable, "-c", DYING, any_cache.prefix, point, str(deleted)]
@@ -222,7 +222,7 @@ def test_an_eviction_killed_anywhere_leaves_what_a_check_repairs(any_cache, data
     }
     assert any_cache.files() == any_cache.indexed() == set()
     assert check(any_cache)[0] == []
-    # Nobody is locked out by the dead: what it evicted is published and evicted again.
+    # The dead process blocks nobody: a feature that it evicted can be published and evicted again.
     fresh = FeatureCache(open_storage(any_cache.prefix, load_settings()))
     assert fresh.put(features(min(keys))).size_bytes > 1000
     any_cache.add("b.mp4")

@@ -1,4 +1,4 @@
-"""The cache is kept to a size: what nobody used goes first, what work needs stays, and nobody is harmed."""
+"""Eviction keeps the cache to a size: unused features go first, needed ones stay, and runs are not disturbed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_least_recently_used_go_first_and_the_limit_is_kept(any_cache):
         any_cache.cache.get(any_cache.ref(key))
 
 
-def test_a_batch_is_no_bound(local_cache, monkeypatch):
+def test_an_eviction_takes_more_than_one_batch(local_cache, monkeypatch):
     monkeypatch.setattr("nightreel.cache.eviction._BATCH", 2)
     for age in range(7):
         local_cache.add(f"{age}.mp4", unused_s=age)
@@ -55,7 +55,7 @@ def test_rows_and_thumbnails_outlive_their_features(local_cache):
     assert local_cache.cache.delete(thumbnail_uri), "it was there"
 
 
-def test_a_feature_that_was_looked_up_counts_as_used(local_cache):
+def test_looking_a_feature_up_counts_as_use(local_cache):
     local_cache.add("old.mp4", unused_s=10)
     [older] = local_cache.add("older.mp4", unused_s=20)
     with local_cache.database.begin() as connection:
@@ -65,7 +65,7 @@ def test_a_feature_that_was_looked_up_counts_as_used(local_cache):
 
 
 @pytest.mark.parametrize("status", ["pending", "claimed"])
-def test_what_pending_or_claimed_work_needs_is_kept_however_old(local_cache, status):
+def test_features_of_pending_or_claimed_work_are_kept_at_any_age(local_cache, status):
     needed = local_cache.add("needed.mp4", unused_s=1000, segments=2)
     local_cache.add("other.mp4", unused_s=1)
     local_cache.set_analysis("needed.mp4", f"status = '{status}'")
@@ -74,9 +74,7 @@ def test_what_pending_or_claimed_work_needs_is_kept_however_old(local_cache, sta
     assert (done.features, done.needed, done.reached) == (1, 2, False)
 
 
-def test_a_new_prompt_over_cached_videos_keeps_their_features_and_another_plan_or_model_does_not(
-    local_cache, open_work
-):
+def test_a_new_prompt_keeps_the_features_of_its_videos_and_another_model_does_not(local_cache, open_work):
     needed = local_cache.add("needed.mp4", unused_s=1000)
     local_cache.add("other-model.mp4", unused_s=1000)
     prompts = local_cache.work.recipe.prompts
@@ -86,7 +84,7 @@ def test_a_new_prompt_over_cached_videos_keeps_their_features_and_another_plan_o
     assert local_cache.files() == set(needed)
 
 
-def test_the_same_bytes_under_another_key_keep_the_features_that_they_share(local_cache):
+def test_pending_work_on_the_same_bytes_under_another_key_keeps_their_features(local_cache):
     needed = local_cache.add("a.mp4", unused_s=1000)
     local_cache.work.discover(stored("copy.mp4"))
     with local_cache.database.begin() as connection:
@@ -101,7 +99,7 @@ def test_the_same_bytes_under_another_key_keep_the_features_that_they_share(loca
     assert local_cache.files() == set(needed)
 
 
-def test_what_a_running_run_has_not_listed_yet_is_kept(local_cache, open_work):
+def test_features_that_a_running_run_has_not_listed_yet_are_kept(local_cache, open_work):
     needed = local_cache.add("here/needed.mp4", unused_s=1000)
     local_cache.add("here/too-old.mp4", unused_s=1000)
     local_cache.add("there/other.mp4", unused_s=1000)
@@ -124,7 +122,7 @@ def test_what_a_running_run_has_not_listed_yet_is_kept(local_cache, open_work):
 
 
 @pytest.mark.parametrize(("status", "kept"), [("running", True), ("paused", True), ("cancelled", False)])
-def test_what_a_backfill_has_not_come_to_yet_is_kept(local_cache, open_work, status, kept):
+def test_features_that_a_backfill_has_not_reached_yet_are_kept(local_cache, open_work, status, kept):
     needed = local_cache.add("here/needed.mp4", unused_s=1000)
     local_cache.add("there/other.mp4", unused_s=1000)
     prompts = local_cache.work.recipe.prompts
@@ -147,7 +145,7 @@ def test_what_a_backfill_has_not_come_to_yet_is_kept(local_cache, open_work, sta
     assert local_cache.files() == (set(needed) if kept else set())
 
 
-def test_replaced_versions_do_not_keep_their_features_though_their_work_was_never_done(local_cache):
+def test_unfinished_work_on_replaced_versions_does_not_keep_their_features(local_cache):
     local_cache.add("a.mp4")
     local_cache.set_analysis("a.mp4", "status = 'pending'")
     local_cache.work.discover(stored("a.mp4", "2"))
@@ -155,7 +153,7 @@ def test_replaced_versions_do_not_keep_their_features_though_their_work_was_neve
     assert local_cache.files() == set()
 
 
-def test_a_dry_run_says_what_would_go_and_changes_nothing(local_cache):
+def test_a_dry_run_reports_what_it_would_delete_and_changes_nothing(local_cache):
     keys = {key for age in range(4) for key in local_cache.add(f"{age}.mp4", unused_s=age)}
     before = local_cache.rows("SELECT * FROM nightreel.features ORDER BY key")
     dry = evict_to(local_cache, local_cache.size_bytes() // 2, dry_run=True)
@@ -173,13 +171,13 @@ def test_features_of_another_cache_are_left_alone(local_cache, tmp_path):
     assert len(local_cache.indexed()) == 1
 
 
-def test_the_turn_to_evict_is_given_back_at_once(database):
+def test_the_eviction_lock_is_released_immediately(database):
     for _ in range(20):
         with sole_evictor(database) as won:
             assert won
 
 
-def test_one_eviction_is_enough(local_cache):
+def test_only_one_eviction_runs_at_a_time(local_cache):
     local_cache.add("a.mp4")
     with sole_evictor(local_cache.database) as won:
         assert won
@@ -189,7 +187,7 @@ def test_one_eviction_is_enough(local_cache):
 
 
 class Refusing(FeatureCache):
-    """A cache whose store does not let every file be deleted."""
+    """A cache whose store refuses to delete some files."""
 
     def delete(self, uri: str) -> bool:
         if "/a" not in uri.removeprefix(self.url):
@@ -197,7 +195,7 @@ class Refusing(FeatureCache):
         return super().delete(uri)
 
 
-def test_files_that_cannot_be_deleted_keep_their_place_in_the_index(local_cache):
+def test_files_that_cannot_be_deleted_stay_in_the_index(local_cache):
     keys = {local_cache.add(f"{number}.mp4")[0] for number in range(40)}
     deletable = {key for key in keys if key.startswith("a")}
     assert deletable, "else nothing is proven"
@@ -211,7 +209,7 @@ def test_files_that_cannot_be_deleted_keep_their_place_in_the_index(local_cache)
 
 
 class Interrupted(FeatureCache):
-    """A cache in which something happens between the decision that a file goes and its deletion."""
+    """A cache that calls `happens` between the decision to delete a file and its deletion."""
 
     happens = staticmethod(lambda: None)
 
@@ -221,13 +219,13 @@ class Interrupted(FeatureCache):
 
 
 def recorded(at, key: str, evictions: int) -> set[str]:
-    """What a run does after publishing under `key`."""
+    """Publish and record a feature under `key`, as a run does."""
     segment = at.publish(key, video_id=at.rows("SELECT id FROM nightreel.videos")[0][0])
     with at.database.begin() as connection:
         return record_features(connection, [segment], recipe=at.work.recipe, evictions={key: evictions})
 
 
-def test_a_run_that_finds_the_file_still_there_while_it_is_being_deleted_publishes_again(local_cache):
+def test_a_run_that_records_a_file_during_its_deletion_must_publish_it_again(local_cache):
     [key] = local_cache.add("a.mp4")
     interrupted = Interrupted(local_cache.cache._storage)
     outcomes = []
@@ -246,7 +244,7 @@ def test_a_run_that_finds_the_file_still_there_while_it_is_being_deleted_publish
     local_cache.cache.get(local_cache.ref(key))
 
 
-def test_a_file_that_was_indexed_again_after_the_decision_is_left_alone(local_cache, monkeypatch):
+def test_a_file_that_was_indexed_again_after_the_decision_is_kept(local_cache, monkeypatch):
     [key] = local_cache.add("a.mp4")
     decide = "nightreel.cache.eviction.delete_unindexed"
     from nightreel.cache.eviction import delete_unindexed
@@ -260,7 +258,7 @@ def test_a_file_that_was_indexed_again_after_the_decision_is_left_alone(local_ca
     local_cache.cache.get(local_cache.ref(key))
 
 
-def test_rows_that_a_run_holds_are_passed_over_without_waiting(local_cache):
+def test_rows_that_a_run_locks_are_skipped_without_waiting(local_cache):
     held, free = local_cache.add("a.mp4")[0], local_cache.add("b.mp4")[0]
     with local_cache.database.begin() as connection:
         known_features(connection, [held])
@@ -276,7 +274,7 @@ CREATE FUNCTION slow.starts_with(text, text) RETURNS boolean LANGUAGE sql VOLATI
 """
 
 
-def test_a_row_that_is_used_while_the_statement_decides_stays(local_cache, database_url):
+def test_a_row_that_is_used_while_the_statement_runs_stays(local_cache, database_url):
     [key] = local_cache.add("a.mp4", unused_s=1000)
     with local_cache.database.begin() as connection:
         connection.execute(text(SLOWLY))
@@ -300,7 +298,7 @@ def test_a_row_that_is_used_while_the_statement_decides_stays(local_cache, datab
 # -- a run's own limit -------------------------------------------------------------------------------------------
 
 
-def test_a_run_looks_at_the_whole_when_it_begins_and_after_a_hundredth_of_the_limit(local_cache):
+def test_a_run_measures_the_whole_cache_at_its_start_and_after_each_hundredth_of_the_limit(local_cache):
     for age in range(4):
         local_cache.add(f"{age}.mp4", unused_s=age)
     size = local_cache.size_bytes() // 4
@@ -314,7 +312,7 @@ def test_a_run_looks_at_the_whole_when_it_begins_and_after_a_hundredth_of_the_li
     assert limit.make_room(now=True).features == 1
 
 
-def test_a_cache_that_cannot_be_made_smaller_ends_no_run_and_is_told_of(local_cache, caplog):
+def test_a_cache_that_cannot_shrink_causes_a_warning_and_does_not_end_the_run(local_cache, caplog):
     local_cache.add("a.mp4")
     refusing = Refusing(local_cache.cache._storage)
     key = next(iter(local_cache.indexed()))

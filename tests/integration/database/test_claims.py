@@ -62,26 +62,26 @@ def test_a_chunk_is_filled_by_expected_segments_and_takes_at_least_one_video(wor
     assert [claim.video.uri[-5:] for claim in work.claim(segments=3)] == ["b.mp4", "c.mp4", "d.mp4"]
 
 
-def test_a_run_claims_only_what_it_selected(work):
+def test_a_run_claims_only_its_selection(work):
     work.discover(stored("x/a.mp4"), stored("y/b.mp4"))
     claims = work.claim(selection=Selection(uri_prefix="s3://bucket/y/"))
     assert [claim.video.uri for claim in claims] == ["s3://bucket/y/b.mp4"]
 
 
-def test_a_prefix_is_taken_to_the_letter(work):
+def test_a_prefix_matches_literally(work):
     names = ("y-/a.mp4", "y/", "y/b.mp4", "y/\U0010ffff.mp4", "y0.mp4", "Y/c.mp4")
     work.discover(*(stored(name) for name in names))
     claims = work.claim(selection=Selection(uri_prefix="s3://bucket/y/"))
     assert [claim.video.uri.removeprefix("s3://bucket/") for claim in claims] == ["y/", "y/b.mp4", "y/\U0010ffff.mp4"]
 
 
-def test_claims_come_in_the_order_of_their_keys_whenever_they_were_seen(work):
+def test_claims_come_in_key_order_regardless_of_the_order_of_discovery(work):
     work.discover(stored("c.mp4"), stored("a.mp4"))
     work.discover(stored("b.mp4"))
     assert [claim.video.uri[-5] for claim in [*work.claim(segments=2), *work.claim()]] == ["a", "b", "c"]
 
 
-def test_a_run_goes_on_behind_its_last_claim_and_begins_anew_when_nothing_is_ahead(work, open_work):
+def test_a_run_continues_after_its_last_claim_and_starts_again_at_the_end(work, open_work):
     work.discover(*(stored(f"{name}.mp4") for name in "abcdef"))
     run = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=2, lease_s=60)
 
@@ -103,7 +103,7 @@ def test_a_run_goes_on_behind_its_last_claim_and_begins_anew_when_nothing_is_ahe
 
 @pytest.fixture
 def backlog(work):
-    """20,000 videos of which the last 2,000 are pending, and what the statements want to know of them."""
+    """20,000 videos, the last 2,000 of them pending; returns the parameters of the statements."""
     with work.database.begin() as connection:
         connection.execute(
             text(
@@ -126,7 +126,7 @@ def backlog(work):
 
 
 @pytest.mark.parametrize(("name", "looked_at"), [("claim", 16), ("remaining", 2000)])
-def test_only_pending_work_is_looked_at_however_much_is_done(work, backlog, name, looked_at):
+def test_claiming_reads_only_pending_rows(work, backlog, name, looked_at):
     with work.database.begin() as connection:
         plan = connection.execute(text(f"EXPLAIN (ANALYZE) {statement(name).text}"), backlog).scalars().all()
     read = [float(line.split("rows=")[-1].split()[0]) for line in plan if re.search("Scan .*analyses", line)]
@@ -135,8 +135,8 @@ def test_only_pending_work_is_looked_at_however_much_is_done(work, backlog, name
 
 
 @pytest.mark.parametrize("name", ["claim", "remaining"])
-def test_a_plan_made_for_any_parameters_reads_the_index_of_pending_work(work, backlog, name):
-    """Postgres takes to such a plan where a statement is prepared and seems to cost the same each time."""
+def test_a_generic_plan_uses_the_index_of_pending_work(work, backlog, name):
+    """Postgres switches to a generic plan if a prepared statement seems to cost the same each time."""
     names = list(backlog)
     numbered = re.sub(r"(?<!:):([a-z_]+)", lambda found: f"${names.index(found[1]) + 1}", statement(name).text)
     with work.database.begin() as connection:
@@ -146,7 +146,7 @@ def test_a_plan_made_for_any_parameters_reads_the_index_of_pending_work(work, ba
     assert "COALESCE" in conditions[0], "\n".join(plan)
 
 
-def test_a_lease_that_ran_out_frees_the_claim_and_the_late_owner_is_told(work, open_work):
+def test_an_expired_claim_is_freed_and_its_late_owner_cannot_lock_it(work, open_work):
     work.discover(stored("a.mp4"))
     (lost,) = work.claim(lease_s=0.01)
     time.sleep(0.05)
@@ -159,7 +159,7 @@ def test_a_lease_that_ran_out_frees_the_claim_and_the_late_owner_is_told(work, o
         assert list(lock_own(connection, run_id=other.run.id, analysis_ids=[lost.analysis_id])) == [lost.analysis_id]
 
 
-def test_the_lease_of_a_living_run_is_renewed(open_work):
+def test_a_living_run_renews_its_claims(open_work):
     work = open_work(lease_s=1)
     work.discover(stored("a.mp4"))
     work.claim(lease_s=1)
@@ -168,12 +168,12 @@ def test_the_lease_of_a_living_run_is_renewed(open_work):
     assert statuses(work)["a.mp4"][0] == "claimed"
 
 
-def test_claims_of_a_dead_run_come_back_at_once(work, open_work):
+def test_claims_of_a_dead_run_come_back_immediately(work, open_work):
     dying = open_work()
     work.discover(stored("a.mp4"))
     dying.claim()
     dying.run._stop.set()
-    dying.run._connection.invalidate()  # what the death of its process does
+    dying.run._connection.invalidate()  # as when its process dies
     for _ in range(50):
         if recover_dead_runs(work.database, max_attempts=3) == [dying.run.id]:
             break
@@ -186,7 +186,7 @@ def test_claims_of_a_dead_run_come_back_at_once(work, open_work):
     assert status == "crashed"
 
 
-def test_a_video_that_outlives_every_run_is_quarantined_with_the_way_back(work):
+def test_a_video_claimed_by_three_runs_that_died_is_quarantined(work):
     work.discover(stored("a.mp4"))
     for _ in range(3):
         assert len(work.claim()) == 1
@@ -196,7 +196,7 @@ def test_a_video_that_outlives_every_run_is_quarantined_with_the_way_back(work):
     assert statuses(work)["a.mp4"] == ("quarantined", "attempts_exhausted")
 
 
-def test_a_run_that_ends_in_order_gives_attempts_back_with_its_claims(work):
+def test_a_run_that_ends_normally_returns_attempts_with_its_claims(work):
     work.discover(stored("a.mp4"))
     for _ in range(4):
         assert [claim.attempt for claim in work.claim()] == [1]
@@ -204,7 +204,7 @@ def test_a_run_that_ends_in_order_gives_attempts_back_with_its_claims(work):
             release_claims(connection, run_id=work.run.id, max_attempts=3, charged=False)
 
 
-def test_a_transient_failure_is_tried_again_until_attempts_are_used_up(work):
+def test_a_transient_failure_is_retried_until_the_attempts_are_used_up(work):
     work.discover(stored("a.mp4"))
     failure = {"state": OutcomeState.FAILED, "reason": "storage_unreachable", "detail": "x", "transient": True}
     assert [close(work, work.claim()[0], **failure) for _ in range(3)] == [
@@ -215,7 +215,7 @@ def test_a_transient_failure_is_tried_again_until_attempts_are_used_up(work):
     assert work.claim() == []
 
 
-def test_a_permanent_failure_is_not_tried_again(work):
+def test_a_permanent_failure_is_not_retried(work):
     work.discover(stored("a.mp4"))
     assert (
         close(work, work.claim()[0], state=OutcomeState.FAILED, reason=Reason.NO_FRAMES, detail="x") is VideoEnd.FAILED
@@ -224,7 +224,7 @@ def test_a_permanent_failure_is_not_tried_again(work):
     assert statuses(work)["a.mp4"] == ("failed", "no_frames")
 
 
-def test_the_same_bytes_are_taken_by_one_claim_at_a_time(work):
+def test_only_one_claim_at_a_time_works_on_the_same_bytes(work):
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, second = work.claim()
     with work.database.begin() as connection:
@@ -238,7 +238,7 @@ def test_the_same_bytes_are_taken_by_one_claim_at_a_time(work):
         assert take_content(connection, again.analysis_id, "f" * 64)
 
 
-def test_remaining_tells_what_is_left_and_who_has_it(work, open_work):
+def test_remaining_counts_pending_work_and_claims_of_other_runs(work, open_work):
     work.discover(stored("a.mp4"), stored("b.mp4"), stored("c.mp4"))
     open_work().claim(max_videos=1)
     with work.database.begin() as connection:

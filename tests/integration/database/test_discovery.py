@@ -15,20 +15,20 @@ def test_a_page_seen_twice_adds_nothing(work):
     assert len(work.claim()) == 2
 
 
-def test_an_object_overwritten_under_the_same_key_is_a_new_version_and_only_it(work):
+def test_only_an_object_overwritten_under_the_same_key_is_a_new_version(work):
     work.discover(stored("a.mp4", "1"), stored("b.mp4", "1"))
     assert {claim.video.uri for claim in work.claim()} == {"s3://bucket/a.mp4", "s3://bucket/b.mp4"}
     assert work.discover(stored("a.mp4", "2"), stored("b.mp4", "1")) == PageCounts(listed=2, changed=1, known=1)
     assert [(claim.video.uri, claim.video.etag) for claim in work.claim()] == [("s3://bucket/a.mp4", "2")]
 
 
-def test_a_version_that_was_replaced_before_its_turn_is_never_claimed(work):
+def test_a_version_replaced_before_its_claim_is_never_claimed(work):
     work.discover(stored("a.mp4", "1"))
     work.discover(stored("a.mp4", "2"))
     assert [claim.video.etag for claim in work.claim()] == ["2"]
 
 
-def test_a_restored_version_is_current_again_and_its_work_is_not_done_twice(work):
+def test_a_restored_version_is_current_again_and_its_work_is_not_repeated(work):
     work.discover(stored("a.mp4", "1"))
     work.claim()
     work.discover(stored("a.mp4", "2"))
@@ -48,7 +48,7 @@ def test_a_new_prompt_makes_known_videos_wanted_again(work, open_work):
     assert len(fewer.claim()) == 1
 
 
-def test_suffix_and_time_leave_objects_out(work):
+def test_suffix_and_time_filter_objects(work):
     late = MODIFIED + timedelta(days=1)
     admit = ListingFilter(suffixes=(".mp4",), since=MODIFIED, until=late)
     counts = work.discover(
@@ -63,7 +63,7 @@ def test_names_that_look_like_sql_are_just_names(work):
     assert {claim.video.uri for claim in work.claim()} == {f"s3://bucket/{name}" for name in names}
 
 
-def test_an_object_that_was_taken_for_gone_is_back_when_it_is_seen_again(work):
+def test_an_object_marked_as_gone_is_back_when_it_is_listed_again(work):
     work.discover(stored("a.mp4"), stored("b.mp4"))
     assert len(work.claim(1)) == 1
     with work.database.begin() as connection:
@@ -73,7 +73,7 @@ def test_an_object_that_was_taken_for_gone_is_back_when_it_is_seen_again(work):
     assert [claim.video.uri for claim in work.claim()] == ["s3://bucket/b.mp4"]
 
 
-def test_an_old_listing_knows_nothing_of_what_was_found_since(work, open_work):
+def test_an_old_listing_does_not_override_later_discoveries(work, open_work):
     before = datetime.now(UTC) - timedelta(minutes=1)
     work.discover(stored("kept.mp4", "2"), stored("gone.mp4"))
     with work.database.begin() as connection:
@@ -90,7 +90,7 @@ def test_an_old_listing_knows_nothing_of_what_was_found_since(work, open_work):
     assert work.discover(*page, as_of=after) == PageCounts(listed=3, known=2, changed=1, back=1)
 
 
-def test_a_selection_takes_a_range_of_keys_in_byte_order(work):
+def test_a_selection_is_a_range_of_keys_in_byte_order(work):
     work.discover(*(stored(f"{name}.mp4") for name in ("Z", "a", "b", "c", "é")))
     some = Selection(uri_prefix="s3://bucket/", after_uri="s3://bucket/Z.mp4", up_to_uri="s3://bucket/b.mp4")
     assert [claim.video.uri for claim in work.claim(selection=some)] == ["s3://bucket/a.mp4", "s3://bucket/b.mp4"]

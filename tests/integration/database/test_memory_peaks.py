@@ -1,4 +1,4 @@
-"""Memory peaks in Postgres: the largest stays, and what ran out of memory is told for a month."""
+"""Memory peaks in Postgres: the largest is kept; batches that ran out of memory are remembered for a month."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _known(work: Work, model: str = _MODEL) -> list[MemoryPeak]:
         return known_peaks(connection, model)
 
 
-def test_peaks_come_back_as_they_were(work: Work) -> None:
+def test_peaks_are_read_back_unchanged(work: Work) -> None:
     peaks = [
         _peak(),
         _peak(out_of_memory=True),
@@ -40,12 +40,12 @@ def test_peaks_come_back_as_they_were(work: Work) -> None:
     assert _known(work) == peaks
 
 
-def test_nothing_measured_writes_nothing(work: Work) -> None:
+def test_no_measurement_writes_no_row(work: Work) -> None:
     _keep(work)
     assert _known(work) == []
 
 
-def test_of_one_shape_the_largest_peak_stays(work: Work) -> None:
+def test_the_largest_peak_of_a_shape_is_kept(work: Work) -> None:
     _keep(work, _peak())
     _keep(work, _peak(segments=1, measured_bytes=2))
     assert _known(work) == [_peak()]
@@ -54,7 +54,7 @@ def test_of_one_shape_the_largest_peak_stays(work: Work) -> None:
     assert _known(work) == [larger]
 
 
-def test_the_last_batch_that_ran_out_of_memory_stays(work: Work) -> None:
+def test_the_last_batch_that_ran_out_of_memory_is_kept(work: Work) -> None:
     _keep(work, _peak(out_of_memory=True))
     latest = _peak(out_of_memory=True, segments=2, measured_bytes=1 << 40)
     _keep(work, latest)
@@ -62,9 +62,7 @@ def test_the_last_batch_that_ran_out_of_memory_stays(work: Work) -> None:
 
 
 @pytest.mark.parametrize(("days", "counts"), [(EXHAUSTED_DAYS - 1, True), (EXHAUSTED_DAYS + 1, False)])
-def test_running_out_of_memory_is_forgotten_after_a_month_and_a_measurement_is_not(
-    work: Work, days: int, counts: bool
-) -> None:
+def test_out_of_memory_is_forgotten_after_a_month_and_a_measurement_is_not(work: Work, days: int, counts: bool) -> None:
     measured, exhausted = _peak(), _peak(out_of_memory=True)
     _keep(work, measured, exhausted)
     with work.database.begin() as connection:
@@ -75,14 +73,14 @@ def test_running_out_of_memory_is_forgotten_after_a_month_and_a_measurement_is_n
     assert _known(work) == [measured, *([exhausted] if counts else [])]
 
 
-def test_each_model_has_its_own(work: Work) -> None:
+def test_each_model_has_its_own_peaks(work: Work) -> None:
     other = register(work.database, model="b" * 64)
     with work.database.begin() as connection:
         keep_peaks(connection, [_peak()], model_id=other.model_id, run_id=work.run.id)
     assert (_known(work), _known(work, "b" * 64)) == ([], [_peak()])
 
 
-def test_people_see_the_peak_beside_its_estimate(work: Work) -> None:
+def test_the_view_shows_the_peak_beside_its_estimate(work: Work) -> None:
     _keep(work, _peak())
     with work.database.begin() as connection:
         row = connection.execute(text("SELECT * FROM reporting.memory")).one()

@@ -1,4 +1,4 @@
-"""The rows of those who wait for memory: in order, gone by themselves, heard of by those who watch."""
+"""The memory queue in Postgres: requests are ordered and expire, and watchers are notified of changes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def _tickets(database: Database, host: str | None = "a") -> list[int]:
         return [place.ticket for place in read_queue(connection, host)]
 
 
-def test_the_line_of_a_host_is_in_the_order_of_asking(database):
+def test_the_queue_of_a_host_is_ordered_by_time_of_request(database):
     tickets = [_join(database) for _ in range(3)]
     other = _join(database, host="b")
     assert _tickets(database) == tickets
     assert _tickets(database, None) == [*tickets, other]
 
 
-def test_a_ticket_that_nobody_extends_is_gone(database):
+def test_a_ticket_that_is_not_extended_expires(database):
     dead, alive = _join(database, valid_s=0.2), _join(database, valid_s=0.2)
     with database.begin() as connection:
         assert extend_ticket(connection, alive, valid_s=60)
@@ -41,7 +41,7 @@ def test_a_ticket_that_nobody_extends_is_gone(database):
         assert not extend_ticket(connection, dead, valid_s=60), "the next to come swept it out"
 
 
-def test_who_holds_memory_and_is_not_heard_of_is_silent(database):
+def test_a_granted_request_that_is_not_extended_is_silent(database):
     ticket = _join(database)
     with database.begin() as connection:
         record_grant(connection, ticket, ("gpu",), valid_s=30)
@@ -51,7 +51,7 @@ def test_who_holds_memory_and_is_not_heard_of_is_silent(database):
 
 
 @pytest.mark.parametrize("what", ["given back", "granted"])
-def test_those_who_watch_hear_of_it(database, what):
+def test_watchers_are_notified(database, what):
     ticket = _join(database)
 
     def change() -> None:

@@ -1,4 +1,4 @@
-"""The migrations and the schema in code are the same thing said twice: here they are held against each other."""
+"""The migrations and the schema in code describe the same tables: these tests compare them."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(database_url):
-    # A schema named like the user is the default one, and reflection then leaves its name out.
+    # If a schema is named like the user, it is the default schema and reflection omits its name.
     engine = create_engine(database_url, connect_args={"options": "-c search_path=public"})
     with engine.connect() as connection:
         context = MigrationContext.configure(
@@ -35,8 +35,8 @@ def test_migrations_make_exactly_the_tables_of_the_schema(database_url):
         assert compare_metadata(context, schema.metadata) == []
 
 
-def test_tables_that_change_most_are_vacuumed_early_and_pages_are_answered_by_an_index(database):
-    """What a comparison of columns does not see."""
+def test_busy_tables_are_vacuumed_early_and_an_index_covers_listing_pages(database):
+    """Settings that a comparison of columns does not cover."""
     with database.begin() as connection:
         tables = dict(
             connection.execute(
@@ -58,7 +58,7 @@ def test_upgrading_twice_changes_nothing(database):
     assert before == after
 
 
-def test_the_newest_migration_can_be_taken_back_and_applied_again(database):
+def test_the_newest_migration_can_be_reverted_and_applied_again(database):
     def tables():
         return set(inspect(database.engine).get_table_names(schema="nightreel")) - {"schema_version"}
 
@@ -77,7 +77,7 @@ def test_the_newest_migration_can_be_taken_back_and_applied_again(database):
     require_current(database.engine)
 
 
-def test_work_from_before_is_found_by_its_key(work):
+def test_work_from_before_the_migration_is_claimed_by_its_key(work):
     work.discover(stored("a.mp4"), stored("b.mp4"))
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))

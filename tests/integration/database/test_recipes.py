@@ -1,4 +1,4 @@
-"""A recipe read back is the recipe that was registered: what a backfill or a retry asks is what was asked."""
+"""A recipe read back equals the registered recipe, so a backfill or a retry asks the same questions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nightreel.prompts.loading import load_prompt_sets, shipped_sets
     ],
     ids=lambda prompts: prompts.name,
 )
-def test_a_recipe_comes_back_as_it_was_registered(database, prompts):
+def test_a_recipe_is_read_back_as_it_was_registered(database, prompts):
     registered = register(database, prompts)
     with database.begin() as connection:
         recipe, model = read_recipe(connection, registered.id)
@@ -43,7 +43,7 @@ def test_a_recipe_comes_back_as_it_was_registered(database, prompts):
     assert (model.hash, model.name) == ("a" * 64, "tiny")
 
 
-def test_prompts_keep_the_names_that_they_have_in_a_recipe(database):
+def test_prompts_keep_their_names_in_a_recipe(database):
     first = register(database, PromptSet("one", (Prompt(name="a", kind=PromptKind.TEXT, text="Why?", set_name="one"),)))
     register(database, PromptSet("two", (Prompt(name="b", kind=PromptKind.TEXT, text="Why?", set_name="two"),)))
     with database.begin() as connection:
@@ -51,7 +51,7 @@ def test_prompts_keep_the_names_that_they_have_in_a_recipe(database):
     assert [(prompt.name, prompt.set_name) for prompt in recipe.prompts.prompts] == [("a", "one")]
 
 
-def test_a_recipe_of_a_version_with_other_words_is_refused(database):
+def test_a_recipe_whose_prompts_are_worded_differently_is_refused(database):
     registered = register(database)
     with database.begin() as connection:
         connection.execute(

@@ -80,7 +80,7 @@ def test_writing_an_answer_twice_changes_nothing(work, claimed):
     assert view(work) == before
 
 
-def test_an_answer_replaces_an_error_and_nothing_else(work, claimed):
+def test_an_answer_replaces_only_an_error(work, claimed):
     write(work, claimed, Answer(prompt_hash=CAPTION.hash, state=AnswerState.ERROR, reason="empty"))
     assert view(work)[0].state == "error"
     write(work, claimed, caption("a dog"))
@@ -100,14 +100,14 @@ def test_an_answer_can_be_traced_to_frames_content_model_prompt_and_run(work, cl
     assert (row.prompt_hash, row.model_revision, row.plan, row.run_id) == (VIOLENCE.hash, "1", "uniform:4", work.run.id)
 
 
-def test_unknown_asks_for_review_and_is_no_no(work, claimed):
+def test_an_unknown_answer_needs_review_and_is_not_a_no(work, claimed):
     write(work, claimed, Answer(prompt_hash=VIOLENCE.hash, state=AnswerState.UNKNOWN, reason="thin margin"))
     row = view(work)[0]
     assert (row.answer, row.flagged, row.needs_review) == (None, False, True)
     assert view(work, "video_answers")[0].answer is None
 
 
-def test_a_video_says_yes_if_one_segment_does(work, claimed):
+def test_a_video_is_yes_if_one_segment_is_yes(work, claimed):
     write(work, claimed, violence("no", 0.1))
     assert view(work, "video_answers")[0].answer == "no"
     write(work, claimed, violence("yes", 0.8), index=1)
@@ -115,19 +115,19 @@ def test_a_video_says_yes_if_one_segment_does(work, claimed):
     assert (row.answer, row.max_p, row.first_flagged_s, row.segments) == ("yes", 0.8, 30.0, 2)
 
 
-def test_answers_of_a_lost_claim_are_left_to_the_new_owner(work, claimed):
+def test_answers_of_a_lost_claim_are_not_written(work, claimed):
     with work.database.begin() as connection:
         connection.execute(text("UPDATE nightreel.analyses SET run_id = NULL, status = 'pending'"))
     assert write(work, claimed, caption("late")) == 0
     assert view(work) == []
 
 
-def test_untrusted_text_that_postgres_cannot_hold_is_written_without_it(work, claimed):
+def test_characters_that_postgres_cannot_hold_are_replaced(work, claimed):
     write(work, claimed, caption("nul \x00 surrogate \ud800 '; DROP TABLE nightreel.answers; --"))
     assert view(work)[0].answer == "nul \ufffd surrogate ? '; DROP TABLE nightreel.answers; --"
 
 
-def test_the_same_bytes_under_another_key_take_the_answers_over_and_say_so(work):
+def test_the_same_bytes_under_another_key_reuse_the_answers_and_record_it(work):
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, copy = work.claim()
     write(work, first, caption("a dog"), violence("no", 0.2))
@@ -151,7 +151,7 @@ def test_the_same_bytes_under_another_key_take_the_answers_over_and_say_so(work)
     assert rows["py.mp4", "caption"].reused_from == rows["/a.mp4", "caption"].answer_id
 
 
-def test_sampled_answers_are_marked_and_the_same_bytes_under_another_key_do_not_take_them_over(open_work):
+def test_sampled_answers_are_marked_and_not_reused_for_the_same_bytes_under_another_key(open_work):
     drawn = Prompt(name="drawn", kind=PromptKind.CAPTION, text="Tell.", decoding=Decoding(temperature=0.7))
     scored = Prompt(name="scored", kind=PromptKind.YES_NO, text="Is it?", decoding=Decoding(temperature=0.7))
     work = open_work(prompts=PromptSet("test", (CAPTION, drawn, scored)))
@@ -170,7 +170,7 @@ def test_sampled_answers_are_marked_and_the_same_bytes_under_another_key_do_not_
     assert work.recipe.prompts.missing(given) == (drawn,)
 
 
-def test_a_forgotten_feature_keeps_its_row_for_the_answers_made_from_it(work, claimed):
+def test_a_forgotten_feature_keeps_its_row_for_its_answers(work, claimed):
     write(work, claimed, caption("a dog"))
     key = f"{claimed.video.id}-0"
     with work.database.begin() as connection:

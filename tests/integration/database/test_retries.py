@@ -1,4 +1,4 @@
-"""Which failed work is taken up again, when, and how often."""
+"""Which failed work is reopened, when, and how often."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODEL = "a" * 64
 
 
 def fail(work: Work, *names: str, reason: str = "storage_unreachable", transient: bool = True) -> None:
-    """Videos that are discovered and fail as often as they may."""
+    """Discover videos and let them fail until their attempts are used up."""
     work.discover(*(stored(name) for name in names))
     with work.database.begin() as connection:
         for claim in work.claim(1000):
@@ -30,7 +30,7 @@ def fail(work: Work, *names: str, reason: str = "storage_unreachable", transient
 
 
 def pass_time(work: Work, seconds: float) -> None:
-    """What is written down becomes so much older."""
+    """Make all analyses older by `seconds`."""
     with work.database.begin() as connection:
         connection.execute(
             text("UPDATE nightreel.analyses SET updated_at = updated_at - make_interval(secs => :s)"), {"s": seconds}
@@ -52,7 +52,7 @@ def names(work: Work) -> list[str]:
     return [claim.video.uri.removeprefix("s3://bucket/") for claim in work.claim(1000)]
 
 
-def test_a_video_that_failed_an_hour_ago_is_work_again_with_all_its_attempts(work):
+def test_a_video_that_failed_an_hour_ago_is_reopened_with_all_its_attempts(work):
     fail(work, "a.mp4", "b.mp4")
     pass_time(work, HOUR - 60)
     assert (reopen(work), to_do(work)) == (0, [])
@@ -67,7 +67,7 @@ def test_a_video_that_failed_an_hour_ago_is_work_again_with_all_its_attempts(wor
     assert to_do(work) == [], "another run has them"
 
 
-def test_the_wait_doubles_each_time_and_comes_to_an_end(work):
+def test_the_wait_doubles_each_time_until_the_last_retry(work):
     fail(work, "a.mp4")
     waited = []
     for hours in (1, 2, 4):
@@ -85,13 +85,13 @@ def test_the_wait_doubles_each_time_and_comes_to_an_end(work):
 @pytest.mark.parametrize(
     ("reason", "transient"), [("attempts_exhausted", True), ("no_video_stream", False), ("limit_bytes", False)]
 )
-def test_what_kills_its_worker_and_what_will_fail_again_stays(work, reason, transient):
+def test_exhausted_and_permanent_failures_stay_failed(work, reason, transient):
     fail(work, "a.mp4", reason=reason, transient=transient)
     pass_time(work, 100 * HOUR)
     assert reopen(work) == 0
 
 
-def test_what_is_gone_or_was_overwritten_stays_and_what_waits_is_not_told_of(work):
+def test_gone_or_overwritten_videos_stay_failed_and_waiting_ones_are_not_reported(work):
     fail(work, "a.mp4", "b.mp4", "c.mp4")
     work.discover(stored("b.mp4", "2"))
     with work.database.begin() as connection:
@@ -108,7 +108,7 @@ def test_what_is_gone_or_was_overwritten_stays_and_what_waits_is_not_told_of(wor
     assert to_do(work) == []
 
 
-def test_at_most_so_many_are_taken_up_and_those_that_failed_first(work):
+def test_at_most_the_given_number_is_reopened_earliest_failures_first(work):
     fail(work, "z.mp4")
     pass_time(work, 60)
     fail(work, "y.mp4", "x.mp4")
@@ -119,7 +119,7 @@ def test_at_most_so_many_are_taken_up_and_those_that_failed_first(work):
     assert to_do(work, most=1)[0].videos == 1
 
 
-def test_only_work_of_the_model_at_hand_is_taken_up_under_whatever_prompts(work, open_work):
+def test_only_work_of_the_current_model_is_reopened_for_all_prompts(work, open_work):
     fail(work, "a.mp4")
     fewer = open_work(prompts=PromptSet("test", PROMPTS.prompts[:1]))
     fail(fewer, "a.mp4", "b.mp4")
@@ -130,7 +130,7 @@ def test_only_work_of_the_model_at_hand_is_taken_up_under_whatever_prompts(work,
     assert [(item.recipe_id, item.videos) for item in to_do(work)] == [(work.recipe.id, 1), (fewer.recipe.id, 2)]
 
 
-def test_a_prompt_that_this_version_words_otherwise_is_not_asked_again(work):
+def test_a_prompt_that_is_now_worded_differently_is_not_asked_again(work):
     fail(work, "a.mp4")
     pass_time(work, HOUR)
     with work.database.begin() as connection:
@@ -140,7 +140,7 @@ def test_a_prompt_that_this_version_words_otherwise_is_not_asked_again(work):
     assert reopen(work) == 0
 
 
-def test_what_was_put_back_and_not_done_is_told_of_again(work):
+def test_reopened_work_that_is_not_done_is_reported_again(work):
     fail(work, "a.mp4")
     work.discover(stored("never failed.mp4"))
     pass_time(work, HOUR)

@@ -1,4 +1,4 @@
-"""The committed demo model: what it is made of, and that our way of asking it is the plain way."""
+"""The committed demo model: its files are complete, and our answers equal those of plain generation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def answers(model, looks, frames: int) -> list[list]:
     return model.ask(features, [PROMPTS] * len(looks))
 
 
-def test_the_folder_is_small_and_complete_and_the_default():
+def test_the_model_folder_is_small_complete_and_the_default():
     assert (DEMO_DIRECTORY / "model.safetensors").stat().st_size <= 12_000_000
     assert "## Limits" in (DEMO_DIRECTORY / "README.md").read_text()
     spec = describe_model(load_settings())
@@ -71,13 +71,13 @@ def test_the_folder_is_small_and_complete_and_the_default():
     assert all(line["step"] == line["of"] for line in steps)
 
 
-def test_the_auto_classes_load_it_without_a_weight_missing_and_its_processor_is_the_scripts():
+def test_the_auto_classes_load_all_weights_and_the_processor_of_the_training():
     plain = PlainModel(DEMO_DIRECTORY)
     assert plain.processor.tokenizer.get_vocab() == build_processor().tokenizer.get_vocab()
     assert plain.processor.chat_template == build_processor().chat_template
 
 
-def test_our_answers_are_those_of_a_plain_generate_loop(model, looks):
+def test_our_answers_equal_those_of_a_plain_generate_loop(model, looks):
     plain = PlainModel(DEMO_DIRECTORY)
     looks = looks[:3]
     for (batch, segment), ours in zip(looks, answers(model, looks, 8), strict=True):
@@ -95,7 +95,7 @@ def test_our_answers_are_those_of_a_plain_generate_loop(model, looks):
 
 
 @pytest.mark.parametrize("frames", [2, 3, 5, 8, 11, 16])
-def test_any_number_of_frames_from_2_to_16_will_do(model, looks, frames):
+def test_any_number_of_frames_from_2_to_16_gives_correct_answers(model, looks, frames):
     said = [
         (prompt, answer.text, draw_clip(f"test model {seed}").parts[0].scene)
         for seed, own in zip(SEEDS, answers(model, looks, frames), strict=True)

@@ -1,4 +1,4 @@
-"""The training, a few steps of it: what is interrupted goes on, and what comes out is a checkpoint like any other."""
+"""A few training steps: an interrupted stage continues, and the result is an ordinary checkpoint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def weights(stage: Stage) -> bytes:
     return b"".join(weight.numpy().tobytes() for weight in stage.model.state_dict().values())
 
 
-def test_an_interrupted_stage_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path):
+def test_an_interrupted_stage_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     whole = VisionStage(tmp_path / "whole", steps=4)
     whole.run()
     VisionStage(tmp_path / "parts", steps=4).run(until=2)
@@ -64,12 +64,12 @@ def test_the_stages_make_a_folder_that_the_auto_classes_load(tmp_path):
     assert len((folder / "training.jsonl").read_text().splitlines()) == 3
 
 
-def test_an_unfinished_training_says_which_stage_is_missing(tmp_path):
+def test_an_unfinished_training_names_the_missing_stage(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"vision\.pt"):
         JointStage(tmp_path, steps=1)
 
 
-def test_ideal_tokens_are_read_back_as_what_they_mean():
+def test_ideal_tokens_are_read_back_as_their_meanings():
     frames = painting.describe_frames([draw_scene(seed) for seed in range(20)], np.full((20, 1), 0.5))
     meaning = slots.attributes(frames)
     read, rest = slots.read(slots.embed(meaning))
@@ -77,19 +77,19 @@ def test_ideal_tokens_are_read_back_as_what_they_mean():
     assert rest.abs().max() < 1e-5
 
 
-def test_training_pictures_are_the_clips_pictures_when_nothing_spoils_them():
+def test_training_masks_match_the_frames_of_clips():
     from nightreel.demo.drawing import paint
 
     scene = Scene((Thing("star", "red", 0.4, 0.6, 0.15), Thing("square", "blue", 0.7, 0.3, 0.15)), "grey", "left")
     frames = painting.describe_frames([scene], np.array([[0.25]]))
-    square = next(seed for seed in range(99) if np.random.default_rng(seed).random(2)[1] < 0.4)  # no other aspect
+    square = next(seed for seed in range(99) if np.random.default_rng(seed).random(2)[1] < 0.4)  # the aspect stays 1
     masks = painting.cover_frames([scene], frames, np.random.default_rng(square))
     covered = masks.sum(1)[0].numpy()
     true = np.abs(paint(scene, 0.25, width=FRAME_PX, height=FRAME_PX).astype(int) - 128).max(-1) > 20
     assert ((covered > 0.5) == true).mean() > 0.99
 
 
-def test_a_packed_question_stands_where_it_would_stand_alone():
+def test_a_packed_question_has_the_positions_it_would_have_alone():
     dice = random.Random(1)
     packed = pack([sample_scene(dice) for _ in range(8)], frames=8, dice=dice)
     start = len(video_ids(8))
@@ -102,7 +102,7 @@ def test_a_packed_question_stands_where_it_would_stand_alone():
     assert (packed.weights[packed.labels != IGNORED] > 0).all()
 
 
-def test_drawn_questions_have_the_right_answers_and_ask_as_often_about_what_is_not_there():
+def test_drawn_questions_have_correct_answers_and_ask_as_often_about_absent_things():
     dice = random.Random(2)
     drawn = [(scene, *one) for scene in map(draw_scene, range(200)) for one in draw_questions(scene, dice)]
     assert all(question.answer(scene) == answer for scene, question, answer in drawn)

@@ -1,4 +1,4 @@
-"""Deployments made out for pools, and what a prefect.yaml is refused for."""
+"""Deployments are written for pools, and a wrong prefect.yaml is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NIGHT = {
 
 @pytest.fixture
 def write(tmp_path):
-    """`write(deployment, ...)`: a prefect.yaml with these beside the shards."""
+    """`write(deployment, ...)` writes a prefect.yaml with these deployments and the shards."""
 
     def make(*deployments: dict, **top) -> Path:
         path = tmp_path / "prefect.yaml"
@@ -31,7 +31,7 @@ def write(tmp_path):
     return make
 
 
-def test_the_first_pool_gets_everything_and_the_others_their_shards(write):
+def test_the_first_pool_gets_all_deployments_and_the_others_only_shards(write):
     made = make_out(load_definitions(write(NIGHT)), ["a", "b"])
     assert [(one["name"], one["work_pool"]["name"]) for one in made] == [
         ("shards-a", "a"),
@@ -46,7 +46,7 @@ def test_a_deployment_on_another_pool_is_not_moved(write):
     assert made["mine"]["work_pool"]["name"] == "elsewhere"
 
 
-def test_a_cron_is_the_nights_and_a_time_zone_is_everybodys(write):
+def test_a_cron_applies_to_the_night_and_a_time_zone_to_all_schedules(write):
     weekly = {**NIGHT, "name": "weekly", "schedules": [{"slug": "w", "cron": "0 9 * * 0", "timezone": "UTC"}]}
     made = make_out(load_definitions(write(NIGHT, weekly)), ["a"], cron="15 1 * * *", time_zone="Europe/Berlin")
     crons = {one["name"]: one["schedules"][0] for one in made if "schedules" in one}
@@ -54,12 +54,12 @@ def test_a_cron_is_the_nights_and_a_time_zone_is_everybodys(write):
     assert {schedule["timezone"] for schedule in crons.values()} == {"Europe/Berlin"}
 
 
-def test_what_the_file_says_for_all_counts_for_each(write):
+def test_top_level_keys_of_the_file_apply_to_each_deployment(write):
     loaded = load_definitions(write({**NIGHT, "pull": None}, pull=[]))
     assert [one["pull"] for one in loaded] == [[], None]
 
 
-def test_a_stamp_tells_definitions_and_forms_apart_and_nothing_else(write):
+def test_a_stamp_differs_only_if_the_definition_or_the_parameters_differ(write):
     (_, night) = load_definitions(write(NIGHT))
     same = dict(reversed(night.items()))
     assert stamp(night, {"a": 1}) == stamp(same, {"a": 1})
@@ -70,7 +70,7 @@ def test_a_stamp_tells_definitions_and_forms_apart_and_nothing_else(write):
     ("cron", "time_zone", "why"),
     [("30 0 * *", "UTC", "Invalid cron"), ("30 0 * * *", "Europe/Berl", "Invalid timezone")],
 )
-def test_a_night_that_never_comes_is_refused(write, cron, time_zone, why):
+def test_an_invalid_schedule_is_refused(write, cron, time_zone, why):
     with pytest.raises(SettingsError, match=rf"nightly.*{why}.*Expected"):
         make_out(load_definitions(write(NIGHT)), ["a"], cron=cron, time_zone=time_zone)
 
@@ -92,7 +92,7 @@ def test_secrets_are_refused_and_not_repeated(write, extra):
 
 
 @pytest.mark.parametrize("name", ["max_new_tokens", "tokens", "keyframes", "prompts"])
-def test_words_that_merely_resemble_secrets_are_taken(write, name):
+def test_words_that_only_resemble_secrets_are_accepted(write, name):
     night = {**NIGHT, "parameters": {"options": {name: 5}}}
     assert night in load_definitions(write(night))
 
@@ -106,7 +106,7 @@ def test_words_that_merely_resemble_secrets_are_taken(write, name):
         ("deployments: [{name: shards-a}, {name: b}, {name: b}]", "same name"),
     ],
 )
-def test_a_file_that_is_none_is_refused_with_what_it_should_be(tmp_path, text, expected):
+def test_a_file_that_is_not_a_prefect_yaml_is_refused_with_the_expected_form(tmp_path, text, expected):
     path = tmp_path / "prefect.yaml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=expected):

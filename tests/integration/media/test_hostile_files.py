@@ -1,5 +1,4 @@
-"""Files that are broken or meant to break: each costs one error with the reason that is true for it, in time, and the
-pool is as good as before."""
+"""Broken and hostile files each cost one error with the right reason, in time, and leave the pool intact."""
 
 import io
 import random
@@ -23,8 +22,7 @@ from nightreel.settings import Settings
 LIMITS = MediaLimits.from_settings(Settings())
 PLAN = SamplingPlan.parse("uniform:8")
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "10")
-# What a damaged container or stream may come to. `decoder_failed` would be a fault of ours, `decoder_crashed` one of
-# ffmpeg's.
+# Reasons a damaged container or stream may get. `decoder_failed` would be our fault, `decoder_crashed` ffmpeg's.
 REASONS_OF_DAMAGE = {
     "damaged", "no_index", "not_a_video", "unreadable", "no_video_stream", "no_decoder", "no_frames",
     "media_data_missing", "limit_duration", "limit_pixels", "encrypted",
@@ -86,7 +84,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_what_is_no_video_is_called_by_its_name(pool, tmp_path, name):
+def test_a_file_that_is_not_a_video_gets_a_specific_reason(pool, tmp_path, name):
     content, reason = CONTENTS[name]
     path = tmp_path / f"{name}.mp4"
     path.write_bytes(content)
@@ -131,7 +129,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_a_file_without_a_picture_to_decode_says_why(pool, tmp_path, name):
+def test_a_file_without_a_decodable_picture_gets_a_specific_reason(pool, tmp_path, name):
     make, reason = MADE[name]
     make(tmp_path / name)
     assert _reason(pool, tmp_path / name) == reason
@@ -147,7 +145,7 @@ def test_an_unknown_codec_is_named(pool, tmp_path):
     ("limit", "value"),
     [("max_bytes", 1000), ("max_pixels", 15_000), ("max_duration_s", 3.9), ("max_frames", 99), ("max_streams", 1)],
 )
-def test_beyond_a_limit_the_error_names_limit_value_and_setting(clip_of, tmp_path, limit, value):
+def test_an_error_beyond_a_limit_names_limit_value_and_setting(clip_of, tmp_path, limit, value):
     path = tmp_path / "two_streams.mp4"
     run_ffmpeg("-i", clip_of("h264_short_gop_mp4").path, "-f", "lavfi", "-i", "sine=duration=1", "-c:v", "copy", path)
     limits = MediaLimits(**{name: getattr(LIMITS, name) for name in MediaLimits.__slots__} | {limit: value})
@@ -177,7 +175,7 @@ def test_a_container_that_claims_16k_pictures_is_refused(pool, tmp_path):
     assert _reason(pool, path) == "limit_pixels"
 
 
-def test_real_8k_is_decoded_small_in_the_default_address_space(tmp_path):
+def test_8k_video_is_decoded_small_in_the_default_address_space(tmp_path):
     path = tmp_path / "8k.mp4"
     run_ffmpeg("-f", "lavfi", "-i", "testsrc=size=7680x4320:rate=2:duration=1", *X264, "-threads", "1", path)
     settings = Settings()
@@ -189,7 +187,7 @@ def test_real_8k_is_decoded_small_in_the_default_address_space(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["h264_mkv", "h264_ts", "vp9_webm", "mjpeg_avi", "h264_fragmented_mp4"])
-def test_a_file_cut_off_anywhere_yields_what_is_there_or_says_what_is_missing(pool, clip_of, tmp_path, name):
+def test_a_file_cut_off_anywhere_yields_its_frames_or_a_known_reason(pool, clip_of, tmp_path, name):
     clip = clip_of(name)
     content = clip.path.read_bytes()
     outcomes = []
@@ -211,7 +209,7 @@ def test_a_file_cut_off_anywhere_yields_what_is_there_or_says_what_is_missing(po
     assert outcomes.count("frames") >= 12, outcomes
 
 
-def test_an_mp4_cut_off_before_its_index_says_so(pool, clip_of, tmp_path):
+def test_an_mp4_cut_off_before_its_index_fails_as_no_index(pool, clip_of, tmp_path):
     content = clip_of("h264_short_gop_mp4").path.read_bytes()
     reasons = set()
     for offset in np.linspace(40, content.index(b"moov") - 5, 20).astype(int).tolist():
@@ -222,7 +220,7 @@ def test_an_mp4_cut_off_before_its_index_says_so(pool, clip_of, tmp_path):
 
 
 @pytest.mark.parametrize("options", [("-movflags", "+faststart"), ("-f", "matroska")])
-def test_a_file_that_ends_before_its_frames_do_is_called_truncated(pool, tmp_path, options):
+def test_a_file_that_ends_before_its_last_frame_is_marked_truncated(pool, tmp_path, options):
     path = tmp_path / f"clip{'.mp4' if options[0] == '-movflags' else '.bin'}"
     encode_numbers(path, range(50), *X264, *options)
     whole = pool.probe(path)
@@ -236,7 +234,7 @@ def test_a_file_that_ends_before_its_frames_do_is_called_truncated(pool, tmp_pat
 
 @pytest.mark.parametrize("flips", [1, 10, 100])
 @pytest.mark.parametrize("name", ["h264_b_frames_mov", "h264_ts", "hevc_mp4", "mpeg4_avi", "vp8_webm", "av1_mp4"])
-def test_flipped_bits_cost_a_known_reason_or_flags_and_never_the_pool(pool, clip_of, tmp_path, name, flips):
+def test_flipped_bits_cause_known_reasons_or_flags_and_never_break_the_pool(pool, clip_of, tmp_path, name, flips):
     clip = clip_of(name)
     draw, reasons = random.Random(f"{name} {flips}"), set()
     for attempt in range(3):
@@ -254,7 +252,7 @@ def test_flipped_bits_cost_a_known_reason_or_flags_and_never_the_pool(pool, clip
 
 
 @pytest.mark.parametrize("name", ["h264_b_frames_mov", "h264_no_b_frames_mp4", "h264_open_gop_mp4", "mpeg4_mp4"])
-def test_frames_whose_data_was_zeroed_and_all_that_refer_to_them_are_flagged(pool, clip_of, tmp_path, name):
+def test_zeroed_frames_and_all_frames_that_refer_to_them_are_flagged(pool, clip_of, tmp_path, name):
     clip = clip_of(name)
     probe = pool.probe(clip.path)
     moments_s = (probe.frame_times_s + 0.01).tolist()
@@ -275,7 +273,7 @@ def test_frames_whose_data_was_zeroed_and_all_that_refer_to_them_are_flagged(poo
     assert flagged >= 5
 
 
-def test_too_few_good_frames_are_refused_with_their_number_and_the_setting(pool, clip_of, tmp_path):
+def test_too_few_good_frames_fail_with_their_number_and_the_setting(pool, clip_of, tmp_path):
     clip = clip_of("h264_long_gop_mp4")
     content = bytearray(clip.path.read_bytes())
     start = content.index(b"mdat") + 4
@@ -291,7 +289,7 @@ def test_too_few_good_frames_are_refused_with_their_number_and_the_setting(pool,
     assert 0 < batch.flags.count(()) < 8
 
 
-def test_a_thousand_jobs_one_in_ten_hostile_leave_nothing_behind(tmp_path):
+def test_a_thousand_jobs_with_one_in_ten_hostile_leave_nothing_behind(tmp_path):
     good, broken, text = tmp_path / "good.mp4", tmp_path / "broken.mp4", tmp_path / "text.mp4"
     encode_numbers(good, range(10), *X264)
     content = good.read_bytes()
@@ -306,7 +304,7 @@ def test_a_thousand_jobs_one_in_ten_hostile_leave_nothing_behind(tmp_path):
         rss_before = me.memory_info().rss
         reasons = []
         for number in range(1000):
-            if number % 100 == 50:  # a hang, then a crash: what hostile files do to the process, without one at hand
+            if number % 100 == 50:  # a hang, then a crash, as hostile files may cause
                 server.children()[0].suspend()
             elif number % 100 == 0 and number:
                 server.children()[0].send_signal(11)
@@ -325,5 +323,5 @@ def test_a_thousand_jobs_one_in_ten_hostile_leave_nothing_behind(tmp_path):
         assert me.memory_info().rss - rss_before < 30 * 2**20
 
 
-def test_a_code_can_be_read_from_what_was_drawn():
+def test_a_drawn_number_can_be_read_back():
     assert all(read_number(draw_number(number, width=96, height=48)) == number for number in (0, 1, 255, 65_535))

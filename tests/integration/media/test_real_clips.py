@@ -1,4 +1,4 @@
-"""Every real video beside the checkout, good and bad, has the outcome that is true for it."""
+"""Every real video beside the checkout, good or bad, has the expected outcome."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from nightreel.settings import Settings
 
 pytestmark = pytest.mark.clips
 
-# What is not here passes: ax_long_180p_av1.mp4 is odd and valid, ax_sample_with_invalid_nalu.mp4 lacks one frame of 30.
+# Two clips pass: ax_long_180p_av1.mp4 is odd but valid, ax_sample_with_invalid_nalu.mp4 lacks one frame of 30.
 REASONS = {
     "ax_sample_fragmented_widevine.mp4": "encrypted",
     "ax_video_dovi_dav1_10.mp4": "no_decoder",
@@ -57,8 +57,8 @@ def test_every_bad_clip_is_refused_with_its_own_reason(pool, real_clips):
     assert reasons == REASONS
 
 
-def test_one_broken_packet_of_thirty_costs_one_frame_and_no_other(pool, real_clips):
-    path = real_clips / "bad" / "ax_sample_with_invalid_nalu.mp4"  # its 27th frame is broken, and referred to by none
+def test_one_broken_packet_of_thirty_costs_only_one_frame(pool, real_clips):
+    path = real_clips / "bad" / "ax_sample_with_invalid_nalu.mp4"  # frame 27 is broken, no frame refers to it
     probe = pool.probe(path)
     every_frame = SamplingPlan.parse("uniform:30")
     batch = pool.decode(path, probe=probe, plan=every_frame, segment=segments(probe.duration_s, 30)[0], short_side=90)
@@ -66,7 +66,7 @@ def test_one_broken_packet_of_thirty_costs_one_frame_and_no_other(pool, real_cli
     assert [number for number, flags in enumerate(batch.flags) if flags] == [26]
 
 
-def test_every_good_clip_is_what_the_manifest_says(pool, real_clips):
+def test_every_good_clip_matches_the_manifest(pool, real_clips):
     for row in _rows(real_clips):
         if row["set"] != "good":
             continue
@@ -92,10 +92,10 @@ def test_every_good_clip_yields_frames_without_a_flag(pool, real_clips):
         assert min(batch.frames_thwc.shape[1:3]) == min(224, *batch.source_hw), path.name
         assert not any(batch.flags), path.name
         assert np.all(np.diff(batch.pts_s) > 0), path.name
-        assert batch.frames_thwc.std() > 5, path.name  # a picture, not a colour
+        assert batch.frames_thwc.std() > 5, path.name  # a picture, not a single colour
 
 
-def test_a_rotated_clip_comes_upright(pool, real_clips):
+def test_a_rotated_clip_is_decoded_upright(pool, real_clips):
     path = real_clips / "good" / "fire2.mp4"  # stored upside down; upright, the bright window is on top
     probe = pool.probe(path)
     batch = pool.decode(path, probe=probe, plan=PLAN, segment=segments(probe.duration_s, 30)[0], short_side=90)
@@ -103,7 +103,7 @@ def test_a_rotated_clip_comes_upright(pool, real_clips):
     assert batch.frames_thwc.shape[1:3] == (90, 160)
 
 
-def test_hdr_is_tone_mapped_and_says_so(pool, real_clips):
+def test_hdr_is_tone_mapped_and_recorded(pool, real_clips):
     path = real_clips / "good" / "ax_sample_with_colr_mdcv_and_clli.mp4"
     probe = pool.probe(path)
     batch = pool.decode(path, probe=probe, plan=PLAN, segment=segments(probe.duration_s, 30)[0], short_side=90)

@@ -1,4 +1,4 @@
-"""The sandbox survives what hostile files do to a decoder process, and says what it was."""
+"""The sandbox survives what hostile files do to a decode process, and reports it."""
 
 import os
 import signal
@@ -35,13 +35,13 @@ def pool():
 
 
 def _decoder() -> psutil.Process:
-    """The one decoder process under this test's process."""
+    """The only decode process of this test's process."""
     (server,) = [child for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())]
     (decoder,) = server.children()
     return decoder
 
 
-def test_a_process_that_hangs_is_killed_at_its_timeout_and_replaced(clip):
+def test_a_hanging_process_is_killed_at_its_timeout_and_replaced(clip):
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=1.0) as pool:
         pool.probe(clip)
         hung = _decoder()
@@ -56,7 +56,7 @@ def test_a_process_that_hangs_is_killed_at_its_timeout_and_replaced(clip):
         assert pool.probe(clip).frame_count == 100
 
 
-def test_a_process_that_crashes_costs_one_error_and_is_replaced(pool, clip):
+def test_a_crashed_process_costs_one_error_and_is_replaced(pool, clip):
     pool.probe(clip)
     _decoder().send_signal(signal.SIGSEGV)
     with pytest.raises(PermanentError) as caught:
@@ -66,7 +66,7 @@ def test_a_process_that_crashes_costs_one_error_and_is_replaced(pool, clip):
     assert pool.probe(clip).frame_count == 100
 
 
-def test_a_process_ended_from_outside_is_not_held_against_the_file(pool, clip):
+def test_a_process_ended_from_outside_is_a_transient_error(pool, clip):
     pool.probe(clip)
     _decoder().send_signal(signal.SIGTERM)
     with pytest.raises(TransientError) as caught:
@@ -82,7 +82,7 @@ def test_a_fork_server_that_died_is_started_again(pool, clip):
     server.kill()
     _, alive = psutil.wait_procs([server, decoder], timeout=10)
     assert not alive
-    with suppress(TransientError):  # the pool may find out by this call; the next one finds a new server
+    with suppress(TransientError):  # this call may only notice the death; the next one gets a new server
         pool.probe(clip)
     assert pool.probe(clip).frame_count == 100
     assert _decoder().parent().pid != server.pid
@@ -92,7 +92,7 @@ def _decode_two_seconds(pool, path):
     return pool.decode(path, probe=pool.probe(path), plan=PLAN, segment=Segment(0, 0.0, 2.0))
 
 
-def test_a_picture_too_large_for_the_address_space_is_an_error_of_memory(tmp_path):
+def test_a_picture_too_large_for_the_address_space_fails_as_decode_memory(tmp_path):
     path = tmp_path / "large.mp4"
     run_ffmpeg("-f", "lavfi", "-i", "color=size=8192x4320:rate=1:duration=2", "-c:v", "libx264", "-threads", "1",
                "-preset", "ultrafast", str(path))  # fmt: skip
@@ -125,7 +125,7 @@ def _decoder_server() -> psutil.Process:
     return server
 
 
-def test_nothing_is_left_when_the_pool_is_closed(clip):
+def test_a_closed_pool_leaves_no_process(clip):
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:
         pool.probe(clip)
         decoder = _decoder()
@@ -140,7 +140,7 @@ def test_nothing_is_left_when_the_pool_is_closed(clip):
     assert caught.value.reason == "decoder_pool_closed"
 
 
-def test_no_variable_of_the_pipeline_reaches_a_decoder_process(pool, clip, monkeypatch):
+def test_variables_of_the_pipeline_do_not_reach_a_decode_process(pool, clip, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-decoders")
     pool.probe(clip)
     assert "AWS_SECRET_ACCESS_KEY" not in _decoder().environ()

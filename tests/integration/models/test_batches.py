@@ -1,4 +1,4 @@
-"""What batches may take, and what happens when memory runs out: halves, and a reason when one segment is too much."""
+"""Batches fit memory; if it runs out, they are halved, and a segment that does not fit alone fails with a reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def directory(tiny_model: Callable[[str], Path]) -> Path:
 
 @pytest.fixture
 def model(directory: Path) -> VideoModel:
-    """Loaded for each test: it remembers what did not fit."""
+    """A model loaded for each test, because it remembers batches that did not fit."""
     return load_model(load_settings(model=str(directory), device="cpu"))
 
 
@@ -65,7 +65,7 @@ def test_questions_that_do_not_fit_together_are_asked_in_halves(
     assert scarce.sizes[-1] <= 2
 
 
-def test_a_segment_that_does_not_fit_alone_is_a_permanent_error(
+def test_a_segment_that_does_not_fit_alone_causes_a_permanent_error(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = _encode(model, 2)
@@ -73,7 +73,7 @@ def test_a_segment_that_does_not_fit_alone_is_a_permanent_error(
     monkeypatch.setattr(
         PackedPrefix, "ask", lambda self, *given, **more: scarce(len(self.lengths), self, *given, **more)
     )
-    with pytest.raises(PermanentError, match="use a plan with fewer frames") as caught:
+    with pytest.raises(PermanentError, match="use a sampling plan with fewer frames") as caught:
         model.ask(features, [_PROMPTS] * 2)
     assert caught.value.reason == "out_of_memory"
 
@@ -91,7 +91,7 @@ def test_frames_that_do_not_fit_together_are_encoded_in_halves(
     assert scarce.sizes == [3, 1, 1, 1]
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory(directory: Path) -> None:
+def test_other_errors_do_not_count_as_lack_of_memory(directory: Path) -> None:
     calls: list[Sequence[int]] = []
 
     def work(items: Sequence[int]) -> None:
@@ -113,7 +113,7 @@ def test_keys_and_values_of_a_token_are_counted_exactly(tiny_model: Callable[[st
     assert Estimates(loaded).token_bytes * 10 == held
 
 
-def test_everything_a_segment_needs_makes_it_larger(directory: Path) -> None:
+def test_every_part_of_a_segment_adds_to_its_estimate(directory: Path) -> None:
     estimates = _estimates(directory)
     least = estimates.segment_bytes(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
     for more in ({"prefix": 200}, {"suffixes": 20}, {"generated": 20}, {"reads": 2}):
@@ -121,7 +121,7 @@ def test_everything_a_segment_needs_makes_it_larger(directory: Path) -> None:
         assert estimates.segment_bytes(shape) > least
 
 
-# -- what is learnt from batches ---------------------------------------------------------------------------------------
+# -- learning from batches -----------------------------------------------------------------------------------------
 
 _SHAPE = SegmentShape(prefix=100, suffixes=10, generated=10, reads=1)
 
@@ -143,13 +143,13 @@ def _budget(directory: Path, meter: FakeMeter, known: Sequence[MemoryPeak] = ())
 
 
 def _sizes(budget: BatchBudget, count: int, *, most: int = 1000, **more: Any) -> list[int]:
-    """How many of `count` items were tried at once, on a device that fails above `most`."""
+    """The batch sizes tried for `count` items on a device that fails above `most`."""
     scarce = Scarce(lambda: None, most=most)
     budget.run(list(range(count)), lambda batch: scarce(len(batch)), shape_of=_shape, what="testing", **more)
     return scarce.sizes
 
 
-def test_batches_are_as_large_as_the_estimate_admits(directory: Path) -> None:
+def test_batches_are_as_large_as_the_estimate_allows(directory: Path) -> None:
     segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
     assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10) == [4, 4, 2]
     assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10, most=3) == [4, 2, 2, 2, 2, 2]
@@ -158,7 +158,7 @@ def test_batches_are_as_large_as_the_estimate_admits(directory: Path) -> None:
 
 def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Path) -> None:
     segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
-    meter = FakeMeter(free=8 * segment_bytes, peak=16 * segment_bytes)  # twice what was expected of 8
+    meter = FakeMeter(free=8 * segment_bytes, peak=16 * segment_bytes)  # twice the estimate for 8
     budget = _budget(directory, meter)
     assert _sizes(budget, 8) == [8]
     (peak,) = budget.take_peaks()
@@ -170,7 +170,7 @@ def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Pat
     assert _sizes(_budget(directory, meter, [peak]), 8) == [3, 3, 2], "in the next one"
 
 
-def test_what_did_not_fit_once_is_never_tried_again(directory: Path) -> None:
+def test_a_batch_that_did_not_fit_is_never_tried_again(directory: Path) -> None:
     meter = FakeMeter(free=4 * _estimates(directory).segment_bytes(_SHAPE))
     budget = _budget(directory, meter)
     assert _sizes(budget, 12, most=2) == [4, 2, 2, 2, 2, 2, 2]
@@ -181,7 +181,7 @@ def test_what_did_not_fit_once_is_never_tried_again(directory: Path) -> None:
     assert _sizes(_budget(directory, FakeMeter(free=2 * meter.free), [peak]), 4) == [4], "where more is free"
 
 
-def test_a_device_that_measures_nothing_leaves_the_estimate_as_it_is(directory: Path) -> None:
+def test_a_device_without_measurements_leaves_the_estimate_unchanged(directory: Path) -> None:
     segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
     budget = _budget(directory, FakeMeter(free=4 * segment_bytes, peak=None))
     assert _sizes(budget, 8) == [4, 4]
@@ -216,7 +216,7 @@ def test_a_batch_of_four_that_does_not_fit_becomes_batches_of_two_for_good(
         assert [one[0].p for one in answers] == pytest.approx([one[0].p for one in expected], abs=1e-5)
 
 
-def test_the_vision_tower_too_sees_as_many_segments_as_memory_admits(
+def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(
     directory: Path, model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _encode(model, 5)
@@ -243,7 +243,7 @@ def test_the_vision_tower_too_sees_as_many_segments_as_memory_admits(
     assert (peak.stage, peak.measured_bytes) == (MemoryStage.VISION, meter.free)
 
 
-def test_frames_of_an_unknown_size_go_alone_at_first(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_an_unknown_size_are_first_encoded_alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scarce = Scarce(Vision.process, most=1000)
     monkeypatch.setattr(
         Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)

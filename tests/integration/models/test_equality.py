@@ -1,4 +1,4 @@
-"""Our path gives what the plain one gives: the reference runs beside ours in the same test, on nine architectures."""
+"""Our path gives the answers of the plain path: each test runs both, on nine architectures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SEGMENTS = (Segment(0, 0.0, 4.0), Segment(1, 4.0, 8.0), Segment(2, 8.0, 13.0))
 
 @dataclass
 class Pair:
-    """One tiny model, loaded our way and the plain way, and three segments; the last has more frames."""
+    """One tiny model, loaded by our path and by the plain path, and three segments; the last has more frames."""
 
     ours: VideoModel
     plain: PlainModel
@@ -47,7 +47,7 @@ class Pair:
         )
 
     def assert_equal(self, features: list[Features], prompts: tuple[Prompt, ...]) -> None:
-        """Ours, asked together, against the plain path, prompt by prompt."""
+        """Compare our batched answers with those of the plain path, prompt by prompt."""
         answers = self.ours.ask(features, [prompts] * len(features))
         for index, own in enumerate(answers):
             assert [answer.prompt_hash for answer in own] == [prompt.hash for prompt in prompts]
@@ -82,15 +82,15 @@ def pair(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> P
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_one_segment_is_answered_as_by_plain_generate(pair: Pair, count: int) -> None:
+def test_answers_for_one_segment_equal_those_of_plain_generate(pair: Pair, count: int) -> None:
     pair.assert_equal(pair.encode(range(1)), _QUESTIONS[:count])
 
 
-def test_segments_of_different_lengths_together_are_answered_as_by_plain_generate(pair: Pair) -> None:
+def test_answers_for_segments_of_different_lengths_equal_those_of_plain_generate(pair: Pair) -> None:
     pair.assert_equal(pair.encode(range(3)), _QUESTIONS[:3])
 
 
-def test_features_from_parquet_are_answered_as_by_plain_generate(pair: Pair) -> None:
+def test_answers_from_stored_features_equal_those_of_plain_generate(pair: Pair) -> None:
     features = pair.encode(range(3))
     stored = [from_parquet(to_parquet(one), key=one.key) for one in features]
     assert stored == features
@@ -102,4 +102,4 @@ def test_answers_depend_on_the_video(pair: Pair) -> None:
     scored = [prompt for prompt in _QUESTIONS if prompt.kind.scored]
     first, second, _ = pair.ours.ask(pair.encode(range(3)), [scored] * 3)
     differences = [abs((one.p or 0) - (other.p or 0)) for one, other in zip(first, second, strict=True)]
-    assert max(differences) > 1e-3  # a hundred times what equality allows
+    assert max(differences) > 1e-3  # a hundred times the tolerance of equality

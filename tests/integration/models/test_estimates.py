@@ -1,4 +1,4 @@
-"""Estimates beside what torch's allocator gave out, on the CPU: never below, and a quarter above at most."""
+"""Estimates against allocations by torch on the CPU: never below them, at most a quarter above."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from nightreel.models.memory.batches import BatchBudget
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 8.0)
-_WIDTH = 640  # beside a tower as narrow as the tiny models' everything else would count
+_WIDTH = 640  # in towers as narrow as the tiny models', other memory would dominate
 
 
 def _wide(architecture: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The architecture with a vision tower of real proportions, and its processor, which shrinks little."""
+    """The architecture with a vision tower of real proportions, and its processor, which hardly shrinks frames."""
     model, processor = ARCHITECTURES[architecture]()
     size = processor.video_processor.size
     if size.get("shortest_edge") and size.get("longest_edge"):  # numbers of pixels
@@ -42,13 +42,13 @@ def _wide(architecture: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "internvl_sliding"])
-def test_frames_take_what_is_estimated(architecture: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimates_of_frames_are_close(architecture: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     model, processor = _wide(architecture, dtype)
     vision = Vision(model, processor, Dialogue(processor))
     batch = moving_pattern(frames=16, height=224, width=224)
     inputs = vision.process([batch], [_SEGMENT])
-    # The processor works on the CPU; what it makes is copied to a GPU, and counts there.
+    # The processor works on the CPU; its output is copied to the GPU and counts there.
     monkeypatch.setattr(vision, "process", lambda *_: inputs)
     shape = frame_shape(inputs)
     budget = BatchBudget(model, meter=ProfiledMeter())
@@ -58,7 +58,7 @@ def test_frames_take_what_is_estimated(architecture: str, dtype: torch.dtype, mo
     assert measured <= peak.estimated_bytes <= 1.25 * measured
 
 
-def test_questions_take_what_is_estimated(tmp_path: Path) -> None:
+def test_estimates_of_questions_are_close(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     tokens = 64
     directory = build_model(tmp_path, tokens=tokens)

@@ -1,4 +1,4 @@
-"""What a model will take is known before it is loaded, and agrees with what it then takes."""
+"""The memory of a model is estimated before loading, and the estimate agrees with the loaded model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_weights_and_tokens_are_those_of_the_loaded_model(tiny_model: Callable[[
     assert found.shape.generated == 30
 
 
-def test_what_is_told_before_is_what_batches_are_counted_for(tiny_model: Callable[[str], Path]) -> None:
+def test_the_estimate_equals_the_estimate_that_batches_use(tiny_model: Callable[[str], Path]) -> None:
     directory = tiny_model("internvl")
     found = _estimate(directory)
     processor = AutoProcessor.from_pretrained(directory)
@@ -60,14 +60,14 @@ def test_what_is_told_before_is_what_batches_are_counted_for(tiny_model: Callabl
     assert counted == {MemoryStage.VISION: found.vision_bytes, MemoryStage.LANGUAGE: found.segment_bytes}
 
 
-def test_half_the_precision_is_half_the_weights_and_half_the_cache(tiny_model: Callable[[str], Path]) -> None:
+def test_half_the_precision_halves_the_weights_and_the_cache(tiny_model: Callable[[str], Path]) -> None:
     whole, half = (_estimate(tiny_model("internvl"), dtype=dtype) for dtype in ("float32", "bfloat16"))
     assert half.token_bytes * 2 == whole.token_bytes
     assert half.weights_bytes < 0.51 * whole.weights_bytes  # positions stay in float32
 
 
 @pytest.mark.parametrize("more", [{"frames": 16}, {"prompts": (*_PROMPTS, *_PROMPTS)}])
-def test_more_to_look_at_or_to_ask_takes_more_and_fits_less(
+def test_more_frames_or_prompts_need_more_memory_and_fit_fewer_segments(
     tiny_model: Callable[[str], Path], more: dict[str, object]
 ) -> None:
     little = _estimate(tiny_model("internvl"))
@@ -77,7 +77,7 @@ def test_more_to_look_at_or_to_ask_takes_more_and_fits_less(
     assert 0 < much.largest_batch(free, on_gpu=True) < little.largest_batch(free, on_gpu=True)
 
 
-def test_a_model_that_does_not_fit_has_no_batch(tiny_model: Callable[[str], Path]) -> None:
+def test_a_model_that_does_not_fit_has_a_largest_batch_of_zero(tiny_model: Callable[[str], Path]) -> None:
     found = _estimate(tiny_model("internvl"))
     assert found.largest_batch(found.weights_bytes, on_gpu=True) == 0
     assert found.largest_batch(found.weights_bytes - 1, on_gpu=False) == 0

@@ -1,4 +1,4 @@
-"""How texts are generated beyond greedy: penalties and beams as by generate(), draws by seed alone."""
+"""Generation beyond greedy: penalties and beams match generate(); a draw depends only on its seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Setup:
     features: Features
 
     def ask(self, *decodings: Decoding) -> list[str | None]:
-        """The texts of one prompt asked together under several decodings."""
+        """The texts of one prompt, asked with several decodings together."""
         prompts = [replace(_PROMPT, decoding=decoding) for decoding in decodings]
         (answers,) = self.model.ask([self.features], [prompts])
         texts = {answer.prompt_hash: answer.text for answer in answers}
@@ -47,7 +47,7 @@ def setup(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> 
     return Setup(model, PlainModel(directory), features)
 
 
-def test_penalties_and_beams_give_what_generate_gives_side_by_side(setup: Setup) -> None:
+def test_penalties_and_beams_asked_together_match_generate(setup: Setup) -> None:
     texts = setup.ask(
         Decoding(), Decoding(repetition_penalty=1.5), Decoding(beams=3), Decoding(beams=2, repetition_penalty=1.3)
     )
@@ -60,7 +60,7 @@ def test_penalties_and_beams_give_what_generate_gives_side_by_side(setup: Setup)
     assert len(set(texts)) > 1
 
 
-def test_a_draw_depends_on_its_seed_and_not_on_its_company(setup: Setup) -> None:
+def test_a_draw_depends_on_its_seed_and_not_on_its_batch(setup: Setup) -> None:
     first, second = Decoding(temperature=1.5, seed=1), Decoding(temperature=1.5, seed=2)
     alone = setup.ask(first)
     together = setup.ask(Decoding(), second, first, Decoding(repetition_penalty=2.0))
@@ -77,16 +77,16 @@ def test_a_draw_depends_on_its_seed_and_not_on_its_company(setup: Setup) -> None
         Decoding(temperature=1e-4),
     ],
 )
-def test_a_draw_from_the_likeliest_token_alone_is_greedy(setup: Setup, decoding: Decoding) -> None:
+def test_a_draw_from_only_the_likeliest_token_is_greedy(setup: Setup, decoding: Decoding) -> None:
     assert setup.ask(decoding) == [setup.generate()]
 
 
-def test_only_sampled_prompts_are_marked_so() -> None:
+def test_only_sampled_prompts_are_marked_as_sampled() -> None:
     assert not _PROMPT.sampled
     assert replace(_PROMPT, decoding=Decoding(temperature=0.5)).sampled
     assert not replace(_PROMPT, decoding=Decoding(beams=2)).sampled
 
 
-def test_each_way_of_decoding_is_a_prompt_of_its_own() -> None:
+def test_each_decoding_makes_another_prompt() -> None:
     ways = [Decoding(), Decoding(temperature=1.0), Decoding(temperature=1.0, seed=1), Decoding(beams=2)]
     assert len({replace(_PROMPT, decoding=way).hash for way in ways}) == len(ways)

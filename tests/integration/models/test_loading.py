@@ -1,4 +1,4 @@
-"""From settings to a model: identity without torch, and what cannot be loaded says why."""
+"""From settings to a model: its identity is known without torch, and a failed load states the cause."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _settings(model: Path | str, **more: object) -> Settings:
 
 @pytest.fixture
 def copied_model(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A model directory of one's own, to be spoiled."""
+    """A private copy of a model directory, for tests that damage it."""
     return Path(shutil.copytree(tiny_model("internvl"), tmp_path / "copy"))
 
 
@@ -45,7 +45,7 @@ def test_a_model_is_described_without_torch(tmp_path: Path) -> None:
     assert said.split() == [spec.hash, str(spec.parameters), "[]"]
 
 
-def test_the_description_is_that_of_the_loaded_model(tmp_path: Path) -> None:
+def test_the_description_matches_the_loaded_model(tmp_path: Path) -> None:
     settings = load_settings(work_dir=tmp_path, device="cpu")
     model = load_model(settings)
     assert model.spec == describe_model(settings)
@@ -66,7 +66,7 @@ def test_the_noise_model_has_the_weights_that_transformers_expects(tmp_path: Pat
     }
 
 
-def test_processes_that_build_the_noise_model_at_once_agree(tmp_path: Path) -> None:
+def test_processes_that_build_the_noise_model_at_the_same_time_agree(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         built = pool.map(ensure_noise_model, [tmp_path] * 3)
     assert len(set(built)) == 1
@@ -150,7 +150,7 @@ def _lacking_a_weight(directory: Path) -> None:
         (_lacking_a_weight, "damaged_checkpoint"),
     ],
 )
-def test_a_directory_that_cannot_be_used_says_what_is_missing(
+def test_an_unusable_directory_causes_an_error_that_names_what_is_missing(
     copied_model: Path, spoil: Callable[[Path], None], reason: str
 ) -> None:
     spoil(copied_model)
@@ -162,16 +162,16 @@ def test_a_directory_that_cannot_be_used_says_what_is_missing(
 
 @pytest.mark.parametrize("name", ["nowhere", "/not/there", "a b/c", "../x/y"])
 def test_a_name_that_is_neither_directory_nor_hub_id_is_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match="expected a directory that exists, a hub id like org/name, or demo"):
+    with pytest.raises(SettingsError, match="expected an existing directory, a hub id like org/name, or demo"):
         describe_model(_settings(name))
 
 
-def test_a_directory_takes_no_revision(copied_model: Path) -> None:
+def test_a_revision_of_a_directory_is_refused(copied_model: Path) -> None:
     with pytest.raises(SettingsError, match="NIGHTREEL_MODEL_REVISION='abc' pins a hub model"):
         describe_model(_settings(copied_model, model_revision="abc"))
 
 
-def test_a_gpu_that_is_not_there_is_refused(tiny_model: Callable[[str], Path]) -> None:
+def test_a_missing_gpu_is_refused(tiny_model: Callable[[str], Path]) -> None:
     with pytest.raises(SettingsError, match="NIGHTREEL_DEVICE='cuda:93': torch sees"):
         load_model(load_settings(model=str(tiny_model("internvl")), device="cuda:93"))
 
@@ -196,7 +196,7 @@ def test_a_hub_model_in_the_cache_is_used_offline_and_pinned(
     assert describe_model(_settings("someone/tiny", model_revision=commit)) == model.spec
 
 
-def test_a_hub_model_that_is_not_cached_is_a_transient_error_offline(
+def test_a_hub_model_that_is_not_cached_causes_a_transient_error_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Options of loading: what cannot work is refused before any video is touched, what changes answers is identity."""
+"""Loading options: impossible ones are refused before any video is touched; those that change answers are identity."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _answers(settings: Settings) -> list[Answer]:
     return model.ask(features, [_PROMPTS])[0]
 
 
-# -- what cannot work --------------------------------------------------------------------------------------------
+# -- impossible options ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def _answers(settings: Settings) -> list[Answer]:
         ({"quantization": "bnb-8bit"}, "NIGHTREEL_QUANTIZATION='bnb-8bit' needs a GPU"),
         ({"quantization": "torchao-int8"}, "NIGHTREEL_QUANTIZATION='torchao-int8' needs a GPU"),
         ({"tf32": True}, "NIGHTREEL_TF32=true needs a GPU"),
-        ({"tf32": True, "dtype": "bfloat16"}, "changes nothing for bfloat16"),
+        ({"tf32": True, "dtype": "bfloat16"}, "affects only float32 weights, and these are bfloat16"),
         ({"attention": "flash_attention_2"}, "NIGHTREEL_ATTENTION='flash_attention_2' needs a GPU"),
         ({"device": "cuda:93"}, "NIGHTREEL_DEVICE='cuda:93': torch sees"),
-        ({"adapter_revision": "abc"}, "NIGHTREEL_ADAPTER_REVISION='abc' pins no adapter"),
-        ({"adapter": "/not/there"}, "NIGHTREEL_ADAPTER='/not/there': expected a directory"),
+        ({"adapter_revision": "abc"}, "NIGHTREEL_ADAPTER_REVISION='abc' needs an adapter"),
+        ({"adapter": "/not/there"}, "NIGHTREEL_ADAPTER='/not/there': expected an existing directory"),
     ],
 )
-def test_an_option_that_cannot_work_here_is_refused_while_the_model_is_described(
+def test_an_impossible_option_is_refused_when_the_model_is_described(
     directory: Path, options: dict[str, object], said: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -70,7 +70,7 @@ def test_an_option_that_cannot_work_here_is_refused_while_the_model_is_described
     assert said in caught.value.detail
 
 
-def test_all_options_that_cannot_work_are_named_at_once(directory: Path) -> None:
+def test_all_impossible_options_are_named_together(directory: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         describe_model(_settings(directory, tf32=True, quantization="bnb-4bit"))
     assert {line.split("=")[0] for line in caught.value.detail.splitlines()} == {
@@ -79,14 +79,14 @@ def test_all_options_that_cannot_work_are_named_at_once(directory: Path) -> None
     }
 
 
-def test_a_compiler_that_is_not_there_is_missed_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported_early(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(SettingsError, match=r"NIGHTREEL_COMPILE=true needs a C\+\+ compiler"):
+    with pytest.raises(SettingsError, match=r"NIGHTREEL_COMPILE=true on the CPU needs a C\+\+ compiler"):
         describe_model(_settings(directory, compile=True))
 
 
-def test_a_model_on_a_server_takes_no_option_of_loading() -> None:
-    with pytest.raises(SettingsError, match="NIGHTREEL_ADAPTER='a/b' cannot be had of a model on a server"):
+def test_loading_options_are_refused_for_a_model_on_a_server() -> None:
+    with pytest.raises(SettingsError, match="NIGHTREEL_ADAPTER='a/b' does not apply to a model on a server"):
         describe_model(load_settings(model="openai:http://127.0.0.1:9/v1#m", adapter="a/b"))
 
 
@@ -94,8 +94,8 @@ def test_a_model_on_a_server_takes_no_option_of_loading() -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_model_is_the_same_model_and_answers_alike(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # traced as for the default backend, which would spend two minutes on generating C++
+def test_a_compiled_model_has_the_same_identity_and_answers(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the same trace as the default backend's, which would generate C++ for two minutes
     monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(torch.nn.Module.compile, backend="eager"))
     plain, compiled = _settings(directory), _settings(directory, compile=True)
     assert describe_model(plain).hash == describe_model(compiled).hash
@@ -124,14 +124,14 @@ def model_with_code(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     code = {"AutoModelForImageTextToText": "mine.Mine", "AutoConfig": "mine.Config"}
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "mine", "auto_map": code}))
     (copy / "mine.py").write_text(_OWN_CODE)
-    # transformers renames the weights of its own classes alone
+    # transformers renames only the weights of its own classes
     weights = load_file(copy / "model.safetensors")
     weights["lm_head.weight"] = weights.pop("language_model.lm_head.weight")
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     return copy
 
 
-def test_code_of_a_model_runs_only_where_it_is_trusted(directory: Path, model_with_code: Path) -> None:
+def test_code_of_a_model_runs_only_if_it_is_trusted(directory: Path, model_with_code: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         load_model(_settings(model_with_code))
     assert caught.value.reason == "unsupported_model"
@@ -139,7 +139,7 @@ def test_code_of_a_model_runs_only_where_it_is_trusted(directory: Path, model_wi
     assert answers == _answers(_settings(directory))
 
 
-def test_trusted_code_is_part_of_the_model(model_with_code: Path) -> None:
+def test_trusted_code_is_part_of_the_identity(model_with_code: Path) -> None:
     settings = _settings(model_with_code, trust_remote_code=True)
     before = describe_model(settings).hash
     (model_with_code / "mine.py").write_text(_OWN_CODE + "\n# changed\n")
@@ -163,7 +163,7 @@ def adapter(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved
 
 
-def test_an_adapter_answers_as_a_model_with_its_weights_added(directory: Path, adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_answers_like_a_model_with_its_weights_added(directory: Path, adapter: Path, tmp_path: Path) -> None:
     own = {name.rsplit(".", 2)[1]: weight for name, weight in load_file(adapter / "adapter_model.safetensors").items()}
     merged = Path(shutil.copytree(directory, tmp_path / "merged"))
     weights = load_file(merged / "model.safetensors")
@@ -177,7 +177,7 @@ def test_an_adapter_answers_as_a_model_with_its_weights_added(directory: Path, a
     assert answers[0].p != pytest.approx(plain[0].p, abs=1e-4)
 
 
-def test_an_adapter_is_part_of_the_identity_wherever_it_lies(directory: Path, adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_is_part_of_the_identity_at_any_path(directory: Path, adapter: Path, tmp_path: Path) -> None:
     plain = describe_model(_settings(directory))
     adapted = describe_model(_settings(directory, adapter=str(adapter)))
     moved = shutil.copytree(adapter, tmp_path / "moved")
@@ -187,7 +187,7 @@ def test_an_adapter_is_part_of_the_identity_wherever_it_lies(directory: Path, ad
     assert describe_model(_settings(directory, adapter=str(moved))).hash == adapted.hash
 
 
-def test_options_that_are_not_used_are_no_part_of_the_identity(directory: Path) -> None:
+def test_unused_options_are_not_part_of_the_identity(directory: Path) -> None:
     assert (
         not {"quantization", "tf32", "adapter", "adapter_revision"}
         & describe_model(_settings(directory)).identity.keys()
@@ -222,7 +222,7 @@ def _of_another_kind(adapter: Path) -> None:
         (_of_another_kind, "settings"),
     ],
 )
-def test_an_adapter_that_cannot_be_used_says_why(
+def test_an_unusable_adapter_causes_an_error_that_states_the_cause(
     directory: Path, adapter: Path, tmp_path: Path, spoil: Callable[[Path], None], reason: str
 ) -> None:
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))

@@ -1,4 +1,4 @@
-"""Models on a server: held to generate() on the real `transformers serve`, and to a small server that misbehaves."""
+"""Models on a server: compared with generate() on a real `transformers serve`, and tested on a faulty small server."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def ask(model: RemoteModel, *prompts: Prompt, **more: Any) -> list[Answer]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_caption_is_what_generate_says_of_the_same_frames(
+def test_a_caption_equals_that_of_generate_for_the_same_frames(
     transformers_serve: TransformersServe, architecture: str
 ) -> None:
     model = load_model(load_settings(model=transformers_serve.setting(architecture)))
@@ -88,7 +88,7 @@ def test_a_caption_is_what_generate_says_of_the_same_frames(
     answers = model.ask(stored, [[_CAPTION]] * 2)
     directory = transformers_serve.directories[architecture]
     expected = [_plain_caption(directory, one) for one in features]
-    # for some architectures the server leaves special tokens in its texts
+    # for some architectures, the server leaves special tokens in its texts
     assert [(said.text or "").replace("<pad>", "") for (said,) in answers] == [text for text, _ in expected]
     assert [said.prompt_tokens for (said,) in answers] == [tokens for _, tokens in expected]
     assert expected[0] != expected[1]
@@ -96,7 +96,7 @@ def test_a_caption_is_what_generate_says_of_the_same_frames(
 
 @torch.inference_mode()
 def _plain_caption(directory: Any, features: Features) -> tuple[str, int]:
-    """The same conversation, written out and given to the model in this process."""
+    """Caption and prompt tokens of the same conversation, given to the model in this process."""
     content: list[dict[str, Any]] = [
         {"type": "text", "text": "3 frames of a video of 4.0 seconds, each after its time.\n"}
     ]
@@ -118,7 +118,7 @@ def _plain_caption(directory: Any, features: Features) -> tuple[str, int]:
     return processor.tokenizer.decode(generated, skip_special_tokens=True).strip(), tokens
 
 
-def test_a_random_model_without_probabilities_knows_nothing_and_denies_nothing(
+def test_a_random_model_without_probabilities_answers_unknown(
     transformers_serve: TransformersServe,
 ) -> None:
     model = load_model(load_settings(model=transformers_serve.setting("internvl")))
@@ -133,7 +133,7 @@ def test_a_random_model_without_probabilities_knows_nothing_and_denies_nothing(
     assert all(answer.reason and answer.p is None for answer in answers)
 
 
-def test_a_listed_model_is_described_and_one_that_is_not_there_is_refused(
+def test_a_listed_model_is_described_and_a_missing_one_is_refused(
     transformers_serve: TransformersServe,
 ) -> None:
     spec = describe_model(load_settings(model=transformers_serve.setting("qwen3_vl")))
@@ -142,13 +142,13 @@ def test_a_listed_model_is_described_and_one_that_is_not_there_is_refused(
         describe_model(load_settings(model=f"openai:{transformers_serve.url}"))
 
 
-def test_a_model_that_a_server_loads_without_listing_it_is_served_too(transformers_serve: TransformersServe) -> None:
+def test_an_unlisted_model_that_the_server_can_load_is_described(transformers_serve: TransformersServe) -> None:
     directory = transformers_serve.directories["internvl"]
     spec = describe_model(load_settings(model=f"openai:{transformers_serve.url}#{directory}"))
     assert spec.revision == f"served:{directory}"
 
 
-def test_an_option_that_the_server_does_not_know_is_refused_in_its_words(
+def test_the_error_for_an_unknown_option_quotes_the_server(
     transformers_serve: TransformersServe,
 ) -> None:
     model = load_model(load_settings(model=transformers_serve.setting("internvl")))
@@ -158,10 +158,10 @@ def test_an_option_that_the_server_does_not_know_is_refused_in_its_words(
     assert caught.value.reason == "model_refused"
 
 
-# -- what is sent ------------------------------------------------------------------------------------------------
+# -- requests ----------------------------------------------------------------------------------------------------
 
 
-def test_each_frame_stands_after_its_time_and_the_question_last(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_each_frame_follows_its_time_and_the_question_comes_last(chat_server: ChatServer, model: RemoteModel) -> None:
     ask(model, _YES)
     (request,) = chat_server.requests
     assert request.path == "/v1/chat/completions"
@@ -183,14 +183,14 @@ def test_each_frame_stands_after_its_time_and_the_question_last(chat_server: Cha
         assert np.abs(shown.astype(int) - frame).mean() < 12  # the pattern has edges that JPEG blurs
 
 
-def test_frames_are_sent_no_larger_than_wanted(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
+def test_frames_are_sent_at_the_set_size(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
     model = make_model(remote_frame_size=45)
     assert model.frame_size == 45
     (features,) = encode(model)
     assert [Image.open(io.BytesIO(tensor.data)).size for tensor in features.tensors] == [(60, 45)] * 3
 
 
-def test_all_questions_of_a_segment_share_their_beginning_and_the_first_goes_ahead(
+def test_all_questions_of_a_segment_share_their_start_and_the_first_is_sent_alone(
     chat_server: ChatServer, model: RemoteModel
 ) -> None:
     chat_server.delay_s = 0.05
@@ -210,7 +210,7 @@ def test_all_questions_of_a_segment_share_their_beginning_and_the_first_goes_ahe
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-def test_no_more_requests_are_in_work_than_allowed(
+def test_the_number_of_concurrent_requests_is_limited(
     chat_server: ChatServer, make_model: Callable[..., RemoteModel], limit: int
 ) -> None:
     chat_server.delay_s = 0.03
@@ -221,7 +221,7 @@ def test_no_more_requests_are_in_work_than_allowed(
     assert chat_server.most_at_once == limit
 
 
-def test_decoding_is_sent_as_asked_and_nothing_beyond(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, model: RemoteModel) -> None:
     drawn = Decoding(temperature=0.7, top_k=5, top_p=0.9, seed=3, repetition_penalty=1.1)
     ask(model, _YES, _CAPTION, replace(_CAPTION, name="drawn", decoding=drawn))
     sent = [set(request.body) - {"model", "messages"} for request in chat_server.requests]
@@ -237,9 +237,7 @@ def test_decoding_is_sent_as_asked_and_nothing_beyond(chat_server: ChatServer, m
     }  # fmt: skip
 
 
-def test_a_number_within_narrow_bounds_has_no_probability_and_does_not_pretend(
-    chat_server: ChatServer, model: RemoteModel
-) -> None:
+def test_a_bounded_number_has_no_probability(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.answer = lambda _: said("3", top={"3": -0.1})
     people = Prompt(name="people", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, max_new_tokens=1)
     sure = replace(people, name="sure", min_mass=0.5)
@@ -249,7 +247,7 @@ def test_a_number_within_narrow_bounds_has_no_probability_and_does_not_pretend(
     assert {request.body["max_tokens"] for request in chat_server.requests} == {16}, "its hash does not know the other"
 
 
-def test_the_key_is_sent_and_never_told(
+def test_the_key_is_sent_and_never_shown(
     chat_server: ChatServer, make_model: Callable[..., RemoteModel], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -267,7 +265,7 @@ def test_the_key_is_sent_and_never_told(
     assert _KEY not in caplog.text + str(dead.value) + repr(vars(model)) + str(load_settings().public())
 
 
-def test_without_a_key_none_is_sent(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_without_a_key_no_authorization_is_sent(chat_server: ChatServer, model: RemoteModel) -> None:
     ask(model, _YES)
     assert "Authorization" not in chat_server.requests[0].headers
 
@@ -280,7 +278,7 @@ def test_a_question_with_special_tokens_is_refused(chat_server: ChatServer, mode
 
 
 def test_beams_are_refused(model: RemoteModel) -> None:
-    with pytest.raises(SettingsError, match="searches no beams"):
+    with pytest.raises(SettingsError, match="does not support beam search"):
         ask(model, replace(_CAPTION, decoding=Decoding(beams=2)))
 
 
@@ -319,7 +317,7 @@ def test_every_kind_is_answered(chat_server: ChatServer, model: RemoteModel) -> 
     assert (red.prompt_tokens, topics.prompt_tokens, caption.generated_tokens) == (700, 1400, 2)
 
 
-def test_a_follow_up_is_asked_where_its_condition_holds_alone(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServer, model: RemoteModel) -> None:
     why = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
     words = iter(["yes", "no", "perhaps"])
 
@@ -334,7 +332,7 @@ def test_a_follow_up_is_asked_where_its_condition_holds_alone(chat_server: ChatS
     assert sum(request.question == "Why?" for request in chat_server.requests) == 1
 
 
-def test_a_condition_is_checked_against_what_is_known_already(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_conditions_use_earlier_answers(chat_server: ChatServer, model: RemoteModel) -> None:
     why = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
     chat_server.answer = lambda _: said("Because.")
     known = Answer(prompt_hash=_YES.hash, state=AnswerState.ANSWERED, text="yes", value=True)
@@ -354,7 +352,7 @@ def test_features_of_other_settings_are_refused(make_model: Callable[..., Remote
 # -- servers without probabilities -------------------------------------------------------------------------------
 
 
-def test_a_server_that_lists_no_probabilities_is_taken_at_its_word(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_without_listed_probabilities_only_the_text_counts(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.plan.extend([said("**Yes.**"), said("No"), said("Yes, or no"), said("Unclear."), said(""), said(None)])
     prompts = [replace(_YES, name=f"q{index}", text=f"Is it {index}?") for index in range(6)]
     answers = [ask(model, prompt)[0] for prompt in prompts]
@@ -365,9 +363,7 @@ def test_a_server_that_lists_no_probabilities_is_taken_at_its_word(chat_server: 
     ]
 
 
-def test_fewer_candidates_are_asked_for_where_the_server_refuses_many(
-    chat_server: ChatServer, model: RemoteModel
-) -> None:
+def test_fewer_candidates_are_requested_if_the_server_refuses_many(chat_server: ChatServer, model: RemoteModel) -> None:
     def answer(request: Request) -> Response:
         if request.body.get("top_logprobs", 0) > 5:
             return failure(400, "Requested sample logprobs of 20, which is greater than max allowed: 5")
@@ -379,7 +375,7 @@ def test_fewer_candidates_are_asked_for_where_the_server_refuses_many(
     assert [request.body["top_logprobs"] for request in chat_server.requests] == [20, 5, 5]
 
 
-def test_a_server_that_refuses_probabilities_is_asked_without(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_server_that_refuses_probabilities_is_asked_without_them(chat_server: ChatServer, model: RemoteModel) -> None:
     def answer(request: Request) -> Response:
         return as_json({"detail": "logprobs: not supported"}, 422) if "logprobs" in request.body else said("yes")
 
@@ -390,7 +386,7 @@ def test_a_server_that_refuses_probabilities_is_asked_without(chat_server: ChatS
     assert [request.body.get("top_logprobs") for request in chat_server.requests] == [20, 5, None, None]
 
 
-# -- servers that misbehave --------------------------------------------------------------------------------------
+# -- faulty servers ----------------------------------------------------------------------------------------------
 
 _GOOD = said("yes", top={"yes": -0.1, "no": -2.4})
 _FAULTS = {
@@ -410,7 +406,7 @@ _FAULTS = {
 
 
 @pytest.mark.parametrize("fault", _FAULTS)
-def test_what_may_pass_is_tried_again(
+def test_a_temporary_fault_is_retried(
     chat_server: ChatServer, make_model: Callable[..., RemoteModel], fault: str
 ) -> None:
     model = make_model(remote_timeout_s=0.4)
@@ -421,9 +417,7 @@ def test_what_may_pass_is_tried_again(
 
 
 @pytest.mark.parametrize("fault", ["500", "truncated JSON", "dropped within the answer"])
-def test_what_does_not_pass_is_a_transient_error_and_no_answer(
-    chat_server: ChatServer, model: RemoteModel, fault: str
-) -> None:
+def test_a_lasting_fault_causes_a_transient_error(chat_server: ChatServer, model: RemoteModel, fault: str) -> None:
     chat_server.answer = lambda _: _FAULTS[fault]
     with pytest.raises(TransientError) as caught:
         ask(model, _YES)
@@ -432,21 +426,21 @@ def test_what_does_not_pass_is_a_transient_error_and_no_answer(
     assert len(chat_server.requests) == 5
 
 
-def test_a_server_is_left_alone_as_long_as_it_asks(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_retry_after_is_obeyed(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.plan.extend([failure(429, "slow down", **{"Retry-After": "1"}), _GOOD])
     ask(model, _YES)
     first, second = chat_server.requests
     assert second.began_s - first.ended_s >= 1
 
 
-def test_a_server_that_asks_for_an_hour_is_down(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_retry_after_of_an_hour_counts_as_down(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.plan.append(failure(503, "maintenance", **{"Retry-After": "3600"}))
     with pytest.raises(TransientError, match="status 503: maintenance"):
         ask(model, _YES)
     assert len(chat_server.requests) == 1
 
 
-def test_a_dead_server_is_found_dead_once(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
+def test_a_dead_server_is_detected_once(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
     model = make_model(remote_concurrency=2)
     features = encode(model, seeds=tuple(range(6)))
     chat_server.close()
@@ -458,7 +452,7 @@ def test_a_dead_server_is_found_dead_once(chat_server: ChatServer, make_model: C
     assert time.monotonic() - began_s < 3
 
 
-def test_a_server_that_came_back_is_trusted_again(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_recovered_server_gets_retries_again(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.plan.extend([failure(500)] * 5)
     with pytest.raises(TransientError):
         ask(model, _YES)
@@ -472,7 +466,7 @@ def test_a_server_that_came_back_is_trusted_again(chat_server: ChatServer, model
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refusal_is_final_and_in_the_servers_words(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
+def test_a_refusal_is_permanent_and_quotes_the_server(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
     chat_server.answer = lambda _: failure(status, "too many \x1b[31mimages\x00\n" + "!" * 10_000)
     with pytest.raises(PermanentError) as caught:
         ask(model, _YES)
@@ -484,7 +478,7 @@ def test_a_refusal_is_final_and_in_the_servers_words(chat_server: ChatServer, mo
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_wrong_key_stops_everything(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
+def test_a_wrong_key_stops_all_requests(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
     chat_server.answer = lambda _: failure(status, "wrong key")
     chat_server.delay_s = 0.05
     with pytest.raises(SettingsError, match="set NIGHTREEL_REMOTE_API_KEY"):
@@ -492,9 +486,7 @@ def test_a_wrong_key_stops_everything(chat_server: ChatServer, model: RemoteMode
     assert len(chat_server.requests) <= 8, "those at once under way, and no more"
 
 
-def test_a_redirect_is_not_followed_because_it_would_take_the_key_along(
-    chat_server: ChatServer, model: RemoteModel
-) -> None:
+def test_a_redirect_is_not_followed_because_it_would_leak_the_key(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.plan.append(Response(b"", 307, {"Location": f"{chat_server.url}/elsewhere"}))
     with pytest.raises(PermanentError, match="expected status 200") as caught:
         ask(model, _YES)
@@ -513,9 +505,7 @@ def test_a_redirect_is_not_followed_because_it_would_take_the_key_along(
         {"choices": [{"message": {"content": "no" * 40_000}}]},
     ],
 )  # fmt: skip
-def test_another_language_is_a_permanent_error_and_no_answer(
-    chat_server: ChatServer, model: RemoteModel, body: Any
-) -> None:
+def test_a_malformed_answer_causes_a_permanent_error(chat_server: ChatServer, model: RemoteModel, body: Any) -> None:
     chat_server.answer = lambda _: as_json(body)
     with pytest.raises(PermanentError) as caught:
         ask(model, _YES)
@@ -524,7 +514,7 @@ def test_another_language_is_a_permanent_error_and_no_answer(
 
 
 @pytest.mark.parametrize("bomb", [replace(_GOOD, body=_GOOD.body + b" " * 2**23), packed(_GOOD, 2**28)])
-def test_a_huge_answer_is_not_taken_in(chat_server: ChatServer, model: RemoteModel, bomb: Response) -> None:
+def test_a_huge_answer_is_refused_quickly(chat_server: ChatServer, model: RemoteModel, bomb: Response) -> None:
     chat_server.answer = lambda _: bomb
     began_s = time.monotonic()
     with pytest.raises(PermanentError) as caught:
@@ -533,7 +523,7 @@ def test_a_huge_answer_is_not_taken_in(chat_server: ChatServer, model: RemoteMod
     assert time.monotonic() - began_s < 1
 
 
-def test_a_deeply_nested_answer_is_no_answer(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_deeply_nested_answer_causes_a_transient_error(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.answer = lambda _: Response(b'{"choices": ' + b"[" * 100_000)
     with pytest.raises(TransientError):
         ask(model, _YES)
@@ -542,7 +532,7 @@ def test_a_deeply_nested_answer_is_no_answer(chat_server: ChatServer, model: Rem
 @pytest.mark.parametrize(
     "response", [said("", refusal="I will not look at this."), said("No.", finish_reason="content_filter")]
 )
-def test_an_answer_that_is_withheld_is_unknown_and_not_a_no(
+def test_a_withheld_answer_is_unknown_and_not_a_no(
     chat_server: ChatServer, model: RemoteModel, response: Response
 ) -> None:
     chat_server.answer = lambda _: response
@@ -556,7 +546,7 @@ def test_an_empty_caption_is_an_error(chat_server: ChatServer, model: RemoteMode
     assert ask(model, _CAPTION)[0].state is AnswerState.ERROR
 
 
-def test_one_refused_segment_costs_the_others_nothing(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_one_refused_segment_does_not_affect_the_others(chat_server: ChatServer, model: RemoteModel) -> None:
     features = encode(model, seeds=(0, 1, 2))
     bad = base64.b64encode(features[1].tensors[0].data).decode()
     chat_server.answer = lambda request: failure(400, "no such picture") if bad in request.frames else _GOOD
@@ -572,10 +562,10 @@ def test_one_refused_segment_costs_the_others_nothing(chat_server: ChatServer, m
     assert len(chat_server.requests) == asked + 1, "it is kept for the one call that follows"
 
 
-# -- who it is ---------------------------------------------------------------------------------------------------
+# -- identity ----------------------------------------------------------------------------------------------------
 
 
-def test_a_models_identity_is_what_stays_the_same(
+def test_a_models_identity_depends_only_on_stable_facts(
     chat_server: ChatServer, settings_of: Callable[..., Settings]
 ) -> None:
     before = describe_model(settings_of())
@@ -596,7 +586,7 @@ def test_the_only_model_of_a_server_needs_no_name(
     assert describe_model(settings_of(model=f"openai:{chat_server.url}")).name == "eyes"
 
 
-def test_a_model_that_is_not_served_is_named_with_those_that_are(
+def test_the_error_for_a_missing_model_lists_the_served_ones(
     chat_server: ChatServer, settings_of: Callable[..., Settings]
 ) -> None:
     chat_server.models = [{"id": f"model-{index}"} for index in range(12)]
@@ -607,18 +597,18 @@ def test_a_model_that_is_not_served_is_named_with_those_that_are(
     assert "The model `ears` does not exist." in caught.value.detail
 
 
-def test_a_server_of_something_else_is_said_to_be_one(
+def test_a_server_of_another_api_causes_a_permanent_error(
     chat_server: ChatServer, settings_of: Callable[..., Settings]
 ) -> None:
     chat_server.models = {"eyes": 1}  # type: ignore[assignment]
-    with pytest.raises(PermanentError, match="is this the root of an OpenAI-compatible API") as caught:
+    with pytest.raises(PermanentError, match="to the root of an OpenAI-compatible API") as caught:
         describe_model(settings_of())
     assert caught.value.reason == "model_protocol"
 
 
 @pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("attention", "eager")])
-def test_an_option_that_the_servers_operator_has_is_refused(
+def test_an_option_that_only_the_servers_operator_can_set_is_refused(
     settings_of: Callable[..., Settings], name: str, value: str
 ) -> None:
-    with pytest.raises(SettingsError, match=f"NIGHTREEL_{name.upper()}='{value}' cannot be had"):
+    with pytest.raises(SettingsError, match=f"NIGHTREEL_{name.upper()}='{value}' does not apply"):
         describe_model(settings_of(**{name: value}))

@@ -1,4 +1,4 @@
-"""What a run leases: the weights, a chunk's segments as they are counted or were measured, and what is no tensor."""
+"""The memory a run leases: the weights, a chunk's segments as estimated or measured, and overhead outside tensors."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def _segment_bytes(settings: Settings) -> int:
     return max(found.vision_bytes, found.segment_bytes)
 
 
-def test_a_chunk_is_wanted_and_a_segment_is_needed(settings: Settings) -> None:
+def test_the_preferred_memory_fits_a_chunk_and_the_minimum_one_segment(settings: Settings) -> None:
     required = _required(settings)
     segment = _segment_bytes(settings) / GPU_SHARE
     assert required.preferred_mib - required.minimum_mib == pytest.approx(999 * segment / _MIB, abs=2)
     assert required.minimum_mib > required.overhead_mib > 0
 
 
-def test_what_was_measured_counts_more_than_what_is_estimated(settings: Settings) -> None:
+def test_a_measured_peak_outweighs_the_estimate(settings: Settings) -> None:
     found = _footprint(settings)
     peak = MemoryPeak(
         stage=MemoryStage.VISION,
@@ -62,13 +62,13 @@ def test_what_was_measured_counts_more_than_what_is_estimated(settings: Settings
     assert _required(settings, peak, gpu="another GPU") == _required(settings)
 
 
-def test_on_the_cpu_a_batch_has_a_fixed_budget_at_most(settings: Settings) -> None:
+def test_the_budget_of_a_batch_on_the_cpu_is_capped(settings: Settings) -> None:
     required = _required(settings, gpu=None)
     budget_mib = min(1000 * _segment_bytes(settings), CPU_BUDGET_BYTES) / _MIB
     assert required.preferred_mib - required.overhead_mib == pytest.approx(budget_mib, abs=5)
 
 
-def test_a_model_is_held_to_what_was_leased(settings: Settings) -> None:
+def test_a_model_stays_within_its_lease(settings: Settings) -> None:
     model = torch.nn.Linear(1024, 1024, bias=False)  # 4 MiB
     assert meter_of(model, limit_bytes=10 * _MIB).available_bytes() == 6 * _MIB
     assert meter_of(model, limit_bytes=1 * _MIB).available_bytes() == 0

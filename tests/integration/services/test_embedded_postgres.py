@@ -1,4 +1,4 @@
-"""The embedded Postgres through everything that ends processes: no committed row is lost, nothing stays in the way."""
+"""The embedded Postgres when processes end in any way: no committed row is lost, and no leftover blocks a start."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ from nightreel.services.state import free_port
 from nightreel.settings import Settings, child_environment
 
 NOBODY = 65534
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to hand Postgres to another user")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must run Postgres as another user")
 
 
 def execute(url: str, statement: str) -> list[tuple[object, ...]]:
@@ -54,14 +54,14 @@ def kill_postmaster(settings: Settings) -> None:
 
 
 def recycle_pid(settings: Settings, pid: int) -> None:
-    """The worst that a machine can do after a kill: give the pid in the file that was left to somebody else."""
+    """Put another process's pid in the leftover pid file: the worst case after a kill."""
     path = settings.work_dir / "postgres" / "data" / "postmaster.pid"
     path.write_text("\n".join([str(pid), *path.read_text().split("\n")[1:]]))
 
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A living process of the user who runs Postgres: the kind whose pid Postgres takes for another postmaster's."""
+    """A living process of the user who runs Postgres; Postgres mistakes its pid for that of another postmaster."""
     user = NOBODY if os.geteuid() == 0 else None
     with subprocess.Popen(["sleep", "60"], user=user) as process:
         yield process
@@ -69,7 +69,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("killed", ["postmaster", "command", "both"])
-def test_what_was_committed_survives_kill_9(
+def test_committed_rows_survive_kill_9(
     service_settings: Settings, command: Callable[[], Command], stranger: subprocess.Popen[bytes], killed: str
 ) -> None:
     user = command()
@@ -88,7 +88,7 @@ def test_what_was_committed_survives_kill_9(
     assert postgres_status(service_settings).state == "stopped"
 
 
-def test_two_commands_at_once_share_it_and_only_the_last_stops_it(
+def test_two_commands_share_postgres_and_only_the_last_stops_it(
     service_settings: Settings, command: Callable[[], Command]
 ) -> None:
     first, second = command(), command()
@@ -101,14 +101,14 @@ def test_two_commands_at_once_share_it_and_only_the_last_stops_it(
     assert postgres_status(service_settings).state == "stopped"
 
 
-def test_ctrl_c_stops_it_in_good_order(service_settings: Settings, command: Callable[[], Command]) -> None:
+def test_ctrl_c_stops_postgres_cleanly(service_settings: Settings, command: Callable[[], Command]) -> None:
     assert command().interrupt() == "interrupted\n"
     assert postgres_status(service_settings).state == "stopped"
     log = (service_settings.work_dir / "postgres" / "server.log").read_text()
     assert log.rstrip().endswith("database system is shut down")
 
 
-def test_ctrl_c_of_the_command_that_started_it_does_not_take_it_from_another(
+def test_ctrl_c_of_the_command_that_started_postgres_leaves_it_to_another_command(
     command: Callable[[], Command],
 ) -> None:
     first, second = command(), command()
@@ -118,7 +118,7 @@ def test_ctrl_c_of_the_command_that_started_it_does_not_take_it_from_another(
     second.finish()
 
 
-def test_up_keeps_it_and_down_stops_it_and_the_rows_stay(service_settings: Settings, answering_url: str) -> None:
+def test_up_keeps_postgres_and_down_stops_it_without_loss(service_settings: Settings, answering_url: str) -> None:
     settings = service_settings.model_copy(update={"prefect_api_url": answering_url})
     endpoints = up(settings)
     assert endpoints.started == ("postgres",)
@@ -140,7 +140,7 @@ def test_up_keeps_it_and_down_stops_it_and_the_rows_stay(service_settings: Setti
         assert execute(later.database_url, "SELECT x FROM t") == [(42,)]
 
 
-def test_nobody_gets_in_without_the_password(service_settings: Settings) -> None:
+def test_connections_without_the_password_are_refused(service_settings: Settings) -> None:
     with open_services(service_settings, prefect=False) as endpoints:
         url = make_url(endpoints.database_url)
         for user in (url.username, "postgres"):
@@ -155,7 +155,7 @@ def test_nobody_gets_in_without_the_password(service_settings: Settings) -> None
     assert password_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_an_interrupted_first_start_left_is_no_obstacle(service_settings: Settings) -> None:
+def test_leftovers_of_an_interrupted_first_start_do_not_block_the_next(service_settings: Settings) -> None:
     directory = service_settings.work_dir / "postgres"
     (directory / "initdb-abc" / "data" / "base").mkdir(parents=True)
     (directory / "initdb-abc" / "data" / "PG_VERSION").write_text("18\n")
@@ -164,7 +164,7 @@ def test_what_an_interrupted_first_start_left_is_no_obstacle(service_settings: S
     assert not list(directory.glob("initdb-*"))
 
 
-def test_it_says_what_to_do_about_data_that_it_cannot_open(service_settings: Settings) -> None:
+def test_the_error_for_unreadable_data_says_what_to_do(service_settings: Settings) -> None:
     with open_services(service_settings, prefect=False):
         pass
     directory = service_settings.work_dir / "postgres"
@@ -184,7 +184,7 @@ def test_it_says_what_to_do_about_data_that_it_cannot_open(service_settings: Set
         assert execute(endpoints.database_url, "SELECT 1") == [(1,)]
 
 
-def test_a_postgres_that_somebody_started_by_hand_is_left_alone(service_settings: Settings) -> None:
+def test_a_postgres_started_by_hand_is_left_alone(service_settings: Settings) -> None:
     with open_services(service_settings, prefect=False):
         pass
     launch = Postgres(service_settings.work_dir / "postgres").launch(free_port())
@@ -212,7 +212,7 @@ def test_a_postgres_that_somebody_started_by_hand_is_left_alone(service_settings
             by_hand.send_signal(signal.SIGINT)
 
 
-def test_one_that_dies_at_its_start_says_why(tmp_path: Path) -> None:
+def test_a_postgres_that_dies_at_its_start_causes_an_error_with_its_message(tmp_path: Path) -> None:
     server = SharedServer(Postgres(tmp_path, options={"fsync": "off", "shared_buffers": "a lot"}))
     server.join()
     with pytest.raises(PermanentError, match='invalid value for parameter "shared_buffers": "a lot"') as caught:
@@ -222,7 +222,7 @@ def test_one_that_dies_at_its_start_says_why(tmp_path: Path) -> None:
     assert str(server.log_path) in caught.value.detail
 
 
-def test_a_port_that_was_taken_meanwhile_is_given_up(service_settings: Settings) -> None:
+def test_a_port_that_another_process_took_is_replaced(service_settings: Settings) -> None:
     with open_services(service_settings, prefect=False) as endpoints:
         port = make_url(endpoints.database_url).port
     with socket.create_server(("127.0.0.1", port or 0)), open_services(service_settings, prefect=False) as endpoints:
@@ -232,7 +232,7 @@ def test_a_port_that_was_taken_meanwhile_is_given_up(service_settings: Settings)
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """A directory that every user may enter, unlike pytest's."""
+    """A directory that every user can enter, unlike pytest's."""
     path = Path(tempfile.mkdtemp(prefix="nightreel-test-"))
     path.chmod(0o755)
     yield path
@@ -240,7 +240,7 @@ def open_directory() -> Iterator[Path]:
 
 
 @as_root
-def test_root_runs_it_as_another_user_below_directories_which_that_user_may_not_enter(
+def test_root_runs_postgres_as_another_user_in_a_directory_closed_to_that_user(
     service_settings: Settings,
 ) -> None:
     service_settings.work_dir.mkdir(mode=0o700)
@@ -253,7 +253,7 @@ def test_root_runs_it_as_another_user_below_directories_which_that_user_may_not_
 
 
 @as_root
-def test_programs_that_another_user_cannot_reach_are_copied_to_where_he_can(
+def test_programs_that_another_user_cannot_reach_are_copied_once(
     open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private = open_directory / "private" / "site-packages"
@@ -278,7 +278,7 @@ def test_programs_that_another_user_cannot_reach_are_copied_to_where_he_can(
 
 
 @as_root
-def test_where_programs_cannot_be_copied_to_the_error_names_the_ways_out(
+def test_the_error_for_programs_that_cannot_be_copied_says_what_to_do(
     open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(binaries, "_can_run", lambda *_: False)
@@ -289,13 +289,13 @@ def test_where_programs_cannot_be_copied_to_the_error_names_the_ways_out(
 
 
 @as_root
-def test_a_user_who_is_not_root_runs_it_himself(open_directory: Path) -> None:
+def test_an_ordinary_user_runs_postgres_without_another_account(open_directory: Path) -> None:
     packages = Path(psycopg.__file__).parents[1]
     env = {"PYTHONPATH": f"{ROOT}:{packages}", "HOME": str(open_directory)}
     candidates = (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}")
     interpreter = next((path for path in candidates if _runs_as_nobody(path, env)), None)
     if interpreter is None:
-        pytest.skip("no interpreter that an ordinary user can run has this project's packages")
+        pytest.skip("no interpreter with this project's packages can be run by an ordinary user")
     work_dir = open_directory / "work"
     work_dir.mkdir()
     os.chown(work_dir, NOBODY, NOBODY)

@@ -1,4 +1,4 @@
-"""One test, as a Prefect server takes seconds to start: it is healthy, set up as we want it, and remembers."""
+"""One test, because a Prefect server takes seconds to start: it is healthy, has our settings, and keeps its history."""
 
 import time
 from typing import Any

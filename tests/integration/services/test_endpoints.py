@@ -1,4 +1,4 @@
-"""What is configured is used, and nothing of ours is started in its place."""
+"""Configured services are used, and no embedded service is started in their place."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def configured(settings: Settings, database_url: str, prefect_api_url: str | Non
 def test_configured_services_are_used_and_nothing_is_started(
     service_settings: Settings, empty_database_url: str, answering_url: str
 ) -> None:
-    # As people write it, rather than as SQLAlchemy wants it.
+    # The scheme that people write, not the one SQLAlchemy expects.
     settings = configured(service_settings, empty_database_url.replace("postgresql+psycopg", "postgres"), answering_url)
     with open_services(settings) as endpoints:
         assert endpoints.started == ()
@@ -53,7 +53,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(service_s
 
 
 @pytest.mark.parametrize("change", [{"password": "hunter2"}, {"database": "hunter2_database"}])
-def test_a_database_that_refuses_is_not_worth_another_try(
+def test_a_database_that_refuses_causes_a_permanent_error(
     service_settings: Settings, empty_database_url: str, change: dict[str, str]
 ) -> None:
     url = make_url(empty_database_url).set(**change).render_as_string(hide_password=False)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def test_a_prefect_server_that_does_not_answer_is_named(service_settings: Settin
     assert not settings.work_dir.exists()
 
 
-def test_before_the_first_start_everything_is_stopped(service_settings: Settings) -> None:
+def test_all_services_are_stopped_before_the_first_start(service_settings: Settings) -> None:
     assert [(service.state, service.detail) for service in status(service_settings)] == [
         ("stopped", "never started here")
     ] * 2
@@ -81,7 +81,7 @@ def test_before_the_first_start_everything_is_stopped(service_settings: Settings
     assert not service_settings.work_dir.exists()
 
 
-def test_a_work_directory_that_cannot_be_written_to_is_an_error_with_the_way_out(tmp_path: Path) -> None:
+def test_the_error_for_an_unwritable_work_directory_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "work").touch()
     settings = Settings(work_dir=tmp_path / "work", database_url=None, prefect_api_url=None)
     with pytest.raises(PermanentError, match="NIGHTREEL_WORK_DIR") as caught, open_services(settings, prefect=False):
@@ -90,7 +90,7 @@ def test_a_work_directory_that_cannot_be_written_to_is_an_error_with_the_way_out
     assert str(tmp_path / "work") in caught.value.detail
 
 
-def test_an_error_of_the_body_is_not_taken_for_one_of_ours(service_settings: Settings, empty_database_url: str) -> None:
+def test_an_error_of_the_body_passes_unchanged(service_settings: Settings, empty_database_url: str) -> None:
     settings = configured(service_settings, empty_database_url)
     with pytest.raises(FileNotFoundError), open_services(settings, prefect=False):
         raise FileNotFoundError("a video")

@@ -1,4 +1,4 @@
-"""When the Prefect server may be stopped: not while it still works off what flows told it. With a scripted server."""
+"""The Prefect server is stopped only after it has processed the events of flows. Tested with a scripted server."""
 
 import http.server
 import json
@@ -17,7 +17,7 @@ from nightreel.services.state import free_port
 
 @contextmanager
 def counting(unfinished: Callable[[], int]) -> Iterator[int]:
-    """The port of a server with 100 task runs, so many of which are unfinished."""
+    """The port of a server with 100 task runs, `unfinished()` of them unfinished."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -30,7 +30,7 @@ def counting(unfinished: Callable[[], int]) -> Iterator[int]:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -45,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_it_waits_until_every_task_run_is_recorded_as_finished(tmp_path: Path) -> None:
+def test_settling_waits_until_every_task_run_is_recorded_as_finished(tmp_path: Path) -> None:
     backlog = list(range(30, -1, -1))
     with counting(lambda: backlog.pop(0)) as port:
         PrefectServer(tmp_path).settle(port)
@@ -53,7 +53,7 @@ def test_it_waits_until_every_task_run_is_recorded_as_finished(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("quick")
-def test_it_does_not_wait_for_runs_that_were_killed_and_never_finish(tmp_path: Path) -> None:
+def test_settling_does_not_wait_for_killed_runs_that_never_finish(tmp_path: Path) -> None:
     with counting(lambda: 7) as port:
         began = time.monotonic()
         PrefectServer(tmp_path).settle(port)
@@ -61,7 +61,7 @@ def test_it_does_not_wait_for_runs_that_were_killed_and_never_finish(tmp_path: P
 
 
 @pytest.mark.usefixtures("quick")
-def test_it_has_an_end_though_runs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settling_times_out_while_runs_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect_server, "_SETTLE_TIMEOUT_S", 1.0)
     numbers = iter(range(1, 10**6))
     with counting(lambda: next(numbers)) as port:
@@ -70,7 +70,7 @@ def test_it_has_an_end_though_runs_go_on(tmp_path: Path, monkeypatch: pytest.Mon
         assert 1.0 <= time.monotonic() - began < 10
 
 
-def test_a_server_that_is_gone_has_nothing_to_settle(tmp_path: Path) -> None:
+def test_settling_ends_immediately_if_the_server_is_gone(tmp_path: Path) -> None:
     began = time.monotonic()
     PrefectServer(tmp_path).settle(free_port())
     assert time.monotonic() - began < 1

@@ -1,4 +1,4 @@
-"""The rules by which commands share a server, held with a server that starts in no time."""
+"""The rules by which commands share a server, tested with a server that starts quickly."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def joined(directory: Path, *options: str) -> SharedServer:
     return server
 
 
-def test_the_first_starts_it_and_the_last_stops_it(tmp_path: Path) -> None:
+def test_the_first_user_starts_the_server_and_the_last_stops_it(tmp_path: Path) -> None:
     first, second = joined(tmp_path), joined(tmp_path)
     assert (first.was_started_here, second.was_started_here) == (True, False)
     assert first.process() == second.process()
@@ -67,7 +67,7 @@ def test_a_kept_server_that_was_killed_is_kept_again(tmp_path: Path) -> None:
     assert again.stop(force=False)
 
 
-def test_a_used_server_is_stopped_by_force_alone(tmp_path: Path) -> None:
+def test_a_used_server_is_stopped_only_by_force(tmp_path: Path) -> None:
     server = joined(tmp_path)
     with pytest.raises(TransientError, match=f"tiny is used by process {os.getpid()}") as caught:
         server.stop(force=False)
@@ -77,7 +77,7 @@ def test_a_used_server_is_stopped_by_force_alone(tmp_path: Path) -> None:
     assert not server.leave()
 
 
-def test_the_port_stays_the_same_while_nobody_else_takes_it(tmp_path: Path) -> None:
+def test_the_port_stays_the_same_until_another_process_takes_it(tmp_path: Path) -> None:
     program = TinyServer(tmp_path)
     for _ in range(2):
         server = SharedServer(program)
@@ -92,7 +92,7 @@ def test_the_port_stays_the_same_while_nobody_else_takes_it(tmp_path: Path) -> N
         server.leave()
 
 
-def test_a_port_lost_to_a_stranger_at_the_last_moment_is_given_up(
+def test_a_port_lost_to_another_process_at_the_last_moment_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
@@ -108,7 +108,7 @@ def test_a_port_lost_to_a_stranger_at_the_last_moment_is_given_up(
             server.leave()
 
 
-def test_one_that_is_on_its_way_down_is_started_again(tmp_path: Path) -> None:
+def test_a_stopping_server_is_started_again(tmp_path: Path) -> None:
     first = joined(tmp_path, "slow_to_end")
     ending = first.process()
     assert ending is not None
@@ -123,7 +123,7 @@ def test_one_that_is_on_its_way_down_is_started_again(tmp_path: Path) -> None:
     assert second.leave()
 
 
-def test_one_whose_launcher_was_killed_before_it_wrote_the_pid_is_used(tmp_path: Path) -> None:
+def test_a_server_whose_launcher_died_before_writing_the_pid_is_used(tmp_path: Path) -> None:
     first = joined(tmp_path)
     path = tmp_path / "state.json"
     state = read_state(path)
@@ -136,7 +136,7 @@ def test_one_whose_launcher_was_killed_before_it_wrote_the_pid_is_used(tmp_path:
     assert first.process() is None
 
 
-def test_one_that_ends_at_its_start_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_server_that_dies_at_its_start_causes_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
     server = SharedServer(TinyServer(tmp_path, ("dies",)))
     server.join()
     with pytest.raises(PermanentError, match="ended with code 1") as caught:
@@ -147,7 +147,7 @@ def test_one_that_ends_at_its_start_is_an_error_with_the_end_of_its_log(tmp_path
     assert str(tmp_path / "server.log") in caught.value.detail
 
 
-def test_one_that_is_killed_at_its_start_may_be_tried_again(tmp_path: Path) -> None:
+def test_a_server_killed_at_its_start_causes_a_transient_error(tmp_path: Path) -> None:
     server = SharedServer(TinyServer(tmp_path, ("killed",)))
     server.join()
     with pytest.raises(TransientError, match="ended by signal 9"):
@@ -155,7 +155,7 @@ def test_one_that_is_killed_at_its_start_may_be_tried_again(tmp_path: Path) -> N
     server.leave()
 
 
-def test_one_that_never_answers_is_an_error_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = TinyServer(tmp_path, start_timeout_s=0.3)
     monkeypatch.setattr(TinyServer, "why_not_ready", lambda *_: "it is asleep")
     server = SharedServer(program)
@@ -168,7 +168,7 @@ def test_one_that_never_answers_is_an_error_after_its_time(tmp_path: Path, monke
         server.leave()
 
 
-def test_one_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
+def test_a_server_that_ignores_the_stop_signal_is_killed(tmp_path: Path) -> None:
     program = TinyServer(tmp_path, ("deaf",), stop_signals=((signal.SIGTERM, 0.3),))
     server = SharedServer(program)
     server.join()
@@ -179,7 +179,7 @@ def test_one_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
     assert server.process() is None
 
 
-def test_a_new_one_waits_for_the_children_of_a_killed_one(tmp_path: Path) -> None:
+def test_a_new_server_waits_for_the_children_of_a_killed_one(tmp_path: Path) -> None:
     first = joined(tmp_path, "has_child")
     child = int(first.log_tail())
     killed = first.process()
@@ -194,7 +194,7 @@ def test_a_new_one_waits_for_the_children_of_a_killed_one(tmp_path: Path) -> Non
     second.leave()
 
 
-def test_a_child_of_a_killed_one_that_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_outlives_a_killed_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = joined(tmp_path, "has_child")
     child = int(first.log_tail())
     killed = first.process()
@@ -210,7 +210,7 @@ def test_a_child_of_a_killed_one_that_does_not_end_is_named(tmp_path: Path, monk
     first.leave()
 
 
-def test_its_death_leaves_no_zombie(tmp_path: Path) -> None:
+def test_a_dead_server_leaves_no_zombie(tmp_path: Path) -> None:
     server = joined(tmp_path)
     found = server.process()
     assert found is not None
@@ -222,7 +222,7 @@ def test_its_death_leaves_no_zombie(tmp_path: Path) -> None:
     server.leave()
 
 
-def test_a_log_that_grew_large_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_log_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "_LOG_LIMIT_BYTES", 10)
     (tmp_path / "server.log").write_text("more than ten bytes\n")
     server = joined(tmp_path)

@@ -1,4 +1,4 @@
-"""What a run learns of memory is kept in Postgres, and the next run begins with it."""
+"""A run stores its memory measurements in Postgres, and the next run starts from them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def options(tmp_path: Path, noise_model: Path, database_url: str, monkeypatch: p
 
 
 def _batches(options: AnalyzeOptions, meter: FakeMeter, *, most: int, seed: int) -> list[int]:
-    """Analyse some new clips; returns the sizes of the batches that were tried on the language side."""
+    """Analyse new clips; returns the sizes of the batches tried on the language side."""
     videos = Path(options.source or "")
     videos.mkdir(exist_ok=True)
     for first in range(seed, seed + _CLIPS):
@@ -75,7 +75,7 @@ def _rows(database: Database) -> list[tuple[str, bool, int, int]]:
         return [tuple(row) for row in connection.execute(text(query))]
 
 
-def test_the_next_run_admits_no_more_than_what_fitted(options: AnalyzeOptions, database: Database) -> None:
+def test_the_next_run_makes_no_batch_larger_than_one_that_fitted(options: AnalyzeOptions, database: Database) -> None:
     free = 1 << 30
     assert _batches(options, FakeMeter(free=free), most=2, seed=1) == [4, 2, 2]
     assert _rows(database) == [("language", True, 4, free)]
@@ -84,7 +84,7 @@ def test_the_next_run_admits_no_more_than_what_fitted(options: AnalyzeOptions, d
         assert connection.execute(text("SELECT count(*) FROM reporting.answers")).scalar() == 2 * _CLIPS
 
 
-def test_the_next_run_counts_with_what_was_measured(options: AnalyzeOptions, database: Database) -> None:
+def test_the_next_run_uses_the_measured_peaks(options: AnalyzeOptions, database: Database) -> None:
     free, peak = 1 << 30, 900 << 20
     assert _batches(options, FakeMeter(free=free, peak=peak), most=_CLIPS, seed=1) == [4]
     assert [row[:2] + row[3:] for row in _rows(database)] == [("vision", False, peak), ("language", False, peak)]
@@ -92,7 +92,7 @@ def test_the_next_run_counts_with_what_was_measured(options: AnalyzeOptions, dat
     assert _batches(options, FakeMeter(free=free // 2, device="another", peak=1), most=_CLIPS, seed=21) == [4]
 
 
-def test_the_command_tells_what_was_measured_beside_its_estimates(options: AnalyzeOptions) -> None:
+def test_the_command_shows_measured_peaks_beside_its_estimates(options: AnalyzeOptions) -> None:
     _batches(options, FakeMeter(free=1 << 30, peak=3 << 20), most=2, seed=1)
     done = CliRunner().invoke(app, ["model", "--json"])
     assert done.exit_code == 0, done.output
@@ -107,7 +107,7 @@ def test_the_command_tells_what_was_measured_beside_its_estimates(options: Analy
     ]
 
 
-def test_a_database_that_does_not_answer_hides_no_estimate(
+def test_the_command_shows_estimates_even_if_the_database_does_not_answer(
     options: AnalyzeOptions, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTREEL_DATABASE_URL", f"postgresql://nobody@127.0.0.1:{free_port}/nothing")

@@ -1,4 +1,4 @@
-"""What a full listing tells of videos that are known: overwritten, gone, back. On real directories."""
+"""A sweep compares a full listing with known videos: overwritten, gone, back. Tested on real directories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nightreel.storage.local import LocalStorage
 
 
 class Shelf(LocalStorage):
-    """A directory whose listing breaks off, or mixes up its order, when it is told to."""
+    """A directory whose listing fails or reverses its order on request."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -42,7 +42,7 @@ class Shelf(LocalStorage):
 
 
 class Source:
-    """A directory, what is known of it, and sweeps over it, pages of two."""
+    """A directory, its known videos, and sweeps over it with two objects a page."""
 
     def __init__(self, work: Work, root: Path) -> None:
         self.work = work
@@ -51,7 +51,7 @@ class Source:
         self.admit = ListingFilter()
 
     def put(self, *names: str, body: str = "x", days: int = 0) -> None:
-        """Write files that were modified so many days after MODIFIED."""
+        """Write files that were modified `days` days after MODIFIED."""
         for name in names:
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class Source:
             os.utime(path, (at, at))
 
     def know(self) -> None:
-        """Discover what is there, as a night does."""
+        """Discover the existing files, as a night does."""
         for page in self.storage.list_pages():
             self.work.discover(*page, admit=self.admit)
 
@@ -105,7 +105,7 @@ def source(work, tmp_path) -> Source:
     return Source(work, tmp_path / "x")
 
 
-def test_a_video_whose_object_was_deleted_is_gone_and_never_claimed_until_it_is_back(source):
+def test_a_deleted_object_is_gone_and_not_claimed_until_it_is_back(source):
     source.put(*(f"{number}.mp4" for number in range(7)))
     source.know()
     (source.root / "3.mp4").unlink()
@@ -120,7 +120,7 @@ def test_a_video_whose_object_was_deleted_is_gone_and_never_claimed_until_it_is_
 
 
 @pytest.mark.parametrize("deleted", [["0", "1"], ["2", "3"], ["4"], ["0", "1", "2", "3"], ["1", "2"], ["3", "4"]])
-def test_it_does_not_matter_where_in_a_page_the_gap_is(source, deleted):
+def test_a_gap_anywhere_in_a_page_is_found(source, deleted):
     source.put(*"01234")
     source.know()
     for name in deleted:
@@ -129,7 +129,7 @@ def test_it_does_not_matter_where_in_a_page_the_gap_is(source, deleted):
     assert source.gone() == deleted
 
 
-def test_an_overwritten_object_is_a_new_version_and_work_again(source):
+def test_an_overwritten_object_is_a_new_version_and_new_work(source):
     source.put("a.mp4", "b.mp4")
     source.know()
     assert len(source.claimed()) == 2
@@ -141,7 +141,7 @@ def test_an_overwritten_object_is_a_new_version_and_work_again(source):
         assert list(versions) == [True, False, True]
 
 
-def test_unknown_objects_pass_the_filter_of_a_night_and_known_ones_need_not(source):
+def test_the_filter_of_a_night_applies_to_unknown_objects_only(source):
     source.put("known.mp4", "back.mp4", "changed.mp4")
     source.know()
     source.claimed()
@@ -157,7 +157,7 @@ def test_unknown_objects_pass_the_filter_of_a_night_and_known_ones_need_not(sour
     assert source.sweep() == PageCounts(listed=5, filtered=4, known=1), "told once"
 
 
-def test_what_the_filter_leaves_out_is_there_all_the_same(source):
+def test_filtered_objects_do_not_count_as_gone(source):
     source.put("a.gif", "b.mp4")
     source.know()
     source.admit = ListingFilter(suffixes=(".mp4",))
@@ -179,7 +179,7 @@ def test_videos_of_other_sources_are_left_alone(source, work):
     assert source.gone() == ["a.mp4"]
 
 
-def test_names_with_odd_characters_are_where_their_uris_sort(source):
+def test_names_with_odd_characters_sort_by_their_uris(source):
     names = ["z.mp4", "é.mp4", "ê.mp4", "a b.mp4", "a!b.mp4", "a-b.mp4", "a/b.mp4", "~.mp4", "%41.mp4", "日/本.mp4"]
     source.put(*names)
     source.know()
@@ -190,13 +190,13 @@ def test_names_with_odd_characters_are_where_their_uris_sort(source):
     assert source.gone() == ["%C3%A9.mp4", "a%20b.mp4"]
 
 
-def test_what_is_discovered_while_the_sweep_runs_is_not_gone(source, monkeypatch):
+def test_objects_discovered_during_the_sweep_are_not_gone(source, monkeypatch):
     monkeypatch.setattr(stage, "_PAGES", 1)
     source.put(*"abcdef")
     source.know()
     sweep = source.begin()
     assert not sweep.go_on().exhausted
-    source.put("z")  # its directory was read before
+    source.put("z")  # the sweep has already read its directory
     source.know()
     while not (swept := sweep.go_on()).exhausted:
         assert swept.counts.gone == 0
@@ -204,7 +204,7 @@ def test_what_is_discovered_while_the_sweep_runs_is_not_gone(source, monkeypatch
     assert "z" in source.current()
 
 
-def test_a_listing_that_breaks_off_goes_on_behind_its_last_page_and_marks_nothing_unseen(source):
+def test_a_broken_listing_continues_after_its_last_page_and_marks_no_unseen_object_as_gone(source):
     source.put(*"abcdefg")
     source.know()
     (source.root / "f").unlink()
@@ -219,7 +219,7 @@ def test_a_listing_that_breaks_off_goes_on_behind_its_last_page_and_marks_nothin
     assert (last.counts, last.exhausted) == (PageCounts(listed=2, known=2, gone=1), True)
 
 
-def test_an_error_that_lasts_is_raised_and_what_it_hides_stays(source):
+def test_a_lasting_error_is_raised_and_marks_nothing_as_gone(source):
     source.put(*"abcd")
     source.know()
     shutil.rmtree(source.root)
@@ -228,7 +228,7 @@ def test_an_error_that_lasts_is_raised_and_what_it_hides_stays(source):
     assert source.current() == [*"abcd"]
 
 
-def test_a_source_in_which_nothing_is_found_is_an_error_unless_it_may_be_empty(source):
+def test_an_empty_source_is_an_error_unless_it_may_be_empty(source):
     source.put(*"abcde")
     source.know()
     for name in "abcde":
@@ -239,11 +239,11 @@ def test_a_source_in_which_nothing_is_found_is_an_error_unless_it_may_be_empty(s
     assert source.sweep(may_be_empty=True) == PageCounts(gone=5)
 
 
-def test_an_empty_source_of_which_nothing_is_known_is_just_empty(source):
+def test_an_empty_source_without_known_videos_is_not_an_error(source):
     assert source.sweep() == PageCounts()
 
 
-def test_a_disk_that_goes_while_it_is_read_is_no_end_of_the_listing(source):
+def test_a_disk_that_disappears_during_the_listing_marks_nothing_as_gone(source):
     source.put(*"abcd")
     source.know()
 
@@ -267,12 +267,12 @@ def test_a_store_that_lists_in_another_order_is_refused(source):
     source.know()
     (source.root / "c").unlink()
     source.storage.turned_round = True
-    with pytest.raises(PermanentError, match=r"unordered_listing.*/a' behind '.*/b'"):
+    with pytest.raises(PermanentError, match=r"unordered_listing.*/a' after '.*/b'"):
         source.sweep()
     assert source.gone() == []
 
 
-def test_what_the_listing_could_not_look_at_is_not_gone(work, open_directory):
+def test_objects_in_unreadable_directories_are_not_gone(work, open_directory):
     source = Source(work, open_directory)
     source.put("a.mp4", "closed/b.mp4", "closed/c.mp4", "d.mp4", "e.mp4")
     source.know()
@@ -282,7 +282,7 @@ def test_what_the_listing_could_not_look_at_is_not_gone(work, open_directory):
     assert source.gone() == ["d.mp4"]
 
 
-def test_a_great_many_that_are_gone_are_marked_by_batches(source, monkeypatch):
+def test_many_gone_objects_are_marked_in_batches(source, monkeypatch):
     monkeypatch.setattr(stage, "_BATCH", 3)
     names = [f"{number:02}" for number in range(23)]
     source.put(*names)

@@ -1,4 +1,4 @@
-"""What the write stage promises: done means complete, a repeated write changes nothing, a lost claim is left alone."""
+"""The write stage: done means complete, a repeated write changes nothing, and a lost claim is left alone."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_long_video_is_done_with_its_last_chunk(work, writing, claimed):
     assert status(work) == ("done", None)
 
 
-def test_a_bad_segment_fails_its_video_and_the_answers_of_the_others_are_kept(work, writing, claimed):
+def test_a_bad_segment_fails_its_video_and_keeps_the_answers_of_the_others(work, writing, claimed):
     video = writing.videos.find(claimed.analysis_id)
     for _ in range(2):  # its stage was tried twice
         video.fail(video.segments[1], PermanentError(Reason.DAMAGED, "2 of 8 frames good"))
@@ -104,13 +104,13 @@ def test_a_bad_segment_fails_its_video_and_the_answers_of_the_others_are_kept(wo
     assert detail == "1 of 2 segments (30-60 s): 2 of 8 frames good"
 
 
-def test_an_answer_that_is_an_error_fails_its_video(work, writing, claimed):
+def test_an_error_answer_fails_its_video(work, writing, claimed):
     error = Answer(prompt_hash=CAPTION.hash, state=AnswerState.ERROR, reason="empty")
     write(writing, claimed, answered(work, claimed, 0, error, NO), answered(work, claimed, 1, SAID, NO))
     assert status(work) == ("failed", "answer_error")
 
 
-def test_what_another_run_took_over_is_left_to_it(work, writing, claimed):
+def test_analyses_that_another_run_took_over_are_left_alone(work, writing, claimed):
     with work.database.begin() as connection:
         connection.execute(text("UPDATE nightreel.analyses SET status = 'pending', run_id = NULL"))
     assert write(writing, claimed, answered(work, claimed, 0, SAID, NO)) == ChunkCounts(

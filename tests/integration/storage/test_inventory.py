@@ -1,4 +1,4 @@
-"""Inventories in the place of listings: the same objects, whatever the format; and what can be wrong with one."""
+"""Inventories instead of listings: the same objects in every format, and an error for each kind of damage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ both = pytest.mark.parametrize("form", [CSV, PARQUET])
 
 @pytest.fixture
 def opened(inventories, tmp_path):
-    """`opened(url, prefix)`: an inventory of what is below a prefix of the source bucket."""
+    """`opened(url, prefix)` opens an inventory of the objects below a prefix of the source bucket."""
 
     def make(url: str, prefix: str = ""):
         settings = load_settings(inventory=url, work_dir=tmp_path / "work")
@@ -58,7 +58,7 @@ def rows(*names: str, **values) -> list[Listed]:
 
 
 @both
-def test_an_inventory_has_what_a_listing_has_to_the_last_letter(inventories, opened, s3_client, form):
+def test_an_inventory_has_exactly_the_objects_of_a_listing(inventories, opened, s3_client, form):
     for number, key in enumerate(ODD_KEYS):
         s3_client.put_object(Bucket=inventories.source, Key=f"videos/{key}", Body=b"x" * number)
     s3_client.put_object(Bucket=inventories.source, Key="videos2/other.mp4", Body=b"")
@@ -72,7 +72,7 @@ def test_an_inventory_has_what_a_listing_has_to_the_last_letter(inventories, ope
 
 
 @both
-def test_pages_have_the_size_asked_for_and_files_follow_each_other(inventories, opened, form):
+def test_pages_have_the_requested_size_and_follow_the_order_of_files(inventories, opened, form):
     names = [f"{number:02}.mp4" for number in range(13)]
     url = inventories.write(rows(*names[:7]), [], rows(*names[7:]), form=form)
     inventory = opened(url)
@@ -85,7 +85,7 @@ def test_pages_have_the_size_asked_for_and_files_follow_each_other(inventories, 
 
 
 @both
-def test_of_a_bucket_with_versions_the_current_ones_count(inventories, opened, form):
+def test_only_current_versions_of_a_bucket_count(inventories, opened, form):
     listed = [
         Listed("kept.mp4", etag="new"),
         Listed("kept.mp4", etag="old", latest=False),
@@ -102,17 +102,17 @@ def test_of_a_bucket_with_versions_the_current_ones_count(inventories, opened, f
 
 
 @both
-def test_etags_are_without_quotes_as_those_of_listings_are(inventories, opened, form):
+def test_etags_have_no_quotes_like_those_of_listings(inventories, opened, form):
     url = inventories.write(rows("a.mp4", etag='"abc-2"'), form=form)
     assert [item.etag for item in entries(opened(url))] == ["abc-2"]
 
 
-def test_columns_may_come_in_any_order_and_others_beside_them(inventories, opened):
+def test_columns_can_be_in_any_order_with_others_among_them(inventories, opened):
     url = inventories.write(rows("a.mp4", size=7), columns=("ETag", "StorageClass", "Key", "LastModifiedDate", "Size"))
     assert [(item.uri.rpartition("/")[2], item.size_bytes) for item in entries(opened(url))] == [("a.mp4", 7)]
 
 
-def test_the_newest_inventory_counts_that_is_complete(inventories, opened):
+def test_the_newest_complete_inventory_is_used(inventories, opened):
     inventories.write(rows("old.mp4"), date="2026-01-29T01-00Z")
     inventories.write(rows("newer.mp4"), date="2026-01-30T01-00Z")
     inventories.write(rows("unfinished.mp4"), date="2026-01-31T01-00Z", checksum=False)
@@ -121,7 +121,7 @@ def test_the_newest_inventory_counts_that_is_complete(inventories, opened):
     assert keys(opened(f"{inventories.url}/2026-01-29T01-00Z/manifest.json")) == ["old.mp4"]
 
 
-def test_one_that_is_named_needs_no_checksum_and_says_so(inventories, opened, caplog):
+def test_a_named_inventory_without_checksum_is_used_with_a_warning(inventories, opened, caplog):
     url = inventories.write(rows("a.mp4"), checksum=False)
     with caplog.at_level(logging.WARNING):
         assert keys(opened(url)) == ["a.mp4"]
@@ -129,7 +129,7 @@ def test_one_that_is_named_needs_no_checksum_and_says_so(inventories, opened, ca
 
 
 @both
-def test_a_file_that_is_not_the_one_meant_is_an_error_with_both_checksums(inventories, opened, s3_client, form):
+def test_the_error_for_a_wrong_file_shows_both_checksums(inventories, opened, s3_client, form):
     url = inventories.write(rows("a.mp4"), rows("b.mp4"), form=form)
     other = inventories.written[1]
     promised = s3_client.head_object(Bucket=inventories.bucket, Key=other)["ETag"].strip('"')
@@ -142,7 +142,7 @@ def test_a_file_that_is_not_the_one_meant_is_an_error_with_both_checksums(invent
     assert all(part in error.detail for part in (other, promised, found))
 
 
-def test_after_an_error_the_listing_begins_with_the_file_that_broke(inventories, opened, s3_client, tmp_path):
+def test_after_an_error_the_listing_starts_again_with_the_failed_file(inventories, opened, s3_client, tmp_path):
     url = inventories.write(rows("a.mp4"), rows(*(f"b{number}.mp4" for number in range(5))), rows("c.mp4"))
     second = inventories.written[1]
     body = s3_client.get_object(Bucket=inventories.bucket, Key=second)["Body"].read()
@@ -158,12 +158,12 @@ def test_after_an_error_the_listing_begins_with_the_file_that_broke(inventories,
 
     listing = inventory.list_pages(page_size=2)
     assert [len(next(listing)), len(next(listing))] == [2, 2]
-    del listing  # what a run does after an error: the second page may not have been written
+    del listing  # as a run does after an error: the second page may not have been written
     assert keys(inventory) == [*(f"b{number}.mp4" for number in range(5)), "c.mp4"]
     assert not [path for path in (tmp_path / "work" / "spool").rglob("*") if path.name != "lock"]
 
 
-def test_a_manifest_that_is_not_what_its_checksum_says_is_an_error_with_both(inventories, opened, s3_client):
+def test_a_manifest_that_does_not_match_its_checksum_causes_an_error(inventories, opened, s3_client):
     url = inventories.write(rows("a.mp4"))
     key = url.split("/", 3)[3]
     body = s3_client.get_object(Bucket=inventories.bucket, Key=key)["Body"].read()
@@ -175,7 +175,7 @@ def test_a_manifest_that_is_not_what_its_checksum_says_is_an_error_with_both(inv
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", b"\x1f\x8b\x08\x00 broken"])
 @both
-def test_a_file_of_another_kind_is_an_error_that_stays(inventories, opened, form, content):
+def test_a_file_of_another_kind_causes_a_permanent_error(inventories, opened, form, content):
     error = error_of(PermanentError, opened(inventories.write(content, form=form)))
     assert error.reason == "inventory_damaged"
     assert inventories.written[0] in error.detail
@@ -184,12 +184,12 @@ def test_a_file_of_another_kind_is_an_error_that_stays(inventories, opened, form
 @pytest.mark.parametrize(
     "line", ['"b","a.mp4"', '"b","a.mp4","many","2026-01-01T00:00:00.000Z","e","S","false"', '"b","%ff","1","x","e"']
 )
-def test_lines_that_are_not_as_the_schema_says_are_an_error(inventories, opened, line):
+def test_lines_that_do_not_match_the_schema_cause_an_error(inventories, opened, line):
     error = error_of(PermanentError, opened(inventories.write(gzip.compress(line.encode()))))
     assert error.reason == "inventory_damaged"
 
 
-def test_a_text_that_is_no_manifest_is_an_error(inventories, opened, s3_client):
+def test_a_text_that_is_not_a_manifest_causes_an_error(inventories, opened, s3_client):
     for body in (b"", b"{}", b"[]", b'{"sourceBucket": 1, "creationTimestamp": "x"}'):
         s3_client.put_object(Bucket=inventories.bucket, Key="x/manifest.json", Body=body)
         assert (
@@ -197,14 +197,14 @@ def test_a_text_that_is_no_manifest_is_an_error(inventories, opened, s3_client):
         )
 
 
-def test_orc_is_refused_with_the_way_out(inventories, opened):
+def test_the_error_for_orc_names_the_expected_formats(inventories, opened):
     error = error_of(PermanentError, opened(inventories.write(rows("a.mp4"), fileFormat="ORC")))
     assert error.reason == "unsupported_inventory"
     assert "expected CSV or Parquet" in error.detail
 
 
 @both
-def test_an_inventory_without_etags_is_refused_with_the_way_out(inventories, opened, form):
+def test_the_error_for_an_inventory_without_etags_names_the_missing_column(inventories, opened, form):
     columns = tuple(name for name in ALWAYS if name != "ETag")
     error = error_of(PermanentError, opened(inventories.write(rows("a.mp4"), form=form, columns=columns)))
     assert error.reason == "inventory_incomplete"
@@ -217,10 +217,10 @@ def test_an_inventory_of_another_bucket_is_refused(inventories, opened):
     assert "NIGHTREEL_INVENTORY" in error.detail
 
 
-def test_where_there_is_no_inventory_the_error_says_what_was_expected(inventories, opened):
+def test_the_error_for_a_missing_inventory_says_what_was_expected(inventories, opened):
     for url, says in [
         (inventories.url, "2026-01-31T01-00Z"),
-        (f"{inventories.url}/manifest.json", "is not there"),
+        (f"{inventories.url}/manifest.json", "does not exist"),
     ]:
         error = error_of(SettingsError, opened(url))
         assert error.reason == "wrong_inventory"

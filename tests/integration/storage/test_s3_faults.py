@@ -1,4 +1,4 @@
-"""Fetching through a network that drops, stalls, truncates and corrupts: the right bytes, or a clear error."""
+"""Fetching through a network that drops, stalls, truncates and corrupts ends in the right bytes or a clear error."""
 
 import hashlib
 import os
@@ -69,13 +69,13 @@ def assert_right(fetched):
         pytest.param([good, renamed_range(f"bytes 0-{PART - 1}/{len(DATA)}")], id="another range than asked for"),
     ],
 )
-def test_the_bytes_are_right_after_a_few(fetch, bad_proxy, plan):
+def test_the_bytes_are_right_after_a_few_faults(fetch, bad_proxy, plan):
     bad_proxy.plan.extend(plan)
     assert_right(fetch())
     assert not bad_proxy.plan
 
 
-def test_what_has_arrived_is_not_fetched_again(fetch, bad_proxy):
+def test_received_bytes_are_not_fetched_again(fetch, bad_proxy):
     bad_proxy.plan.append(drop(130_000))
     assert_right(fetch())
     resumed = [asked for asked, _, _ in bad_proxy.served if asked and int(asked[6:].split("-")[0]) % PART]
@@ -97,7 +97,7 @@ def test_what_has_arrived_is_not_fetched_again(fetch, bad_proxy):
         pytest.param(renamed_range("bytes 5-9/10"), "storage_unreachable", id="wrong range"),
     ],
 )
-def test_a_fault_that_does_not_end_is_a_clear_error_and_leaves_nothing(fetch, bad_proxy, always, reason):
+def test_a_lasting_fault_causes_a_clear_error_and_leaves_no_file(fetch, bad_proxy, always, reason):
     bad_proxy.always = always
     with pytest.raises((TransientError, PermanentError)) as caught:
         fetch()
@@ -105,7 +105,7 @@ def test_a_fault_that_does_not_end_is_a_clear_error_and_leaves_nothing(fetch, ba
     assert "a.mp4" in caught.value.detail
 
 
-def test_a_server_that_stalls_for_ever_is_given_up(storage, fetch, bad_proxy):
+def test_a_server_that_stalls_forever_causes_a_transient_error(storage, fetch, bad_proxy):
     bad_proxy.always = stall(10)
     with pytest.raises(TransientError) as caught:
         fetch()
@@ -113,7 +113,7 @@ def test_a_server_that_stalls_for_ever_is_given_up(storage, fetch, bad_proxy):
     assert "a.mp4" in caught.value.detail
 
 
-def test_an_interrupted_fetch_ends_at_once_and_leaves_nothing(bad_proxy, storage, s3_bucket, tmp_path):
+def test_an_interrupted_fetch_ends_quickly_and_leaves_no_file(bad_proxy, storage, s3_bucket, tmp_path):
     patient = open_storage(f"s3://{s3_bucket}", load_settings(), options=TransferOptions(stall_s=60))
     ((item,),) = patient.list_pages()
     bad_proxy.always = stall(10)
@@ -136,7 +136,7 @@ def test_an_interrupted_fetch_ends_at_once_and_leaves_nothing(bad_proxy, storage
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_object_overwritten_in_the_middle_of_a_fetch_is_refused(fetch, bad_proxy, s3_client, s3_bucket):
+def test_an_object_overwritten_during_a_fetch_is_refused(fetch, bad_proxy, s3_client, s3_bucket):
     def overwrite(answer):
         s3_client.put_object(Bucket=s3_bucket, Key="a.mp4", Body=DATA[::-1])
         return drop(1000)(answer)
@@ -147,7 +147,7 @@ def test_an_object_overwritten_in_the_middle_of_a_fetch_is_refused(fetch, bad_pr
     assert caught.value.reason == "object_changed"
 
 
-def test_reading_features_goes_through_the_same_faults(storage, bad_proxy, s3_bucket):
+def test_reading_features_survives_the_same_faults(storage, bad_proxy, s3_bucket):
     bad_proxy.plan.extend([drop(1000), truncate(5), SLOW_DOWN, stall(0)])
     assert storage.read(f"s3://{s3_bucket}/a.mp4") == DATA
 
@@ -204,9 +204,7 @@ def test_objects_uploaded_in_parts_are_verified_too(bad_proxy, s3_client, s3_buc
         storage.fetch(item.uri, **request)
 
 
-def test_verification_can_be_turned_off_for_stores_whose_etags_are_something_else(
-    bad_proxy, fetch, s3_bucket, tmp_path, monkeypatch
-):
+def test_verification_can_be_turned_off_for_stores_with_other_etags(bad_proxy, fetch, s3_bucket, tmp_path, monkeypatch):
     bad_proxy.always = corrupt(0)
     with pytest.raises(TransientError, match="NIGHTREEL_S3_VERIFY_ETAGS=false"):
         fetch()

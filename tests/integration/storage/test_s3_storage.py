@@ -38,7 +38,7 @@ def fetch_first(storage, tmp_path, **changes):
 # -- listing -----------------------------------------------------------------------------------------------------
 
 
-def test_a_bucket_is_listed_by_pages_and_goes_on_after_any_uri(s3_bucket, s3_server):
+def test_a_bucket_is_listed_in_pages_and_after_any_uri(s3_bucket, s3_server):
     s3_server.fill(s3_bucket, 2345)
     storage = open_storage(f"s3://{s3_bucket}/clips", load_settings())
     pages = list(storage.list_pages())
@@ -51,7 +51,7 @@ def test_a_bucket_is_listed_by_pages_and_goes_on_after_any_uri(s3_bucket, s3_ser
     assert listed(storage, start_after=uris[-1]) == []
 
 
-def test_the_prefix_is_a_directory_and_folder_markers_are_no_objects(storage, s3_client, s3_bucket):
+def test_the_prefix_is_a_directory_and_folder_markers_are_not_listed(storage, s3_client, s3_bucket):
     for key in ("videos/", "videos/a.mp4", "videos/sub/", "videos/sub/b.mp4", "videos2/c.mp4", "d.mp4"):
         put(s3_client, s3_bucket, key)
     assert [item.uri for item in listed(storage)] == [
@@ -72,7 +72,7 @@ def test_odd_keys_survive_listing_and_fetching(storage, s3_client, s3_bucket, tm
     assert sorted(bodies) == sorted(names)
 
 
-# -- what can be wrong with a source -----------------------------------------------------------------------------
+# -- wrong sources -----------------------------------------------------------------------------------------------
 
 
 def test_a_missing_bucket_never_looks_like_an_empty_one(storage, s3_bucket):
@@ -110,7 +110,7 @@ def test_without_keys_the_error_names_the_variables(s3_bucket, monkeypatch):
     assert "AWS_ACCESS_KEY_ID" in error.detail
 
 
-def test_an_unreachable_endpoint_is_a_transient_error(s3_bucket, monkeypatch, free_port):
+def test_an_unreachable_endpoint_causes_a_transient_error(s3_bucket, monkeypatch, free_port):
     monkeypatch.setenv("NIGHTREEL_S3_ENDPOINT_URL", f"http://user:pa55@127.0.0.1:{free_port}")
     storage = open_storage(f"s3://{s3_bucket}/x", load_settings(), options=SMALL_PARTS)
     error = error_of(TransientError, storage.check)
@@ -119,7 +119,7 @@ def test_an_unreachable_endpoint_is_a_transient_error(s3_bucket, monkeypatch, fr
     assert "pa55" not in str(error)
 
 
-def test_an_endpoint_that_is_no_url_is_a_settings_error(s3_bucket, monkeypatch):
+def test_an_endpoint_that_is_not_a_url_causes_a_settings_error(s3_bucket, monkeypatch):
     monkeypatch.setenv("NIGHTREEL_S3_ENDPOINT_URL", "not a url")
     error = error_of(PermanentError, open_storage(f"s3://{s3_bucket}/x", load_settings()).check)
     assert error.reason == "settings"
@@ -140,7 +140,7 @@ def test_objects_of_any_size_arrive_whole_with_their_hash(storage, s3_client, s3
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
-def test_several_threads_fetch_at_once(storage, s3_client, s3_bucket, tmp_path):
+def test_several_threads_fetch_at_the_same_time(storage, s3_client, s3_bucket, tmp_path):
     bodies = [os.urandom(2_500_000) for _ in range(6)]
     for number, body in enumerate(bodies):
         put(s3_client, s3_bucket, f"videos/{number}.mp4", body)
@@ -224,7 +224,7 @@ def test_a_large_file_is_published_in_parts_and_only_once(storage, tmp_path, s3_
     assert storage.read(f"{storage.url}/large") == body
 
 
-def test_of_many_threads_that_publish_one_name_exactly_one_creates_it(storage):
+def test_exactly_one_of_many_threads_creates_a_name(storage):
     bodies = [bytes([number]) * 50_000 for number in range(8)]
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(lambda body: storage.publish("same", body), bodies))
@@ -232,6 +232,6 @@ def test_of_many_threads_that_publish_one_name_exactly_one_creates_it(storage):
     assert storage.read(results[0].uri) == bodies[[result.created for result in results].index(True)]
 
 
-def test_a_place_is_checked_for_create_only_writes_and_left_clean(storage):
+def test_checking_for_create_only_writes_leaves_no_file(storage):
     storage.check_writable()
     assert listed(storage) == []

@@ -62,7 +62,7 @@ print(peak_kib() - before, fetched.size_bytes)
 
 @pytest.fixture(params=["directory", "bucket"])
 def source(request, tmp_path):
-    """The url of a source that holds one object of SIZE bytes."""
+    """The URL of a source that holds one object of SIZE bytes."""
     if request.param == "directory":
         (tmp_path / "source").mkdir()
         (tmp_path / "source/a.mp4").write_bytes(bytes(SIZE))
@@ -74,12 +74,12 @@ def source(request, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A command that runs its arguments with a real filesystem of 1 MiB at the path it is given first."""
+    """A directory at which `_TMPFS` can mount a real filesystem of 1 MiB for a command."""
     directory = tmp_path / "small"
     directory.mkdir()
     probe = shutil.which("unshare") and subprocess.run([*_TMPFS, directory, "true"], capture_output=True, check=False)
     if not probe or probe.returncode:
-        pytest.skip("this system lets nobody mount in a user namespace: the test with a file-size limit stands alone")
+        pytest.skip("this system forbids mounts in user namespaces; only the test with a file-size limit runs")
     return directory
 
 
@@ -93,14 +93,14 @@ def python(script, *arguments, prefix=()):
     return done.stdout.splitlines()
 
 
-def test_a_full_disk_is_a_transient_error_that_names_the_path_and_leaves_nothing(small_disk, source):
+def test_the_error_for_a_full_disk_is_transient_and_names_the_path(small_disk, source):
     lines = python(FILL_A_DISK, small_disk, source, prefix=[*_TMPFS, small_disk])
     assert lines == ["TransientError|disk_full|True|[]"] * 2
 
 
 @contextmanager
 def file_size_limit(size_bytes):
-    """Python ignores SIGXFSZ, so that writing beyond the limit is the error EFBIG."""
+    """Limit the size of files; Python ignores SIGXFSZ, so writing more raises EFBIG."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:
@@ -109,7 +109,7 @@ def file_size_limit(size_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_no_room_for_a_file_of_this_size_is_the_same_error(source, tmp_path):
+def test_a_file_beyond_the_file_size_limit_causes_the_same_error(source, tmp_path):
     storage = open_storage(source, load_settings())
     cache = open_storage(str(tmp_path / "cache"), load_settings())
     ((item,),) = storage.list_pages()

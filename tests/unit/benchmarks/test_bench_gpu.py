@@ -1,4 +1,4 @@
-"""The benchmark of the GPU, which no test machine has, at least runs: with a tiny shape, on the CPU."""
+"""The GPU benchmark runs with a tiny shape on the CPU, because test machines have no GPU."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_every_side_of_a_shape_is_measured(shape, tmp_path):
         assert row in text
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="here it would measure")
-def test_without_a_gpu_it_says_so(capsys):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, the benchmark measures")
+def test_the_benchmark_reports_a_missing_gpu(capsys):
     bench_gpu.main()
     assert "no CUDA device" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The benchmarks' harness: sides take turns, disagreement stops them, what missed its goal stays in the table."""
+"""The benchmarks' harness: sides take turns, disagreement stops them, and missed goals stay in the table."""
 
 import json
 
@@ -27,7 +27,7 @@ def test_sides_that_do_not_agree_are_not_compared():
         harness.take_turns(sides, agree=lambda ours, other: ours == other)
 
 
-def test_a_ratio_is_the_median_over_pairs_and_is_held_to_its_goal():
+def test_a_ratio_is_the_median_over_pairs_and_compared_with_its_goal():
     ours = [Measurement(0, cpu_s, 0) for cpu_s in (2.0, 9.0, 1.0)]
     other = [Measurement(0, cpu_s, 0) for cpu_s in (1.0, 3.0, 1.0)]
     row = harness.compare("x", {"ours": ours, "plain": other}, other="plain", metric="cpu_s", at_most=1.1)
@@ -36,18 +36,18 @@ def test_a_ratio_is_the_median_over_pairs_and_is_held_to_its_goal():
     assert not row.met
 
 
-def test_a_side_in_a_process_of_its_own_is_measured_there():
+def test_a_side_in_a_subprocess_is_measured_there():
     measured = harness.in_subprocess("json:dumps", {"a": 1})()
     assert measured.value == '{"a": 1}'
     assert measured.peak_rss_mib > 5
 
 
-def test_a_side_that_fails_says_why():
+def test_a_failing_side_raises_its_error():
     with pytest.raises(RuntimeError, match="JSONDecodeError"):
         harness.in_subprocess("json:loads", "not json")()
 
 
-def test_the_report_keeps_what_missed_its_goal(tmp_path, capsys):
+def test_the_report_keeps_results_that_missed_their_goal(tmp_path, capsys):
     runs = {"ours": [Measurement(0, 2.0, 0)], "plain": [Measurement(0, 1.0, 0)]}
     report = harness.Report("demo", versions=("numpy",))
     report.add(harness.compare("slow", runs, other="plain", metric="cpu_s", at_most=1.0))

@@ -1,4 +1,4 @@
-"""The judge of a log of leases sees what it is there to see."""
+"""The judge of a lease log finds overdrawn devices, unserved requests and idle memory."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ LEASE_S = 60.0
 
 
 def verdict(*events: tuple[float, str, int, int, int]) -> Verdict:
-    """Of (second, event, request, MiB, process) on a device of 100 MiB."""
+    """Judge (second, event, request, MiB, process) events on a device of 100 MiB."""
     names = ("at", "event", "number", "mib", "process")
     return judge([dict(zip(names, event, strict=True)) for event in events], device_mib=100, lease_s=LEASE_S)
 
 
-def test_a_device_that_is_overdrawn_is_found_out():
+def test_an_overdrawn_device_is_found():
     found = verdict((0, "asked", 1, 60, 0), (1, "granted", 1, 60, 0), (1, "asked", 2, 60, 1), (2, "granted", 2, 60, 1))
     assert found.most_mib == 120
 
 
-def test_a_request_that_was_not_served_is_found_out():
+def test_an_unserved_request_is_found():
     found = verdict((0, "asked", 1, 60, 0), (1, "granted", 1, 60, 0), (2, "asked", 2, 60, 1), (3, "released", 1, 60, 0))
     assert (found.asked, found.served) == (2, 1)
 
 
-def test_memory_is_idle_while_one_waits_whom_it_would_fit_and_only_then():
+def test_memory_is_idle_only_while_a_request_that_fits_waits():
     found = verdict(
         (0, "asked", 1, 60, 0),
         (0, "granted", 1, 60, 0),
-        (0, "asked", 2, 40, 1),  # fits beside the first, and is kept waiting for 5 s
+        (0, "asked", 2, 40, 1),  # fits beside the first, but waits 5 s
         (5, "granted", 2, 40, 1),
         (5, "asked", 3, 90, 1),  # does not fit
         (10, "released", 1, 60, 0),
@@ -42,7 +42,7 @@ def test_memory_is_idle_while_one_waits_whom_it_would_fit_and_only_then():
     assert found.patience == pytest.approx(1.0)
 
 
-def test_what_a_killed_process_held_is_taken_until_its_lease_is_over():
+def test_memory_of_a_killed_process_counts_as_taken_until_its_lease_ends():
     end = LEASE_S + 15
     events = [
         (0.0, "asked", 1, 60, 0),

@@ -1,4 +1,4 @@
-"""What is published: a new result replaces its own table, and nothing else."""
+"""Publishing a result replaces only its own table."""
 
 import doctest
 import json
@@ -34,12 +34,12 @@ def test_a_result_replaces_its_part_and_leaves_the_others(tmp_path):
     assert "old" not in text
 
 
-def test_a_large_part_shows_the_rows_that_have_a_goal(tmp_path):
+def test_a_large_part_shows_only_rows_with_a_goal(tmp_path):
     text = _published(tmp_path, [ROW] + [ROW | {"goal": "none", "name": "other"}] * 50)
     assert "| frames |" in text
     assert "\n| other |" not in text
     assert "all 51" in text
 
 
-def test_figures_are_what_their_examples_say():
+def test_figures_match_their_examples():
     assert doctest.testmod(publish).failed == 0

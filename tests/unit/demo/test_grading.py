@@ -1,4 +1,4 @@
-"""Answers beside the truth: right ones, wrong ones, and none."""
+"""Grading compares answers with the correct ones."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def row(prompt: str, answer: str, *, start_s: float = 0.0, state: str = "answere
         (row("moving", "no", start_s=4.0, state="unknown"), False),
     ],
 )
-def test_an_answer_is_right_by_what_it_says_of_its_own_segment(said, right):
+def test_an_answer_is_right_if_its_facts_match_its_segment(said, right):
     (grade,) = grade_answers([said], CLIPS, PROMPTS)
     assert grade.right is right
 
 
-def test_answers_to_other_prompts_and_of_other_files_are_left_out():
+def test_answers_to_other_prompts_and_for_other_files_are_skipped():
     others = row("violence", "no") | {"prompt_set": "moderation"}, row("count", "2") | {"uri": "file:///videos/b.mp4"}
     assert grade_answers(others, CLIPS, PROMPTS) == []
 
 
-def test_what_is_about_nothing_is_known():
+def test_grades_about_absent_things_are_marked():
     grades = grade_answers([row("red_circle", "yes"), row("circles", "0", start_s=4.0)], CLIPS, PROMPTS)
     assert [grade.of_nothing for grade in grades] == [False, True]
     assert share_right(grades) == 1.0
@@ -59,7 +59,7 @@ def test_a_model_that_is_always_sure_and_half_the_time_wrong_is_not_calibrated()
     assert calibration_error([(1.0, True), (0.0, False), (0.05, False)]) == pytest.approx(0.05 / 3)
 
 
-def test_a_poster_has_room_for_every_panel_and_marks_alerts_alone():
+def test_a_poster_has_room_for_every_panel_and_marks_only_alerts():
     frames = [np.full((90, 160, 3), shade, np.uint8) for shade in (0, 120, 240)]
     calm, alert = Panel("a", frames, "a red circle."), Panel("b", frames, "a red triangle.", alert="a warning sign")
     poster = np.asarray(draw_poster([calm] * 4 + [alert]))

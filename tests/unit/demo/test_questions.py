@@ -1,4 +1,4 @@
-"""What is true of a scene, held to scenes whose truth is written out here."""
+"""Correct answers and captions, checked on scenes whose answers are written out here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROMPTS = {prompt.name: prompt for prompt in load_prompt_sets(("demo", "demo_mod
 
 
 def scene(*kinds: str, motion: str = "left", background: str = "grey") -> Scene:
-    """`scene("red circle", "blue star")`."""
+    """Build a scene from words: `scene("red circle", "blue star")`."""
     things = (Thing(kind.split()[1], kind.split()[0], 0.2 + 0.3 * i, 0.5, 0.1) for i, kind in enumerate(kinds))
     return Scene(tuple(things), background, motion if kinds else "none")
 
@@ -51,16 +51,16 @@ SEVERAL = scene("blue star", "orange circle", "red circle")
         ),
     ],
 )
-def test_the_truth_of_every_demo_prompt(name, empty, one, several):
+def test_truth_answers_every_demo_prompt(name, empty, one, several):
     assert [truth(PROMPTS[name], each) for each in (EMPTY, ONE, SEVERAL)] == [empty, one, several]
 
 
 def test_the_table_above_has_every_prompt():
-    (parameters,) = (mark for mark in test_the_truth_of_every_demo_prompt.pytestmark if mark.name == "parametrize")
+    (parameters,) = (mark for mark in test_truth_answers_every_demo_prompt.pytestmark if mark.name == "parametrize")
     assert {row[0] for row in parameters.args[1]} == PROMPTS.keys()
 
 
-def test_a_caption_is_read_back_as_what_it_says():
+def test_a_caption_is_read_back_as_its_facts():
     for seed in range(200):
         drawn = draw_scene(seed)
         assert read_caption(caption(drawn)) == said_of(drawn)
@@ -69,11 +69,11 @@ def test_a_caption_is_read_back_as_what_it_says():
 @pytest.mark.parametrize(
     "text", ["", "a red circle.", "a red hexagon moves left on a grey background.", "an empty grey background. yes"]
 )
-def test_what_is_no_sentence_of_the_grammar_says_nothing(text):
+def test_a_text_outside_the_grammar_is_not_read(text):
     assert read_caption(text) is None
 
 
-def test_captions_that_say_something_else_read_as_something_else():
+def test_wrong_captions_are_read_as_other_facts():
     true = said_of(SEVERAL)
     for wrong in (
         "a red circle and a blue star move left on a grey background.",

@@ -1,4 +1,4 @@
-"""The demo's world: the same from the same seed, and as it is said to be."""
+"""The demo's world: the same seed gives the same scene, and pictures match their scenes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_number_of_things_and_every_near_miss_occurs():
     assert all((scene.motion == NO_MOTION) == (not scene.things) for scene in SCENES)
 
 
-def test_all_things_are_on_the_picture_from_start_to_end():
+def test_all_things_are_visible_from_start_to_end():
     for scene in SCENES[:60]:
         for moment in (0.0, 1.0):
             picture = paint(scene, moment, width=96, height=96)
@@ -49,7 +49,7 @@ def test_all_things_are_on_the_picture_from_start_to_end():
             assert near(picture, BACKGROUNDS[scene.background]).mean() > 0.4
 
 
-def test_things_go_where_the_scene_says():
+def test_things_move_as_the_scene_says():
     scene = Scene((Thing("circle", "red", 0.5, 0.5, 0.15),), "black", "up", travel=0.3)
     rows = [np.nonzero(near(paint(scene, moment, width=64, height=64), COLOURS["red"]))[0].mean() for moment in (0, 1)]
     assert rows[0] - rows[1] == pytest.approx(0.3 * 64, abs=1)
@@ -61,7 +61,7 @@ def test_a_wide_picture_shows_round_circles():
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=1)
 
 
-def test_twins_and_scenes_without_sense_are_refused():
+def test_twins_and_impossible_scenes_are_refused():
     twin = Thing("circle", "red", 0.3, 0.3, 0.1)
     with pytest.raises(SettingsError, match="no two of one colour and shape"):
         Scene((twin, Thing("circle", "red", 0.7, 0.7, 0.1)), "black", "left")
@@ -71,7 +71,7 @@ def test_twins_and_scenes_without_sense_are_refused():
         Thing("hexagon", "red", 0.5, 0.5, 0.1)
 
 
-def test_a_clip_knows_the_scene_of_each_time_range_and_refuses_to_mix_two():
+def test_a_clip_returns_the_scene_of_a_time_range_and_refuses_ranges_with_two():
     clip = Clip.of((SCENES[0], 30.0), (SCENES[1], 30.0), (SCENES[2], 10.0))
     assert [clip.scene_in(*edges) for edges in ((0, 30), (30, 60), (60, 70))] == SCENES[:3]
     assert clip.scene_in(59.97, 70.0) == SCENES[2], "a frame's length of another scene is none"

@@ -1,4 +1,4 @@
-"""What the driver tells becomes devices with limits; where there is no driver, the RAM stands in."""
+"""The GPUs of the driver become devices with limits; without a driver, the RAM is the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nightreel.gpu.devices import MIB
 
 
 class FakeNvml:
-    """NVML with two GPUs, as far as it is asked."""
+    """The parts of NVML in use, with two GPUs."""
 
     class NVMLError(Exception):
         pass
@@ -60,7 +60,7 @@ def nvml(monkeypatch):
     return install
 
 
-def test_each_gpu_is_a_device_with_a_limit_of_its_own(nvml):
+def test_each_gpu_is_a_device_with_its_own_limit(nvml):
     fake = nvml()
     first, second = memory_devices()
     assert first.limit.startswith("gpu-mem-")
@@ -71,7 +71,7 @@ def test_each_gpu_is_a_device_with_a_limit_of_its_own(nvml):
     assert fake.opened == 0
 
 
-def test_a_reserve_is_never_leased_whatever_is_free_now(nvml):
+def test_a_reserve_is_never_leased(nvml):
     nvml()
     device = memory_devices()[0]
     assert device.leasable_mib(None) == 80_000 - 1024
@@ -80,7 +80,7 @@ def test_a_reserve_is_never_leased_whatever_is_free_now(nvml):
         device.leasable_mib(80_000)
 
 
-def test_without_a_driver_half_of_the_ram_stands_in(nvml):
+def test_without_a_driver_half_of_the_ram_can_be_leased(nvml):
     nvml(broken="nvmlInit")
     (device,) = memory_devices()
     assert device.limit.startswith("cpu-mem-")
@@ -88,7 +88,7 @@ def test_without_a_driver_half_of_the_ram_stands_in(nvml):
     assert device.leasable_mib(None) == pytest.approx(psutil.virtual_memory().total / MIB / 2, abs=1)
 
 
-def test_a_driver_that_answers_with_an_error_is_no_machine_without_gpus(nvml):
+def test_a_driver_error_is_raised_and_not_taken_for_missing_gpus(nvml):
     fake = nvml(broken="nvmlDeviceGetMemoryInfo")
     with pytest.raises(SettingsError, match="GPU is lost"):
         memory_devices()

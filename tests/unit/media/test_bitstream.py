@@ -1,4 +1,4 @@
-"""The few header bits that tell where decoding can start; bytes of any kind never raise."""
+"""The header bits that show where decoding can start; no bytes raise an error."""
 
 import pytest
 from hypothesis import given
@@ -60,11 +60,11 @@ def test_hevc_starts_clean_at_its_random_access_pictures(kind, clean):
         ("vp9", bytes([0b10000000, 0, 0b11000001]), True),  # a superframe
     ],
 )
-def test_pictures_that_are_never_shown_are_told(codec, packet, shown):
+def test_pictures_that_are_never_shown_are_detected(codec, packet, shown):
     assert traits(codec, memoryview(packet), is_key=False, length_size=0).shown is shown
 
 
-def test_mpeg4_b_pictures_and_packed_bitstreams_are_told():
+def test_mpeg4_b_pictures_and_packed_bitstreams_are_detected():
     i_picture, b_picture = b"\0\0\1\xb6\x10\0", b"\0\0\1\xb6\x90\0"
     assert not traits("mpeg4", memoryview(i_picture), is_key=True, length_size=0).unreferenced
     assert traits("mpeg4", memoryview(b_picture), is_key=False, length_size=0).unreferenced

@@ -1,4 +1,4 @@
-"""The contact sheet shows every frame in its place, and makes a bad one plain to see."""
+"""The contact sheet shows every frame in its place and marks bad ones."""
 
 import io
 
@@ -23,7 +23,7 @@ def test_every_frame_is_in_its_place():
         assert middle.tolist() == [20 * number] * 3
 
 
-def test_a_flagged_frame_is_framed_in_red_and_others_are_not():
+def test_only_flagged_frames_have_a_red_border():
     sheet = np.asarray(draw_contact_sheet(_batch(2, flags=((), ("corrupt",))), columns=2, tile_width=160))
     assert sheet[6, 6].tolist() == [0, 0, 0]
     assert sheet[6, 6 + 166].tolist() == [248, 113, 113]
@@ -39,7 +39,7 @@ def test_portrait_and_single_frames_fit():
     assert draw_contact_sheet(_batch(1, hw=(160, 90)), tile_width=90).size == (90 + 12, 160 + 20 + 12)
 
 
-def test_a_jpeg_is_small_and_opens_again():
+def test_a_jpeg_is_small_and_can_be_opened():
     sheet = draw_contact_sheet(_batch(8), tile_width=96)
     content = encode_jpeg(sheet, quality=60)
     assert len(content) < 20_000

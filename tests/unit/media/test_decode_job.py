@@ -1,4 +1,4 @@
-"""Decode plans: the fewest packets that yield the wanted frames exactly."""
+"""Decode jobs: the fewest packets that give the wanted frames exactly."""
 
 import doctest
 from itertools import pairwise
@@ -14,14 +14,14 @@ from nightreel.media.packets import DISCARD, HIDDEN, KEY, NO_PTS, PacketIndex
 
 
 def _index(*packets, ordinal=False, last_duration=1):
-    """Packets in decoding order: pts, and K where decoding can start, d outside the edit list, h never shown."""
+    """Packets in decoding order: pts and letters: K decoding can start, d outside the edit list, h never shown."""
     flags = {"K": KEY, "d": DISCARD, "h": HIDDEN}
     pts = np.array([pts for pts, _ in packets], dtype=np.int64)
     bits = np.array([sum(flags[letter] for letter in letters) for _, letters in packets], dtype=np.uint8)
     return PacketIndex(pts, np.arange(len(pts)), np.full(len(pts), 9, dtype=np.int32), bits, last_duration, ordinal)
 
 
-def test_every_worked_example_holds():
+def test_examples_in_docstrings_are_correct():
     results = doctest.testmod(decode_job)
     assert (results.attempted, results.failed) == (3, 0)
 
@@ -59,19 +59,19 @@ def test_frames_hidden_by_an_edit_list_or_never_shown_are_on_no_timeline():
     assert (index.start, index.end) == (14, 17)
 
 
-def test_a_clock_that_a_demuxer_guessed_wrong_here_and_there_is_evened():
+def test_a_clock_with_wrong_guesses_of_the_demuxer_is_evened_out():
     dts = np.arange(100) * 3600
     dts[50] = dts[49]
     index = PacketIndex(np.full(100, NO_PTS), dts, np.ones(100, np.int32), np.zeros(100, np.uint8), 3600, ordinal=True)
     assert index.timeline.tolist() == (np.arange(100) * 3600).tolist()
 
 
-def test_a_packet_index_survives_the_way_through_a_socket():
+def test_a_packet_index_survives_serialisation():
     index = _index((0, "K"), (2, ""), (1, "h"))
     copy = PacketIndex.from_bytes(index.to_bytes(), last_duration=1, ordinal=False)
     for name in ("pts", "dts", "size", "flags"):
         assert np.array_equal(getattr(copy, name), getattr(index, name))
-    with pytest.raises(ValueError, match="no packet index"):
+    with pytest.raises(ValueError, match="not a packet index: 20 bytes, expected a multiple of 21"):
         PacketIndex.from_bytes(b"\0" * 20, last_duration=1, ordinal=False)
 
 
@@ -87,11 +87,11 @@ def test_runs_hold_every_wanted_frame_start_clean_and_do_not_overlap(lengths, da
     assert all(index.flags[run.first] & KEY for run in runs)
     assert all(any(run.first <= frame <= run.last for run in runs) for frame in wanted)
     assert all(before.last < after.first for before, after in pairwise(runs))
-    assert {run.last for run in runs} <= set(wanted)  # nothing is decoded after the last frame that is wanted
+    assert {run.last for run in runs} <= set(wanted)  # no run decodes beyond its last wanted frame
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=50), st.floats(0, 100))
-def test_the_frame_on_show_is_the_last_that_began(intervals, moment):
+def test_the_frame_on_show_is_the_last_one_that_started(intervals, moment):
     times = np.concatenate([[0.0], np.cumsum(intervals)])
     (found,) = frames_on_show(times, [moment])
     assert times[found] <= moment + 1e-6
@@ -99,7 +99,7 @@ def test_the_frame_on_show_is_the_last_that_began(intervals, moment):
 
 
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(1, 2000))
-def test_pictures_are_made_smaller_in_their_aspect_and_never_larger(width, height, short_side):
+def test_pictures_shrink_in_their_aspect_and_never_grow(width, height, short_side):
     fitted = fit(width, height, short_side=short_side)
     assert fitted[0] <= width
     assert fitted[1] <= height

@@ -1,4 +1,4 @@
-"""Pixels: colours as the stream means them, upright, at the size asked for; HDR brought down plainly."""
+"""Pixels: the colours of the stream, upright, in the requested size, with HDR tone-mapped."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_limited_and_full_range_both_reach_black_and_white(luma, full_range, gre
 
 
 def test_the_matrix_of_the_stream_is_obeyed():
-    # Pure red in each matrix's own numbers (ITU-R BT.601 and BT.709, limited range).
+    # Pure red in the numbers of each matrix (ITU-R BT.601 and BT.709, limited range).
     bt601 = _write(_yuv(81, 90, 240, colorspace=5))
     bt709 = _write(_yuv(63, 102, 240, colorspace=1))
     for picture in (bt601, bt709):
@@ -42,7 +42,7 @@ def test_the_matrix_of_the_stream_is_obeyed():
 
 
 @pytest.mark.parametrize(("rotation", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (270, (0, -1))])
-def test_a_picture_is_turned_counter_clockwise(rotation, corner):
+def test_a_picture_is_rotated_counter_clockwise(rotation, corner):
     stored = np.zeros((16, 32, 3), dtype=np.uint8)
     stored[:8, :16] = 255  # top left
     upright_hw = (32, 16) if rotation % 180 else (16, 32)

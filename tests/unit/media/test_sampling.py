@@ -1,4 +1,4 @@
-"""Segments and timestamps: worked examples in the docstrings, laws here."""
+"""Segments and timestamps: the docstrings have worked examples, these tests check general properties."""
 
 import doctest
 import math
@@ -21,14 +21,14 @@ plans = st.one_of(
 )
 
 
-def test_every_worked_example_holds():
+def test_examples_in_docstrings_are_correct():
     results = doctest.testmod(sampling)
     assert results.attempted >= 11
     assert results.failed == 0
 
 
 @given(durations, windows)
-def test_segments_cover_the_video_without_gap_or_overlap(duration_s, window_s):
+def test_segments_cover_the_video_without_gaps_or_overlaps(duration_s, window_s):
     cut = sampling.segments(duration_s, window_s)
     assert cut[0].start_s == 0
     assert cut[-1].end_s == duration_s
@@ -37,7 +37,7 @@ def test_segments_cover_the_video_without_gap_or_overlap(duration_s, window_s):
 
 
 @given(durations, windows)
-def test_only_a_last_segment_differs_from_the_window_and_by_no_more_than_a_third_over(duration_s, window_s):
+def test_only_the_last_segment_differs_from_the_window_by_at_most_a_third_more(duration_s, window_s):
     cut = sampling.segments(duration_s, window_s)
     assert all(math.isclose(segment.duration_s, window_s, abs_tol=1e-6) for segment in cut[:-1])
     assert cut[-1].duration_s <= window_s * 4 / 3 + 1e-6
@@ -46,14 +46,14 @@ def test_only_a_last_segment_differs_from_the_window_and_by_no_more_than_a_third
 
 
 @pytest.mark.parametrize("duration_s", [-1.0, math.inf, math.nan])
-def test_a_duration_that_is_none_is_refused(duration_s):
+def test_an_invalid_duration_is_refused(duration_s):
     with pytest.raises(PermanentError) as caught:
         sampling.segments(duration_s, 30)
     assert caught.value.reason == "no_duration"
 
 
 @given(plans, durations, st.floats(0, 3600), st.lists(st.floats(0, 50_000), max_size=50, unique=True))
-def test_timestamps_are_ascending_distinct_inside_and_no_more_than_planned(plan, start_s, length_s, keyframes_s):
+def test_timestamps_ascend_inside_the_segment_and_are_no_more_than_planned(plan, start_s, length_s, keyframes_s):
     segment = Segment(0, start_s, start_s + length_s)
     moments = sampling.timestamps(plan, segment, keyframes_s=sorted(keyframes_s))
     assert 1 <= len(moments) <= plan.frames

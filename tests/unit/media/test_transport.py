@@ -1,4 +1,4 @@
-"""Messages between the pool and its processes: what a captured process could send does no harm."""
+"""Messages between the pool and its processes: messages of a compromised process do no harm."""
 
 import os
 import socket
@@ -37,7 +37,7 @@ def test_silence_ends_at_the_deadline(pair):
     assert time.monotonic() - started < 0.5
 
 
-def test_bytes_that_drip_in_do_not_put_the_deadline_off(pair):
+def test_slow_bytes_do_not_extend_the_deadline(pair):
     near, far = pair
     far.sendall(struct.pack("<QQ", 100, 0) + b"{")
     with pytest.raises(DeadlineError):
@@ -47,15 +47,15 @@ def test_bytes_that_drip_in_do_not_put_the_deadline_off(pair):
 @pytest.mark.parametrize(
     "bytes_sent",
     [
-        struct.pack("<QQ", 2**62, 0),  # asks for more memory than there is
+        struct.pack("<QQ", 2**62, 0),  # asks for more memory than exists
         struct.pack("<QQ", 0, 2**62),
-        struct.pack("<QQ", 3, 0) + b"{,}",  # no JSON
+        struct.pack("<QQ", 3, 0) + b"{,}",  # not JSON
         struct.pack("<QQ", 3, 0) + b"\xff\xff\xff",
         struct.pack("<QQ", 10, 0) + b"{}",  # cut off
         b"abc",
     ],
 )
-def test_what_is_no_message_counts_as_a_lost_connection(pair, bytes_sent):
+def test_an_invalid_message_counts_as_a_lost_connection(pair, bytes_sent):
     near, far = pair
     far.sendall(bytes_sent)
     far.shutdown(socket.SHUT_WR)
@@ -63,7 +63,7 @@ def test_what_is_no_message_counts_as_a_lost_connection(pair, bytes_sent):
         receive(near, deadline=time.monotonic() + 5)
 
 
-def test_a_far_end_that_is_gone_is_a_lost_connection(pair):
+def test_a_closed_far_end_counts_as_a_lost_connection(pair):
     near, far = pair
     far.close()
     with pytest.raises(ConnectionLostError):

@@ -1,4 +1,4 @@
-"""What is counted, under which labels, and what happens where the port is taken."""
+"""Metrics of a run, their labels, and a port that is taken."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_chunk_counts_its_videos_segments_answers_and_tokens():
     assert value(metrics, "nightreel_tokens_total", kind="generated") == 9
 
 
-def test_prompt_sets_beyond_the_number_that_prometheus_bears_are_counted_as_other():
+def test_prompt_sets_beyond_the_limit_are_counted_as_other():
     metrics = RunMetrics()
     for number in range(1000):
         prompts = PromptSet("test", (replace(PROMPT, set_name=f"set_{number}"),))
@@ -66,7 +66,7 @@ def test_prompt_sets_beyond_the_number_that_prometheus_bears_are_counted_as_othe
     assert value(metrics, "nightreel_answers_total", prompt_set="other", state="answered") == 950
 
 
-def test_a_stage_is_timed_each_time_and_busy_once_however_many_threads_are_in_it():
+def test_a_stage_is_timed_per_call_and_busy_once_for_any_number_of_threads():
     clock = SimpleNamespace(now=0.0)
     metrics = RunMetrics()
     timings = StageTimings(lambda: clock.now, on_leave=metrics.observe_stage)
@@ -94,7 +94,7 @@ def scrape(port: int) -> dict[str, float]:
     return {name: value for (name, _), value in scrape_metrics(port).items()}
 
 
-def test_counters_are_served_while_the_block_lasts_even_if_postgres_is_away(free_port):
+def test_counters_are_served_during_the_block_even_without_postgres(free_port):
     metrics = RunMetrics()
     with serve_metrics(Settings(metrics_port=free_port), database=NOWHERE, registry=metrics.registry) as served:
         assert served
@@ -108,7 +108,7 @@ def test_counters_are_served_while_the_block_lasts_even_if_postgres_is_away(free
         scrape(free_port)
 
 
-def test_a_port_that_is_taken_is_a_warning_with_the_way_out(caplog):
+def test_a_taken_port_causes_a_warning_that_names_the_setting(caplog):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

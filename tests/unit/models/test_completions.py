@@ -1,4 +1,4 @@
-"""A server's words and probabilities become answers; what it keeps to itself never becomes a "no"."""
+"""A server's texts and probabilities become answers; unlisted probability never becomes a "no"."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def completion(text: Any = "No.", **choice: Any) -> dict[str, Any]:
         {"content": None, "tokens": ["No"], "token_logprobs": [-0.5], "top_logprobs": [{"No": -0.5, " YES": -1.5}]},
     ],
 )  # fmt: skip
-def test_candidates_are_read_in_all_the_usual_shapes(logprobs: Any) -> None:
+def test_candidates_are_read_in_all_usual_formats(logprobs: Any) -> None:
     read = read_completion(completion(logprobs=logprobs))
     assert read.listed == (("no", math.exp(-0.5)), ("yes", math.exp(-1.5)))
 
@@ -57,7 +57,7 @@ def test_candidates_are_read_in_all_the_usual_shapes(logprobs: Any) -> None:
         {"refusal": None},
     ],
 )  # fmt: skip
-def test_a_server_may_list_nothing(logprobs: Any) -> None:
+def test_a_completion_without_listed_candidates_is_read(logprobs: Any) -> None:
     assert read_completion(completion(logprobs=logprobs)).listed == ()
 
 
@@ -66,26 +66,26 @@ def test_a_token_without_candidates_is_its_own_candidate() -> None:
     assert read.listed == (("no", math.exp(-0.5)),)
 
 
-def test_what_servers_write_for_minus_infinity_is_no_probability() -> None:
+def test_placeholders_for_minus_infinity_are_read_as_zero_probability() -> None:
     listed = [{"token": "no", "logprob": 0.0}, {"token": "yes", "logprob": -9999.0}]
     read = read_completion(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
     assert read.listed == (("no", 1.0), ("yes", 0.0))
     assert answer(_YES, read).p == pytest.approx(0.0, abs=1e-9)
 
 
-def test_probabilities_above_one_in_sum_are_not_believed() -> None:
+def test_probabilities_that_sum_to_more_than_one_are_refused() -> None:
     listed = [{"token": "no", "logprob": -0.1}, {"token": "yes", "logprob": -0.1}]
-    with pytest.raises(PermanentError, match="1 in sum"):
+    with pytest.raises(PermanentError, match="sum to 1"):
         read_completion(completion(logprobs={"content": [{"token": "no", "top_logprobs": listed}]}))
 
 
 @pytest.mark.parametrize("usage", [None, 5, {}])
-def test_a_server_may_count_nothing(usage: Any) -> None:
+def test_a_completion_without_usage_counts_zero_tokens(usage: Any) -> None:
     assert read_completion({**completion(), "usage": usage}).prompt_tokens == 0
 
 
 @pytest.mark.parametrize("count", ["many", -1, True, 1.5, 2**70, None])
-def test_counts_that_are_none_are_nought(count: Any) -> None:
+def test_invalid_counts_are_read_as_zero(count: Any) -> None:
     assert read_completion({**completion(), "usage": {"prompt_tokens": count}}).prompt_tokens == 0
 
 
@@ -106,7 +106,7 @@ _JSON = st.recursive(
 
 
 @given(whole=st.dictionaries(st.sampled_from(["choices", "usage", "error"]), _JSON), logprobs=_JSON, text=_JSON)
-def test_any_json_is_an_answer_or_a_permanent_error(whole: Any, logprobs: Any, text: Any) -> None:
+def test_any_json_gives_an_answer_or_a_permanent_error(whole: Any, logprobs: Any, text: Any) -> None:
     for value in (whole, completion(text, logprobs=logprobs)):
         with suppress(PermanentError):
             assert answer(_YES, read_completion(value)).state in (AnswerState.ANSWERED, AnswerState.UNKNOWN)
@@ -115,7 +115,7 @@ def test_any_json_is_an_answer_or_a_permanent_error(whole: Any, logprobs: Any, t
 # -- yes and no --------------------------------------------------------------------------------------------------
 
 
-def test_p_is_the_share_of_yes_over_all_surface_forms() -> None:
+def test_p_is_the_share_of_all_forms_of_yes() -> None:
     read = reply("Yes", ("yes", 0.4), ("yes", 0.2), ("no", 0.3), ("it", 0.05), ("the", 1e-6))
     said = answer(_YES, read)
     assert (said.value, said.text, said.prompt_tokens) == (True, "yes", 7)
@@ -123,7 +123,7 @@ def test_p_is_the_share_of_yes_over_all_surface_forms() -> None:
     assert said.scores == pytest.approx({"yes": 0.6 / 0.9, "no": 0.3 / 0.9})
 
 
-def test_min_mass_and_min_margin_hold_as_for_a_local_model() -> None:
+def test_min_mass_and_min_margin_apply_as_for_a_local_model() -> None:
     read = reply("The", ("the", 0.9), ("yes", 0.06), ("no", 0.03), ("a", 1e-4))
     assert answer(_YES, read).value is True
     thin = answer(replace(_YES, min_mass=0.1), read)
@@ -132,7 +132,7 @@ def test_min_mass_and_min_margin_hold_as_for_a_local_model() -> None:
     assert "min_margin" in (answer(replace(_YES, min_margin=0.5), read).reason or "")
 
 
-def test_what_is_not_listed_could_change_a_close_answer() -> None:
+def test_a_close_answer_that_unlisted_tokens_could_change_is_unknown() -> None:
     close = reply("No", ("no", 0.4), ("yes", 0.35), ("maybe", 0.1))
     said = answer(_YES, close)
     assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
@@ -141,11 +141,11 @@ def test_what_is_not_listed_could_change_a_close_answer() -> None:
 
 
 def test_several_forms_of_a_word_may_be_missing_from_a_list() -> None:
-    """Each may be as likely as the least likely candidate: here five forms of yes could outweigh the no."""
+    """Each form may be as likely as the least likely candidate: five forms of yes could outweigh the no."""
     assert answer(_YES, reply("No", ("no", 0.25), ("yes", 0.06), ("the", 0.06))).state is AnswerState.UNKNOWN
 
 
-def test_a_single_candidate_says_little_unless_it_is_nearly_all() -> None:
+def test_a_single_candidate_decides_only_if_it_has_nearly_all_probability() -> None:
     assert answer(_YES, reply("No", ("no", 0.45))).state is AnswerState.UNKNOWN
     assert answer(_YES, reply("No", ("no", 0.97))).value is False
 
@@ -158,10 +158,10 @@ _WORDS = ("yes", "Yes", " yes", " Yes", "YES", " YES", "no", "No", " no", " No",
     shown=st.integers(1, len(_WORDS)),
     threshold=st.floats(0.05, 0.95),
 )
-def test_an_answer_from_some_candidates_is_that_from_all(
+def test_an_answer_from_some_candidates_equals_that_from_all(
     weights: Sequence[float], shown: int, threshold: float
 ) -> None:
-    """Whatever a server leaves out: the answer is the one of the whole distribution, or unknown."""
+    """With any candidates left out, the answer is that of the whole distribution or unknown."""
     total = sum(weights)
     everything = sorted(((weight / total, word) for weight, word in zip(weights, _WORDS, strict=True)), reverse=True)
     listed = [(word.strip().lower(), probability) for probability, word in everything[:shown]]
@@ -194,7 +194,7 @@ def test_a_prompt_that_needs_a_probability_is_unknown_without_one(demand: dict[s
         assert "needs a probability" in (said.reason or "") or "need a probability" in (said.reason or "")
 
 
-def test_candidates_that_say_nothing_of_yes_and_no_leave_it_to_the_words() -> None:
+def test_without_yes_or_no_among_the_candidates_the_text_decides() -> None:
     assert answer(_YES, reply("\nYes", ("", 0.9), ("the", 0.05))).value is True
     assert answer(_YES, reply("The sky", ("the", 0.9), ("a", 0.05))).state is AnswerState.UNKNOWN
 
@@ -218,7 +218,7 @@ def test_one_doubtful_tag_makes_all_unknown() -> None:
     assert answer(_TAGS, sure, replace(sure, withheld="the server refused")).reason == "the server refused"
 
 
-def test_tags_by_their_words() -> None:
+def test_tags_without_probabilities_are_read_from_the_text() -> None:
     said = answer(_TAGS, reply("Yes"), reply("yes", ("yes", 0.9), ("no", 0.09)))
     assert (said.value, said.p) == (["news", "sports"], None)
     assert answer(_TAGS, reply("No"), reply("No")).value == []
@@ -227,14 +227,14 @@ def test_tags_by_their_words() -> None:
 # -- choices -----------------------------------------------------------------------------------------------------
 
 
-def test_a_choice_has_the_probability_of_its_beginning() -> None:
+def test_a_choice_has_the_probability_of_its_first_token() -> None:
     said = answer(_CHOICE, reply("Indoors.", ("in", 0.6), ("indoor", 0.1), ("outdoors", 0.2), ("out", 0.05)))
     assert (said.text, said.value) == ("indoors", "indoors")
     assert said.p == pytest.approx(0.7 / 0.9)
     assert said.scores == pytest.approx({"indoors": 0.7 / 0.9, "outdoors": 0.2 / 0.9, "out at sea": 0}, abs=1e-9)
 
 
-def test_choices_that_begin_alike_are_told_apart_by_the_words_alone() -> None:
+def test_choices_with_the_same_start_are_told_apart_by_the_text() -> None:
     said = answer(_CHOICE, reply("outdoors", ("out", 0.9), ("in", 0.05)))
     assert (said.text, said.p) == ("outdoors", None)
     assert answer(replace(_CHOICE, min_margin=0.1), reply("outdoors", ("out", 0.9))).state is AnswerState.UNKNOWN
@@ -243,16 +243,16 @@ def test_choices_that_begin_alike_are_told_apart_by_the_words_alone() -> None:
 def test_a_choice_that_contradicts_its_probabilities_is_unknown() -> None:
     said = answer(_CHOICE, reply("indoors", ("in", 0.3), ("outd", 0.6), ("the", 1e-5)))
     assert said.state is AnswerState.UNKNOWN
-    assert "'outdoors' begins with likelier tokens" in (said.reason or "")
+    assert "'outdoors' starts with likelier tokens" in (said.reason or "")
 
 
 @pytest.mark.parametrize("text", ["inside", "In this video, people run", "indoors or outdoors", "out", "", "sea"])
-def test_what_is_none_of_the_choices_is_unknown(text: str) -> None:
+def test_a_text_that_is_not_a_choice_is_unknown(text: str) -> None:
     said = answer(_CHOICE, reply(text, ("in", 0.9), ("out", 0.05)))
     assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
 
 
-def test_min_mass_counts_what_choices_begin_with() -> None:
+def test_min_mass_counts_the_first_tokens_of_choices() -> None:
     listed = (("the", 0.5), ("in", 0.3), ("outd", 0.1), ("a", 1e-5))
     assert answer(_CHOICE, reply("indoors", *listed)).text == "indoors"
     assert answer(replace(_CHOICE, min_mass=0.6), reply("indoors", *listed)).state is AnswerState.UNKNOWN
@@ -266,7 +266,7 @@ def test_choices_of_any_language_are_found(choice: str) -> None:
 
 
 @pytest.mark.parametrize("doubt", [{"min_mass": 0.5}, {"min_margin": 0.1}])
-def test_a_number_that_needs_a_probability_is_unknown_of_a_server(doubt: dict[str, float]) -> None:
+def test_a_number_that_needs_a_probability_is_unknown_on_a_server(doubt: dict[str, float]) -> None:
     number = Prompt(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9)
     assert answer(number, reply("3")).value == 3
     sure = answer(replace(number, **doubt), reply("3"))

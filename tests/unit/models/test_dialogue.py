@@ -1,4 +1,4 @@
-"""Suffix tokens are those of the whole text, whatever kind of tokenizer cuts it."""
+"""Suffix tokens are those of the whole text for every kind of tokenizer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _metaspace(scheme: str) -> Tokenizer:
 
 
 def _legacy_llama() -> Tokenizer:
-    """A space is prepended to every stretch of text, by a normalizer."""
+    """A tokenizer whose normalizer prepends a space to every stretch of text."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
@@ -69,7 +69,7 @@ _TOKENIZERS = {
 
 
 class _Processor:
-    """The parts of a processor that Dialogue uses: a tokenizer, a template, and how it expands a video."""
+    """The parts of a processor that Dialogue uses: a tokenizer, a template, and the expansion of a video."""
 
     video_token = "<video>"
 
@@ -101,7 +101,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
         ("<s>USER: <s><video></s> ", "</s>", "<frame>"),
     ],
 )
-def test_prefix_and_suffix_together_are_the_whole_text(
+def test_prefix_and_suffix_together_equal_the_whole_text(
     tokenizer: Tokenizer, head: str, tail: str, expansion: str
 ) -> None:
     processor = _Processor(tokenizer, head=head, tail=tail, expansion=expansion)
@@ -114,7 +114,7 @@ def test_prefix_and_suffix_together_are_the_whole_text(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in _TOKENIZERS if kind != "words"])
-def test_text_that_ends_the_video_goes_before_each_question(kind: str) -> None:
+def test_text_after_the_video_precedes_each_question(kind: str) -> None:
     expansion = "0.5 s: <frame>, 1.0 s: <frame>; "
     processor = _Processor(_TOKENIZERS[kind](), head="<s>USER: <video>", tail=" ASSISTANT:", expansion=expansion)
     dialogue = Dialogue(processor)
@@ -125,7 +125,7 @@ def test_text_that_ends_the_video_goes_before_each_question(kind: str) -> None:
         assert [*probe[:length], *dialogue.suffix(probe[length - 1], lead, question)] == processor.whole(question)
 
 
-def test_text_that_ends_the_video_and_cannot_be_read_back_is_unsupported() -> None:
+def test_text_after_the_video_that_cannot_be_read_back_is_unsupported() -> None:
     processor = _Processor(_words(), head="<s><video>", tail=" ASSISTANT:", expansion="<frame>; ")
     with pytest.raises(PermanentError, match="merges the end of the video with the question"):
         Dialogue(processor).split(processor.whole(PROBE))
@@ -144,7 +144,7 @@ def test_a_template_that_repeats_the_question_is_unsupported(tokenizer: Tokenize
         Dialogue(processor)
 
 
-def test_ordinary_added_tokens_may_be_asked_for_special_ones_not(tokenizer: Tokenizer) -> None:
+def test_questions_can_contain_added_tokens_but_not_special_ones(tokenizer: Tokenizer) -> None:
     tokenizer.add_tokens([AddedToken("<think>", normalized=False)])
     dialogue = Dialogue(_Processor(tokenizer, head="<s><video>", tail="</s>", expansion="<frame>"))
     dialogue.check("What does <think> mean?")

@@ -1,4 +1,4 @@
-"""Digests of large files are remembered, and never used for a file that has changed."""
+"""Digests of large files are remembered and never used for a changed file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_changed_file_is_read_again_even_with_its_old_time(tmp_path: Path) -> 
     assert FileDigests(tmp_path / "known.json").sha256(file) == hashlib.sha256(b"weighty").hexdigest()
 
 
-def test_a_file_changed_just_now_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recently_changed_file_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests, "_SETTLED_NS", 60_000_000_000)
     file = tmp_path / "weights"
     file.write_bytes(b"weights")
@@ -60,7 +60,7 @@ def test_a_file_changed_just_now_is_not_remembered(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"other": 3}'])
-def test_a_spoiled_memory_costs_time_only(tmp_path: Path, text: str) -> None:
+def test_a_damaged_digest_file_costs_only_time(tmp_path: Path, text: str) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"weights")
     (tmp_path / "known.json").write_text(text)

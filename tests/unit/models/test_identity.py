@@ -1,4 +1,4 @@
-"""The address of a model on a server, and what of it is told."""
+"""The address of a model on a server, and its secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nightreel.models.served.identity import Address
         ("openai:https://host/openai/v1#org/model@main:x", "https://host/openai/v1", "org/model@main:x"),
     ],
 )
-def test_an_address_is_a_root_and_a_name(text: str, url: str, name: str) -> None:
+def test_an_address_has_a_root_and_a_name(text: str, url: str, name: str) -> None:
     assert Address.parse(text) == Address(url, name)
 
 
@@ -28,7 +28,7 @@ def test_an_address_is_a_root_and_a_name(text: str, url: str, name: str) -> None
     ["openai:", "openai:host:8000/v1", "openai:ftp://host/v1", "openai:http:///v1", "openai:http://host:port/v1",
      "openai:http://host:8000#m", "openai:http://host:8000/#m", "openai:http://[::1/v1", "http://host/v1"],
 )  # fmt: skip
-def test_what_is_no_address_is_said_to_be_none(text: str) -> None:
+def test_an_invalid_address_is_refused_with_the_expected_form(text: str) -> None:
     with pytest.raises(SettingsError, match=r"expected openai:http://host:port/v1#name"):
         Address.parse(text)
 
@@ -42,12 +42,12 @@ def test_a_secret_in_an_address_is_refused_without_repeating_it(text: str) -> No
 
 
 @pytest.mark.parametrize("key", ["schlüssel-4711", "key-4711\nHost: elsewhere"])
-def test_a_key_that_no_header_holds_is_refused_without_repeating_it(key: str) -> None:
+def test_a_key_that_does_not_fit_a_header_is_refused_without_repeating_it(key: str) -> None:
     with pytest.raises(SettingsError, match="NIGHTREEL_REMOTE_API_KEY") as caught:
         ChatEndpoint("http://host/v1", api_key=SecretStr(key), timeout_s=1, connections=1)
     assert "4711" not in str(caught.value)
 
 
-def test_an_address_that_cannot_be_reached_as_written_is_refused() -> None:
-    with pytest.raises(SettingsError, match="cannot be reached as it is written"):
+def test_an_address_with_an_invalid_host_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"NIGHTREEL_MODEL: .* is not valid"):
         ChatEndpoint("http://ü..b/v1", api_key=None, timeout_s=1, connections=1)

@@ -1,4 +1,4 @@
-"""Which prompts can be asked when."""
+"""The order in which prompts can be asked."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_an_unknown_answer_fulfils_no_condition() -> None:
     assert one.take_ready() == one.waiting == []
 
 
-def test_a_condition_on_tags_holds_for_each_of_them() -> None:
+def test_a_condition_on_tags_holds_for_each_tag() -> None:
     both = follow_up("both", topics="sports")
     one = inquiry(both)
     one.known["topics"] = answered(_TOPICS, "news, sports", ["news", "sports"])
     assert one.take_ready() == [both]
 
 
-def test_answers_come_in_the_order_asked_one_a_question() -> None:
+def test_answers_come_in_the_order_of_the_questions_one_each() -> None:
     same = Prompt(name="same", kind=PromptKind.YES_NO, text="Red?")
     one = inquiry(_RED, _TOPICS, same)
     for prompt in reversed(one.take_ready()):
@@ -57,7 +57,7 @@ def test_answers_come_in_the_order_asked_one_a_question() -> None:
     assert [answer.prompt_hash for answer in one.in_order([_RED, _TOPICS, same])] == [_RED.hash, _TOPICS.hash]
 
 
-def test_what_was_done_can_be_undone() -> None:
+def test_an_inquiry_can_be_restored_from_a_snapshot() -> None:
     one = inquiry(_RED, _TOPICS)
     before = one.snapshot()
     for prompt in one.take_ready():

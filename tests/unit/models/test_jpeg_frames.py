@@ -1,4 +1,4 @@
-"""Frames become JPEG files, and these a message."""
+"""Frames become JPEG files, and the files a message."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_large_frames_shrink_and_small_ones_stay(height: int, width: int, size: 
     assert Image.open(io.BytesIO(tensor.data)).size == size
 
 
-def test_a_frame_too_wide_for_a_jpeg_is_a_permanent_error() -> None:
+def test_a_frame_too_wide_for_a_jpeg_causes_a_permanent_error() -> None:
     with pytest.raises(PermanentError, match="70000x2") as caught:
         to_jpegs(batch(np.zeros((1, 2, 70_000, 3), np.uint8)), short_side=448, quality=85)
     assert caught.value.reason == "unencodable_frames"
 
 
-def test_the_message_ends_with_the_question_and_begins_alike_for_all() -> None:
+def test_messages_end_with_the_question_and_share_their_start() -> None:
     parts = conversation(features())
     (message,) = with_question(parts, "What?")
     assert message["role"] == "user"
@@ -71,7 +71,7 @@ def test_the_message_ends_with_the_question_and_begins_alike_for_all() -> None:
     assert with_question(parts, "Why?")[0]["content"][:-1] == message["content"][:-1]
 
 
-def test_features_that_are_no_pictures_are_refused() -> None:
+def test_features_that_are_not_pictures_are_refused() -> None:
     good = features()
     spoilt = replace(good.tensors[0], data=b"\x00" * 10, shape=(10,))
     for tensors in ((), good.tensors[:1], (spoilt, good.tensors[1])):

@@ -1,4 +1,4 @@
-"""How what was measured corrects what is expected of the next batch."""
+"""Measured peaks correct the estimate of the next batch."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def _counted(*known: MemoryPeak, stage: MemoryStage = _LANGUAGE, shape: str = "a
     return Peaks("gpu", known).segment_bytes(stage, shape, estimate=estimate)
 
 
-def test_without_a_measurement_the_estimate_counts() -> None:
+def test_without_a_measurement_the_estimate_is_used() -> None:
     assert _counted() == 1000
 
 
-def test_a_measured_shape_counts_for_what_it_took_and_a_margin() -> None:
+def test_a_measured_shape_counts_with_its_peak_and_a_margin() -> None:
     assert _counted(_peak()) == int(500 * MARGIN)
     assert _counted(_peak(measured_bytes=8000)) == int(2000 * MARGIN)
 
 
-def test_an_unmeasured_shape_is_expected_to_be_as_far_above_its_estimate_as_the_worst_one_was() -> None:
+def test_an_unmeasured_shape_is_scaled_by_the_worst_ratio_of_peak_to_estimate() -> None:
     assert _counted(_peak(measured_bytes=8000), _peak(shape="b", measured_bytes=6000), shape="c") == 2000
 
 
-def test_an_unmeasured_shape_is_never_expected_to_take_less_than_its_estimate() -> None:
+def test_an_unmeasured_shape_never_counts_less_than_its_estimate() -> None:
     assert _counted(_peak(measured_bytes=10), shape="c") == 1000
 
 
@@ -45,7 +45,7 @@ def test_measurements_of_another_device_or_stage_do_not_count(other: dict[str, A
 
 @pytest.mark.parametrize(("segments", "half"), [(2, 1), (3, 1), (4, 2), (5, 2), (32, 16), (33, 16)])
 @pytest.mark.parametrize("free", [0.985, 1.0, 1.015])
-def test_what_ran_out_of_memory_is_admitted_by_half_to_about_the_same_room(
+def test_a_batch_that_ran_out_of_memory_is_halved_in_about_the_same_memory(
     segments: int, half: int, free: float
 ) -> None:
     room = 10 << 30
@@ -53,17 +53,17 @@ def test_what_ran_out_of_memory_is_admitted_by_half_to_about_the_same_room(
     assert int(room * free) // counted == half
 
 
-def test_running_out_of_memory_says_nothing_of_other_shapes() -> None:
+def test_running_out_of_memory_does_not_affect_other_shapes() -> None:
     assert _counted(_peak(measured_bytes=1 << 40, out_of_memory=True), shape="c") == 1000
 
 
-def test_running_out_of_memory_outweighs_a_small_measurement_and_not_a_large_one() -> None:
+def test_running_out_of_memory_outweighs_only_a_small_measurement() -> None:
     exhausted = _peak(measured_bytes=5000, out_of_memory=True)
     assert _counted(_peak(), exhausted) == 2000
     assert _counted(_peak(measured_bytes=12000), exhausted) == int(3000 * MARGIN)
 
 
-def test_the_largest_peak_of_a_shape_is_kept_and_told_once() -> None:
+def test_the_largest_peak_of_a_shape_is_kept_and_reported_once() -> None:
     peaks = Peaks("gpu", [_peak()])
     peaks.record(_peak(segments=1, measured_bytes=1999))
     assert peaks.take_news() == []

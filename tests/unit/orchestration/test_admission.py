@@ -1,4 +1,4 @@
-"""Who may have memory next: nobody waits for those who came later, and nothing lies idle for nothing."""
+"""Which request is granted next: none waits for later ones, and no memory stays idle needlessly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GPU = {"gpu": 100}
 
 
 def line(*requests: tuple[int, bool]) -> list[QueuedRequest]:
-    """Requests of one device in their order: (MiB, whether it is served)."""
+    """Requests of one device in order: (MiB, whether it is granted)."""
     return [
         QueuedRequest(ticket=ticket, limits=("gpu",), mib=mib, granted=("gpu",) if served else ())
         for ticket, (mib, served) in enumerate(requests)
@@ -24,26 +24,26 @@ def may(ticket: int, places: list[QueuedRequest]) -> bool:
     return next_limits(ticket, places, GPU) == ("gpu",)
 
 
-def test_what_fits_is_had_at_once():
+def test_a_request_that_fits_is_granted_immediately():
     assert may(1, line((60, True), (40, False)))
     assert not may(1, line((60, True), (41, False)))
 
 
-def test_the_first_in_the_line_goes_first():
+def test_the_first_request_in_the_queue_is_granted_first():
     assert not may(1, line((60, False), (60, False)))
     assert may(0, line((60, False), (60, False)))
 
 
-def test_a_small_request_goes_before_a_large_one_that_waits_for_its_elders():
+def test_a_small_request_passes_a_large_one_that_waits_for_earlier_ones():
     assert may(2, line((50, True), (90, False), (40, False)))
 
 
-def test_a_request_that_only_later_ones_hold_up_is_passed_no_more():
+def test_a_request_that_waits_only_for_later_ones_is_not_passed():
     after_its_elders_left = line((90, False), (40, True), (40, False))
     assert not may(2, after_its_elders_left)
 
 
-def test_a_dead_one_that_holds_memory_on_keeps_nobody_else_from_what_is_free():
+def test_a_silent_request_that_holds_memory_does_not_block_others():
     def places(*, silent: bool) -> list[QueuedRequest]:
         passed = QueuedRequest(ticket=2, limits=("gpu",), mib=40, granted=("gpu",), silent=silent)
         return [
@@ -56,11 +56,11 @@ def test_a_dead_one_that_holds_memory_on_keeps_nobody_else_from_what_is_free():
     assert may(3, places(silent=True)), "the large one waits for the end of the lease in any case"
 
 
-def test_who_fits_beside_the_one_ahead_need_not_wait_for_it():
+def test_a_request_that_fits_beside_the_one_ahead_does_not_wait():
     assert may(2, line((50, True), (20, False), (30, False)))
 
 
-def test_a_request_takes_the_device_with_the_most_room():
+def test_a_request_takes_the_device_with_the_most_free_memory():
     places = [
         QueuedRequest(ticket=1, limits=("a",), mib=70, granted=("a",)),
         QueuedRequest(ticket=2, limits=("b",), mib=20, granted=("b",)),
@@ -69,7 +69,7 @@ def test_a_request_takes_the_device_with_the_most_room():
     assert next_limits(3, places, {"a": 100, "b": 100}) == ("b",)
 
 
-def test_a_model_that_is_spread_takes_all_devices_or_none():
+def test_a_spread_model_takes_all_devices_or_none():
     def places(held: int) -> list[QueuedRequest]:
         return [
             QueuedRequest(ticket=1, limits=("a",), mib=held, granted=("a",)),
@@ -80,14 +80,14 @@ def test_a_model_that_is_spread_takes_all_devices_or_none():
     assert next_limits(2, places(41), {"a": 100, "b": 100}) == ()
 
 
-def test_one_who_waits_for_another_device_holds_nobody_up_here():
+def test_a_request_for_another_device_does_not_block_this_one():
     places = [QueuedRequest(ticket=1, limits=("b",), mib=100), QueuedRequest(ticket=2, limits=("a",), mib=10)]
     assert next_limits(2, places, {"a": 100, "b": 100}) == ("a",)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_everybody_is_served_and_the_limit_is_never_passed(seed):
-    """A steady flow of requests of all sizes, up to nearly the whole device."""
+def test_all_requests_are_granted_within_the_limit(seed):
+    """Requests of all sizes, up to nearly the whole device, arrive steadily."""
     chance = random.Random(seed)
     places: list[QueuedRequest] = []
     ends: dict[int, int] = {}

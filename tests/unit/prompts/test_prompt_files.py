@@ -1,4 +1,4 @@
-"""Prompt sets: what shipped and own files say, and how every mistake is reported."""
+"""Prompt sets: shipped and own files are read, and every mistake is reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _write(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_every_shipped_set_loads_and_they_go_together() -> None:
+def test_all_shipped_sets_load_and_can_be_combined() -> None:
     names = shipped_sets()
     assert {"tagging", "moderation"} <= set(names)
     combined = load_prompt_sets(names)
@@ -30,12 +30,12 @@ def test_every_shipped_set_loads_and_they_go_together() -> None:
     assert len({prompt.name for prompt in combined.prompts}) == len(combined)
 
 
-def test_sets_are_combined_in_the_order_given() -> None:
+def test_sets_are_combined_in_the_given_order() -> None:
     first, second = (load_prompt_sets([name]).prompts for name in ("moderation", "tagging"))
     assert load_prompt_sets(["moderation", "tagging"]).prompts == first + second
 
 
-def test_words_of_yaml_stay_words(tmp_path: Path) -> None:
+def test_yaml_scalars_stay_text(tmp_path: Path) -> None:
     path = _write(
         tmp_path,
         _HEAD + "  - {name: q, kind: yes_no, text: 'Really?', flag: yes}\n"
@@ -47,7 +47,7 @@ def test_words_of_yaml_stay_words(tmp_path: Path) -> None:
     assert (which.flag, which.when) == ("off", (("q", "no"),))
 
 
-def test_a_number_is_given_few_tokens_unless_the_file_says_more(tmp_path: Path) -> None:
+def test_a_number_gets_few_tokens_unless_the_file_sets_more(tmp_path: Path) -> None:
     path = _write(
         tmp_path,
         _HEAD + "  - {name: a, kind: number, text: 'How many?'}\n"
@@ -68,7 +68,7 @@ def test_decoding_and_ranges_are_read(tmp_path: Path) -> None:
     assert (counted.minimum, counted.maximum, counted.decoding) == (0, 20, Decoding(beams=4))
 
 
-def test_names_flags_and_conditions_do_not_change_what_is_asked(tmp_path: Path) -> None:
+def test_names_flags_and_conditions_do_not_change_the_hash(tmp_path: Path) -> None:
     path = _write(
         tmp_path,
         _HEAD
@@ -84,36 +84,39 @@ def test_names_flags_and_conditions_do_not_change_what_is_asked(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("{name: q, kind: yes_no, text: a, treshold: 1}", "'treshold': there is no such key: did you mean 'threshold'"),
-        ("{name: q, kind: yes_no, text: a, zzz: 1}", "'zzz': there is no such key: known are name, kind, text"),
-        ("{name: q, kind: yesno, text: a}", "'kind': 'yesno' is no kind: expected caption, text, yes_no"),
+        ("{name: q, kind: yes_no, text: a, treshold: 1}", "'treshold': unknown key: did you mean 'threshold'"),
+        ("{name: q, kind: yes_no, text: a, zzz: 1}", "'zzz': unknown key: expected name, kind, text"),
+        ("{name: q, kind: yesno, text: a}", "'kind': 'yesno' is not a kind: expected caption, text, yes_no"),
         ("{name: q, text: a}", "'kind': is missing"),
         ("{kind: text, text: a}", "'name': is missing"),
         ("{name: q, kind: text}", "'text': is missing"),
         ("{name: q, kind: text, text: '  '}", "'text': is empty"),
         ("{name: Q 1, kind: text, text: a}", "'name': 'Q 1': expected lower-case letters"),
         ("{name: violence, kind: text, text: a}", "'name': an earlier prompt of the set has the same name"),
-        ("{name: q, name: r, kind: text, text: a}", "'name': the key is here twice"),
+        ("{name: q, name: r, kind: text, text: a}", "'name': the key appears twice"),
         ("{name: q, kind: choice, text: a}", "'choices': a prompt of kind choice needs at least 2, got 0"),
         ("{name: q, kind: choice, text: a, choices: [x]}", "'choices': a prompt of kind choice needs at least 2, got"),
-        ("{name: q, kind: choice, text: a, choices: [x, X]}", "'choices': 'X' is there twice"),
+        ("{name: q, kind: choice, text: a, choices: [x, X]}", "'choices': 'X' appears twice"),
         ("{name: q, kind: choice, text: a, choices: [x, '']}", "'choices': is empty"),
         ("{name: q, kind: choice, text: a, choices: x}", "'choices': 'x': input should be a valid list"),
         ("{name: q, kind: tags, text: a, choices: []}", "'choices': a prompt of kind tags needs at least 1, got 0"),
-        ("{name: q, kind: yes_no, text: a, choices: [x, y]}", "'choices': a prompt of kind yes_no takes none"),
-        ("{name: q, kind: yes_no, text: a, max_new_tokens: 3}", "'max_new_tokens': a prompt of kind yes_no takes none"),
+        ("{name: q, kind: yes_no, text: a, choices: [x, y]}", "'choices': not allowed for kind yes_no"),
+        ("{name: q, kind: yes_no, text: a, max_new_tokens: 3}", "'max_new_tokens': not allowed for kind yes_no"),
         ("{name: q, kind: text, text: a, max_new_tokens: 0}", "'max_new_tokens': '0': input should be greater than"),
         ("{name: q, kind: text, text: a, max_new_tokens: many}", "'max_new_tokens': 'many': input should be a valid"),
         ("{name: q, kind: yes_no, text: a, threshold: 1.5}", "'threshold': '1.5': input should be less than or equal"),
         ("{name: q, kind: yes_no, text: a, threshold: nan}", "'threshold': 'nan': input should be"),
-        ("{name: q, kind: choice, text: a, choices: [x, y], threshold: 0.5}", "'threshold': a prompt of kind choice"),
+        ("{name: q, kind: choice, text: a, choices: [x, y], threshold: 0.5}", "'threshold': not allowed for kind"),
         ("{name: q, kind: yes_no, text: a, min_mass: -1}", "'min_mass': '-1': input should be greater than or equal"),
-        ("{name: q, kind: text, text: a, min_margin: 0.1}", "'min_margin': a prompt of kind text takes none"),
-        ("{name: q, kind: yes_no, text: a, flag: maybe}", "'flag': 'maybe' is no possible answer: expected 'yes' or"),
-        ("{name: q, kind: tags, text: a, choices: [x], flag: y}", "'flag': 'y' is no possible answer: expected 'x'"),
-        ("{name: q, kind: caption, text: a, flag: a}", "'flag': a prompt of kind caption takes none"),
-        ("{name: q, kind: text, text: a, when: {later: x}}", "'when': 'later' is no earlier prompt of the set"),
-        ("{name: q, kind: text, text: a, when: {q: x}}", "'when': 'q' is no earlier prompt of the set"),
+        ("{name: q, kind: text, text: a, min_margin: 0.1}", "'min_margin': not allowed for kind text"),
+        (
+            "{name: q, kind: yes_no, text: a, flag: maybe}",
+            "'flag': 'maybe' is not a possible answer: expected 'yes' or",
+        ),
+        ("{name: q, kind: tags, text: a, choices: [x], flag: y}", "'flag': 'y' is not a possible answer: expected 'x'"),
+        ("{name: q, kind: caption, text: a, flag: a}", "'flag': not allowed for kind caption"),
+        ("{name: q, kind: text, text: a, when: {later: x}}", "'when': 'later' is not an earlier prompt of the set"),
+        ("{name: q, kind: text, text: a, when: {q: x}}", "'when': 'q' is not an earlier prompt of the set"),
         ("{name: q, kind: text, text: a, when: {violence: maybe}}", "'when': 'violence' never answers 'maybe'"),
         ("{name: q, kind: text, text: a, when: {}}", "'when': {}: dictionary should have at least 1 item"),
         ("{name: q, kind: text, text: a, when: violence}", "'when': 'violence': input should be a valid dictionary"),
@@ -121,20 +124,20 @@ def test_names_flags_and_conditions_do_not_change_what_is_asked(tmp_path: Path) 
         ("{name: q, kind: number, text: a, minimum: inf}", "'minimum': 'inf': input should be a finite number"),
         (
             "{name: q, kind: number, text: a, minimum: 0, maximum: 21, min_mass: 0.5}",
-            "'min_mass': a prompt of kind number takes none unless its minimum and maximum are at most 20 apart",
+            "'min_mass': not allowed for kind number unless its minimum and maximum are at most 20 apart",
         ),
-        ("{name: q, kind: text, text: a, minimum: 3}", "'minimum': a prompt of kind text takes none"),
-        ("{name: q, kind: yes_no, text: a, temperature: 1}", "'temperature': a prompt of kind yes_no takes none"),
+        ("{name: q, kind: text, text: a, minimum: 3}", "'minimum': not allowed for kind text"),
+        ("{name: q, kind: yes_no, text: a, temperature: 1}", "'temperature': not allowed for kind yes_no"),
         ("{name: q, kind: text, text: a, temperature: -1}", "'temperature': '-1': input should be greater than or"),
         ("{name: q, kind: text, text: a, top_p: 0}", "'top_p': '0': input should be greater than 0"),
         ("{name: q, kind: text, text: a, top_k: 5}", "'top_k': has no effect without a temperature above 0"),
         ("{name: q, kind: text, text: a, seed: 5}", "'seed': has no effect without a temperature above 0"),
-        ("{name: q, kind: text, text: a, beams: 2, temperature: 1}", "'beams': search for the likeliest text"),
+        ("{name: q, kind: text, text: a, beams: 2, temperature: 1}", "'beams': beam search finds the likeliest"),
         ("{name: q, kind: text, text: a, beams: 0}", "'beams': '0': input should be greater than or equal to 1"),
         ("just words", "expected a prompt, such as {name: ..., kind: ..., text: ...}"),
     ],
 )
-def test_a_mistake_names_file_line_prompt_and_key(tmp_path: Path, entry: str, expected: str) -> None:
+def test_an_error_names_file_line_prompt_and_key(tmp_path: Path, entry: str, expected: str) -> None:
     path = _write(tmp_path, f"{_HEAD}{_VIOLENCE}  - {entry}\n")
     with pytest.raises(SettingsError) as caught:
         load_prompt_sets([path])
@@ -153,7 +156,7 @@ def test_free_text_cannot_be_a_condition(tmp_path: Path) -> None:
         load_prompt_sets([path])
 
 
-def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_of_a_file_are_reported_together(tmp_path: Path) -> None:
     path = _write(tmp_path, "nane: mine\nprompts:\n  - {name: a, kind: b}\n  - 3\n")
     with pytest.raises(SettingsError) as caught:
         load_prompt_sets([path])
@@ -169,26 +172,26 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
         ("name: mine\nprompts: []\n", ":2: key 'prompts': expected a list with at least one prompt"),
         ("name: mine\n", "key 'prompts': expected a list with at least one prompt"),
         ("name: mine\nprompts: {a: b}\n", "key 'prompts': expected a list with at least one prompt"),
-        ("name: mine\nprompts: [\n", "no valid YAML"),
-        ("name: &a mine\nprompts: *a\n", ":2: aliases (*name) are not allowed here"),
+        ("name: mine\nprompts: [\n", "not valid YAML"),
+        ("name: &a mine\nprompts: *a\n", ":2: aliases (*name) are not allowed"),
         ("a: " + "[" * 5000 + "]" * 5000, ":1: nested more than 8 levels deep"),
-        ("name: \x07", "no valid YAML"),
+        ("name: \x07", "not valid YAML"),
     ],
 )
-def test_what_is_no_prompt_file_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_file_that_is_not_a_prompt_file_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_prompt_sets([_write(tmp_path, text)])
     assert expected in str(caught.value)
 
 
-def test_a_name_that_two_sets_use_is_refused(tmp_path: Path) -> None:
+def test_a_name_in_two_sets_is_refused(tmp_path: Path) -> None:
     path = _write(tmp_path, _HEAD + "  - {name: weapons, kind: yes_no, text: 'Any?'}\n")
     with pytest.raises(SettingsError, match="'weapons' is in set 'moderation' and in set 'mine'"):
         load_prompt_sets(["moderation", path])
 
 
 def test_an_unknown_set_is_refused_with_the_shipped_names() -> None:
-    with pytest.raises(SettingsError, match=r"'taging': .* shipped are demo, demo_moderation, moderation, tagging"):
+    with pytest.raises(SettingsError, match=r"'taging' does not .* one of demo, demo_moderation, moderation, tagging"):
         load_prompt_sets(["taging"])
 
 
@@ -197,12 +200,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_prompt_sets([str(tmp_path / "gone.yaml")])
 
 
-def test_no_set_is_refused() -> None:
+def test_an_empty_list_of_sets_is_refused() -> None:
     with pytest.raises(SettingsError, match="no prompt set"):
         load_prompt_sets([])
 
 
-def test_tags_become_a_question_a_choice(tmp_path: Path) -> None:
+def test_tags_become_one_question_per_choice(tmp_path: Path) -> None:
     path = _write(tmp_path, _HEAD + "  - {name: t, kind: tags, text: 'Which fit?', choices: [sports, news]}\n")
     (prompt,) = load_prompt_sets([path]).prompts
     assert prompt.kind is PromptKind.TAGS

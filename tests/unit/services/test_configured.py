@@ -6,7 +6,7 @@ from nightreel.services.configured import check_prefect, database_url, without_l
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_every_spelling_of_the_scheme_becomes_sqlalchemys_for_psycopg(scheme: str) -> None:
+def test_every_scheme_for_postgres_becomes_that_of_psycopg(scheme: str) -> None:
     url = database_url(SecretStr(f"{scheme}://ann:p%40ss@db.example:6432/night?sslmode=require"))
     assert url.render_as_string(hide_password=False) == (
         "postgresql+psycopg://ann:p%40ss@db.example:6432/night?sslmode=require"
@@ -14,7 +14,7 @@ def test_every_spelling_of_the_scheme_becomes_sqlalchemys_for_psycopg(scheme: st
 
 
 @pytest.mark.parametrize("text", ["postgresql://ann:hunter2@db:port/x", "postgresql:ann:hunter2"])
-def test_a_database_url_that_is_none_is_refused_without_repeating_it(text: str) -> None:
+def test_an_invalid_database_url_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(SettingsError, match="NIGHTREEL_DATABASE_URL") as caught:
         database_url(SecretStr(text))
     assert "hunter2" not in str(caught.value)
@@ -34,5 +34,5 @@ def test_prefects_url_must_be_http() -> None:
         ("http://prefect.example", "http://prefect.example"),
     ],
 )
-def test_a_url_is_shown_without_login(url: str, shown: str) -> None:
+def test_a_url_is_shown_without_credentials(url: str, shown: str) -> None:
     assert without_login(url) == shown

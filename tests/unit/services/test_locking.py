@@ -17,19 +17,19 @@ input()
 """
 
 
-def test_a_held_lock_is_seen_and_ends_with_its_release(tmp_path: Path) -> None:
+def test_a_lock_is_held_until_its_release(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with locked(path, timeout_s=1):
         assert is_locked(path)
     assert not is_locked(path)
 
 
-def test_a_file_that_does_not_exist_is_not_locked_and_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_locked_and_not_created(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / "lock")
     assert not (tmp_path / "lock").exists()
 
 
-def test_waiting_for_a_lock_has_an_end_that_names_the_file(tmp_path: Path) -> None:
+def test_waiting_for_a_lock_ends_with_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with locked(path, timeout_s=1), pytest.raises(TransientError, match=str(path)) as caught:
         open_locked(path, timeout_s=0.2)
@@ -48,10 +48,10 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     assert not is_locked(path)
 
 
-def test_a_released_lock_is_free_though_a_copy_of_the_descriptor_is_open(tmp_path: Path) -> None:
+def test_a_released_lock_is_free_even_if_a_copy_of_the_descriptor_is_open(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     descriptor = open_locked(path, timeout_s=1)
-    copy = os.dup(descriptor)  # as a forked child has
+    copy = os.dup(descriptor)  # like that of a forked child
     try:
         release(descriptor)
         assert not is_locked(path)
@@ -59,7 +59,7 @@ def test_a_released_lock_is_free_though_a_copy_of_the_descriptor_is_open(tmp_pat
         os.close(copy)
 
 
-def test_a_private_file_is_for_its_owner_and_replaced_whole(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_a_private_file_and_it_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "password"
     write_private(path, "a longer first text")
     write_private(path, "second")

@@ -9,14 +9,14 @@ import pytest
 from nightreel.services.state import ServerState, find_process, free_port, is_free, read_state, write_state
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_written_state_is_read_back(tmp_path: Path) -> None:
     state = ServerState(port=5432, argv=("postgres", "-c", "port=5432"), pid=17, kept=True)
     write_state(tmp_path / "state.json", state)
     assert read_state(tmp_path / "state.json") == state
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"port": 1}', '{"port": 1, "argv": [], "colour": "red"}'])
-def test_a_file_of_somebody_else_is_no_state(tmp_path: Path, text: str) -> None:
+def test_a_foreign_file_is_not_a_state(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
     assert read_state(tmp_path / "state.json") is None
 
@@ -25,11 +25,11 @@ def test_a_recycled_pid_is_not_the_server() -> None:
     assert find_process(ServerState(port=1, argv=("postgres", "-D", "/data"), pid=os.getpid())) is None
 
 
-def test_a_pid_that_nobody_has_is_not_the_server() -> None:
+def test_an_unused_pid_is_not_the_server() -> None:
     assert find_process(ServerState(port=1, argv=("postgres",), pid=2**22 + 1)) is None
 
 
-def test_the_server_is_found_by_its_command_line_where_its_pid_was_never_written() -> None:
+def test_the_server_is_found_by_its_command_line_if_its_pid_was_not_written() -> None:
     argv = tuple(psutil.Process().cmdline())
     found = find_process(ServerState(port=1, argv=argv, pid=None))
     assert found is not None

@@ -1,4 +1,4 @@
-"""How much a run leases, and of which devices."""
+"""How much memory a run leases, and on which devices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nightreel.stages import device_lease
 from nightreel.stages.recorder import RunRecorder
 
 MIB = 1 << 20
-FOUND: Any = None  # its memory is not estimated here
+FOUND: Any = None  # these tests do not estimate its memory
 REQUIRED = MemoryRequirement(minimum_mib=2000, preferred_mib=9000, overhead_mib=700)
 
 
@@ -24,12 +24,12 @@ class Held:
         self.limits = limits
 
     def ensure_held(self) -> None:
-        """It always is."""
+        """Do nothing: the lease is always held."""
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Two GPUs of 10,000 and 40,000 MiB, which torch has in the other order than the driver."""
+    """Two GPUs of 10,000 and 40,000 MiB; torch numbers them in the reverse order of the driver."""
 
     def device(uuid: str, mib: int) -> MemoryDevice:
         return MemoryDevice(
@@ -44,7 +44,7 @@ def machine(monkeypatch):
 
 
 def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, device_lease.LeasedDevice]:
-    """What is asked for, and what the model may then take where the limit that ends in `grants` is granted."""
+    """The request, and the leased device if the limits that end in `grants` are granted."""
     asked: list[MemoryRequest] = []
 
     @contextmanager
@@ -59,7 +59,7 @@ def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, device_
         return asked[0], device
 
 
-def test_a_run_asks_for_any_gpu_and_loads_on_the_one_it_was_given(machine):
+def test_a_run_requests_any_gpu_and_loads_on_the_granted_one(machine):
     request, device = lease("small", gpu_reserve_mib=0)
     assert request.capacities == {"gpu-mem-host-GPU-large": 40_000, "gpu-mem-host-GPU-small": 10_000}
     assert request.mib == 9000
@@ -67,24 +67,24 @@ def test_a_run_asks_for_any_gpu_and_loads_on_the_one_it_was_given(machine):
     assert device.limit_bytes == (9000 - 700) * MIB, "the context of CUDA is not the allocator's"
 
 
-def test_a_setting_may_name_the_gpu_by_torchs_number(machine):
+def test_a_setting_can_name_the_gpu_by_its_torch_number(machine):
     request, _ = lease(device="cuda:1", gpu_reserve_mib=0)
     assert request.capacities == {"gpu-mem-host-GPU-small": 10_000}
 
 
-def test_a_model_that_is_spread_asks_for_all_of_them(machine):
+def test_a_spread_model_requests_all_gpus(machine):
     request, device = lease(device="cuda:all", gpu_reserve_mib=0)
     assert request.spread
     assert len(request.capacities) == 2
     assert device.name == "cuda:all"
 
 
-def test_less_than_a_chunk_is_leased_where_no_device_has_more(machine):
+def test_less_than_a_chunk_is_leased_if_no_device_has_more(machine):
     request, _ = lease(device="cuda:1", gpu_reserve_mib=5000)
     assert request.mib == 5000
 
 
-def test_more_than_any_device_can_ever_give_is_refused_with_both_numbers(machine):
+def test_a_request_larger_than_any_device_is_refused_with_both_numbers(machine):
     with pytest.raises(SettingsError, match=r"2000 MiB.*GPU-large can give 1000 MiB") as refused:
         lease(device="cuda:0", gpu_reserve_mib=39_000)
     assert refused.value.reason == "memory_too_small"
@@ -92,7 +92,7 @@ def test_more_than_any_device_can_ever_give_is_refused_with_both_numbers(machine
         lease(device="cuda:0", gpu_reserve_mib=1000, gpu_memory_mib=50_000)
 
 
-def test_what_is_configured_is_leased_instead_of_what_is_estimated(machine):
+def test_the_configured_memory_replaces_the_estimate(machine):
     request, _ = lease(gpu_memory_mib=1234)
     assert request.mib == 1234
 

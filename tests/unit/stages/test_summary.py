@@ -32,7 +32,7 @@ def test_a_run_in_which_every_video_failed_is_not_green():
     assert summary().is_green
 
 
-def test_counts_of_chunks_add_up_and_travel_as_json():
+def test_counts_of_chunks_add_up_and_can_be_serialised_as_json():
     made = summary(done=1, answered=3, segments=1)
     made.add(counts(done=2, failed=1, segments=2, reasons={Reason.NO_INDEX: 1}))
     values = json.loads(json.dumps(made.to_json()))
@@ -53,5 +53,5 @@ def test_the_artifact_has_the_slowest_stages_and_the_most_frequent_reasons_first
     assert "| model | 30.0 (75%) |" in rows
 
 
-def test_nothing_new_says_what_was_looked_at():
+def test_the_headline_of_a_run_without_new_videos_shows_listed_objects():
     assert summary().headline == "nothing new: 5 objects listed, 2 known"

@@ -36,7 +36,7 @@ def test_a_stage_is_busy_while_any_thread_is_in_it_and_overlap_is_counted_once()
     }
 
 
-def test_a_stage_that_raises_is_left():
+def test_a_stage_that_raises_is_no_longer_busy():
     clock = Clock()
     timings = StageTimings(clock)
     try:

@@ -47,7 +47,7 @@ def error_of(error_class, operation):
 # -- listing -----------------------------------------------------------------------------------------------------
 
 
-def test_objects_are_listed_in_the_byte_order_of_their_paths_as_s3_does(tmp_path):
+def test_objects_are_listed_in_byte_order_like_on_s3(tmp_path):
     names = ["a.mp4", "a/b.mp4", "a-b.mp4", "a0.mp4", "a/b/c.mp4", "B.mp4", "a/b.mp4x", "z/y/x/w.mp4"]
     for name in names:
         write(tmp_path / name) if name != "a/b/c.mp4" else write(tmp_path / "a/b/c.mp4")
@@ -55,7 +55,7 @@ def test_objects_are_listed_in_the_byte_order_of_their_paths_as_s3_does(tmp_path
     assert uris == [f"file://{tmp_path}/{name}" for name in sorted(names, key=str.encode)]
 
 
-def test_whatever_a_name_holds_the_uris_are_listed_in_their_own_order(tmp_path):
+def test_uris_are_listed_in_order_for_any_names(tmp_path):
     directories = [b"z", b"\xc3\xa9", b"a b", b"a!", b"a-b", b"a", b"~", b"Z%", b"a%20b"]
     for directory in directories:
         for name in [*ODD_NAMES[:-1], b"a!", b"a-", b"a b", b"~", b"z", b"\xc3"]:
@@ -69,7 +69,7 @@ def test_whatever_a_name_holds_the_uris_are_listed_in_their_own_order(tmp_path):
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 100])
-def test_a_listing_goes_on_after_any_uri(tmp_path, page_size):
+def test_a_listing_continues_after_any_uri(tmp_path, page_size):
     for name in ["a.mp4", "a/1.mp4", "a/2.mp4", "a/b/3.mp4", "a-.mp4", "b/c/d/e.mp4", "c.mp4"]:
         write(tmp_path / name)
     storage = storage_at(tmp_path)
@@ -79,7 +79,7 @@ def test_a_listing_goes_on_after_any_uri(tmp_path, page_size):
         assert listed(storage, start_after=item.uri, page_size=page_size) == everything[position + 1 :]
 
 
-def test_a_listing_goes_on_after_a_uri_that_is_gone(tmp_path):
+def test_a_listing_continues_after_a_missing_uri(tmp_path):
     for name in ["a/1.mp4", "b/2.mp4", "c/3.mp4"]:
         write(tmp_path / name)
     storage = storage_at(tmp_path)
@@ -89,7 +89,7 @@ def test_a_listing_goes_on_after_a_uri_that_is_gone(tmp_path):
     assert [item.uri for item in listed(storage, start_after=gone)] == [f"file://{tmp_path}/c/3.mp4"]
 
 
-def test_pages_have_the_size_asked_for_and_are_never_empty(tmp_path):
+def test_pages_have_the_requested_size_and_are_never_empty(tmp_path):
     for number in range(7):
         write(tmp_path / f"{number}.mp4")
     assert [len(page) for page in storage_at(tmp_path).list_pages(page_size=3)] == [3, 3, 1]
@@ -112,7 +112,7 @@ def test_odd_names_survive_listing_and_fetching(tmp_path):
     assert fetched == set(ODD_NAMES)
 
 
-def test_a_directory_with_more_names_than_may_be_held_is_read_in_turns(tmp_path):
+def test_a_directory_with_more_names_than_allowed_in_memory_is_read_in_parts(tmp_path):
     from nightreel.storage.walk import walk
 
     for number in range(50):
@@ -137,7 +137,7 @@ def test_links_to_files_are_objects_and_links_to_directories_are_reported_not_fo
     assert all(any(name in line for line in skipped) for name in ("loop", "dangling.mp4", "itself.mp4"))
 
 
-def test_hidden_files_and_pipes_are_no_objects(tmp_path):
+def test_hidden_files_and_pipes_are_not_listed(tmp_path):
     write(tmp_path / "a.mp4")
     write(tmp_path / ".part")
     write(tmp_path / ".trash/b.mp4")
@@ -155,7 +155,7 @@ def test_an_unreadable_directory_is_reported_and_the_rest_listed(open_directory)
     assert "closed" in skipped[0]
 
 
-def test_a_source_and_a_file_that_may_not_be_read_are_permanent_errors(open_directory, tmp_path):
+def test_an_unreadable_source_or_file_causes_a_permanent_error(open_directory, tmp_path):
     path = write(open_directory / "sub/a.mp4")
     storage = storage_at(open_directory / "sub")
     (item,) = listed(storage)
@@ -168,7 +168,7 @@ def test_a_source_and_a_file_that_may_not_be_read_are_permanent_errors(open_dire
         assert error_of(PermanentError, lambda: listed(storage)).reason == "access_denied"
 
 
-def test_a_very_deep_directory_is_no_problem(tmp_path):
+def test_a_very_deep_directory_is_listed(tmp_path):
     depth = 700
     path = tmp_path
     descriptor = os.open(tmp_path, os.O_RDONLY)
@@ -182,7 +182,7 @@ def test_a_very_deep_directory_is_no_problem(tmp_path):
     assert [item.uri for item in listed(storage_at(tmp_path))] == [f"file://{path}/deep.mp4"]
 
 
-def test_the_next_page_is_made_while_the_caller_holds_this_one(tmp_path, monkeypatch):
+def test_the_next_page_is_prepared_while_the_caller_uses_this_one(tmp_path, monkeypatch):
     for number in range(4):
         write(tmp_path / f"{number}.mp4")
     storage = storage_at(tmp_path)
@@ -201,16 +201,16 @@ def test_the_next_page_is_made_while_the_caller_holds_this_one(tmp_path, monkeyp
     assert second_page_made.wait(5)
 
 
-# -- what can be wrong with a source -----------------------------------------------------------------------------
+# -- wrong sources -----------------------------------------------------------------------------------------------
 
 
-def test_a_missing_directory_is_an_error_and_not_an_empty_listing(tmp_path):
+def test_a_missing_directory_causes_an_error_and_not_an_empty_listing(tmp_path):
     error = error_of(PermanentError, lambda: listed(storage_at(tmp_path / "nowhere")))
     assert error.reason == "no_such_source"
     assert str(tmp_path / "nowhere") in error.detail
 
 
-def test_a_file_is_no_source(tmp_path):
+def test_a_file_as_source_is_refused(tmp_path):
     error = error_of(PermanentError, storage_at(write(tmp_path / "a.mp4")).check)
     assert error.reason == "no_such_source"
     assert "expected a directory" in error.detail
@@ -221,8 +221,8 @@ def test_a_file_is_no_source(tmp_path):
     [
         ("", "no source is given"),
         ("gs://bucket/x", "gs://"),
-        ("a\0b", "is no path"),
-        ("~no-such-user-here/x", "is no path"),
+        ("a\0b", "is not a path"),
+        ("~no-such-user-here/x", "is not a path"),
         ("file://host/dir", "'host'"),
         ("s3://", "s3://bucket/prefix"),
         ("s3://KEY:SECRET@bucket/x", "AWS_ACCESS_KEY_ID"),
@@ -261,7 +261,7 @@ def test_a_fetched_file_has_all_bytes_and_their_hash(tmp_path):
     assert item.size_bytes == len(data)
 
 
-def test_an_overwritten_file_is_refused_and_leaves_nothing(tmp_path):
+def test_an_overwritten_file_is_refused_and_leaves_no_copy(tmp_path):
     path = write(tmp_path / "source/a.mp4", b"old")
     storage = storage_at(tmp_path / "source")
     (item,) = listed(storage)
@@ -308,7 +308,7 @@ def test_a_deleted_file_is_gone_and_a_vanished_source_is_unreachable(tmp_path):
     assert error_of(TransientError, fetch).reason == "storage_unreachable"
 
 
-def test_a_file_beyond_the_limit_is_refused_by_the_name_of_the_setting(tmp_path):
+def test_the_error_for_a_file_beyond_the_limit_names_the_setting(tmp_path):
     write(tmp_path / "a.mp4", b"x" * 11)
     storage = storage_at(tmp_path)
     (item,) = listed(storage)
@@ -366,7 +366,7 @@ def test_publishing_never_overwrites(tmp_path):
     assert storage.read(again.uri) == b"first"
 
 
-def test_of_many_threads_that_publish_one_name_exactly_one_creates_it(tmp_path):
+def test_exactly_one_of_many_threads_creates_a_name(tmp_path):
     storage = storage_at(tmp_path)
     bodies = [bytes([number]) * 100_000 for number in range(16)]
     with ThreadPoolExecutor(16) as threads:
@@ -383,7 +383,7 @@ def test_a_name_cannot_leave_the_prefix(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_publisher_left_is_swept_after_a_day_and_not_before(tmp_path):
+def test_leftovers_of_a_killed_publisher_are_deleted_after_a_day(tmp_path):
     old, young = write(tmp_path / ".incoming/old"), write(tmp_path / ".incoming/young")
     os.utime(old, (time.time() - 2 * 86_400,) * 2)
     storage_at(tmp_path).publish("a", b"x")
@@ -391,12 +391,12 @@ def test_what_a_killed_publisher_left_is_swept_after_a_day_and_not_before(tmp_pa
     assert young.exists()
 
 
-def test_a_place_is_checked_for_create_only_writes_and_left_clean(tmp_path):
+def test_checking_for_create_only_writes_leaves_no_file(tmp_path):
     storage = storage_at(tmp_path)
     storage.check_writable()
     assert listed(storage) == []
 
 
-def test_a_cache_that_may_not_be_written_is_a_permanent_error(open_directory):
+def test_an_unwritable_cache_causes_a_permanent_error(open_directory):
     with closed(open_directory, mode=0o555):
         assert error_of(PermanentError, storage_at(open_directory / "cache").check_writable).reason == "access_denied"

@@ -57,11 +57,11 @@ def test_a_failure_is_transient_or_permanent_and_has_one_reason(error, kind, rea
     assert "\n" not in ours.detail
 
 
-def test_a_missing_thing_that_is_no_object_is_the_bucket():
+def test_a_404_without_an_object_means_a_missing_bucket():
     assert translation_of(answered("404", 404), object_name=None).reason == "no_such_bucket"
 
 
-def test_errors_of_this_project_and_mistakes_in_the_code_pass_unchanged():
+def test_our_errors_and_bugs_pass_unchanged():
     ours = TransientError(Reason.OBJECT_CHANGED, "x")
     assert translation_of(ours) is ours
     with pytest.raises(KeyError), translated("s3://b", ENDPOINT):

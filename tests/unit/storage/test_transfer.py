@@ -13,7 +13,7 @@ OPTIONS = TransferOptions(part_bytes=1000, block_bytes=100, parallel=3, stall_s=
 
 
 class Source:
-    """Bytes in memory whose streams break off as planned: `breaks[n]` bytes into the n-th stream."""
+    """Bytes in memory whose n-th stream breaks off after `breaks[n]` bytes."""
 
     name = "fake://object"
 
@@ -66,7 +66,7 @@ def fetch(source, options=OPTIONS):
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2000, 12_345])
-def test_all_bytes_arrive_and_completion_is_told_in_order(size):
+def test_all_bytes_arrive_and_progress_is_reported_in_order(size):
     data = bytes(index % 251 for index in range(size))
     got, body, stops = fetch(Source(data))
     assert (got, body) == (size, data)
@@ -74,35 +74,35 @@ def test_all_bytes_arrive_and_completion_is_told_in_order(size):
     assert stops[-1] == size
 
 
-def test_no_more_ranges_are_open_at_once_than_allowed():
+def test_the_number_of_open_ranges_is_limited():
     source = Source(bytes(20_000))
     fetch(source)
     assert source.most_open == 3
 
 
-def test_a_range_goes_on_where_it_broke_off():
+def test_a_range_continues_where_it_broke_off():
     source = Source(bytes(range(250)) * 4, breaks=[700])
     assert fetch(source)[1] == source.data
     assert source.opened == [(0, 1000), (700, 1000)]
 
 
-def test_tries_are_counted_anew_after_progress_and_end_without_it():
+def test_progress_resets_the_count_of_attempts():
     progressing = Source(bytes(1000), breaks=[150] * 6)
     assert fetch(progressing)[0] == 1000
     assert len(progressing.opened) == 7
     stuck = Source(bytes(1000), breaks=[150, 0, 0, 0, 0])
     with pytest.raises(TransientError, match="broke off"):
         fetch(stuck)
-    # the try that made progress is the first of a new count
+    # the attempt that made progress is the first of a new count
     assert stuck.opened == [(0, 1000)] + [(150, 1000)] * 2
 
 
-def test_a_trickle_is_no_progress():
+def test_a_trickle_does_not_count_as_progress():
     with pytest.raises(TransientError, match="broke off"):
         fetch(Source(bytes(1000), breaks=[1] * 1000))
 
 
-def test_a_stream_that_says_nothing_is_given_up_after_its_time():
+def test_a_silent_stream_times_out():
     class Silent(Source):
         async def open(self, start, stop):
             stream = await super().open(start, stop)
@@ -110,12 +110,12 @@ def test_a_stream_that_says_nothing_is_given_up_after_its_time():
             return stream
 
     started = time.monotonic()
-    with pytest.raises(TransientError, match=r"did not come within 0\.2 s"):
+    with pytest.raises(TransientError, match=r"did not arrive within 0\.2 s"):
         fetch(Silent(bytes(10)))
     assert time.monotonic() - started < 10
 
 
-def test_when_one_range_fails_for_good_the_others_end_first():
+def test_all_ranges_end_before_a_permanent_failure_is_raised():
     class Gone(Source):
         async def open(self, start, stop):
             if start == 2000:
@@ -128,7 +128,7 @@ def test_when_one_range_fails_for_good_the_others_end_first():
     assert all(start <= 2000 for start, _ in source.opened)
 
 
-def test_an_error_of_the_sink_ends_the_download_at_once():
+def test_an_error_of_the_sink_ends_the_download_immediately():
     class Full(Sink):
         def write(self, *_):
             raise OSError(28, "No space left on device")
@@ -140,7 +140,7 @@ def test_an_error_of_the_sink_ends_the_download_at_once():
     assert len(source.opened) <= 3
 
 
-def test_a_cancelled_caller_waits_for_the_thread_that_still_writes():
+def test_a_cancelled_caller_waits_for_the_writing_thread():
     writing, finished = threading.Event(), threading.Event()
 
     def write():
