@@ -12,7 +12,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
 
-# Trains the committed demo model anew, some 45 minutes on two cores; interrupted, it goes on the next time.
+# Trains the committed demo model again, in some 45 minutes on two cores. The next call continues an interrupted one.
 demo-model: install
 	$(BIN)/python -m nightreel.demo.training build/demo-model nightreel/models/checkpoints/demo
 

@@ -64,7 +64,9 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
             lines += ["", f"## {SECTIONS[name]}", "", "| variable | default | meaning |", "|---|---|---|"]
-        lines.append(f"| `{variable_of(name, field)}` | {default_of(field)} | {field.description}.{choices_of(field)} |")
+        lines.append(
+            f"| `{variable_of(name, field)}` | {default_of(field)} | {field.description}.{choices_of(field)} |"
+        )
     return "\n".join([*lines, ""])
 
 

@@ -1,4 +1,7 @@
-"""Reports for people: answers and failures. They read only the views of schema `reporting`."""
+"""Reports for people: answers and failures, read from the views of schema `reporting`.
+
+Only `reopen_failures` writes: it updates `nightreel.analyses`.
+"""
 
 from __future__ import annotations
 

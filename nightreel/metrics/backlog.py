@@ -53,7 +53,7 @@ class BacklogCollector(Collector):
             yield from self._families
 
     def _read(self) -> list[GaugeMetricFamily]:
-        up = GaugeMetricFamily("nightreel_database_up", "Whether Postgres answered.")
+        up = GaugeMetricFamily("nightreel_database_up", "Whether Postgres responded.")
         try:
             with self._database.begin() as connection:
                 connection.execute(text(f"SET LOCAL statement_timeout = {_TIMEOUT_MS}"))

@@ -64,7 +64,7 @@ def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, 
         linked: show the runs as children of the current flow run.
 
     Raises:
-        NightreelError: like `prefect_errors`, or the database does not answer.
+        NightreelError: like `prefect_errors`, or the database does not respond.
     """
     recover_dead_runs(database, max_attempts=settings.max_attempts)
     with database.begin() as connection:

@@ -51,7 +51,7 @@ class HeldMemory:
             )
 
     def close(self) -> bool:
-        """Give the slots back. False if the server does not answer: the slots are free when the lease runs out."""
+        """Give the slots back. False if the server does not respond: the slots are free when the lease runs out."""
         self._stop.set()
         self._thread.join()
         give_up_at = time.monotonic() + self._limits.lease_s / 2

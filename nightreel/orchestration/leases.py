@@ -53,7 +53,7 @@ def lease_memory(
 
     Raises:
         PermanentError: `run_closed`: `closing` was set during the wait. `prefect_refused`, `memory_limit_gone`.
-        TransientError: the database does not answer; `prefect_unreachable` before the wait started.
+        TransientError: the database does not respond; `prefect_unreachable` before the wait started.
     """
     limits.ensure(request.capacities)
     waiting = _Waiting(request, limits=limits, database=database, run_id=run_id)

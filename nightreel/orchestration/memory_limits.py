@@ -1,7 +1,7 @@
 """Memory as slots of Prefect's global concurrency limits: one limit for each device, one slot for each MiB.
 
 All such calls are here. Each works or raises this project's errors. `leases` makes them. They do not use
-`prefect.concurrency`, which retries up to half a minute late, and gives up a lease when the server does not answer for
+`prefect.concurrency`, which retries up to half a minute late, and gives up a lease when the server does not respond for
 some seconds at its renewal.
 """
 

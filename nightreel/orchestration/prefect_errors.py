@@ -27,4 +27,4 @@ def prefect_errors() -> Iterator[None]:
             raise TransientError(Reason.PREFECT_UNREACHABLE, f"the Prefect server answered {status}: {said}") from error
         raise PermanentError(Reason.PREFECT_REFUSED, f"the Prefect server answered {status}: {said}") from error
     except httpx.TransportError as error:
-        raise TransientError(Reason.PREFECT_UNREACHABLE, f"the Prefect server does not answer: {error!r}") from error
+        raise TransientError(Reason.PREFECT_UNREACHABLE, f"the Prefect server does not respond: {error!r}") from error

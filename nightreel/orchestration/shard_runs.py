@@ -24,7 +24,7 @@ from nightreel.reasons import Reason
 FLOW = "analyze-videos"
 SHARDS = "shards-"
 """Prefix of the name of the deployment that shards of backfills run as. The pool's name follows."""
-_PAGE = 200  # most flow runs that the server returns in one answer
+_PAGE = 200  # most flow runs that the server returns in one response
 
 
 def deployment_of(pool: str) -> str:

@@ -1,4 +1,4 @@
-"""Checks whether the configured Postgres and Prefect servers answer and accept the login.
+"""Checks whether the configured Postgres and Prefect servers respond and accept the login.
 
 `endpoints` uses it. It starts nothing. No error repeats a password.
 """
@@ -43,8 +43,8 @@ def check_database(url: URL) -> None:
     """Run a query on the database.
 
     Raises:
-        TransientError("database_unreachable"): nothing answers, or the server is still starting.
-        PermanentError("database_refused"): a server answers and refuses the user, password or database.
+        TransientError("database_unreachable"): no server responds, or it is still starting.
+        PermanentError("database_refused"): the server refuses the user, password or database.
     """
     place = f"{url.host or 'the local socket'}:{url.port or 5432}"
     engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": _TIMEOUT_S})
@@ -58,15 +58,15 @@ def check_database(url: URL) -> None:
                 Reason.DATABASE_REFUSED, f"Postgres at {place} refused: {said}. Check user, password and database name"
             ) from None
         raise TransientError(
-            Reason.DATABASE_UNREACHABLE, f"no Postgres answers at {place}: {said}. Check NIGHTREEL_DATABASE_URL"
+            Reason.DATABASE_UNREACHABLE, f"Postgres at {place} does not respond: {said}. Check NIGHTREEL_DATABASE_URL"
         ) from None
 
 
 def check_prefect(url: str) -> None:
-    """Check that the server answers at all. Prefect's client checks keys and certificates.
+    """Check that the server responds at all. Prefect's client checks keys and certificates.
 
     Raises:
-        SettingsError: it is not an http(s) URL. TransientError("prefect_unreachable"): nothing answers.
+        SettingsError: it is not an http(s) URL. TransientError("prefect_unreachable"): it does not respond.
     """
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"PREFECT_API_URL={url!r}: should be http(s)://host:port/api")
@@ -81,7 +81,7 @@ def check_prefect(url: str) -> None:
             return
         raise TransientError(
             Reason.PREFECT_UNREACHABLE,
-            f"no Prefect server answers at {without_login(url)}: {reason}. Check PREFECT_API_URL",
+            f"the Prefect server at {without_login(url)} does not respond: {reason}. Check PREFECT_API_URL",
         ) from None
 
 

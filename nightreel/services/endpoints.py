@@ -1,4 +1,4 @@
-"""Where Postgres and Prefect answer: the configured servers, or embedded ones that start and stop on demand.
+"""The addresses of Postgres and Prefect: the configured servers, or embedded ones that start and stop on demand.
 
 The command line uses it, and everything that needs a database during a command. It knows nothing of tables or flows.
 """
@@ -29,7 +29,7 @@ _PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Where the services answer.
+    """The addresses of the services.
 
     `database_url` is for SQLAlchemy and contains the password. It is empty if no database was requested. `started`
     names the services that this call started.

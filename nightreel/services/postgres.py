@@ -114,7 +114,7 @@ class Postgres:
         )
 
     def why_not_ready(self, _process: psutil.Process, port: int) -> str | None:
-        """Postgres is ready when it answers a query in database `nightreel`. Makes that database if it is missing."""
+        """Postgres is ready when it runs a query in database `nightreel`. Makes that database if it is missing."""
         if PGconn.ping(f"host=127.0.0.1 port={port} connect_timeout={_CONNECT_TIMEOUT_S}".encode()) != Ping.OK:
             return "it does not accept connections yet"
         try:

@@ -101,7 +101,7 @@ class PrefectServer:
             )
         except psutil.NoSuchProcess:
             listening = False
-        return None if listening else f"another process answers on port {port}"
+        return None if listening else f"another process listens on port {port}"
 
     def settle(self, port: int) -> None:
         """Wait until the server has recorded how the task runs ended: it keeps their reports in memory first.
@@ -138,5 +138,5 @@ def _request(port: int, method: str, path: str, body: str | None = None) -> byte
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        raise http.client.HTTPException(f"{method} {path} answers {answer.status}")
+        raise http.client.HTTPException(f"{method} {path} returned status {answer.status}")
     return content

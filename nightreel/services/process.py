@@ -105,11 +105,11 @@ class SharedServer:
             self._ensure_started()
 
     def wait_ready(self) -> int:
-        """Wait until the server answers, and return its port. Starts it again if it was stopping at `join`.
+        """Wait until the server responds, and return its port. Starts it again if it was stopping at `join`.
 
         Raises:
             PermanentError: `service_died`: it ended by itself. The error contains the last lines of its log.
-            TransientError: `service_died`: it was killed. `service_not_ready`: it did not answer in time.
+            TransientError: `service_died`: it was killed. `service_not_ready`: it did not respond in time.
         """
         deadline = time.monotonic() + self.program.start_timeout_s
         while True:
@@ -126,7 +126,7 @@ class SharedServer:
             if time.monotonic() > deadline:
                 raise TransientError(
                     Reason.SERVICE_NOT_READY,
-                    f"{self.program.name} does not answer after {self.program.start_timeout_s:.0f} s: {problem}. "
+                    f"{self.program.name} does not respond after {self.program.start_timeout_s:.0f} s: {problem}. "
                     f"`nightreel down` stops it; the end of {self.log_path}:\n{self.log_tail(self._log_start)}",
                 )
             time.sleep(_POLL_S)

@@ -39,7 +39,7 @@ class Program(Protocol):
         """The command line of a server on 127.0.0.1:port. It must differ from that of any other server."""
 
     def why_not_ready(self, process: psutil.Process, port: int, /) -> str | None:
-        """None if this process answers on this port, else the reason as text."""
+        """None if this process serves this port, else the reason as text."""
 
     def settle(self, port: int, /) -> None:
         """Wait, within bounds, until the server holds nothing that a clean stop would lose. Called before a stop."""

@@ -21,7 +21,7 @@ def test_a_follow_up_is_missing_until_its_condition_fails():
     assert PROMPTS.missing({}) == (VIOLENCE, WHY)
     assert PROMPTS.missing(said("yes")) == (WHY,)
     assert PROMPTS.missing(said("no")) == ()
-    assert PROMPTS.missing(said(None)) == (), "unknown is no yes"
+    assert PROMPTS.missing(said(None)) == (), "unknown does not count as yes"
 
 
 def test_names_flags_and_conditions_do_not_change_the_hash_of_a_prompt():

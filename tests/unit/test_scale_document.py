@@ -36,12 +36,12 @@ def computed(node: ast.expr) -> float:
             return value_of(name)
         case ast.BinOp(left=left, op=op, right=right):
             return _OPERATORS[type(op)](computed(left), computed(right))
-    raise ValueError(f"{ast.unparse(node)} is no sum that this test knows")
+    raise ValueError(f"{ast.unparse(node)} is not a sum that this test can compute")
 
 
 def test_no_name_is_defined_twice():
     names = [row[0] for row in (*_UNIT_ROWS, *_SUM_ROWS)]
-    assert len(names) == len(set(names)) > 80, "or the tables were not found"
+    assert len(names) == len(set(names)) > 80, "a name is defined twice, or the tables were not found"
 
 
 @pytest.mark.parametrize("name", _SUMS)

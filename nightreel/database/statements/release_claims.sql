@@ -6,8 +6,8 @@ SET status = CASE WHEN :charged AND attempts >= :max_attempts THEN 'quarantined'
     attempts = attempts - CASE WHEN :charged THEN 0 ELSE 1 END,
     reason = CASE WHEN :charged AND attempts >= :max_attempts THEN 'attempts_exhausted' END,
     detail = CASE WHEN :charged AND attempts >= :max_attempts
-                  THEN attempts || ' runs ended before this video did: it may be what ended them. '
-                       || 'Look at it, then `nightreel retry --reason attempts_exhausted`' END,
+                  THEN attempts || ' runs died before they finished this video, which may be the cause. '
+                       || 'Check it, then `nightreel retry --reason attempts_exhausted`' END,
     run_id = NULL,
     lease_expires_at = NULL,
     updated_at = now()

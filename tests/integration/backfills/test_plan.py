@@ -140,8 +140,8 @@ def test_a_new_prompt_over_cached_videos_costs_only_language(work):
         answer(work, "a.mp4", segment, "violence", key=key, state="error")  # an error does not count as an answer
     totals, _ = plan(work, stored("a.mp4"), stored("b.mp4"))
     assert (totals.answers, totals.answered, totals.to_ask) == (9, 2, 7)
-    assert (totals.cached_segments, totals.to_look) == (2, 1), "b's file was evicted"
-    assert totals.fetch_bytes == 1000, "only b is fetched"
+    assert (totals.cached_segments, totals.to_look) == (2, 1), "the features of b.mp4 were evicted"
+    assert totals.fetch_bytes == 1000, "only b.mp4 is fetched"
 
 
 def test_a_video_with_all_answers_needs_no_vision_though_its_features_are_gone(work):
@@ -168,7 +168,7 @@ def test_copies_cost_only_their_fetch(work):
     totals, _ = plan(work, *items)
     assert (totals.videos, totals.copies) == (6, 3)
     assert totals.to_ask == 3 * 3
-    assert totals.fetch_bytes == 5000, "the bytes of twin.mp4 are known"
+    assert totals.fetch_bytes == 5000, "the bytes of twin.mp4 are known, so it is not fetched"
 
 
 def test_shards_hold_every_wanted_video_once_and_are_never_too_small(work):
@@ -209,7 +209,7 @@ def test_costs_come_from_runs_of_the_same_recipe_if_there_are_any(work, open_wor
         with work.database.begin() as connection:
             return UnitCosts.of(measured_work(connection, work.recipe))
 
-    assert costs().decode_s is None, "nothing was measured"
+    assert costs().decode_s is None, "no run has measured anything yet"
     other = open_work(prompts=type(PROMPTS)("other", PROMPTS.prompts[:1]))
     run(
         other.recipe.id,
@@ -224,7 +224,7 @@ def test_costs_come_from_runs_of_the_same_recipe_if_there_are_any(work, open_wor
     run(work.recipe.id, work={}, answers={"answered": 10}, timings={"model.language": 5, "load_model": 6})
     then = costs()
     assert (then.of_recipe, then.answer_s, then.answers, then.load_s) == (True, 0.5, 10, 5.0)
-    assert then.decode_s == 0.5, "of another recipe, but decoding is the same"
+    assert then.decode_s == 0.5, "measured under another recipe, but decoding is the same"
     stranger = open_work(model="b" * 64)
     with work.database.begin() as connection:
-        assert UnitCosts.of(measured_work(connection, stranger.recipe)).answer_s is None, "another model's do not count"
+        assert UnitCosts.of(measured_work(connection, stranger.recipe)).answer_s is None, "another model does not count"

@@ -74,19 +74,19 @@ def test_each_disagreement_is_found_and_repaired(any_cache):
     assert {finding.uri: finding.problem for finding in found} == broken
     assert not any(finding.repaired for finding in found)
     assert counts.rows == 8
-    assert {finding.uri: finding.problem for finding in check(any_cache, deep=True)[0]} == broken, "nothing was touched"
-    assert Problem.DAMAGED not in problems(any_cache), "that takes reading everything"
+    assert {finding.uri: finding.problem for finding in check(any_cache, deep=True)[0]} == broken, "nothing is repaired"
+    assert Problem.DAMAGED not in problems(any_cache), "only a deep check reads the files"
     repaired, _ = check(any_cache, deep=True, repair=True)
     assert {finding.uri: finding.problem for finding in repaired if finding.repaired} == broken
     assert check(any_cache, deep=True)[0] == []
     assert any_cache.indexed() == any_cache.files()
-    assert len(any_cache.files()) == 4, "the good ones, and the one that lost its thumbnail"
+    assert len(any_cache.files()) == 4, "the intact files, and the one that lost its thumbnail"
     for key in any_cache.files():
         any_cache.cache.get(any_cache.ref(key))
 
 
 def test_a_consistent_cache_has_no_findings_even_after_an_eviction(any_cache):
-    assert check(any_cache)[0] == [], "there is not even a place yet"
+    assert check(any_cache)[0] == [], "nothing has been stored yet"
     for age in range(4):
         any_cache.add(f"{age}.mp4", unused_s=age)
     evict(any_cache.database, any_cache.cache, limit_bytes=any_cache.size_bytes() // 2)
@@ -215,14 +215,14 @@ def test_a_check_repairs_an_eviction_that_was_killed_anywhere(any_cache, databas
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     left = any_cache.files()
     assert len(left) == 6 - deleted
-    assert any_cache.indexed() == set(), "no row promises what may be gone"
+    assert any_cache.indexed() == set(), "no row refers to a file that may be deleted"
     found, _ = check(any_cache, repair=True)
     assert {(finding.problem, finding.key, finding.repaired) for finding in found} == {
         (Problem.NO_ROW, key, True) for key in left
     }
     assert any_cache.files() == any_cache.indexed() == set()
     assert check(any_cache)[0] == []
-    # The dead process blocks nobody: a feature that it evicted can be published and evicted again.
+    # The dead process blocks no other: a feature that it evicted can be published and evicted again.
     fresh = FeatureCache(open_storage(any_cache.prefix, load_settings()))
     assert fresh.put(features(min(keys))).size_bytes > 1000
     any_cache.add("b.mp4")

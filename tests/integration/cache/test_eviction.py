@@ -30,7 +30,7 @@ def test_the_least_recently_used_go_first_and_the_limit_is_kept(any_cache):
     assert done.features == 3
     assert done.reached
     assert done.held_bytes == any_cache.size_bytes() == whole - done.size_bytes <= whole // 2
-    assert any_cache.indexed() == any_cache.files() == {keys[1], keys[3]}, "10 and 20 seconds unused"
+    assert any_cache.indexed() == any_cache.files() == {keys[1], keys[3]}, "those unused for 10 and 20 seconds stay"
     for key in any_cache.indexed():
         any_cache.cache.get(any_cache.ref(key))
 
@@ -52,7 +52,7 @@ def test_rows_and_thumbnails_outlive_their_features(local_cache):
         "SELECT uri, pts_s, thumbnail_uri, evictions FROM nightreel.features"
     )
     assert (uri, pts_s, evictions) == (None, [0.0, 1.0], 1)
-    assert local_cache.cache.delete(thumbnail_uri), "it was there"
+    assert local_cache.cache.delete(thumbnail_uri), "the thumbnail still existed"
 
 
 def test_looking_a_feature_up_counts_as_use(local_cache):
@@ -198,7 +198,7 @@ class Refusing(FeatureCache):
 def test_files_that_cannot_be_deleted_stay_in_the_index(local_cache):
     keys = {local_cache.add(f"{number}.mp4")[0] for number in range(40)}
     deletable = {key for key in keys if key.startswith("a")}
-    assert deletable, "else nothing is proven"
+    assert deletable, "without a deletable file, this test proves nothing"
     refusing = Refusing(local_cache.cache._storage)
     with pytest.raises(PermanentError, match="access_denied"):
         evict(local_cache.database, refusing, limit_bytes=0)
@@ -234,12 +234,12 @@ def test_a_run_that_records_a_file_during_its_deletion_must_publish_it_again(loc
     def adopt() -> None:
         run.start()
         while not local_cache.rows("SELECT FROM pg_locks WHERE NOT granted"):
-            assert run.is_alive(), "it has to wait for the row"
+            assert run.is_alive(), "the run must wait for the lock on the row"
 
     interrupted.happens = adopt
     evict(local_cache.database, interrupted, limit_bytes=0)
     run.join()
-    assert outcomes == [set()], "the file that it was given is gone"
+    assert outcomes == [set()], "the recorded file was deleted"
     assert recorded(local_cache, key, 1) == {key}
     local_cache.cache.get(local_cache.ref(key))
 
@@ -305,7 +305,7 @@ def test_a_run_measures_the_whole_cache_at_its_start_and_after_each_hundredth_of
     limit = CacheLimit(local_cache.database, local_cache.cache, limit_bytes=2 * size + size // 2)
     assert limit.make_room().features == 2
     local_cache.add("4.mp4")
-    assert limit.make_room().features == 0, "nobody told it"
+    assert limit.make_room().features == 0, "the limit counts only published files"
     limit.published(size)
     assert limit.make_room().features == 1
     local_cache.add("5.mp4")

@@ -95,10 +95,10 @@ def test_a_run_continues_after_its_last_claim_and_starts_again_at_the_end(work, 
     names = [[claim.video.uri[-5] for claim in claims] for claims in (first, other, following(1), following())]
     assert names == [["a", "b"], ["a", "c"], ["d"], ["e", "f"]]
     assert close(work, other[0], state=OutcomeState.DEFERRED) is VideoEnd.DEFERRED
-    assert [claim.video.uri[-5] for claim in following()] == ["a"], "what was put off, at last"
+    assert [claim.video.uri[-5] for claim in following()] == ["a"], "the deferred video comes last"
     assert following() == []
     work.discover(stored("0.mp4"))
-    assert [claim.video.uri[-5] for claim in following()] == ["0"], "new work at once, wherever its key is"
+    assert [claim.video.uri[-5] for claim in following()] == ["0"], "new work follows, whatever its key"
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_claims_of_a_dead_run_come_back_immediately(work, open_work):
     work.discover(stored("a.mp4"))
     dying.claim()
     dying.run._stop.set()
-    dying.run._connection.invalidate()  # as when its process dies
+    dying.run._connection.invalidate()  # the same happens when its process dies
     for _ in range(50):
         if recover_dead_runs(work.database, max_attempts=3) == [dying.run.id]:
             break
@@ -233,7 +233,7 @@ def test_only_one_claim_at_a_time_works_on_the_same_bytes(work):
     assert close(work, second, state=OutcomeState.DEFERRED) is VideoEnd.DEFERRED
     close(work, first, state=OutcomeState.DONE, segments=1)
     (again,) = work.claim()
-    assert again.attempt == 1, "waiting is no attempt"
+    assert again.attempt == 1, "waiting does not count as an attempt"
     with work.database.begin() as connection:
         assert take_content(connection, again.analysis_id, "f" * 64)
 

@@ -38,7 +38,7 @@ def test_a_ticket_that_is_not_extended_expires(database):
     assert _tickets(database) == [alive]
     _join(database)
     with database.begin() as connection:
-        assert not extend_ticket(connection, dead, valid_s=60), "the next to come swept it out"
+        assert not extend_ticket(connection, dead, valid_s=60), "the next request deleted the expired one"
 
 
 def test_a_granted_request_that_is_not_extended_is_silent(database):

@@ -64,7 +64,7 @@ def test_a_video_that_failed_an_hour_ago_is_reopened_with_all_its_attempts(work)
         rows = connection.execute(text("SELECT status, attempts, reopened, reason FROM nightreel.analyses")).all()
     assert rows == [("pending", 0, 1, None)] * 2
     assert [(claim.attempt) for claim in work.claim()] == [1, 1]
-    assert to_do(work) == [], "another run has them"
+    assert to_do(work) == [], "another run has claimed them"
 
 
 def test_the_wait_doubles_each_time_until_the_last_retry(work):

@@ -43,7 +43,7 @@ def test_an_interrupted_stage_ends_with_the_weights_of_an_uninterrupted_one(tmp_
     rest.run()
     assert weights(rest) == weights(whole)
     rest.run()
-    assert weights(rest) == weights(whole), "a finished stage has nothing to do"
+    assert weights(rest) == weights(whole), "a finished stage trains no further"
 
 
 def test_the_stages_make_a_folder_that_the_auto_classes_load(tmp_path):
@@ -55,7 +55,7 @@ def test_the_stages_make_a_folder_that_the_auto_classes_load(tmp_path):
     seen = joint.model.model.vision_tower.state_dict()
     vision = {name: weight.clone() for name, weight in seen.items()}
     joint.run()
-    assert all(torch.equal(vision[name], weight) for name, weight in seen.items()), "vision is not touched any more"
+    assert all(torch.equal(vision[name], weight) for name, weight in seen.items()), "the vision tower does not change"
     folder = export(tmp_path, tmp_path / "model")
     model, report = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
     assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))

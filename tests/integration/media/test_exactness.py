@@ -49,7 +49,7 @@ def _assert_exact(batch: FrameBatch, clip: NumberedClip, moments_s: list[float],
     numbers = [read_number(frame) for frame in batch.frames_thwc]
     half_interval_s = 0.5 / probe.fps
     for number, pts_s in zip(numbers, batch.pts_s, strict=True):
-        assert number is not None, f"the frame at {pts_s:.3f} s is a blend or none of ours: {numbers}"
+        assert number is not None, f"the frame at {pts_s:.3f} s is a blend, or shows no number: {numbers}"
         assert any(number in clip.acceptable(moment) for moment in moments_s), (number, moments_s)
         assert abs(pts_s - clip.time_of(number)) < half_interval_s, (number, pts_s)
     for moment in moments_s:

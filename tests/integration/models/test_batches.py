@@ -167,7 +167,7 @@ def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Pat
     assert budget.take_peaks() == []
     meter.peak = 0
     assert _sizes(budget, 8) == [3, 3, 2], "in this process"
-    assert _sizes(_budget(directory, meter, [peak]), 8) == [3, 3, 2], "in the next one"
+    assert _sizes(_budget(directory, meter, [peak]), 8) == [3, 3, 2], "in the next process"
 
 
 def test_a_batch_that_did_not_fit_is_never_tried_again(directory: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_batch_that_did_not_fit_is_never_tried_again(directory: Path) -> None:
     (peak,) = budget.take_peaks()
     assert (peak.out_of_memory, peak.segments, peak.measured_bytes) == (True, 4, meter.free)
     assert _sizes(_budget(directory, meter, [peak]), 4, most=2) == [2, 2]
-    assert _sizes(_budget(directory, FakeMeter(free=2 * meter.free), [peak]), 4) == [4], "where more is free"
+    assert _sizes(_budget(directory, FakeMeter(free=2 * meter.free), [peak]), 4) == [4], "with more free memory"
 
 
 def test_a_device_without_measurements_leaves_the_estimate_unchanged(directory: Path) -> None:
@@ -237,7 +237,7 @@ def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(
     meter.peak = meter.free
     sizes.clear()
     encoded = _encode(ours, 5)
-    assert sizes == [2, 1, 1, 1], "two were admitted, and took all there was: no room for the margin"
+    assert sizes == [2, 1, 1, 1], "a batch of two took all free memory and left no margin"
     assert [(one.key, one.metadata) for one in encoded] == [(one.key, one.metadata) for one in expected]
     peak = next(peak for peak in ours.take_peaks() if peak.segments == 2)
     assert (peak.stage, peak.measured_bytes) == (MemoryStage.VISION, meter.free)

@@ -7,6 +7,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -82,10 +83,10 @@ def ask(model: RemoteModel, *prompts: Prompt, **more: Any) -> list[Answer]:
 def test_a_caption_equals_that_of_generate_for_the_same_frames(
     transformers_serve: TransformersServe, architecture: str
 ) -> None:
-    model = load_model(load_settings(model=transformers_serve.setting(architecture)))
-    features = encode(model, seeds=(0, 1))
-    stored = [from_parquet(to_parquet(one), key=one.key) for one in features]
-    answers = model.ask(stored, [[_CAPTION]] * 2)
+    with closing(load_model(load_settings(model=transformers_serve.setting(architecture)))) as model:
+        features = encode(model, seeds=(0, 1))
+        stored = [from_parquet(to_parquet(one), key=one.key) for one in features]
+        answers = model.ask(stored, [[_CAPTION]] * 2)
     directory = transformers_serve.directories[architecture]
     expected = [_plain_caption(directory, one) for one in features]
     # for some architectures, the server leaves special tokens in its texts
@@ -121,14 +122,14 @@ def _plain_caption(directory: Any, features: Features) -> tuple[str, int]:
 def test_a_random_model_without_probabilities_answers_unknown(
     transformers_serve: TransformersServe,
 ) -> None:
-    model = load_model(load_settings(model=transformers_serve.setting("internvl")))
     prompts = [
         _YES,
         Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("in", "out")),
         Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
         Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),)),
     ]
-    (answers,) = model.ask(encode(model), [prompts])
+    with closing(load_model(load_settings(model=transformers_serve.setting("internvl")))) as model:
+        (answers,) = model.ask(encode(model), [prompts])
     assert [answer.state for answer in answers] == [AnswerState.UNKNOWN] * 3
     assert all(answer.reason and answer.p is None for answer in answers)
 
@@ -151,9 +152,11 @@ def test_an_unlisted_model_that_the_server_can_load_is_described(transformers_se
 def test_the_error_for_an_unknown_option_quotes_the_server(
     transformers_serve: TransformersServe,
 ) -> None:
-    model = load_model(load_settings(model=transformers_serve.setting("internvl")))
     drawn = replace(_CAPTION, decoding=Decoding(temperature=1.0, top_k=3))
-    with pytest.raises(PermanentError, match=r"status 422: Unexpected fields .*top_k") as caught:
+    with (
+        closing(load_model(load_settings(model=transformers_serve.setting("internvl")))) as model,
+        pytest.raises(PermanentError, match=r"status 422: Unexpected fields .*top_k") as caught,
+    ):
         model.ask(encode(model), [[drawn]])
     assert caught.value.reason == "model_refused"
 
@@ -244,7 +247,7 @@ def test_a_bounded_number_has_no_probability(chat_server: ChatServer, model: Rem
     (number, unsure) = ask(model, people, sure)
     assert (number.value, number.p) == (3, None)
     assert (unsure.state, unsure.value) == (AnswerState.UNKNOWN, None)
-    assert {request.body["max_tokens"] for request in chat_server.requests} == {16}, "its hash does not know the other"
+    assert {request.body["max_tokens"] for request in chat_server.requests} == {16}, "max_new_tokens is not in the hash"
 
 
 def test_the_key_is_sent_and_never_shown(
@@ -459,7 +462,7 @@ def test_a_recovered_server_gets_retries_again(chat_server: ChatServer, model: R
     chat_server.plan.append(failure(500))
     with pytest.raises(TransientError):
         ask(model, _YES)
-    assert len(chat_server.requests) == 6, "one try while it is down"
+    assert len(chat_server.requests) == 6, "one attempt while the server is down"
     assert ask(model, _YES)[0].value is True
     chat_server.plan.append(failure(500))
     assert ask(model, _CAPTION)[0].text == "yes"
@@ -483,7 +486,7 @@ def test_a_wrong_key_stops_all_requests(chat_server: ChatServer, model: RemoteMo
     chat_server.delay_s = 0.05
     with pytest.raises(SettingsError, match="set NIGHTREEL_REMOTE_API_KEY"):
         model.ask(encode(model, seeds=tuple(range(20))), [[_YES, _CAPTION]] * 20)
-    assert len(chat_server.requests) <= 8, "those at once under way, and no more"
+    assert len(chat_server.requests) <= 8, "only the requests already being sent"
 
 
 def test_a_redirect_is_not_followed_because_it_would_leak_the_key(chat_server: ChatServer, model: RemoteModel) -> None:
@@ -553,13 +556,13 @@ def test_one_refused_segment_does_not_affect_the_others(chat_server: ChatServer,
     with pytest.raises(PermanentError, match="no such picture"):
         model.ask(features, [[_YES, _CAPTION]] * 3)
     asked = len(chat_server.requests)
-    assert asked == 5, "two questions each, and the first of the bad segment"
+    assert asked == 5, "two questions for each good segment, one for the bad one"
     for one in (features[0], features[2]):
         ((red, caption),) = model.ask([one], [[_YES, _CAPTION]])
         assert (red.value, caption.text) == (True, "yes")
-    assert len(chat_server.requests) == asked, "what was answered is not asked again"
+    assert len(chat_server.requests) == asked, "answered questions are not asked again"
     model.ask([features[0]], [[_YES]])
-    assert len(chat_server.requests) == asked + 1, "it is kept for the one call that follows"
+    assert len(chat_server.requests) == asked + 1, "a kept answer is used only once"
 
 
 # -- identity ----------------------------------------------------------------------------------------------------

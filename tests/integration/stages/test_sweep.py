@@ -116,7 +116,7 @@ def test_a_deleted_object_is_gone_and_not_claimed_until_it_is_back(source):
     assert source.sweep() == PageCounts(listed=6, known=6, back=1)
     assert source.gone() == ["6.mp4"]
     assert source.claimed() == [f"{number}.mp4" for number in (0, 1, 2, 3, 4, 5)]
-    assert source.sweep() == PageCounts(listed=6, known=6), "what is gone is gone once"
+    assert source.sweep() == PageCounts(listed=6, known=6), "an object is counted as gone only once"
 
 
 @pytest.mark.parametrize("deleted", [["0", "1"], ["2", "3"], ["4"], ["0", "1", "2", "3"], ["1", "2"], ["3", "4"]])
@@ -153,8 +153,8 @@ def test_the_filter_of_a_night_applies_to_unknown_objects_only(source):
     source.admit = ListingFilter(since=MODIFIED + timedelta(days=1))
     assert source.sweep() == PageCounts(listed=5, filtered=2, new=1, changed=1, known=1, back=1)
     assert source.current() == ["back.mp4", "changed.mp4", "known.mp4", "new.mp4"]
-    assert source.claimed() == ["new.mp4"], "what a night would not look at is no work"
-    assert source.sweep() == PageCounts(listed=5, filtered=4, known=1), "told once"
+    assert source.claimed() == ["new.mp4"], "objects that the filter excludes are not claimed"
+    assert source.sweep() == PageCounts(listed=5, filtered=4, known=1), "each change is counted only once"
 
 
 def test_filtered_objects_do_not_count_as_gone(source):

@@ -81,7 +81,7 @@ def test_pages_have_the_requested_size_and_follow_the_order_of_files(inventories
     assert [len(page) for page in pages] == [3, 3, 1, 3, 3]
     assert [item.uri.rpartition("/")[2] for page in pages for item in page] == names
     assert inventory.as_of == datetime(2026, 1, 31, 1, tzinfo=UTC)
-    assert list(inventory.list_pages()) == [], "it has come to its end"
+    assert list(inventory.list_pages()) == [], "all objects were already listed"
 
 
 @both
@@ -158,7 +158,7 @@ def test_after_an_error_the_listing_starts_again_with_the_failed_file(inventorie
 
     listing = inventory.list_pages(page_size=2)
     assert [len(next(listing)), len(next(listing))] == [2, 2]
-    del listing  # as a run does after an error: the second page may not have been written
+    del listing  # a run does this after an error: the second page may not have been written
     assert keys(inventory) == [*(f"b{number}.mp4" for number in range(5)), "c.mp4"]
     assert not [path for path in (tmp_path / "work" / "spool").rglob("*") if path.name != "lock"]
 

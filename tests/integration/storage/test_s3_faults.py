@@ -36,7 +36,7 @@ def fetch(storage, tmp_path):
         try:
             return storage.fetch(item.uri, etag=item.etag, destination=target / "video", max_bytes=10**9)
         except Exception:
-            assert list(target.iterdir()) == [], "a failed fetch left something"
+            assert list(target.iterdir()) == [], "a failed fetch left a file"
             raise
 
     return fetch

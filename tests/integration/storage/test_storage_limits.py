@@ -49,11 +49,11 @@ source = open_storage(sys.argv[2], load_settings())
 ((large, small),) = source.list_pages()
 
 def peak_kib():
-    # not ru_maxrss: it starts at what the parent of this process held
+    # not ru_maxrss: it starts at the memory of the parent process
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 for item in (small, large):
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = peak_kib()
     fetched = source.fetch(item.uri, etag=item.etag, destination=target / "out", max_bytes=10**12)
 print(peak_kib() - before, fetched.size_bytes)

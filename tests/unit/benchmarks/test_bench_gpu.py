@@ -20,7 +20,7 @@ def test_every_side_of_a_shape_is_measured(shape, tmp_path):
         assert row in text
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, the benchmark measures")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, the benchmark would run in full")
 def test_the_benchmark_reports_a_missing_gpu(capsys):
     bench_gpu.main()
     assert "no CUDA device" in capsys.readouterr().out

@@ -53,5 +53,5 @@ def test_memory_of_a_killed_process_counts_as_taken_until_its_lease_ends():
         (end + 11, "granted", 2, 50, 1),
     ]
     found = verdict(*events)
-    assert (found.asked, found.served) == (2, 2), "what the dead asked for is no request any more"
+    assert (found.asked, found.served) == (2, 2), "requests of a killed process do not count"
     assert found.idle == pytest.approx(10 * 100 / (100 * (end + 11)))

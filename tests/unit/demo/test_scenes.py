@@ -74,7 +74,7 @@ def test_twins_and_impossible_scenes_are_refused():
 def test_a_clip_returns_the_scene_of_a_time_range_and_refuses_ranges_with_two():
     clip = Clip.of((SCENES[0], 30.0), (SCENES[1], 30.0), (SCENES[2], 10.0))
     assert [clip.scene_in(*edges) for edges in ((0, 30), (30, 60), (60, 70))] == SCENES[:3]
-    assert clip.scene_in(59.97, 70.0) == SCENES[2], "a frame's length of another scene is none"
+    assert clip.scene_in(59.97, 70.0) == SCENES[2], "one frame of another scene does not count"
     with pytest.raises(SettingsError, match="2 scenes from 15 to 45 s"):
         clip.scene_in(15, 45)
     assert sum(1 for _ in clip.frames(width=16, height=16, fps=2)) == 140

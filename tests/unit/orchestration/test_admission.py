@@ -53,7 +53,7 @@ def test_a_silent_request_that_holds_memory_does_not_block_others():
         ]
 
     assert not may(3, places(silent=False))
-    assert may(3, places(silent=True)), "the large one waits for the end of the lease in any case"
+    assert may(3, places(silent=True)), "the large request has to wait for the lease to end anyway"
 
 
 def test_a_request_that_fits_beside_the_one_ahead_does_not_wait():

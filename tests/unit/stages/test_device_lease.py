@@ -63,8 +63,8 @@ def test_a_run_requests_any_gpu_and_loads_on_the_granted_one(machine):
     request, device = lease("small", gpu_reserve_mib=0)
     assert request.capacities == {"gpu-mem-host-GPU-large": 40_000, "gpu-mem-host-GPU-small": 10_000}
     assert request.mib == 9000
-    assert device.name == "cuda:1", "by torch's order, not by the driver's"
-    assert device.limit_bytes == (9000 - 700) * MIB, "the context of CUDA is not the allocator's"
+    assert device.name == "cuda:1", "torch's number of the device, not the driver's"
+    assert device.limit_bytes == (9000 - 700) * MIB, "the CUDA context takes memory outside the allocator"
 
 
 def test_a_setting_can_name_the_gpu_by_its_torch_number(machine):

@@ -93,7 +93,7 @@ def test_progress_resets_the_count_of_attempts():
     stuck = Source(bytes(1000), breaks=[150, 0, 0, 0, 0])
     with pytest.raises(TransientError, match="broke off"):
         fetch(stuck)
-    # the attempt that made progress is the first of a new count
+    # the attempt that made progress counts as the first of a new series
     assert stuck.opened == [(0, 1000)] + [(150, 1000)] * 2
 
 
