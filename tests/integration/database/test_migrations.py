@@ -33,6 +33,7 @@ def test_migrations_make_exactly_the_tables_of_the_schema(database_url):
             },
         )
         assert compare_metadata(context, schema.metadata) == []
+    engine.dispose()
 
 
 def test_busy_tables_are_vacuumed_early_and_an_index_covers_listing_pages(database):
