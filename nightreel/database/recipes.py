@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
-from nightreel.domain import Decoding, Prompt, PromptKind, PromptSet, SamplingPlan, content_hash
+from nightreel.domain import GenerationOptions, Prompt, PromptKind, PromptSet, SamplingPlan, content_hash
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
@@ -130,7 +130,7 @@ def _prompt(asked: Mapping[str, Any], known: Any) -> Prompt:
         "when": tuple(asked["when"].items()),
         "kind": PromptKind(values["kind"]),
         "choices": tuple(values["choices"]),
-        "decoding": Decoding(**values["decoding"]),
+        "decoding": GenerationOptions(**values["decoding"]),
         "flag": known.flag,
     }
     return Prompt(**values)

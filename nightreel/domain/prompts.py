@@ -29,7 +29,7 @@ class PromptKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
+class GenerationOptions:
     """How a text is generated, token by token. The default is greedy: always the likeliest token.
 
     Args:
@@ -49,7 +49,7 @@ class Decoding:
     beams: int = 1
 
 
-GREEDY = Decoding()
+GREEDY = GenerationOptions()
 MOST_SCORED_NUMBERS = 20
 """Largest distance between the bounds of a number prompt whose integers are scored one by one, as 0 to 20."""
 
@@ -82,7 +82,7 @@ class Prompt:
     when: tuple[tuple[str, str], ...] = ()
     minimum: float | None = None
     maximum: float | None = None
-    decoding: Decoding = GREEDY
+    decoding: GenerationOptions = GREEDY
     set_name: str = ""
 
     @property

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from nightreel.domain import MOST_SCORED_NUMBERS, Decoding, Prompt, PromptKind
+from nightreel.domain import MOST_SCORED_NUMBERS, GenerationOptions, Prompt, PromptKind
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
@@ -20,7 +20,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 _WITH_CHOICES = (PromptKind.CHOICE, PromptKind.TAGS)
-_DECODING = tuple(field.name for field in fields(Decoding))
+_DECODING = tuple(field.name for field in fields(GenerationOptions))
 _NEEDS_TEMPERATURE = ("top_k", "top_p", "seed")
 _NUMBER_TOKENS = 16
 """Enough for "There are twenty-three people."."""
@@ -65,7 +65,7 @@ class PromptEntry(BaseModel):
 
     def to_prompt(self, set_name: str) -> Prompt:
         given = self.model_dump(exclude_none=True)
-        given["decoding"] = Decoding(**{key: given.pop(key) for key in _DECODING if key in given})
+        given["decoding"] = GenerationOptions(**{key: given.pop(key) for key in _DECODING if key in given})
         if self.kind is PromptKind.NUMBER:
             given.setdefault("max_new_tokens", _NUMBER_TOKENS)
         given |= {"choices": tuple(self.choices or ()), "when": tuple((self.when or {}).items()), "set_name": set_name}

@@ -38,7 +38,7 @@ def test_the_next_run_finishes_the_work_of_a_killed_run(many, point):
     process = many.start("analyze", many.source)
     wait_until(many, POINTS[point], process)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     before = many.rows("SELECT id, answered_at FROM nightreel.answers ORDER BY id")
     known = many.value("SELECT count(*) FROM nightreel.features")
     assert len(before) < CLIPS * PROMPT_COUNT, "the run was killed too late to prove anything"

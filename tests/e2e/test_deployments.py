@@ -54,7 +54,8 @@ def pool(prefect_api_url, client, tmp_path_factory) -> Iterator[str]:
     """A pool with all that `nightreel deploy` registers; its schedules are paused."""
     name = f"deploy-{uuid4().hex[:8]}"
     environment = {"NIGHTREEL_WORK_POOL": name, "PREFECT_API_URL": prefect_api_url}
-    Hosts(tmp_path_factory.mktemp("deploy"), environment).deploy()
+    with Hosts(tmp_path_factory.mktemp("deploy"), environment) as hosts:
+        hosts.deploy()
     yield name
     client.delete_work_pool(name)
 

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from nightreel.domain import Answer, AnswerState, Decoding, Prompt, PromptKind, PromptSet, SamplingPlan
+from nightreel.domain import Answer, AnswerState, GenerationOptions, Prompt, PromptKind, PromptSet, SamplingPlan
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.reasons import Reason
 
@@ -71,7 +71,7 @@ def test_errors_survive_a_process_boundary(error):
         ({"minimum": 0.5, "maximum": 3.2}, (1, 2, 3)),
         ({"minimum": 0.0, "maximum": 21.0}, ()),
         ({"minimum": 0.0}, ()),
-        ({"minimum": 0.0, "maximum": 9.0, "decoding": Decoding(beams=4)}, ()),
+        ({"minimum": 0.0, "maximum": 9.0, "decoding": GenerationOptions(beams=4)}, ()),
     ],
 )
 def test_a_number_with_narrow_bounds_and_default_decoding_is_scored(bounds, numbers):

@@ -19,7 +19,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from nightreel.domain import GREEDY, Decoding
+from nightreel.domain import GREEDY, GenerationOptions
 from nightreel.models.inprocess.prefix import Row
 
 Texts = Mapping[int, Sequence[int]]
@@ -73,7 +73,7 @@ def generate(
 
 
 class _TokenChooser:
-    """Chooses the next token of each row: the likeliest one, or as the row's Decoding says.
+    """Chooses the next token of each row: the likeliest one, or as the row's GenerationOptions says.
 
     Args:
         rows: all rows of the call.
@@ -115,7 +115,7 @@ class _TokenChooser:
         return int(torch.multinomial(scores.softmax(-1).cpu(), 1, generator=self._generators[index]))
 
 
-def _processors(decoding: Decoding) -> LogitsProcessorList:
+def _processors(decoding: GenerationOptions) -> LogitsProcessorList:
     """The processors in the order of generate()."""
     processors = LogitsProcessorList()
     if decoding.repetition_penalty != 1:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from nightreel.domain import GREEDY, Decoding
+from nightreel.domain import GREEDY, GenerationOptions
 from nightreel.models.inprocess.attention import NAME
 from nightreel.models.inprocess.vision import Tensors
 
@@ -35,7 +35,7 @@ class Row:
     suffix: tuple[int, ...]
     branches: tuple[tuple[int, ...], ...] = ()
     max_new_tokens: int = 0
-    decoding: Decoding = GREEDY
+    decoding: GenerationOptions = GREEDY
 
 
 @dataclass(frozen=True, slots=True)

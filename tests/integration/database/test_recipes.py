@@ -7,7 +7,7 @@ from fixtures.work import PROMPTS, register
 from sqlalchemy import text
 
 from nightreel.database.recipes import read_recipe
-from nightreel.domain import Decoding, Prompt, PromptKind, PromptSet
+from nightreel.domain import GenerationOptions, Prompt, PromptKind, PromptSet
 from nightreel.errors import PermanentError
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 
@@ -26,7 +26,7 @@ from nightreel.prompts.loading import load_prompt_sets, shipped_sets
                     name="t",
                     kind=PromptKind.TEXT,
                     text="'; --\n日本",
-                    decoding=Decoding(temperature=0.5, top_k=3, seed=7),
+                    decoding=GenerationOptions(temperature=0.5, top_k=3, seed=7),
                     set_name="odd",
                 ),
                 Prompt(name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flag="b", set_name="odd"),

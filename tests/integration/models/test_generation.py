@@ -10,7 +10,7 @@ import pytest
 import torch
 from fixtures.plain_generate import PlainModel, moving_pattern
 
-from nightreel.domain import Decoding, Features, Prompt, PromptKind, Segment
+from nightreel.domain import Features, GenerationOptions, Prompt, PromptKind, Segment
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
@@ -25,7 +25,7 @@ class Setup:
     plain: PlainModel
     features: Features
 
-    def ask(self, *decodings: Decoding) -> list[str | None]:
+    def ask(self, *decodings: GenerationOptions) -> list[str | None]:
         """The texts of one prompt, asked with several decodings together."""
         prompts = [replace(_PROMPT, decoding=decoding) for decoding in decodings]
         (answers,) = self.model.ask([self.features], [prompts])
@@ -49,7 +49,10 @@ def setup(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> 
 
 def test_penalties_and_beams_asked_together_match_generate(setup: Setup) -> None:
     texts = setup.ask(
-        Decoding(), Decoding(repetition_penalty=1.5), Decoding(beams=3), Decoding(beams=2, repetition_penalty=1.3)
+        GenerationOptions(),
+        GenerationOptions(repetition_penalty=1.5),
+        GenerationOptions(beams=3),
+        GenerationOptions(beams=2, repetition_penalty=1.3),
     )
     assert texts == [
         setup.generate(),
@@ -61,9 +64,9 @@ def test_penalties_and_beams_asked_together_match_generate(setup: Setup) -> None
 
 
 def test_a_draw_depends_on_its_seed_and_not_on_its_batch(setup: Setup) -> None:
-    first, second = Decoding(temperature=1.5, seed=1), Decoding(temperature=1.5, seed=2)
+    first, second = GenerationOptions(temperature=1.5, seed=1), GenerationOptions(temperature=1.5, seed=2)
     alone = setup.ask(first)
-    together = setup.ask(Decoding(), second, first, Decoding(repetition_penalty=2.0))
+    together = setup.ask(GenerationOptions(), second, first, GenerationOptions(repetition_penalty=2.0))
     assert together[2] == alone[0]
     assert together[1] != together[2]
     assert together[0] == setup.generate()
@@ -72,21 +75,26 @@ def test_a_draw_depends_on_its_seed_and_not_on_its_batch(setup: Setup) -> None:
 @pytest.mark.parametrize(
     "decoding",
     [
-        Decoding(temperature=1.0, top_k=1),
-        Decoding(temperature=1.0, top_p=1e-6),
-        Decoding(temperature=1e-4),
+        GenerationOptions(temperature=1.0, top_k=1),
+        GenerationOptions(temperature=1.0, top_p=1e-6),
+        GenerationOptions(temperature=1e-4),
     ],
 )
-def test_a_draw_from_only_the_likeliest_token_is_greedy(setup: Setup, decoding: Decoding) -> None:
+def test_a_draw_from_only_the_likeliest_token_is_greedy(setup: Setup, decoding: GenerationOptions) -> None:
     assert setup.ask(decoding) == [setup.generate()]
 
 
 def test_only_sampled_prompts_are_marked_as_sampled() -> None:
     assert not _PROMPT.sampled
-    assert replace(_PROMPT, decoding=Decoding(temperature=0.5)).sampled
-    assert not replace(_PROMPT, decoding=Decoding(beams=2)).sampled
+    assert replace(_PROMPT, decoding=GenerationOptions(temperature=0.5)).sampled
+    assert not replace(_PROMPT, decoding=GenerationOptions(beams=2)).sampled
 
 
 def test_each_decoding_makes_another_prompt() -> None:
-    ways = [Decoding(), Decoding(temperature=1.0), Decoding(temperature=1.0, seed=1), Decoding(beams=2)]
+    ways = [
+        GenerationOptions(),
+        GenerationOptions(temperature=1.0),
+        GenerationOptions(temperature=1.0, seed=1),
+        GenerationOptions(beams=2),
+    ]
     assert len({replace(_PROMPT, decoding=way).hash for way in ways}) == len(ways)

@@ -21,7 +21,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from nightreel.cache.parquet import from_parquet, to_parquet
-from nightreel.domain import Answer, AnswerState, Decoding, Features, Prompt, PromptKind, Segment
+from nightreel.domain import Answer, AnswerState, Features, GenerationOptions, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.served import chat_endpoint
@@ -152,7 +152,7 @@ def test_an_unlisted_model_that_the_server_can_load_is_described(transformers_se
 def test_the_error_for_an_unknown_option_quotes_the_server(
     transformers_serve: TransformersServe,
 ) -> None:
-    drawn = replace(_CAPTION, decoding=Decoding(temperature=1.0, top_k=3))
+    drawn = replace(_CAPTION, decoding=GenerationOptions(temperature=1.0, top_k=3))
     with (
         closing(load_model(load_settings(model=transformers_serve.setting("internvl")))) as model,
         pytest.raises(PermanentError, match=r"status 422: Unexpected fields .*top_k") as caught,
@@ -225,7 +225,7 @@ def test_the_number_of_concurrent_requests_is_limited(
 
 
 def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, model: RemoteModel) -> None:
-    drawn = Decoding(temperature=0.7, top_k=5, top_p=0.9, seed=3, repetition_penalty=1.1)
+    drawn = GenerationOptions(temperature=0.7, top_k=5, top_p=0.9, seed=3, repetition_penalty=1.1)
     ask(model, _YES, _CAPTION, replace(_CAPTION, name="drawn", decoding=drawn))
     sent = [set(request.body) - {"model", "messages"} for request in chat_server.requests]
     bodies = {request.question: request.body for request in chat_server.requests}
@@ -282,7 +282,7 @@ def test_a_question_with_special_tokens_is_refused(chat_server: ChatServer, mode
 
 def test_beams_are_refused(model: RemoteModel) -> None:
     with pytest.raises(SettingsError, match="does not support beam search"):
-        ask(model, replace(_CAPTION, decoding=Decoding(beams=2)))
+        ask(model, replace(_CAPTION, decoding=GenerationOptions(beams=2)))
 
 
 # -- answers -----------------------------------------------------------------------------------------------------

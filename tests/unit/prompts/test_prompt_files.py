@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nightreel.domain import Decoding, PromptKind
+from nightreel.domain import GenerationOptions, PromptKind
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.prompts.wording import questions_of
@@ -64,8 +64,8 @@ def test_decoding_and_ranges_are_read(tmp_path: Path) -> None:
         "  - {name: c, kind: number, text: d, minimum: 0, maximum: 20, beams: 4}\n",
     )
     drawn, counted = load_prompt_sets([path]).prompts
-    assert drawn.decoding == Decoding(temperature=0.7, top_k=40, top_p=0.9, seed=3, repetition_penalty=1.1)
-    assert (counted.minimum, counted.maximum, counted.decoding) == (0, 20, Decoding(beams=4))
+    assert drawn.decoding == GenerationOptions(temperature=0.7, top_k=40, top_p=0.9, seed=3, repetition_penalty=1.1)
+    assert (counted.minimum, counted.maximum, counted.decoding) == (0, 20, GenerationOptions(beams=4))
 
 
 def test_names_flags_and_conditions_do_not_change_the_hash(tmp_path: Path) -> None:
