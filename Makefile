@@ -1,9 +1,10 @@
 # Two commands: `make demo` runs the main job, `make test` runs every test. VENV=path shares an environment.
 VENV ?= .venv
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := $(VENV)/bin
-# Whole files go to one worker, because their tests share servers and models.
+# Whole files go to one worker, because their tests share servers and models. Three workers keep two cores busy, because
+# tests often wait for servers.
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 

@@ -91,8 +91,8 @@ class Simulation:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers.values():
-            worker.kill()
-            worker.wait()
+            with worker:  # closes its pipes and waits for its end
+                worker.kill()
         self._server.leave()
 
     def start(self, requests: Sequence[Request]) -> None:
