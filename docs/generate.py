@@ -53,8 +53,8 @@ REASONS_INTRO = """# Reasons
 Every failure has a reason: one word, which Postgres stores and Prometheus counts. `nightreel failures` shows the reason
 of each video, with a sentence about that video. `nightreel retry --reason WORD` tries all videos of a reason again.
 
-*Fails* is the smallest part of the work that fails: one segment, one video, the chunk of videos, or the run. *Retried*
-means that trying again, later, may help: Nightreel does so by itself. The code is `nightreel/reasons.py`.
+The sections say what fails: one segment, one video, a chunk of videos, or the run. *Retried* means that a later try may
+succeed, and that Nightreel makes it by itself. The code is `nightreel/reasons.py`.
 """
 
 
