@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -63,7 +63,7 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
         path = local_copy(uri, directory, settings)
         pool = stack.enter_context(DecoderPool.from_settings(settings))
         probe = pool.probe(path)
-        model = load_model(settings)
+        model = stack.enter_context(closing(load_model(settings)))
         windows = segments(probe.duration_s, settings.window_s)
         for start in range(0, len(windows), settings.chunk_segments):
             batch = windows[start : start + settings.chunk_segments]

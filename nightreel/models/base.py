@@ -124,3 +124,7 @@ class VideoModel(Protocol):
         Pass them to `load_model` next time. A model in another process has none.
         """
         ...
+
+    def close(self) -> None:
+        """Close the connections to another process. Device memory is freed with the last reference."""
+        ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
 from nightreel.database.connection import Database
@@ -106,7 +106,7 @@ class ModelSession:
             peaks = known_peaks(connection, self._found.spec.hash)
         if self._found.checkpoint is None:  # on a server: nothing to import and no memory to lease
             with self._recorder.stage("load_model"):
-                return load_model(self._settings, found=self._found)
+                return self._stack.enter_context(closing(load_model(self._settings, found=self._found)))
         with self._recorder.stage("import_libraries"):
             import_libraries()
         if self._lease_memory and not self._device.lease:

@@ -1,5 +1,8 @@
 """The main job with a model on a server."""
 
+from urllib.parse import urlsplit
+
+import psutil
 import pytest
 from fixtures.chat_server import failure, said
 
@@ -31,6 +34,13 @@ def test_a_new_question_costs_no_fetching_and_no_decoding(remote_pipeline, chat_
     assert summary.work == {"cached_segments": 3}
     assert summary.answers.total() == 3
     assert len(chat_server.requests) == 12
+
+
+def test_a_run_closes_its_connections_to_the_server(remote_pipeline, chat_server):
+    port = urlsplit(chat_server.url).port
+    remote_pipeline.analyze()
+    to_server = [peer for peer in psutil.Process().net_connections("tcp") if peer.raddr and peer.raddr.port == port]
+    assert [peer.status for peer in to_server if peer.status == psutil.CONN_ESTABLISHED] == []
 
 
 def test_a_server_that_dies_breaks_the_run_but_fails_no_video(remote_pipeline, chat_server):

@@ -114,6 +114,9 @@ class LocalModel:
     def take_peaks(self) -> list[MemoryPeak]:
         return self._budget.take_peaks()
 
+    def close(self) -> None:
+        """Do nothing: this model has no connections."""
+
     def _read(self, features: Features) -> Tensors:
         if features.metadata.get("model") != self.spec.identity:
             raise PermanentError(
