@@ -7,24 +7,29 @@ between runs are read past or skipped by a seek, never decoded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nightreel.media.packets import CORRUPT, KEY, LOST_BEFORE, NO_PTS, UNREFERENCED, PacketIndex
+from nightreel.media.geometry import Geometry
+from nightreel.media.packets import CORRUPT, KEY, LOST_BEFORE, NO_PTS, SECOND_FIELD, UNREFERENCED, PacketIndex
 from nightreel.media.probe import Probe
 
 _MOST_PACKETS = 500_000  # of one job: a message of about 20 MB
+_TUPLES = ("crop", "stored_hw", "frames", "labels", "ticks", "stale")
 _STALE = 1.5  # in usual intervals between frames
 
 
 class Packet(NamedTuple):
-    """A packet that a run expects: `pts` and `size` identify it, the rest describes it."""
+    """A packet that a run expects: `pts` and `size` tell whether it is the right one, the rest describes it."""
 
     pts: int
     size: int
+    tick: int  # when its frame is shown
+    owner: int  # position of the packet that identifies its frame: itself, or the first field of the frame
     is_start: bool  # decoding can start here
     is_spare: bool  # no other picture needs it
     is_damaged: bool
@@ -35,13 +40,16 @@ class Packet(NamedTuple):
 class Run:
     """Packets `first` to `last`, both included, in decoding order.
 
-    Pictures before the presentation time `skip_before` (leading pictures of an open GOP) refer to pictures that are not
-    decoded.
+    Args:
+        skip_before: pictures that are shown before this tick (leading pictures of an open GOP) refer to pictures that
+            are not decoded.
+        frame: number of the frame of packet `first`, in presentation order; None if that packet shows none.
     """
 
     first: int
     last: int
     skip_before: int
+    frame: int | None
 
 
 @dataclass(frozen=True)
@@ -50,29 +58,40 @@ class DecodeJob:
 
     Args:
         frames: numbers of the wanted frames in presentation order, ascending.
+        labels: positions of their packets; empty if only the number identifies a frame.
         ticks: when each frame is shown, in units of the time base.
         stale: whether a frame stands in for one that could not be read from the file.
         runs: empty where only decoding from the very start is exact, or where the plan would be too long to send.
         packets: the packets of the runs, in order.
+        may_seek: times tell places in the file apart.
         width, height: size of the returned pictures, upright; source_pixels: pixels of a stored picture;
             max_pixels: most pixels of a picture that may be decoded.
+        stored_hw: height and width of a stored picture, before it is cut and turned.
     """
 
     decoder: str
     stream_index: int
+    crop: tuple[int, int, int, int]
     rotation: int
+    mirrored: bool
     hdr: str | None
-    ordinal: bool
     frame_count: int
     source_pixels: int
     max_pixels: int
     width: int
     height: int
+    stored_hw: tuple[int, int]
     frames: tuple[int, ...]
+    labels: tuple[int, ...]
     ticks: tuple[int, ...]
     stale: tuple[bool, ...]
+    may_seek: bool
     runs: tuple[Run, ...]
     packets: tuple[Packet, ...]
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.crop, self.rotation, self.mirrored)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,7 +100,7 @@ class DecodeJob:
     def from_json(cls, values: dict[str, Any]) -> DecodeJob:
         runs = tuple(Run(**run) for run in values["runs"])
         packets = tuple(Packet(*packet) for packet in values["packets"])
-        arrays = {name: tuple(values[name]) for name in ("frames", "ticks", "stale")}
+        arrays = {name: tuple(values[name]) for name in _TUPLES}
         return cls(**{**values, **arrays, "runs": runs, "packets": packets})
 
 
@@ -100,17 +119,21 @@ def plan_job(
     return DecodeJob(
         decoder=probe.decoder,
         stream_index=probe.stream_index,
+        crop=probe.crop,
         rotation=probe.rotation,
+        mirrored=probe.mirrored,
         hdr=probe.hdr,
-        ordinal=index.ordinal,
         frame_count=probe.frame_count,
-        source_pixels=probe.width * probe.height,
+        source_pixels=math.prod(probe.stored_hw),
         max_pixels=max_pixels,
         width=width,
         height=height,
+        stored_hw=probe.stored_hw,
         frames=tuple(frames.tolist()),
+        labels=() if index.ordinal else tuple(index.positions[frames].tolist()),
         ticks=tuple(index.timeline[frames].tolist()),
         stale=tuple(np.isin(frames, stale).tolist()),
+        may_seek=not probe.clock_breaks and not probe.missing_pts,
         runs=tuple(runs),
         packets=tuple(packet for run in runs for packet in _packets_of(index, run)),
     )
@@ -119,7 +142,7 @@ def plan_job(
 def _packets_of(index: PacketIndex, run: Run) -> list[Packet]:
     span = slice(run.first, run.last + 1)
     flags = [index.flags[span] & flag != 0 for flag in (KEY, UNREFERENCED, CORRUPT, LOST_BEFORE)]
-    columns = (index.pts[span], index.size[span], *flags)
+    columns = (index.pts[span], index.size[span], index.ticks[span], index.owners[span], *flags)
     return [Packet(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
@@ -143,30 +166,41 @@ def _in_a_gap(probe: Probe, frames: np.ndarray, moments_s: Sequence[float]) -> n
         return np.zeros(len(frames), dtype=bool)
     following = np.minimum(frames + 1, len(times_s) - 1)
     lost = index.flags[index.positions[following]] & LOST_BEFORE != 0
-    usual_s = float(np.median(np.diff(times_s)))
+    usual_s = index.interval * probe.seconds_per_tick
     return np.asarray(lost & (np.asarray(moments_s) - times_s[frames] > _STALE * usual_s))
 
 
 def decode_runs(index: PacketIndex, wanted: np.ndarray) -> list[Run]:
-    """The runs that decode the packets at positions `wanted`.
+    """The runs that decode the frames of the packets at positions `wanted`.
 
     Decoding of a frame starts at the nearest start before it in decoding order whose own picture is not shown after
-    it. Pictures that are shown before the start of an open GOP still refer to the previous GOP.
+    it. Pictures that are shown before the start of an open GOP still refer to the previous GOP. A run that ends with a
+    first field goes on to the second one.
     """
     starts = np.flatnonzero(index.flags & KEY)
-    runs: list[Run] = []
+    spans: list[tuple[int, int]] = []
     for position in np.sort(wanted).tolist():
-        first = _start_of(index, starts, position)
-        while runs and first <= runs[-1].last:  # a leading picture may start before existing runs
-            first = min(first, runs.pop().first)
-        runs.append(Run(first, position, int(index.pts[first]) if first else NO_PTS))
-    return runs
+        first, last = _start_of(index, starts, position), position
+        if last + 1 < len(index) and index.flags[last + 1] & SECOND_FIELD:
+            last += 1
+        while spans and first <= spans[-1][1]:  # a leading picture may start before existing runs
+            first = min(first, spans.pop()[0])
+        spans.append((first, last))
+    return [
+        Run(first, last, int(index.ticks[first]) if first else NO_PTS, _frame_of(index, first)) for first, last in spans
+    ]
+
+
+def _frame_of(index: PacketIndex, position: int) -> int | None:
+    """The number of the frame that the packet at `position` shows; None if it shows none."""
+    number = int(np.searchsorted(index.timeline, index.ticks[position]))
+    return number if number < len(index.positions) and index.positions[number] == position else None
 
 
 def _start_of(index: PacketIndex, starts: np.ndarray, position: int) -> int:
     nearest = int(np.searchsorted(starts, position, side="right")) - 1
     for start in starts[max(0, nearest - 1) : nearest + 1][::-1].tolist():
-        if index.pts[start] <= index.pts[position]:
+        if index.ticks[start] <= index.ticks[position]:
             return int(start)
     return int(starts[max(0, nearest - 1)]) if nearest > 0 else 0
 

@@ -6,8 +6,9 @@ Runs in the sandbox; called by `decoder_process`. The sandbox, not this module, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +16,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from nightreel.errors import PermanentError
@@ -24,17 +24,15 @@ from nightreel.media.decode_job import DecodeJob, Run
 from nightreel.media.decode_job import Packet as ExpectedPacket
 from nightreel.media.decord_reader import VERSION as DECORD_VERSION
 from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
-from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, limit_decoder, open_container, packets_of
+from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, open_container, packets_of
+from nightreel.media.feeding import DoubtfulMessageError, Feeder
+from nightreel.media.packets import NO_PTS
 from nightreel.media.pixels import PixelWriter
 from nightreel.reasons import Reason
 
 # A longer gap between runs is skipped by a seek instead of read. The packet after the gap is verified in both cases.
 _SEEK_OVER_PACKETS = 256
-# With skip_frame=NONREF, ffmpeg's decoders of these codecs skip exactly the pictures that no other picture refers to.
-_SKIPS_UNREFERENCED = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vp8"})
-
-# Logged where decoding starts in the middle of a stream and the stream drops a reference from before the start.
-_HARMLESS = frozenset({"mmco: unref short failure"})
+_INTRA = frozenset({PictureType.I, PictureType.SI, PictureType.BI})
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Decoded:
 
 
 class _IndexMismatchError(Exception):
-    """The packets differ from the index: a seek landed elsewhere, or the demuxer returned other packets."""
+    """The file contradicts the index: other packets, another order of frames, or a start that is none."""
 
 
 def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
@@ -63,50 +61,103 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     """
     if job.decoder == "decord":
         try:
-            decode_with_decord(path, job, frames_thwc)
+            decode_with_decord(path, job, frames_thwc, landings_thwc=_decode_landings(path, job))
         except DecordDoubtError:
             pass  # PyAV below finds the bad frames
         else:
             return Decoded(job.ticks, ((),) * len(job.ticks), "decord", DECORD_VERSION)
-    frames = _WantedFrames(job, PixelWriter(frames_thwc, rotation=job.rotation, hdr=job.hdr))
+    frames = _WantedFrames(job, frames_thwc)
     with complaints() as said:
         _decode_exactly(path, job, frames, said)
     ticks, flags = frames.close_gaps(frames_thwc, name=path.name)
     return Decoded(ticks, flags, "pyav", av.__version__ + " tone-mapped" * bool(job.hdr))
 
 
+def _decode_landings(path: Path, job: DecodeJob) -> np.ndarray:
+    """uint8 (R, height, width, 3): the first picture of each run, decoded alone, to hold decord's seeks to.
+
+    Raises:
+        DecordDoubtError: one of them does not decode without a flag.
+    """
+    alone, taken = [], 0
+    for run in job.runs:
+        alone.append((replace(run, last=run.first), job.packets[taken]))
+        taken += run.last - run.first + 1
+    landings = replace(
+        job,
+        labels=tuple(run.first for run, _ in alone),
+        frames=tuple(range(len(alone))),
+        ticks=tuple(packet.tick for _, packet in alone),
+        stale=(False,) * len(alone),
+        runs=tuple(run for run, _ in alone),
+        packets=tuple(packet for _, packet in alone),
+    )
+    landings_thwc = np.empty((len(alone), job.height, job.width, 3), np.uint8)
+    frames = _WantedFrames(landings, landings_thwc)
+    with complaints() as said:
+        _decode_exactly(path, landings, frames, said)
+    if not frames.complete or any(frames.close_gaps(landings_thwc, name=path.name)[1]):
+        raise DecordDoubtError("the first picture of a run is damaged")
+    return landings_thwc
+
+
 def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
-    """Decode by the plan; if a seek fails, without seeking; if the index does not match, from the start of the file."""
-    if job.runs:
-        for seek in (True, False):
-            try:
-                _decode_runs(path, job, frames, said, seek=seek)
-            except _IndexMismatchError:
-                frames.forget()
+    """Decode by the plan; if a seek fails, without seeking; if the file contradicts the index, from its start.
+
+    The decoder gets packets as they are. If it complains about one, it gets all packets without the parts on which no
+    picture depends: what it complains about then is damage.
+    """
+    strip = False
+    attempts = [_Attempt.SEEK, _Attempt.READ, _Attempt.COUNT]
+    if not job.may_seek:
+        attempts.remove(_Attempt.SEEK)
+    if not job.runs:
+        attempts = [_Attempt.COUNT]
+    while True:
+        frames.forget()
+        try:
+            if attempts[0] is _Attempt.COUNT:
+                _decode_sequentially(path, job, frames, said, strip=strip)
             else:
-                return
-    _decode_sequentially(path, job, frames, said)
+                _decode_runs(path, job, frames, said, seek=attempts[0] is _Attempt.SEEK, strip=strip)
+        except _IndexMismatchError:
+            attempts.pop(0)
+        except DoubtfulMessageError:
+            strip = True
+        else:
+            return
+
+
+class _Attempt(Enum):
+    SEEK, READ, COUNT = range(3)
 
 
 class _WantedFrames:
     """The wanted frames that are decoded so far."""
 
-    def __init__(self, job: DecodeJob, writer: PixelWriter) -> None:
+    def __init__(self, job: DecodeJob, frames_thwc: np.ndarray) -> None:
         self._ticks, self._stale = job.ticks, job.stale
-        self._slots = {key: slot for slot, key in enumerate(job.frames if job.ordinal else job.ticks)}
-        self._writer = writer
+        self._labels = {label: slot for slot, label in enumerate(job.labels)}
+        self._numbers = {number: slot for slot, number in enumerate(job.frames)}
+        self._writer = PixelWriter(frames_thwc, geometry=job.geometry, stored_hw=job.stored_hw, hdr=job.hdr)
         self._flags: dict[int, tuple[str, ...]] = {}
 
-    def __contains__(self, key: int | None) -> bool:
-        return key in self._slots
+    def slot_of_label(self, label: int) -> int | None:
+        return self._labels.get(label)
+
+    def slot_of_number(self, number: int) -> int | None:
+        return self._numbers.get(number)
 
     @property
     def complete(self) -> bool:
-        return len(self._flags) == len(self._slots)
+        return len(self._flags) == len(self._ticks)
 
-    def take(self, key: int, frame: VideoFrame, *, corrupt: bool) -> None:
-        self._writer.write(self._slots[key], frame)
-        self._flags[self._slots[key]] = ("corrupt",) if corrupt else ()
+    def take(self, slot: int, frame: VideoFrame) -> None:
+        self._writer.write(slot, frame)
+        self._flags[slot] = ()
+
+    def flag(self, slot: int, flag: str) -> None:
+        self._flags[slot] = (flag,)
 
     def forget(self) -> None:
         self._flags.clear()
@@ -135,141 +186,121 @@ class _WantedFrames:
         return tuple(ticks), tuple(flags)
 
 
-class _Damage:
-    """Stretches of packets, in decoding order, whose pictures an error damages.
-
-    A stretch lasts from the failed packet to the next packet where decoding can start, and beyond it for pictures that
-    are shown before that packet's picture.
-    """
-
-    def __init__(self) -> None:
-        self._began: int | None = None
-        self._over: list[tuple[int, int, int]] = []
-        self._alone: set[int] = set()
-
-    def begin(self, position: int, *, alone: bool) -> None:
-        """Record that the packet at `position` failed; `alone` if no other picture is predicted from it."""
-        if alone:
-            self._alone.add(position)
-        elif self._began is None:
-            self._began = position
-
-    def end(self, position: int, pts: int) -> None:
-        if self._began is not None:
-            self._over.append((self._began, position, pts))
-            self._began = None
-
-    def spoils(self, position: int, pts: int) -> bool:
-        if position in self._alone or (self._began is not None and position >= self._began):
-            return True
-        return any(began <= position and (position < end or pts < end_pts) for began, end, end_pts in self._over)
-
-
-class _Feeder:
-    """Feeds packets to one single-threaded decoder, so an error belongs to the last packet fed."""
-
-    def __init__(self, context: VideoCodecContext, said: Log) -> None:
-        self._context, self._said = context, said
-        self._skips = context.codec.canonical_name in _SKIPS_UNREFERENCED
-
-    def feed(self, packet: Packet[Any] | None, *, needed: bool = True) -> tuple[list[VideoFrame], bool]:
-        """Feed a packet; return the decoded frames and whether an error occurred. None drains the decoder.
-
-        Args:
-            needed: False lets the decoder skip the picture if no other picture refers to it.
-        """
-        if self._skips:
-            self._context.skip_frame = "DEFAULT" if needed else "NONREF"
-        self._said.clear()
-        try:
-            decoded = self._context.decode(packet)
-            return decoded, any(message.strip() not in _HARMLESS for _, _, message in self._said)
-        except av.error.EOFError:
-            return [], False
-        except av.error.FFmpegError as error:
-            if is_memory_error(error):
-                raise
-            return [], True
-
-
-def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, seek: bool) -> None:
+def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, seek: bool, strip: bool) -> None:
     with open_container(path, max_pixels=job.max_pixels) as container:
-        stream = _open_stream(container, job)
-        feeder = _Feeder(stream.codec_context, said)
-        packets, read, taken = packets_of(container, stream, said), 0, 0
+        stream = cast(VideoStream, container.streams[job.stream_index])
+        feeder = Feeder(stream, said, max_pixels=job.max_pixels, strip=strip)
+        packets: Iterator[Read] = packets_of(container, stream, said)
+        read, taken = 0, 0
         for run in job.runs:
             expected = job.packets[taken : taken + run.last - run.first + 1]
             taken += len(expected)
             if seek and run.first - read > _SEEK_OVER_PACKETS:
                 packets = _seek(container, stream, expected[0], said)
+                packets = chain([_find(packets, expected[0])], packets)
             else:
-                stream.codec_context.flush_buffers()
-            found = _find(packets, expected[0])
-            _decode_run(feeder, chain([found], packets), run, expected, frames)
+                packets = islice(packets, run.first - read, None)
+            feeder.flush()
+            _decode_run(feeder, packets, run, expected, frames)
             read = run.last + 1
 
 
 def _decode_run(
-    feeder: _Feeder,
+    feeder: Feeder,
     packets: Iterator[Read],
     run: Run,
     expected: tuple[ExpectedPacket, ...],
     frames: _WantedFrames,
 ) -> None:
-    damage = _Damage()
-    positions = {packet.pts: position for position, packet in enumerate(expected)}
+    """Decode one run, and hold it to the index: its packets, its start, and the order of its frames.
 
-    def collect(decoded: list[VideoFrame]) -> None:
-        for frame in decoded:
-            if frame.pts is not None and frame.pts in frames and frame.pts in positions:
-                spoiled = damage.spoils(positions[frame.pts], frame.pts)
-                frames.take(frame.pts, frame, corrupt=spoiled or frame.is_corrupt)
+    Raises:
+        _IndexMismatchError: one of them differs.
+    """
+    failed, latest = set(), NO_PTS
+    taken: list[tuple[int, int]] = []  # (slot, position in the run)
+
+    def collect(decoded: list[tuple[int | None, VideoFrame]]) -> None:
+        nonlocal latest
+        for label, frame in decoded:
+            if label is None or not run.first <= label <= run.last:
+                raise _IndexMismatchError
+            known = expected[label - run.first]
+            if known.tick <= latest:
+                raise _IndexMismatchError
+            if run.first and label == run.first and frame.pict_type not in _INTRA:
+                raise _IndexMismatchError
+            latest = known.tick
+            if frame.is_corrupt:
+                failed.add(label - run.first)
+            slot = frames.slot_of_label(label)
+            if slot is not None:
+                frames.take(slot, frame)
+                taken.append((slot, label - run.first))
 
     for position, known in enumerate(expected):
         read = next(packets, None)
         if read is None or not _is(read.packet, known):
             raise _IndexMismatchError
-        if known.is_start:
-            damage.end(position, known.pts)
-        elif known.lost_before:
-            damage.begin(position, alone=False)
-        is_wanted = known.pts in frames
-        if (position and known.pts < run.skip_before) or (known.is_spare and not is_wanted):
+        if known.lost_before:
+            failed.add(max(0, position - known.is_start))
+        is_wanted = frames.slot_of_label(known.owner) is not None
+        if (position and known.tick < run.skip_before) or (known.is_spare and not is_wanted):
             continue
-        decoded, failed = feeder.feed(read.packet, needed=is_wanted)
-        if failed or known.is_damaged:
-            damage.begin(position, alone=known.is_spare)
-        collect(decoded)
-    collect(feeder.feed(None)[0])
+        fed = feeder.feed(read.packet, run.first + position, needed=is_wanted)
+        if fed.failed or known.is_damaged:
+            failed.add(position)
+        collect(fed.frames)
+    collect(feeder.feed(None).frames)
+    spoiled = _spoiled(expected, failed)
+    for slot, position in taken:
+        if position in spoiled:
+            frames.flag(slot, "corrupt")
 
 
-def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
-    """Decode from the start until all wanted frames are decoded.
+def _spoiled(expected: tuple[ExpectedPacket, ...], failed: set[int]) -> set[int]:
+    """Positions of packets whose pictures failed packets damage.
 
-    Where packets have no reliable times, frames are identified by counting. After an error the count is unreliable, so
-    all later frames are flagged.
+    Damage lasts from a failed packet to the next packet where decoding can start, and beyond it for pictures that are
+    shown before that packet's picture. A picture that no other one needs damages only itself.
+    """
+    spoiled, until = set(), 0
+    for position in sorted(failed):
+        spoiled.add(position)
+        if expected[position].is_spare or position < until:
+            continue
+        until, shown_before = len(expected), None
+        for later in range(position, len(expected)):
+            if later > position and expected[later].is_start:
+                if shown_before is not None:
+                    break
+                until, shown_before = later, expected[later].tick
+            elif shown_before is None or expected[later].tick < shown_before:
+                spoiled.add(later)
+    return spoiled
+
+
+def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, strip: bool) -> None:
+    """Decode from the start, counting frames, until all wanted ones are decoded.
+
+    After an error the count is unreliable, so all later frames are flagged.
     """
     with open_container(path, max_pixels=job.max_pixels) as container:
-        stream = _open_stream(container, job)
-        feeder, count, damaged = _Feeder(stream.codec_context, said), 0, False
-        for read in chain(packets_of(container, stream, said), [None]):
+        stream = cast(VideoStream, container.streams[job.stream_index])
+        feeder, count, damaged = Feeder(stream, said, max_pixels=job.max_pixels, strip=strip), 0, False
+        for position, read in enumerate(chain(packets_of(container, stream, said), [None])):
             if read is not None:
                 damaged |= read.lost_before or read.doubtful
-            decoded, failed = feeder.feed(read.packet if read else None)
-            damaged |= failed
-            for frame in decoded:
-                key = count if job.ordinal else frame.pts
-                count += 1
-                if key is not None and key in frames:
-                    frames.take(key, frame, corrupt=damaged or frame.is_corrupt)
+            fed = feeder.feed(read.packet if read else None, position)
+            damaged |= fed.failed
+            for _, frame in fed.frames:
+                slot, count = frames.slot_of_number(count), count + 1
+                if slot is not None:
+                    frames.take(slot, frame)
+                    if damaged or frame.is_corrupt:
+                        frames.flag(slot, "corrupt")
             if frames.complete:
                 return
-
-
-def _open_stream(container: InputContainer, job: DecodeJob) -> VideoStream:
-    video = cast(VideoStream, container.streams[job.stream_index])
-    limit_decoder(video.codec_context, max_pixels=job.max_pixels)
-    return video
 
 
 def _seek(container: InputContainer, stream: VideoStream, expected: ExpectedPacket, said: Log) -> Iterator[Read]:

@@ -9,6 +9,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from nightreel.media.refusals import explain_refusal
 
-# Demuxers that open no other file. A playlist (hls, dash, concat) named .mp4 would make ffmpeg read what it lists.
-_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,mxf,nut,ivf,h264,hevc,m4v,"
-               "mpegvideo,dv,rm,wtv,gif")  # fmt: skip
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+# Demuxers that open other files or connections (a playlist named .mp4 would make ffmpeg read what it lists), and those
+# that make pictures of any text or bytes. All others that ffmpeg offers are allowed: they read only the file itself.
+_REACH_FURTHER = frozenset({"concat", "dash", "ffmetadata", "hls", "image2", "image2pipe", "imf", "rtp", "rtsp", "sap",
+                            "sdp", "vobsub", "webm_dash_manifest"})  # fmt: skip
+_READ_ANYTHING = frozenset({"adf", "bin", "bitpacked", "data", "idf", "rawvideo", "tty", "v210", "v210x", "xbin"})
 _AVI_CHUNK_HEADER_BYTES = 8
+
+# Containers without durations of frames: a clock that jumps ahead in them says nothing about the frame before the jump.
+_LIVE = frozenset({"mpegts", "mpegtsraw", "mpeg", "flv", "live_flv", "dhav", "rtsp", "wtv", "pva", "ty"})
 
 Log = list[tuple[int, str, str]]
 
@@ -33,6 +37,17 @@ Log = list[tuple[int, str, str]]
 def is_memory_error(error: BaseException) -> bool:
     """Whether an allocation failed, in Python or in ffmpeg. Such an error is never a fault of the file's data."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
+@cache
+def _demuxers() -> str:
+    """The names of the allowed demuxers, as ffmpeg's option takes them."""
+    names = []
+    for name in sorted(av.formats_available):
+        demuxer = av.ContainerFormat(name)
+        if demuxer.is_input and not demuxer.no_file and name not in _REACH_FURTHER | _READ_ANYTHING:
+            names.append(name)
+    return ",".join(names)
 
 
 def open_container(path: Path, *, max_pixels: int) -> InputContainer:
@@ -48,7 +63,7 @@ def open_container(path: Path, *, max_pixels: int) -> InputContainer:
         return av.open(
             f"file:{path}",
             "r",
-            container_options=_OPTIONS,
+            container_options={"protocol_whitelist": "file", "format_whitelist": _demuxers()},
             options={"max_pixels": str(max_pixels)},  # for the decoders that ffmpeg runs while opening
             metadata_errors="replace",
         )
@@ -58,19 +73,22 @@ def open_container(path: Path, *, max_pixels: int) -> InputContainer:
         raise explain_refusal(path, str(error.strerror if isinstance(error, av.error.FFmpegError) else error)) from None
 
 
-def limit_decoder(context: VideoCodecContext, *, max_pixels: int) -> None:
-    """Prepare a decoder: one thread, so an error belongs to the last packet fed, and no larger pictures."""
-    context.thread_count = 1
-    context.options = {"max_pixels": str(max_pixels)}
-
-
 @contextmanager
 def complaints() -> Iterator[Log]:
-    """Capture ffmpeg's error messages as they are logged: (level, name of the component, message)."""
-    av.logging.set_level(av.logging.ERROR)
+    """Capture ffmpeg's messages as they are logged: (level, name of the component, message)."""
+    av.logging.set_level(av.logging.INFO)  # decoders report at this level that they conceal an error
     av.logging.set_skip_repeated(False)
     with av.logging.Capture() as said:
         yield said
+
+
+def demuxer_errors(said: Log, container: InputContainer) -> bool:
+    """Whether the demuxer itself reported an error."""
+    return any(level <= av.logging.ERROR and name == container.format.name for level, name, _ in said)
+
+
+def clock_may_jump(container: InputContainer) -> bool:
+    return container.format.name in _LIVE
 
 
 def is_avi(container: InputContainer) -> bool:
@@ -112,7 +130,7 @@ def packets_of(container: InputContainer, stream: VideoStream, said: Log) -> Ite
         numbers = {entry.pos + _AVI_CHUNK_HEADER_BYTES: entry.timestamp for entry in stream.index_entries}
     last_known, shift = max(numbers, default=-1), 0
     for packet in _readable(container, stream, said):
-        lost = any(name == container.format.name for _, name, _ in said)
+        lost = demuxer_errors(said, container)
         unknown = packet.pos is not None and packet.pos <= last_known and packet.pos not in numbers
         number = None if packet.pos is None else numbers.get(packet.pos)
         if number is not None and packet.dts is not None and packet.dts + shift != number:

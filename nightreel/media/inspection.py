@@ -1,4 +1,4 @@
-"""Inspect an untrusted file and choose a decoder that is exact for it. Decodes only one picture.
+"""Inspect an untrusted file and choose a decoder that is exact for it. Decodes only its first few pictures.
 
 Runs in the sandbox; called by `decoder_process`. All other code gets a `Probe` from `DecoderPool.probe`.
 """
@@ -8,40 +8,31 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
-from itertools import chain, islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import av
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from nightreel.errors import PermanentError
-from nightreel.media.bitstream import nal_length_size, traits
-from nightreel.media.demuxing import (
-    Log,
-    complaints,
-    is_avi,
-    is_memory_error,
-    is_mp4,
-    limit_decoder,
-    open_container,
-    packets_of,
-)
+from nightreel.media.decord_reader import agrees_on_times
+from nightreel.media.demuxing import Log, complaints, open_container
+from nightreel.media.extent import expected_s, lost_spans
+from nightreel.media.geometry import crop_in_dump, fitting_crop, orientation_of
+from nightreel.media.indexing import StreamIndex, index_stream
 from nightreel.media.packets import (
     CORRUPT,
     DISCARD,
     FALSE_KEY,
     HIDDEN,
-    KEY,
     LOST_BEFORE,
     MISSING_PTS,
-    NO_PTS,
+    SECOND_FIELD,
     UNREFERENCED,
-    PacketIndex,
 )
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_by_content
@@ -50,16 +41,14 @@ from nightreel.reasons import Reason
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
 _WORTH_LEAVING_OUT = 0.05  # of all frames: PyAV can skip frames that no wanted frame refers to, decord cannot
 _DECORD_CODECS = frozenset({"h264", "mpeg4", "vp9"})
-# AVI stores no presentation times. For these codings only decoding reveals the order of pictures.
-_REORDERED_IN_AVI = frozenset({"h264", "hevc"})
 _VARIABLE_FPS = 0.1  # of the median interval; less is the rounding of the container's clock
-_FIRST_FRAME_PACKETS = 100
 _EXTREME_ASPECT = 4
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}  # ITU-T H.273 table 3
+_MOST_BREAKS_TOLD = 20
 
 
 def probe_file(path: Path, limits: MediaLimits) -> Probe:
-    """Open `path`, choose its video stream and walk through its packets.
+    """Open `path`, choose its video stream, walk through its packets and decode its first pictures.
 
     Raises:
         PermanentError: with the file's own reason; see `refusals` for files that are not videos.
@@ -69,27 +58,27 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
     refuse_by_content(path, gif=limits.gif)
     with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
         limits.check("streams", len(container.streams), f"{path.name}: the number of streams is")
-        _refuse_too_large(said, limits, path)
+        opening = list(said)
         stream = _choose_stream(container, path)
-        context = stream.codec_context
-        limits.check("pixels", context.width * context.height,
-                     f"{path.name}: the picture size in pixels is {context.width} x {context.height} =")  # fmt: skip
-        if container.duration:
-            limits.check("duration_s", container.duration / av.time_base, f"{path.name}: the duration in seconds is")
-        index = _read_packets(container, stream, said, max_frames=limits.max_frames)
-        expected = stream.frames or None
-        if not len(index):
-            promise = f"{expected} frames" if expected else "a video stream"
-            reason = Reason.MEDIA_DATA_MISSING if expected else Reason.NO_FRAMES
-            raise PermanentError(reason, f"{path.name} promises {promise} but holds no frames: repeat the upload")
-        if not len(index.shown):
-            raise PermanentError(Reason.NO_FRAMES, f"{path.name}: none of its {len(index)} frames is shown")
-        frame = _first_frame(path, stream.index, limits)
-        if not frame and not context.width * context.height:
-            raise PermanentError(Reason.DAMAGED, f"{path.name}: no picture decodes, and the picture size is not known")
-        probe = _describe(container, stream, index, frame, size_bytes=size_bytes)
+        read = index_stream(path, container, stream, said, max_frames=limits.max_frames, max_pixels=limits.max_pixels)
+        if not len(read.index):
+            raise _without_packets(path, stream)
+        if not len(read.index.shown):
+            raise PermanentError(Reason.NO_FRAMES, f"{path.name}: none of its {len(read.index)} frames is shown")
+        if not read.head.frame:
+            _refuse_too_large([*opening, *read.head.said], limits, path)
+            if not stream.codec_context.width * stream.codec_context.height:
+                detail = "no picture decodes, and the picture size is not known"
+                raise PermanentError(Reason.DAMAGED, f"{path.name}: {detail}")
+        probe = _describe(path, container, stream, read, size_bytes=size_bytes)
     limits.check("duration_s", probe.duration_s or 0.0, f"{path.name}: the duration in seconds is")
-    return probe
+    return _with_decoder(path, probe)
+
+
+def _without_packets(path: Path, stream: VideoStream) -> PermanentError:
+    promise = f"{stream.frames} frames" if stream.frames else "a video stream"
+    reason = Reason.MEDIA_DATA_MISSING if stream.frames else Reason.NO_FRAMES
+    return PermanentError(reason, f"{path.name} promises {promise} but holds no frames: repeat the upload")
 
 
 def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -120,28 +109,29 @@ def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def _codec_tag(container: InputContainer) -> str:
-    """The container's four-letter name of a codec that ffmpeg does not know. PyAV gives it only in this dump."""
-    av.logging.set_level(av.logging.INFO)
-    try:
-        dump = container.dumps_format()  # type: ignore[attr-defined]  # missing from the stubs
-        tag = re.search(r"\((\S{1,8}) / 0x", dump)
-    finally:
-        av.logging.set_level(av.logging.ERROR)
+    """The container's four-letter name of a codec that ffmpeg does not know."""
+    tag = re.search(r"\((\S{1,8}) / 0x", _dump(container))
     return repr(tag.group(1)) if tag else "of an unknown kind"
 
 
+def _dump(container: InputContainer) -> str:
+    """ffmpeg's description of a file. PyAV gives some facts only there."""
+    return str(container.dumps_format())  # type: ignore[attr-defined]  # missing from the stubs
+
+
 def _describe(
-    container: InputContainer, stream: VideoStream, index: PacketIndex, frame: VideoFrame | None, *, size_bytes: int
+    path: Path, container: InputContainer, stream: VideoStream, read: StreamIndex, *, size_bytes: int
 ) -> Probe:
-    context = stream.codec_context
+    context, index, frame = stream.codec_context, read.index, read.head.frame
     width, height = (frame.width, frame.height) if frame else (context.width, context.height)
-    rotation = _upright_rotation(frame) if frame else 0
+    rotation, mirrored = _orientation(frame) if frame else (0, False)
+    crop = fitting_crop(crop_in_dump(_dump(container), stream.index), width, height)
+    width, height = width - crop[0] - crop[2], height - crop[1] - crop[3]
     tick = Fraction(stream.time_base or Fraction(1, 1000))
     duration_s = float((index.end - index.start) * tick)
     intervals = np.diff(index.timeline)
     spread = int(np.ptp(intervals)) if len(intervals) else 0
-    edited = bool((index.flags & DISCARD).any())
-    probe = Probe(
+    return Probe(
         container=container.format.name.split(",")[0],
         codec=context.codec.canonical_name,
         profile=context.profile,
@@ -149,17 +139,25 @@ def _describe(
         width=height if rotation % 180 else width,
         height=width if rotation % 180 else height,
         rotation=rotation,
+        mirrored=mirrored,
+        crop=crop,
         pixel_aspect=_pixel_aspect(stream, rotation),
         duration_s=duration_s,
+        expected_s=expected_s(path, container, stream, index, duration_s=duration_s),
+        lost=lost_spans(index, tick_s=float(tick)),
+        clock_breaks=tuple(
+            (float((gap.tick - index.start) * tick), float(gap.jump * tick)) for gap in read.breaks[:_MOST_BREAKS_TOLD]
+        ),
+        assumed_clock=read.assumed_clock,
         frame_count=len(index.timeline),
         fps=len(index.timeline) / duration_s if duration_s > 0 else float(stream.average_rate or 1),
         variable_fps=spread > 2 and spread > _VARIABLE_FPS * float(np.median(intervals)),
         time_base=f"{tick.numerator}/{tick.denominator}",
         start_s=float(index.start * tick),
-        edited=edited,
+        edited=bool((index.flags & DISCARD).any()),
         discarded_frames=int(np.count_nonzero(index.flags & DISCARD)),
         damaged_packets=int(np.count_nonzero(index.flags & CORRUPT)),
-        truncated=index.truncated,
+        truncated=read.truncated,
         missing_pts=int(np.count_nonzero(index.flags & MISSING_PTS)),
         expected_frames=stream.frames or None,
         hdr=_HDR_TRANSFERS.get(int(frame.color_trc)) if frame else None,
@@ -170,46 +168,19 @@ def _describe(
         decoder_reason="",
         index=index,
     )
-    decoder, reason = _verdict(probe)
-    return replace(probe, decoder=decoder, decoder_reason=reason)
 
 
-def _first_frame(path: Path, stream_index: int, limits: MediaLimits) -> VideoFrame | None:
-    """The first frame that decodes. Only a decoded picture shows rotation, true size and transfer function.
-
-    Raises:
-        PermanentError: `limit_pixels` when its true size exceeds the limit, though the size in the container does not.
-    """
-    with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
-        stream = cast(VideoStream, container.streams[stream_index])
-        limit_decoder(stream.codec_context, max_pixels=limits.max_pixels)
-        reads = islice(packets_of(container, stream, said), _FIRST_FRAME_PACKETS)
-        for packet in chain((read.packet for read in reads), [None]):
-            said.clear()
-            try:
-                for frame in stream.decode(packet):
-                    return frame
-            except av.error.EOFError:
-                return None
-            except av.error.FFmpegError as error:
-                if is_memory_error(error):
-                    raise
-            _refuse_too_large(said, limits, path)
-    return None
+def _orientation(frame: VideoFrame) -> tuple[int, bool]:
+    matrix = cast(Any, frame.side_data).get(SideDataType.DISPLAYMATRIX)  # the stubs know names only
+    return orientation_of(bytes(matrix)) if matrix is not None else (0, False)
 
 
 def _refuse_too_large(said: Log, limits: MediaLimits, path: Path) -> None:
     """Raise if a decoder with the limit set refused a picture for its size."""
     for _, _, message in said:
-        if refused := re.match(r"Picture size (\d+)x(\d+) is invalid", message):
+        if refused := re.match(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds)", message):
             width, height = map(int, refused.groups())
             limits.check("pixels", width * height, f"{path.name}: the picture size in pixels is {width} x {height} =")
-
-
-def _upright_rotation(frame: VideoFrame) -> int:
-    """Degrees counter-clockwise to turn `frame` by, to the nearest quarter; 0 where the file's matrix is invalid."""
-    degrees = frame.rotation
-    return round(degrees / 90) % 4 * 90 if -360 <= degrees <= 360 else 0
 
 
 def _pixel_aspect(stream: VideoStream, rotation: int) -> float:
@@ -220,80 +191,35 @@ def _pixel_aspect(stream: VideoStream, rotation: int) -> float:
     return 1 / aspect if rotation % 180 else aspect
 
 
-def _verdict(probe: Probe) -> tuple[str, str]:
-    """The decoder and why: decord where it is exact and PyAV would not save work, else PyAV."""
+def _with_decoder(path: Path, probe: Probe) -> Probe:
+    """The probe with the decoder and why: decord where it is proven and PyAV would not save work, else PyAV."""
+    index = probe.index
     obstacles = {
         f"container {probe.container}": probe.container not in _DECORD_CONTAINERS,
         f"codec {probe.codec}": probe.codec not in _DECORD_CODECS,
         f"pixel format {probe.pixel_format}": probe.pixel_format not in ("yuv420p", "yuvj420p"),
         "frames hidden by an edit list": probe.edited,
-        "hidden frames stored as packets": bool((probe.index.flags & HIDDEN).any()),
-        "missing or repeated timestamps": probe.index.ordinal,
-        "open groups of pictures": bool(probe.index.leading.any()),
-        "false keyframes": bool((probe.index.flags & FALSE_KEY).any()),
-        "lost packets": bool((probe.index.flags & LOST_BEFORE).any()),
+        "hidden frames stored as packets": bool((index.flags & HIDDEN).any()),
+        "fields stored as packets": bool((index.flags & SECOND_FIELD).any()),
+        "order or times of frames known only by decoding": index.ordinal or probe.missing_pts > 0,
+        "a clock that breaks": bool(probe.clock_breaks),
+        "open groups of pictures": bool(index.leading.any()),
+        "false keyframes": bool((index.flags & FALSE_KEY).any()),
+        "lost packets": bool((index.flags & LOST_BEFORE).any()),
         "damaged packets": probe.damaged_packets > 0,
-        "fewer frames than promised": probe.expected_frames not in (None, len(probe.index)),
+        "fewer frames than promised": probe.expected_frames not in (None, len(index)),
+        "a clean aperture": any(probe.crop),
         f"rotated by {probe.rotation} degrees": probe.rotation != 0,
+        "mirrored": probe.mirrored,
     }
     found = [name for name, present in obstacles.items() if present]
     if found:
-        return "pyav", "decord is not exact on: " + ", ".join(found)
-    unreferenced = float(np.mean(probe.index.flags & UNREFERENCED != 0))
+        return replace(probe, decoder="pyav", decoder_reason="not decord: " + ", ".join(found))
+    unreferenced = float(np.mean(index.flags & UNREFERENCED != 0))
     if unreferenced > _WORTH_LEAVING_OUT:
-        return "pyav", f"decord is exact too, but cannot skip the {unreferenced:.0%} of frames that no other refers to"
-    return "decord", f"exact: {probe.codec} in {probe.container}, every packet is a frame with its own time"
-
-
-def _read_packets(container: InputContainer, stream: VideoStream, said: Log, *, max_frames: int) -> PacketIndex:
-    """Read all packets of `stream` from the container's current position, which is its start.
-
-    Stops silently at a read error: the file holds only the packets before it.
-
-    Raises:
-        PermanentError: `limit_frames`.
-    """
-    codec = stream.codec_context.codec.canonical_name
-    length_size = nal_length_size(codec, stream.codec_context.extradata)
-    rows: list[tuple[int, int, int, int]] = []
-    last_pts, last_duration, packed = NO_PTS, 0, False
-    for read in packets_of(container, stream, said):
-        packet = read.packet
-        if len(rows) >= max_frames:
-            raise PermanentError(
-                Reason.LIMIT_FRAMES, f"more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to accept the video"
-            )
-        about = traits(codec, memoryview(packet), is_key=packet.is_keyframe, length_size=length_size)
-        pts = NO_PTS if packet.pts is None else packet.pts
-        flags = (
-            KEY * about.starts_clean
-            | DISCARD * packet.is_discard
-            | CORRUPT * (read.doubtful or not about.intact)
-            | LOST_BEFORE * (read.doubtful or read.lost_before)
-            | HIDDEN * (not about.shown)
-            | MISSING_PTS * (packet.pts is None)
-            | UNREFERENCED * about.unreferenced
-            | FALSE_KEY * (packet.is_keyframe and not about.starts_clean)
-        )
-        rows.append((pts, NO_PTS if packet.dts is None else packet.dts, packet.size, flags))
-        packed |= about.packed
-        if pts >= last_pts and not flags & (DISCARD | HIDDEN):
-            last_pts, last_duration = pts, packet.duration or 0
-    truncated = any(name == container.format.name for _, name, _ in said)
-    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
-    shown_pts = table[table[:, 3] & (DISCARD | HIDDEN) == 0, 0]
-    ordinal = bool((shown_pts == NO_PTS).any()) or len(np.unique(shown_pts)) < len(shown_pts)
-    if is_avi(container):
-        reordered = bool((table[:, 3] & UNREFERENCED).any())
-        harmed = bool((table[:, 3] & (CORRUPT | LOST_BEFORE)).any()) or len(table) < stream.frames
-        ordinal |= codec in _REORDERED_IN_AVI or (reordered and harmed)  # the AVI demuxer counts packets to get times
-    ordinal |= packed
-    return PacketIndex(
-        pts=table[:, 0].copy(),
-        dts=table[:, 1].copy(),
-        size=table[:, 2].astype(np.int32),
-        flags=table[:, 3].astype(np.uint8),
-        last_duration=last_duration,
-        ordinal=ordinal,
-        truncated=truncated or (is_mp4(container) and len(table) < stream.frames),
-    )
+        reason = f"not decord: it cannot skip the {unreferenced:.0%} of frames that no other refers to"
+        return replace(probe, decoder="pyav", decoder_reason=reason)
+    if not agrees_on_times(path, probe.frame_times_s):
+        return replace(probe, decoder="pyav", decoder_reason="not decord: its times of frames differ from the packets'")
+    reason = f"{probe.codec} in {probe.container}: every packet is a frame, and decord gives it the same time"
+    return replace(probe, decoder="decord", decoder_reason=reason)

@@ -12,6 +12,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from nightreel.media.geometry import Geometry
+
 _REFERENCE_WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
 _BT2020_TO_BT709 = np.array(  # ITU-R BT.2087, on linear light
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], dtype=np.float32
@@ -22,20 +24,58 @@ class PixelWriter:
     """Writes pictures into slots of a (T, height, width, 3) uint8 array.
 
     Args:
-        rotation: degrees counter-clockwise to turn a stored picture by.
+        geometry: how a stored picture becomes an upright one.
+        stored_hw: height and width of the pictures that `geometry` and the array are for. A picture of another size
+            (a stream may change it) keeps its shape: it is fitted into the slot, on black.
         hdr: "pq", "hlg" or None.
     """
 
-    def __init__(self, frames_thwc: np.ndarray, *, rotation: int, hdr: str | None) -> None:
+    def __init__(
+        self, frames_thwc: np.ndarray, *, geometry: Geometry, stored_hw: tuple[int, int], hdr: str | None
+    ) -> None:
         self._frames = frames_thwc
-        self._turns = rotation // 90
+        self._geometry = geometry
+        self._stored_hw = stored_hw
         self._hdr = hdr
-        height, width = frames_thwc.shape[1:3]
-        self._stored = (height, width) if self._turns % 2 else (width, height)
         self._reformatter = VideoReformatter()
 
     def write(self, slot: int, frame: VideoFrame) -> None:
-        width, height = self._stored
+        height, width = self._frames.shape[1:3]
+        if self._geometry.sideways:
+            height, width = width, height  # of the slot, as stored
+        if (frame.height, frame.width) == self._stored_hw:
+            picture = self._cut(frame, height=height, width=width)
+        else:
+            picture = self._fitted(frame, height=height, width=width)
+        self._frames[slot] = self._geometry.apply_turn(picture)
+
+    def _cut(self, frame: VideoFrame, *, height: int, width: int) -> np.ndarray:
+        """The picture without what the geometry cuts off, at this size."""
+        left, top, right, bottom = self._geometry.crop
+        if not any(self._geometry.crop):
+            return self._rgb(frame, height=height, width=width)
+        scale_x = width / (frame.width - left - right)
+        scale_y = height / (frame.height - top - bottom)
+        whole_hw = (max(height, round(frame.height * scale_y)), max(width, round(frame.width * scale_x)))
+        whole = self._rgb(frame, height=whole_hw[0], width=whole_hw[1])
+        x = min(round(left * scale_x), whole_hw[1] - width)
+        y = min(round(top * scale_y), whole_hw[0] - height)
+        return whole[y : y + height, x : x + width]
+
+    def _fitted(self, frame: VideoFrame, *, height: int, width: int) -> np.ndarray:
+        """The whole picture in its own shape, in the middle of a black one of this size."""
+        left, top, right, bottom = self._geometry.crop
+        cut_height, cut_width = self._stored_hw[0] - top - bottom, self._stored_hw[1] - left - right
+        aspect = (width / cut_width) / (height / cut_height)  # of pixels, as the first pictures have them
+        scale = min(width / (frame.width * aspect), height / frame.height)
+        own_hw = (max(1, round(frame.height * scale)), max(1, round(frame.width * aspect * scale)))
+        own_hw = (min(own_hw[0], height), min(own_hw[1], width))
+        out = np.zeros((height, width, 3), np.uint8)
+        y, x = (height - own_hw[0]) // 2, (width - own_hw[1]) // 2
+        out[y : y + own_hw[0], x : x + own_hw[1]] = self._rgb(frame, height=own_hw[0], width=own_hw[1])
+        return out
+
+    def _rgb(self, frame: VideoFrame, *, height: int, width: int) -> np.ndarray:
         rgb = self._reformatter.reformat(
             frame,
             width=width,
@@ -48,10 +88,8 @@ class PixelWriter:
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
         if self._hdr:
-            picture = tone_map(rows[:, : width * 6].view("<u2").reshape(height, width, 3), self._hdr)
-        else:
-            picture = rows[:, : width * 3].reshape(height, width, 3)
-        self._frames[slot] = np.rot90(picture, self._turns)
+            return tone_map(rows[:, : width * 6].view("<u2").reshape(height, width, 3), self._hdr)
+        return rows[:, : width * 3].reshape(height, width, 3)
 
 
 def tone_map(rgb16: np.ndarray, transfer: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nightreel.errors import PermanentError
+from nightreel.media.geometry import Geometry
 from nightreel.media.packets import KEY, PacketIndex
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
@@ -70,8 +71,15 @@ class Probe:
         container: ffmpeg's name of the demuxer, its first alias; codec: ffmpeg's name of the coding.
         width, height: upright, after `rotation`.
         rotation: degrees counter-clockwise to turn stored pictures upright: 0, 90, 180 or 270.
+        mirrored: whether upright pictures are the turned ones with left and right swapped.
+        crop: pixels to cut off stored pictures before they are turned: left, top, right, bottom.
         pixel_aspect: width over height of a pixel, upright; not 1 in anamorphic video.
         duration_s: from the first shown frame to the end of the last; None without any clock.
+        expected_s: how much of the timeline the file should hold; more than `duration_s` if its end is missing.
+        lost: spans of the timeline in which no packet could be read, (start, end) in seconds after the first frame.
+        clock_breaks: where the file's own clock restarts, falls back or jumps: (seconds after the first frame, seconds
+            of the jump), the first few. Times of frames go on there without a gap.
+        assumed_clock: the file has no clock; times come from its frame rate.
         frame_count: number of shown frames, counted from the packets.
         fps: average frames per second; variable_fps: whether intervals differ by more than clock rounding.
         time_base: seconds per tick, as "1/90000"; start_s: when the first frame is shown on the file's own clock.
@@ -92,8 +100,14 @@ class Probe:
     width: int
     height: int
     rotation: int
+    mirrored: bool
+    crop: tuple[int, int, int, int]
     pixel_aspect: float
     duration_s: float | None
+    expected_s: float
+    lost: tuple[tuple[float, float], ...]
+    clock_breaks: tuple[tuple[float, float], ...]
+    assumed_clock: bool
     frame_count: int
     fps: float
     variable_fps: bool
@@ -124,14 +138,28 @@ class Probe:
     @classmethod
     def from_message(cls, values: dict[str, Any], index: bytes) -> Probe:
         last_duration, ordinal = values.pop("last_duration"), values.pop("ordinal")
+        values["crop"] = tuple(values["crop"])
+        for name in ("lost", "clock_breaks"):
+            values[name] = tuple((start, end) for start, end in values[name])
         return cls(**values, index=PacketIndex.from_bytes(index, last_duration=last_duration, ordinal=ordinal))
 
     def _values(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "index"}
+        return {name: _as_json(getattr(self, name)) for name in self.__dataclass_fields__ if name != "index"}
 
     @cached_property
     def seconds_per_tick(self) -> float:
         return float(Fraction(self.time_base))
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.crop, self.rotation, self.mirrored)
+
+    @property
+    def stored_hw(self) -> tuple[int, int]:
+        """Height and width of a stored picture, before it is cut and turned."""
+        left, top, right, bottom = self.crop
+        width, height = (self.height, self.width) if self.geometry.sideways else (self.width, self.height)
+        return height + top + bottom, width + left + right
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -149,5 +177,9 @@ class Probe:
     def keyframes_s(self) -> tuple[float, ...]:
         if self.index.ordinal:
             return ()
-        keys = self.index.pts[self.index.shown][self.index.flags[self.index.shown] & KEY != 0]
+        keys = self.index.ticks[self.index.shown][self.index.flags[self.index.shown] & KEY != 0]
         return tuple(((np.sort(keys) - self.index.start) * self.seconds_per_tick).tolist())
+
+
+def _as_json(value: Any) -> Any:
+    return [_as_json(item) for item in value] if isinstance(value, tuple) else value

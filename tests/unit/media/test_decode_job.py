@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from nightreel.media import decode_job
 from nightreel.media.decode_job import Run, decode_runs, fit, frames_on_show
-from nightreel.media.packets import DISCARD, HIDDEN, KEY, NO_PTS, PacketIndex
+from nightreel.media.packets import DISCARD, HIDDEN, KEY, NO_PTS, SECOND_FIELD, PacketIndex
 
 
 def _index(*packets, ordinal=False, last_duration=1):
-    """Packets in decoding order: pts and letters: K decoding can start, d outside the edit list, h never shown."""
-    flags = {"K": KEY, "d": DISCARD, "h": HIDDEN}
+    """Packets in decoding order: pts, and letters: K decoding can start, d outside the edit list, h never shown, 2 a
+    second field."""
+    flags = {"K": KEY, "d": DISCARD, "h": HIDDEN, "2": SECOND_FIELD}
     pts = np.array([pts for pts, _ in packets], dtype=np.int64)
-    bits = np.array([sum(flags[letter] for letter in letters) for _, letters in packets], dtype=np.uint8)
-    return PacketIndex(pts, np.arange(len(pts)), np.full(len(pts), 9, dtype=np.int32), bits, last_duration, ordinal)
+    bits = np.array([sum(flags[letter] for letter in letters) for _, letters in packets], dtype=np.uint16)
+    sizes = np.full(len(pts), 9, dtype=np.int32)
+    return PacketIndex(pts, np.arange(len(pts)), pts, sizes, bits, last_duration, ordinal)
 
 
 def test_examples_in_docstrings_are_correct():
@@ -28,28 +30,28 @@ def test_examples_in_docstrings_are_correct():
 
 def test_a_frame_is_decoded_from_the_nearest_start_before_it():
     index = _index((0, "K"), (1, ""), (2, "K"), (3, ""), (4, "K"), (5, ""))
-    assert decode_runs(index, np.array([3])) == [Run(2, 3, 2)]
+    assert decode_runs(index, np.array([3])) == [Run(2, 3, 2, 2)]
 
 
 def test_frames_of_one_group_share_a_run_and_distant_ones_do_not():
     index = _index((0, "K"), (1, ""), (2, "K"), (3, ""), (4, "K"), (5, ""))
-    assert decode_runs(index, np.array([0, 1, 5])) == [Run(0, 1, NO_PTS), Run(4, 5, 4)]
+    assert decode_runs(index, np.array([0, 1, 5])) == [Run(0, 1, NO_PTS, 0), Run(4, 5, 4, 4)]
 
 
 def test_a_leading_picture_of_an_open_group_is_decoded_from_the_group_before():
     index = _index((0, "K"), (1, ""), (4, "K"), (2, ""), (3, ""), (5, ""))
-    assert decode_runs(index, np.array([4])) == [Run(0, 4, NO_PTS)]
-    assert decode_runs(index, np.array([5])) == [Run(2, 5, 4)]
+    assert decode_runs(index, np.array([4])) == [Run(0, 4, NO_PTS, 0)]
+    assert decode_runs(index, np.array([5])) == [Run(2, 5, 4, 4)]
 
 
 def test_a_leading_picture_wanted_beside_its_own_start_moves_the_run_back():
     index = _index((0, "K"), (1, ""), (4, "K"), (2, ""), (3, ""), (5, ""))
-    assert decode_runs(index, np.array([2, 3])) == [Run(0, 3, NO_PTS)]
+    assert decode_runs(index, np.array([2, 3])) == [Run(0, 3, NO_PTS, 0)]
 
 
 def test_without_a_start_before_it_a_frame_is_decoded_from_the_first_packet():
     index = _index((0, ""), (1, ""), (2, "K"))
-    assert decode_runs(index, np.array([1])) == [Run(0, 1, NO_PTS)]
+    assert decode_runs(index, np.array([1])) == [Run(0, 1, NO_PTS, 0)]
 
 
 def test_frames_hidden_by_an_edit_list_or_never_shown_are_on_no_timeline():
@@ -59,19 +61,19 @@ def test_frames_hidden_by_an_edit_list_or_never_shown_are_on_no_timeline():
     assert (index.start, index.end) == (14, 17)
 
 
-def test_a_clock_with_wrong_guesses_of_the_demuxer_is_evened_out():
-    dts = np.arange(100) * 3600
-    dts[50] = dts[49]
-    index = PacketIndex(np.full(100, NO_PTS), dts, np.ones(100, np.int32), np.zeros(100, np.uint8), 3600, ordinal=True)
-    assert index.timeline.tolist() == (np.arange(100) * 3600).tolist()
+def test_a_run_that_ends_with_a_first_field_goes_on_to_the_second():
+    index = _index((0, "K"), (1, "2"), (4, ""), (5, "2"), (2, ""), (3, "2"))
+    assert index.timeline.tolist() == [0, 2, 4]
+    assert decode_runs(index, np.array([4])) == [Run(0, 5, NO_PTS, 0)]
+    assert index.owners.tolist() == [0, 0, 2, 2, 4, 4]
 
 
 def test_a_packet_index_survives_serialisation():
     index = _index((0, "K"), (2, ""), (1, "h"))
     copy = PacketIndex.from_bytes(index.to_bytes(), last_duration=1, ordinal=False)
-    for name in ("pts", "dts", "size", "flags"):
+    for name in ("pts", "dts", "ticks", "size", "flags"):
         assert np.array_equal(getattr(copy, name), getattr(index, name))
-    with pytest.raises(ValueError, match="not a packet index: 20 bytes, expected a multiple of 21"):
+    with pytest.raises(ValueError, match="not a packet index: 20 bytes, expected a multiple of 30"):
         PacketIndex.from_bytes(b"\0" * 20, last_duration=1, ordinal=False)
 
 

@@ -5,7 +5,10 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
+from nightreel.media.geometry import Geometry
 from nightreel.media.pixels import PixelWriter, tone_map
+
+UPRIGHT = Geometry()
 
 
 def _yuv(luma, blue, red, *, width=32, height=16, full_range=False, colorspace=5):
@@ -18,9 +21,9 @@ def _yuv(luma, blue, red, *, width=32, height=16, full_range=False, colorspace=5
     return frame
 
 
-def _write(frame, *, height=16, width=32, rotation=0):
+def _write(frame, *, height=16, width=32, geometry=UPRIGHT, stored_hw=(16, 32)):
     frames = np.zeros((1, height, width, 3), dtype=np.uint8)
-    PixelWriter(frames, rotation=rotation, hdr=None).write(0, frame)
+    PixelWriter(frames, geometry=geometry, stored_hw=stored_hw, hdr=None).write(0, frame)
     return frames[0]
 
 
@@ -47,7 +50,7 @@ def test_a_picture_is_rotated_counter_clockwise(rotation, corner):
     stored[:8, :16] = 255  # top left
     upright_hw = (32, 16) if rotation % 180 else (16, 32)
     frame = VideoFrame.from_ndarray(stored, format="rgb24")
-    picture = _write(frame, height=upright_hw[0], width=upright_hw[1], rotation=rotation)
+    picture = _write(frame, height=upright_hw[0], width=upright_hw[1], geometry=Geometry(rotation=rotation))
     assert picture.shape[:2] == upright_hw
     assert picture[corner].tolist() == [255, 255, 255]
     assert (picture == 255).mean() == pytest.approx(0.25)
