@@ -63,6 +63,7 @@ class DecodeJob:
         stale: whether a frame stands in for one that could not be read from the file.
         runs: empty where only decoding from the very start is exact, or where the plan would be too long to send.
         packets: the packets of the runs, in order.
+        proven_starts: as in `Probe`.
         may_seek: times tell places in the file apart.
         width, height: size of the returned pictures, upright; source_pixels: pixels of a stored picture;
             max_pixels: most pixels of a picture that may be decoded.
@@ -85,6 +86,7 @@ class DecodeJob:
     labels: tuple[int, ...]
     ticks: tuple[int, ...]
     stale: tuple[bool, ...]
+    proven_starts: bool
     may_seek: bool
     runs: tuple[Run, ...]
     packets: tuple[Packet, ...]
@@ -133,6 +135,7 @@ def plan_job(
         labels=() if index.ordinal else tuple(index.positions[frames].tolist()),
         ticks=tuple(index.timeline[frames].tolist()),
         stale=tuple(np.isin(frames, stale).tolist()),
+        proven_starts=probe.proven_starts,
         may_seek=not probe.clock_breaks and not probe.missing_pts,
         runs=tuple(runs),
         packets=tuple(packet for run in runs for packet in _packets_of(index, run)),

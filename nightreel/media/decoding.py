@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import IntEnum
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
@@ -49,8 +49,24 @@ class Decoded:
     version: str
 
 
-class _IndexMismatchError(Exception):
-    """The file contradicts the index: other packets, another order of frames, or a start that is none."""
+class _Attempt(IntEnum):
+    """Ways to decode a job, from the fastest to the one that relies on least."""
+
+    SEEK = 0  # the runs only, skipping what lies between by seeks
+    READ = 1  # the runs only, reading past what lies between
+    FROM_START = 2  # everything from the start of the file; a frame is known by its packet
+    COUNT = 3  # everything from the start of the file; a frame is known by its number
+
+
+class _ContradictionError(Exception):
+    """The file contradicts the index.
+
+    Args:
+        fallback: the first way that does not rely on what is contradicted.
+    """
+
+    def __init__(self, fallback: _Attempt) -> None:
+        self.fallback = fallback
 
 
 def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
@@ -102,34 +118,28 @@ def _decode_landings(path: Path, job: DecodeJob) -> np.ndarray:
 
 
 def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
-    """Decode by the plan; if a seek fails, without seeking; if the file contradicts the index, from its start.
+    """Decode by the plan; where the file contradicts the index, in a way that does not rely on it.
 
     The decoder gets packets as they are. If it complains about one, it gets all packets without the parts on which no
     picture depends: what it complains about then is damage.
     """
     strip = False
-    attempts = [_Attempt.SEEK, _Attempt.READ, _Attempt.COUNT]
-    if not job.may_seek:
-        attempts.remove(_Attempt.SEEK)
+    attempt = _Attempt.SEEK if job.may_seek else _Attempt.READ
     if not job.runs:
-        attempts = [_Attempt.COUNT]
+        attempt = _Attempt.FROM_START if job.labels else _Attempt.COUNT
     while True:
         frames.forget()
         try:
-            if attempts[0] is _Attempt.COUNT:
-                _decode_sequentially(path, job, frames, said, strip=strip)
+            if attempt in (_Attempt.SEEK, _Attempt.READ):
+                _decode_runs(path, job, frames, said, seek=attempt is _Attempt.SEEK, strip=strip)
             else:
-                _decode_runs(path, job, frames, said, seek=attempts[0] is _Attempt.SEEK, strip=strip)
-        except _IndexMismatchError:
-            attempts.pop(0)
+                _decode_sequentially(path, job, frames, said, count=attempt is _Attempt.COUNT, strip=strip)
+        except _ContradictionError as error:
+            attempt = error.fallback if error.fallback > attempt else _Attempt.COUNT
         except DoubtfulMessageError:
             strip = True
         else:
             return
-
-
-class _Attempt(Enum):
-    SEEK, READ, COUNT = range(3)
 
 
 class _WantedFrames:
@@ -142,8 +152,8 @@ class _WantedFrames:
         self._writer = PixelWriter(frames_thwc, geometry=job.geometry, stored_hw=job.stored_hw, hdr=job.hdr)
         self._flags: dict[int, tuple[str, ...]] = {}
 
-    def slot_of_label(self, label: int) -> int | None:
-        return self._labels.get(label)
+    def slot_of_label(self, label: int | None) -> int | None:
+        return None if label is None else self._labels.get(label)
 
     def slot_of_number(self, number: int) -> int | None:
         return self._numbers.get(number)
@@ -201,7 +211,7 @@ def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *
             else:
                 packets = islice(packets, run.first - read, None)
             feeder.flush()
-            _decode_run(feeder, packets, run, expected, frames)
+            _decode_run(feeder, packets, run, expected, frames, proven_start=job.proven_starts)
             read = run.last + 1
 
 
@@ -211,25 +221,33 @@ def _decode_run(
     run: Run,
     expected: tuple[ExpectedPacket, ...],
     frames: _WantedFrames,
+    *,
+    proven_start: bool,
 ) -> None:
     """Decode one run, and hold it to the index: its packets, its start, and the order of its frames.
 
+    Args:
+        proven_start: the start is known from more than the container, so its picture may be missing only by damage.
+
     Raises:
-        _IndexMismatchError: one of them differs.
+        _ContradictionError: one of them differs.
     """
+    seen_start = proven_start or run.first == 0 or run.frame is None
     failed, latest = set(), NO_PTS
     taken: list[tuple[int, int]] = []  # (slot, position in the run)
 
     def collect(decoded: list[tuple[int | None, VideoFrame]]) -> None:
-        nonlocal latest
+        nonlocal latest, seen_start
         for label, frame in decoded:
             if label is None or not run.first <= label <= run.last:
-                raise _IndexMismatchError
+                raise _ContradictionError(_Attempt.COUNT)
             known = expected[label - run.first]
             if known.tick <= latest:
-                raise _IndexMismatchError
-            if run.first and label == run.first and frame.pict_type not in _INTRA:
-                raise _IndexMismatchError
+                raise _ContradictionError(_Attempt.COUNT)
+            if label == run.first:
+                seen_start = True
+                if run.first and frame.pict_type not in _INTRA:
+                    raise _ContradictionError(_Attempt.FROM_START)
             latest = known.tick
             if frame.is_corrupt:
                 failed.add(label - run.first)
@@ -241,7 +259,7 @@ def _decode_run(
     for position, known in enumerate(expected):
         read = next(packets, None)
         if read is None or not _is(read.packet, known):
-            raise _IndexMismatchError
+            raise _ContradictionError(_Attempt.READ)
         if known.lost_before:
             failed.add(max(0, position - known.is_start))
         is_wanted = frames.slot_of_label(known.owner) is not None
@@ -252,6 +270,8 @@ def _decode_run(
             failed.add(position)
         collect(fed.frames)
     collect(feeder.feed(None).frames)
+    if not seen_start:
+        raise _ContradictionError(_Attempt.FROM_START)
     spoiled = _spoiled(expected, failed)
     for slot, position in taken:
         if position in spoiled:
@@ -280,21 +300,27 @@ def _spoiled(expected: tuple[ExpectedPacket, ...], failed: set[int]) -> set[int]
     return spoiled
 
 
-def _decode_sequentially(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, strip: bool) -> None:
-    """Decode from the start, counting frames, until all wanted ones are decoded.
+def _decode_sequentially(
+    path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, count: bool, strip: bool
+) -> None:
+    """Decode from the start of the file until all wanted frames are decoded.
 
-    After an error the count is unreliable, so all later frames are flagged.
+    After an error all later frames are flagged: they may depend on it, and a count is wrong after it.
+
+    Args:
+        count: identify frames by their number, not by their packet.
     """
     with open_container(path, max_pixels=job.max_pixels) as container:
         stream = cast(VideoStream, container.streams[job.stream_index])
-        feeder, count, damaged = Feeder(stream, said, max_pixels=job.max_pixels, strip=strip), 0, False
+        feeder, number, damaged = Feeder(stream, said, max_pixels=job.max_pixels, strip=strip), 0, False
         for position, read in enumerate(chain(packets_of(container, stream, said), [None])):
             if read is not None:
                 damaged |= read.lost_before or read.doubtful
             fed = feeder.feed(read.packet if read else None, position)
             damaged |= fed.failed
-            for _, frame in fed.frames:
-                slot, count = frames.slot_of_number(count), count + 1
+            for label, frame in fed.frames:
+                slot = frames.slot_of_number(number) if count else frames.slot_of_label(label)
+                number += 1
                 if slot is not None:
                     frames.take(slot, frame)
                     if damaged or frame.is_corrupt:
@@ -307,14 +333,14 @@ def _seek(container: InputContainer, stream: VideoStream, expected: ExpectedPack
     """Seek to somewhere before the expected packet and return the packets from there.
 
     Raises:
-        _IndexMismatchError: the container does not support seeking.
+        _ContradictionError: the container does not support seeking.
     """
     try:
         container.seek(expected.pts, stream=stream)
     except av.error.FFmpegError as error:
         if is_memory_error(error):
             raise
-        raise _IndexMismatchError from error
+        raise _ContradictionError(_Attempt.READ) from error
     return packets_of(container, stream, said)
 
 
@@ -322,15 +348,15 @@ def _find(packets: Iterator[Read], expected: ExpectedPacket) -> Read:
     """Read up to the expected packet.
 
     Raises:
-        _IndexMismatchError: the packet was before this position, or does not exist.
+        _ContradictionError: the packet was before this position, or does not exist.
     """
     for read in packets:
         if _is(read.packet, expected):
             return read
         if read.packet.is_keyframe and read.packet.pts is not None and read.packet.pts > expected.pts:
             break
-    raise _IndexMismatchError
+    raise _ContradictionError(_Attempt.READ)
 
 
 def _is(packet: Packet[Any], known: ExpectedPacket) -> bool:
-    return packet.pts == known.pts and packet.size == known.size
+    return (NO_PTS if packet.pts is None else packet.pts) == known.pts and packet.size == known.size

@@ -49,6 +49,7 @@ class StreamIndex:
         truncated: reading ended with a demuxer error, or before the promised number of packets.
         breaks: where the file's clock breaks.
         assumed_clock: the file has no clock: times come from its frame rate.
+        proven_starts: as in `Probe`.
         head: the decoder's first frames.
     """
 
@@ -56,6 +57,7 @@ class StreamIndex:
     truncated: bool
     breaks: tuple[ClockBreak, ...]
     assumed_clock: bool
+    proven_starts: bool
     head: Head
 
 
@@ -73,10 +75,10 @@ def index_stream(
     truncated = demuxer_errors(said, container) or (is_mp4(container) and len(table.pts) < stream.frames)
     if not len(table.pts):
         empty = PacketIndex(table.pts, table.dts, table.pts, table.size, table.flags, 0, False)
-        return StreamIndex(empty, truncated, (), False, Head(None, (), False, []))
+        return StreamIndex(empty, truncated, (), False, False, Head(None, (), False, []))
     starts = np.flatnonzero(table.flags & KEY)
     head = read_head(path, stream.index, max_pixels=max_pixels, first_start=int(starts[0]) if len(starts) else 0)
-    _confirm_starts(table, stream, head)
+    proven_starts = _confirm_starts(table, stream, head)
     ticks_per_s = float(1 / stream.time_base) if stream.time_base else 1000.0
     ticks, breaks = continuous_ticks(
         table.pts, table.dts, table.flags & KEY != 0, ticks_per_s=ticks_per_s, may_jump=clock_may_jump(container)
@@ -95,7 +97,7 @@ def index_stream(
         0 if fields or not len(index.shown) else int(table.duration[index.shown[np.argmax(index.ticks[index.shown])]])
     )
     last = last_duration(claimed, interval=index.interval or interval, ticks_per_s=ticks_per_s)
-    return StreamIndex(replace(index, last_duration=last), truncated, breaks, assumed, head)
+    return StreamIndex(replace(index, last_duration=last), truncated, breaks, assumed, proven_starts, head)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,21 +156,25 @@ def _read_packets(path: Path, container: InputContainer, stream: VideoStream, sa
     )
 
 
-def _confirm_starts(table: _Table, stream: VideoStream, head: Head) -> None:
+def _confirm_starts(table: _Table, stream: VideoStream, head: Head) -> bool:
     """Keep only the starts that more than the container says: the packet itself, the codec, or the decoder later on.
+
+    Returns whether all that are kept are proven already.
 
     Old containers call every packet a keyframe. If neither this package nor the decoder can tell keyframes, only the
     start of the file is one.
     """
     codec = stream.codec_context.codec.canonical_name
     if codec in BitstreamReader.READS_STARTS:
-        return
+        return True
     if is_intra_only(stream):
         table.flags[:] |= KEY
-    elif not head.names_keyframes:
+        return True
+    if not head.names_keyframes:
         claimed = table.flags & KEY != 0
         claimed[0] = False
         table.flags[claimed] = (table.flags[claimed] & ~np.uint16(KEY)) | FALSE_KEY
+    return False
 
 
 def _clear_false_losses(table: _Table, container: InputContainer) -> None:

@@ -160,6 +160,7 @@ def _describe(
         truncated=read.truncated,
         missing_pts=int(np.count_nonzero(index.flags & MISSING_PTS)),
         expected_frames=stream.frames or None,
+        proven_starts=read.proven_starts,
         hdr=_HDR_TRANSFERS.get(int(frame.color_trc)) if frame else None,
         size_bytes=size_bytes,
         streams=len(container.streams),

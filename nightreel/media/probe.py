@@ -87,6 +87,7 @@ class Probe:
         damaged_packets: packets whose damage shows without decoding.
         truncated: the file ends before its last frame.
         expected_frames: number of frames in the header; None where the header has none.
+        proven_starts: packets themselves or the codec tell where decoding can start, not only the container.
         hdr: "pq" or "hlg" where pictures must be tone-mapped, else None.
         decoder: the decoder that is exact for the file; decoder_reason: why.
         keyframes_s: where decoding can start, seconds after the first shown frame.
@@ -119,6 +120,7 @@ class Probe:
     missing_pts: int
     truncated: bool
     expected_frames: int | None
+    proven_starts: bool
     hdr: str | None
     size_bytes: int
     streams: int

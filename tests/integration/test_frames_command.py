@@ -1,5 +1,6 @@
 """`nightreel frames` on the command line: the picture, the table, and errors that say what to do."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures.clips import encode_numbers
+from fixtures.clips import encode_numbers, read_number
 from PIL import Image
 
 
@@ -52,6 +53,27 @@ def test_a_damaged_video_is_shown_with_its_flags(clip, tmp_path):
     assert _red_pixels(tmp_path / "sheet.png") > 100
 
 
+def test_json_has_the_probe_and_each_frame_with_its_picture(clip, tmp_path):
+    done = _frames(tmp_path, clip, "--plan", "uniform:4", "--json", "--pictures", "out")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["probe"]["codec"], found["probe"]["frame_count"], found["probe"]["assumed_clock"]) == (
+        "h264", 100, False)  # fmt: skip
+    assert [frame["pts_s"] for frame in found["frames"]] == [0.48, 1.48, 2.48, 3.48]
+    assert {(frame["decoder"], tuple(frame["flags"])) for frame in found["frames"]} == {("pyav", ())}
+    numbers = [read_number(np.asarray(Image.open(tmp_path / frame["picture"]))) for frame in found["frames"]]
+    assert numbers == [12, 37, 62, 87]
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_json_has_the_reason_for_which_a_file_is_refused(tmp_path):
+    (tmp_path / "text.mp4").write_text("minutes of a meeting\n" * 100)
+    done = _frames(tmp_path, "text.mp4", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["video"], found["reason"]) == ("text.mp4", "not_a_video")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
@@ -59,6 +81,8 @@ def test_a_damaged_video_is_shown_with_its_flags(clip, tmp_path):
         (("text.mp4",), 1, "text.mp4 holds text, not a video"),
         (("text.mp4", "-o", "sheet.txt"), 2, "sheet.txt: expected a name that ends in .png or .jpg"),
         (("text.mp4", "--plan", "every:3"), 2, "every:3"),
+        (("text.mp4", "--pictures", "out"), 2, "--pictures out needs --json"),
+        (("text.mp4", "--json", "-o", "sheet.png"), 2, "--output sheet.png"),
     ],
 )
 def test_an_impossible_request_prints_an_error_and_writes_no_picture(tmp_path, arguments, status, said):
