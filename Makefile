@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo demo-model test check format docs bench bench-docs clean install
+.PHONY: demo demo-model test check format docs bench bench-docs check-media clean install
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
@@ -42,6 +42,10 @@ bench-docs: install
 
 bench-%: install
 	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.bench_$*
+
+# Compares the frames of every file in DIR with those of ffmpeg, which decodes each file from its start.
+check-media: install
+	@PYTHONPATH=.:tests $(BIN)/python -m truth.check_media "$(DIR)"
 
 install: $(VENV)/.installed
 

@@ -39,6 +39,7 @@ _REORDERED_IN_AVI = frozenset({"h264", "hevc"})
 _REGULAR = 0.1  # of the usual step: packets at such a step follow each other, whatever the demuxer complains about
 _REACH_OF_A_FAILURE = 16  # packets: a decoder holds back no more pictures
 _USUAL_FPS = 25
+_DOUBTED_BEFORE_A_JOINT = 3  # packets: the demuxer notices a joint while it still holds back the packets before it
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def index_stream(
         table.pts, table.dts, table.flags & KEY != 0, ticks_per_s=ticks_per_s, may_jump=clock_may_jump(container)
     )
     _clear_false_losses(table, container)
+    _clear_joints(table, breaks)
     _hide_lead_in(table, ticks, head)
     assumed = bool((ticks == NO_PTS).all())
     interval = round(ticks_per_s / float(stream.average_rate or stream.guessed_rate or _USUAL_FPS))
@@ -187,6 +189,18 @@ def _clear_false_losses(table: _Table, container: InputContainer) -> None:
     regular = (np.abs(steps - usual) <= _REGULAR * usual) & (clock != NO_PTS) & ~table.doubtful
     regular[0] = False
     table.flags[regular] &= ~np.uint16(LOST_BEFORE)
+
+
+def _clear_joints(table: _Table, breaks: tuple[ClockBreak, ...]) -> None:
+    """Forget the demuxer's doubts about the packets around a place where two recordings are joined.
+
+    The counters of a transport stream begin again there, which looks like a loss. If the last packet before the joint
+    is cut off, the decoder says so.
+    """
+    for joint in breaks:
+        table.flags[max(0, joint.position - _DOUBTED_BEFORE_A_JOINT) : joint.position + 1] &= ~np.uint16(
+            CORRUPT | LOST_BEFORE
+        )
 
 
 def _hide_lead_in(table: _Table, ticks: np.ndarray, head: Head) -> None:

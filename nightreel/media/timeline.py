@@ -28,10 +28,12 @@ class ClockBreak:
     """A place where the file's clock does not go on.
 
     Args:
+        position: of the first packet after it, in decoding order.
         tick: when the first frame after it is shown, on the continuous clock.
         jump: by how much the file's clock moves there beside one frame interval; negative if it falls back.
     """
 
+    position: int
     tick: int
     jump: int
 
@@ -76,7 +78,7 @@ def continuous_ticks(
         jump = int(later.min()) + shift - goes_on
         if jump < 0 or jumps[np.searchsorted(known, begin) - 1]:
             shift -= jump
-            breaks.append(ClockBreak(goes_on, jump))
+            breaks.append(ClockBreak(begin, goes_on, jump))
         out[begin:end] = np.where(ticks[begin:end] != NO_PTS, ticks[begin:end] + shift, NO_PTS)
     return out, tuple(breaks)
 

@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 from fixtures.clips import NumberedClip, constant_rate_truth, encode_numbers, read_number
 from fixtures.formats import FORMATS, LONG_FORMATS
+from fixtures.formats_field import FIELD_FORMATS
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -41,7 +42,7 @@ def pool():
 def clip_of(tmp_path_factory):
     """A function that makes the clip of a format once."""
     folder = tmp_path_factory.mktemp("formats")
-    return cache(lambda name: (FORMATS | LONG_FORMATS)[name](folder / name))
+    return cache(lambda name: (FORMATS | FIELD_FORMATS | LONG_FORMATS)[name](folder / name))
 
 
 def _assert_exact(batch: FrameBatch, clip: NumberedClip, moments_s: list[float], probe: Probe) -> None:
@@ -57,7 +58,7 @@ def _assert_exact(batch: FrameBatch, clip: NumberedClip, moments_s: list[float],
     assert not any(batch.flags), batch.flags
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FORMATS | FIELD_FORMATS)
 def test_every_frame_of_every_plan_is_the_one_asked_for(pool, clip_of, name):
     clip = clip_of(name)
     probe = pool.probe(clip.path)
@@ -70,7 +71,7 @@ def test_every_frame_of_every_plan_is_the_one_asked_for(pool, clip_of, name):
         assert (batch.decoder == "decord") == (name in BY_DECORD), probe.decoder_reason
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FORMATS | FIELD_FORMATS)
 def test_moments_in_random_order_and_small_pictures_are_exact(pool, clip_of, name):
     clip, draw = clip_of(name), random.Random(name)
     probe = pool.probe(clip.path)
