@@ -147,19 +147,18 @@ def check_file(pool: DecoderPool, path: Path) -> tuple[str, list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("directory", type=Path, help="a directory of videos")
-    directory = parser.parse_args().directory
-    files = sorted(path for path in directory.rglob("*") if path.is_file()) if directory.is_dir() else []
-    if not files:
-        print(
-            f"{directory} holds no files: name a directory of videos, as in make check-media DIR=path", file=sys.stderr
-        )
+    parser.add_argument("directory", help="a directory of videos")
+    argument = parser.parse_args().directory
+    directory = Path(argument)
+    if not argument or not directory.is_dir():
+        print(f"{argument!r} is no directory: name one of videos, as in make check-media DIR=path", file=sys.stderr)
         return 2
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
     wrong = 0
     with DecoderPool(limits=MediaLimits.from_settings(Settings(gif=True)), workers=1) as pool:
         for path in files:
             summary, found = check_file(pool, path)
-            print(f"{'DIFFERS' if found else 'ok':8}{path.relative_to(directory)}: {summary}")
+            print(f"{'DIFFERS' if found else 'ok':8}{path.relative_to(directory)}: {summary}", flush=True)
             for sentence in found:
                 print(f"{'':8}  {sentence}")
             wrong += bool(found)
