@@ -41,8 +41,10 @@ SCOPES = {
 SETTINGS_INTRO = """# Settings
 
 Each setting is an environment variable, a line of `.env` in the directory of the command, or a file of the same name in
-lower case under `/run/secrets`. A variable wins over a line, a line over a file. A wrong value stops the command: the
-message names the setting, the value and what is expected. Secrets are never printed.
+lower case under `/run/secrets`. A variable wins over a line, a line over a file. A variable, line or file without a
+value counts as unset. A wrong value or a misspelt name stops the command: the message names the setting, the value, its
+place and what is expected. `nightreel settings` shows every setting, its value and where it comes from. Secrets are
+never printed.
 
 Keys of object storage come from the usual AWS variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, or a profile.
 The code is `nightreel/settings.py`.

@@ -6,8 +6,8 @@ Keys of object storage come from the usual AWS variables, which botocore reads. 
 
 from __future__ import annotations
 
-import difflib
 import os
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,12 +23,13 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic_settings import SettingsError as SourceError
 
 from nightreel.domain import SamplingPlan
 from nightreel.errors import SettingsError
+from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
+DOTENV = Path(".env")
 SECRETS = Path("/run/secrets")
 """Directory of a container's secret files. A variable of the same name wins."""
 
@@ -41,7 +42,15 @@ def _valid_plan(text: str) -> str:
 
 
 def _split_commas(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """Split a text at its commas, and each item of a list too: `--prompts a,b` is `--prompts a --prompts b`."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        return value
+    return [part.strip() for item in items for part in item.split(",") if part.strip()]
+
+
+def _all_or_some(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    return () if suffixes == ("*",) else suffixes
 
 
 PlanText = Annotated[str, AfterValidator(_valid_plan)]
@@ -52,7 +61,12 @@ class Settings(BaseSettings):
     """All settings of an operator. Field `x` is variable `NIGHTREEL_X`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=PREFIX,
+        env_file=DOTENV,
+        env_file_encoding="utf-8-sig",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     # locations
@@ -124,10 +138,10 @@ class Settings(BaseSettings):
         "uniform:8", description="sampling plan, frames per segment: uniform:N, fps:RATE:CAP or keyframes:CAP"
     )
     window_s: float = Field(30.0, ge=1, le=3600, description="length of a segment, seconds")
-    suffixes: CommaSeparated = Field(
+    suffixes: Annotated[CommaSeparated, AfterValidator(_all_or_some)] = Field(
         (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".flv", ".ogv", ".3gp", ".mpg",
          ".mpeg", ".wmv", ".gif"),
-        description="file name endings of videos, case-insensitive; empty: all",
+        description="file name endings of videos, case-insensitive; *: all",
     )  # fmt: skip
 
     # limits on untrusted media: a video beyond one fails with the limit's name
@@ -191,6 +205,11 @@ class Settings(BaseSettings):
         "127.0.0.1", description="address that the endpoint listens on; 0.0.0.0: all, open to anyone who can connect"
     )
 
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: Any, *sources: Any, **named: Any) -> tuple[Any, ...]:  # noqa: ARG003
+        """A variable without a value is unset: it hides no line of `.env`, no secret file and no default."""
+        return tuple(map(_without_blanks, (*sources, *named.values())))
+
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
@@ -226,20 +245,43 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read `NIGHTREEL_*`, `.env` and secrets; `overrides` win, unless they are None.
+    """Read `NIGHTREEL_*`, `.env` and secrets; `overrides` win, unless they are None or empty.
+
+    Args:
+        overrides: the options of a command, by the name of the setting that each overrides.
 
     Raises:
-        SettingsError: a variable is wrong (the message names each, its value and what it takes), or this user may not
-            read a secret.
+        SettingsError: a variable or an option is wrong (the message names each, its value and what it takes), or a file
+            cannot be read.
     """
-    _refuse_unknown_variables()
-    given = {name: value for name, value in overrides.items() if value is not None}
+    places = _places()
+    given = {name: value for name, value in overrides.items() if value not in (None, "")}
     try:
         return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **given)
-    except SourceError as error:
-        raise SettingsError(f"{error}: {error.__cause__}: expected a file that this user may read") from None
     except ValidationError as error:
-        raise SettingsError("\n".join(_describe(problem) for problem in error.errors())) from None
+        raise SettingsError("\n".join(_describe(problem, given, places) for problem in error.errors())) from None
+
+
+def variables_of(name: str) -> tuple[str, ...]:
+    """The variables that set a setting, the strongest first.
+
+    >>> variables_of("model"), variables_of("prefect_api_url")
+    (('NIGHTREEL_MODEL',), ('PREFECT_API_URL', 'NIGHTREEL_PREFECT_API_URL'))
+    """
+    alias = Settings.model_fields[name].validation_alias
+    choices = [alias] if isinstance(alias, str) else alias.choices if isinstance(alias, AliasChoices) else []
+    return tuple(dict.fromkeys([*map(str, choices), PREFIX + name.upper()]))
+
+
+def where_set() -> dict[str, tuple[str, str]]:
+    """The variable that sets each setting, and its place: the environment, `.env` or a secret file. No defaults.
+
+    Raises:
+        SettingsError: as `load_settings`.
+    """
+    places = _places()
+    found = {name: find_place(places, variables_of(name)) for name in Settings.model_fields}
+    return {name: place for name, place in found.items() if place}
 
 
 def child_environment(**extra: str) -> dict[str, str]:
@@ -247,19 +289,31 @@ def child_environment(**extra: str) -> dict[str, str]:
     return {**os.environ, **extra}
 
 
-def _refuse_unknown_variables() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in os.environ:
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise SettingsError(f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else ""))
+def _places() -> tuple[Place, ...]:
+    known = {variable for name in Settings.model_fields for variable in variables_of(name)}
+    return read_places(os.environ, dotenv=DOTENV, secrets=SECRETS, prefix=PREFIX, known=known)
 
 
-def _describe(problem: Any) -> str:
-    name = str(problem["loc"][0])
-    variable = name if name.isupper() else PREFIX + name.upper()
-    field = Settings.model_fields.get(name.lower())
+def _without_blanks(source: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    def given() -> dict[str, Any]:
+        return {name: value for name, value in source().items() if not (isinstance(value, str) and not value.strip())}
+
+    return given
+
+
+_OPTIONS = {"work_pool": "--pool"}
+"""Options that are not called like the setting that they override."""
+
+
+def _describe(problem: Any, overrides: Collection[str], places: Sequence[Place]) -> str:
+    said = str(problem["loc"][0])
+    name = said.removeprefix(PREFIX).lower()
+    field = Settings.model_fields.get(name)
+    variable, place = (find_place(places, variables_of(name)) if field else None) or (said, ENVIRONMENT)
+    if name in overrides:
+        variable, place = _OPTIONS.get(name, f"--{name.replace('_', '-')}"), ENVIRONMENT
     got = "***" if field and "Secret" in str(field.annotation) else repr(problem["input"])
     takes = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     about = f" ({field.description})" if field and field.description else ""
-    return f"{variable}={got}: {takes}{about}"
+    where = "" if place == ENVIRONMENT else f" in {place}"
+    return f"{variable}={got}{where}: {takes}{about}"

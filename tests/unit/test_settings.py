@@ -86,6 +86,6 @@ def test_an_unreadable_secret_is_named(tmp_path, monkeypatch):
 
     (tmp_path / "nightreel_database_url").write_text("postgresql://u:p@h/d")
     monkeypatch.setattr("nightreel.settings.SECRETS", tmp_path)
-    monkeypatch.setattr(Path, "read_text", refuse)  # tests may run as root, who can read everything
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # tests may run as root, who can read everything
     with pytest.raises(SettingsError, match=r"Permission denied.*nightreel_database_url"):
         load_settings()
