@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from nightreel.cli.console import Json, command_settings, err, out, print_json, print_line, print_table
+from nightreel.cli.streams import discard_output, flush_output
 from nightreel.demo import DISCLAIMER
 from nightreel.models.loading import DEMO
 from nightreel.options import AnalyzeOptions, checked_options, settings_for
@@ -61,14 +64,16 @@ def run(options: AnalyzeOptions, settings: Settings, *, quiet: bool = False) -> 
         NightreelError: the run broke.
         typer.Exit: the run was interrupted; a message is printed.
     """
+    display = _Display(quiet)
     try:
-        return _run(options, settings, quiet=quiet)
+        with display.announcing_a_stop():
+            return _run(options, settings, display)
     except KeyboardInterrupt:
         err.print("interrupted: finished videos are kept; the next run analyses the rest", style="yellow")
         raise typer.Exit(130) from None
 
 
-def _run(options: AnalyzeOptions, settings: Settings, *, quiet: bool) -> RunSummary:
+def _run(options: AnalyzeOptions, settings: Settings, display: _Display) -> RunSummary:
     # Importing Prefect takes as long as starting its server: do both at the same time.
     with ThreadPoolExecutor(1) as importing:
         flows = importing.submit(import_module, "flows.analyze_videos")
@@ -76,41 +81,80 @@ def _run(options: AnalyzeOptions, settings: Settings, *, quiet: bool) -> RunSumm
             flow = flows.result().analyze_videos
             from nightreel.orchestration.in_process import flows_in_process, run_analysis
 
-            with flows_in_process(settings, endpoints.prefect_api_url), _progress(quiet) as show:
-                return run_analysis(flow, options, settings, on_progress=show)
+            with flows_in_process(settings, endpoints.prefect_api_url), display:
+                return run_analysis(flow, options, settings, on_progress=display.show)
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[RunSummary], None]]:
-    """Yield a function that shows a summary: as a bar on a terminal, as lines in a pipe."""
-    printed: list[str] = []
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=out,
-        transient=True,
-        disable=quiet or not out.is_terminal,
-    )
-    task = bar.add_task("listing", total=None)
+class _Display:
+    """The progress of a run: a bar on a terminal, lines in a pipe. A display that cannot be written stops no run."""
 
-    def show(summary: RunSummary) -> None:
-        finished = summary.succeeded + summary.failed
-        bar.update(
-            task,
-            completed=finished,
-            total=max(finished, summary.listing.added) or None,
-            description=f"{summary.listing.listed} listed, {summary.failed} failed",
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._printed = ""
+        self._stopping = False
+        self._bar = Progress(
+            SpinnerColumn("dots" if out.encoding.startswith("utf") else "line"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=out,
+            transient=True,
+            disable=quiet or not out.is_terminal,
         )
-        line = f"{finished} of {max(finished, summary.listing.added)} videos, {summary.failed} failed"
-        if not quiet and not out.is_terminal and finished and line not in printed:
-            printed[:] = [line]
-            print_line(line)
+        self._task = self._bar.add_task("listing", total=None)
 
-    with bar:
-        yield show
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, summary: RunSummary) -> None:
+        """Show the counts of the run."""
+        finished = summary.succeeded + summary.failed
+        total = max(finished, summary.listing.added)
+        if not self._stopping:
+            description = f"{summary.listing.listed} listed, {summary.failed} failed"
+            self._bar.update(self._task, completed=finished, total=total or None, description=description)
+        line = f"{finished} of {total} videos, {summary.failed} failed"
+        if self._quiet or out.is_terminal or not finished or line == self._printed:
+            return
+        self._printed = line
+        try:
+            print_line(line)
+            flush_output()
+        except (OSError, SystemExit):  # rich raises SystemExit if the reader of the pipe is gone
+            self._quiet = True
+            discard_output()
+
+    @contextmanager
+    def announcing_a_stop(self) -> Iterator[None]:
+        """Say at the first Ctrl-C that the run is stopping: it takes seconds until its work in progress has ended."""
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.default_int_handler:  # ignored in a background job, or another thread's
+            yield
+            return
+
+        def interrupted(number: int, frame: FrameType | None) -> None:
+            self._say_stopping()
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, interrupted)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _say_stopping(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._bar.live.is_started:
+            self._bar.update(self._task, description="stopping…", refresh=True)
+        else:
+            err.print("stopping…", style="yellow")
 
 
 def print_summary(summary: RunSummary) -> None:

@@ -5,8 +5,10 @@ Exit status: 0 success, 1 something failed or a check found a problem, 2 wrong u
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from typer.core import TyperGroup
 
 from nightreel import __version__
 from nightreel.cli.console import err, plain
+from nightreel.cli.streams import describe, discard_output, flush_output, prepare_streams
 from nightreel.errors import NightreelError, SettingsError
 
 # Each command's module, in the order in which `nightreel --help` lists the commands.
@@ -84,19 +87,35 @@ def _root(
 def main() -> None:
     """Run a command and exit."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a command as Ctrl-C does
+    prepare_streams()
+    try:
+        status = _run()
+        flush_output()
+    except OSError as error:
+        discard_output()
+        status = 1
+        if error.errno != errno.EPIPE:  # else the reader of the output is gone, and needs no message
+            with suppress(OSError):
+                _print_error(describe(error))
+    sys.exit(status)
+
+
+def _run() -> int | str | None:
+    """Run a command, print its error, and return its exit status.
+
+    Raises:
+        OSError: a file or the output cannot be read or written.
+    """
     try:
         app()
-    except SettingsError as error:
-        _print_error(error)
-        sys.exit(2)
+    except SystemExit as end:
+        return end.code
     except NightreelError as error:
-        _print_error(error)
-        sys.exit(1)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of the output is gone: a message would fail too
-        sys.exit(1)
+        _print_error(str(error))
+        return 2 if isinstance(error, SettingsError) else 1
+    return 0
 
 
-def _print_error(error: NightreelError) -> None:
-    for line in str(error).splitlines():
+def _print_error(text: str) -> None:
+    for line in text.splitlines():
         err.print(f"error: {plain(line)}", style="red", markup=False, soft_wrap=True)

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from nightreel.cache.check import GRACE_S, CacheCheck, CheckCounts
 from nightreel.cache.eviction import Eviction
 from nightreel.cache.features import FeatureCache
-from nightreel.cli.console import Json, command_settings, err, human_bytes, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, err, print_json, print_line, print_table
 from nightreel.database.eviction import cache_usage
 from nightreel.stages.database import open_database
 from nightreel.stages.evict import evict_cache
 from nightreel.storage import open_storage
+from nightreel.units import human_bytes
 
 _SHOWN = 50  # findings; all are counted
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 from rich.text import Text
 
+from nightreel.cli.tables import lay_out
 from nightreel.logs import escape_controls, set_up_command_logging
 from nightreel.settings import Settings, load_settings
 
@@ -51,10 +51,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         for row in (columns, *rows):
             out.file.write("\t".join(plain(value) for value in row) + "\n")  # rich would turn tabs into spaces
         return
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for row in rows:
-        table.add_row(*(value if isinstance(value, Text) else Text(plain(value)) for value in row))
-    out.print(table)
+    cells = [[value if isinstance(value, Text) else Text(plain(value)) for value in row] for row in rows]
+    for part in lay_out(columns, cells, width=out.width):
+        out.print(part, soft_wrap=isinstance(part, Text))
 
 
 def print_line(text: str = "", *, style: str | None = None) -> None:
@@ -64,18 +63,5 @@ def print_line(text: str = "", *, style: str | None = None) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON document. `default=str` covers times and paths."""
-    out.file.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
-
-
-def human_bytes(count: int) -> str:
-    """A size for people.
-
-    >>> human_bytes(512), human_bytes(57344), human_bytes(16_492_674_417)
-    ('512 B', '56.0 KiB', '15.4 GiB')
-    """
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+    unicode = out.encoding.startswith("utf")
+    out.file.write(json.dumps(value, indent=2, default=str, ensure_ascii=not unicode) + "\n")

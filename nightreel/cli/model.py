@@ -12,7 +12,7 @@ import psutil
 import typer
 
 from nightreel import services
-from nightreel.cli.console import Json, command_settings, human_bytes, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
 from nightreel.database.memory_peaks import known_peaks
 from nightreel.domain import MemoryPeak
 from nightreel.errors import NightreelError
@@ -23,6 +23,7 @@ from nightreel.models.served.identity import is_served
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
+from nightreel.units import human_bytes
 
 
 def model(
