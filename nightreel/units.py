@@ -1,4 +1,7 @@
-"""Sizes and durations as people read them: 2.7 MiB, 20 s. Messages and tables use it; JSON has plain numbers."""
+"""Sizes, durations and counts as people read them: 2.7 MiB, 20 s, 1 video.
+
+Messages and tables use it; JSON has plain numbers.
+"""
 
 from __future__ import annotations
 
@@ -29,3 +32,12 @@ def human_seconds(seconds: float) -> str:
     parts = ((whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
     first = next(index for index, (count, _) in enumerate(parts) if count)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "shard"), counted(1200, "shard")
+    ('1 shard', '1,200 shards')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

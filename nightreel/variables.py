@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from nightreel.errors import SettingsError
+from nightreel.suggestions import did_you_mean
 
 ENVIRONMENT = "environment"
 _NEAR = 0.85
@@ -86,10 +87,9 @@ def _is_meant(name: str, prefix: str) -> bool:
 
 
 def _not_a_setting(name: str, place: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
     where = "" if place == ENVIRONMENT else f" ({place})"
-    hint = f"did you mean {near[0]}?" if near else "`nightreel settings` lists them"
-    return f"{name}{where} is not a setting: {hint}"
+    hint = did_you_mean(name, known).replace("'", "")
+    return f"{name}{where} is not a setting: {hint or '`nightreel settings` lists them'}"
 
 
 def _of_environment(environment: Mapping[str, str], prefix: str) -> dict[str, str]:

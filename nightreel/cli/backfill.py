@@ -19,9 +19,10 @@ from nightreel.services import open_services
 from nightreel.settings import Settings
 from nightreel.stages.backfill import list_backfill
 from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate
-from nightreel.stages.backfill_report import amount, counted
+from nightreel.stages.backfill_report import amount
 from nightreel.stages.backfill_report import rows as estimate_rows
 from nightreel.stages.database import open_database
+from nightreel.units import counted, human_seconds
 
 _Id = Annotated[int, typer.Argument(min=1, help="Number of the backfill: `nightreel backfill status` lists them.")]
 
@@ -215,19 +216,8 @@ def _pace(row: Any) -> dict[str, float | None]:
 
 
 def _time(seconds: float | None) -> str:
-    """A duration for people.
-
-    >>> _time(None), _time(42), _time(3700), _time(200000)
-    ('not known', '42 s', '1 h 1 min', '2 d 7 h')
-    """
-    if seconds is None:
-        return "not known"
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    if hours >= 24:
-        return f"{hours // 24} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    """A duration for people, if it is known."""
+    return "not known" if seconds is None else human_seconds(seconds)
 
 
 def _print_plan(planned: BackfillEstimate) -> None:

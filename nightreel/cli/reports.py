@@ -8,9 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
+from nightreel.cli.filters import check_key, check_prompt, check_reason, check_state
 from nightreel.database import reports
+from nightreel.domain import AnswerState
+from nightreel.reasons import Reason
 from nightreel.stages.database import open_database
+from nightreel.units import counted
 
 Uri = Annotated[str | None, typer.Argument(help="Part of the video's key.")]
 Limit = Annotated[int, typer.Option(min=1, help="Show at most this many rows.")]
@@ -25,8 +29,13 @@ def answers(
     as_json: Json = False,
 ) -> None:
     """Show the newest answers."""
-    with open_database(command_settings()) as database, database.begin() as connection:
+    check_state(state)
+    settings = command_settings()
+    with open_database(settings) as database, database.begin() as connection:
+        check_prompt(connection, settings, prompt)
+        check_key(connection, uri, options={"--prompt": reports.prompt_names(connection), "--state": list(AnswerState)})
         rows = reports.answers(connection, uri=uri, prompt=prompt, state=state, needs_review=review, limit=limit)
+        is_empty = not (rows or reports.has_video(connection, ""))
     if as_json:
         print_json([dict(row) for row in rows])
         return
@@ -34,7 +43,7 @@ def answers(
         ("video", "seconds", "prompt", "answer", "p", ""),
         [
             (
-                plain(row["uri"].rsplit("/", 1)[-1], width=40),
+                file_name(row["uri"]),
                 f"{row['start_s']:.0f}-{row['end_s']:.0f}",
                 row["prompt"],
                 Text(plain(row["answer"], width=100))
@@ -46,7 +55,7 @@ def answers(
             for row in rows
         ],
     )
-    _more(rows, limit)
+    _more(rows, limit, is_empty=is_empty)
 
 
 def failures(
@@ -57,7 +66,10 @@ def failures(
 ) -> None:
     """Show the videos that could not be analysed, and why."""
     with open_database(command_settings()) as database, database.begin() as connection:
+        check_reason(connection, reason)
+        check_key(connection, uri, options={"--reason": list(Reason)})
         rows = reports.failures(connection, uri=uri, reason=reason, limit=limit)
+        is_empty = not (rows or reports.has_video(connection, ""))
     if as_json:
         print_json([dict(row) for row in rows])
         return
@@ -65,7 +77,7 @@ def failures(
         ("video", "status", "reason", "tries", "detail"),
         [
             (
-                plain(row["uri"].rsplit("/", 1)[-1], width=40),
+                file_name(row["uri"]),
                 row["status"],
                 row["reason"],
                 row["attempts"],
@@ -74,7 +86,7 @@ def failures(
             for row in rows
         ],
     )
-    _more(rows, limit)
+    _more(rows, limit, is_empty=is_empty)
 
 
 def retry(
@@ -86,15 +98,20 @@ def retry(
     if not (uri or reason or every):
         raise typer.BadParameter("nothing selected: pass a part of the key, --reason or --all")
     with open_database(command_settings()) as database, database.begin() as connection:
+        check_reason(connection, reason)
+        check_key(connection, uri, options={"--reason": list(Reason)})
         reopened = reports.reopen_failures(connection, uri=uri, reason=reason)
+    if not reopened:
+        print_line("none: no failed video matches")
+        return
     for name in reopened:
         print_line(plain(name))
-    print_line(f"{len(reopened)} videos queued again: run `nightreel analyze` on their source")
+    print_line(f"{counted(len(reopened), 'video')} queued again: run `nightreel analyze` on their source")
 
 
-def _more(rows: Sequence[Any], limit: int) -> None:
+def _more(rows: Sequence[Any], limit: int, *, is_empty: bool) -> None:
     if not rows:
-        print_line("none")
+        print_line("none: this database has no videos yet" if is_empty else "none")
     elif len(rows) == limit:
         print_line(f"(the first {limit}; --limit shows more)")
 

@@ -5,7 +5,11 @@ Only `reopen_failures` writes: it updates `nightreel.analyses`.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, column, func, select, table, true, update
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, column, func, or_, select, table, true, update
 
 from nightreel.database import schema
 
@@ -40,7 +44,7 @@ def answers(
     """
     view = _answers.c
     conditions: list[ColumnElement[bool]] = [
-        *([view.uri.contains(uri, autoescape=True)] if uri else []),
+        *([_has(view.uri, uri)] if uri else []),
         *([view.prompt == prompt] if prompt else []),
         *([view.state == state] if state else []),
         *([view.needs_review] if needs_review else []),
@@ -56,11 +60,46 @@ def failures(
     """Videos that could not be analysed, the newest failure first."""
     view = _failures.c
     conditions: list[ColumnElement[bool]] = [
-        *([view.uri.contains(uri, autoescape=True)] if uri else []),
+        *([_has(view.uri, uri)] if uri else []),
         *([view.reason == reason] if reason else []),
     ]
     query = select(_failures).where(true(), *conditions).order_by(view.failed_at.desc(), view.uri)
     return list(connection.execute(query.limit(limit)).mappings())
+
+
+def prompt_names(connection: Connection) -> set[str]:
+    """The names of all prompts that were ever asked."""
+    return set(connection.execute(select(schema.prompts.c.name).distinct()).scalars())
+
+
+def failure_reasons(connection: Connection) -> dict[str, int]:
+    """The reasons of failed videos, the most frequent first, with the number of videos."""
+    count = func.count()
+    query = select(_failures.c.reason, count).where(_failures.c.reason.is_not(None)).group_by(_failures.c.reason)
+    rows = connection.execute(query.order_by(count.desc(), _failures.c.reason))
+    return {row[0]: row[1] for row in rows}
+
+
+def has_video(connection: Connection, part: str) -> bool:
+    """Whether a current video has this part in its key."""
+    videos = schema.videos.c
+    query = select(videos.id).where(videos.replaced_at.is_(None), _has(videos.uri, part)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def newest_videos(connection: Connection, *, most: int) -> tuple[int, Sequence[str]]:
+    """The number of current videos, and the keys of the newest of them."""
+    videos = schema.videos.c
+    current = videos.replaced_at.is_(None)
+    count = connection.execute(select(func.count()).select_from(schema.videos).where(current)).scalar_one()
+    newest = select(videos.uri).where(current).order_by(videos.id.desc()).limit(most)
+    return count, connection.execute(newest).scalars().all()
+
+
+def _has(uri: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    """Whether a key has this part, as it is or percent-encoded: people type names as they see them in a directory."""
+    encoded = quote(part, errors="surrogateescape")
+    return or_(*(uri.contains(text, autoescape=True) for text in {part, encoded} if text.isprintable()))
 
 
 def reopen_failures(connection: Connection, *, uri: str | None = None, reason: str | None = None) -> list[str]:

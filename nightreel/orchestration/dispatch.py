@@ -20,8 +20,8 @@ from nightreel.errors import PermanentError
 from nightreel.orchestration.shard_runs import is_in, read_runs, submit
 from nightreel.reasons import Reason
 from nightreel.settings import Settings, load_settings
-from nightreel.stages.backfill_report import counted
 from nightreel.stages.database import open_database
+from nightreel.units import counted
 
 _NEVER_BEGAN = timedelta(minutes=10)
 """A run that a worker took and did not start for this long is given up: its worker died."""

@@ -11,6 +11,7 @@ from nightreel.orchestration.client import prefect_client
 from nightreel.orchestration.deployments.pools import UPKEEP
 from nightreel.orchestration.memory_limits import MemoryLimits
 from nightreel.services.configured import without_login
+from nightreel.suggestions import refusal
 
 _UPKEEP_AT_ONCE = 3  # each of its deployments has at most one run at a time
 
@@ -28,9 +29,10 @@ def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list
         try:
             found = client.read_work_pool(pool)
         except ObjectNotFound:
+            problem = f"no work pool {pool!r} at {without_login(api_url)}"
             raise SettingsError(
-                f"no work pool {pool!r} at {without_login(api_url)}: make it with `nightreel deploy`, or name another "
-                "with --pool or NIGHTREEL_WORK_POOL"
+                f"{refusal(problem, pool, [other.name for other in client.read_work_pools()])}. Make it with "
+                "`nightreel deploy`, or name another with --pool or NIGHTREEL_WORK_POOL"
             ) from None
         if found.type != "process":
             raise SettingsError(

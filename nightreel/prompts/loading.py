@@ -27,6 +27,7 @@ import yaml
 from nightreel.domain import Prompt, PromptSet
 from nightreel.errors import SettingsError
 from nightreel.prompts.schema import PromptEntry, SetEntry, cross_checks, explain
+from nightreel.suggestions import did_you_mean, sentence
 
 _LARGEST_BYTES = 1 << 20
 _DEEPEST = 8
@@ -60,10 +61,8 @@ def _load(name: str) -> PromptSet:
     elif name in shipped_sets():
         path = Path(str(resources.files(__package__) / f"{name}.yaml"))
     else:
-        raise SettingsError(
-            f"prompt set {name!r} does not exist: expected one of {', '.join(shipped_sets())}, "
-            f"or the path of your own prompt set, such as ./{name}.yaml"
-        )
+        what = f"expected one of {', '.join(shipped_sets())}, or the path of your own prompt set, such as ./{name}.yaml"
+        raise SettingsError(sentence(f"prompt set {name!r} does not exist", did_you_mean(name, shipped_sets()), what))
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nightreel.stages.backfill_costs import GIB, BackfillEstimate
+from nightreel.units import counted
 
 
 def headline(estimate: BackfillEstimate) -> str:
@@ -77,15 +78,6 @@ def _dollars(estimate: BackfillEstimate) -> list[tuple[str, str, str]]:
             _rate(rates.gib_month, "NIGHTREEL_STORAGE_DOLLARS_PER_GIB_MONTH"),
         ),
     ]
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun.
-
-    >>> counted(1, "shard"), counted(1200, "shard")
-    ('1 shard', '1,200 shards')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def amount(value: float | None) -> str:

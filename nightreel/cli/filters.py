@@ -1,0 +1,88 @@
+"""Filters of commands: a value that can match nothing is refused, with what there is and the nearest suggestion.
+
+"none" reads as all clear. So a command prints it only if the filter names something that exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from urllib.parse import unquote
+
+from sqlalchemy import Connection
+
+from nightreel.cli.console import file_name
+from nightreel.database import reports
+from nightreel.domain import AnswerState
+from nightreel.errors import SettingsError
+from nightreel.prompts.loading import load_prompt_sets
+from nightreel.reasons import Reason
+from nightreel.settings import Settings
+from nightreel.suggestions import did_you_mean, refusal, sentence
+
+_COMPARED = 5000  # newest videos that a misspelt name is compared with
+_NEWEST = 3
+
+
+def check_word(option: str, value: str | None, known: Collection[str], *, kind: str) -> None:
+    """Refuse a word that is not one of those known.
+
+    Raises:
+        SettingsError: with the nearest word, and all of them.
+    """
+    if not value or value in known:
+        return
+    raise SettingsError(refusal(f"{option} {value!r} is no {kind}", value, known))
+
+
+def check_state(state: str | None) -> None:
+    check_word("--state", state, list(AnswerState), kind="state")
+
+
+def check_prompt(connection: Connection, settings: Settings, prompt: str | None) -> None:
+    """Refuse a prompt that neither the database nor the prompt sets of the settings have."""
+    known = reports.prompt_names(connection)
+    if prompt and prompt not in known:
+        check_word("--prompt", prompt, known | _configured(settings), kind="prompt")
+
+
+def check_reason(connection: Connection, reason: str | None) -> None:
+    """Refuse a word that is no reason of this version, and that no failure has."""
+    failed = reports.failure_reasons(connection)
+    if not reason or reason in {*failed, *Reason}:
+        return
+    counts = ", ".join(f"{word} ({count:,})" for word, count in failed.items())
+    what = f"videos failed as {counts}" if failed else "no video failed"
+    problem = f"--reason {reason!r} is no reason"
+    raise SettingsError(sentence(problem, did_you_mean(reason, [*failed, *Reason]), what))
+
+
+def check_key(connection: Connection, part: str | None, *, options: Mapping[str, Collection[str]]) -> None:
+    """Refuse a part of a key that no video has.
+
+    Args:
+        options: other filters of the command, with their words: `retry damaged` means `retry --reason damaged`.
+    """
+    if not part or reports.has_video(connection, part):
+        return
+    count, newest = reports.newest_videos(connection, most=_COMPARED)
+    if not count:
+        raise SettingsError(
+            f"no video has {part!r} in its key: this database has no videos; `nightreel analyze` adds them"
+        )
+    names = [file_name(uri) for uri in newest]
+    pieces = {piece for uri in newest for piece in unquote(uri).split("/") if piece}
+    hint = did_you_mean(part, pieces | {name.rsplit(".", 1)[0] for name in names})
+    for option, words in options.items():
+        near = difflib.get_close_matches(part, words, n=1)
+        if near and (part in words or not hint):
+            hint = f"did you mean {option} {near[0]}?"
+    some = ", ".join(names[:_NEWEST])
+    raise SettingsError(sentence(f"no video has {part!r} in its key", hint, f"the newest of {count:,} are {some}"))
+
+
+def _configured(settings: Settings) -> set[str]:
+    try:
+        return {prompt.name for prompt in load_prompt_sets(settings.prompts).prompts}
+    except SettingsError:
+        return set()  # a wrong prompt set stops analyses, not the view of their answers
