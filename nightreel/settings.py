@@ -7,6 +7,7 @@ Keys of object storage come from the usual AWS variables, which botocore reads. 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,8 @@ def _split_commas(value: Any) -> Any:
 def _all_or_some(suffixes: tuple[str, ...]) -> tuple[str, ...]:
     return () if suffixes == ("*",) else suffixes
 
+
+_LOGIN = re.compile(r"://[^/\s]*@")
 
 PlanText = Annotated[str, AfterValidator(_valid_plan)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
@@ -236,12 +239,9 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, Any]:
         """JSON values of all settings, secrets masked, URLs without user and password."""
-        values = self.model_dump(mode="json")
-        for name in ("source", "inventory", "cache_url", "s3_endpoint_url", "prefect_api_url"):
-            if isinstance(values[name], str) and "@" in values[name].split("://", 1)[-1].split("/", 1)[0]:
-                scheme, rest = values[name].split("://", 1)
-                values[name] = f"{scheme}://***@{rest.split('@', 1)[1]}"
-        return values
+        values: dict[str, Any] = self.model_dump(mode="json")
+        texts = {name: _LOGIN.sub("://***@", value) for name, value in values.items() if isinstance(value, str)}
+        return values | texts
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.cli.console import Json, command_settings, err, out, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, err, out, plain, print_json, print_line, print_table
 from nightreel.cli.streams import discard_output, flush_output
 from nightreel.demo import DISCLAIMER
 from nightreel.models.loading import DEMO
 from nightreel.options import AnalyzeOptions, checked_options, settings_for
 from nightreel.services import open_services
 from nightreel.settings import Settings
+from nightreel.units import human_seconds
 
 if TYPE_CHECKING:
     from nightreel.stages.summary import RunSummary
@@ -162,7 +163,12 @@ def print_summary(summary: RunSummary) -> None:
     if summary.reasons:
         print_table(("failed because", "videos"), summary.reasons.most_common())
     if summary.succeeded or summary.failed:
-        print_table(("stage", "busy s"), ((name, f"{seconds:.2f}") for name, seconds in summary.timings.items()))
+        print_table(("stage", "busy"), [(name, human_seconds(seconds)) for name, seconds in summary.timings.items()])
+    listing = summary.listing
+    if not (listing.listed or summary.succeeded or summary.failed):
+        print_line(f"no object is below {plain(summary.source)}: is it spelt right?", style="yellow")
+    elif listing.filtered and listing.filtered == listing.listed:
+        print_line("no object was taken: NIGHTREEL_SUFFIXES, --since or --until leave out all of them", style="yellow")
 
 
 def register(app: typer.Typer) -> None:

@@ -82,7 +82,7 @@ def plan(
         return
     if not as_json:
         print_line(f"backfill {begun}: accepted", style="bold")
-    _submit(settings, quiet=as_json)
+    _submit(settings, pool=pool, quiet=as_json)
 
 
 def status(
@@ -161,24 +161,45 @@ def _change(backfill_id: int, action: str) -> None:
     with open_database(settings) as database:
         with database.begin() as connection:
             backfills.change_backfill(connection, backfill_id, action)
+            pool = backfills.pool_of(connection, backfill_id) if action == "resume" else None
         with database.begin() as connection:
             flow_runs = [] if action == "resume" else backfills.flow_runs_of(connection, backfill_id)
     done = {"pause": "paused", "resume": "running", "cancel": "cancelled"}[action]
     print_line(f"backfill {backfill_id}: {done}", style="bold")
-    _submit(settings, cancelled=flow_runs, why=f"backfill {backfill_id} was {done}")
+    _submit(
+        settings,
+        pool=pool,
+        cancelled=flow_runs,
+        why=f"backfill {backfill_id} was {done}",
+    )
 
 
-def _submit(settings: Settings, *, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False) -> None:
-    """Cancel runs in Prefect that have not started, and submit the next ones."""
+def _submit(
+    settings: Settings, *, pool: str | None, cancelled: Sequence[str] = (), why: str = "", quiet: bool = False
+) -> None:
+    """Cancel runs in Prefect that have not started, and submit the next ones.
+
+    Args:
+        pool: whose workers should process them; None: no new work is expected.
+    """
     from nightreel.orchestration.dispatch import dispatch
     from nightreel.orchestration.shard_runs import cancel_waiting
+    from nightreel.orchestration.worker import has_worker
 
     with open_database(settings) as database, _prefect_client(settings) as client:
         stopped = cancel_waiting(client, list(cancelled), why=why)
         done = dispatch(database, client, settings, linked=False)
+        served = pool is None or has_worker(client, pool)
     if not quiet:
         said = [f"{counted(stopped, 'run')} cancelled before they started"] if stopped else []
         print_line("; ".join([*said, str(done)]))
+    if not served:
+        err.print(
+            f"no worker serves pool {pool}: nothing starts until `nightreel worker --pool {pool}` runs on a host",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from nightreel.cli.console import command_settings, print_line
+from nightreel.cli.console import command_settings, plain, print_line
+from nightreel.errors import SettingsError
 from nightreel.services import open_services
+from nightreel.settings import Settings
 
 
 class Kind(StrEnum):
@@ -56,6 +59,7 @@ def deploy(
     template = read_template(base_job_template) if base_job_template else None
     definitions = load_definitions(file or shipped("prefect.yaml"))
     definitions = make_out(definitions, pools, cron=cron, time_zone=time_zone)
+    _require_source(settings, definitions)
     with open_services(settings, postgres=False) as endpoints:
         assert endpoints.prefect_api_url
         with prefect_client(endpoints.prefect_api_url) as client:
@@ -69,7 +73,21 @@ def deploy(
                 environment=prefect_environment(settings, endpoints.prefect_api_url),
             )
     for change in changes or ["nothing to change"]:
-        print_line(change)
+        print_line(plain(change))
+
+
+def _require_source(settings: Settings, definitions: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to schedule nights and sweeps that have no source: each of them would fail."""
+    from nightreel.orchestration.deployments.definitions import needs_source
+
+    names = [
+        one["name"] for one in definitions if needs_source(one["name"], one.get("entrypoint"), one.get("parameters"))
+    ]
+    if names and not settings.source:
+        raise SettingsError(
+            f"no source: runs of {', '.join(names)} would fail. Set NIGHTREEL_SOURCE to a directory or "
+            "s3://bucket/prefix, here and on the workers, or name a source in the parameters of --file"
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -12,6 +12,7 @@ from nightreel.cli.console import Json, command_settings, print_json, print_line
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.services import ServiceStatus, open_services
+from nightreel.units import human_seconds
 
 
 def up() -> None:
@@ -67,12 +68,17 @@ def _print_status(found: list[ServiceStatus]) -> None:
             service.state,
             service.url,
             service.pid,
-            f"{service.uptime_s:.0f} s" if service.uptime_s is not None else "",
+            "" if service.uptime_s is None else human_seconds(service.uptime_s),
             service.detail,
         )
         for service in found
     ]
     print_table(("service", "state", "url", "pid", "up", "detail"), rows)
+    for service in found:
+        if service.ui_url:
+            print_line(f"Prefect's UI: {service.ui_url}")
+        elif service.name == "prefect" and service.state == "stopped":
+            print_line("Prefect's UI: stopped; `nightreel up` starts it")
 
 
 def register(app: typer.Typer) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from nightreel.cli.console import command_settings, err, plain, print_line
+from nightreel.cli.filters import check_word
 from nightreel.doctor import run_checks
 from nightreel.errors import SettingsError
 from nightreel.services import Endpoints, open_services
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
 from nightreel.stages.device_lease import capacities_mib, leasable_devices
+from nightreel.units import counted
 
 
 def worker(
@@ -24,36 +27,65 @@ def worker(
     ] = None,
     queue: Annotated[list[str] | None, typer.Option(help="Serve only this queue of the pool.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in Prefect; default: the name of the host.")] = None,
-    once: Annotated[bool, typer.Option("--once", help="Run what is due now, then exit.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Run everything that is due, then exit.")] = False,
 ) -> None:
     """Start due runs until interrupted: nights first, shards of backfills last.
 
     Runs use this directory and these settings. Device memory limits them too, whatever --limit is. Upkeep does not
     count towards --limit. Ctrl-C ends the runs in good order; later runs do the rest. A second Ctrl-C kills them.
     """
-    from nightreel.orchestration.prefect_program import prefect_environment, run_together
-    from nightreel.orchestration.worker import worker_commands
-
     settings = command_settings(work_pool=pool)
     host = name or platform.node() or "localhost"
     with open_services(settings) as endpoints:
         queues = _chosen(queue, _prepare(settings, endpoints), pool=settings.work_pool)
+        _require_source(settings, endpoints, queues)
         runs = limit or sum(device.is_gpu for device in leasable_devices(settings)) or 1
         print_line(f"{host} serves {settings.work_pool}: {', '.join(queues)}; {runs} at a time")
-        assert endpoints.prefect_api_url
-        # Prefect's workers share a directory below the temporary one, which belongs to the first user.
-        with TemporaryDirectory(prefix="nightreel-", ignore_cleanup_errors=True) as scratch:
+        status = _serve(settings, endpoints, queues, name=host, limit=runs, once=once)
+    raise typer.Exit(status)
+
+
+def _serve(
+    settings: Settings, endpoints: Endpoints, queues: Sequence[str], *, name: str, limit: int, once: bool
+) -> int:
+    """Run Prefect's workers until they are interrupted; with `once`, until nothing is due. Returns the exit status."""
+    from nightreel.orchestration.prefect_program import prefect_environment, run_together
+    from nightreel.orchestration.worker import due_runs, worker_commands
+
+    assert endpoints.prefect_api_url
+    interrupted: list[bool] = []
+
+    def say_stopping() -> None:
+        interrupted.append(True)
+        err.print("stopping…: runs end after their chunk; Ctrl-C again kills them", style="yellow")
+
+    # Prefect's workers share a directory below the temporary one, which belongs to the first user.
+    with TemporaryDirectory(prefix="nightreel-", ignore_cleanup_errors=True) as scratch:
+        environment = prefect_environment(
+            settings,
+            endpoints.prefect_api_url,
+            NIGHTREEL_WORK_DIR=str(settings.work_dir.resolve()),
+            TMPDIR=scratch,
+        )
+        left: set[str] = set()
+        while True:
+            due = due_runs(endpoints.prefect_api_url, settings.work_pool, queues) if once else set()
+            if once and (not due or due == left):
+                break
+            left = due
             status = run_together(
-                worker_commands(settings.work_pool, queues, name=host, limit=runs, once=once),
-                environment=prefect_environment(
-                    settings,
-                    endpoints.prefect_api_url,
-                    NIGHTREEL_WORK_DIR=str(settings.work_dir.resolve()),
-                    TMPDIR=scratch,
-                ),
+                worker_commands(settings.work_pool, queues, name=name, limit=limit, once=once),
+                environment=environment,
+                on_interrupt=say_stopping,
                 until_all_end=once,
             )
-    raise typer.Exit(status)
+            if not once or status or interrupted:
+                return status
+    if left and due:
+        err.print(f"{counted(len(due), 'run')} due but not started: is the pool or a queue paused?", style="yellow")
+        return 1
+    print_line("nothing is due" if not left else "nothing more is due")
+    return 0
 
 
 def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
@@ -78,11 +110,21 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
 
 
 def _chosen(wanted: list[str] | None, queues: list[str], *, pool: str) -> list[str]:
-    if missing := [name for name in wanted or () if name not in queues]:
-        raise SettingsError(
-            f"pool {pool!r} has no queue {', '.join(missing)}: expected any of {', '.join(sorted(queues))}"
-        )
+    for name in wanted or ():
+        check_word("--queue", name, queues, kind=f"queue of pool {pool}")
     return wanted or queues
+
+
+def _require_source(settings: Settings, endpoints: Endpoints, queues: Sequence[str]) -> None:
+    """Refuse to serve nights and sweeps that have no source: each of them would fail."""
+    from nightreel.orchestration.worker import without_source
+
+    assert endpoints.prefect_api_url
+    if not settings.source and (names := without_source(endpoints.prefect_api_url, settings.work_pool, queues)):
+        raise SettingsError(
+            f"no source: runs of {', '.join(names)} would fail. Set NIGHTREEL_SOURCE to a directory or "
+            "s3://bucket/prefix, or serve only other queues, such as --queue backfill"
+        )
 
 
 def register(app: typer.Typer) -> None:

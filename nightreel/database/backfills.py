@@ -133,6 +133,11 @@ def change_backfill(connection: Connection, backfill_id: int, action: str) -> No
         )
 
 
+def pool_of(connection: Connection, backfill_id: int) -> str:
+    """The work pool of a backfill."""
+    return str(connection.execute(select(_backfills.c.pool).where(_backfills.c.id == backfill_id)).scalar_one())
+
+
 def read_shard(connection: Connection, shard_id: int) -> Shard:
     """Raises PermanentError `no_such_shard`."""
     found = _read(connection, _shards.c.id == shard_id)

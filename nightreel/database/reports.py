@@ -26,6 +26,13 @@ _failures = table(
     schema="reporting",
 )
 
+_runs = table(
+    "runs",
+    *map(column, ("run_id", "status", "source", "started_at", "finished_at", "seconds", "model", "model_revision",
+                  "plan", "counts", "timings", "error", "options", "flow_run_id")),
+    schema="reporting",
+)  # fmt: skip
+
 
 def answers(
     connection: Connection,
@@ -65,6 +72,12 @@ def failures(
     ]
     query = select(_failures).where(true(), *conditions).order_by(view.failed_at.desc(), view.uri)
     return list(connection.execute(query.limit(limit)).mappings())
+
+
+def runs(connection: Connection, *, run_id: int | None = None, limit: int = 1) -> list[RowMapping]:
+    """The latest runs, the newest first; or one run."""
+    query = select(_runs).order_by(_runs.c.run_id.desc()).limit(limit)
+    return list(connection.execute(query.where(_runs.c.run_id == run_id) if run_id else query).mappings())
 
 
 def prompt_names(connection: Connection) -> set[str]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,7 +51,11 @@ def run_prefect(arguments: Sequence[str], *, environment: Mapping[str, str], cwd
 
 
 def run_together(
-    commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], until_all_end: bool = False
+    commands: Sequence[Sequence[str]],
+    *,
+    environment: Mapping[str, str],
+    on_interrupt: Callable[[], None],
+    until_all_end: bool = False,
 ) -> int:
     """Run several Prefect workers in the foreground as one. Returns the first exit status that is not 0.
 
@@ -59,6 +63,7 @@ def run_together(
     kills them.
 
     Args:
+        on_interrupt: called at the first interrupt, before the runs end.
         until_all_end: a worker that ends with status 0 does not stop the others.
     """
     children: list[subprocess.Popen[bytes]] = []
@@ -72,6 +77,7 @@ def run_together(
         _end(children)
     except KeyboardInterrupt:
         try:
+            on_interrupt()
             _end(children)
         except KeyboardInterrupt:
             _kill(children)

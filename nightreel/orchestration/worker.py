@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkerFilter,
+    WorkerFilterStatus,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+    WorkQueueFilter,
+    WorkQueueFilterName,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
 from nightreel.errors import SettingsError
 from nightreel.orchestration.client import prefect_client
+from nightreel.orchestration.deployments.definitions import needs_source
 from nightreel.orchestration.deployments.pools import UPKEEP
 from nightreel.orchestration.memory_limits import MemoryLimits
 from nightreel.services.configured import without_login
@@ -43,6 +59,38 @@ def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list
         return [queue.name for queue in client.read_work_queues(work_pool_name=pool)]
 
 
+def without_source(api_url: str, pool: str, queues: Sequence[str]) -> list[str]:
+    """The deployments on these queues whose runs would use the source of the worker's settings."""
+    on_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    with prefect_client(api_url) as client:
+        return sorted(
+            one.name
+            for one in client.read_deployments(work_pool_filter=on_pool)
+            if one.work_queue_name in queues and needs_source(one.name, one.entrypoint, one.parameters)
+        )
+
+
+def has_worker(client: SyncPrefectClient, pool: str) -> bool:
+    """Whether a worker that serves this pool is online."""
+    online = WorkerFilter(status=WorkerFilterStatus(any_=["ONLINE"]))
+    return bool(client.read_workers_for_work_pool(pool, worker_filter=online, limit=1))
+
+
+def due_runs(api_url: str, pool: str, queues: Sequence[str]) -> set[str]:
+    """The ids of the runs on these queues that could start now."""
+    scheduled = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),
+    )
+    with prefect_client(api_url) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=scheduled,
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+            work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(queues))),
+        )
+    return {str(run.id) for run in found}
+
+
 def worker_commands(pool: str, queues: Sequence[str], *, name: str, limit: int, once: bool) -> list[list[str]]:
     """Command lines of Prefect's workers for these queues.
 
@@ -51,7 +99,7 @@ def worker_commands(pool: str, queues: Sequence[str], *, name: str, limit: int, 
 
     Args:
         name: of this host in Prefect. limit: most runs of the first worker at the same time.
-        once: run everything that is due now, then end.
+        once: start what is due now, up to the limit, wait for its end, then end.
     """
     heavy = [queue for queue in queues if queue != UPKEEP]
     workers = [(heavy, name, limit)] if heavy else []

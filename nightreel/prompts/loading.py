@@ -55,14 +55,25 @@ def shipped_sets() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
-def _load(name: str) -> PromptSet:
+def find_prompt_file(name: str) -> Path:
+    """The file of a prompt set; it may be missing.
+
+    Raises:
+        SettingsError: the name is neither that of a shipped set nor a path.
+    """
     if "/" in name or name.endswith(_SUFFIXES):
-        path = Path(name).expanduser()
-    elif name in shipped_sets():
-        path = Path(str(resources.files(__package__) / f"{name}.yaml"))
-    else:
+        try:
+            return Path(name).expanduser()
+        except RuntimeError as error:  # the home of an unknown user
+            raise SettingsError(f"prompt set {name!r}: {error}") from None
+    if name not in shipped_sets():
         what = f"expected one of {', '.join(shipped_sets())}, or the path of your own prompt set, such as ./{name}.yaml"
         raise SettingsError(sentence(f"prompt set {name!r} does not exist", did_you_mean(name, shipped_sets()), what))
+    return Path(str(resources.files(__package__) / f"{name}.yaml"))
+
+
+def _load(name: str) -> PromptSet:
+    path = find_prompt_file(name)
     try:
         data = path.read_bytes()
     except OSError as error:

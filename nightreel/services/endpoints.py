@@ -9,7 +9,7 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,11 +42,12 @@ class Endpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """The status of one service. `url` has no password; `detail` is a sentence, or empty."""
+    """The status of one service. URLs have no password; `detail` is a sentence, or empty; `ui_url` is for a browser."""
 
     name: ServiceName
     state: Literal["running", "stopped", "external", "broken"]
     url: str = ""
+    ui_url: str = ""
     detail: str = ""
     pid: int | None = None
     uptime_s: float | None = None
@@ -170,9 +171,13 @@ def _postgres_status(settings: Settings) -> ServiceStatus:
 def _prefect_status(settings: Settings) -> ServiceStatus:
     if settings.prefect_api_url:
         url = settings.prefect_api_url
-        return _external("prefect", configured.without_login(url), lambda: configured.check_prefect(url))
-    program = _prefect(settings)
-    return _embedded("prefect", program, program.url)
+        found = _external("prefect", configured.without_login(url), lambda: configured.check_prefect(url))
+    else:
+        program = _prefect(settings)
+        found = _embedded("prefect", program, program.url)
+    api = found.url.rstrip("/")
+    is_up = found.state in ("running", "external") and api.endswith("/api")  # Prefect Cloud has its UI elsewhere
+    return replace(found, ui_url=api.removesuffix("/api") if is_up else "")
 
 
 def _external(name: ServiceName, url: str, check: Callable[[], None]) -> ServiceStatus:

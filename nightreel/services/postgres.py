@@ -7,6 +7,7 @@ file is readable by its owner only: other users of the machine reach the port, n
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pwd
 import secrets
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +33,8 @@ from nightreel.reasons import Reason
 from nightreel.services.locking import write_private
 from nightreel.services.postgres_binaries import MAJOR_VERSION, bin_directory
 from nightreel.services.program import Launch, StopSignals
+
+logger = logging.getLogger(__name__)
 
 _ROLE = "nightreel"
 _DATABASE = "nightreel"
@@ -86,6 +90,7 @@ class Postgres:
             shutil.rmtree(leftover, ignore_errors=True)
         if not self.data.exists():
             self._initdb()
+            logger.warning("this is a new, empty database: %s%s", self.data, _others(self.directory))
         self._check_data()
         self._forget_dead_postmaster()
 
@@ -283,6 +288,17 @@ class Postgres:
         except psutil.AccessDenied:
             # Root without CAP_SYS_PTRACE, as in containers, cannot read the directory. When in doubt, leave it alone.
             return process.uids().real == self.data.stat().st_uid
+
+
+def _others(directory: Path) -> str:
+    """Where the database is that the user may have meant: in a directory above."""
+    work_dir = directory.parent
+    for above in work_dir.parent.parents:
+        with suppress(OSError):  # this user may not enter it
+            if not (above / work_dir.name / directory.name / "data" / "PG_VERSION").exists():
+                continue
+            return f"; {above} has one too: run commands there, or set NIGHTREEL_WORK_DIR={above / work_dir.name}"
+    return "; each directory has its own: set NIGHTREEL_WORK_DIR to use one database everywhere"
 
 
 def _through_cwd(name: str = "") -> str:

@@ -150,6 +150,8 @@ def list_backfill(
             listing.add([item for item in page if admit.admits(item)])
             listed += len(page)
             on_page(listed)
+        if not listed:
+            raise SettingsError(f"{source.url} lists no objects: expected the prefix of videos; correct it")
         yield ListedBackfill(
             options=options,
             settings=settings,

@@ -64,6 +64,7 @@ def pool(prefect_api_url, client, tmp_path_factory) -> Iterator[str]:
 def deploy(prefect_api_url, pool, tmp_path, monkeypatch) -> Callable[..., list[str]]:
     """`deploy("--cron", ...)`: returns the lines that the command prints; raises its error."""
     monkeypatch.setenv("PREFECT_API_URL", prefect_api_url)
+    monkeypatch.setenv("NIGHTREEL_SOURCE", "s3://videos")
     monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(tmp_path / "deploy"))
 
     def run(*options: str) -> list[str]:
@@ -139,7 +140,7 @@ def test_a_second_deploy_changes_nothing(deploy, registered, pool):
 
 def test_another_cron_changes_only_the_night_and_a_paused_schedule_stays_paused(deploy, registered):
     before = registered()
-    assert deploy("--cron", CRON) == [f"changed deployment {NIGHT}"]
+    assert deploy("--cron", CRON) == [f"changed deployment {NIGHT}: schedule.nightly.cron 30 0 * * * → {CRON}"]
     after = registered()
     night, was = after["deployments"].pop(NIGHTLY), before["deployments"].pop(NIGHTLY)
     assert after == before, "nothing else"
@@ -150,7 +151,8 @@ def test_another_cron_changes_only_the_night_and_a_paused_schedule_stays_paused(
     again = registered()
     assert deploy("--cron", CRON) == ["nothing to change"]
     assert registered() == again
-    assert deploy() == [f"changed deployment {NIGHT}"], "without the option, the schedule is that of the file"
+    back = f"changed deployment {NIGHT}: schedule.nightly.cron {CRON} → 30 0 * * *"
+    assert deploy() == [back], "without the option, the schedule is that of the file"
 
 
 def test_a_deleted_queue_is_made_again_and_its_deployment_returns_to_it(deploy, registered, client, pool):
@@ -158,7 +160,7 @@ def test_a_deleted_queue_is_made_again_and_its_deployment_returns_to_it(deploy, 
     client.delete_work_queue_by_id(client.read_work_queue_by_name("backfill", work_pool_name=pool).id)
     assert deploy() == [
         f"made queue backfill of {pool}, priority {QUEUES['backfill']}",
-        f"changed deployment {deployment_of(pool)}",
+        f"changed deployment {deployment_of(pool)}: pool nothing → {pool}",
     ]
     shards = registered()["deployments"][SHARDS + pool]
     assert (shards["work_pool_name"], shards["work_queue_name"]) == (pool, "backfill")
@@ -217,19 +219,36 @@ def test_a_night_starts_before_a_shard_that_was_due_earlier(make_pipeline, clips
     night = submit(client, NIGHT)
     assert shard.next_scheduled_start_time < night.next_scheduled_start_time
 
-    def serve_once() -> None:
-        queues = ("--queue", "backfill", "--queue", "nightly")
-        worker = pipeline.start("worker", "--once", "--limit", "1", "--name", "once", *queues)
-        output = worker.communicate(timeout=120)[0]
-        assert worker.returncode == 0, output
-
-    serve_once()
-    assert state_of(client, night) == "Completed"
-    assert client.read_flow_run(shard.id).start_time is None, "the worker runs one at a time"
+    queues = ("--queue", "backfill", "--queue", "nightly")
+    worker = pipeline.start("worker", "--once", "--limit", "1", "--name", "once", *queues)
+    output = worker.communicate(timeout=200)[0]
+    assert worker.returncode == 0, output
+    assert "nothing more is due" in output
+    assert state_of(client, night) == state_of(client, shard) == "Completed", "everything that was due ran"
+    ended, began = client.read_flow_run(night.id).end_time, client.read_flow_run(shard.id).start_time
+    assert ended < began, "the worker runs one at a time, the night first"
     assert set(pipeline.statuses().values()) == {("done", None)}
     assert pipeline.value("SELECT count(*) FROM reporting.answers") == 3 * PROMPT_COUNT
-    serve_once()
-    assert state_of(client, shard) == "Completed"
+    again = pipeline.start("worker", "--once", *queues)
+    assert "nothing is due" in again.communicate(timeout=60)[0]
+
+
+def test_deploy_and_worker_refuse_nights_without_a_source(make_pipeline, clips, pool, registered):
+    pipeline = make_pipeline(clips, NIGHTREEL_WORK_POOL=pool)
+    before = registered()
+    for command in (("deploy",), ("worker", "--once"), ("worker", "--once", "--queue", "nightly")):
+        process = pipeline.start(*command)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 2, output
+        assert "NIGHTREEL_SOURCE" in output
+        assert "nightly" in output
+    assert registered() == before
+    process = pipeline.start("worker", "--once", "--queue", "backfill")
+    assert "nothing is due" in process.communicate(timeout=60)[0]
+    for arguments, said in ((("--queue", "nigthly"), "'nightly'"), (("--pool", pool[:-1]), f"'{pool}'")):
+        process = pipeline.start("worker", "--once", *arguments)
+        assert f"did you mean {said}?" in process.communicate(timeout=60)[0]
+        assert process.returncode == 2
 
 
 def test_a_second_night_is_cancelled_and_a_stopped_worker_releases_its_claims(slow, client, tmp_path):

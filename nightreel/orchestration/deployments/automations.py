@@ -13,6 +13,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
 from nightreel.errors import SettingsError
+from nightreel.orchestration.deployments.differences import differences
 
 SILENT_FOR = timedelta(seconds=120)
 """A run without a heartbeat for this long counts as dead. Its memory lease has run out too by that time.
@@ -114,7 +115,9 @@ def register_automation(client: SyncPrefectClient, wanted: AutomationCore) -> li
         return [f"made automation {wanted.name!r}"]
     has = found[0]
     wanted = wanted.model_copy(update={"enabled": has.enabled})
-    if AutomationCore(**has.model_dump(exclude={"id"})) == wanted:
+    was = AutomationCore(**has.model_dump(exclude={"id"}))
+    if was == wanted:
         return []
     client.update_automation(has.id, wanted)
-    return [f"changed automation {wanted.name!r}"]
+    told = differences(was.model_dump(mode="json"), wanted.model_dump(mode="json"))
+    return [f"changed automation {wanted.name!r}: {told}"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ _SECRET = re.compile(
     r"password|passwd|secret|credential|(^|_)token$|(api|access|private)_?key|database_url", re.IGNORECASE
 )
 _LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+
+_FLOWS_OF_A_SOURCE = ("analyze_videos", "sweep_videos")
 
 Definition = dict[str, Any]
 """A deployment: an entry of the file."""
@@ -99,6 +101,14 @@ def make_out(
                 _check_schedule(schedule, one["name"])
             made.append(one)
     return made
+
+
+def needs_source(name: str, entrypoint: str | None, parameters: Mapping[str, Any] | None) -> bool:
+    """Whether runs of a deployment use the source of their worker's settings: nights and sweeps without their own."""
+    if name.startswith(SHARDS) or (entrypoint or "").rpartition(".")[2] not in _FLOWS_OF_A_SOURCE:
+        return False
+    options = (parameters or {}).get("options")
+    return not (isinstance(options, dict) and options.get("source"))
 
 
 def stamp(definition: Definition, parameter_schema: Any) -> str:

@@ -14,6 +14,7 @@ from prefect.workers.process import ProcessWorker
 
 from nightreel.errors import SettingsError
 from nightreel.orchestration.deployments.definitions import shipped
+from nightreel.orchestration.deployments.differences import differences
 from nightreel.orchestration.nights import NIGHTS
 
 PoolType = Literal["process", "kubernetes"]
@@ -79,7 +80,7 @@ def register_pool(
         logger.warning("work pool %s keeps its type %s: delete it first, or use another name", name, pool.type)
     if template is not None and template != pool.base_job_template:
         client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
-        changes.append(f"changed the job template of work pool {name}")
+        changes.append(f"changed the job template of work pool {name}: {differences(pool.base_job_template, template)}")
     return changes + _register_queues(client, name)
 
 
@@ -92,5 +93,5 @@ def _register_queues(client: SyncPrefectClient, pool: str) -> list[str]:
             changes.append(f"made queue {name} of {pool}, priority {priority}")
         elif found[name].priority != priority:
             client.update_work_queue(found[name].id, priority=priority)
-            changes.append(f"changed queue {name} of {pool} to priority {priority}")
+            changes.append(f"changed queue {name} of {pool}: priority {found[name].priority} → {priority}")
     return changes

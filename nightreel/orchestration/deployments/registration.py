@@ -22,6 +22,7 @@ from prefect.flows import Flow
 
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.orchestration.deployments.definitions import Definition, stamp
+from nightreel.orchestration.deployments.differences import deployment_differences
 from nightreel.orchestration.prefect_program import run_prefect
 from nightreel.reasons import Reason
 
@@ -76,7 +77,12 @@ def register_deployments(registrations: Sequence[Registration], environment: Map
             )
         if code:
             raise PermanentError(Reason.DEPLOY_FAILED, f"`prefect deploy` ended with {code}:\n{output.strip()[-2000:]}")
-    return [f"{'changed' if one.found else 'made'} deployment {one.full_name}" for one in due]
+    return [
+        f"changed deployment {one.full_name}: {deployment_differences(one.found, one.definition)}"
+        if one.found
+        else f"made deployment {one.full_name}"
+        for one in due
+    ]
 
 
 def require_current(registrations: Sequence[Registration]) -> None:
