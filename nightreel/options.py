@@ -11,7 +11,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nightreel.errors import SettingsError
-from nightreel.settings import PlanText, Settings, load_settings
+from nightreel.settings import CommaSeparated, PlanText, Settings, load_settings
+
+MOST_NAMED = 1000
+"""Most objects and prefixes that one run may name: Prefect stores them with the run."""
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -45,8 +48,15 @@ class AnalyzeOptions(BaseModel):
     source: str | None = Field(None, title="Source", description="directory, file:// or s3://bucket/prefix")
     since: Time | None = Field(None, title="Since", description="only objects modified at or after this time")
     until: Time | None = Field(None, title="Until", description="only objects modified before this time")
+    only: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_NAMED,
+        title="Only",
+        description="analyse only these of the source: URIs of objects, and of prefixes that end with a slash",
+    )
     limit: int | None = Field(None, ge=1, title="Limit", description="analyse at most this many videos")
-    prompts: tuple[str, ...] | None = Field(
+    prompts: CommaSeparated | None = Field(
         None, title="Prompt sets", description="names of shipped sets, or YAML files"
     )
     model: str | None = Field(None, title="Model", description="directory or hub id of a video LLM")
@@ -59,13 +69,13 @@ class AnalyzeOptions(BaseModel):
     def overrides(self) -> dict[str, Any]:
         """The settings that these options override: name to value."""
         values = {name: getattr(self, name) for name in ("source", "prompts", "model", "plan", "chunk_segments")}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if value not in (None, "", ())}
 
     @model_validator(mode="after")
     def _consistent(self) -> AnalyzeOptions:
         if self.since and self.until and self.since >= self.until:
             raise ValueError(f"since {self.since} is not before until {self.until}")
-        asked, where = {"prompts", "model", "plan"}, {"source", "since", "until", "listing", "recipe", "limit"}
+        asked, where = {"prompts", "model", "plan"}, {"source", "since", "until", "listing", "recipe", "limit", "only"}
         for name, says in {"recipe": asked, "shard": asked | where}.items():
             both = sorted(says & self.model_fields_set) if getattr(self, name) else []
             if any(getattr(self, other) != type(self).model_fields[other].default for other in both):
@@ -89,7 +99,7 @@ class BackfillOptions(BaseModel):
     @model_validator(mode="after")
     def _whole_selections(self) -> BackfillOptions:
         if self.videos:
-            for name in ("limit", "listing", "recipe", "shard"):
+            for name in ("limit", "listing", "recipe", "shard", "only"):
                 if getattr(self.videos, name) != AnalyzeOptions.model_fields[name].default:
                     raise ValueError(
                         f"{name} is for single runs: a backfill takes source, since, until, prompts, model, plan"
@@ -143,17 +153,25 @@ def settings_for(options: AnalyzeOptions, settings: Settings | None = None) -> S
 
 
 def checked_options(kind: type[Options], **values: Any) -> Options:
-    """The options of a command; None and empty lists are unset.
+    """The options of a command; None, empty texts and empty lists are unset.
 
-    >>> checked_options(AnalyzeOptions, prompts=[], plan="every frame")
+    >>> checked_options(AnalyzeOptions, prompts=[], plan="often")
     Traceback (most recent call last):
-    nightreel.errors.SettingsError: plan: sampling plan 'every frame': expected uniform:N, fps:RATE:CAP or keyframes:CAP
+    nightreel.errors.SettingsError: --plan: sampling plan 'often': expected uniform:N, fps:RATE:CAP or keyframes:CAP
 
     Raises:
         SettingsError: an option is wrong; the message names each.
     """
     try:
-        return kind(**{name: value for name, value in values.items() if value is not None and value != []})
+        return kind(**{name: value for name, value in values.items() if value not in (None, "", [])})
     except ValidationError as error:
-        told = [(problem["loc"], problem["msg"].removeprefix("Value error, ")) for problem in error.errors()]
-        raise SettingsError("\n".join(": ".join((*map(str, where), what)) for where, what in told)) from None
+        raise SettingsError("\n".join(map(_told, error.errors()))) from None
+
+
+def _told(problem: Any) -> str:
+    what = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return str(what)
+    name, *where = map(str, problem["loc"])
+    option = name if name in ("source", "only") else f"--{name.replace('_', '-')}"
+    return ": ".join((option, *where, what))

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from nightreel.cli.arguments import check_inputs
 from nightreel.cli.console import Json, command_settings, err, out, plain, print_json, print_line, print_table
 from nightreel.cli.streams import discard_output, flush_output
 from nightreel.demo import DISCLAIMER
+from nightreel.errors import SettingsError
 from nightreel.models.loading import DEMO
-from nightreel.options import AnalyzeOptions, checked_options, settings_for
+from nightreel.options import MOST_NAMED, AnalyzeOptions, checked_options, settings_for
 from nightreel.services import open_services
 from nightreel.settings import Settings
+from nightreel.storage import Choice, choose
 from nightreel.units import human_seconds
 
 if TYPE_CHECKING:
@@ -28,10 +31,16 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    source: Annotated[
-        str | None, typer.Argument(help="Directory, file:// or s3://bucket/prefix; default: NIGHTREEL_SOURCE.")
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Directories and files, file:// and s3://bucket/prefix or key; default: NIGHTREEL_SOURCE.",
+        ),
     ] = None,
-    prompts: Annotated[list[str] | None, typer.Option("--prompts", "-p", help="Prompt set: name or YAML file.")] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompts", "-p", help="Prompt sets: names or YAML files, separated by commas.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
     plan: Annotated[str | None, typer.Option(help="Sampling plan: uniform:N, fps:RATE:CAP or keyframes:CAP.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only objects modified at or after this time (UTC).")] = None,
@@ -39,11 +48,26 @@ def analyze(
     limit: Annotated[int | None, typer.Option(min=1, help="Analyse at most this many videos.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse the videos of a source that have no answers yet."""
+    """Analyse the videos of a source that have no answers yet; or only the files and directories that you name."""
+    settings = command_settings()
+    chosen = choose(paths, settings) if paths else Choice(settings.source, None)
+    if len(chosen.only or ()) > MOST_NAMED:
+        raise SettingsError(
+            f"{len(paths or ()):,} paths: name at most {MOST_NAMED:,}, or the directory that holds them"
+        )
     options = checked_options(
-        AnalyzeOptions, source=source, prompts=prompts, model=model, plan=plan, since=since, until=until, limit=limit
+        AnalyzeOptions,
+        source=chosen.source if paths else None,
+        only=chosen.only,
+        prompts=prompts,
+        model=model,
+        plan=plan,
+        since=since,
+        until=until,
+        limit=limit,
     )
-    settings = settings_for(options, command_settings())
+    settings = settings_for(options, settings)
+    check_inputs(options, settings, source="the argument")
     if settings.model == DEMO:
         err.print(DISCLAIMER, style="yellow")
     summary = run(options, settings, quiet=as_json)

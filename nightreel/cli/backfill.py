@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from nightreel.cli.arguments import check_inputs
 from nightreel.cli.console import Json, command_settings, err, out, print_json, print_line, print_table
 from nightreel.database import backfills
 from nightreel.errors import SettingsError
@@ -34,7 +35,9 @@ def plan(
     ] = None,
     since: Annotated[datetime | None, typer.Option(help="Only objects modified at or after this time (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only objects modified before this time (UTC).")] = None,
-    prompts: Annotated[list[str] | None, typer.Option("--prompts", "-p", help="Prompt set: name or YAML file.")] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompts", "-p", help="Prompt sets: names or YAML files, separated by commas.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub id of a video LLM.")] = None,
     sampling: Annotated[
         str | None, typer.Option("--plan", help="Sampling plan: uniform:N, fps:RATE:CAP or keyframes:CAP.")
@@ -64,6 +67,7 @@ def plan(
     from nightreel.orchestration.shard_runs import require_deployment
 
     settings = settings_for(options, settings)
+    check_inputs(options, settings, source="--prefix")
     pool = pool or settings.work_pool
     begun = None
     with open_database(settings) as database, _listing_bar() as show:

@@ -12,7 +12,6 @@ from nightreel.errors import SettingsError
 from nightreel.settings import variables_of, where_set
 from nightreel.suggestions import did_you_mean, sentence
 from nightreel.units import human_bytes, human_seconds
-from nightreel.variables import ENVIRONMENT
 
 
 def settings(
@@ -50,19 +49,6 @@ def settings(
             for field in chosen
         ],
     )
-
-
-def origin(field: str) -> str:
-    """Where a setting comes from, for a sentence.
-
-    >>> origin("tf32")
-    'the default of NIGHTREEL_TF32'
-    """
-    found = where_set().get(field)
-    if found is None:
-        return f"the default of {variables_of(field)[0]}"
-    name, place = found
-    return name if place == ENVIRONMENT else f"{name} in {place}"
 
 
 def _place(found: tuple[str, str] | None, field: str) -> str:

@@ -24,6 +24,7 @@ class Selection:
     Args:
         uri_prefix: prefix of their keys. since, until: modified at or after `since` and before `until`.
         after_uri, up_to_uri: keys after `after_uri`, up to and including `up_to_uri`, in byte order.
+        only: these keys, and keys with these prefixes, which end with a slash; None: all keys.
     """
 
     uri_prefix: str
@@ -31,10 +32,19 @@ class Selection:
     until: datetime | None = None
     after_uri: str | None = None
     up_to_uri: str | None = None
+    only: tuple[str, ...] | None = None
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The keys of single objects in `only`."""
+        return frozenset(uri for uri in self.only or () if not uri.endswith("/"))
 
     def parameters(self) -> dict[str, object]:
         """Parameters of the statements, by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "only"}
+        some = self.only is not None
+        prefixes = [uri for uri in self.only or () if uri.endswith("/")]
+        return values | {"only_uris": sorted(self.named) if some else None, "only_prefixes": prefixes if some else None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,9 +47,14 @@ class PageCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingFilter:
-    """Which objects of a listing are videos to analyse."""
+    """Which objects of a listing are videos to analyse.
+
+    Args:
+        named: URIs that a person named: these need no suffix.
+    """
 
     suffixes: tuple[str, ...] = ()
+    named: frozenset[str] = frozenset()
     since: datetime | None = None
     until: datetime | None = None
 
@@ -61,7 +66,7 @@ class ListingFilter:
         >>> ListingFilter(suffixes=(".mp4",), since=at).admits(item), ListingFilter(until=at).admits(item)
         (True, False)
         """
-        if self.suffixes and not item.uri.lower().endswith(self.suffixes):
+        if self.suffixes and item.uri not in self.named and not item.uri.lower().endswith(self.suffixes):
             return False
         if self.since and item.modified_at < self.since:
             return False

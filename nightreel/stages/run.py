@@ -129,7 +129,7 @@ def open_run(
             _stages(
                 settings,
                 source=source,
-                selection=shard.selection if shard else Selection(f"{source.url}/", options.since, options.until),
+                selection=shard.selection if shard else _selection(options, source),
                 recipe=recipe,
                 found=found,
                 database=database,
@@ -162,7 +162,10 @@ def _stages(
     cache = FeatureCache(open_storage(settings.cache_prefix, settings))
     cache_limit = CacheLimit(database, cache, limit_bytes=settings.cache_limit_bytes)
     admit = ListingFilter(
-        suffixes=tuple(suffix.lower() for suffix in settings.suffixes), since=selection.since, until=selection.until
+        suffixes=tuple(suffix.lower() for suffix in settings.suffixes),
+        named=selection.named,
+        since=selection.since,
+        until=selection.until,
     )
     with ExitStack() as stack:
         files = stack.enter_context(VideoFiles(source, settings, recorder))
@@ -258,6 +261,12 @@ def _stages(
             registration=registration,
             shard=shard,
         )
+
+
+def _selection(options: AnalyzeOptions, source: Storage) -> Selection:
+    if outside := [uri for uri in options.only or () if not uri.startswith(f"{source.url}/")]:
+        raise SettingsError(f"only: {outside[0]!r} is not below the source {source.url}: name what is in it")
+    return Selection(f"{source.url}/", options.since, options.until, only=options.only)
 
 
 def _read_shard(database: Database, shard_id: int | None) -> Shard | None:

@@ -7,6 +7,7 @@
     etags.py      check whether the downloaded bytes are the stored ones
     disk.py       write whole files or none, on a disk that may be full
     spool.py      fetched files on disk, up to a limit
+    choice.py     files and directories that a person names, as a source and what to take of it
     inventory.py  a list that the store makes of a bucket;  inventory_rows.py: the entries in its files
 
 Other packages import only the names in `__all__`, `Spool`, and `Inventory` as a type. Only this package imports s3fs,
@@ -24,13 +25,23 @@ from nightreel.errors import SettingsError
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage.base import Fetched, PublishedObject, Storage
+from nightreel.storage.choice import Choice, choose
 from nightreel.storage.local import LocalStorage
 from nightreel.storage.transfer import TransferOptions
 
 if TYPE_CHECKING:
     from nightreel.storage.inventory import Inventory
 
-__all__ = ["Fetched", "PublishedObject", "Storage", "TransferOptions", "open_inventory", "open_storage"]
+__all__ = [
+    "Choice",
+    "Fetched",
+    "PublishedObject",
+    "Storage",
+    "TransferOptions",
+    "choose",
+    "open_inventory",
+    "open_storage",
+]
 
 _EXPECTED = "expected a directory, file:///directory or s3://bucket/prefix"
 

@@ -126,6 +126,15 @@ class Storage(ABC):
     def exists(self, uri: str) -> bool:
         """Whether the object exists. Costs one small request."""
 
+    def find(self, uri: str) -> StoredObject | None:
+        """One object as a listing has it; None if it does not exist."""
+        before = None if uri[:-1] == f"{self.url}/" else uri[:-1]  # names sort by their bytes: little lies between
+        for page in self.list_pages(start_after=before, page_size=10):
+            for item in page:
+                if item.uri >= uri:
+                    return item if item.uri == uri else None
+        return None
+
     @abstractmethod
     def delete(self, uri: str) -> bool:
         """Delete an object. Returns whether it existed."""

@@ -165,6 +165,19 @@ class LocalStorage(Storage):
         except OSError as error:
             raise self._read_error(error, uri) from error
 
+    def find(self, uri: str) -> StoredObject | None:
+        path = self._root_bytes + b"/" + self._relative(uri)
+        try:
+            status = os.stat(path)  # noqa: PTH116  (bytes: not every name is text)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._read_error(error, uri) from error
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+        return StoredObject(uri=uri, etag=_etag(status), size_bytes=status.st_size, modified_at=modified_at)
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     def publish(self, name: str, data: bytes | Path) -> PublishedObject:

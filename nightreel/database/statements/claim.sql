@@ -14,6 +14,10 @@ WITH candidate AS MATERIALIZED (
       AND analysis.uri < left(:uri_prefix, -1) || chr(ascii(right(:uri_prefix, 1)) + 1)
       AND analysis.uri > coalesce(CAST(:after_uri AS text), '')
       AND (CAST(:up_to_uri AS text) IS NULL OR analysis.uri <= :up_to_uri)
+      AND (CAST(:only_uris AS text[]) IS NULL
+           OR analysis.uri = ANY (CAST(:only_uris AS text[]))
+           OR EXISTS (SELECT FROM unnest(CAST(:only_prefixes AS text[])) AS prefix
+                      WHERE starts_with(analysis.uri, prefix)))
       AND EXISTS (SELECT
                   FROM nightreel.videos AS video
                   WHERE video.id = analysis.video_id
