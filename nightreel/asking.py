@@ -22,6 +22,7 @@ from nightreel.models.loading import describe_model, load_model
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage import Storage, open_storage
+from nightreel.units import human_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,8 @@ def _local_file(path: Path, max_bytes: int) -> Path:
     if path.stat().st_size > max_bytes:
         raise PermanentError(
             Reason.LIMIT_BYTES,
-            f"{path} has {path.stat().st_size:,} bytes, but NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it",
+            f"{path} has {human_bytes(path.stat().st_size)}, but NIGHTREEL_MAX_BYTES={max_bytes} allows "
+            f"{human_bytes(max_bytes)}: raise it",
         )
     return path
 

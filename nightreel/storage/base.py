@@ -17,6 +17,7 @@ from pathlib import Path
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
+from nightreel.units import human_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -184,7 +185,8 @@ def outside(uri: str, url: str) -> PermanentError:
 def too_large(uri: str, size_bytes: int, max_bytes: int) -> PermanentError:
     return PermanentError(
         Reason.LIMIT_BYTES,
-        f"{uri} has {size_bytes:,} bytes, but NIGHTREEL_MAX_BYTES allows {max_bytes:,}: raise it or remove the file",
+        f"{uri} has {human_bytes(size_bytes)} ({size_bytes:,} bytes), but NIGHTREEL_MAX_BYTES={max_bytes} allows "
+        f"{human_bytes(max_bytes)}: raise it or remove the file",
     )
 
 

@@ -57,6 +57,7 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     for name in ("NIGHTREEL_DATABASE_URL", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(work_dir))
+    monkeypatch.setenv("NIGHTREEL_SOURCE", str(videos))
     monkeypatch.setenv("NIGHTREEL_MODEL", str(noise_model))
     outputs = {}
     for command in COMMANDS:
@@ -74,5 +75,6 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     assert "0.0-1.0" in outputs["ask"]
     assert (tmp_path / "a.mp4-frames.png").stat().st_size > 1000
     assert "running" in outputs["status"]
+    assert "Prefect's UI: http://127.0.0.1:" in outputs["status"]
     assert "problem" not in outputs["doctor"]
     assert "stopped: prefect, postgres" in outputs["down"]
