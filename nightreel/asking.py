@@ -22,6 +22,7 @@ from nightreel.models.loading import describe_model, load_model
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage import Storage, open_storage
+from nightreel.suggestions import did_you_mean, sentence
 from nightreel.units import human_bytes
 
 
@@ -118,7 +119,9 @@ def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
 def _local_file(path: Path, max_bytes: int) -> Path:
     path = path.expanduser()
     if not path.is_file():
-        raise PermanentError(Reason.OBJECT_GONE, f"{path} is not a file: expected a video file or s3://bucket/key")
+        hint = did_you_mean(path.name, _names_in(path.parent))
+        what = "expected a video file or s3://bucket/key"
+        raise PermanentError(Reason.OBJECT_GONE, sentence(f"{path} is not a file", hint, what))
     if path.stat().st_size > max_bytes:
         raise PermanentError(
             Reason.LIMIT_BYTES,
@@ -126,6 +129,13 @@ def _local_file(path: Path, max_bytes: int) -> Path:
             f"{human_bytes(max_bytes)}: raise it",
         )
     return path
+
+
+def _names_in(directory: Path) -> list[str]:
+    try:
+        return [path.name for path in directory.iterdir()]
+    except OSError:
+        return []
 
 
 def _etag(storage: Storage, uri: str) -> str:

@@ -284,6 +284,19 @@ def where_set() -> dict[str, tuple[str, str]]:
     return {name: place for name, place in found.items() if place}
 
 
+def origin(field: str) -> str:
+    """Where a setting comes from, for a sentence.
+
+    >>> origin("tf32")
+    'the default of NIGHTREEL_TF32'
+    """
+    found = where_set().get(field)
+    if found is None:
+        return f"the default of {variables_of(field)[0]}"
+    name, place = found
+    return name if place == ENVIRONMENT else f"{name} in {place}"
+
+
 def child_environment(**extra: str) -> dict[str, str]:
     """The environment for a child process: that of this process, overridden by `extra`."""
     return {**os.environ, **extra}

@@ -9,9 +9,8 @@ from nightreel.errors import NightreelError, SettingsError
 from nightreel.models.loading import describe_model
 from nightreel.options import AnalyzeOptions
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.settings import Settings, variables_of, where_set
+from nightreel.settings import Settings, origin
 from nightreel.storage import open_storage
-from nightreel.variables import ENVIRONMENT
 
 
 def check_inputs(options: AnalyzeOptions, settings: Settings, *, source: str) -> None:
@@ -41,16 +40,3 @@ def blaming(what: str) -> Iterator[None]:
         raise SettingsError(f"{what}: {error.detail}", error.reason) from error
     except NightreelError as error:
         raise type(error)(error.reason, f"{what}: {error.detail}") from error
-
-
-def origin(field: str) -> str:
-    """Where a setting comes from, for a sentence.
-
-    >>> origin("tf32")
-    'the default of NIGHTREEL_TF32'
-    """
-    found = where_set().get(field)
-    if found is None:
-        return f"the default of {variables_of(field)[0]}"
-    name, place = found
-    return name if place == ENVIRONMENT else f"{name} in {place}"

@@ -99,8 +99,8 @@ def status(
     with open_database(command_settings()) as database, database.begin() as connection:
         found = backfills.backfill_progress(connection, backfill)
         problems = backfills.shard_problems(connection, backfill) if backfill else []
-    if backfill and not found:
-        raise SettingsError(f"there is no backfill {backfill}: `nightreel backfill status` lists them")
+        if backfill and not found:
+            raise backfills.no_such_backfill(connection, backfill)
     rows = [dict(row) | _pace(row) for row in found]
     if as_json:
         print_json([row | {"problems": list(map(dict, problems))} for row in rows])

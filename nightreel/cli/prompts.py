@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from nightreel.cli.arguments import origin
 from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.domain import Prompt
 from nightreel.prompts.loading import find_prompt_file, load_prompt_sets, shipped_sets
+from nightreel.settings import origin
 
 
 def prompts(

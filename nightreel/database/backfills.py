@@ -115,9 +115,7 @@ def change_backfill(connection: Connection, backfill_id: int, action: str) -> No
         select(_backfills.c.status).where(_backfills.c.id == backfill_id).with_for_update()
     ).scalar()
     if status is None:
-        raise PermanentError(
-            Reason.NO_SUCH_BACKFILL, f"there is no backfill {backfill_id}: `nightreel backfill status` lists them"
-        )
+        raise no_such_backfill(connection, backfill_id)
     if status not in _FROM[action]:
         raise PermanentError(
             Reason.BACKFILL_STATE,
@@ -136,6 +134,16 @@ def change_backfill(connection: Connection, backfill_id: int, action: str) -> No
 def pool_of(connection: Connection, backfill_id: int) -> str:
     """The work pool of a backfill."""
     return str(connection.execute(select(_backfills.c.pool).where(_backfills.c.id == backfill_id)).scalar_one())
+
+
+def no_such_backfill(connection: Connection, backfill_id: int) -> PermanentError:
+    """The error for a number that no backfill has; it has the numbers of the newest."""
+    newest = connection.execute(select(_backfills.c.id).order_by(_backfills.c.id.desc()).limit(10)).scalars().all()
+    there_are = f"the newest are {', '.join(map(str, newest))}" if newest else "there is none yet"
+    return PermanentError(
+        Reason.NO_SUCH_BACKFILL,
+        f"there is no backfill {backfill_id}: {there_are}; `nightreel backfill status` lists them",
+    )
 
 
 def read_shard(connection: Connection, shard_id: int) -> Shard:

@@ -270,7 +270,7 @@ def invoke(*arguments: str):
     return CliRunner().invoke(app, ["backfill", *arguments])
 
 
-def test_the_command_plans_starts_and_reports_a_backfill(many, pool, client):
+def test_the_command_plans_starts_and_reports_a_backfill(many, pool, client, tmp_path):
     assert "no backfills yet" in invoke("status").stdout
     planned = invoke("--prefix", many.source, "--dry-run", "--json")
     assert planned.exit_code == 0, planned.output
@@ -278,6 +278,9 @@ def test_the_command_plans_starts_and_reports_a_backfill(many, pool, client):
     assert (said["totals"]["videos"], said["shards"], said["backfill"]) == (CLIPS, 1, None)
     assert many.value("SELECT count(*) FROM nightreel.recipes") == 0, "a dry run leaves nothing behind"
     assert invoke("--prefix", many.source).exception.detail.startswith("not a terminal, or --json: pass --dry-run")
+    (tmp_path / "empty").mkdir()
+    assert "lists no objects" in str(invoke("--prefix", str(tmp_path / "empty"), "--dry-run").exception)
+    assert "--prefix: " in str(invoke("--prefix", f"{many.source}-misspelt", "--dry-run").exception)
     assert "no_deployment" in str(invoke("--prefix", many.source, "--yes", "--pool", "elsewhere").exception)
     assert many.value("SELECT count(*) FROM nightreel.backfills") == 0
 
@@ -285,8 +288,11 @@ def test_the_command_plans_starts_and_reports_a_backfill(many, pool, client):
     assert begun.exit_code == 0, begun.output
     assert "backfill 1: accepted" in begun.stdout
     assert "1 shard submitted" in begun.stdout
+    assert f"no worker serves pool {pool}: nothing starts until `nightreel worker" in begun.stderr
     for action, state in (("pause", "paused"), ("resume", "running")):
-        assert f"backfill 1: {state}" in invoke(action, "1").stdout
+        changed = invoke(action, "1")
+        assert f"backfill 1: {state}" in changed.stdout
+        assert ("no worker serves" in changed.stderr) == (action == "resume")
         assert json.loads(invoke("status", "1", "--json").stdout)[0]["status"] == state
     run_shard(many, 1)
     (told,) = json.loads(invoke("status", "--json").stdout)
