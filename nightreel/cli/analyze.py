@@ -127,9 +127,10 @@ class _Display:
             transient=True,
             disable=quiet or not out.is_terminal,
         )
-        self._task = self._bar.add_task("listing", total=None)
+        self._task = self._bar.add_task("listing", total=None, start=False)
 
     def __enter__(self) -> Self:
+        self._bar.start_task(self._task)
         self._bar.start()
         return self
 

@@ -37,13 +37,14 @@ def runs(
         print_line("no runs yet: `nightreel analyze` makes one")
     else:
         print_table(
-            ("run", "started", "state", "done", "failed", "answers", "time", "source", ""), list(map(_row, found))
+            ("source", "run", "started", "state", "done", "failed", "answers", "time", ""), list(map(_row, found))
         )
 
 
 def _row(run: Mapping[str, Any]) -> tuple[Any, ...]:
     done, failed, answers = _counts(run)
     return (
+        run["source"],
         run["run_id"],
         f"{run['started_at'].astimezone():%Y-%m-%d %H:%M}",
         Text(run["status"], style=_COLOURS.get(run["status"], "")),
@@ -51,7 +52,6 @@ def _row(run: Mapping[str, Any]) -> tuple[Any, ...]:
         failed,
         answers,
         human_seconds(run["seconds"]),
-        run["source"],
         _first_line(run["error"]),
     )
 
