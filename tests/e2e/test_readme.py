@@ -70,7 +70,7 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
             timeout=200,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
-        outputs[command[0]] = done.stdout
+        outputs[command[0]] = outputs.get(command[0], "") + done.stdout
     assert "1 done" in outputs["analyze"]
     assert "0.0-1.0" in outputs["ask"]
     assert (tmp_path / "a.mp4-frames.png").stat().st_size > 1000
