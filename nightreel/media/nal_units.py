@@ -47,7 +47,7 @@ def join_nal_units(units: Iterable[memoryview], length_size: int) -> bytes:
     """The inverse of `nal_units`."""
     if length_size:
         return b"".join(len(unit).to_bytes(length_size, "big") + bytes(unit) for unit in units)
-    return b"".join(b"\0" + _START_CODE + bytes(unit) for unit in units)
+    return b"".join(b"\0" + _START_CODE + bytes(unit).rstrip(b"\0") for unit in units)  # zeros belong to no unit
 
 
 def sei_payloads(sei: memoryview) -> Iterator[tuple[int, memoryview]]:

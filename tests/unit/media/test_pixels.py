@@ -77,3 +77,22 @@ def test_hues_survive_tone_mapping():
     red = np.array([[[40_000, 8_000, 8_000]]], dtype=np.uint16)
     mapped = tone_map(red, "pq")[0, 0]
     assert mapped[0] > 2 * mapped[1]
+
+
+def test_a_picture_of_another_shape_keeps_its_shape_on_black():
+    tall = VideoFrame.from_ndarray(np.full((64, 32, 3), 255, dtype=np.uint8), format="rgb24")
+    picture = _write(tall, height=16, width=32, stored_hw=(16, 32))
+    white = (picture > 200).all(axis=2)
+    assert white.sum() == 16 * 8
+    assert white[:, 12:20].all()
+
+
+def test_what_the_clean_aperture_excludes_is_cut_off_before_the_turn():
+    stored = np.zeros((16, 32, 3), dtype=np.uint8)
+    stored[4:12, 8:24] = 255
+    stored[4:6, 8:10] = (255, 0, 0)
+    frame = VideoFrame.from_ndarray(stored, format="rgb24")
+    geometry = Geometry(crop=(8, 4, 8, 4), rotation=90)
+    picture = _write(frame, height=16, width=8, geometry=geometry, stored_hw=(16, 32))
+    assert picture.min(axis=2).mean() > 230
+    assert picture[-1, 0].tolist() == [255, 0, 0]
