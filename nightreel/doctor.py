@@ -11,12 +11,16 @@ from typing import Any
 
 import psutil
 
+from nightreel.database.connection import Database, is_pooled
+from nightreel.database.migrations import require_current
+from nightreel.database.requirements import require_rights
 from nightreel.environment import LIBRARIES, describe_environment, free_disk_bytes, library_versions
 from nightreel.errors import NightreelError
 from nightreel.gpu import Cuda, examine_cuda
 from nightreel.models.loading import describe_model
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import ServiceStatus, status
+from nightreel.services.configured import database_url
 from nightreel.settings import Settings
 from nightreel.storage import open_storage
 
@@ -43,8 +47,11 @@ def run_checks(settings: Settings, *, devices: bool = True) -> tuple[Check, ...]
     checks += [
         _checked("prompts", lambda: f"{len(load_prompt_sets(settings.prompts))} in {', '.join(settings.prompts)}"),
         _checked("model", lambda: _model(settings)),
-        *map(_service, status(settings)),
     ]
+    services = status(settings)
+    checks += map(_service, services)
+    if settings.database_url and services[0].state == "external":
+        checks.append(_checked("tables", lambda: _tables(settings)))
     if settings.source:
         checks.append(_checked("source", lambda: _reachable(settings.source, settings)))
     checks.append(_checked("cache", lambda: _writable(settings)))
@@ -113,6 +120,21 @@ def _service(found: ServiceStatus) -> Check:
     what = " ".join(filter(None, [found.state, found.url]))
     advice = found.detail or f"see {found.log_path}" if found.state == "broken" else ""
     return Check(found.name, found.state != "broken", what, advice)
+
+
+def _tables(settings: Settings) -> str:
+    """The tables of the configured database are those of this version, and its user may write them."""
+    assert settings.database_url
+    database = Database(database_url(settings.database_url).render_as_string(hide_password=False))
+    try:
+        with database.translated():
+            require_current(database.engine)
+        with database.begin() as connection:
+            require_rights(connection)
+            pooled = is_pooled(connection)
+    finally:
+        database.close()
+    return "of this version, with all rights" + (", behind a connection pooler" if pooled else "")
 
 
 def _reachable(url: str, settings: Settings) -> str:

@@ -233,6 +233,9 @@ class Reason(StrEnum):
         "Start it, or correct `NIGHTREEL_DATABASE_URL`.")
     DATABASE_REFUSED = ("database_refused", _RUN, _FINAL, "Postgres refuses the user, the password or the database.",
         "Correct `NIGHTREEL_DATABASE_URL` or the user's rights.")
+    DATABASE_UNSUITABLE = ("database_unsuitable", _RUN, _FINAL,
+        "The version, the encoding or a setting of Postgres does not allow Nightreel's work.",
+        "Do what the message says, or use another server or database.")
     DATABASE_BUSY = ("database_busy", _RUN, _RETRY, "No connection of the pool became free in time.",
         "Reduce the load.")
     DATABASE_CONFLICT = ("database_conflict", _RUN, _RETRY, "Two transactions conflicted.",

@@ -218,9 +218,10 @@ class Settings(BaseSettings):
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        scheme = value.get_secret_value().split("://")[0]
-        if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
-            raise ValueError(f"scheme {scheme!r}: expected postgresql://user:password@host:port/database")
+        scheme, separator, _ = value.get_secret_value().partition("://")
+        if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+            found = f"scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
+            raise ValueError(f"{found}: expected postgresql://user:password@host:port/database")
         return value
 
     @property

@@ -1,14 +1,20 @@
 """The work of a planned backfill: the listing compared with Postgres, and the measured costs of earlier work.
 
-The listing goes into a temporary table, page by page, so that it fills neither this process's memory nor the database.
+The listing goes into a file, page by page, and from there into temporary tables, so that it fills neither this
+process's memory nor the database.
 `stages.backfill_costs` does the arithmetic.
 """
 
 from __future__ import annotations
 
+import errno
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TextIO
 
 from sqlalchemy import Connection, text
 
@@ -17,6 +23,8 @@ from nightreel.database.connection import Database
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
 from nightreel.domain import StoredObject
+from nightreel.errors import TransientError
+from nightreel.reasons import Reason
 
 ASSUMED_BYTES_PER_S = 250_000.0
 """Assumed bytes of a second of video if none was measured: 2 Mbit/s, the same as in claims."""
@@ -84,52 +92,75 @@ class Measured:
 
 
 class ListingTable:
-    """A listing in a temporary table of one session."""
+    """A listing in a file, which each transaction that needs it copies into a temporary table of its own.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        with connection.begin():
-            connection.execute(
-                text(
-                    'CREATE TEMPORARY TABLE plan_listed (uri text COLLATE "C", etag text, size_bytes bigint)'
-                    " ON COMMIT PRESERVE ROWS"
-                )
-            )
+    A temporary table that outlives its transaction would be lost behind a connection pooler, and a transaction that is
+    open during the listing would hold back every vacuum.
+    """
+
+    def __init__(self, database: Database, pages: TextIO) -> None:
+        self._database, self._pages = database, pages
 
     def add(self, items: Sequence[StoredObject]) -> None:
-        """Add the admitted objects of a page."""
+        """Add the admitted objects of a page.
+
+        Raises:
+            TransientError: `disk_full`, `disk_failed`.
+        """
         columns = {
             "uris": [item.uri for item in items],
             "etags": [item.etag for item in items],
             "sizes": [item.size_bytes for item in items],
         }
-        with self._connection.begin():
-            self._connection.execute(
-                text(
-                    "INSERT INTO plan_listed SELECT * FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[]),"
-                    " CAST(:sizes AS bigint[]))"
-                ),
-                columns,
-            )
+        with _writing():
+            self._pages.write(json.dumps(columns) + "\n")
 
     @contextmanager
     def transaction(self, *, keep: bool) -> Iterator[Connection]:
         """A transaction that sees the listing. `keep` False: it is rolled back."""
-        with self._connection.begin() as transaction:
-            self._connection.execute(text("ANALYZE plan_listed"))
-            yield self._connection
+        with self._database.begin() as connection:
+            connection.execute(
+                text(
+                    'CREATE TEMPORARY TABLE plan_listed (uri text COLLATE "C", etag text, size_bytes bigint)'
+                    " ON COMMIT DROP"
+                )
+            )
+            insert = text(
+                "INSERT INTO plan_listed SELECT * FROM unnest(CAST(:uris AS text[]), CAST(:etags AS text[]),"
+                " CAST(:sizes AS bigint[]))"
+            )
+            with _writing():
+                self._pages.flush()
+            self._pages.seek(0)
+            for page in self._pages:
+                connection.execute(insert, json.loads(page))
+            connection.execute(text("ANALYZE plan_listed"))
+            yield connection
             if not keep:
-                transaction.rollback()
+                connection.rollback()
 
 
 @contextmanager
-def listing_table(database: Database) -> Iterator[ListingTable]:
-    """A table for a listing, dropped at the end of the block."""
-    with database.translated(), database.engine.connect() as connection:
-        try:
-            yield ListingTable(connection)
-        finally:
-            connection.invalidate()  # the table goes with its session
+def listing_table(database: Database, directory: Path) -> Iterator[ListingTable]:
+    """A table for a listing, whose file is in `directory` until the end of the block."""
+    with _writing():
+        directory.mkdir(parents=True, exist_ok=True)
+        file = TemporaryFile("w+", encoding="utf-8", dir=directory)  # noqa: SIM115 - closed below
+    with file:
+        yield ListingTable(database, file)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = Reason.DISK_FULL if full else Reason.DISK_FAILED
+        raise TransientError(
+            reason,
+            f"cannot write the listing to NIGHTREEL_WORK_DIR: {error}: free some space, or set another directory",
+        ) from error
 
 
 def measured_work(connection: Connection, recipe: Recipe) -> Measured:

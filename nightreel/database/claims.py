@@ -54,12 +54,13 @@ class Remaining:
     Args:
         pending: videos to claim, now or later.
         next_in_s: seconds until the first pending one may be claimed; None if there is none.
-        elsewhere: videos that other runs hold.
+        elsewhere: videos that other runs hold. holders: the ids of these runs.
     """
 
     pending: int
     next_in_s: float | None
     elsewhere: int
+    holders: tuple[int, ...] = ()
 
 
 def claim(
@@ -173,7 +174,9 @@ def remaining(connection: Connection, *, recipe: Recipe, run_id: int, selection:
     row = connection.execute(
         statement("remaining"), {"recipe_id": recipe.id, "run_id": run_id, **selection.parameters()}
     ).one()
-    return Remaining(pending=row.pending, next_in_s=row.next_in_s, elsewhere=row.elsewhere)
+    return Remaining(
+        pending=row.pending, next_in_s=row.next_in_s, elsewhere=row.elsewhere, holders=tuple(row.holders or ())
+    )
 
 
 def lock_own(connection: Connection, *, run_id: int, analysis_ids: list[int]) -> dict[int, int]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from nightreel.database import schema
 from nightreel.database.connection import Database
@@ -126,16 +126,9 @@ def restore_files(connection: Connection, uris: Mapping[str, str]) -> None:
 def sole_evictor(database: Database) -> Iterator[bool]:
     """Whether this is the only running eviction: two at the same time would both make room for the same excess.
 
-    The lock ends with the session, so that a killed process leaves nothing to clean up.
+    The lock belongs to a transaction that stays open and idle: behind a connection pooler, only a transaction keeps its
+    session. It ends with the connection, so that a killed process leaves nothing to clean up.
     """
-    with database.translated(), database.engine.connect() as connection:
-        won = connection.execute(select(func.pg_try_advisory_lock(_EVICTOR_LOCK))).scalar_one()
-        connection.commit()
-        try:
-            yield won
-        except BaseException:
-            connection.invalidate()  # closes the session, which releases the lock
-            raise
-        if won:  # unlock explicitly: the server may notice the end of a session a moment later
-            connection.execute(select(func.pg_advisory_unlock(_EVICTOR_LOCK)))
-            connection.commit()
+    with database.begin() as connection:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        yield connection.execute(select(func.pg_try_advisory_xact_lock(_EVICTOR_LOCK))).scalar_one()

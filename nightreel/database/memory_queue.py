@@ -6,6 +6,7 @@ request is next.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ import psycopg
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from nightreel.database import schema
-from nightreel.database.connection import Database
+from nightreel.database.connection import Database, is_pooled
 from nightreel.domain import MemoryRequest, QueuedRequest
 from nightreel.errors import TransientError
 from nightreel.reasons import Reason
@@ -103,13 +104,18 @@ def lock_queue(connection: Connection, host: str) -> None:
 def watch_queue(database: Database) -> Iterator[Callable[[float], bool]]:
     """Yield a function that waits until memory is granted or given back, at most for the given seconds.
 
-    It returns whether that happened. Behind a pooler in transaction mode it never does: a waiting request must also
-    check by itself from time to time.
+    It returns whether that happened. Behind a connection pooler it never does, because notifications go to a session:
+    a waiting request must also check by itself from time to time.
 
     Raises:
         TransientError: `database_unreachable`; the function raises it too.
     """
     with database.translated(), database.engine.connect() as connection:
+        if is_pooled(connection):
+            connection.close()
+            yield _no_notification
+            return
+        connection.rollback()
         connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
         driver = connection.connection.driver_connection
@@ -125,6 +131,11 @@ def watch_queue(database: Database) -> Iterator[Callable[[float], bool]]:
             yield wait
         finally:
             connection.invalidate()  # the pool must not hand out a connection that listens
+
+
+def _no_notification(timeout_s: float) -> bool:
+    time.sleep(timeout_s)
+    return False
 
 
 def _notify(connection: Connection) -> None:

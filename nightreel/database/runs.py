@@ -1,18 +1,19 @@
-"""Runs: registers them, keeps their claims alive, and recovers the claims of those that died.
+"""Runs: registers them, keeps them and their claims alive, and recovers the claims of those that died.
 
-A live run holds a session-level advisory lock on its id. The lock ends with the process in any case, so that the next
-run detects immediately that a run was killed, and releases its claims. The expiry of claims covers what locks cannot: a
-host that lost its network with the connection still open.
+A run is alive as long as its heartbeats move `alive_until` ahead of the clock of Postgres. This is the only sign of
+life. It needs nothing of a session, so it is the same behind a connection pooler, and it survives a lost connection and
+a restart of Postgres.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from nightreel.database import schema
@@ -20,13 +21,15 @@ from nightreel.database.claims import release_claims, renew_claims
 from nightreel.database.connection import Database
 from nightreel.errors import NightreelError
 
-_LOCK_CLASS = 0x6E72 << 32  # separates our advisory locks from other programs' locks in the same database
+_BEATS = 3  # heartbeats in the time for which a run counts as alive without one
+_AGAIN_S = 1.0  # until the next try of a heartbeat that failed: after an outage, living runs must be the first to write
 
+_runs = schema.runs
 logger = logging.getLogger(__name__)
 
 
 class RunRegistration:
-    """A row of `runs`, alive as long as this object: it holds the lock and renews the claims.
+    """A row of `runs`, alive as long as this object: a thread sends its heartbeats and renews its claims.
 
     Use it as a context manager. A block that ends without `finish` marks the run failed or cancelled and releases its
     claims.
@@ -36,23 +39,19 @@ class RunRegistration:
         """Insert the run.
 
         Args:
-            lease_s: seconds that a claim lasts without a renewal; it is renewed three times in that period.
+            lease_s: seconds for which the run and its claims last without a heartbeat; it sends three in that time.
             row: columns of `runs`: source, recipe_id, options, settings, environment, flow_run_id.
         """
         self._database = database
         self._lease_s = lease_s
         self._max_attempts = max_attempts
-        self._finished = False
+        self._finished = self._taken_for_dead = False
         self._stop = threading.Event()
-        with database.translated():
-            self._connection = database.engine.connect()
-            # One transaction for row and lock: no other session ever sees this run without its lock.
-            with self._connection.begin():
-                self.id: int = self._connection.execute(
-                    insert(schema.runs).values(**row).returning(schema.runs.c.id)
-                ).scalar_one()
-                self._connection.execute(select(func.pg_advisory_lock(_LOCK_CLASS + self.id)))
-        self._thread = threading.Thread(target=self._keep_alive, name=f"run-{self.id}-lease", daemon=True)
+        with database.begin() as connection:
+            self.id: int = connection.execute(
+                insert(_runs).values(alive_until=_in(lease_s), **row).returning(_runs.c.id)
+            ).scalar_one()
+        self._thread = threading.Thread(target=self._keep_alive, name=f"run-{self.id}-heartbeats", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> RunRegistration:
@@ -66,8 +65,6 @@ class RunRegistration:
         finally:
             self._stop.set()
             self._thread.join()
-            self._connection.invalidate()
-            self._connection.close()
 
     def finish(
         self,
@@ -77,51 +74,103 @@ class RunRegistration:
         timings: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        """Close the run and release its remaining claims."""
+        """Close the run and release its remaining claims. Corrects the row of a run that was taken for dead."""
         with self._database.begin() as connection:
+            connection.execute(
+                update(_runs)
+                .where(_runs.c.id == self.id, _runs.c.status.in_(("running", "crashed")))
+                .values(status=status, finished_at=func.now(), counts=counts, timings=timings, error=error)
+            )
             release_claims(connection, run_id=self.id, max_attempts=self._max_attempts, charged=False)
-            _close(connection, self.id, status=status, counts=counts, timings=timings, error=error)
         self._finished = True
 
     def _keep_alive(self) -> None:
-        while not self._stop.wait(self._lease_s / 3):
+        every_s = self._lease_s / _BEATS
+        pause_s = every_s
+        while not self._stop.wait(pause_s):
             try:
-                with self._database.begin() as connection:
-                    renew_claims(connection, run_id=self.id, lease_s=self._lease_s)
-                with self._connection.begin():
-                    self._connection.execute(text("SELECT 1"))
+                self._beat()
+                pause_s = every_s
             except (NightreelError, DBAPIError) as error:
-                # Claims may now run out and other runs take them; the write stage checks this and skips those.
-                logger.warning("run %d could not renew its claims: %s", self.id, error)
+                # Other runs may now take the claims; the write stage checks this and skips those.
+                pause_s = min(_AGAIN_S, every_s)
+                logger.warning("run %d could not send its heartbeat: %s", self.id, error)
+
+    def _beat(self) -> None:
+        with self._database.begin() as connection:  # alone: claims may be locked for as long as a chunk is written
+            alive = connection.execute(
+                update(_runs)
+                .where(_runs.c.id == self.id, _runs.c.status == "running")
+                .values(alive_until=_in(self._lease_s))
+            ).rowcount
+        if not alive and not self._finished and not self._taken_for_dead:
+            self._taken_for_dead = True
+            logger.warning(
+                "run %d sent no heartbeat for %.0f s and was taken for dead: other runs may have taken its videos",
+                self.id,
+                self._lease_s,
+            )
+        with self._database.begin() as connection:
+            renew_claims(connection, run_id=self.id, lease_s=self._lease_s)
 
 
 def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
-    """Release the claims of runs whose process died, and claims that ran out.
+    """Release the claims of runs whose heartbeats stopped, and claims that ran out.
 
     Returns:
         The ids of the dead runs, which are marked `crashed`.
     """
-    dead = []
+    silent = or_(_runs.c.alive_until.is_(None), _runs.c.alive_until < func.now())
     with database.begin() as connection:
-        running = connection.execute(select(schema.runs.c.id).where(schema.runs.c.status == "running")).scalars().all()
-        for run_id in running:
-            key = _LOCK_CLASS + run_id
-            if connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one():
-                release_claims(connection, run_id=run_id, max_attempts=max_attempts, charged=True)
-                _close(connection, run_id, status="crashed", error="its process died without an error message")
-                dead.append(run_id)
+        # A locked row is skipped: a heartbeat is about to move it, or another process recovers it.
+        dead = connection.execute(
+            select(_runs.c.id)
+            .where(_runs.c.status == "running", silent)
+            .order_by(_runs.c.id)
+            .with_for_update(key_share=True, skip_locked=True)
+        ).scalars()
+        ids = list(dead)
+        connection.execute(
+            update(_runs)
+            .where(_runs.c.id.in_(ids))
+            .values(status="crashed", finished_at=func.now(), error="it sent no more heartbeats: its process died")
+        )
+        for run_id in ids:
+            release_claims(connection, run_id=run_id, max_attempts=max_attempts, charged=True)
         release_claims(connection, run_id=None, max_attempts=max_attempts, charged=True)
-    return dead
+    return ids
+
+
+class LifeSigns:
+    """Tells whether other runs live, by watching them: a run that sends a heartbeat meanwhile is alive.
+
+    A run that was killed a moment ago looks alive until `alive_until` has passed. So a run that could end, but for
+    work that others hold, watches them for that long.
+    """
+
+    def __init__(self) -> None:
+        self._first_seen: dict[int, datetime] = {}
+
+    def undecided_s(self, connection: Connection, run_ids: Collection[int]) -> float | None:
+        """Seconds until the last of these runs either has sent a heartbeat or is dead; None if all are alive."""
+        rows = connection.execute(
+            select(
+                _runs.c.id, _runs.c.alive_until, func.extract("epoch", _runs.c.alive_until - func.now()).label("left_s")
+            ).where(_runs.c.id.in_(run_ids), _runs.c.status == "running", _runs.c.alive_until.is_not(None))
+        ).all()
+        new = [row for row in rows if row.id not in self._first_seen]
+        self._first_seen |= {row.id: row.alive_until for row in new}
+        left = [float(row.left_s) for row in rows if self._first_seen[row.id] == row.alive_until]
+        if new:
+            names = ", ".join(str(row.id) for row in new)
+            logger.info("waiting for a heartbeat of run %s, for %.0f s at most: it holds videos", names, max(left))
+        return max(0.0, *left) if left else None
 
 
 def record_environment(connection: Connection, run_id: int, environment: Mapping[str, Any]) -> None:
     """Replace the recorded facts about the machine of a run."""
-    connection.execute(update(schema.runs).where(schema.runs.c.id == run_id).values(environment=environment))
+    connection.execute(update(_runs).where(_runs.c.id == run_id).values(environment=environment))
 
 
-def _close(connection: Connection, run_id: int, **values: Any) -> None:
-    connection.execute(
-        update(schema.runs)
-        .where(schema.runs.c.id == run_id, schema.runs.c.status == "running")
-        .values(finished_at=func.now(), **values)
-    )
+def _in(seconds: float) -> ColumnElement[datetime]:
+    return func.now() + text("make_interval(secs => :in_s)").bindparams(in_s=seconds)

@@ -142,6 +142,7 @@ backfill_shards = Table(
     CheckConstraint("status IN ('waiting', 'submitted', 'done', 'failed')", name="status"),
 )
 
+# A run is alive while `alive_until` is ahead: its heartbeats move it (database.runs).
 runs = Table(
     "runs",
     metadata,
@@ -159,6 +160,7 @@ runs = Table(
     _json("timings"),
     Column("error", Text),
     Column("shard_id", BigInteger, ForeignKey("nightreel.backfill_shards.id")),
+    _time("alive_until"),
     CheckConstraint("status IN ('running', 'completed', 'failed', 'cancelled', 'crashed')", name="status"),
 )
 

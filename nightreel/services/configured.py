@@ -13,53 +13,73 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, Ping
+from psycopg.pq import Conninfo, PGconn, Ping
 from pydantic import SecretStr
-from sqlalchemy import URL, NullPool, create_engine, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL
 
-from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.database.connection import connect_arguments
+from nightreel.database.requirements import read_facts, why_unsuitable
+from nightreel.database.url import parse_url
+from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
 from nightreel.reasons import Reason
 
 _TIMEOUT_S = 10
+# Words of Postgres and of poolers for a server that takes no connection now, but may later.
+_PASSING = ("too many", "connection slots", "no more connections", "login has been failing", "login failed", "timeout")
 
 
 def database_url(configured: SecretStr) -> URL:
-    """The configured database for SQLAlchemy with psycopg.
-
-    Raises:
-        SettingsError: it is not a URL. The error does not repeat the text, which may contain a password.
-    """
-    try:
-        return make_url(configured.get_secret_value()).set(drivername="postgresql+psycopg")
-    except (SQLAlchemyError, ValueError):
-        raise SettingsError(
-            "NIGHTREEL_DATABASE_URL=***: should be postgresql://user:password@host:port/database; "
-            "percent-encode special characters in the password"
-        ) from None
+    """The configured database for SQLAlchemy with psycopg. Raises like `parse_url`."""
+    return parse_url(configured.get_secret_value())
 
 
 def check_database(url: URL) -> None:
-    """Run a query on the database.
+    """Connect to the database, and check that Nightreel can use it.
 
     Raises:
-        TransientError("database_unreachable"): no server responds, or it is still starting.
+        TransientError("database_unreachable"): no server responds, or it takes no connections now.
         PermanentError("database_refused"): the server refuses the user, password or database.
+        PermanentError("database_unsuitable"): its version, encoding or settings, or it takes no writes.
+        SettingsError: a parameter of the URL has an impossible value.
     """
-    place = f"{url.host or 'the local socket'}:{url.port or 5432}"
-    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": _TIMEOUT_S})
+    place = _place(url)
+    parameters = {**url.get_dialect()().create_connect_args(url)[1], **connect_arguments(url)}
     try:
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-    except (SQLAlchemyError, psycopg.Error) as error:
-        said = getattr(error, "orig", None) or error  # the driver's error names host, user and database
-        if _takes_connections(engine.dialect.create_connect_args(url)[1]):
-            raise PermanentError(
-                Reason.DATABASE_REFUSED, f"Postgres at {place} refused: {said}. Check user, password and database name"
-            ) from None
-        raise TransientError(
-            Reason.DATABASE_UNREACHABLE, f"Postgres at {place} does not respond: {said}. Check NIGHTREEL_DATABASE_URL"
-        ) from None
+        with psycopg.connect(**parameters) as connection:
+            problem = why_unsuitable(read_facts(connection))
+    except psycopg.Error as error:
+        raise _why_refused(error, place, parameters) from None
+    if problem:
+        raise PermanentError(Reason.DATABASE_UNSUITABLE, f"Postgres at {place}: {problem}")
+
+
+def _why_refused(error: psycopg.Error, place: str, parameters: Mapping[str, Any]) -> NightreelError:
+    """The error for a failed check. The driver's message names host, user and database, not the password."""
+    said = str(error).strip()
+    if "statement pooling" in said:
+        return PermanentError(
+            Reason.DATABASE_UNSUITABLE,
+            f"the pooler at {place} is in statement mode, and Nightreel needs transactions: set pool_mode=transaction",
+        )
+    if "session is read-only" in said:  # libpq looked for a server that takes writes
+        return PermanentError(
+            Reason.DATABASE_UNSUITABLE, f"Postgres at {place} takes no writes: {said}. Name the primary"
+        )
+    ping = _ping(parameters)
+    if ping == Ping.NO_ATTEMPT or (isinstance(error, psycopg.ProgrammingError) and not error.sqlstate):
+        return SettingsError(f"NIGHTREEL_DATABASE_URL=***: {said}: correct this parameter")
+    if ping == Ping.OK and not any(word in said for word in _PASSING):
+        return PermanentError(
+            Reason.DATABASE_REFUSED, f"Postgres at {place} refused: {said}. Check user, password and database name"
+        )
+    return TransientError(
+        Reason.DATABASE_UNREACHABLE, f"Postgres at {place} does not respond: {said}. Check NIGHTREEL_DATABASE_URL"
+    )
+
+
+def _place(url: URL) -> str:
+    host, port = url.host or url.query.get("host") or "the local socket", url.port or url.query.get("port") or 5432
+    return f"{host}:{port}"
 
 
 def check_prefect(url: str) -> None:
@@ -92,7 +112,11 @@ def without_login(url: str) -> str:
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
-def _takes_connections(parameters: Mapping[str, Any]) -> bool:
+def _ping(parameters: Mapping[str, Any]) -> Ping:
     """Whether a server accepts connections there, even if it refuses the password."""
-    known = {name: value for name, value in parameters.items() if isinstance(value, str | int)}  # not SQLAlchemy's own
-    return PGconn.ping(make_conninfo("", **{**known, "connect_timeout": _TIMEOUT_S}).encode()) == Ping.OK
+    names = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    known = {name: value for name, value in parameters.items() if name in names}
+    try:
+        return Ping(PGconn.ping(make_conninfo("", **{**known, "connect_timeout": _TIMEOUT_S}).encode()))
+    except psycopg.Error:
+        return Ping.NO_ATTEMPT

@@ -13,6 +13,7 @@ from nightreel.database.backfills import add_backfill
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter
 from nightreel.database.recipes import Recipe, register_recipe
+from nightreel.database.requirements import require_rights
 from nightreel.domain import PromptSet
 from nightreel.errors import SettingsError
 from nightreel.models.base import ModelSpec
@@ -144,7 +145,9 @@ def list_backfill(
         suffixes=tuple(suffix.lower() for suffix in settings.suffixes), since=options.since, until=options.until
     )
     listed = 0
-    with listing_table(database) as listing:
+    with database.begin() as connection:
+        require_rights(connection)
+    with listing_table(database, settings.work_dir) as listing:
         place = open_inventory(settings, source=source) if settings.inventory else source
         for page in place.list_pages(page_size=settings.page_size):
             listing.add([item for item in page if admit.admits(item)])

@@ -7,16 +7,20 @@ from contextlib import contextmanager
 
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
+from nightreel.database.requirements import require_rights
 from nightreel.services import open_services
 from nightreel.settings import Settings
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
+def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Database]:
     """Open the configured Postgres, or the embedded one for the block.
 
+    Args:
+        to_write: check that the user has all rights, so that no work is done that cannot be stored.
+
     Raises:
-        PermanentError: `database_schema`: a configured database needs `nightreel db upgrade`.
+        PermanentError: `database_schema`: a configured database needs `nightreel db upgrade`. `database_refused`.
     """
     with open_services(settings, prefect=False) as endpoints:
         database = Database(endpoints.database_url)
@@ -26,6 +30,9 @@ def open_database(settings: Settings) -> Iterator[Database]:
                     upgrade(database.engine)
                 else:
                     require_current(database.engine)
+            if to_write:
+                with database.begin() as connection:
+                    require_rights(connection)
             yield database
         finally:
             database.close()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nightreel.database.claims import ClaimsInOrder, Remaining, Selection, remaining
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
 from nightreel.database.recipes import Recipe
-from nightreel.database.runs import recover_dead_runs
+from nightreel.database.runs import LifeSigns, recover_dead_runs
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.recorder import RunRecorder
 
 _PAGES = 20  # at most in one call: a few seconds of work
+_LOOK_EVERY_S = 1.0  # for a heartbeat of another run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Discovery:
     chunk_segments: int
     max_attempts: int
     why_stop: Callable[[], str | None]
+    life_signs: LifeSigns = field(default_factory=LifeSigns)
 
     def discover_pages(self) -> Discovered:
         """Continue the listing until it finds a chunk of new work, or for some pages.
@@ -96,7 +99,15 @@ class Discovery:
         return Claimed(claims=claims)
 
     def remaining_work(self) -> Remaining:
-        """The unfinished work, after taking back the claims of runs that have died."""
-        recover_dead_runs(self.database, max_attempts=self.max_attempts)
-        with self.database.begin() as connection:
-            return remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)
+        """The unfinished work, after taking back the claims of runs that have died.
+
+        If nothing else is left, this waits until the runs that hold claims have sent a heartbeat, or have died.
+        """
+        while True:
+            recover_dead_runs(self.database, max_attempts=self.max_attempts)
+            with self.database.begin() as connection:
+                rest = remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)
+                undecided_s = self.life_signs.undecided_s(connection, rest.holders)
+            if undecided_s is None or (rest.next_in_s is not None and rest.next_in_s <= undecided_s):
+                return rest
+            time.sleep(max(0.05, min(_LOOK_EVERY_S, undecided_s)))

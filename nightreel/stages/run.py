@@ -94,7 +94,7 @@ def open_run(
         night_due: called by runs of shards.
     """
     with ExitStack() as stack:
-        database = stack.enter_context(open_database(settings))
+        database = stack.enter_context(open_database(settings, to_write=True))
         recover_dead_runs(database, max_attempts=settings.max_attempts)
         shard = _read_shard(database, options.shard)
         if shard:

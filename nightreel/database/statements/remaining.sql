@@ -1,6 +1,6 @@
 -- The unfinished videos of a selection: pending ones, and those that other runs hold, for which a run may have to wait.
 -- Each count is read from its own index, as in claim.sql.
-SELECT pending.pending, pending.next_in_s, claimed.elsewhere
+SELECT pending.pending, pending.next_in_s, claimed.elsewhere, claimed.holders
 FROM (
     SELECT count(*) AS pending, extract(epoch FROM min(analysis.not_before) - now())::float8 AS next_in_s
     FROM nightreel.analyses AS analysis
@@ -24,7 +24,7 @@ FROM (
                   OFFSET 0)
 ) AS pending
 CROSS JOIN (
-    SELECT count(*) AS elsewhere
+    SELECT count(*) AS elsewhere, array_agg(DISTINCT analysis.run_id) AS holders
     FROM nightreel.analyses AS analysis
     WHERE analysis.recipe_id = :recipe_id
       AND analysis.status = 'claimed'

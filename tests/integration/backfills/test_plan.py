@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from fixtures.work import PROMPTS, Work, stored
@@ -18,7 +20,7 @@ BYTES_A_SECOND = 100.0
 
 
 def plan(work: Work, *items: StoredObject, shard_videos: int = 1000) -> tuple[Totals, list[KeyRange]]:
-    with listing_table(work.database) as listing:
+    with TemporaryDirectory() as directory, listing_table(work.database, Path(directory)) as listing:
         for item in items:  # pages of one
             listing.add([item])
         with listing.transaction(keep=False) as connection:

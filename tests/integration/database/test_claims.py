@@ -159,33 +159,6 @@ def test_an_expired_claim_is_freed_and_its_late_owner_cannot_lock_it(work, open_
         assert list(lock_own(connection, run_id=other.run.id, analysis_ids=[lost.analysis_id])) == [lost.analysis_id]
 
 
-def test_a_living_run_renews_its_claims(open_work):
-    work = open_work(lease_s=1)
-    work.discover(stored("a.mp4"))
-    work.claim(lease_s=1)
-    time.sleep(1.6)
-    assert recover_dead_runs(work.database, max_attempts=3) == []
-    assert statuses(work)["a.mp4"][0] == "claimed"
-
-
-def test_claims_of_a_dead_run_come_back_immediately(work, open_work):
-    dying = open_work()
-    work.discover(stored("a.mp4"))
-    dying.claim()
-    dying.run._stop.set()
-    dying.run._connection.invalidate()  # the same happens when its process dies
-    for _ in range(50):
-        if recover_dead_runs(work.database, max_attempts=3) == [dying.run.id]:
-            break
-        time.sleep(0.05)
-    assert len(work.claim()) == 1
-    with work.database.begin() as connection:
-        status = connection.execute(
-            text("SELECT status FROM nightreel.runs WHERE id = :id"), {"id": dying.run.id}
-        ).scalar()
-    assert status == "crashed"
-
-
 def test_a_video_claimed_by_three_runs_that_died_is_quarantined(work):
     work.discover(stored("a.mp4"))
     for _ in range(3):
