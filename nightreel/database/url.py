@@ -48,6 +48,7 @@ def parse_url(text: str) -> URL:
         raise _wrong(f"it has {len(hosts)} hosts and {len(ports)} ports: give each host its port, or all the same one")
     several = len(hosts) > 1
     if several:
+        port = ",".join(ports * len(hosts)) if len(ports) == 1 else port
         values.setdefault("target_session_attrs", "read-write")
     alone = not several and not (host or "").startswith(("/", "@"))  # a path of a socket does not fit before the slash
     if not alone:

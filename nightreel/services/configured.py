@@ -65,10 +65,10 @@ def _why_refused(error: psycopg.Error, place: str, parameters: Mapping[str, Any]
         return PermanentError(
             Reason.DATABASE_UNSUITABLE, f"Postgres at {place} takes no writes: {said}. Name the primary"
         )
-    ping = _ping(parameters)
+    ping = Ping.NO_RESPONSE if any(word in said for word in _PASSING) else _ping(parameters)
     if ping == Ping.NO_ATTEMPT or (isinstance(error, psycopg.ProgrammingError) and not error.sqlstate):
         return SettingsError(f"NIGHTREEL_DATABASE_URL=***: {said}: correct this parameter")
-    if ping == Ping.OK and not any(word in said for word in _PASSING):
+    if ping == Ping.OK:
         return PermanentError(
             Reason.DATABASE_REFUSED, f"Postgres at {place} refused: {said}. Check user, password and database name"
         )
@@ -117,6 +117,6 @@ def _ping(parameters: Mapping[str, Any]) -> Ping:
     names = {option.keyword.decode() for option in Conninfo.get_defaults()}
     known = {name: value for name, value in parameters.items() if name in names}
     try:
-        return Ping(PGconn.ping(make_conninfo("", **{**known, "connect_timeout": _TIMEOUT_S}).encode()))
+        return Ping(PGconn.ping(make_conninfo("", **known).encode()))
     except psycopg.Error:
         return Ping.NO_ATTEMPT

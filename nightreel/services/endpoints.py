@@ -162,7 +162,10 @@ def _explained(settings: Settings) -> Iterator[None]:
 
 def _postgres_status(settings: Settings) -> ServiceStatus:
     if settings.database_url:
-        url = configured.database_url(settings.database_url)
+        try:
+            url = configured.database_url(settings.database_url)
+        except NightreelError as error:
+            return ServiceStatus(name="postgres", state="broken", detail=error.detail)
         return _external("postgres", url.render_as_string(), lambda: configured.check_database(url))
     program = _postgres(settings)
     return _embedded("postgres", program, lambda port: program.url(port).render_as_string())
