@@ -83,7 +83,9 @@ class Settings(BaseSettings):
         Path(".nightreel"), description="directory of embedded services, feature cache and temporary files"
     )
     database_url: SecretStr | None = Field(
-        None, description="postgresql://user:password@host/database; unset: the embedded Postgres"
+        None,
+        description="postgresql://user:password@host/database, of one host or several, or of a pooler in transaction "
+        "mode; unset: the embedded Postgres",
     )
     cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
     s3_endpoint_url: str | None = Field(
@@ -176,7 +178,9 @@ class Settings(BaseSettings):
     page_size: int = Field(1000, ge=1, le=1000, description="objects per page of the listing")
     chunk_segments: int = Field(16, ge=1, le=1024, description="expected segments per chunk")
     chunks_in_flight: int = Field(2, ge=1, le=16, description="chunks between claim and commit at the same time")
-    lease_s: float = Field(60, ge=1, description="time after which a claim that is not renewed is free again, seconds")
+    lease_s: float = Field(
+        60, ge=1, description="time after which a run without a heartbeat is dead and loses its claims, seconds"
+    )
     max_attempts: int = Field(3, ge=1, le=100, description="attempts at a video before it is quarantined")
 
     # workers and backfills

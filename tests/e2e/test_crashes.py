@@ -22,7 +22,7 @@ POINTS = {
 def many(make_pipeline, tmp_path) -> Pipeline:
     for seed in range(CLIPS):
         make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
-    return make_pipeline(tmp_path / "videos", NIGHTREEL_CHUNK_SEGMENTS="2")
+    return make_pipeline(tmp_path / "videos", NIGHTREEL_CHUNK_SEGMENTS="2", NIGHTREEL_LEASE_S="5")
 
 
 def wait_until(pipeline: Pipeline, query: str, process: subprocess.Popen) -> None:

@@ -27,6 +27,7 @@ def slow(make_pipeline, chat_server: ChatServer, tmp_path) -> Pipeline:
     return make_pipeline(
         tmp_path / "videos",
         NIGHTREEL_WORK_POOL=f"many-{uuid4().hex[:8]}",
+        NIGHTREEL_LEASE_S="10",
         PREFECT_WORKER_QUERY_SECONDS="2",
         **one_by_one(tmp_path, chat_server, chunk=CHUNK),
     )
