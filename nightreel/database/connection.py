@@ -15,6 +15,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from nightreel.database.url import shown
 from nightreel.errors import PermanentError, TransientError
 from nightreel.reasons import Reason
 
@@ -74,7 +75,7 @@ class Database:
         self.engine.dispose()
 
     def __str__(self) -> str:
-        return self.engine.url.render_as_string(hide_password=True)
+        return shown(self.engine.url)
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:

@@ -64,6 +64,12 @@ def parse_url(text: str) -> URL:
     )
 
 
+def shown(url: URL) -> str:
+    """The URL without anything secret: the password is masked, parameters that may hold one are left out."""
+    secret = [name for name in url.query if "password" in name or "secret" in name]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
+
+
 def _check_parameters(rest: str) -> None:
     login, at, after = rest.partition("@")
     if not at or "/" in login:

@@ -78,8 +78,11 @@ def _why_refused(error: psycopg.Error, place: str, parameters: Mapping[str, Any]
 
 
 def _place(url: URL) -> str:
-    host, port = url.host or url.query.get("host") or "the local socket", url.port or url.query.get("port") or 5432
-    return f"{host}:{port}"
+    hosts = str(url.host or url.query.get("host") or "the local socket").split(",")
+    ports = str(url.port or url.query.get("port") or 5432).split(",")
+    if len(ports) < len(hosts):
+        ports = ports * len(hosts)
+    return ", ".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False))
 
 
 def check_prefect(url: str) -> None:

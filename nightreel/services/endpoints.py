@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from nightreel.database.url import shown
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.reasons import Reason
 from nightreel.services import configured
@@ -166,7 +167,7 @@ def _postgres_status(settings: Settings) -> ServiceStatus:
             url = configured.database_url(settings.database_url)
         except NightreelError as error:
             return ServiceStatus(name="postgres", state="broken", detail=error.detail)
-        return _external("postgres", url.render_as_string(), lambda: configured.check_database(url))
+        return _external("postgres", shown(url), lambda: configured.check_database(url))
     program = _postgres(settings)
     return _embedded("postgres", program, lambda port: program.url(port).render_as_string())
 

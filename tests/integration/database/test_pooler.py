@@ -130,7 +130,7 @@ def test_an_empty_database_is_upgraded(empty_database_url, pgbouncer):
     database.close()
 
 
-def test_the_listing_takes_no_memory_of_the_database_and_leaves_no_file(database, tmp_path: Path):
+def test_the_file_of_a_listing_is_gone_after_the_block(database, tmp_path: Path):
     with listing_table(database, tmp_path / "work") as listing:
         listing.add([stored("a.mp4")])
     assert list((tmp_path / "work").iterdir()) == []

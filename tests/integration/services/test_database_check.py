@@ -147,6 +147,7 @@ def test_of_several_hosts_the_one_that_takes_writes_is_used(service_settings, st
     with pytest.raises(NightreelError, match="takes no writes") as caught, open_services(several(down), prefect=False):
         pass
     assert caught.value.reason == "database_unsuitable"
+    assert f"127.0.0.1:{standby.port} takes no writes" in caught.value.detail
 
 
 def test_several_poolers_are_accepted(service_settings, database_url, pgbouncer):
@@ -200,6 +201,11 @@ def test_a_pooler_is_accepted(service_settings, database_url, pgbouncer, mode):
 
 def test_a_pooler_in_statement_mode_is_refused(service_settings, database_url, pgbouncer):
     assert "set pool_mode=transaction" in refusal(service_settings, pgbouncer(database_url, "statement"))
+
+
+def test_options_that_a_pooler_cannot_pass_on_are_refused(service_settings, database_url, pgbouncer):
+    url = make_url(pgbouncer(database_url, "transaction")).update_query_dict({"options": "-cwork_mem=64MB"})
+    assert "unsupported startup parameter" in refusal(service_settings, url)
 
 
 def test_the_console_of_a_pooler_is_refused(service_settings, database_url, pgbouncer):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import make_url
 
-from nightreel.database.url import parse_url
+from nightreel.database.connection import Database
+from nightreel.database.url import parse_url, shown
 from nightreel.errors import SettingsError
 from nightreel.settings import load_settings
 
@@ -77,6 +78,23 @@ def test_a_url_that_libpq_cannot_use_is_refused_without_repeating_it(text, what)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://ann:hunter2@db/night?sslmode=require",
+        "postgresql://ann@db/night?password=hunter2&sslmode=require",
+        "postgresql://ann@db/night?sslpassword=hunter2&sslmode=require",
+        "postgresql://ann:hunter2@db1,db2/night?sslmode=require",
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(text):
+    database = Database(parse_url(text).render_as_string(hide_password=False))
+    for line in (shown(parse_url(text)), str(database)):
+        assert "hunter2" not in line
+        assert line.startswith("postgresql+psycopg://ann")
+        assert "sslmode=require" in line
 
 
 @pytest.mark.parametrize("text", ["host=db password=hunter2", "hunter2", "mysql://ann:hunter2@db/night"])
