@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from nightreel.database import schema
 from nightreel.domain import GenerationOptions, Prompt, PromptKind, PromptSet, SamplingPlan, content_hash
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ def register_recipe(
             "flag": prompt.flag,
             "definition": asdict(prompt),
         }
+        _warn_about_new_name(connection, prompt)
         prompt_ids[prompt.hash] = _find_or_add(connection, schema.prompts, row, latest=("name", "set_name", "flag"))
     # A condition decides which answers are wanted, so it belongs to the recipe, but not to the prompt.
     asked = sorted((prompt.hash, _condition(prompts, prompt.when)) for prompt in prompts.prompts)
@@ -88,7 +92,8 @@ def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownMo
     """A registered recipe and its model.
 
     Raises:
-        PermanentError: `no_such_recipe`; `stale_recipe` if this version words its prompts differently.
+        PermanentError: `no_such_recipe`; `stale_recipe` if this version words its prompts differently, or if two of
+            them ask the same question.
     """
     recipes, models, prompts = schema.recipes, schema.models, schema.prompts
     row = connection.execute(
@@ -109,6 +114,12 @@ def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownMo
             Reason.STALE_RECIPE,
             f"recipe {recipe_id} was made by a version that words prompt {stale[0]!r} differently: start again with "
             "the prompt sets of this version",
+        )
+    if len({prompt.hash for prompt in asked}) < len(asked):
+        raise PermanentError(
+            Reason.STALE_RECIPE,
+            f"recipe {recipe_id} was made by a version that let two prompts ask the same question: start again with "
+            "prompt sets in which each question has one name",
         )
     names = "+".join(dict.fromkeys(prompt.set_name for prompt in asked))
     recipe = Recipe(
@@ -134,6 +145,22 @@ def _prompt(asked: Mapping[str, Any], known: Any) -> Prompt:
         "flag": known.flag,
     }
     return Prompt(**values)
+
+
+def _warn_about_new_name(connection: Connection, prompt: Prompt) -> None:
+    """Log that answers which exist under another name move to this one, with its flag."""
+    table = schema.prompts
+    known = connection.execute(select(table.c.set_name, table.c.name).where(table.c.hash == prompt.hash)).first()
+    if known is not None and (known.set_name, known.name) != (prompt.set_name, prompt.name):
+        logger.warning(
+            "prompt %r of set %r asks the question of prompt %r of set %r: all its answers are now shown under the new "
+            "name, with flag %r; to keep both names, change the text of one",
+            prompt.name,
+            prompt.set_name,
+            known.name,
+            known.set_name,
+            prompt.flag,
+        )
 
 
 def _condition(prompts: PromptSet, when: tuple[tuple[str, str], ...]) -> list[list[str]]:

@@ -10,6 +10,7 @@ from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement
 from nightreel.domain.prompts import (
     GREEDY,
     MOST_SCORED_NUMBERS,
+    ONE_NAME,
     WORDING_VERSION,
     Answer,
     AnswerState,
@@ -44,6 +45,7 @@ from nightreel.domain.work import (
 __all__ = [
     "GREEDY",
     "MOST_SCORED_NUMBERS",
+    "ONE_NAME",
     "WORDING_VERSION",
     "Answer",
     "AnswerState",

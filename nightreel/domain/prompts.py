@@ -10,6 +10,8 @@ from enum import StrEnum
 from nightreel.domain.identity import content_hash
 from nightreel.errors import SettingsError
 
+ONE_NAME = "an answer belongs to one name; remove one of the two prompts, or change its text"
+"""Why two prompts must not ask the same question, and what to do about it."""
 WORDING_VERSION = 1
 """Version of the instructions that `nightreel.prompts.wording` adds to a prompt's text. Part of every prompt hash."""
 
@@ -125,16 +127,31 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """Prompts asked together, in order. Names are unique."""
+    """Prompts asked together, in order. Names are unique, and so are questions.
+
+    Raises:
+        SettingsError: two prompts ask the same question. An answer belongs to one prompt, so one of the two names would
+            get no answers and its flag would be lost.
+    """
 
     name: str
     prompts: tuple[Prompt, ...]
+
+    def __post_init__(self) -> None:
+        asked: dict[str, Prompt] = {}
+        for prompt in self.prompts:
+            same = asked.setdefault(prompt.hash, prompt)
+            if same is not prompt:
+                raise SettingsError(
+                    f"prompt {prompt.name!r} of set {prompt.set_name or self.name!r} asks the same question as prompt "
+                    f"{same.name!r} of set {same.set_name or self.name!r}: {ONE_NAME}"
+                )
 
     def __add__(self, other: PromptSet) -> PromptSet:
         """Both sets as one, in order.
 
         Raises:
-            SettingsError: both sets use the same prompt name.
+            SettingsError: both sets use the same prompt name, or ask the same question.
         """
         own = {prompt.name: prompt for prompt in self.prompts}
         for prompt in other.prompts:

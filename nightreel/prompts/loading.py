@@ -42,7 +42,7 @@ def load_prompt_sets(names: Sequence[str]) -> PromptSet:
 
     Raises:
         SettingsError: no set, an unknown set, mistakes in a file (all of the file's mistakes, one per line), or a
-            prompt name that two sets use.
+            prompt name or a question that two sets have in common.
     """
     if not names:
         raise SettingsError(f"no prompt set: set NIGHTREEL_PROMPTS to {', '.join(shipped_sets())} or YAML files")

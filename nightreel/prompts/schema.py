@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from nightreel.domain import MOST_SCORED_NUMBERS, GenerationOptions, Prompt, PromptKind
+from nightreel.domain import MOST_SCORED_NUMBERS, ONE_NAME, GenerationOptions, Prompt, PromptKind
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
@@ -152,9 +153,10 @@ def _choices(entry: PromptEntry) -> Iterator[tuple[str, str]]:
         yield "choices", f"a prompt of kind {entry.kind} needs at least {least}, got {len(choices)}"
     seen: set[str] = set()
     for choice in choices:
-        if choice.casefold() in seen:
+        looks = " ".join(unicodedata.normalize("NFKC", choice).casefold().split())
+        if looks in seen:
             yield "choices", f"{choice!r} appears twice"
-        seen.add(choice.casefold())
+        seen.add(looks)
 
 
 def _flag(entry: PromptEntry) -> Iterator[tuple[str, str]]:
@@ -180,6 +182,8 @@ def _links(entry: PromptEntry, earlier: Sequence[Prompt]) -> Iterator[tuple[str,
     by_name = {prompt.name: prompt for prompt in earlier}
     if entry.name in by_name:
         yield "name", "an earlier prompt of the set has the same name"
+    elif same := {prompt.hash: prompt for prompt in earlier}.get(entry.to_prompt("").hash):
+        yield "text", f"prompt {same.name!r} asks the same question: {ONE_NAME}"
     for name, answer in (entry.when or {}).items():
         prompt = by_name.get(name)
         if prompt is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fixtures.work import PROMPTS, register
 from sqlalchemy import text
@@ -49,6 +51,27 @@ def test_prompts_keep_their_names_in_a_recipe(database):
     with database.begin() as connection:
         recipe, _ = read_recipe(connection, first.id)
     assert [(prompt.name, prompt.set_name) for prompt in recipe.prompts.prompts] == [("a", "one")]
+
+
+def test_a_question_that_gets_another_name_is_logged(database, caplog):
+    why = Prompt(name="a", kind=PromptKind.YES_NO, text="Why?", flag="yes", set_name="one")
+    register(database, PromptSet("one", (why,)))
+    register(database, PromptSet("one", (why,)))
+    assert caplog.messages == []
+    register(database, PromptSet("two", (replace(why, name="b", set_name="two", flag=None),)))
+    (message,) = caplog.messages
+    assert message.startswith("prompt 'b' of set 'two' asks the question of prompt 'a' of set 'one'")
+    assert "with flag None" in message
+
+
+def test_a_recipe_that_lost_one_of_two_names_is_refused(database):
+    registered = register(database)
+    with database.begin() as connection:
+        connection.execute(
+            text("UPDATE nightreel.recipes SET prompts = prompts || jsonb_set(prompts -> 0, '{name}', '\"again\"')")
+        )
+    with database.begin() as connection, pytest.raises(PermanentError, match=r"stale_recipe.*ask the same question"):
+        read_recipe(connection, registered.id)
 
 
 def test_a_recipe_whose_prompts_are_worded_differently_is_refused(database):

@@ -69,16 +69,73 @@ def test_decoding_and_ranges_are_read(tmp_path: Path) -> None:
 
 
 def test_names_flags_and_conditions_do_not_change_the_hash(tmp_path: Path) -> None:
-    path = _write(
-        tmp_path,
-        _HEAD
-        + _VIOLENCE
-        + '  - {name: again, kind: yes_no, text: "Is there violence?", flag: "yes", when: {violence: "no"}}\n'
-        '  - {name: strict, kind: yes_no, text: "Is there violence?", threshold: 0.9}\n',
+    head = _HEAD + '  - {name: dark, kind: yes_no, text: "Is it dark?"}\n'
+    prompts = [
+        load_prompt_sets([_write(tmp_path, head + entry)]).prompts[1].hash
+        for entry in (
+            _VIOLENCE,
+            '  - {name: again, kind: yes_no, text: "Is there violence?", flag: "yes", when: {dark: "no"}}\n',
+            '  - {name: violence, kind: yes_no, text: "Is there violence?", threshold: 0.9}\n',
+        )
+    ]
+    assert prompts[0] == prompts[1] != prompts[2]
+
+
+_SAME_QUESTIONS = {
+    "another flag": ("kind: yes_no, text: 'Any?'", "kind: yes_no, text: 'Any?', flag: 'yes'"),
+    "the opposite flag": ("kind: yes_no, text: 'Any?', flag: 'no'", "kind: yes_no, text: 'Any?', flag: 'yes'"),
+    "a condition": ("kind: caption, text: 'What?'", "kind: caption, text: 'What?', when: {dark: 'yes'}"),
+    "spaces around it": ("kind: text, text: 'What?'", "kind: text, text: '  What? '"),
+    "the default written out": ("kind: yes_no, text: 'Any?'", "kind: yes_no, text: 'Any?', threshold: 0.5"),
+    "choices": ("kind: choice, text: 'Who?', choices: [a, b]", "kind: choice, text: 'Who?', choices: [a, b], flag: a"),
+    "tags": ("kind: tags, text: 'Is it', choices: [a, b]", "kind: tags, text: 'Is it', choices: [a, b], flag: b"),
+    "a number whose length does not matter": (
+        "kind: number, text: 'Count?', minimum: 0, maximum: 9",
+        "kind: number, text: 'Count?', minimum: 0, maximum: 9, max_new_tokens: 4",
+    ),
+}
+
+
+@pytest.mark.parametrize("same", _SAME_QUESTIONS)
+def test_a_question_with_two_names_is_refused_in_one_file(tmp_path: Path, same: str) -> None:
+    dark = '  - {name: dark, kind: yes_no, text: "Is it dark?"}\n'
+    first, second = _SAME_QUESTIONS[same]
+    path = _write(tmp_path, f"{_HEAD}{dark}  - {{name: first, {first}}}\n  - {{name: second, {second}}}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_prompt_sets([path])
+    assert str(caught.value) == (
+        f"{path}:5: prompt 'second': key 'text': prompt 'first' asks the same question: an answer belongs to one name; "
+        "remove one of the two prompts, or change its text"
     )
-    plain, flagged, strict = (prompt.hash for prompt in load_prompt_sets([path]).prompts)
-    assert plain == flagged
-    assert plain != strict
+
+
+@pytest.mark.parametrize("same", [name for name in _SAME_QUESTIONS if name != "a condition"])
+def test_a_question_with_two_names_is_refused_in_two_sets(tmp_path: Path, same: str) -> None:
+    paths = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    for path, entry in zip(paths, _SAME_QUESTIONS[same], strict=True):
+        path.write_text(f"name: set_{path.stem}\nprompts:\n  - {{name: of_{path.stem}, {entry}}}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_prompt_sets(["moderation", *map(str, paths)])
+    assert "prompt 'of_two' of set 'set_two' asks the same question as prompt 'of_one' of set 'set_one'" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("other", ["threshold: 0.9", "min_margin: 0.2", "min_mass: 0.1"])
+def test_a_question_that_is_judged_in_another_way_may_have_another_name(tmp_path: Path, other: str) -> None:
+    entry = f'  - {{name: strict, kind: yes_no, text: "Is there violence?", {other}}}\n'
+    path = _write(tmp_path, _HEAD + _VIOLENCE + entry)
+    assert len({prompt.hash for prompt in load_prompt_sets([path]).prompts}) == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("in", "IN"), ("a b", "a  b"), ("caf\u00e9", "cafe\u0301"), ("AB", "\uff21\uff22"), ("ﬁlm", "film")],
+)
+def test_choices_that_look_the_same_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    path = _write(tmp_path, f"{_HEAD}  - {{name: q, kind: choice, text: 'Which?', choices: ['{one}', '{other}']}}\n")
+    with pytest.raises(SettingsError, match=r"mine\.yaml:3: prompt 'q': key 'choices': .* appears twice"):
+        load_prompt_sets([path])
 
 
 @pytest.mark.parametrize(
