@@ -18,7 +18,7 @@ from nightreel.media.probe import Probe
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel
-from nightreel.models.loading import describe_model, load_model
+from nightreel.models.loading import check_model, load_model
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage import Storage, open_storage
@@ -58,7 +58,7 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
         PermanentError: `object_gone`, or the file or the model cannot be used.
         TransientError: the storage or the model hub cannot be reached.
     """
-    describe_model(settings)  # detect a wrong model before the download
+    check_model(settings, prompts=prompts)  # detect a wrong model or question before the download
     with ExitStack() as stack:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir)))

@@ -14,10 +14,11 @@ import psutil
 from nightreel.database.connection import Database, is_pooled
 from nightreel.database.migrations import require_current
 from nightreel.database.requirements import require_rights
+from nightreel.domain import Prompt
 from nightreel.environment import LIBRARIES, describe_environment, free_disk_bytes, library_versions
 from nightreel.errors import NightreelError
 from nightreel.gpu import Cuda, examine_cuda
-from nightreel.models.loading import describe_model
+from nightreel.models.loading import check_model, find_model
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import ServiceStatus, status
 from nightreel.services.configured import database_url
@@ -41,12 +42,12 @@ def run_checks(settings: Settings, *, devices: bool = True) -> tuple[Check, ...]
     """Check libraries, GPUs, disk, prompts, model, Postgres, Prefect, storage and cache.
 
     Args:
-        devices: check the GPUs; the first import of torch takes seconds.
+        devices: check the GPUs, and the model against the prompts; the first import of torch takes seconds.
     """
     checks = [_libraries(), *(_cuda_checks(examine_cuda(), settings) if devices else ()), _disk(settings)]
     checks += [
-        _checked("prompts", lambda: f"{len(load_prompt_sets(settings.prompts))} in {', '.join(settings.prompts)}"),
-        _checked("model", lambda: _model(settings)),
+        _checked("prompts", lambda: _prompts(settings)),
+        _checked("model", lambda: _model(settings, deeply=devices)),
     ]
     services = status(settings)
     checks += map(_service, services)
@@ -109,10 +110,26 @@ def _disk(settings: Settings) -> Check:
     return Check("disk", not advice, found, advice)
 
 
-def _model(settings: Settings) -> str:
-    spec = describe_model(settings)
+def _prompts(settings: Settings) -> str:
+    return f"{len(load_prompt_sets(settings.prompt_sets))} in {', '.join(settings.prompt_sets)}"
+
+
+def _model(settings: Settings, *, deeply: bool) -> str:
+    """Describe the model. `deeply`: check it against the prompts, as a run does before it claims videos."""
+    found = find_model(settings)
+    if deeply:
+        check_model(settings, prompts=_known_prompts(settings), found=found)
+    spec = found.spec
     size = f", {spec.parameters / 1e6:.1f} M parameters" if spec.parameters else ""
     return f"{spec.name} at {spec.revision[:20]}, {spec.model_class}{size}, {spec.dtype}, {spec.attention}"
+
+
+def _known_prompts(settings: Settings) -> tuple[Prompt, ...]:
+    """The prompts; none if they cannot be loaded, which is a check of its own."""
+    try:
+        return load_prompt_sets(settings.prompt_sets).prompts
+    except NightreelError:
+        return ()
 
 
 def _service(found: ServiceStatus) -> Check:

@@ -31,6 +31,7 @@ from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
 DOTENV = Path(".env")
+_DEMO_PROMPTS = ("demo", "demo_moderation")
 SECRETS = Path("/run/secrets")
 """Directory of a container's secret files. A variable of the same name wins."""
 
@@ -138,7 +139,11 @@ class Settings(BaseSettings):
     remote_timeout_s: float = Field(120, gt=0, le=3600, description="timeout of one answer from that server, seconds")
     remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of frames sent to that server, pixels")
     remote_jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality of those frames")
-    prompts: CommaSeparated = Field(("tagging", "moderation"), description="prompt sets: shipped names or YAML files")
+    prompts: CommaSeparated = Field(
+        ("tagging", "moderation"),
+        description="prompt sets: shipped names or YAML files; unset, the model demo is asked demo,demo_moderation, "
+        "because it knows no other words",
+    )
     plan: PlanText = Field(
         "uniform:8", description="sampling plan, frames per segment: uniform:N, fps:RATE:CAP or keyframes:CAP"
     )
@@ -227,6 +232,11 @@ class Settings(BaseSettings):
             found = f"scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
             raise ValueError(f"{found}: expected postgresql://user:password@host:port/database")
         return value
+
+    @property
+    def prompt_sets(self) -> tuple[str, ...]:
+        """The prompt sets to ask. If none are set, the demo model is asked those that it was trained on."""
+        return _DEMO_PROMPTS if self.model == "demo" and "prompts" not in self.model_fields_set else self.prompts
 
     @property
     def sampling_plan(self) -> SamplingPlan:

@@ -40,7 +40,7 @@ def model(
     if is_served(settings.model):
         _print_served(describe_model(settings), as_json)
         return
-    prompts = load_prompt_sets(settings.prompts).prompts
+    prompts = load_prompt_sets(settings.prompt_sets).prompts
     frames = settings.sampling_plan.frames
     found = estimate_footprint(settings, prompts=prompts, frames=frames, height=height, width=width)
     devices = [

@@ -96,6 +96,17 @@ class SamplingPlan:
         return f"{self.kind}{rate}:{self.frames}"
 
     @property
+    def most_frames(self) -> int:
+        """The largest number of frames that it takes from one segment. A last segment may have 4/3 of a window.
+
+        >>> SamplingPlan.parse("fps:0.5:64", window_s=30).most_frames, SamplingPlan.parse("fps:2:16").most_frames
+        (20, 16)
+        """
+        if self.rate is None:
+            return self.frames
+        return min(self.frames, math.ceil(self.rate * self.window_s * 4 / 3))
+
+    @property
     def hash(self) -> str:
         return content_hash(asdict(self))
 

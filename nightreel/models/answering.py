@@ -19,7 +19,8 @@ _NUMBER_WORDS = (
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 )  # fmt: skip
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w])")
-_NOT_FINITE = "the model's scores are not finite"
+TIE = 1e-5
+"""Probabilities closer than this are equal: scores of the same tokens differ as much from batch to batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Distribution:
 def answer_yes_no(prompt: Prompt, measured: YesNo | None, *, tokens: int) -> Answer:
     """Answer a yes/no prompt; `p` is the probability of "yes". `measured` is None if the scores are not finite."""
     if measured is None:
-        return _error(prompt, _NOT_FINITE, tokens)
+        return not_finite(prompt, tokens=tokens)
     p = measured.p
     fields: dict[str, Any] = {"p": p, "scores": {"yes": p, "no": 1 - p}, "prompt_tokens": tokens}
     doubt = _doubt(prompt, mass=measured.mass, margin=abs(2 * p - 1))
@@ -68,7 +69,7 @@ def answer_tags(prompt: Prompt, measured: Sequence[YesNo | None], *, tokens: int
     """
     finite = [one for one in measured if one is not None]
     if len(finite) < len(measured):
-        return _error(prompt, _NOT_FINITE, tokens)
+        return not_finite(prompt, tokens=tokens)
     each = {choice: one.p for choice, one in zip(prompt.choices, finite, strict=True)}
     fields: dict[str, Any] = {
         "p": min(max(p, 1 - p) for p in each.values()),
@@ -85,7 +86,7 @@ def answer_tags(prompt: Prompt, measured: Sequence[YesNo | None], *, tokens: int
 def answer_best(prompt: Prompt, measured: Distribution | None, *, tokens: int) -> Answer:
     """Answer with the likeliest allowed answer: a choice, or a number within narrow bounds."""
     if measured is None:
-        return _error(prompt, _NOT_FINITE, tokens)
+        return not_finite(prompt, tokens=tokens)
     each = measured.probabilities
     best, *others = sorted(each, key=each.__getitem__, reverse=True)
     fields: dict[str, Any] = {"p": each[best], "scores": dict(each), "prompt_tokens": tokens}
@@ -97,15 +98,27 @@ def answer_best(prompt: Prompt, measured: Distribution | None, *, tokens: int) -
     return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=best, value=value, **fields)
 
 
+def unknown(prompt: Prompt, reason: str, *, tokens: int) -> Answer:
+    """An answer that is unknown whatever was measured."""
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=reason, prompt_tokens=tokens)
+
+
+def not_finite(prompt: Prompt, *, tokens: int) -> Answer:
+    """The error of a prompt whose scores are NaN or infinite: the model computed nothing."""
+    reason = "the model's scores are not finite"
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason=reason, prompt_tokens=tokens)
+
+
 def answer_text(prompt: Prompt, text: str, *, tokens: int, generated: int) -> Answer:
     """Answer with a generated text, trimmed.
 
-    An empty text is an error. A number that cannot be read or is out of range is unknown.
+    An empty text is unknown, and so is a number that cannot be read or is out of range.
     """
     counts: dict[str, Any] = {"prompt_tokens": tokens, "generated_tokens": generated}
     text = text.strip()
     if not text:
-        return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason="the model generated no text", **counts)
+        reason = "the model generated no text"
+        return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=reason, **counts)
     if prompt.kind is not PromptKind.NUMBER:
         return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=text, value=text, **counts)
     number = read_number(text)
@@ -127,6 +140,8 @@ def read_number(text: str) -> float | None:
     (3.0, 1200.0, None, None)
     """
     found = {float(match.replace(",", "")) for match in _NUMBER.findall(text)}
+    if not all(map(math.isfinite, found)):  # hundreds of digits
+        return None
     words = re.findall(r"[a-z]+", text.lower())
     found |= {float(_NUMBER_WORDS.index(word)) for word in words if word in _NUMBER_WORDS}
     if not found and words[:1] == ["none"]:
@@ -137,10 +152,8 @@ def read_number(text: str) -> float | None:
 def _doubt(prompt: Prompt, *, mass: float, margin: float) -> str | None:
     if mass < prompt.min_mass:
         return f"the allowed answers have a probability of {mass:.3g}, less than min_mass {prompt.min_mass:g}"
+    if margin < TIE:
+        return "the two likeliest answers are equally likely"
     if margin < prompt.min_margin:
         return f"the best answer leads by {margin:.3g}, less than min_margin {prompt.min_margin:g}"
     return None
-
-
-def _error(prompt: Prompt, reason: str, tokens: int) -> Answer:
-    return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason=reason, prompt_tokens=tokens)

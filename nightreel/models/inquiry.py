@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nightreel.domain import Answer, AnswerState, Prompt
 
@@ -47,9 +47,14 @@ class Inquiry:
         self.answers.append(answer)
 
     def in_order(self, prompts: Sequence[Prompt]) -> list[Answer]:
-        """The answers in the order of `prompts`, one per prompt hash."""
+        """The answers in the order of `prompts`, one per prompt hash.
+
+        An error beside usable answers concerns this prompt alone, and becomes unknown. If all answers are errors, the
+        model or the segment is at fault: they stay errors, which fail the video.
+        """
         order = {prompt.hash: place for place, prompt in reversed(list(enumerate(prompts)))}
-        unique = {answer.prompt_hash: answer for answer in self.answers}
+        usable = any(answer.state is not AnswerState.ERROR for answer in self.known.values())
+        unique = {answer.prompt_hash: _only_unknown(answer) if usable else answer for answer in self.answers}
         return sorted(unique.values(), key=lambda answer: order[answer.prompt_hash])
 
     def _holds(self, name: str, wanted: str, waiting: set[str]) -> bool | None:
@@ -60,3 +65,7 @@ class Inquiry:
         if answer.state is not AnswerState.ANSWERED:
             return False
         return wanted in answer.value if isinstance(answer.value, list) else answer.text == wanted
+
+
+def _only_unknown(answer: Answer) -> Answer:
+    return replace(answer, state=AnswerState.UNKNOWN) if answer.state is AnswerState.ERROR else answer

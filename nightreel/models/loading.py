@@ -25,6 +25,8 @@ from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 DEMO = "demo"
+ESTIMATED_SIZE = (1280, 720)
+"""Width and height of frames for the estimate of memory. Processors with a pixel cap need no more for larger frames."""
 _LOADER = "nightreel.models.inprocess.loader"
 
 
@@ -69,6 +71,34 @@ def find_model(settings: Settings) -> FoundModel:
 def describe_model(settings: Settings) -> ModelSpec:
     """The identity of the model that the settings name. Raises as `find_model`."""
     return find_model(settings).spec
+
+
+def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundModel | None = None) -> Footprint | None:
+    """Check that the model can answer these prompts about segments of the sampling plan; loads no weights.
+
+    Whatever this finds would fail every video in the same way, so it runs before the first one is claimed or fetched.
+    For a model in this process, it imports torch. For a model on a server, it sends requests.
+
+    Returns:
+        The memory that the model needs for frames of `ESTIMATED_SIZE`; None for a model on a server.
+
+    Raises:
+        SettingsError: the model cannot answer a prompt: its tokenizer cannot tell the allowed answers apart, or the
+            question contains special tokens. Or the server takes fewer pictures than the plan samples.
+        SettingsError, PermanentError, TransientError: as `find_model` and `estimate_footprint`.
+    """
+    found = found or find_model(settings)
+    if found.checkpoint is None:
+        from nightreel.models.served.pictures import require_pictures
+        from nightreel.models.served.questions import require_askable
+
+        require_askable(prompts)
+        with closing(connect(settings)) as endpoint:
+            require_pictures(endpoint, settings, model=found.spec.name)
+        return None
+    width, height = ESTIMATED_SIZE
+    frames = settings.sampling_plan.frames
+    return estimate_footprint(settings, prompts=prompts, frames=frames, height=height, width=width, found=found)
 
 
 def import_libraries() -> None:
@@ -126,6 +156,7 @@ def estimate_footprint(
         frames, height, width: of each segment, in the source's resolution. found: as `load_model`.
 
     Raises:
+        SettingsError: also for a prompt that the model cannot answer.
         SettingsError, PermanentError, TransientError: as `load_model`, except for errors in the weights.
     """
     found = found or find_model(settings)

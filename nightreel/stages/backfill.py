@@ -137,7 +137,7 @@ def list_backfill(
     Raises:
         SettingsError and others: as `load_prompt_sets`, `describe_model` and the storage.
     """
-    prompts = load_prompt_sets(settings.prompts)
+    prompts = load_prompt_sets(settings.prompt_sets)
     spec = describe_model(settings)
     source = open_storage(settings.source, settings)
     source.check()

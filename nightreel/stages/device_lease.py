@@ -16,15 +16,14 @@ from nightreel.domain import MemoryPeak, MemoryRequest, MemoryRequirement, Promp
 from nightreel.errors import SettingsError
 from nightreel.gpu import MemoryDevice, device_names, memory_devices, ram_device
 from nightreel.models.checkpoints.capabilities import ALL_GPUS
-from nightreel.models.loading import FoundModel, estimate_footprint
+from nightreel.models.loading import ESTIMATED_SIZE, FoundModel, estimate_footprint
+from nightreel.models.memory.footprint import Footprint
 from nightreel.models.memory.requirement import memory_requirement
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.recorder import RunRecorder
 
 _MIB = 1 << 20
-_WIDTH, _HEIGHT = 1280, 720
-"""Size of the frames that memory is estimated for. Processors with a pixel cap need no more for larger frames."""
 
 
 class Lease(Protocol):
@@ -70,8 +69,12 @@ def lease_device(
     peaks: Iterable[MemoryPeak],
     recorder: RunRecorder,
     lease_memory: Callable[[MemoryRequest], AbstractContextManager[Lease]],
+    footprint: Footprint | None = None,
 ) -> Iterator[LeasedDevice]:
     """Estimate the memory that the model requires, wait for it, and hold it for the block. Imports torch.
+
+    Args:
+        footprint: from `check_model`; None: estimate it now.
 
     Raises:
         SettingsError: the model requires more than the capacity of any device; the message has both numbers.
@@ -81,15 +84,17 @@ def lease_device(
     devices = _candidates(settings, names)
     capacities = capacities_mib(settings, devices)
     spread = settings.device == ALL_GPUS
-    with recorder.stage("estimate_memory"):
-        footprint = estimate_footprint(
-            settings,
-            prompts=tuple(prompts),
-            frames=settings.sampling_plan.frames,
-            height=_HEIGHT,
-            width=_WIDTH,
-            found=found,
-        )
+    if footprint is None:
+        width, height = ESTIMATED_SIZE
+        with recorder.stage("estimate_memory"):
+            footprint = estimate_footprint(
+                settings,
+                prompts=tuple(prompts),
+                frames=settings.sampling_plan.frames,
+                height=height,
+                width=width,
+                found=found,
+            )
     requirement = memory_requirement(
         footprint,
         peaks=peaks,

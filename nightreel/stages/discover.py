@@ -14,6 +14,7 @@ from nightreel.database.runs import LifeSigns, recover_dead_runs
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.stages.listing import ListingCursor
+from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 
 _PAGES = 20  # at most in one call: a few seconds of work
@@ -55,6 +56,7 @@ class Discovery:
     chunk_segments: int
     max_attempts: int
     why_stop: Callable[[], str | None]
+    model: ModelSession
     life_signs: LifeSigns = field(default_factory=LifeSigns)
 
     def discover_pages(self) -> Discovered:
@@ -91,12 +93,26 @@ class Discovery:
         return Discovered(counts=counts, exhausted=False)
 
     def claim_chunk(self, *, max_videos: int | None) -> Claimed:
-        """Claim the videos of the next chunk, unless the run should end."""
+        """Claim the videos of the next chunk, unless the run should end.
+
+        Raises:
+            NightreelError: as `ModelSession.check`, before the first claim: no video could be analysed.
+        """
         if stop := self.why_stop():
             return Claimed(claims=[], stop=stop)
+        if not self.model.is_checked:
+            if not self._work_is_due():
+                return Claimed(claims=[])
+            self.model.check()
         with self.recorder.stage("database"), self.database.begin() as connection:
             claims = self.claims.next(connection, max_videos)
         return Claimed(claims=claims)
+
+    def _work_is_due(self) -> bool:
+        """Whether a video can be claimed now. A run without one does not check its model, which takes seconds."""
+        with self.recorder.stage("database"), self.database.begin() as connection:
+            rest = remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)
+        return rest.next_in_s is not None and rest.next_in_s <= 0
 
     def remaining_work(self) -> Remaining:
         """The unfinished work, after taking back the claims of runs that have died.

@@ -15,7 +15,8 @@ from nightreel.domain import MemoryPeak
 from nightreel.environment import describe_environment
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import VideoModel
-from nightreel.models.loading import FoundModel, import_libraries, load_model
+from nightreel.models.loading import FoundModel, check_model, import_libraries, load_model
+from nightreel.models.memory.footprint import Footprint
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.device_lease import LeasedDevice, LeaseMemory, lease_device
@@ -25,8 +26,8 @@ from nightreel.stages.recorder import RunRecorder
 class ModelSession:
     """At most one loaded model, and the lease on its memory.
 
-    The first call of `use` or `frame_size` imports the libraries, leases memory and loads the model. `close` unloads
-    the model and releases the memory.
+    `check` is called before the first claim. The first call of `use` or `frame_size` leases memory and loads the model.
+    `close` unloads the model and releases the memory.
 
     Args:
         settings: of the run; `device` limits the devices for the model.
@@ -56,6 +57,22 @@ class ModelSession:
         self._model: VideoModel | None = None
         self._device = LeasedDevice(name=settings.device)
         self._load_errors: list[NightreelError] = []
+        self._checked = False
+        self._footprint: Footprint | None = None
+
+    def check(self) -> None:
+        """Check the model against the recipe, once, before the first video is claimed. Loads no weights.
+
+        Raises:
+            NightreelError: as `check_model`: every video would fail in the same way.
+        """
+        with self._load_lock:
+            if not self._checked:
+                self._check()
+
+    @property
+    def is_checked(self) -> bool:
+        return self._checked
 
     @property
     def frame_size(self) -> int | None:
@@ -99,6 +116,14 @@ class ModelSession:
                     raise
             return self._model
 
+    def _check(self) -> None:
+        if self._found.checkpoint is not None:
+            with self._recorder.stage("import_libraries"):
+                import_libraries()
+        with self._recorder.stage("check_model"):
+            self._footprint = check_model(self._settings, prompts=self._recipe.prompts.prompts, found=self._found)
+        self._checked = True
+
     def _load(self) -> VideoModel:
         if self._closing.is_set():
             raise PermanentError(Reason.RUN_CLOSED, f"run {self._run_id} is ending and does not load a model")
@@ -130,6 +155,7 @@ class ModelSession:
             prompts=self._recipe.prompts.prompts,
             peaks=peaks,
             recorder=self._recorder,
+            footprint=self._footprint,
             lease_memory=partial(lease_memory, database=self._database, run_id=self._run_id, closing=self._closing),
         )
         self._device = self._stack.enter_context(leased)

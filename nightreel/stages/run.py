@@ -100,7 +100,7 @@ def open_run(
         if shard:
             settings = settings.model_copy(update={"source": shard.source, "model": shard.model})
         source = open_storage(settings.source, settings)
-        prompts = None if options.recipe or shard else load_prompt_sets(settings.prompts)
+        prompts = None if options.recipe or shard else load_prompt_sets(settings.prompt_sets)
         found = find_model(settings)
         with database.begin() as connection:
             if prompts:
@@ -216,6 +216,7 @@ def _stages(
                 chunk_segments=settings.chunk_segments,
                 max_attempts=settings.max_attempts,
                 why_stop=shard.why_stop if shard else lambda: None,
+                model=model,
             ),
             encoding=Encoding(
                 database=database,

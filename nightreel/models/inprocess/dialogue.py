@@ -21,6 +21,34 @@ PROBE = "What is shown?"
 """The question with which segments are encoded. It does not affect the features, because the prefix ends before it."""
 
 _SENTINEL = "Nightreelquestion"
+_VIDEO = {"type": "video"}
+_TEXT = {"type": "text", "text": _SENTINEL}
+
+
+def template_problem(processor: Any) -> str | None:
+    """Why the chat template of a processor cannot show a video and a question to its model; None if it can.
+
+    Without this check, each video would fail with the same error, or the model would answer without seeing any video.
+    """
+    if not getattr(processor, "chat_template", None):
+        return (
+            "it has no chat template: use a model that was tuned for chat, or copy the chat_template.jinja of the "
+            "original model into its directory"
+        )
+    try:
+        with_video, without = _rendered(processor, _VIDEO, _TEXT), _rendered(processor, _TEXT)
+    except Exception as error:  # noqa: BLE001 - a template is a program that comes with the model
+        return f"its chat template fails on a message with a video and a text: {type(error).__name__}: {error}"
+    if with_video == without:
+        return "its chat template leaves videos out: use the template of a model for videos"
+    return None
+
+
+def _rendered(processor: Any, *content: dict[str, str]) -> str:
+    """A message with this content, as text for the model."""
+    messages = [{"role": "user", "content": list(content)}]
+    rendered: str = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return rendered
 
 
 class Dialogue:
@@ -47,10 +75,7 @@ class Dialogue:
         placeholders = [getattr(processor, name, None) for name in ("video_token", "image_token")]
         special = [token.content for token in added.values() if token.special]
         self._forbidden = _any_of([*special, *filter(None, placeholders)])
-        content = [{"type": "video"}, {"type": "text", "text": _SENTINEL}]
-        rendered = processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        rendered = _rendered(processor, _VIDEO, _TEXT)
         if rendered.count(_SENTINEL) != 1:
             raise _unsupported(f"its chat template shows a question {rendered.count(_SENTINEL)} times, not once")
         self._head, self._tail = rendered.split(_SENTINEL)

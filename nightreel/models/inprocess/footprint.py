@@ -16,6 +16,7 @@ from nightreel.domain import FrameBatch, Prompt, Segment
 from nightreel.models.base import ModelSpec
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.questions import require_answerable
 from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
 from nightreel.models.inprocess.vision import Vision, frame_shape
 from nightreel.models.memory.estimates import Estimates
@@ -42,10 +43,12 @@ def measure_footprint(
         frames, height, width: of each segment, in the source's resolution.
 
     Raises:
+        SettingsError: as `questions.require_answerable`.
         PermanentError: `unencodable_frames` if the processor refuses frames of this shape, `unsupported_model` if it
             makes no pixels from them.
     """
     dialogue, answer_tokens = Dialogue(processor), AnswerTokens(processor.tokenizer)
+    require_answerable(prompts, dialogue=dialogue, answer_tokens=answer_tokens, model=spec.name)
     segment = Segment(0, 0.0, float(frames))
     inputs = Vision(model, processor, dialogue).process([_black(frames, height, width)], [segment])
     ids = inputs["input_ids"][0].tolist()

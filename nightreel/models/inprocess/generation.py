@@ -22,6 +22,9 @@ from transformers.generation.logits_process import (
 from nightreel.domain import GREEDY, GenerationOptions
 from nightreel.models.inprocess.prefix import Row
 
+_NOT_FINITE = -1
+"""In place of a token: the likeliest of NaNs would be any token."""
+
 Texts = Mapping[int, Sequence[int]]
 """Tokens generated so far, by index of the row."""
 Step = Callable[[Sequence[int], Sequence[int], Texts], torch.Tensor]
@@ -48,7 +51,8 @@ def generate(
         end_ids: tokens that end a text.
 
     Returns:
-        By index of the row: its tokens without the end token, and whether an end token ended the text.
+        By index of the row: its tokens without the end token, and whether an end token ended the text. No tokens if
+        the scores of one were not finite.
     """
     if not first_logits:
         return {}
@@ -60,6 +64,9 @@ def generate(
     while True:
         kept = []
         for place, (row, token) in enumerate(zip(active, chooser.choose(active, logits, texts), strict=True)):
+            if token == _NOT_FINITE:
+                texts[row].clear()
+                continue
             if token in end_ids:
                 ended[row] = True
                 continue
@@ -91,16 +98,16 @@ class _TokenChooser:
                 self._generators[index] = torch.Generator().manual_seed(row.decoding.seed)
 
     def choose(self, indices: Sequence[int], logits: torch.Tensor, texts: Texts) -> list[int]:
-        """The next token of each of these rows.
+        """The next token of each of these rows; `_NOT_FINITE` for a row whose logits contain NaN.
 
         Args:
             indices: of the active rows.
             logits: (n, V), one row of logits per index.
             texts: the tokens that each row has generated so far.
         """
-        chosen = logits.argmax(-1).tolist()
+        chosen = torch.where(logits.isnan().any(-1), _NOT_FINITE, logits.argmax(-1)).tolist()
         for place, index in enumerate(indices):
-            if index in self._processors:
+            if index in self._processors and chosen[place] != _NOT_FINITE:
                 chosen[place] = self._draw(index, logits[place], texts[index])
         return chosen
 

@@ -14,17 +14,20 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.utils.logging import disable_progress_bar
 
 from nightreel.domain import MemoryPeak, Prompt
-from nightreel.errors import PermanentError
+from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.adapters import merge_adapter
 from nightreel.models.checkpoints.capabilities import ALL_GPUS, visible_gpus
 from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights, snapshot
+from nightreel.models.inprocess.dialogue import template_problem
 from nightreel.models.inprocess.footprint import measure_footprint
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.memory.meters import limit_process, meter_of
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
+
+_MAX_SAID = 500
 
 # transformers does not type these calls.
 _processors: Any = AutoProcessor
@@ -51,6 +54,7 @@ def load(
     directory = fetch_weights(checkpoint, with_code=trusted)
     try:
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
+        _require_video(spec, processor)
         model, report = _models.from_pretrained(
             directory,
             dtype=getattr(torch, spec.dtype),
@@ -61,10 +65,16 @@ def load(
             trust_remote_code=trusted,
             output_loading_info=True,
         )
-    except (ValueError, ImportError, OSError) as error:
+    except NightreelError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise PermanentError(
+            Reason.MEMORY_TOO_SMALL, f"the weights of model {spec.name!r} do not fit on {settings.device}: {error}"
+        ) from error
+    except Exception as error:
         raise _unsupported(spec, error) from error
     _require_all_weights(spec, report)
-    _require_video(spec, processor, model)
+    _require_features(spec, model)
     if adapter:
         model = merge_adapter(model, adapter)
     if settings.compile:
@@ -89,12 +99,15 @@ def measure(
         directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
     try:
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
+        _require_video(spec, processor)
         config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
         with torch.device("meta"):
             model = _models.from_config(config, dtype=getattr(torch, spec.dtype), trust_remote_code=trusted)
-    except (ValueError, ImportError, OSError) as error:
+    except NightreelError:
+        raise
+    except Exception as error:
         raise _unsupported(spec, error) from error
-    _require_video(spec, processor, model)
+    _require_features(spec, model)
     return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
 
 
@@ -105,7 +118,11 @@ def _without_progress_bars() -> None:
 
 
 def _unsupported(spec: ModelSpec, error: Exception) -> PermanentError:
-    return PermanentError(Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} cannot be loaded by transformers: {error}")
+    """The error for a model that transformers cannot load, whatever it raised: its code runs on untrusted files."""
+    return PermanentError(
+        Reason.UNSUPPORTED_MODEL,
+        f"model {spec.name!r} cannot be loaded by transformers: {type(error).__name__}: {str(error)[:_MAX_SAID]}",
+    )
 
 
 def _compile_vision(model: Any) -> None:
@@ -129,12 +146,17 @@ def _require_all_weights(spec: ModelSpec, report: Mapping[str, Any]) -> None:
         )
 
 
-def _require_video(spec: ModelSpec, processor: Any, model: Any) -> None:
+def _require_video(spec: ModelSpec, processor: Any) -> None:
     for part in ("tokenizer", "video_processor"):
         if getattr(processor, part, None) is None:
             raise PermanentError(
                 Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} has no {part}, so it does not support videos"
             )
+    if problem := template_problem(processor):
+        raise PermanentError(Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} cannot be used: {problem}")
+
+
+def _require_features(spec: ModelSpec, model: Any) -> None:
     if "mm_encoder_outputs" not in inspect.signature(model.forward).parameters:
         raise PermanentError(
             Reason.UNSUPPORTED_MODEL,

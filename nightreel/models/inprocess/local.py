@@ -12,7 +12,7 @@ from typing import Any
 
 from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Segment
 from nightreel.errors import PermanentError
-from nightreel.models.answering import answer_text
+from nightreel.models.answering import answer_text, not_finite
 from nightreel.models.base import ModelSpec
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.attention import use_grouped_attention
@@ -168,6 +168,8 @@ class LocalModel:
     def _answer(self, prompt: Prompt, scores: Sequence[Scores], tokens: int) -> Answer:
         if prompt.scored:
             return answer_scores(prompt, scores, self._answer_tokens, tokens=tokens)
+        if scores[0].next_token.isnan().any():
+            return not_finite(prompt, tokens=tokens)
         generated = scores[0].generated
         text = self._tokenizer.decode(generated, skip_special_tokens=True)
         return answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)

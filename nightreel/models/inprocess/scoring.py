@@ -20,9 +20,13 @@ from nightreel.models.inprocess.prefix import Scores
 def answer_scores(prompt: Prompt, scores: Sequence[Scores], answer_tokens: AnswerTokens, *, tokens: int) -> Answer:
     """The answer to a scored prompt, from the scores of each of its questions.
 
+    It is unknown if the tokens of the allowed answers cannot be told apart, whatever their scores are.
+
     Args:
         tokens: number of prompt tokens, for the Answer.
     """
+    if problem := answer_tokens.problem(prompt):
+        return answering.unknown(prompt, problem, tokens=tokens)
     match prompt.kind:
         case PromptKind.YES_NO:
             return answering.answer_yes_no(prompt, _yes_no(scores[0], answer_tokens.yes_no), tokens=tokens)
@@ -61,7 +65,7 @@ def _choice(prompt: Prompt, scores: Scores, answer_tokens: AnswerTokens) -> Dist
         start += len(forms)
         best.append(max(sum(branch) / len(branch) for branch in own))
         first_tokens.update(form[0] for form in forms)
-    if not all(map(math.isfinite, best)):
+    if any(map(math.isnan, best)) or not math.isfinite(max(best)):
         return None
     mass = scores.next_token[sorted(first_tokens)].exp().sum().item()
     return Distribution(_softmax(prompt.choices, best), mass)

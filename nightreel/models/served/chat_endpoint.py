@@ -36,10 +36,16 @@ _TRANSIENT_STATUS = frozenset((408, 425, 429))
 
 @dataclass(frozen=True, slots=True)
 class _RetryableFailure:
-    """Why an attempt failed that may be retried. `wait_s`: the wait that the server asked for."""
+    """Why an attempt failed that may be retried.
+
+    Args:
+        wait_s: the wait that the server asked for.
+        is_up: the server answers, but not as the protocol says: if it does so each time, it is not unreachable.
+    """
 
     detail: str
     wait_s: float = 0.0
+    is_up: bool = False
 
 
 class ChatEndpoint:
@@ -109,6 +115,8 @@ class ChatEndpoint:
                 self._dead = False
                 return outcome
             wait_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S))
+            if outcome.is_up and attempt == _ATTEMPTS:
+                raise PermanentError(Reason.MODEL_PROTOCOL, f"{self.url}: {outcome.detail} (attempt {attempt})")
             # Many requests fail together when a server dies: only the first ones wait for all retries.
             self._dead = self._dead or attempt == _ATTEMPTS or wait_s > _LONGEST_WAIT_S
             if self._dead or stop.wait(wait_s):
@@ -141,7 +149,8 @@ class ChatEndpoint:
             answer = json.loads(content, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             return _RetryableFailure(
-                f"the response is not JSON ({error}): {self._tame(content.decode(errors='replace'))!r}"
+                f"the response is not JSON ({error}): {self._tame(content.decode(errors='replace'))!r}",
+                is_up=isinstance(error, _NotFiniteError),
             )
         if not isinstance(answer, dict):
             raise PermanentError(
@@ -199,6 +208,10 @@ class ChatEndpoint:
         return shown if len(shown) <= _MAX_SAID else f"{shown[:_MAX_SAID]}..."
 
 
+class _NotFiniteError(ValueError):
+    """JSON with NaN or an infinity, which the model gives for one prompt again and again."""
+
+
 def _retry_after_s(value: str) -> float:
     """Seconds of a Retry-After header; 0 for a date or an invalid value.
 
@@ -210,4 +223,4 @@ def _retry_after_s(value: str) -> float:
 
 def _no_number(constant: str) -> float:
     """Refuse NaN and infinities: they are neither valid JSON nor probabilities."""
-    raise ValueError(f"it contains {constant}")
+    raise _NotFiniteError(f"it contains {constant}")

@@ -181,7 +181,7 @@ def _yes_no(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answe
 
 
 def _yes_no_by_words(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answer:
-    said = [_bare(reply.text) for reply in replies]
+    said = [bare(reply.text) for reply in replies]
     for reply, word in zip(replies, said, strict=True):
         if word not in _YES_NO:
             return _unknown(prompt, f"neither yes nor no: {reply.text[:80]!r}", tokens)
@@ -195,7 +195,7 @@ def _yes_no_by_words(prompt: Prompt, replies: Sequence[Completion], tokens: int)
 
 def _choice(prompt: Prompt, reply: Completion, tokens: int) -> Answer:
     """The choice in the text, with probabilities if the first tokens of the choices distinguish them."""
-    said = next((choice for choice in prompt.choices if choice.casefold() == _bare(reply.text)), None)
+    said = next((choice for choice in prompt.choices if bare(choice) == bare(reply.text)), None)
     if said is None:
         return _unknown(prompt, f"none of the choices: {reply.text[:80]!r}", tokens)
     masses = dict.fromkeys(prompt.choices, 0.0)
@@ -211,6 +211,8 @@ def _choice(prompt: Prompt, reply: Completion, tokens: int) -> Answer:
     if others > masses[said] + unclear:
         best = max(masses, key=masses.__getitem__)
         return _unknown(prompt, f"the text is {said!r}, but {best!r} starts with likelier tokens", tokens)
+    if masses[said] and abs(others - masses[said]) < answering.TIE and not shared:
+        return _unknown(prompt, f"the text is {said!r}, but another choice is equally likely", tokens)
     if masses[said] <= others + unclear:
         return _by_words(prompt, said, said, tokens)
     floored = {choice: max(mass, _LEAST) for choice, mass in masses.items()}
@@ -230,8 +232,8 @@ def _measured(yes: float, no: float) -> YesNo:
     return YesNo(p=yes / (yes + no), mass=yes + no)
 
 
-def _bare(text: str) -> str:
-    """A text without surrounding spaces and punctuation: "**Yes.**" becomes yes, "Yes, but" does not."""
+def bare(text: str) -> str:
+    """An answer without surrounding spaces and punctuation: "**Yes.**" becomes yes, "Yes, but" does not."""
     return text.strip(_AROUND_WORDS).casefold()
 
 

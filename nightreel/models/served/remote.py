@@ -12,7 +12,6 @@ parallel.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,14 @@ from typing import Any
 import PIL
 
 from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Segment
-from nightreel.errors import NightreelError, PermanentError, SettingsError
+from nightreel.errors import NightreelError, PermanentError
+from nightreel.models.answering import unknown
 from nightreel.models.base import ModelSpec
 from nightreel.models.inquiry import Inquiry
 from nightreel.models.served import jpeg_frames
 from nightreel.models.served.completions import Completion, read_completion, to_answer
 from nightreel.models.served.identity import CHAT, connect
+from nightreel.models.served.questions import require_askable
 from nightreel.prompts.wording import questions_of
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 _CANDIDATES = (20, 5, 0)  # first tokens to list: OpenAI's limit, the lower limit of some servers, none
 _YES_NO_TOKENS = 8  # usually the word and the end of the turn; more tokens show that the text continues
 _NUMBER_TOKENS = 16  # for numbers that a local model would score, whose prompts set no number of tokens
-_SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>|</?s>|<(?:image|video|IMG_CONTEXT)>|</?img>")
 _MAX_KEPT = 10_000
 
 
@@ -60,6 +60,7 @@ class RemoteModel:
         self._quality = settings.remote_jpeg_quality
         self._concurrency = settings.remote_concurrency
         self._candidates = _CANDIDATES[0]
+        self._has_answered = False
         # answers from failed calls, by feature key and prompt hash: the caller asks again, segment by segment
         self._kept: dict[tuple[str, str], Answer] = {}
 
@@ -95,8 +96,7 @@ class RemoteModel:
         *,
         known: Sequence[Mapping[str, Answer]] | None = None,
     ) -> list[list[Answer]]:
-        for prompt in {prompt for prompts in questions for prompt in prompts}:
-            _check(prompt)
+        require_askable({prompt: None for prompts in questions for prompt in prompts})
         inquiries = [
             _Inquiry(
                 waiting=list(prompts),
@@ -131,7 +131,11 @@ class RemoteModel:
         return jpeg_frames.conversation(features)
 
     def _ask_all(self, inquiries: Sequence[_Inquiry]) -> None:
-        """Ask until no prompt is waiting. An error of one segment is raised after the others finish."""
+        """Ask until no prompt is waiting.
+
+        A question that the server refuses is unknown. If it refuses all questions of a segment, the segment failed: its
+        error is raised after the others finish.
+        """
         stop = threading.Event()
         running: dict[Future[Completion], tuple[_Inquiry, _Question]] = {}
         failed: NightreelError | None = None
@@ -147,18 +151,27 @@ class RemoteModel:
                         inquiry, question = running.pop(future)
                         try:
                             inquiry.replied(question, future.result())
+                            self._has_answered = True
                         except NightreelError as error:
-                            failed = failed or error
-                            if error.reason is Reason.MODEL_REFUSED:
-                                inquiry.abandon()
+                            if self._concerns_one_question(error):
+                                inquiry.refused(question, error)
                                 continue
+                            failed = failed or error
                             stop.set()
                             for one in inquiries:
                                 one.abandon()
             finally:
                 stop.set()
+        refused = [inquiry.take_failure() for inquiry in inquiries]
+        failed = failed or next(filter(None, refused), None)
         if failed:
             raise failed
+
+    def _concerns_one_question(self, error: NightreelError) -> bool:
+        """Whether the server refused or garbled one question, so that it may answer the others."""
+        if error.reason is Reason.MODEL_PROTOCOL:
+            return self._has_answered  # else it is a server of another kind
+        return error.reason is Reason.MODEL_REFUSED
 
     def _request(self, parts: list[dict[str, Any]], question: _Question, stop: threading.Event) -> Completion:
         candidates = self._candidates if question.prompt.kind.scored else 0
@@ -181,8 +194,10 @@ class RemoteModel:
 
     def _keep(self, inquiries: Sequence[_Inquiry]) -> None:
         for inquiry in inquiries:
+            refused = {prompt.hash for prompt in inquiry.refusals}
             for answer in inquiry.answers:
-                self._kept[inquiry.key, answer.prompt_hash] = answer
+                if answer.prompt_hash not in refused:
+                    self._kept[inquiry.key, answer.prompt_hash] = answer
         while len(self._kept) > _MAX_KEPT:
             del self._kept[next(iter(self._kept))]
 
@@ -205,6 +220,7 @@ class _Inquiry(Inquiry):
         kept: answers from failed calls.
         running: number of questions that are sent and not answered yet.
         warm: whether the server has seen the frames.
+        refusals: the errors of the prompts that the server refused.
     """
 
     key: str
@@ -214,6 +230,7 @@ class _Inquiry(Inquiry):
     replies: dict[Prompt, dict[int, Completion]] = field(default_factory=dict)
     running: int = 0
     warm: bool = False
+    refusals: dict[Prompt, NightreelError] = field(default_factory=dict)
 
     def next(self) -> _Question | None:
         """A question that can be asked now, or None."""
@@ -237,11 +254,29 @@ class _Inquiry(Inquiry):
     def replied(self, question: _Question, reply: Completion) -> None:
         self.running -= 1
         self.warm = True
+        if question.prompt in self.refusals:
+            return
         replies = self.replies.setdefault(question.prompt, {})
         replies[question.place] = reply
         if len(replies) == len(questions_of(question.prompt)):
             in_order = [replies[place] for place in range(len(replies))]
             self.record(question.prompt, to_answer(question.prompt, in_order))
+
+    def refused(self, question: _Question, error: NightreelError) -> None:
+        """Answer the prompt with "unknown", and drop its other questions."""
+        self.running -= 1
+        prompt = question.prompt
+        if prompt not in self.refusals:
+            self.refusals[prompt] = error
+            self.queue = deque(other for other in self.queue if other.prompt != prompt)
+            self.record(prompt, unknown(prompt, f"the server did not answer: {error.detail}", tokens=0))
+
+    def take_failure(self) -> NightreelError | None:
+        """The error of the segment if the server refused all of its prompts; its answers are dropped."""
+        if not self.refusals or len(self.known) > len(self.refusals):
+            return None
+        self.answers.clear()
+        return next(iter(self.refusals.values()))
 
     def abandon(self) -> None:
         """Drop all questions of this segment that are not sent yet."""
@@ -259,16 +294,6 @@ def _next(inquiries: Sequence[_Inquiry], free: int) -> list[tuple[_Inquiry, _Que
                 break
             chosen.append((inquiry, question))
     return chosen
-
-
-def _check(prompt: Prompt) -> None:
-    """Refuse a prompt that a server would misread or cannot answer."""
-    for question in questions_of(prompt):
-        found = _SPECIAL_TOKEN.search(question)
-        if found:
-            raise SettingsError(f"the question {question!r} contains {found.group()!r}, a special token: reword it")
-    if not prompt.kind.scored and prompt.decoding.beams > 1:
-        raise SettingsError(f"prompt {prompt.name}: a model on a server does not support beam search: remove `beams`")
 
 
 def _decoding(prompt: Prompt) -> dict[str, Any]:

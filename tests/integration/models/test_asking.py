@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,16 @@ from fixtures.tiny_models import ARCHITECTURES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightreel.domain import Answer, AnswerState, Features, Prompt, PromptKind, Segment
+from nightreel.domain import (
+    Answer,
+    AnswerState,
+    Features,
+    GenerationOptions,
+    Prompt,
+    PromptKind,
+    Segment,
+    StoredTensor,
+)
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
 from nightreel.models.inprocess.dialogue import Dialogue
@@ -113,11 +123,11 @@ def test_a_batch_larger_than_the_cap_is_split_without_changing_answers(
 def test_scores_of_choices_and_tags_equal_those_of_a_plain_forward_pass(
     model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
 ) -> None:
-    choice = Prompt(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "out", "outdoors"))
+    choice = Prompt(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "garden", "street"))
     tags = Prompt(name="t", kind=PromptKind.TAGS, text="Which?", choices=("news", "sports"))
     ((chosen, tagged),) = model.ask([features], [[choice, tags]])
     plain = PlainModel(tiny_model("internvl"))
-    question = "Where? Answer with one of: indoors, out, outdoors."
+    question = "Where? Answer with one of: indoors, garden, street."
     means = [
         max(_mean_score(plain, question, space + form) for form in (word, word.capitalize()) for space in ("", " "))
         for word in choice.choices
@@ -128,6 +138,22 @@ def test_scores_of_choices_and_tags_equal_those_of_a_plain_forward_pass(
         expected_p = plain.p_yes(moving_pattern(), _SEGMENT, f"Which? {word}? Answer yes or no.")
         assert tagged.scores is not None
         assert tagged.scores[word] == pytest.approx(expected_p, abs=1e-5)
+
+
+def test_a_choice_that_starts_another_is_scored_with_the_end_of_its_turn(
+    model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
+) -> None:
+    choice = Prompt(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "out", "outdoors"))
+    ((chosen,),) = model.ask([features], [[choice]])
+    plain = PlainModel(tiny_model("internvl"))
+    end = plain.processor.tokenizer.eos_token
+    question = "Where? Answer with one of: indoors, out, outdoors."
+    means = [
+        max(_mean_score(plain, question, space + form + end) for form in (word, word.title()) for space in ("", " "))
+        for word in choice.choices
+    ]
+    expected = torch.softmax(torch.tensor(means), 0).tolist()
+    assert chosen.scores == pytest.approx(dict(zip(choice.choices, expected, strict=True)), abs=1e-5)
 
 
 def test_scores_of_a_bounded_number_equal_those_of_a_plain_forward_pass(
@@ -160,6 +186,34 @@ def _mean_score(plain: PlainModel, question: str, answer: str) -> float:
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     scores = torch.log_softmax(plain.model(**inputs).logits[0, start - 1 : -1], dim=-1)
     return scores.gather(1, ids[0][:, None]).mean().item()
+
+
+def test_a_prompt_whose_answers_the_tokenizer_cannot_tell_apart_is_unknown_and_others_are_answered() -> None:
+    demo = load_model(load_settings(model="demo", device="cpu"))
+    (seen,) = demo.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
+    place = Prompt(name="p", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外", "工作室"))
+    colour = Prompt(name="c", kind=PromptKind.CHOICE, text="What colour is the background?", choices=("black", "grey"))
+    ((unsure, sure),) = demo.ask([seen], [[place, colour]])
+    assert (unsure.state, unsure.value, unsure.p) == (AnswerState.UNKNOWN, None, None)
+    assert unsure.reason == "this tokenizer has no tokens for '室内', '室外', '工作室'"
+    assert sure.state is AnswerState.ANSWERED
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_features_that_are_not_finite_give_errors_and_no_texts(
+    model: VideoModel, features: Features, temperature: float
+) -> None:
+    broken = replace(features, tensors=tuple(map(_as_nan, features.tensors)))
+    drawn = replace(_text("a"), decoding=GenerationOptions(temperature=temperature))
+    ((text, yes),) = model.ask([broken], [[drawn, _YES]])
+    assert [text.state, yes.state] == [AnswerState.ERROR] * 2
+    assert text.reason == yes.reason == "the model's scores are not finite"
+
+
+def _as_nan(tensor: StoredTensor) -> StoredTensor:
+    if tensor.dtype != "float32":
+        return tensor
+    return replace(tensor, data=struct.pack("<f", math.nan) * (len(tensor.data) // 4))
 
 
 def test_eager_attention_gives_the_same_answers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from fixtures.plain_generate import PlainModel, moving_pattern
 
 from nightreel.domain import Features, GenerationOptions, Prompt, PromptKind, Segment
 from nightreel.models.base import VideoModel
+from nightreel.models.inprocess.generation import Texts, generate
+from nightreel.models.inprocess.prefix import Row
 from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
@@ -98,3 +100,17 @@ def test_each_decoding_makes_another_prompt() -> None:
         GenerationOptions(beams=2),
     ]
     assert len({replace(_PROMPT, decoding=way).hash for way in ways}) == len(ways)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_text_whose_scores_stop_being_finite_is_empty_and_others_continue(temperature: float) -> None:
+    rows = [Row(0, (1,), max_new_tokens=3, decoding=GenerationOptions(temperature=temperature)) for _ in range(2)]
+    good = torch.tensor([-50.0, 50.0, -50.0])
+    broken = torch.full((3,), torch.nan)
+
+    def step(active: Sequence[int], _: Sequence[int], texts: Texts) -> torch.Tensor:
+        return torch.stack([broken if row == 0 else good for row in active])
+
+    prefix = torch.tensor([0])
+    texts = generate(rows, {0: good, 1: good}, [prefix], end_ids=frozenset({2}), step=step)
+    assert texts == {0: ((), False), 1: ((1, 1, 1), False)}

@@ -544,9 +544,75 @@ def test_a_withheld_answer_is_unknown_and_not_a_no(
     assert all("refused" in (answer.reason or "") or "filter" in (answer.reason or "") for answer in answers)
 
 
-def test_an_empty_caption_is_an_error(chat_server: ChatServer, model: RemoteModel) -> None:
-    chat_server.answer = lambda _: said(" \n")
-    assert ask(model, _CAPTION)[0].state is AnswerState.ERROR
+@pytest.mark.parametrize("text", [" \n", "", None])
+def test_an_empty_caption_is_unknown(chat_server: ChatServer, model: RemoteModel, text: str | None) -> None:
+    chat_server.answer = lambda _: said(text)
+    (answer,) = ask(model, _CAPTION)
+    assert (answer.state, answer.reason) == (AnswerState.UNKNOWN, "the model generated no text")
+
+
+_TOPICS = Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
+_WHY = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
+_BAD_RESPONSES = {
+    "a content filter": failure(400, "The response was filtered due to the prompt triggering the content policy"),
+    "too long a prompt": failure(400, "This model's maximum context length is 8192 tokens."),
+    "422": as_json({"detail": "Unprocessable"}, 422),
+    "no choices": as_json({"choices": []}),
+    "a list as content": as_json({"choices": [{"message": {"content": [{"type": "text", "text": "yes"}]}}]}),
+    "too long a text": said("la" * 40_000),
+    "a positive log-probability": said("yes", top={"yes": 0.7}),
+    "probabilities above 1": said("yes", top={"yes": -0.01, "no": -0.01}),
+    "NaN each time": Response(_GOOD.body.replace(b"-0.1", b"NaN")),
+}
+
+
+@pytest.mark.parametrize("bad", _BAD_RESPONSES)
+@pytest.mark.parametrize("question", ["About sports", "Describe it", "Why?"])
+def test_one_question_that_a_server_cannot_answer_is_unknown_and_others_are_answered(
+    chat_server: ChatServer, model: RemoteModel, bad: str, question: str
+) -> None:
+    chat_server.answer = lambda request: _BAD_RESPONSES[bad] if request.question.startswith(question) else _GOOD
+    prompts = [_YES, _TOPICS, _CAPTION, _WHY]
+    answers = dict(zip(("red", "topics", "caption", "why"), ask(model, *prompts), strict=True))
+    unknown = {"About sports": "topics", "Describe it": "caption", "Why?": "why"}[question]
+    assert answers[unknown].state is AnswerState.UNKNOWN
+    assert (answers[unknown].reason or "").startswith("the server did not answer: ")
+    del answers[unknown]
+    assert {answer.state for answer in answers.values()} == {AnswerState.ANSWERED}
+
+
+def test_a_first_question_that_is_refused_does_not_stop_the_others(chat_server: ChatServer, model: RemoteModel) -> None:
+    chat_server.answer = lambda request: failure(400, "no") if "red" in request.question else _GOOD
+    red, topics = ask(model, _YES, _TOPICS, _WHY)
+    assert (red.state, topics.state) == (AnswerState.UNKNOWN, AnswerState.ANSWERED), "and the follow-up is not asked"
+
+
+def test_questions_that_are_all_refused_fail_their_segment_although_a_follow_up_waits(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    chat_server.answer = lambda _: failure(400, "no")
+    with pytest.raises(PermanentError, match="status 400: no") as caught:
+        ask(model, _YES, _TOPICS, _WHY)
+    assert caught.value.reason == "model_refused"
+    chat_server.answer = lambda _: _GOOD
+    assert [answer.state for answer in ask(model, _YES, _TOPICS, _WHY)] == [AnswerState.ANSWERED] * 3
+
+
+@pytest.mark.parametrize(
+    ("choices", "problem"),
+    [
+        (("none", "(none)"), "the choices 'none' and '(none)' cannot be told apart"),
+        (("a.", "b", "A"), "the choices 'a.' and 'A' cannot be told apart"),
+        (("yes", "..."), "the choice '...' has no letter or digit"),
+    ],
+)
+def test_choices_that_a_text_cannot_name_are_refused(
+    chat_server: ChatServer, model: RemoteModel, choices: tuple[str, ...], problem: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        ask(model, Prompt(name="q", kind=PromptKind.CHOICE, text="Which?", choices=choices))
+    assert f"prompt 'q': {problem}" in str(caught.value)
+    assert not chat_server.requests
 
 
 def test_one_refused_segment_does_not_affect_the_others(chat_server: ChatServer, model: RemoteModel) -> None:
@@ -556,7 +622,7 @@ def test_one_refused_segment_does_not_affect_the_others(chat_server: ChatServer,
     with pytest.raises(PermanentError, match="no such picture"):
         model.ask(features, [[_YES, _CAPTION]] * 3)
     asked = len(chat_server.requests)
-    assert asked == 5, "two questions for each good segment, one for the bad one"
+    assert asked == 6, "two questions for each segment: one refused question does not mean that all are"
     for one in (features[0], features[2]):
         ((red, caption),) = model.ask([one], [[_YES, _CAPTION]])
         assert (red.value, caption.text) == (True, "yes")

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
-from nightreel.models.answering import YesNo, answer_tags, answer_text, answer_yes_no, read_number
+from nightreel.models.answering import (
+    Distribution,
+    YesNo,
+    answer_best,
+    answer_tags,
+    answer_text,
+    answer_yes_no,
+    read_number,
+)
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.prefix import Scores
 from nightreel.models.inprocess.scoring import answer_scores
@@ -97,6 +105,48 @@ def test_too_little_mass_on_yes_and_no_is_unknown(answer_tokens: AnswerTokens) -
     assert answer.state is AnswerState.UNKNOWN
     assert answer.value is None
     assert "min_mass" in (answer.reason or "")
+
+
+def _tied(answer: Answer) -> bool:
+    return (answer.state, answer.value) == (AnswerState.UNKNOWN, None) and "equally likely" in (answer.reason or "")
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.9])
+@pytest.mark.parametrize("p", [0.5, 0.5 + 1e-7, 0.5 - 1e-7])
+def test_yes_and_no_that_are_equally_likely_are_unknown(p: float, threshold: float) -> None:
+    prompt = _prompt(PromptKind.YES_NO, threshold=threshold)
+    assert _tied(answer_yes_no(prompt, YesNo(p=p, mass=0.9), tokens=1))
+    tags = _prompt(PromptKind.TAGS, choices=("in", "out"), threshold=threshold)
+    assert _tied(answer_tags(tags, (YesNo(p=0.99, mass=0.9), YesNo(p=p, mass=0.9)), tokens=1))
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [{"a": 0.5, "b": 0.5}, {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, {"a": 0.1, "b": 0.45, "c": 0.45 + 1e-7}],
+)
+def test_choices_and_numbers_that_are_equally_likely_are_unknown(probabilities: dict[str, float]) -> None:
+    prompt = _prompt(PromptKind.CHOICE, choices=tuple(probabilities))
+    assert _tied(answer_best(prompt, Distribution(probabilities, 0.9), tokens=1))
+    numbers = dict(zip("123", probabilities.values(), strict=False))
+    bounds = {"minimum": 1.0, "maximum": float(len(numbers))}
+    assert _tied(answer_best(_prompt(PromptKind.NUMBER, **bounds), Distribution(numbers, 0.9), tokens=1))
+
+
+def test_a_tie_behind_the_best_answer_does_not_matter() -> None:
+    prompt = _prompt(PromptKind.CHOICE, choices=("a", "b", "c"))
+    assert answer_best(prompt, Distribution({"a": 0.25, "b": 0.25, "c": 0.5}, 0.9), tokens=1).text == "c"
+
+
+def test_the_only_allowed_number_is_no_tie() -> None:
+    prompt = _prompt(PromptKind.NUMBER, minimum=3.0, maximum=3.0)
+    assert answer_best(prompt, Distribution({"3": 1.0}, 0.9), tokens=1).value == 3
+
+
+def test_a_choice_that_the_model_excludes_does_not_spoil_the_others(answer_tokens: AnswerTokens) -> None:
+    prompt = _prompt(PromptKind.CHOICE, choices=("in", "out"))
+    branches = ((math.log(0.8),),) * 4 + ((-math.inf,),) * 4
+    answer = answer_scores(prompt, [_scores({"in": 0.8}, branches)], answer_tokens, tokens=1)
+    assert (answer.text, answer.p) == ("in", 1.0)
 
 
 def test_too_thin_a_margin_is_unknown(answer_tokens: AnswerTokens) -> None:
@@ -205,7 +255,7 @@ def test_a_whole_number_ends_where_the_turn_ends() -> None:
     [
         ("3", 3), ("There are 12 people.", 12), ("Three.", 3), ("three (3)", 3), ("1,200 birds", 1200),
         ("-4.5 degrees", -4.5), ("None.", 0), ("zero", 0), ("2 or 3", None), ("many", None), ("", None),
-        ("no idea", None), ("mp3", None),
+        ("no idea", None), ("mp3", None), ("9" * 400, None), ("-" + "9" * 400, None), ("1 or " + "9" * 400, None),
         ("a lot of them", None),
     ],
 )  # fmt: skip
@@ -228,9 +278,11 @@ def test_a_number_out_of_range_is_unknown() -> None:
         assert "range 0 to 20" in (answer.reason or "")
 
 
-def test_an_empty_caption_is_an_error() -> None:
-    answer = answer_text(_prompt(PromptKind.CAPTION), " \n", tokens=3, generated=2)
-    assert answer.state is AnswerState.ERROR
+@pytest.mark.parametrize("kind", [PromptKind.CAPTION, PromptKind.TEXT, PromptKind.NUMBER])
+@pytest.mark.parametrize("text", ["", " \n", "\u3000\t"])
+def test_an_empty_text_is_unknown(kind: PromptKind, text: str) -> None:
+    answer = answer_text(_prompt(kind), text, tokens=3, generated=2)
+    assert (answer.state, answer.reason) == (AnswerState.UNKNOWN, "the model generated no text")
     assert (answer.prompt_tokens, answer.generated_tokens) == (3, 2)
 
 

@@ -246,6 +246,22 @@ def test_a_choice_that_contradicts_its_probabilities_is_unknown() -> None:
     assert "'outdoors' starts with likelier tokens" in (said.reason or "")
 
 
+def test_choices_that_are_equally_likely_are_unknown() -> None:
+    said = answer(_CHOICE, reply("indoors", ("in", 0.4), ("outd", 0.4), ("the", 1e-5)))
+    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
+    assert "equally likely" in (said.reason or "")
+
+
+def test_yes_and_no_that_are_equally_likely_are_unknown() -> None:
+    said = answer(_YES, reply("Yes", ("yes", 0.5), ("no", 0.5), ("the", 0.0)))
+    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
+
+
+@pytest.mark.parametrize(("choice", "text"), [("U.S.", "U.S."), ("U.S.", "u.s"), ('"red"', "red"), ("(none)", "None.")])
+def test_a_choice_with_punctuation_around_it_is_found(choice: str, text: str) -> None:
+    assert answer(replace(_CHOICE, choices=(choice, "other")), reply(text)).text == choice
+
+
 @pytest.mark.parametrize("text", ["inside", "In this video, people run", "indoors or outdoors", "out", "", "sea"])
 def test_a_text_that_is_not_a_choice_is_unknown(text: str) -> None:
     said = answer(_CHOICE, reply(text, ("in", 0.9), ("out", 0.05)))

@@ -64,3 +64,28 @@ def test_an_inquiry_can_be_restored_from_a_snapshot() -> None:
         one.record(prompt, answered(prompt, "yes"))
     one.restore(before)
     assert (one.waiting, one.known, one.answers) == ([_RED, _TOPICS], {}, [])
+
+
+def _failed(prompt: Prompt) -> Answer:
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason="not finite")
+
+
+def test_an_error_beside_other_answers_is_unknown() -> None:
+    one = inquiry(_RED, _TOPICS)
+    one.record(_RED, _failed(_RED))
+    one.record(_TOPICS, answered(_TOPICS, "news", ["news"]))
+    red, topics = one.in_order([_RED, _TOPICS])
+    assert (red.state, red.reason, topics.state) == (AnswerState.UNKNOWN, "not finite", AnswerState.ANSWERED)
+
+
+def test_an_error_beside_an_earlier_answer_is_unknown() -> None:
+    one = Inquiry(waiting=[_RED], known={"topics": answered(_TOPICS, "news", ["news"])})
+    one.record(_RED, _failed(_RED))
+    assert [answer.state for answer in one.in_order([_RED])] == [AnswerState.UNKNOWN]
+
+
+def test_errors_alone_stay_errors() -> None:
+    one = inquiry(_RED, _TOPICS)
+    for prompt in (_RED, _TOPICS):
+        one.record(prompt, _failed(prompt))
+    assert [answer.state for answer in one.in_order([_RED, _TOPICS])] == [AnswerState.ERROR] * 2

@@ -1,0 +1,42 @@
+"""Which prompts a model can be asked: refused before any video is touched, not by the first video.
+
+`footprint` calls it, and so do the checks before a run claims videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nightreel.domain import Prompt
+from nightreel.errors import NightreelError, SettingsError
+from nightreel.models.inprocess.answer_tokens import AnswerTokens
+from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.prompts.wording import questions_of
+
+
+def require_answerable(
+    prompts: Sequence[Prompt], *, dialogue: Dialogue, answer_tokens: AnswerTokens, model: str
+) -> None:
+    """Refuse prompts whose questions or allowed answers do not fit the model's tokenizer.
+
+    Args:
+        model: its name, for the message.
+
+    Raises:
+        SettingsError: one line for each such prompt: its name, the words, and why.
+    """
+    problems = [problem for prompt in prompts for problem in _problems(prompt, dialogue, answer_tokens)]
+    if problems:
+        raise SettingsError(f"model {model!r} cannot answer all prompts:\n" + "\n".join(problems))
+
+
+def _problems(prompt: Prompt, dialogue: Dialogue, answer_tokens: AnswerTokens) -> Iterator[str]:
+    where = f"prompt {prompt.name!r}" + (f" of set {prompt.set_name!r}" if prompt.set_name else "")
+    for question in questions_of(prompt):
+        try:
+            dialogue.check(question)
+        except NightreelError as error:
+            yield f"{where}: {error.detail}"
+    if problem := answer_tokens.problem(prompt):
+        what = "choices" if prompt.choices else "numbers" if prompt.numbers else "answers"
+        yield f"{where}: its {what} cannot be scored: {problem}; use other words, or another model"

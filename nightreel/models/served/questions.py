@@ -1,0 +1,50 @@
+"""Which prompts a model on a server can be asked: refused before any video is touched, not by the first video.
+
+`remote` calls it, and so do the checks before a run claims videos. The server's tokenizer is not known here: an answer
+counts only if its text is exactly one allowed answer, so answers must differ as texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from nightreel.domain import Prompt, PromptKind
+from nightreel.errors import SettingsError
+from nightreel.models.served.completions import bare
+from nightreel.prompts.wording import questions_of
+
+_SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>|</?s>|<(?:image|video|IMG_CONTEXT)>|</?img>")
+
+
+def require_askable(prompts: Iterable[Prompt]) -> None:
+    """Refuse prompts that a server would misread or cannot answer.
+
+    Raises:
+        SettingsError: one line for each problem.
+    """
+    problems = [f"prompt {prompt.name!r}: {problem}" for prompt in prompts for problem in _problems(prompt)]
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _problems(prompt: Prompt) -> Iterator[str]:
+    for question in questions_of(prompt):
+        found = _SPECIAL_TOKEN.search(question)
+        if found:
+            yield f"the question {question!r} contains {found.group()!r}, a special token: reword it"
+    if not prompt.kind.scored and prompt.decoding.beams > 1:
+        yield "a model on a server does not support beam search: remove `beams`"
+    if prompt.kind is PromptKind.CHOICE:
+        yield from _alike(prompt.choices)
+
+
+def _alike(choices: Iterable[str]) -> Iterator[str]:
+    """Choices that an answer of the server cannot name: without punctuation they are empty, or equal."""
+    read: dict[str, str] = {}
+    for choice in choices:
+        other = read.setdefault(bare(choice), choice)
+        if not bare(choice):
+            yield f"the choice {choice!r} has no letter or digit: use other words"
+        elif other is not choice:
+            yield f"the choices {other!r} and {choice!r} cannot be told apart in an answer: use other words"
