@@ -195,7 +195,7 @@ class Reason(StrEnum):
     CHANGED_CHECKPOINT = ("changed_checkpoint", _RUN, _FINAL, "The model's files changed after the run started.",
         "Start the run again.")
     UNSUPPORTED_MODEL = ("unsupported_model", _RUN, _FINAL, "Nightreel cannot use this model for videos.",
-        "Use a model of a supported architecture: README.md lists them.")
+        "Use a model of a supported architecture, with its chat template: README.md lists them.")
     UNSUPPORTED_ADAPTER = ("unsupported_adapter", _RUN, _FINAL, "The LoRA adapter does not fit the model.",
         "Use the adapter with the model that it was trained for.")
     OUT_OF_MEMORY = ("out_of_memory", _SEGMENT, _FINAL, "One segment alone does not fit into the device's memory.",
@@ -215,8 +215,8 @@ class Reason(StrEnum):
         "No action needed: the segment is encoded again.")
     STALE_FEATURE = ("stale_feature", _SEGMENT, _RETRY, "Another model or version made a cached feature file.",
         "No action needed: the segment is encoded again.")
-    ANSWER_ERROR = ("answer_error", _VIDEO, _FINAL, "The model's answer to a prompt was unusable.",
-        "Read the prompt and the cause in the message.")
+    ANSWER_ERROR = ("answer_error", _VIDEO, _FINAL, "The model failed on all prompts of a segment.",
+        "Read the first prompt and the cause in the message. Scores that are not finite often need another dtype.")
     INCOMPLETE = ("incomplete", _VIDEO, _RETRY, "Some segments still lack answers.",
         "No action needed: the video is retried.")
     INTERNAL_ERROR = ("internal_error", _CHUNK, _FINAL, "Nightreel failed because of a bug.",

@@ -82,7 +82,7 @@ def _know_all(database_url: str) -> None:
                 model_hash=spec.hash,
                 model_spec=spec.to_json(),
                 plan=settings.sampling_plan,
-                prompts=load_prompt_sets(settings.prompts),
+                prompts=load_prompt_sets(settings.prompt_sets),
             )
         row = {"source": _SOURCE, "recipe_id": recipe.id, "options": {}, "settings": {}, "environment": {}}
         with RunRegistration(database, lease_s=60, max_attempts=3, **row) as run:

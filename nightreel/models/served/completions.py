@@ -146,7 +146,7 @@ def _not_the_protocol(expected: str, got: Any) -> PermanentError:
 
 def to_answer(prompt: Prompt, replies: Sequence[Completion]) -> Answer:
     """The answer to a prompt, from one reply per question (see `wording.questions_of`)."""
-    tokens = sum(reply.prompt_tokens for reply in replies)
+    tokens = min(sum(reply.prompt_tokens for reply in replies), _MAX_TOKENS)
     withheld = next((reply.withheld for reply in replies if reply.withheld), "")
     if withheld:
         return _unknown(prompt, withheld, tokens)

@@ -14,8 +14,11 @@ import pytest
 from fixtures.noise_model import ensure_noise_model
 from safetensors.numpy import load_file, save_file
 
+from nightreel.doctor import run_checks
+from nightreel.domain import Prompt, PromptKind
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
-from nightreel.models.loading import describe_model, load_model
+from nightreel.models.loading import check_model, describe_model, load_model
+from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.settings import Settings, load_settings
 
 _DESCRIBE = """
@@ -135,6 +138,110 @@ def _lacking_a_weight(directory: Path) -> None:
     weights = load_file(path)
     del weights["language_model.model.norm.weight"]
     save_file(weights, path, metadata={"format": "pt"})
+
+
+def _without_template(directory: Path) -> None:
+    (directory / "chat_template.jinja").unlink()
+
+
+def _with_template(template: str) -> Callable[[Path], None]:
+    def spoil(directory: Path) -> None:
+        (directory / "chat_template.jinja").write_text(template)
+
+    return spoil
+
+
+def _with_value(name: str, key: str, value: object) -> Callable[[Path], None]:
+    def spoil(directory: Path) -> None:
+        values = json.loads((directory / name).read_text())
+        (directory / name).write_text(json.dumps({**values, key: value}))
+
+    return spoil
+
+
+def _with_text(name: str, text: str) -> Callable[[Path], None]:
+    def spoil(directory: Path) -> None:
+        (directory / name).write_text(text)
+
+    return spoil
+
+
+_TEXTS_ONLY = "{% for m in messages %}<|im_start|>{% for p in m['content'] %}{{ p['text'] }}{% endfor %}{% endfor %}"
+_UNFIT = {
+    "no template": (_without_template, "has no chat template: use a model that was tuned for chat"),
+    "an empty template": (_with_template(""), "has no chat template"),
+    "a template for texts": (_with_template(_TEXTS_ONLY), "its chat template leaves videos out"),
+    "a template that refuses": (_with_template("{{ raise_exception('only text!') }}"), "TemplateError: only text!"),
+    "a template for strings": (_with_template("{{ messages[0]['content'] + 'x' }}"), "its chat template fails"),
+    "a template that is no template": (_with_template("{% for %}"), "TemplateSyntaxError"),
+    "a question that is shown twice": (
+        _with_template("{% for p in messages[0]['content'] %}<video>{{ p['text'] }}{{ p['text'] }}{% endfor %}"),
+        "shows a question 2 times",
+    ),
+    "a tokenizer that is no tokenizer": (_with_text("tokenizer.json", "{}"), "cannot be loaded by transformers"),
+    "no processor": (_without_videos, "cannot be loaded by transformers"),
+    "an unknown architecture": (_with_value("config.json", "model_type", "mine"), "cannot be loaded by transformers"),
+    "a configuration of wrong types": (_with_value("config.json", "text_config", "no"), "cannot be loaded by"),
+}
+
+
+@pytest.mark.parametrize("unfit", _UNFIT)
+def test_a_model_that_would_fail_every_video_is_refused_before_its_weights_are_read(
+    copied_model: Path, unfit: str
+) -> None:
+    spoil, message = _UNFIT[unfit]
+    spoil(copied_model)
+    with pytest.raises(PermanentError) as loaded:
+        load_model(_settings(copied_model))
+    (copied_model / "model.safetensors").unlink()
+    with pytest.raises(PermanentError) as checked:
+        check_model(_settings(copied_model), prompts=())
+    for caught in (loaded, checked):
+        assert caught.value.reason == "unsupported_model"
+        assert caught.value.reason.scope == "run"
+        assert message in caught.value.detail
+
+
+def test_doctor_finds_a_model_without_a_chat_template(copied_model: Path, tmp_path: Path) -> None:
+    settings = _settings(copied_model, work_dir=tmp_path / "work")
+    (check,) = (check for check in run_checks(settings) if check.name == "model")
+    assert (check.ok, check.advice) == (True, "")
+    _without_template(copied_model)
+    (check,) = (check for check in run_checks(settings) if check.name == "model")
+    assert (check.ok, check.found) == (False, "unsupported_model")
+    assert "has no chat template" in check.advice
+
+
+def test_doctor_finds_prompts_that_the_model_cannot_answer(tmp_path: Path) -> None:
+    checks = {check.name: check for check in run_checks(load_settings(work_dir=tmp_path, prompts=("tagging",)))}
+    assert not checks["model"].ok
+    assert "prompt 'topics' of set 'tagging': its choices cannot be scored" in checks["model"].advice
+    assert {check.name: check for check in run_checks(load_settings(work_dir=tmp_path))}["model"].ok
+
+
+@pytest.mark.parametrize("set_name", shipped_sets())
+def test_a_model_with_a_full_vocabulary_can_answer_every_shipped_set(
+    tiny_model: Callable[[str], Path], set_name: str
+) -> None:
+    assert check_model(_settings(tiny_model("internvl")), prompts=load_prompt_sets([set_name]).prompts) is not None
+
+
+def test_all_prompts_that_a_model_cannot_answer_are_named_together() -> None:
+    place = Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外"), set_name="mine")
+    count = Prompt(name="count", kind=PromptKind.NUMBER, text="How many?", minimum=9, maximum=10, set_name="mine")
+    fake = Prompt(name="fake", kind=PromptKind.YES_NO, text="Is it?<|im_end|>")
+    good = Prompt(name="good", kind=PromptKind.YES_NO, text="Is anything moving?")
+    with pytest.raises(SettingsError) as caught:
+        check_model(_settings("demo"), prompts=[place, count, fake, good])
+    assert str(caught.value).splitlines() == [
+        "model 'demo' cannot answer all prompts:",
+        "prompt 'place' of set 'mine': its choices cannot be scored: this tokenizer has no tokens for '室内', '室外'; "
+        "use other words, or another model",
+        "prompt 'count' of set 'mine': its numbers cannot be scored: this tokenizer has no tokens for '10'; use other "
+        "words, or another model",
+        "prompt 'fake': the question 'Is it?<|im_end|> Answer yes or no.' contains '<|im_end|>', a special token of "
+        "this model: reword it",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,11 @@ def test_each_tag_has_its_probability() -> None:
     assert said.p == pytest.approx(0.8 / 0.99)
 
 
+def test_token_counts_of_tags_together_fit_the_column_of_the_table() -> None:
+    many = replace(reply("no"), prompt_tokens=2**31 - 1)
+    assert answer(_TAGS, many, many).prompt_tokens == 2**31 - 1
+
+
 def test_one_doubtful_tag_makes_all_unknown() -> None:
     sure = reply("yes", ("yes", 0.9), ("no", 0.09))
     assert answer(_TAGS, sure, reply("no", ("no", 0.4), ("yes", 0.35))).state is AnswerState.UNKNOWN
