@@ -78,12 +78,20 @@ class Reason(StrEnum):
         "Start the run again.")
 
     # -- object storage -------------------------------------------------------------------------------------------
-    NO_SUCH_SOURCE = ("no_such_source", _VIDEO, _FINAL, "The source directory does not exist.",
+    NO_SUCH_SOURCE = ("no_such_source", _RUN, _FINAL, "The source directory does not exist.",
         "Correct `NIGHTREEL_SOURCE`, or mount the disk.")
-    NO_SUCH_BUCKET = ("no_such_bucket", _VIDEO, _FINAL, "The bucket does not exist.",
+    NO_SUCH_BUCKET = ("no_such_bucket", _RUN, _FINAL, "The bucket does not exist.",
         "Correct the bucket's name and `NIGHTREEL_S3_ENDPOINT_URL`.")
-    ACCESS_DENIED = ("access_denied", _VIDEO, _FINAL, "The store denies access to this user or these keys.",
-        "Grant the right to read or write, or correct the keys.")
+    ACCESS_DENIED = ("access_denied", _RUN, _FINAL,
+        "The store denies access: keys are wrong, expired, revoked or without rights, or this clock is wrong.",
+        "Renew or correct the keys, grant the rights, or set the clock. Then start the run again.")
+    OBJECT_DENIED = ("object_denied", _VIDEO, _FINAL, "The store denies access to this object, but not to others.",
+        "Grant the right to read the object, then run `nightreel retry --reason object_denied`.")
+    ARCHIVED = ("archived", _VIDEO, _FINAL, "The object is in an archive, from which nothing can be read.",
+        "Restore the object: the next run that lists it analyses it.")
+    UNSUPPORTED_STORE = ("unsupported_store", _RUN, _FINAL,
+        "The store's replies lack something that Nightreel needs, or it is not an S3 server.",
+        "Correct `NIGHTREEL_S3_ENDPOINT_URL`, or use a store that supports ListObjectsV2.")
     STORAGE_REFUSED = ("storage_refused", _VIDEO, _FINAL, "The store refused a request.",
         "Read the store's response in the message.")
     STORAGE_UNREACHABLE = ("storage_unreachable", _VIDEO, _RETRY, "The store does not respond.",

@@ -98,6 +98,9 @@ class Settings(BaseSettings):
         True,
         description="compare fetched bytes with ETags that look like an MD5; false: for stores with other ETags",
     )
+    s3_requester_pays: bool = Field(
+        False, description="pay for requests to a bucket whose owner lets requesters pay (x-amz-request-payer)"
+    )
     prefect_api_url: str | None = Field(
         None, description="API URL of a Prefect server; unset: the embedded one", validation_alias="PREFECT_API_URL"
     )

@@ -17,12 +17,13 @@ from nightreel.errors import SettingsError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """One entry of an object listing."""
+    """One entry of an object listing. `archived`: the store says that it cannot be read before it is restored."""
 
     uri: str
     etag: str
     size_bytes: int
     modified_at: datetime
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

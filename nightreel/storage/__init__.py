@@ -2,7 +2,8 @@
 
     base.py       the interface and the rules for every storage
     local.py      a directory;  walk.py: its files in order
-    s3.py         a bucket;  s3_bucket.py: requests;  s3_object.py, s3_upload.py: one object;  s3_errors.py: errors
+    s3.py         a bucket;  s3_bucket.py: requests;  s3_listing.py: pages of objects;  s3_object.py, s3_upload.py:
+                  one object;  s3_errors.py: errors
     transfer.py   parallel, resumable range downloads;  retrying.py: retries;  sinks.py: their destinations
     etags.py      check whether the downloaded bytes are the stored ones
     disk.py       write whole files or none, on a disk that may be full
@@ -75,6 +76,7 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
             bucket,
             prefix.strip("/"),
             endpoint_url=settings.s3_endpoint_url,
+            requester_pays=settings.s3_requester_pays,
             verify_etags=settings.s3_verify_etags,
             options=options or TransferOptions(),
         )

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from nightreel.domain import StoredObject
@@ -20,6 +21,7 @@ from nightreel.reasons import Reason
 from nightreel.units import human_bytes
 
 _log = logging.getLogger(__name__)
+_EARLIEST, _LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class Storage(ABC):
     """A place that holds objects under one prefix. Thread-safe.
 
     The constructor does not access the place. The first call reports what is wrong with it, as one of:
-        PermanentError: `no_such_source`, `no_such_bucket`, `access_denied`.
+        PermanentError: `no_such_source`, `no_such_bucket`, `access_denied`, `unsupported_store`.
         TransientError: `storage_unreachable`.
 
     Args:
@@ -97,7 +99,8 @@ class Storage(ABC):
             max_bytes: the operator's limit `NIGHTREEL_MAX_BYTES`.
 
         Raises:
-            PermanentError: `object_gone`, `limit_bytes`, or an error of the place (see the class).
+            PermanentError: `object_gone`, `object_denied`, `archived`, `limit_bytes`, or an error of the place (see
+                the class). `object_denied` means that other objects can be read; otherwise it is `access_denied`.
             TransientError: `object_changed`, `object_corrupt`, `disk_full`, `storage_unreachable`.
         """
 
@@ -121,6 +124,14 @@ class Storage(ABC):
         Raises:
             PermanentError: `object_gone`; `limit_bytes` when it is larger than `max_bytes`.
             TransientError: `storage_unreachable`.
+        """
+
+    @abstractmethod
+    def read_start(self, uri: str, *, most_bytes: int) -> bytes:
+        """Read at most `most_bytes` bytes from the start of an object. Costs one small request.
+
+        Raises:
+            NightreelError: as `fetch`.
         """
 
     @abstractmethod
@@ -162,6 +173,11 @@ class Storage(ABC):
                 )
         finally:
             self.delete(probe.uri)
+
+
+def is_possible_date(date: datetime | None) -> bool:
+    """Whether a date can be stored in Postgres and read back in any time zone. None stands for an unreadable one."""
+    return date is not None and _EARLIEST < date < _LATEST
 
 
 def checked_name(name: str) -> str:

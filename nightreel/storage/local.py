@@ -21,7 +21,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.reasons import Reason
-from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large
+from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, is_possible_date, outside, too_large
 from nightreel.storage.disk import new_file, write_all, write_error
 from nightreel.storage.walk import walk
 
@@ -29,6 +29,7 @@ _SCHEME = "file://"
 _BLOCK_BYTES = 1 << 20
 _INCOMING = ".incoming"
 _ABANDONED_S = 86_400.0
+_LONGEST_URI = 2500  # an entry of a btree in Postgres takes 2704 bytes, with the ETag and what describes it
 
 
 class LocalStorage(Storage):
@@ -57,18 +58,16 @@ class LocalStorage(Storage):
             try:
                 status = os.stat(path)  # noqa: PTH116  (bytes: not every name is text)
             except FileNotFoundError:
-                continue  # deleted since its directory was read, or a broken link
+                on_skipped(f"{os.fsdecode(path)!r} was deleted during the listing")
+                continue
             except OSError as error:
                 on_skipped(f"{os.fsdecode(path)!r}: {error.strerror}")
                 continue
-            page.append(
-                StoredObject(
-                    uri=f"{self.url}/{name}",
-                    etag=_etag(status),
-                    size_bytes=status.st_size,
-                    modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
-                )
-            )
+            item = _object(f"{self.url}/{name}", status)
+            if isinstance(item, str):
+                on_skipped(f"{os.fsdecode(path)!r}: {item}")
+                continue
+            page.append(item)
             if len(page) == page_size:
                 yield page
                 page = []
@@ -78,6 +77,7 @@ class LocalStorage(Storage):
     def check(self) -> None:
         try:
             with os.scandir(self._root):
+                os.stat(self._root_bytes + b"/.")  # noqa: PTH116  (a directory may be listed but not entered)
                 return
         except FileNotFoundError:
             problem = "the directory does not exist"
@@ -129,6 +129,13 @@ class LocalStorage(Storage):
             except OSError as error:
                 raise self._read_error(error, uri) from error
 
+    def read_start(self, uri: str, *, most_bytes: int) -> bytes:
+        with os.fdopen(self._open(uri), "rb") as file:
+            try:
+                return file.read(most_bytes)
+            except OSError as error:
+                raise self._read_error(error, uri) from error
+
     def _open(self, uri: str) -> int:
         path = self._root_bytes + b"/" + self._relative(uri)
         try:
@@ -153,7 +160,11 @@ class LocalStorage(Storage):
                 return TransientError(Reason.STORAGE_UNREACHABLE, f"{self._root} no longer exists: is it mounted?")
             return PermanentError(Reason.OBJECT_GONE, f"{uri} was deleted since it was listed")
         if error.errno in (errno.EACCES, errno.EPERM):
-            return PermanentError(Reason.ACCESS_DENIED, f"this user cannot read {uri}: give it read permission")
+            try:
+                self.check()
+            except NightreelError as of_the_source:
+                return of_the_source
+            return PermanentError(Reason.OBJECT_DENIED, f"this user cannot read {uri}: give it read permission")
         return TransientError(Reason.STORAGE_UNREACHABLE, f"{uri} cannot be read: {error.strerror}")
 
     def exists(self, uri: str) -> bool:
@@ -225,6 +236,19 @@ class LocalStorage(Storage):
         if not inside or b"\0" in name or any(part in (b"", b".", b"..") for part in name.split(b"/")):
             raise outside(uri, self.url)
         return name
+
+
+def _object(uri: str, status: os.stat_result) -> StoredObject | str:
+    """The entry of a file in a listing, or why it has none."""
+    try:
+        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+    except (OverflowError, ValueError, OSError):  # more than the 9999 years of a calendar
+        modified_at = None
+    if modified_at is None or not is_possible_date(modified_at):
+        return f"its modification time, {status.st_mtime:.0f} s from 1970, is impossible: `touch` the file"
+    if len(uri) > _LONGEST_URI:
+        return f"its URI has {len(uri)} characters, but an index of Postgres takes {_LONGEST_URI}: shorten the path"
+    return StoredObject(uri=uri, etag=_etag(status), size_bytes=status.st_size, modified_at=modified_at)
 
 
 def _etag(status: os.stat_result) -> str:

@@ -1,14 +1,14 @@
 """A bucket as object storage: listing by pages, parallel ranged downloads, create-only publishing.
 
-Made by `open_storage`. The requests are in `s3_bucket.py`, `s3_object.py` and `s3_upload.py`.
+Made by `open_storage`. The requests are in `s3_bucket.py`, `s3_listing.py`, `s3_object.py` and `s3_upload.py`.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, TransientError
@@ -16,12 +16,16 @@ from nightreel.reasons import Reason
 from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large
 from nightreel.storage.disk import new_file
 from nightreel.storage.s3_bucket import S3Bucket
+from nightreel.storage.s3_errors import lacking
+from nightreel.storage.s3_listing import list_bucket
 from nightreel.storage.s3_object import S3Object
 from nightreel.storage.s3_upload import upload
 from nightreel.storage.sinks import FileSink, MemorySink
 from nightreel.storage.transfer import TransferOptions, download
 
 _log = logging.getLogger(__name__)
+_REFUSALS = (Reason.OBJECT_DENIED, Reason.STORAGE_REFUSED)
+_WITNESSES = 8
 
 
 class S3Storage(Storage):
@@ -31,51 +35,38 @@ class S3Storage(Storage):
         bucket: its name.
         prefix: without slashes at its ends; empty for the whole bucket.
         endpoint_url: the server; None for Amazon's.
+        requester_pays: pay for requests to a bucket of someone else.
         verify_etags: verify fetched objects with ETags that look like the MD5 of the content.
         options: parallelism, timeouts and retries of transfers.
     """
 
     def __init__(
-        self, bucket: str, prefix: str, *, endpoint_url: str | None, verify_etags: bool, options: TransferOptions
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint_url: str | None,
+        requester_pays: bool,
+        verify_etags: bool,
+        options: TransferOptions,
     ) -> None:
         super().__init__(f"s3://{bucket}/{prefix}".rstrip("/"))
         self._prefix = f"{prefix}/" if prefix else ""
         self._verify_etags = verify_etags
-        self._bucket = S3Bucket(bucket, endpoint_url=endpoint_url, options=options)
+        self._bucket = S3Bucket(bucket, endpoint_url=endpoint_url, requester_pays=requester_pays, options=options)
+        self._last_read: str | None = None
 
     # -- listing -------------------------------------------------------------------------------------------------
 
     def _pages(
         self, start_after: str | None, page_size: int, on_skipped: Callable[[str], None]
     ) -> Iterator[list[StoredObject]]:
-        position = {} if start_after is None else {"StartAfter": self._key(start_after)}
-        more = True
-        while more:
-            answer = self._bucket.run(
-                self._bucket.request("list_objects_v2", Prefix=self._prefix, MaxKeys=page_size, **position)
-            )
-            page = [item for entry in answer.get("Contents", ()) if (item := self._listed(entry, on_skipped))]
-            if page:
-                yield page
-            more = answer.get("IsTruncated", False)
-            if more:
-                following = {"ContinuationToken": answer["NextContinuationToken"]}
-                if following == position:
-                    raise TransientError(Reason.STORAGE_UNREACHABLE, f"{self.url}: the server sent the same page again")
-                position = following
-
-    def _listed(self, entry: dict[str, Any], on_skipped: Callable[[str], None]) -> StoredObject | None:
-        key = entry["Key"]
-        if key.endswith("/"):
-            return None  # a folder marker
-        if "\0" in key:
-            on_skipped(f"key {key!r} in {self.url}: text in Postgres cannot hold NUL; rename it")
-            return None
-        return StoredObject(
-            uri=self._bucket.uri(key),
-            etag=entry["ETag"].strip('"'),
-            size_bytes=entry["Size"],
-            modified_at=entry["LastModified"],
+        return list_bucket(
+            self._bucket,
+            self._prefix,
+            start_after=None if start_after is None else self._key(start_after),
+            page_size=page_size,
+            on_skipped=on_skipped,
         )
 
     def check(self) -> None:
@@ -92,12 +83,43 @@ class S3Storage(Storage):
             return Fetched(path=destination, size_bytes=sink.hashed_bytes, content_sha256=sink.sha256)
 
         try:
-            return attempt()
-        except TransientError as error:
-            if error.reason is not Reason.OBJECT_CORRUPT:
+            try:
+                fetched = attempt()
+            except TransientError as error:
+                if error.reason is not Reason.OBJECT_CORRUPT:
+                    raise
+                _log.warning("fetching again: %s", error)
+                fetched = attempt()
+        except PermanentError as error:
+            if error.reason in _REFUSALS and self._refuses_others(key):
+                raise PermanentError(Reason.ACCESS_DENIED, f"{error.detail}; other objects are refused too") from error
+            raise
+        self._last_read = key
+        return fetched
+
+    def _refuses_others(self, key: str) -> bool:
+        """Whether the store refuses other objects too, so that the keys are at fault and not the object `key`.
+
+        It is asked for the object that was read last or, before the first one, for some objects of the listing.
+
+        Raises:
+            PermanentError: the store refuses the keys for the listing too, or says that they are wrong.
+        """
+        witnesses = [self._last_read] if self._last_read not in (None, key) else []
+        if not witnesses:
+            page = next(self._pages(None, 1000, lambda _: None), [])
+            listed = [self._key(item.uri) for item in page if item.uri != self._bucket.uri(key)]
+            witnesses = random.sample(listed, min(_WITNESSES, len(listed)))
+        return all(self._refuses(witness) for witness in witnesses if witness)
+
+    def _refuses(self, key: str) -> bool:
+        try:
+            self._bucket.run(self._bucket.read_start(key, 1))
+        except PermanentError as error:
+            if error.reason is Reason.ACCESS_DENIED:
                 raise
-            _log.warning("fetching again: %s", error)
-            return attempt()
+            return error.reason in _REFUSALS
+        return False
 
     async def _download(self, source: S3Object, fd: int, max_bytes: int) -> FileSink:
         digest = await source.digest() if self._verify_etags else None
@@ -116,6 +138,9 @@ class S3Storage(Storage):
         sink = MemorySink(lambda total: _admit(uri, total, max_bytes))
         self._bucket.run(download(source, sink, self._bucket.options))
         return bytes(sink.data)
+
+    def read_start(self, uri: str, *, most_bytes: int) -> bytes:
+        return self._bucket.run(self._bucket.read_start(self._key(uri), most_bytes))
 
     def exists(self, uri: str) -> bool:
         try:
@@ -145,7 +170,10 @@ class S3Storage(Storage):
         return True
 
     def _size_bytes(self, key: str) -> int:
-        return int(self._bucket.run(self._bucket.request("head_object", key=key))["ContentLength"])
+        reply = self._bucket.run(self._bucket.request("head_object", key=key))
+        if "ContentLength" not in reply:
+            raise lacking(self._bucket.uri(key), self._bucket.endpoint, "Content-Length")
+        return int(reply["ContentLength"])
 
     def _key(self, uri: str) -> str:
         start = self._bucket.uri(self._prefix)

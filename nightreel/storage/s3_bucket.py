@@ -9,11 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
+from contextlib import closing
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import aiohttp
+from aiobotocore.session import AioSession
+from botocore.parsers import ResponseParserError
+from botocore.utils import parse_timestamp
 from s3fs import S3FileSystem
 
+from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 from nightreel.storage.retrying import retrying
 from nightreel.storage.s3_errors import translated
 from nightreel.storage.transfer import TransferOptions
@@ -21,6 +29,7 @@ from nightreel.storage.transfer import TransferOptions
 _T = TypeVar("_T")
 _CONNECTIONS = 64
 _CONNECT_TIMEOUT_S = 5
+_READS = ("get_object", "head_object")
 
 
 class S3Bucket:
@@ -29,14 +38,18 @@ class S3Bucket:
     Args:
         name: of the bucket.
         endpoint_url: the server; None for Amazon's.
+        requester_pays: tell the store that the owner of the keys pays for the requests.
         options: number of tries, and timeout of a reply.
     """
 
-    def __init__(self, name: str, *, endpoint_url: str | None, options: TransferOptions) -> None:
+    def __init__(self, name: str, *, endpoint_url: str | None, requester_pays: bool, options: TransferOptions) -> None:
         self.name = name
         self.options = options
         self.endpoint = _without_secrets(endpoint_url)
+        self.is_amazon = endpoint_url is None
+        self._payer = {"RequestPayer": "requester"} if requester_pays else {}
         self._files = S3FileSystem(
+            session=_session(),
             endpoint_url=endpoint_url,
             skip_instance_cache=True,  # s3fs caches instances by arguments, but keys come from elsewhere
             use_listings_cache=False,
@@ -63,14 +76,39 @@ class S3Bucket:
         """
         target = {"Bucket": self.name} if key is None else {"Bucket": self.name, "Key": key}
         what = self.uri(arguments.get("Prefix", "") if key is None else key).rstrip("/")
-        with translated(what, self.endpoint, object_name=None if key is None else what):
+        denied = Reason.OBJECT_DENIED if operation in _READS else Reason.ACCESS_DENIED
+        with translated(what, self.endpoint, object_name=None if key is None else what, denied=denied):
             client = await self._files.set_session()  # made on first use, when it looks up the keys
-            reply: dict[str, Any] = await getattr(client, operation)(**target, **arguments)
+            try:
+                reply: dict[str, Any] = await getattr(client, operation)(**target, **self._payer, **arguments)
+            except ValueError as error:
+                if isinstance(error, aiohttp.ClientError):
+                    raise
+                raise ResponseParserError(f"a value in the reply is wrong: {error}") from error
             return reply
 
     async def request(self, operation: str, *, key: str | None = None, **arguments: Any) -> dict[str, Any]:
         """Make one request, with retries while the storage is unreachable."""
         return await retrying(lambda: self.once(operation, key=key, **arguments), self.options.tries())
+
+    async def read_start(self, key: str, most_bytes: int) -> bytes:
+        """The first bytes of an object; none if it is empty."""
+
+        async def attempt() -> bytes:
+            try:
+                reply = await self.once("get_object", key=key, Range=f"bytes=0-{most_bytes - 1}")
+            except PermanentError as error:
+                if error.reason is Reason.INVALID_RANGE:
+                    return b""
+                raise
+            body = reply["Body"]
+            with closing(body), translated(self.uri(key), self.endpoint):
+                start = b""
+                while len(start) < most_bytes and (block := await body.read(most_bytes - len(start))):
+                    start += block
+                return start
+
+        return await retrying(attempt, self.options.tries())
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the loop of s3fs, in its thread, and wait. It has ended when this returns or raises."""
@@ -102,6 +140,21 @@ class S3Bucket:
                 loop.call_soon_threadsafe(cancel)
                 wait([outcome])
             raise
+
+
+def _session() -> AioSession:
+    """A session whose listings survive an impossible date: botocore would refuse the whole page for it."""
+    session = AioSession()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time_or_none)
+    return session
+
+
+def _time_or_none(value: Any) -> datetime | None:
+    try:
+        time: datetime = parse_timestamp(value)
+    except (ValueError, OverflowError, OSError, RuntimeError):
+        return None
+    return time
 
 
 def _without_secrets(endpoint_url: str | None) -> str:

@@ -12,11 +12,11 @@ from nightreel.errors import PermanentError, TransientError
 from nightreel.reasons import Reason
 from nightreel.storage.etags import EtagDigest, part_count
 from nightreel.storage.s3_bucket import S3Bucket
-from nightreel.storage.s3_errors import translated
+from nightreel.storage.s3_errors import lacking, translated
 from nightreel.storage.sinks import blocks_of
 from nightreel.storage.transfer import in_thread
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _EXPRESS = "--x-s3"  # how names of Amazon's directory buckets end; their ETags are random
 
 
@@ -40,7 +40,7 @@ class S3Object:
         """Request bytes `start` to `stop`.
 
         Raises:
-            PermanentError: `object_gone`, `access_denied`, `no_such_bucket`.
+            PermanentError: `object_gone`, `object_denied`, `archived`, `access_denied`, `no_such_bucket`.
             TransientError: `object_changed`, `storage_unreachable`.
         """
         condition = {} if self._etag is None else {"IfMatch": f'"{self._etag}"'}
@@ -52,15 +52,27 @@ class S3Object:
             if start or error.reason is not Reason.INVALID_RANGE:
                 raise
             answer = await self._bucket.once("get_object", key=self._key, **condition)  # an empty object has no range
-        stream = S3Range(answer, self.name, self._bucket.endpoint)
         try:
-            self._accept(answer, stream, start, stop)
+            self._accept_version(answer)
+            span = _span(answer) or _span(answer, size_bytes=await self._size_bytes(condition))
+            if span is None or span[:2] != (start, min(stop, span[2])):
+                raise TransientError(
+                    Reason.STORAGE_UNREACHABLE,
+                    f"{self.name}: requested bytes {start}-{stop - 1} from {self._bucket.endpoint}, got "
+                    f"{answer.get('ContentRange', 'all of them')}",
+                )
         except BaseException:
-            stream.close()
+            answer["Body"].close()
             raise
-        return stream
+        return S3Range(answer["Body"], span[2], self.name, self._bucket.endpoint)
 
-    def _accept(self, answer: dict[str, Any], stream: S3Range, start: int, stop: int) -> None:
+    async def _size_bytes(self, condition: dict[str, str]) -> int:
+        answer = await self._bucket.once("head_object", key=self._key, **condition)
+        if "ContentLength" not in answer:
+            raise lacking(self.name, self._bucket.endpoint, "Content-Length")
+        return int(answer["ContentLength"])
+
+    def _accept_version(self, answer: dict[str, Any]) -> None:
         etag = answer.get("ETag", "").strip('"')
         if not etag:
             raise TransientError(
@@ -76,12 +88,6 @@ class S3Object:
             )
         if answer.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in answer:
             self._etag_is_of_content = False
-        if (stream.start, stream.stop) != (start, min(stop, stream.total_bytes)):
-            raise TransientError(
-                Reason.STORAGE_UNREACHABLE,
-                f"{self.name}: requested bytes {start}-{stop - 1} from {self._bucket.endpoint}, got "
-                f"{answer.get('ContentRange', 'all of them')}",
-            )
 
     # -- verifying -----------------------------------------------------------------------------------------------
 
@@ -124,20 +130,43 @@ class S3Object:
         return int(answer["ContentLength"]) if answer.get("PartsCount") == parts else None
 
 
-class S3Range:
-    """A `RangeStream`: the bytes `start` to `stop` of an object of `total_bytes`, as they arrive."""
+def _span(answer: dict[str, Any], *, size_bytes: int | None = None) -> tuple[int, int, int] | None:
+    """The first byte of a reply, the byte after its last one, and the object's size; None if its headers do not tell.
 
-    def __init__(self, answer: dict[str, Any], name: str, endpoint: str) -> None:
-        self._body = answer["Body"]
+    Servers describe an empty object in many ways: without a range, or as `0-0/0`, `0--1/0`, `*/0`, or the range that
+    was requested. So a reply without bytes counts as an empty object only if its range or the size says so.
+
+    Args:
+        size_bytes: the object's size if it is known otherwise.
+
+    >>> _span({"ContentLength": 10, "ContentRange": "bytes 0-9/25"}), _span({"ContentLength": 25})
+    ((0, 10, 25), (0, 25, 25))
+    >>> _span({"ContentLength": 0, "ContentRange": "bytes */0"})
+    (0, 0, 0)
+    >>> empty = {"ContentLength": 0}
+    >>> _span(empty), _span(empty, size_bytes=0), _span(empty, size_bytes=10)
+    (None, (0, 0, 0), None)
+    """
+    length, told = answer.get("ContentLength"), answer.get("ContentRange") or ""
+    if size_bytes == 0 or (told.endswith("/0") and not length):
+        return 0, 0, 0
+    if length == 0:
+        return None
+    if match := _CONTENT_RANGE.fullmatch(told):
+        total = size_bytes if match[3] == "*" else int(match[3])
+        return None if total is None else (int(match[1]), int(match[2]) + 1, total)
+    total = length if size_bytes is None else size_bytes
+    return None if told or total is None else (0, total, total)
+
+
+class S3Range:
+    """A `RangeStream`: bytes of an object of `total_bytes`, as they arrive."""
+
+    def __init__(self, body: Any, total_bytes: int, name: str, endpoint: str) -> None:
+        self.total_bytes = total_bytes
+        self._body = body
         self._name = name
         self._endpoint = endpoint
-        match = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
-        if match:
-            first, last, self.total_bytes = map(int, match.groups())
-            self.start, self.stop = first, last + 1
-        else:
-            self.start, self.stop = 0, int(answer.get("ContentLength", 0))
-            self.total_bytes = self.stop
 
     async def read(self, size: int) -> bytes:
         with translated(self._name, self._endpoint):

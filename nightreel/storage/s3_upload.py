@@ -12,6 +12,7 @@ from typing import Any
 from nightreel.errors import NightreelError, TransientError
 from nightreel.reasons import Reason
 from nightreel.storage.s3_bucket import S3Bucket
+from nightreel.storage.s3_errors import lacking
 from nightreel.storage.transfer import in_thread
 
 _PART_BYTES = 16 << 20  # at most 10,000 parts: 156 GiB
@@ -44,7 +45,9 @@ async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
 
 
 async def _upload_parts(bucket: S3Bucket, key: str, blocks: Iterator[bytes]) -> None:
-    upload_id = (await bucket.request("create_multipart_upload", key=key))["UploadId"]
+    upload_id = (await bucket.request("create_multipart_upload", key=key)).get("UploadId")
+    if not upload_id:
+        raise lacking(bucket.uri(key), bucket.endpoint, "UploadId")
     parts: list[dict[str, Any]] = []
     try:
         while block := await in_thread(next, blocks, b""):
@@ -52,6 +55,8 @@ async def _upload_parts(bucket: S3Bucket, key: str, blocks: Iterator[bytes]) -> 
             answer = await bucket.request(
                 "upload_part", key=key, UploadId=upload_id, PartNumber=number, Body=block, ContentMD5=_md5(block)
             )
+            if "ETag" not in answer:
+                raise lacking(f"{bucket.uri(key)}, part {number}", bucket.endpoint, "ETag")
             parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         await bucket.request(
             "complete_multipart_upload",

@@ -63,10 +63,11 @@ def _entries(
                     del names[names_held:]
                     complete = False
         except FileNotFoundError:
-            return  # deleted since its parent was read
-        except OSError as error:
+            on_skipped(f"directory {os.fsdecode(path)!r} was deleted during the listing")
+            complete = True
+        except OSError as error:  # perhaps after some names, which count
             on_skipped(f"directory {os.fsdecode(path)!r} cannot be read: {error.strerror}")
-            return
+            complete = True
         names.sort()
         if not complete:
             del names[names_held:]

@@ -163,7 +163,7 @@ def test_an_unreadable_source_or_file_causes_a_permanent_error(open_directory, t
         error = error_of(
             PermanentError, lambda: storage.fetch(item.uri, etag=item.etag, destination=tmp_path / "x", max_bytes=9)
         )
-    assert error.reason == "access_denied"
+    assert error.reason == "object_denied"
     with closed(path.parent):
         assert error_of(PermanentError, lambda: listed(storage)).reason == "access_denied"
 
