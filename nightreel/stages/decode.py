@@ -169,7 +169,7 @@ class Decoding:
                         path, probe=probe, plan=self.recipe.plan, segment=item.segment, short_side=short_side
                     )
         except NightreelError as error:
-            if self.model.failed_to_load(error):
+            if error.reason.scope is Scope.RUN or self.model.failed_to_load(error):
                 raise
             video.fail(item.segment, error)
             return None
