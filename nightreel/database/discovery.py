@@ -26,6 +26,7 @@ class PageCounts:
         new, changed: versions never seen before. wanted: known videos, new under this recipe.
         known: videos that have an analysis under this recipe, with any status.
         back: known and wanted videos that were marked gone. gone: videos that a sweep no longer found.
+        restored: videos that failed because their object was in an archive, and may be readable now.
     """
 
     listed: int = 0
@@ -36,13 +37,14 @@ class PageCounts:
     known: int = 0
     back: int = 0
     gone: int = 0
+    restored: int = 0
 
     def __add__(self, other: PageCounts) -> PageCounts:
         return PageCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
 
     @property
     def added(self) -> int:
-        return self.new + self.changed + self.wanted
+        return self.new + self.changed + self.wanted + self.restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +84,14 @@ def discover_page(
     run_id: int,
     as_of: datetime | None = None,
 ) -> PageCounts:
-    """Add the unknown videos of a page, and their analyses.
+    """Add the unknown videos of a page, and their analyses. Reopen those whose object was in an archive.
 
     Args:
         as_of: when the listing was made; None: now. An older listing does not replace versions that were found since,
             and does not bring back videos that were found gone since.
     """
     items = [item for item in page if admit.admits(item)]
-    parameters = {"recipe_id": recipe_id, "as_of": as_of, **_columns(items)}
-    needed = connection.execute(statement("page_needs_work"), parameters).all() if items else []
+    needed = _needing_work(connection, items, recipe_id=recipe_id, as_of=as_of) if items else []
     if needed:
         added = _columns(needed)
         keys = {name: added[name] for name in ("uris", "etags")}
@@ -98,6 +99,9 @@ def discover_page(
         connection.execute(statement("add_videos"), {"run_id": run_id, **added})
         connection.execute(statement("add_analyses"), {"recipe_id": recipe_id, **keys})
     states = [row.state for row in needed]
+    if restored := [row for row in needed if row.state == "restored"]:
+        keys = {"uris": [row.uri for row in restored], "etags": [row.etag for row in restored]}
+        connection.execute(statement("reopen_archived"), {"recipe_id": recipe_id, **keys})
     return PageCounts(
         listed=len(page),
         filtered=len(page) - len(items),
@@ -106,6 +110,7 @@ def discover_page(
         wanted=states.count("wanted"),
         known=len(items) - len(needed) + states.count("back"),
         back=sum(row.back for row in needed),
+        restored=len(restored),
     )
 
 
@@ -122,8 +127,7 @@ def correct_versions(
     left_out = [item for item in page if not admit.admits(item)]
     if not left_out:
         return PageCounts()
-    parameters = {"recipe_id": recipe_id, "as_of": None, **_columns(left_out)}
-    found = connection.execute(statement("page_needs_work"), parameters).all()
+    found = _needing_work(connection, left_out, recipe_id=recipe_id, as_of=None)
     untrue = [row for row in found if row.state == "changed" or row.back]
     if untrue:
         columns = _columns(untrue)
@@ -164,6 +168,14 @@ def mark_gone(connection: Connection, uris: Sequence[str], *, began_at: datetime
 def has_videos(connection: Connection, uri_prefix: str) -> bool:
     """Whether a prefix has current videos."""
     return bool(connection.execute(statement("has_videos"), {"uri_prefix": uri_prefix}).scalar_one())
+
+
+def _needing_work(
+    connection: Connection, items: Sequence[StoredObject], *, recipe_id: int, as_of: datetime | None
+) -> Sequence[Row[Any]]:
+    archived = [item.archived for item in sorted(items, key=lambda item: item.uri)]
+    parameters = {"recipe_id": recipe_id, "as_of": as_of, "archived": archived, **_columns(items)}
+    return connection.execute(statement("page_needs_work"), parameters).all()
 
 
 def _columns(items: Iterable[StoredObject | Row[Any]]) -> dict[str, list[Any]]:

@@ -96,3 +96,22 @@ def test_a_selection_is_a_range_of_keys_in_byte_order(work):
     assert [claim.video.uri for claim in work.claim(selection=some)] == ["s3://bucket/a.mp4", "s3://bucket/b.mp4"]
     rest = Selection(uri_prefix="s3://bucket/", after_uri="s3://bucket/b.mp4")
     assert [claim.video.uri for claim in work.claim(selection=rest)] == ["s3://bucket/c.mp4", "s3://bucket/é.mp4"]
+
+
+def test_a_video_that_failed_in_an_archive_is_work_again_when_its_object_is_restored(work, open_work):
+    names = ("a.mp4", "b.mp4", "c.mp4")
+    work.discover(*(stored(name, archived=True) for name in names))
+    assert len(work.claim()) == 3
+    with work.database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE nightreel.analyses SET status = 'failed', attempts = 3, run_id = NULL, "
+                "reason = CASE uri WHEN 's3://bucket/c.mp4' THEN 'unreadable' ELSE 'archived' END"
+            )
+        )
+    assert work.discover(*(stored(name, archived=True) for name in names)) == PageCounts(listed=3, known=3)
+    page = [stored("a.mp4"), stored("b.mp4", archived=True), stored("c.mp4")]
+    assert open_work(model="b" * 64).discover(*page) == PageCounts(listed=3, wanted=3), "another recipe has its own"
+    assert work.discover(*page) == PageCounts(listed=3, known=2, restored=1)
+    assert [(claim.video.uri, claim.attempt) for claim in work.claim()] == [("s3://bucket/a.mp4", 1)]
+    assert work.discover(*page) == PageCounts(listed=3, known=3), "it is reopened once"

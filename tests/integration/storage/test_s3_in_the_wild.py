@@ -95,6 +95,40 @@ def test_an_archived_object_has_its_own_reason(bad_proxy, fetch):
     assert "restore" in caught.detail
 
 
+@pytest.mark.parametrize(
+    ("entry", "archived"),
+    [
+        ("<StorageClass>STANDARD</StorageClass>", False),
+        ("", False),
+        ("<StorageClass>GLACIER_IR</StorageClass>", False),
+        ("<StorageClass>GLACIER</StorageClass>", True),
+        ("<StorageClass>DEEP_ARCHIVE</StorageClass>", True),
+        (
+            "<StorageClass>GLACIER</StorageClass><RestoreStatus><IsRestoreInProgress>true</IsRestoreInProgress>"
+            "</RestoreStatus>",
+            True,
+        ),
+        (
+            "<StorageClass>GLACIER</StorageClass><RestoreStatus><IsRestoreInProgress>false</IsRestoreInProgress>"
+            "<RestoreExpiryDate>2027-01-01T00:00:00Z</RestoreExpiryDate></RestoreStatus>",
+            False,
+        ),
+    ],
+)
+def test_a_listing_of_amazon_tells_which_objects_are_archived(bad_proxy, storage, monkeypatch, entry, archived):
+    monkeypatch.setattr(storage._bucket, "is_amazon", True)  # Amazon itself is not here
+    bad_proxy.listing = edited(rb"<StorageClass>.*?</StorageClass>", entry.encode())
+    assert {item.archived for item in listed(storage)} == {archived}
+    asked = [headers for _, path, headers in bad_proxy.requests if "list-type=" in path]
+    assert [headers.get("x-amz-optional-object-attributes") for headers in asked] == ["RestoreStatus"]
+
+
+def test_other_stores_are_not_asked_for_what_only_amazon_knows(bad_proxy, storage):
+    bad_proxy.listing = edited(rb"<StorageClass>.*?</StorageClass>", b"<StorageClass>GLACIER</StorageClass>")
+    assert {item.archived for item in listed(storage)} == {False}, "the next run tries them again"
+    assert not any("x-amz-optional-object-attributes" in headers for *_, headers in bad_proxy.requests)
+
+
 # -- servers that know less ------------------------------------------------------------------------------------------
 
 
