@@ -22,7 +22,7 @@ class PageCounts:
     """Counts of objects on one or several pages of the listing.
 
     Args:
-        listed: objects on the page. filtered: objects left out by suffix or time.
+        listed: objects on the page. filtered: objects left out by suffix, by time, or because they are text.
         new, changed: versions never seen before. wanted: known videos, new under this recipe.
         known: videos that have an analysis under this recipe, with any status.
         back: known and wanted videos that were marked gone. gone: videos that a sweep no longer found.
@@ -112,6 +112,11 @@ def discover_page(
         back=sum(row.back for row in needed),
         restored=len(restored),
     )
+
+
+def unknown_uris(connection: Connection, uris: Sequence[str]) -> set[str]:
+    """The uris that no video has, of any version."""
+    return set(connection.execute(statement("unknown_uris"), {"uris": list(uris)}).scalars())
 
 
 def correct_versions(

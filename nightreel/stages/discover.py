@@ -16,6 +16,7 @@ from nightreel.errors import NightreelError
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
+from nightreel.stages.sniff import Sniffing
 
 _PAGES = 20  # at most in one call: a few seconds of work
 _LOOK_EVERY_S = 1.0  # for a heartbeat of another run
@@ -51,6 +52,7 @@ class Discovery:
     selection: Selection
     listing: ListingCursor
     admit: ListingFilter
+    sniffing: Sniffing
     claims: ClaimsInOrder
     recorder: RunRecorder
     chunk_segments: int
@@ -73,10 +75,13 @@ class Discovery:
                 if page is None:
                     return Discovered(counts=counts, exhausted=True)
                 within = [item for item in page if up_to_uri is None or item.uri <= up_to_uri]
+                with self.recorder.stage("list"):
+                    videos = self.sniffing.without_text(within)
+                texts = len(within) - len(videos)
                 with self.recorder.stage("database"), self.database.begin() as connection:
-                    counts += discover_page(
+                    counts += PageCounts(listed=texts, filtered=texts) + discover_page(
                         connection,
-                        within,
+                        videos,
                         admit=self.admit,
                         recipe_id=self.recipe.id,
                         run_id=self.run_id,

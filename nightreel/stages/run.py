@@ -37,6 +37,7 @@ from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.shard import NightDue, ShardRun, no_night_due
+from nightreel.stages.sniff import Sniffing
 from nightreel.stages.summary import RunSummary
 from nightreel.stages.sweep import Sweep
 from nightreel.stages.videos import OpenVideos, VideoFiles
@@ -205,6 +206,7 @@ def _stages(
                 selection=selection,
                 listing=ListingCursor(source, selection, settings),
                 admit=admit,
+                sniffing=Sniffing(source=source, database=database, admit=admit),
                 claims=ClaimsInOrder(
                     selection,
                     recipe=recipe,

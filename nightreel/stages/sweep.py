@@ -30,6 +30,7 @@ from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.reasons import Reason
 from nightreel.stages.recorder import RunRecorder
+from nightreel.stages.sniff import Sniffing
 from nightreel.storage import Storage
 
 _PAGES = 50  # at most in one call
@@ -63,6 +64,7 @@ class Sweep:
         self._source, self._database, self._admit = source, database, admit
         self._recipe_id, self._run_id = recipe_id, run_id
         self._page_size, self._recorder = page_size, recorder
+        self._sniffing = Sniffing(source=source, database=database, admit=admit)
         self._prefix = f"{source.url}/"
         self._after = self._prefix  # everything up to here is done
         self._began_at: datetime | None = None
@@ -122,10 +124,14 @@ class Sweep:
     def _sweep(self, page: list[StoredObject], *, may_be_empty: bool) -> PageCounts:
         counts = PageCounts()
         if page:
+            with self._recorder.stage("list"):
+                videos = self._sniffing.without_text(page)
+            texts = len(page) - len(videos)
+            counts += PageCounts(listed=texts, filtered=texts)
             with self._recorder.stage("database"), self._database.begin() as connection:
                 for look_at in (discover_page, correct_versions):
                     counts += look_at(
-                        connection, page, admit=self._admit, recipe_id=self._recipe_id, run_id=self._run_id
+                        connection, videos, admit=self._admit, recipe_id=self._recipe_id, run_id=self._run_id
                     )
         else:
             self._refuse_if_emptied(may_be_empty)

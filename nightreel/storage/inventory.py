@@ -23,7 +23,7 @@ from pathlib import Path
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.reasons import Reason
-from nightreel.storage.base import Storage, one_ahead, warn_skipped
+from nightreel.storage.base import Storage, is_possible_date, one_ahead, warn_skipped
 from nightreel.storage.inventory_rows import Entry, entry_reader
 from nightreel.storage.spool import Spool
 
@@ -197,6 +197,9 @@ class Inventory:
                     continue
                 if "\0" in uri:
                     on_skipped(f"key {entry.key!r} in {file.uri}: text in Postgres cannot hold NUL; rename it")
+                    continue
+                if entry.modified_at is None or not is_possible_date(entry.modified_at):
+                    on_skipped(f"key {entry.key!r} in {file.uri}: its date is impossible; copy it onto itself")
                     continue
                 page.append(
                     StoredObject(uri=uri, etag=entry.etag, size_bytes=entry.size_bytes, modified_at=entry.modified_at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ _BUFFER_BYTES = 1 << 20
 _FORMATS = "expected CSV or Parquet: choose one of them in the inventory's configuration"
 _NEEDED = ("key", "size", "last_modified_date", "e_tag")
 _VERSIONS = ("is_latest", "is_delete_marker")
+_FORM_OF_DATE = re.compile(r"[+-]?\d{4,}-\d\d-\d\d")
 _NOT_CURRENT = {("is_latest", False), ("is_delete_marker", True)}
 # The columns' names in CSV.
 _NAMES = {
@@ -37,11 +39,11 @@ _NAMES = {
 
 
 class Entry(NamedTuple):
-    """A current object."""
+    """A current object. `modified_at`: None if the calendar has no such date."""
 
     key: str
     size_bytes: int
-    modified_at: datetime
+    modified_at: datetime | None
     etag: str
 
 
@@ -92,7 +94,7 @@ def _read_csv(columns: list[str], path: Path, name: str) -> Iterator[Entry]:
                 yield Entry(
                     unquote_plus(row[key], errors="strict"),
                     int(row[size]),
-                    _with_zone(datetime.fromisoformat(row[modified])),
+                    _date(row[modified]),
                     row[etag].strip('"'),
                 )
     except (OSError, EOFError, zlib.error, csv.Error, ValueError, IndexError) as error:
@@ -112,14 +114,39 @@ def _read_parquet(path: Path, name: str) -> Iterator[Entry]:
                 for key, size, modified, etag, *flags in zip(*map(_values, batch.columns), strict=True):
                     if flags and dict(zip(versions, flags, strict=True)).items() & _NOT_CURRENT:
                         continue
-                    yield Entry(key, int(size), _with_zone(modified), etag.strip('"'))
+                    yield Entry(key, int(size), modified and _with_zone(modified), etag.strip('"'))
     except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(name, error) from error
 
 
 def _values(column: Any) -> list[Any]:
-    values: list[Any] = column.to_pylist()
+    """The values of a column; None for a date that Python's calendar does not have."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        values = [_value(item) for item in column]
     return values
+
+
+def _value(item: Any) -> Any:
+    try:
+        return item.as_py()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _date(text: str) -> datetime | None:
+    """The date in a column; None if it has the form of one and the calendar does not have it.
+
+    Raises:
+        ValueError: it does not have the form of a date.
+    """
+    try:
+        return _with_zone(datetime.fromisoformat(text))
+    except ValueError:
+        if _FORM_OF_DATE.match(text):
+            return None
+        raise
 
 
 def _with_zone(time: datetime) -> datetime:

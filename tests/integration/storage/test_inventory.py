@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fixtures.inventories import ALWAYS, CSV, PARQUET, VERSIONED, Listed
 
@@ -233,3 +236,31 @@ def test_a_key_that_postgres_cannot_hold_is_reported(inventories, opened):
     url = inventories.write(rows("a\0b.mp4", "c.mp4"))
     assert keys(opened(url), on_skipped=skipped.append) == ["c.mp4"]
     assert len(skipped) == 1
+
+
+@pytest.mark.parametrize("date", ["0000-00-00T00:00:00.000Z", "2026-02-31T00:00:00.000Z", "55555-01-01T00:00:00.000Z"])
+def test_an_object_with_an_impossible_date_in_csv_is_skipped_with_a_line(inventories, opened, date):
+    lines = [f'"b","{name}","1","{at}","e","S","false"' for name, at in [("a", date), ("b", "2026-01-01T00:00:00Z")]]
+    skipped: list[str] = []
+    url = inventories.write(gzip.compress("\n".join(lines).encode()))
+    assert keys(opened(url), on_skipped=skipped.append) == ["b"]
+    assert len(skipped) == 1
+    assert "key 'a'" in skipped[0]
+
+
+@pytest.mark.parametrize("milliseconds", [2**60, -(2**60), 253_402_300_800_000, -62_135_596_800_000])
+def test_an_object_with_an_impossible_date_in_parquet_is_skipped_with_a_line(inventories, opened, milliseconds):
+    table = pa.table(
+        {
+            "key": ["a", "b"],
+            "size": [1, 1],
+            "last_modified_date": pa.array([milliseconds, 0], pa.timestamp("ms", "UTC")),
+            "e_tag": ["e", "e"],
+        }
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    skipped: list[str] = []
+    assert keys(opened(inventories.write(sink.getvalue(), form=PARQUET)), on_skipped=skipped.append) == ["b"]
+    assert len(skipped) == 1
+    assert "key 'a'" in skipped[0]

@@ -1,5 +1,8 @@
+import errno
 import hashlib
 import os
+import shutil
+import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +13,7 @@ from fixtures.rights import closed
 
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.settings import Settings
-from nightreel.storage import open_storage
+from nightreel.storage import open_storage, walk
 
 ODD_NAMES = [
     b"plain.mp4",
@@ -153,6 +156,107 @@ def test_an_unreadable_directory_is_reported_and_the_rest_listed(open_directory)
         assert len(listed(storage_at(open_directory), on_skipped=skipped.append)) == 1
     assert len(skipped) == 1
     assert "closed" in skipped[0]
+
+
+@pytest.mark.parametrize("seconds", [2**55, -(2**55), 253_402_300_800, -62_135_596_801])
+def test_a_file_with_an_impossible_date_is_skipped_with_a_line(tmp_path, monkeypatch, seconds):
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        write(tmp_path / name)
+    stat_of = os.stat
+
+    def dated(path, **options):  # few file systems store such a date: FUSE and network mounts report it
+        status = stat_of(path, **options)
+        if not os.fsencode(path).endswith(b"b.mp4"):
+            return status
+        fields = list(status)
+        fields[stat.ST_MTIME] = seconds
+        return os.stat_result(fields[:10], {"st_mtime": float(seconds), "st_mtime_ns": seconds * 10**9})
+
+    monkeypatch.setattr(os, "stat", dated)
+    skipped = []
+    assert [item.uri[-5:] for item in listed(storage_at(tmp_path), on_skipped=skipped.append)] == ["a.mp4", "c.mp4"]
+    assert len(skipped) == 1
+    assert "b.mp4" in skipped[0]
+    assert str(seconds) in skipped[0]
+
+
+@pytest.mark.parametrize("seconds", [0, -86_400, 4_102_444_800, 15_000_000_000])
+def test_old_and_future_dates_are_dates(tmp_path, seconds):
+    os.utime(write(tmp_path / "a.mp4"), (seconds, seconds))
+    (item,) = listed(storage_at(tmp_path))
+    assert item.modified_at.timestamp() == seconds
+
+
+def test_a_file_and_a_directory_that_vanish_during_the_listing_are_skipped_with_a_line(tmp_path):
+    for name in ("a.mp4", "b.mp4", "c/d.mp4", "e/f.mp4"):
+        write(tmp_path / name)
+    skipped = []
+    pages = storage_at(tmp_path)._pages(None, 1, skipped.append)
+    found = [next(pages)]
+    (tmp_path / "b.mp4").unlink()
+    shutil.rmtree(tmp_path / "c")
+    found += pages
+    assert [item.uri[-5:] for (item,) in found] == ["a.mp4", "f.mp4"]
+    assert len(skipped) == 2
+    assert "b.mp4" in skipped[0]
+    assert "deleted" in skipped[0]
+    assert "/c" in skipped[1]
+
+
+def test_the_names_that_were_read_before_a_directory_broke_are_listed(tmp_path, monkeypatch):
+    for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4"):
+        write(tmp_path / name)
+
+    class Breaks:
+        """A directory on a disk that fails after two names."""
+
+        def __init__(self, path):
+            self._entries = scan(path)
+            self._breaks = path.endswith(b"/a/")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._entries.close()
+
+        def __iter__(self):
+            yield from self._entries
+            if self._breaks:
+                raise OSError(errno.EIO, "Input/output error")
+
+    scan = os.scandir
+    monkeypatch.setattr(walk.os, "scandir", lambda path: Breaks(path) if isinstance(path, bytes) else scan(path))
+    skipped = []
+    uris = [item.uri[-5:] for item in listed(storage_at(tmp_path), on_skipped=skipped.append)]
+    assert uris == ["1.mp4", "2.mp4", "3.mp4"]
+    assert len(skipped) == 1
+    assert "Input/output error" in skipped[0]
+
+
+def test_a_path_too_long_for_the_database_is_skipped_with_a_line(tmp_path):
+    deep = tmp_path.joinpath(*(f"{number:03}" + "日" * 80 for number in range(4)))
+    write(deep / "a.mp4")
+    write(tmp_path / "b.mp4")
+    skipped = []
+    assert [item.uri[-5:] for item in listed(storage_at(tmp_path), on_skipped=skipped.append)] == ["b.mp4"]
+    assert len(skipped) == 1
+    assert "2500" in skipped[0]
+
+
+def test_a_closed_directory_of_a_source_is_not_the_whole_source(open_directory, tmp_path):
+    write(open_directory / "sub/a.mp4")
+    storage = storage_at(open_directory)
+    (item,) = listed(storage)
+
+    def fetch():
+        storage.fetch(item.uri, etag=item.etag, destination=tmp_path / "x", max_bytes=9)
+
+    with closed(open_directory / "sub"):
+        assert error_of(PermanentError, fetch).reason == "object_denied"
+    for mode in (0, 0o644):  # closed, and open for listing alone
+        with closed(open_directory, mode):
+            assert error_of(PermanentError, fetch).reason == "access_denied"
 
 
 def test_an_unreadable_source_or_file_causes_a_permanent_error(open_directory, tmp_path):
