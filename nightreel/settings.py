@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nightreel.domain import SamplingPlan
 from nightreel.errors import SettingsError
+from nightreel.proxies import keep_loopback_direct
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
@@ -268,6 +269,8 @@ def load_settings(**overrides: Any) -> Settings:
     Args:
         overrides: the options of a command, by the name of the setting that each overrides.
 
+    Also keeps requests of this process and its children to loopback out of the environment's proxies.
+
     Raises:
         SettingsError: a variable or an option is wrong (the message names each, its value and what it takes), or a file
             cannot be read.
@@ -275,9 +278,12 @@ def load_settings(**overrides: Any) -> Settings:
     places = _places()
     given = {name: value for name, value in overrides.items() if value not in (None, "")}
     try:
-        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **given)
+        settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **given)
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(problem, given, places) for problem in error.errors())) from None
+    urls = (settings.s3_endpoint_url, settings.prefect_api_url, settings.model.removeprefix("openai:"))
+    keep_loopback_direct(os.environ, filter(None, urls))
+    return settings
 
 
 def variables_of(name: str) -> tuple[str, ...]:

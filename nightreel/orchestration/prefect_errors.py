@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import httpx
 
 from nightreel.errors import PermanentError, TransientError
+from nightreel.proxies import via_proxy
 from nightreel.reasons import Reason
 
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -23,8 +24,18 @@ def prefect_errors() -> Iterator[None]:
         yield
     except httpx.HTTPStatusError as error:
         status, said = error.response.status_code, error.response.text[:200]
+        detail = f"the Prefect server{_via_proxy(error)} answered {status}: {said}"
         if status in _PASSING_STATUS:
-            raise TransientError(Reason.PREFECT_UNREACHABLE, f"the Prefect server answered {status}: {said}") from error
-        raise PermanentError(Reason.PREFECT_REFUSED, f"the Prefect server answered {status}: {said}") from error
+            raise TransientError(Reason.PREFECT_UNREACHABLE, detail) from error
+        raise PermanentError(Reason.PREFECT_REFUSED, detail) from error
     except httpx.TransportError as error:
-        raise TransientError(Reason.PREFECT_UNREACHABLE, f"the Prefect server does not respond: {error!r}") from error
+        raise TransientError(
+            Reason.PREFECT_UNREACHABLE, f"the Prefect server{_via_proxy(error)} does not respond: {error!r}"
+        ) from error
+
+
+def _via_proxy(error: httpx.HTTPError) -> str:
+    try:
+        return via_proxy(str(error.request.url))
+    except RuntimeError:  # httpx: the error has no request
+        return ""

@@ -21,6 +21,7 @@ from nightreel.database.connection import connect_arguments
 from nightreel.database.requirements import read_facts, why_unsuitable
 from nightreel.database.url import parse_url
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
+from nightreel.proxies import is_loopback, via_proxy
 from nightreel.reasons import Reason
 
 _TIMEOUT_S = 10
@@ -94,7 +95,8 @@ def check_prefect(url: str) -> None:
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"PREFECT_API_URL={url!r}: should be http(s)://host:port/api")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_TIMEOUT_S):  # noqa: S310 scheme is checked
+        opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_loopback(url) else []))
+        with opener.open(f"{url.rstrip('/')}/health", timeout=_TIMEOUT_S):
             return
     except urllib.error.HTTPError:
         return
@@ -104,7 +106,8 @@ def check_prefect(url: str) -> None:
             return
         raise TransientError(
             Reason.PREFECT_UNREACHABLE,
-            f"the Prefect server at {without_login(url)} does not respond: {reason}. Check PREFECT_API_URL",
+            f"the Prefect server at {without_login(url)}{via_proxy(url)} does not respond: {reason}. Check "
+            "PREFECT_API_URL",
         ) from None
 
 

@@ -21,6 +21,7 @@ from botocore.utils import parse_timestamp
 from s3fs import S3FileSystem
 
 from nightreel.errors import PermanentError
+from nightreel.proxies import is_loopback, via_proxy
 from nightreel.reasons import Reason
 from nightreel.storage.retrying import retrying
 from nightreel.storage.s3_errors import translated
@@ -45,7 +46,9 @@ class S3Bucket:
     def __init__(self, name: str, *, endpoint_url: str | None, requester_pays: bool, options: TransferOptions) -> None:
         self.name = name
         self.options = options
-        self.endpoint = _without_secrets(endpoint_url)
+        url = endpoint_url or "https://s3.amazonaws.com"
+        direct: dict[str, Any] = {"proxies": {}} if is_loopback(url) else {}
+        self.endpoint = _without_secrets(endpoint_url) + via_proxy(url, uses_all_proxy=False)
         self.is_amazon = endpoint_url is None
         self._payer = {"RequestPayer": "requester"} if requester_pays else {}
         self._files = S3FileSystem(
@@ -54,6 +57,7 @@ class S3Bucket:
             skip_instance_cache=True,  # s3fs caches instances by arguments, but keys come from elsewhere
             use_listings_cache=False,
             config_kwargs={
+                **direct,
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "read_timeout": options.stall_s,
                 "max_pool_connections": _CONNECTIONS,
@@ -160,5 +164,8 @@ def _time_or_none(value: Any) -> datetime | None:
 def _without_secrets(endpoint_url: str | None) -> str:
     if endpoint_url is None:
         return "Amazon S3"
-    parts = urlsplit(endpoint_url)
+    try:
+        parts = urlsplit(endpoint_url)
+    except ValueError:  # the first request reports it
+        return "NIGHTREEL_S3_ENDPOINT_URL"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

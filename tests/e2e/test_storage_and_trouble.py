@@ -90,6 +90,17 @@ def test_a_usage_error_names_the_value_and_changes_nothing(pipeline, arguments, 
     assert pipeline.value("SELECT count(*) FROM nightreel.runs") == 0
 
 
+def test_a_run_behind_a_proxy_reaches_its_own_services_directly(pipeline, free_port):
+    dead = f"http://127.0.0.1:{free_port}"
+    for name in ("HTTP_PROXY", "https_proxy"):
+        pipeline.environment[name] = dead
+    pipeline.environment["ALL_PROXY"] = dead.replace("http", "socks5")
+    process = pipeline.start("analyze", pipeline.source)
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+    assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'done'") == 3
+
+
 def test_the_json_option_prints_only_json(pipeline):
     process = pipeline.start("analyze", pipeline.source, "--json")
     output = process.communicate(timeout=120)[0]

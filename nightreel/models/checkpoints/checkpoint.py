@@ -21,6 +21,7 @@ from nightreel.domain import content_hash
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.proxies import via_proxy
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -242,6 +243,7 @@ def snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
         TransientError: the hub cannot be reached. PermanentError: `model_not_found`.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import (
         HfHubHTTPError,
         LocalEntryNotFoundError,
@@ -259,5 +261,6 @@ def snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TransientError(
             Reason.HUB_UNREACHABLE,
-            f"model {model!r} is not in the local hub cache and the hub cannot be reached: {error}",
+            f"model {model!r} is not in the local hub cache, and the hub cannot be reached{via_proxy(ENDPOINT)}: "
+            f"{error}",
         ) from error

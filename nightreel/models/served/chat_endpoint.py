@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from nightreel.backoff import backoff_s
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.proxies import is_loopback, via_proxy
 from nightreel.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class ChatEndpoint:
 
     def __init__(self, url: str, *, api_key: SecretStr | None, timeout_s: float, connections: int) -> None:
         self.url = url
+        self._place = url + via_proxy(url)
         self._key = api_key.get_secret_value() if api_key else ""
         if not (self._key.isascii() and self._key.isprintable()):
             raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: expected only printable ASCII characters")
@@ -74,14 +76,18 @@ class ChatEndpoint:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             httpx.URL(url)
+            limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
             self._client = httpx.Client(
+                transport=httpx.HTTPTransport(limits=limits) if is_loopback(url) else None,  # no proxy
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S)),
-                limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+                limits=limits,
                 follow_redirects=False,
             )
-        except (httpx.InvalidURL, ValueError) as error:  # of the server, or of a proxy in the environment
-            raise SettingsError(f"NIGHTREEL_MODEL: {url!r}, or a proxy's URL, is not valid: {error}") from error
+        except (httpx.InvalidURL, ValueError, ImportError) as error:  # of the server, or of a proxy
+            raise SettingsError(
+                f"NIGHTREEL_MODEL: {url!r}{via_proxy(url)}: the URL of the server or of the proxy is not valid: {error}"
+            ) from error
 
     def close(self) -> None:
         self._client.close()
@@ -122,7 +128,7 @@ class ChatEndpoint:
             if self._dead or stop.wait(wait_s):
                 raise TransientError(
                     Reason.MODEL_UNREACHABLE,
-                    f"{self.url}: {outcome.detail} (attempt {attempt}): check that the server of NIGHTREEL_MODEL is "
+                    f"{self._place}: {outcome.detail} (attempt {attempt}): check that the server of NIGHTREEL_MODEL is "
                     "up and not overloaded",
                 )
             logger.debug("attempt %d of %d: %s", attempt + 1, _ATTEMPTS, outcome.detail)
@@ -154,12 +160,12 @@ class ChatEndpoint:
             )
         if not isinstance(answer, dict):
             raise PermanentError(
-                Reason.MODEL_PROTOCOL, f"{self.url}: expected a JSON object, got {self._tame(repr(answer))}"
+                Reason.MODEL_PROTOCOL, f"{self._place}: expected a JSON object, got {self._tame(repr(answer))}"
             )
         return answer
 
     def _refusal(self, status: int, said: str) -> PermanentError:
-        detail = f"{self.url}: status {status}: {said}"
+        detail = f"{self._place}: status {status}: {said}"
         if status in (401, 403):
             return SettingsError(f"{detail}: set NIGHTREEL_REMOTE_API_KEY to a key that this server accepts")
         if status == 404:
@@ -175,7 +181,7 @@ class ChatEndpoint:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise PermanentError(
-                Reason.MODEL_PROTOCOL, f"{self.url}: expected unencoded content, got {self._tame(encoding)!r}"
+                Reason.MODEL_PROTOCOL, f"{self._place}: expected unencoded content, got {self._tame(encoding)!r}"
             )
         deadline = time.monotonic() + self._timeout_s
         content = bytearray()
@@ -183,7 +189,7 @@ class ChatEndpoint:
             content += piece
             if len(content) > _MAX_ANSWER_BYTES:
                 raise PermanentError(
-                    Reason.MODEL_PROTOCOL, f"{self.url}: the response is larger than {_MAX_ANSWER_BYTES >> 20} MiB"
+                    Reason.MODEL_PROTOCOL, f"{self._place}: the response is larger than {_MAX_ANSWER_BYTES >> 20} MiB"
                 )
             if time.monotonic() > deadline:
                 return _RetryableFailure(f"no complete response within {self._timeout_s:g} s")
