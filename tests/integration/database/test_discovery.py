@@ -1,3 +1,4 @@
+import random
 from datetime import UTC, datetime, timedelta
 
 from fixtures.work import MODIFIED, PROMPTS, stored
@@ -61,6 +62,13 @@ def test_names_that_look_like_sql_are_just_names(work):
     names = ["'; DROP TABLE nightreel.videos; --.mp4", 'quote".mp4', "%s.mp4", ":uris.mp4", "{}\\,.mp4", "日本\n.mp4"]
     work.discover(*(stored(name) for name in names))
     assert {claim.video.uri for claim in work.claim()} == {f"s3://bucket/{name}" for name in names}
+
+
+def test_the_longest_uri_of_a_listing_fits_into_every_index(work):
+    draw = random.Random(1)
+    name = "".join(draw.choices("0123456789ABCDEF%", k=2500 - len("s3://bucket/")))  # hardly compressible
+    work.discover(stored(name, "f" * 33))
+    assert [claim.video.uri for claim in work.claim()] == [f"s3://bucket/{name}"]
 
 
 def test_an_object_marked_as_gone_is_back_when_it_is_listed_again(work):
