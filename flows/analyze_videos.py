@@ -1,6 +1,6 @@
 """The flow of a night, and of each shard of a backfill: list, claim, encode, ask, write, until nothing is left.
 
-The run fails if it could not do its work, or if every video failed. A failed video is a row in Postgres.
+`nightreel.domain.verdicts` decides whether the run stops and whether it is red. A failed video is a row in Postgres.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from flows.map_chunks import map_chunks
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.run_names import name_of_analysis
 from nightreel.orchestration.runs import open_run, show_progress
+from nightreel.stages.run_report import run_report
 from nightreel.stages.summary import RunSummary
 from tasks.backfill import submit_shards
 from tasks.discover import claim, discover, remaining
@@ -31,12 +33,12 @@ _ARTIFACT_EVERY_S = 5.0
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 
 
-@flow(name="analyze-videos", task_runner=_THREADS, persist_result=False)
+@flow(name="analyze-videos", flow_run_name=name_of_analysis, task_runner=_THREADS, persist_result=False)
 def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa: B008 - frozen
     """Analyse the videos of a source that have no answers yet."""
     with open_run(options) as run:
-        summary = RunSummary(run_id=run.id, source=run.source, model=run.model)
-        get_run_logger().info("run %d: %s with %s", run.id, run.source, run.model)
+        summary = run.summary(RunSummary)
+        get_run_logger().info("run %d, %s: %s with %s", run.id, run.name, run.source, run.model)
         progress = _ProgressArtifact(summary)
         for counts in map_chunks(run.id, _Backlog(options, summary), in_flight=run.chunks_in_flight):
             summary.add(counts)
@@ -45,14 +47,13 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
         make_room(run.id)
         run.finish(summary)
         progress.finish()
-        create_markdown_artifact(summary.markdown(), key="analyze-videos", description=summary.headline)
+        create_markdown_artifact(run_report(summary), key="analyze-videos", description=summary.headline)
         show_progress(summary)
         get_run_logger().info("run %d: %s", run.id, summary.headline)
     if options.shard:
         _submit_next_shards()
-    if summary.is_green:
-        return Completed(message=summary.headline)
-    return Failed(message=f"every video failed: {summary.headline}")
+    red = summary.verdict.red
+    return Failed(message=f"{red}: {summary.headline}") if red else Completed(message=summary.headline)
 
 
 def _submit_next_shards() -> None:
@@ -67,7 +68,7 @@ class _Backlog:
     """The chunks of a run. `next` claims a chunk; it lists pages when nothing can be claimed.
 
     Args:
-        summary: of the run. The backlog adds the counts of the listing, and the reason why the run stops early.
+        summary: of the run. The backlog adds the counts of the listing and the facts for which the run stops early.
     """
 
     def __init__(self, options: AnalyzeOptions, summary: RunSummary) -> None:
@@ -83,7 +84,7 @@ class _Backlog:
             left = self._left()
             if not self._ready and left != 0:
                 claimed = claim(summary.run_id, left)
-                summary.stopped = claimed.stop
+                summary.make_room = claimed.stop
                 if claimed.claims:
                     self._ready.append(claimed.claims)
             if self._ready:

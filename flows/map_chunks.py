@@ -17,7 +17,7 @@ from prefect import allow_failure, get_run_logger
 from prefect.futures import PrefectFuture
 
 from nightreel.domain import ChunkCounts, Claim
-from nightreel.errors import NightreelError
+from nightreel.domain.verdicts import AfterError, after_chunk_error
 from nightreel.reasons import Reason
 from tasks.ask import ask
 from tasks.encode import encode
@@ -94,11 +94,12 @@ def _settle(run_id: int, chunk: _Submitted) -> tuple[ChunkCounts, list[list[Clai
     failed = next((future.state for future in futures if not future.state.is_completed()), None)
     if failed is None:
         return chunk.written.result(), []
-    error = failed.result(raise_on_failure=False)
-    if isinstance(error, NightreelError):
+    error: Any = failed.result(raise_on_failure=False)
+    after = after_chunk_error(error, videos=len(chunk.claims))
+    if after is AfterError.END_RUN:
         raise error
     get_run_logger().error("a chunk of %d videos failed: %r", len(chunk.claims), error)
-    if len(chunk.claims) > 1:  # try each video alone, to find the one that fails the chunk
+    if after is AfterError.TRY_EACH_ALONE:
         return ChunkCounts(), [[claim] for claim in chunk.claims]
     detail = f"{type(error).__name__}: {error}"
     return close_failed(run_id, chunk.claims, Reason.INTERNAL_ERROR, detail, transient=False), []

@@ -11,16 +11,18 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from nightreel.options import AnalyzeOptions, SweepOptions
+from nightreel.orchestration.run_names import name_of_sweep
 from nightreel.orchestration.runs import open_run, show_progress
+from nightreel.stages.run_report import run_report
 from nightreel.stages.summary import SweepSummary
 from tasks.sweep import sweep
 
 
-@flow(name="sweep-videos", persist_result=False)
+@flow(name="sweep-videos", flow_run_name=name_of_sweep, persist_result=False)
 def sweep_videos(options: SweepOptions = SweepOptions()) -> State:  # noqa: B008 - frozen
     """Find the videos of a source that were overwritten, are gone, or are back. Analyse none."""
     with open_run(AnalyzeOptions(source=options.source, since=options.since, until=options.until)) as run:
-        summary = SweepSummary(run_id=run.id, source=run.source, model=run.model)
+        summary = run.summary(SweepSummary)
         get_run_logger().info("run %d: sweep of %s", run.id, run.source)
         exhausted = False
         while not exhausted:
@@ -30,5 +32,5 @@ def sweep_videos(options: SweepOptions = SweepOptions()) -> State:  # noqa: B008
             get_run_logger().info("run %d: %s", run.id, summary.headline)
             show_progress(summary)
         run.finish(summary)
-        create_markdown_artifact(summary.markdown(), key="sweep-videos", description=summary.headline)
+        create_markdown_artifact(run_report(summary), key="sweep-videos", description=summary.headline)
     return Completed(message=summary.headline)

@@ -192,6 +192,14 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(3, ge=1, le=100, description="attempts at a video before it is quarantined")
 
+    # when a run is red, and when it stops (domain/verdicts.py)
+    max_failed_share: float = Field(
+        0.5, ge=0, le=1, description="largest share of new videos that may fail; a run with more failures is red"
+    )
+    max_same_failures: int = Field(
+        5, ge=1, description="a run stops if this many videos fail with the same internal error before any succeeds"
+    )
+
     # workers and backfills
     work_pool: str = Field(
         "nightreel",

@@ -90,6 +90,7 @@ def claim(
         Claim(
             analysis_id=row.analysis_id,
             attempt=row.attempts,
+            failed_before=row.failed_before,
             video=Video(id=row.video_id, uri=row.uri, etag=row.etag, size_bytes=row.size_bytes),
         )
         for row in rows

@@ -116,7 +116,10 @@ def _has(uri: ColumnElement[Any], part: str) -> ColumnElement[bool]:
 
 
 def reopen_failures(connection: Connection, *, uri: str | None = None, reason: str | None = None) -> list[str]:
-    """Put failed and quarantined videos back to pending, and reset their attempts. Returns their keys."""
+    """Put failed and quarantined videos back to pending, and reset their attempts. Returns their keys.
+
+    They keep their reason until they are claimed: a run can see that they failed before.
+    """
     chosen = failures(connection, uri=uri, reason=reason, limit=1_000_000)
     connection.execute(
         update(schema.analyses)
@@ -124,6 +127,6 @@ def reopen_failures(connection: Connection, *, uri: str | None = None, reason: s
             schema.analyses.c.id.in_([row["analysis_id"] for row in chosen]),
             schema.analyses.c.status.in_(("failed", "quarantined")),
         )
-        .values(status="pending", attempts=0, not_before=func.now(), reason=None, detail=None, updated_at=func.now())
+        .values(status="pending", attempts=0, not_before=func.now(), updated_at=func.now())
     )
     return [row["uri"] for row in chosen]

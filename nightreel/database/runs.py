@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from nightreel.database import schema
 from nightreel.database.claims import release_claims, renew_claims
 from nightreel.database.connection import Database
+from nightreel.database.statements import statement
 from nightreel.errors import NightreelError
 
 _BEATS = 3  # heartbeats in the time for which a run counts as alive without one
@@ -26,6 +28,19 @@ _AGAIN_S = 1.0  # until the next try of a heartbeat that failed: after an outage
 
 _runs = schema.runs
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run that has ended. `counts`: as `RunSummary.to_json`, or fewer; `version`: of Nightreel."""
+
+    run_id: int
+    name: str | None
+    status: str
+    recipe_id: int
+    model: str
+    version: str | None
+    counts: Mapping[str, Any]
 
 
 class RunRegistration:
@@ -40,7 +55,7 @@ class RunRegistration:
 
         Args:
             lease_s: seconds for which the run and its claims last without a heartbeat; it sends three in that time.
-            row: columns of `runs`: source, recipe_id, options, settings, environment, flow_run_id.
+            row: columns of `runs`: name, source, recipe_id, options, settings, environment, flow_run_id.
         """
         self._database = database
         self._lease_s = lease_s
@@ -165,6 +180,12 @@ class LifeSigns:
             names = ", ".join(str(row.id) for row in new)
             logger.info("waiting for a heartbeat of run %s, for %.0f s at most: it holds videos", names, max(left))
         return max(0.0, *left) if left else None
+
+
+def read_run_before(connection: Connection, run_id: int) -> PastRun | None:
+    """The last run before this one of the same kind (night, analyze, ...) and source that ended with counts."""
+    row = connection.execute(statement("run_before"), {"run_id": run_id}).one_or_none()
+    return None if row is None else PastRun(**row._mapping)
 
 
 def record_environment(connection: Connection, run_id: int, environment: Mapping[str, Any]) -> None:

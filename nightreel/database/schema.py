@@ -160,6 +160,7 @@ runs = Table(
     _json("timings"),
     Column("error", Text),
     Column("shard_id", BigInteger, ForeignKey("nightreel.backfill_shards.id")),
+    Column("name", Text),
     _time("alive_until"),
     CheckConstraint("status IN ('running', 'completed', 'failed', 'cancelled', 'crashed')", name="status"),
 )

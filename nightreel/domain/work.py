@@ -13,12 +13,18 @@ from nightreel.reasons import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A run's temporary hold on one analysis. `first_segment` > 0 continues a long video."""
+    """A run's temporary hold on one analysis.
+
+    Args:
+        first_segment: > 0 continues a long video.
+        failed_before: an earlier attempt under this recipe failed.
+    """
 
     analysis_id: int
     video: Video
     attempt: int
     first_segment: int = 0
+    failed_before: bool = False
 
 
 class OutcomeState(StrEnum):
@@ -105,11 +111,35 @@ class VideoEnd(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndedVideo:
+    """How the claim of one video ended, and why if it failed. `failed_before`: as of its claim."""
+
+    analysis_id: int
+    uri: str
+    end: VideoEnd
+    failed_before: bool = False
+    reason: Reason | None = None
+    detail: str | None = None
+
+    @classmethod
+    def of(cls, claim: Claim, end: VideoEnd, outcome: Outcome) -> EndedVideo:
+        return cls(
+            analysis_id=claim.analysis_id,
+            uri=claim.video.uri,
+            end=end,
+            failed_before=claim.failed_before,
+            reason=outcome.reason,
+            detail=outcome.detail,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkCounts:
     """What the write stage wrote for one chunk.
 
     Args:
         videos: number of claims, by how they ended.
+        ended: the claims of this run that ended, in the order of the chunk.
         reasons: number of failed and quarantined videos, by reason.
         segments: number of segments whose answers were written. answers: number of these answers, by state.
     """
@@ -118,3 +148,4 @@ class ChunkCounts:
     reasons: Counter[Reason] = field(default_factory=Counter)
     segments: int = 0
     answers: Counter[AnswerState] = field(default_factory=Counter)
+    ended: tuple[EndedVideo, ...] = ()

@@ -62,6 +62,7 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
             open_stages(
                 options,
                 settings,
+                name=flow_run.get_name() or "analyze",
                 flow_run_id=flow_run_id,
                 lease_memory=partial(lease_memory, limits=limits),
                 night_due=NightWatch(client),

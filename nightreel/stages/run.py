@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -15,8 +16,9 @@ from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
-from nightreel.database.runs import RunRegistration, recover_dead_runs
+from nightreel.database.runs import RunRegistration, read_run_before, recover_dead_runs
 from nightreel.domain import PromptSet
+from nightreel.domain.verdicts import RunLimits
 from nightreel.environment import describe_environment
 from nightreel.errors import SettingsError
 from nightreel.metrics import serve_metrics
@@ -44,19 +46,28 @@ from nightreel.stages.videos import OpenVideos, VideoFiles
 from nightreel.stages.write import Writing
 from nightreel.storage import Storage, open_storage
 
+Summary = TypeVar("Summary", bound=RunSummary)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """An open run and its stages.
 
     Args:
+        name: what the run is, such as "night 2026-11-26".
         chunks_in_flight: chunks that may be between claim and commit at the same time.
+        limits: of failures. dollars_per_hour: of this worker's GPU; None: not known.
     """
 
     id: int
+    name: str
     source: str
     model: str
     chunks_in_flight: int
+    limits: RunLimits
+    dollars_per_hour: float | None
+    database: Database
+    recipe: Recipe
     discovery: Discovery
     encoding: Encoding
     asking: Asking
@@ -67,13 +78,31 @@ class Run:
     registration: RunRegistration
     shard: ShardRun | None
 
+    def summary(self, kind: type[Summary]) -> Summary:
+        """An empty summary of this run."""
+        return kind(
+            run_id=self.id,
+            name=self.name,
+            source=self.source,
+            model=self.model,
+            recipe_id=self.recipe.id,
+            limits=self.limits,
+            dollars_per_hour=self.dollars_per_hour,
+        )
+
     def finish(self, summary: RunSummary) -> None:
-        """Add the counts of work and the timings to the summary, and end the run in Postgres."""
+        """Add the work, the timings and the run before to the summary, and end the run in Postgres.
+
+        A shard whose run stopped for an error is not ended here: its flow run fails, and the dispatch counts that.
+        """
         summary.work, summary.timings = self.recorder.report()
-        status = "completed" if summary.is_green else "failed"
-        self.registration.finish(status, counts=summary.to_json(), timings=summary.timings)
-        if self.shard:
-            self.shard.end(stop=summary.stopped)
+        with self.database.begin() as connection:
+            summary.before = read_run_before(connection, self.id)
+        verdict = summary.verdict
+        status = "failed" if verdict.red else "completed"
+        self.registration.finish(status, counts=summary.to_json(), timings=summary.timings, error=verdict.red)
+        if self.shard and not (verdict.stop and verdict.red):
+            self.shard.end(stop=verdict.stop)
 
 
 @contextmanager
@@ -81,6 +110,7 @@ def open_run(
     options: AnalyzeOptions,
     settings: Settings,
     *,
+    name: str = "analyze",
     flow_run_id: str | None = None,
     lease_memory: LeaseMemory | None = None,
     night_due: NightDue = no_night_due,
@@ -91,6 +121,7 @@ def open_run(
 
     Args:
         settings: of the process, overridden by the options: `options.settings_for`.
+        name: what the run is; the first word is its kind.
         lease_memory: waits for device memory and holds it; None: the model uses any free memory.
         night_due: called by runs of shards.
     """
@@ -115,6 +146,7 @@ def open_run(
                 lease_s=settings.lease_s,
                 max_attempts=settings.max_attempts,
                 flow_run_id=flow_run_id,
+                name=name,
                 source=source.url,
                 recipe_id=recipe.id,
                 shard_id=options.shard,
@@ -129,6 +161,7 @@ def open_run(
         run = stack.enter_context(
             _stages(
                 settings,
+                name=name,
                 source=source,
                 selection=shard.selection if shard else _selection(options, source),
                 recipe=recipe,
@@ -147,6 +180,7 @@ def open_run(
 def _stages(
     settings: Settings,
     *,
+    name: str,
     source: Storage,
     selection: Selection,
     recipe: Recipe,
@@ -196,9 +230,14 @@ def _stages(
         )
         yield Run(
             id=run_id,
+            name=name,
             source=source.url,
             model=found.spec.name,
             chunks_in_flight=settings.chunks_in_flight,
+            limits=RunLimits(failed_share=settings.max_failed_share, same_failures=settings.max_same_failures),
+            dollars_per_hour=settings.gpu_dollars_per_hour,
+            database=database,
+            recipe=recipe,
             discovery=Discovery(
                 database=database,
                 recipe=recipe,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from nightreel.database.backfills import Shard, end_shard, memory_is_wanted, read_shard
 from nightreel.database.connection import Database
+from nightreel.domain.verdicts import why_make_room
 
 NightDue = Callable[[str], bool]
 """Whether a nightly run is due on a work pool and no worker has taken it."""
@@ -34,13 +35,13 @@ class ShardRun:
         shard = self.shard
         with self.database.begin() as connection:
             status = read_shard(connection, shard.id).backfill_status
-            if status != "running":
-                return f"backfill {shard.backfill_id} is {status}"
-            if memory_is_wanted(connection, self.run_id):
-                return "it made room for a run that waits for the device's memory"
-        if self.night_due(shard.pool):
-            return "it made room for a night that is due"
-        return None
+            wanted = memory_is_wanted(connection, self.run_id)
+        return why_make_room(
+            backfill_id=shard.backfill_id,
+            backfill_status=status,
+            memory_is_wanted=wanted,
+            night_is_due=self.night_due(shard.pool),
+        )
 
     def end(self, *, stop: str | None) -> bool:
         """Record that the run ended in good order; returns whether the shard is done."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nightreel.database.discovery import PageCounts
+from nightreel.database.runs import PastRun
 from nightreel.domain import AnswerState, ChunkCounts, VideoEnd
+from nightreel.domain.verdicts import RunLimits, Verdict, judge
 from nightreel.reasons import Reason
+from nightreel.stages.tally import Tally
 
-_OF_THE_RUN = ("total", "overlap", "overhead")  # timings that do not belong to a stage
+_HOUR_S = 3600.0
 
 
 @dataclass
@@ -18,23 +21,33 @@ class RunSummary:
     """Counts of a run so far.
 
     Args:
-        stopped: why the run ended in good order before its work was done.
+        name: what the run is, such as "night 2026-11-26".
+        limits: of failures; `verdict` applies them.
+        dollars_per_hour: of the worker's device; None: not known.
+        make_room: why other work needs the device, so that this run ends in good order.
         listing: counts of listed objects. videos: by how they ended (done, reused, failed, quarantined, retried, ...).
         answers: by state. reasons: failures by reason. work: counts of `RunRecorder`.
+        before: the run before of the same kind; None: there is none, or this run is not at its end.
     """
 
     run_id: int
     source: str
     model: str
+    name: str = ""
+    recipe_id: int | None = None
+    limits: RunLimits = field(default_factory=RunLimits)
+    dollars_per_hour: float | None = None
     listing: PageCounts = field(default_factory=PageCounts)
     segments: int = 0
     videos: Counter[VideoEnd] = field(default_factory=Counter)
     answers: Counter[AnswerState] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
     work: dict[str, int] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     elsewhere: int = 0
-    stopped: str | None = None
+    make_room: str | None = None
+    before: PastRun | None = None
 
     def add(self, counts: ChunkCounts) -> None:
         """Add the counts of one chunk."""
@@ -42,6 +55,7 @@ class RunSummary:
         self.videos.update(counts.videos)
         self.answers.update(counts.answers)
         self.reasons.update(counts.reasons)
+        self.tally.add(counts.ended)
 
     @property
     def succeeded(self) -> int:
@@ -52,9 +66,27 @@ class RunSummary:
         return self.videos[VideoEnd.FAILED] + self.videos[VideoEnd.QUARANTINED]
 
     @property
+    def verdict(self) -> Verdict:
+        """Whether the run goes on, and whether it is red."""
+        return judge(self.tally.facts(make_room=self.make_room), self.limits)
+
+    @property
     def is_green(self) -> bool:
-        """Whether the run succeeded: a run in which every video failed is not green."""
-        return not self.failed or bool(self.succeeded)
+        return self.verdict.red is None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended before its work was done; None: it did not."""
+        return self.verdict.stop
+
+    @property
+    def cost_s(self) -> float:
+        """Seconds for which the run kept its worker busy: without the wait for memory."""
+        return max(0.0, self.timings.get("total", 0.0) - self.timings.get("lease", 0.0))
+
+    @property
+    def dollars(self) -> float | None:
+        return None if self.dollars_per_hour is None else self.cost_s / _HOUR_S * self.dollars_per_hour
 
     @property
     def headline(self) -> str:
@@ -74,33 +106,26 @@ class RunSummary:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        # asdict cannot copy a Counter.
-        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
-        return plain | {"listing": asdict(self.listing), "headline": self.headline}
-
-    def markdown(self) -> str:
-        """The artifact of the run. It contains only numbers and fixed words, no names and no answers."""
-        return "\n\n".join(
-            [
-                f"# {self.headline}",
-                _table(("videos", "count"), self.videos.items()),
-                _table(("failures by reason", "videos"), self.reasons.most_common()),
-                _table(("answers", "count"), self.answers.items()),
-                _table(("listing", "objects"), asdict(self.listing).items()),
-                _table(("work", "count"), self.work.items()),
-                _table(("slowest stages", "busy seconds"), self._slowest_stages()),
-                _table(("of the run", "seconds"), ((name, f"{self.timings.get(name, 0):.1f}") for name in _OF_THE_RUN)),
-                "A stage is busy while any thread is in it; `model` includes all stages of the model. `overlap`: "
-                "decoder and model were busy at the same time. `overhead`: no stage that works on videos was busy.",
-            ]
-        )
-
-    def _slowest_stages(self) -> list[tuple[str, str]]:
-        stages = {name: seconds for name, seconds in self.timings.items() if name not in _OF_THE_RUN}
-        slowest = sorted(stages.items(), key=lambda item: -item[1])
-        total = self.timings.get("total", 0)
-        return [(name, f"{seconds:.1f} ({seconds / total:.0%})" if total else "0") for name, seconds in slowest]
+        facts = self.tally.facts()
+        return {
+            "run_id": self.run_id,
+            "name": self.name,
+            "source": self.source,
+            "model": self.model,
+            "headline": self.headline,
+            "red": self.verdict.red,
+            "stopped": self.stopped,
+            "new_videos": {"succeeded": facts.new_succeeded, "failed": facts.new_failed},
+            "videos": dict(self.videos),
+            "reasons": dict(self.reasons),
+            "segments": self.segments,
+            "answers": dict(self.answers),
+            "listing": asdict(self.listing),
+            "elsewhere": self.elsewhere,
+            "work": dict(self.work),
+            "timings": dict(self.timings),
+            "cost": {"seconds": self.cost_s, "dollars": self.dollars},
+        }
 
 
 class SweepSummary(RunSummary):
@@ -113,9 +138,3 @@ class SweepSummary(RunSummary):
             f"{found.listed} objects listed: {found.new} new, {found.changed} changed, {found.back} back, "
             f"{found.gone} gone"
         )
-
-
-def _table(header: tuple[str, str], rows: Any) -> str:
-    return "\n".join(
-        [f"| {header[0]} | {header[1]} |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]
-    )

@@ -18,6 +18,7 @@ from nightreel.domain import (
     AnswerState,
     ChunkCounts,
     Claim,
+    EndedVideo,
     Outcome,
     OutcomeState,
     PromptSet,
@@ -57,6 +58,7 @@ class Writing:
         self._fail_videos_with_error_answers(answered.answered)
         ends: Counter[VideoEnd] = Counter()
         failed: list[Outcome] = []
+        by_id, ended = {claim.analysis_id: claim for claim in claims}, list[EndedVideo]()
         with self.recorder.stage("database"), self.database.begin() as connection:
             own = lock_own(connection, run_id=self.run_id, analysis_ids=sorted(attempts))
             write_answers(connection, answered.answered, video_ids=own, recipe=self.recipe, run_id=self.run_id)
@@ -76,6 +78,7 @@ class Writing:
                     wait_s=_wait_s(final, attempt),
                 )
                 ends[end] += 1
+                ended.append(EndedVideo.of(by_id[outcome.analysis_id], end, final))
                 if end in (VideoEnd.FAILED, VideoEnd.QUARANTINED):
                     failed.append(final)
             written = [item for item in answered.answered if item.segment.analysis_id in own]
@@ -88,6 +91,7 @@ class Writing:
             reasons=Counter(outcome.reason for outcome in failed if outcome.reason),
             segments=len(written),
             answers=Counter(answer.state for answer in answers),
+            ended=tuple(ended),
         )
         self.recorder.written(counts, answers, self.recipe.prompts)
         self._log_failures(claims, failed)

@@ -14,7 +14,8 @@ SELECT run.id AS run_id,
        run.error,
        run.environment,
        run.options,
-       run.flow_run_id
+       run.flow_run_id,
+       run.name
 FROM nightreel.runs AS run
 JOIN nightreel.recipes AS recipe ON recipe.id = run.recipe_id
 JOIN nightreel.models AS model ON model.id = recipe.model_id;

@@ -1,11 +1,12 @@
 -- Claims pending analyses until the expected segments fill a chunk. The segments of a video with unknown duration are
--- estimated from its size at 2 Mbit/s. Rows that another run is claiming are skipped, not waited for.
+-- estimated from its size at 2 Mbit/s. Rows that another run is claiming are skipped, not waited for. A pending analysis
+-- with a reason failed before.
 -- The first pending keys of a range are read from analyses_pending_idx, in its order. No other pending analysis of the
 -- recipe is read, and no finished one. The bounds work in a generic plan too; the second is the first text after all
 -- that start with the prefix. OFFSET 0 keeps the planner from starting at the videos, which it does when it expects few
 -- matches.
 WITH candidate AS MATERIALIZED (
-    SELECT analysis.id, analysis.video_id
+    SELECT analysis.id, analysis.video_id, analysis.reason IS NOT NULL OR analysis.reopened > 0 AS failed_before
     FROM nightreel.analyses AS analysis
     WHERE analysis.recipe_id = :recipe_id
       AND analysis.status = 'pending'
@@ -31,6 +32,7 @@ WITH candidate AS MATERIALIZED (
     FOR UPDATE OF analysis SKIP LOCKED
 ), expected AS (
     SELECT candidate.id,
+           candidate.failed_before,
            video.id AS video_id,
            video.uri,
            video.etag,
@@ -52,4 +54,5 @@ SET status = 'claimed',
     updated_at = now()
 FROM filled AS video
 WHERE analysis.id = video.id AND video.segments_before < :chunk_segments
-RETURNING analysis.id AS analysis_id, analysis.attempts, video.video_id, video.uri, video.etag, video.size_bytes
+RETURNING analysis.id AS analysis_id, analysis.attempts, video.failed_before, video.video_id, video.uri, video.etag,
+    video.size_bytes

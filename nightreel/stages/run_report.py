@@ -1,0 +1,126 @@
+"""The artifact of a run in Prefect's UI: what failed and why, what it cost, what changed since the run before.
+
+The flows create it at the end of a run. It has names of objects and messages, which are untrusted: they are shown as
+code, on one line, without control characters. It has no answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import unquote
+
+from nightreel import __version__
+from nightreel.database.runs import PastRun
+from nightreel.domain import EndedVideo
+from nightreel.logs import escape_controls
+from nightreel.stages.summary import RunSummary
+from nightreel.stages.tally import MOST_SHOWN
+
+_OF_THE_RUN = ("total", "overlap", "overhead")  # timings that do not belong to a stage
+_NAME, _DETAIL = 80, 160  # longest name and message, characters
+
+
+def run_report(summary: RunSummary) -> str:
+    """The artifact of a run, as Markdown."""
+    red = summary.verdict.red
+    sections = [
+        f"# {summary.headline}",
+        f"**This run is red:** {_code(red)}" if red else "",
+        *_failed(summary),
+        *_since(summary),
+        _table(("cost", ""), _cost(summary)),
+        _table(("videos", "count"), summary.videos.items()),
+        _table(("failures by reason", "videos"), summary.reasons.most_common()),
+        _table(("answers", "count"), summary.answers.items()),
+        _table(("listing", "objects"), asdict(summary.listing).items()),
+        _table(("work", "count"), summary.work.items()),
+        _table(("slowest stages", "busy seconds"), _slowest_stages(summary)),
+        _table(("of the run", "seconds"), ((name, f"{summary.timings.get(name, 0):.1f}") for name in _OF_THE_RUN)),
+        "A stage is busy while any thread is in it; `model` includes all stages of the model. `overlap`: "
+        "decoder and model were busy at the same time. `overhead`: no stage that works on videos was busy.",
+    ]
+    return "\n\n".join(filter(None, sections))
+
+
+def _failed(summary: RunSummary) -> Iterator[str]:
+    failures = summary.tally.failures
+    if not failures:
+        return
+    yield _table(("failed video", "reason", "message"), (_failure(video, summary.source) for video in failures))
+    if summary.failed > len(failures):
+        yield f"These are the first {MOST_SHOWN} of {summary.failed}: `nightreel failures` shows all."
+
+
+def _failure(video: EndedVideo, source: str) -> tuple[str, ...]:
+    again = " (it failed before)" if video.failed_before else ""
+    return _code(_name(video.uri, source), _NAME), f"{video.reason}{again}", _code(video.detail or "", _DETAIL)
+
+
+def _since(summary: RunSummary) -> Iterator[str]:
+    before = summary.before
+    if before is None:
+        return
+    label = f"run {before.run_id}{f', {_code(before.name, _NAME)}' if before.name else ''}"
+    changed = [row for row in _compared(summary, before) if row[1] != row[2]]
+    if changed:
+        yield _table(("changed since the run before", "this run", label), changed)
+    else:
+        yield f"Nothing changed since the run before ({label})."
+
+
+def _compared(summary: RunSummary, before: PastRun) -> Iterator[tuple[str, Any, Any]]:
+    """What both runs have: its name, its value now, its value before."""
+    now, then = summary.to_json(), before.counts
+    yield "status", "red" if summary.verdict.red else "green", "green" if before.status == "completed" else "red"
+    yield "model", _code(summary.model, _NAME), _code(before.model, _NAME)
+    yield "recipe", summary.recipe_id, before.recipe_id
+    yield "Nightreel", __version__, before.version
+    for group, title in (("new_videos", "new videos"), ("videos", "videos"), ("reasons", "failed:")):
+        ours, theirs = now[group], then.get(group) or {}
+        for name in dict.fromkeys((*ours, *theirs)):
+            yield f"{title} {name}", ours.get(name, 0), theirs.get(name, 0)
+    yield "objects listed", now["listing"]["listed"], (then.get("listing") or {}).get("listed", 0)
+    yield "seconds", f"{now['cost']['seconds']:.0f}", f"{(then.get('cost') or {}).get('seconds', 0):.0f}"
+
+
+def _cost(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    yield "seconds of this worker", f"{summary.cost_s:.1f}"
+    if summary.succeeded:
+        yield "seconds per video", f"{summary.cost_s / summary.succeeded:.1f}"
+    if "lease" in summary.timings:
+        yield "seconds of waiting for memory, not included", f"{summary.timings['lease']:.1f}"
+    dollars = summary.dollars
+    yield "dollars", "unknown: set `NIGHTREEL_GPU_DOLLARS_PER_HOUR`" if dollars is None else f"{dollars:.4f}"
+
+
+def _slowest_stages(summary: RunSummary) -> list[tuple[str, str]]:
+    stages = {name: seconds for name, seconds in summary.timings.items() if name not in _OF_THE_RUN}
+    slowest = sorted(stages.items(), key=lambda item: -item[1])
+    total = summary.timings.get("total", 0)
+    return [(name, f"{seconds:.1f} ({seconds / total:.0%})" if total else "0") for name, seconds in slowest]
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    """A Markdown table. Columns after the first are numbers, except in a table of three."""
+    aligned = ["---", *["---" if len(header) > 2 else "---:"] * (len(header) - 1)]
+    lines = [header, *rows]
+    cells = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+    return "\n".join([cells[0], f"|{'|'.join(aligned)}|", *cells[1:]])
+
+
+def _name(uri: str, source: str) -> str:
+    """The part of a uri below the source, as a person would write it."""
+    name = uri.removeprefix(source.rstrip("/") + "/")
+    return unquote(name) if uri.startswith("file://") else name
+
+
+def _code(text: str, most: int = 500) -> str:
+    r"""Untrusted text as inline code that fits into a cell of a table.
+
+    >>> print(_code("a`b|c\n<img>"))
+    `a'b\|c\n<img>`
+    """
+    safe = escape_controls(text).replace("`", "'").replace("|", r"\|").strip()
+    return f"`{safe if len(safe) <= most else safe[: most - 1] + '…'}`" if safe else ""
