@@ -185,6 +185,8 @@ class _Display:
 
 def print_summary(summary: RunSummary) -> None:
     print_line(f"run {summary.run_id}: {summary.headline}", style="bold")
+    if summary.verdict.red and not summary.stopped:  # the headline says why a run stopped
+        print_line(f"the run failed: {summary.verdict.red}", style="red")
     if summary.reasons:
         print_table(("failed because", "videos"), summary.reasons.most_common())
     if summary.succeeded or summary.failed:

@@ -1,7 +1,7 @@
 """HTTP requests to an OpenAI-compatible server: each returns a JSON object or raises an error.
 
     retried, with backoff     no connection, timeouts, 408, 425, 429, 5xx, a truncated body
-    not retried               any other status, a body that is too large
+    not retried               any other status, a body that is too large, a name of the server that does not exist
 
 `identity` and `remote` call it. It does not depend on models and prompts. Responses are untrusted: their size is
 limited, and terminal control characters and the key are removed from messages.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 4 * 2**20  # 20 candidates for each of 100 tokens need a tenth of it
 _MAX_SAID = 300
 _TRANSIENT_STATUS = frozenset((408, 425, 429))
+_UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)  # any other error is of the name server
+_UNRESOLVED_ATTEMPTS = 2  # before the first answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,13 @@ class _RetryableFailure:
     """Why an attempt failed that may be retried.
 
     Args:
-        wait_s: the wait that the server asked for.
+        wait_s: the wait that the server asked for. attempts: most attempts.
         is_up: the server answers, but not as the protocol says: if it does so each time, it is not unreachable.
     """
 
     detail: str
     wait_s: float = 0.0
+    attempts: int = _ATTEMPTS
     is_up: bool = False
 
 
@@ -70,6 +74,7 @@ class ChatEndpoint:
             raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: expected only printable ASCII characters")
         self._timeout_s = timeout_s
         self._dead = False
+        self._answered = False
         # a compressed response could grow a thousandfold when unpacked
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if self._key:
@@ -108,7 +113,7 @@ class ChatEndpoint:
             PermanentError: `model_refused` with the server's message about this request. `model_not_found` or
                 `model_protocol` if every request would fail: the resource does not exist, or the server does not
                 follow the protocol.
-            SettingsError: the server does not accept the key.
+            SettingsError: the server does not accept the key, or its name does not exist.
         """
         return self._request("POST", path, json.dumps(body).encode(), stop)
 
@@ -118,13 +123,13 @@ class ChatEndpoint:
             attempt += 1
             outcome = self._try(method, f"{self.url}/{path}", body)
             if not isinstance(outcome, _RetryableFailure):
-                self._dead = False
+                self._dead, self._answered = False, True
                 return outcome
             wait_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S))
             if outcome.is_up and attempt == _ATTEMPTS:
                 raise PermanentError(Reason.MODEL_PROTOCOL, f"{self.url}: {outcome.detail} (attempt {attempt})")
             # Many requests fail together when a server dies: only the first ones wait for all retries.
-            self._dead = self._dead or attempt == _ATTEMPTS or wait_s > _LONGEST_WAIT_S
+            self._dead = self._dead or attempt >= outcome.attempts or wait_s > _LONGEST_WAIT_S
             if self._dead or stop.wait(wait_s):
                 raise TransientError(
                     Reason.MODEL_UNREACHABLE,
@@ -140,7 +145,14 @@ class ChatEndpoint:
         except httpx.TimeoutException:
             return _RetryableFailure(f"no response within {self._timeout_s:g} s")
         except httpx.TransportError as error:
-            return _RetryableFailure(self._tame(str(error) or type(error).__name__))
+            unresolved = None if self._answered else _resolution_error(error)
+            if unresolved and unresolved.errno in _UNKNOWN_NAME:
+                raise SettingsError(
+                    f"NIGHTREEL_MODEL: the name {httpx.URL(self.url).host!r} of the model server does not resolve "
+                    f"({self._tame(str(error))}): correct the name, or use the address of the server"
+                ) from error
+            said = self._tame(str(error) or type(error).__name__)
+            return _RetryableFailure(said, attempts=_UNRESOLVED_ATTEMPTS if unresolved else _ATTEMPTS)
         if isinstance(content, _RetryableFailure):
             return content
         status = response.status_code
@@ -216,6 +228,15 @@ class ChatEndpoint:
 
 class _NotFiniteError(ValueError):
     """JSON with NaN or an infinity, which the model gives for one prompt again and again."""
+
+
+def _resolution_error(error: BaseException | None) -> socket.gaierror | None:
+    """The error of resolving a host's name that caused this error, if one did."""
+    while error:
+        if isinstance(error, socket.gaierror):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _retry_after_s(value: str) -> float:
