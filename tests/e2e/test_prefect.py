@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from fixtures.pipeline import make_clip
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.exceptions import ParameterTypeError
+from prefect.flow_engine import run_flow
 
 from flows.analyze_videos import analyze_videos
 from nightreel.errors import PermanentError, TransientError
@@ -64,6 +66,49 @@ def test_a_run_publishes_its_summary_and_its_progress(pipeline):
         }
     assert f"# {summary.headline}" in found["analyze-videos"].data
     assert found[f"run-{summary.run_id}"].data == 100.0
+
+
+def test_the_artifact_lists_failures_cost_and_changes_since_the_run_before(pipeline, clips, monkeypatch):
+    pipeline.analyze()
+    (clips / "broken | <b>.mp4").write_bytes((clips / "1.mp4").read_bytes()[:1000])
+    make_clip(clips / "4.mp4", 4)
+    monkeypatch.setenv("NIGHTREEL_GPU_DOLLARS_PER_HOUR", "3.6")
+    summary = pipeline.analyze()
+    with get_client(sync_client=True) as client:
+        (artifact,) = client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                key=ArtifactFilterKey(any_=["analyze-videos"]),
+                flow_run_id=ArtifactFilterFlowRunId(
+                    any_=[UUID(pipeline.value("SELECT flow_run_id FROM nightreel.runs ORDER BY id DESC LIMIT 1"))]
+                ),
+            )
+        )
+    assert "| failed video | reason | message |" in artifact.data
+    assert r"| `broken \| <b>.mp4` | no_index | `" in artifact.data
+    assert f"| dollars | {summary.cost_s / 1000:.4f} |" in artifact.data
+    before = f"run {summary.run_id - 1}, `analyze videos`"
+    assert f"| changed since the run before | this run | {before} |" in artifact.data
+    assert "| failed: no_index | 1 | 0 |" in artifact.data
+    assert "| objects listed | 5 | 3 |" in artifact.data
+
+
+def test_a_run_is_named_for_what_it_is(pipeline, monkeypatch):
+    """The flow run of a person, and that of a deployment."""
+    pipeline.analyze(limit=1)
+    monkeypatch.setenv("NIGHTREEL_SOURCE", pipeline.source)
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(analyze_videos)
+        deployment_id = client.create_deployment(flow_id, name=f"nightly-{uuid4().hex[:8]}")
+        due = client.create_flow_run_from_deployment(deployment_id)
+        run_flow(analyze_videos, flow_run=due, parameters={}, return_type="state")
+        night = f"night {due.expected_start_time.astimezone():%Y-%m-%d}"
+        assert client.read_flow_run(due.id).name == night
+        names = [row.name for row in pipeline.rows("SELECT name FROM reporting.runs ORDER BY run_id")]
+        assert names == ["analyze videos", night]
+        first = UUID(pipeline.value("SELECT flow_run_id FROM nightreel.runs ORDER BY id LIMIT 1"))
+        assert client.read_flow_run(first).name == "analyze videos"
+        client.delete_deployment(deployment_id)
+    assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'done'") == 3
 
 
 def test_a_transient_error_is_retried(pipeline, stumbling):
