@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import GaugeMetricFamily
@@ -88,12 +89,24 @@ def _queue(connection: Connection) -> Iterator[GaugeMetricFamily]:
 def _runs(connection: Connection) -> Iterator[GaugeMetricFamily]:
     runs = _gauge("runs", "Runs by status.", "status")
     finished = _gauge("last_run_finished_timestamp_seconds", "When the last run of a status ended.", "status")
+    by_kind = _gauge(
+        "last_finished_timestamp_seconds",
+        "When the last run of a kind (night, retry, sweep, shard) and a status ended.",
+        "kind",
+        "status",
+    )
+    counts, ends = Counter[str](), dict[str, float]()
     for row in connection.execute(statement("run_ends")):
-        runs.add_metric((row.status,), row.found)
+        counts[row.status] += row.found
         if row.finished_at is not None:
-            finished.add_metric((row.status,), row.finished_at.timestamp())
-    yield runs
-    yield finished
+            ended_at = row.finished_at.timestamp()
+            by_kind.add_metric((row.kind, row.status), ended_at)
+            ends[row.status] = max(ended_at, ends.get(row.status, 0.0))
+    for status, count in counts.items():
+        runs.add_metric((status,), count)
+    for status, ended_at in ends.items():
+        finished.add_metric((status,), ended_at)
+    yield from (runs, finished, by_kind)
 
 
 def _leases(connection: Connection) -> Iterator[GaugeMetricFamily]:

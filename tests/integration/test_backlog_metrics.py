@@ -71,6 +71,21 @@ def test_runs_are_counted_by_status_with_the_time_of_the_last_end(open_work, val
     assert value("last_run_finished_timestamp_seconds", status="running") is None
 
 
+def test_the_ends_of_runs_are_shown_by_kind(open_work, value, database):
+    kinds = {"night 2026-11-26": "night", "analyze clips": "night", "retry clips": "retry", "sweep clips": "sweep"}
+    for name in (*kinds, None):
+        run = open_work().run
+        with database.begin() as connection:
+            connection.execute(
+                text("UPDATE nightreel.runs SET name = :name WHERE id = :id"), {"name": name, "id": run.id}
+            )
+        run.finish("completed")
+    for kind in kinds.values():
+        assert value("last_finished_timestamp_seconds", kind=kind, status="completed")
+    assert value("last_finished_timestamp_seconds", kind="shard", status="completed") is None
+    assert value("runs", status="completed") == 5
+
+
 def test_leased_memory_is_shown_by_limit_with_the_longest_wait(database, value):
     with database.begin() as connection:
         for mib, granted in [(100, ("a", "b")), (50, ("b",)), (900, ())]:
