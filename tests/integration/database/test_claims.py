@@ -1,6 +1,7 @@
 import re
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from fixtures.work import stored
@@ -15,6 +16,7 @@ from nightreel.database.claims import (
     remaining,
     take_content,
 )
+from nightreel.database.reports import reopen_failures
 from nightreel.database.runs import recover_dead_runs
 from nightreel.database.statements import statement
 from nightreel.domain import Outcome, OutcomeState, VideoEnd
@@ -53,6 +55,48 @@ def test_two_runs_never_claim_the_same_video(work, open_work):
     for thread in threads:
         thread.join()
     assert len(taken) == len(set(taken)) == 200
+
+
+def test_a_claim_knows_whether_its_video_failed_before(work, open_work):
+    def known() -> dict[str, bool]:
+        return {claim.video.uri.rsplit("/", 1)[1]: claim.failed_before for claim in work.claim()}
+
+    names = ("failed", "quarantined", "retried", "deferred", "reopened", "released")
+    work.discover(*(stored(name) for name in names))
+    claims = {claim.video.uri.rsplit("/", 1)[1]: claim for claim in work.claim()}
+    assert not any(claim.failed_before for claim in claims.values())
+    lost = {"state": OutcomeState.FAILED, "reason": Reason.STORAGE_UNREACHABLE, "transient": True}
+    close(work, claims["failed"], state=OutcomeState.FAILED, reason=Reason.NO_INDEX)
+    close(work, replace(claims["quarantined"], attempt=3), **lost)
+    close(work, replace(claims["reopened"], attempt=3), **lost)
+    close(work, claims["retried"], **lost)
+    close(work, claims["deferred"], state=OutcomeState.DEFERRED)
+    with work.database.begin() as connection:
+        release_claims(connection, run_id=work.run.id, max_attempts=3, charged=False)
+        connection.execute(
+            text(
+                "UPDATE nightreel.analyses SET status = 'pending', reason = NULL, reopened = 1 "
+                "WHERE uri LIKE '%reopened'"
+            )
+        )
+        reopen_failures(connection, uri="failed")
+        reopen_failures(connection, uri="quarantined")
+    tried = {"failed", "quarantined", "retried", "reopened"}
+    assert known() == {name: name in tried for name in names}
+
+
+def test_looking_for_the_next_claim_claims_nothing(work):
+    claims = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=4, lease_s=60)
+    with work.database.begin() as connection:
+        assert not claims.has_next(connection)
+    work.discover(stored("a.mp4"))
+    with work.database.begin() as connection:
+        assert claims.has_next(connection)
+        assert claims.has_next(connection)
+    with work.database.begin() as connection:
+        assert connection.execute(text("SELECT status, attempts FROM nightreel.analyses")).all() == [("pending", 0)]
+        assert [claim.attempt for claim in claims.next(connection)] == [1]
+        assert not claims.has_next(connection)
 
 
 def test_a_chunk_is_filled_by_expected_segments_and_takes_at_least_one_video(work):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,6 +27,7 @@ from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.served import chat_endpoint
 from nightreel.models.served.remote import RemoteModel
+from nightreel.reasons import Reason
 from nightreel.settings import Settings, load_settings
 
 _SEGMENT = Segment(2, 60.0, 64.0)
@@ -427,6 +429,46 @@ def test_a_lasting_fault_causes_a_transient_error(chat_server: ChatServer, model
     assert caught.value.reason == "model_unreachable"
     assert chat_server.url in caught.value.detail
     assert len(chat_server.requests) == 5
+
+
+def test_a_server_whose_name_does_not_exist_is_a_mistake(settings_of: Callable[..., Settings]) -> None:
+    began_s = time.monotonic()
+    with pytest.raises(SettingsError, match=r"the name 'no-such-host\.invalid' of the model server does not resolve"):
+        describe_model(settings_of(model="openai:http://no-such-host.invalid:8000/v1#eyes"))
+    assert time.monotonic() - began_s < 5
+
+
+def _without_names(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Let names fail to resolve, as they do without a name server; returns the names that were looked up."""
+    asked: list[str] = []
+
+    def fails(host: str, *_: Any, **__: Any) -> None:
+        asked.append(host)
+        raise socket.gaierror(number, "no name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    return asked
+
+
+def test_a_name_server_that_is_out_of_order_is_asked_again_and_is_not_a_mistake(
+    settings_of: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _without_names(monkeypatch, socket.EAI_AGAIN)
+    with pytest.raises(TransientError, match="no name") as caught:
+        describe_model(settings_of(model="openai:http://server.example:8000/v1#eyes"))
+    assert caught.value.reason is Reason.MODEL_UNREACHABLE
+    assert len(asked) == 2
+
+
+def test_a_name_that_is_lost_in_mid_run_is_not_a_mistake(
+    chat_server: ChatServer, make_model: Callable[..., RemoteModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(model=chat_server.setting.replace("127.0.0.1", "localhost"))
+    ask(model, _YES)
+    chat_server.close()
+    _without_names(monkeypatch, socket.EAI_NONAME)
+    with pytest.raises(TransientError, match="no name"):
+        ask(model, _CAPTION)
 
 
 def test_retry_after_is_obeyed(chat_server: ChatServer, model: RemoteModel) -> None:
