@@ -82,6 +82,9 @@ class Dialogue:
         ends = [match.end() for match in added_pattern.finditer(self._head)]
         if not ends:
             raise _unsupported("its chat template has no special token between the video and the question")
+        video = getattr(processor, "video_token", None)
+        if video and video not in self._head:
+            raise _unsupported(f"its chat template does not put the video ({video}) before the question")
         self._middle = self._head[ends[-1] :]
         self._suffix_ids: dict[tuple[int, str, str], tuple[int, ...]] = {}
 
