@@ -149,7 +149,11 @@ class Reason(StrEnum):
         "Remove it, or filter by suffix.")
     NO_INDEX = ("no_index", _VIDEO, _FINAL, "The MP4 has no index (moov), or its index is cut off.",
         "Repeat the upload.")
-    MEDIA_DATA_MISSING = ("media_data_missing", _VIDEO, _FINAL, "The index lists frames, but the file has none.",
+    INIT_SEGMENT_MISSING = ("init_segment_missing", _VIDEO, _FINAL,
+        "The file is a media segment of a stream (DASH, HLS, MSE) without its init segment.",
+        "Join the init segment and the media segments into one file.")
+    MEDIA_DATA_MISSING = ("media_data_missing", _VIDEO, _FINAL,
+        "The index lists frames or announces fragments, but the file has none.",
         "Repeat the upload.")
     NO_FRAMES = ("no_frames", _VIDEO, _FINAL, "The file has no frame to show.",
         "Repeat the upload.")
@@ -157,9 +161,9 @@ class Reason(StrEnum):
         "Remux the file with ffmpeg.")
     NO_DECODER = ("no_decoder", _VIDEO, _FINAL, "No decoder supports the codec.",
         "Convert the file to H.264.")
-    ENCRYPTED = ("encrypted", _VIDEO, _FINAL, "The file is encrypted (DRM).",
+    ENCRYPTED = ("encrypted", _VIDEO, _FINAL, "The video is encrypted (DRM, pay television, a copied DVD).",
         "Upload an unencrypted version.")
-    UNREADABLE = ("unreadable", _VIDEO, _FINAL, "The container cannot be read.",
+    UNREADABLE = ("unreadable", _VIDEO, _FINAL, "The container is damaged: ffmpeg cannot read it.",
         "Repair the file, or repeat the upload.")
     DAMAGED = ("damaged", _SEGMENT, _FINAL, "Too few sampled frames of a segment decoded cleanly.",
         "Repair the file, or lower `NIGHTREEL_MIN_GOOD_FRAMES`.")

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
@@ -35,7 +36,7 @@ from nightreel.media.packets import (
     UNREFERENCED,
 )
 from nightreel.media.probe import MediaLimits, Probe
-from nightreel.media.refusals import explain_refusal, is_encrypted_mp4, refuse_by_content
+from nightreel.media.refusals import explain_no_frames, explain_refusal, refuse_by_content, refuse_encrypted
 from nightreel.reasons import Reason
 
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
@@ -62,7 +63,8 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
         stream = _choose_stream(container, path)
         read = index_stream(path, container, stream, said, max_frames=limits.max_frames, max_pixels=limits.max_pixels)
         if not len(read.index):
-            raise _without_packets(path, stream)
+            promised_s = (container.duration or 0) / av.time_base
+            raise explain_no_frames(path, promised_frames=stream.frames, promised_s=promised_s)
         if not len(read.index.shown):
             raise PermanentError(Reason.NO_FRAMES, f"{path.name}: none of its {len(read.index)} frames is shown")
         if not read.head.frame:
@@ -73,12 +75,6 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
         probe = _describe(path, container, stream, read, size_bytes=size_bytes)
     limits.check("duration_s", probe.duration_s or 0.0, f"{path.name}: the duration in seconds is")
     return _with_decoder(path, probe)
-
-
-def _without_packets(path: Path, stream: VideoStream) -> PermanentError:
-    promise = f"{stream.frames} frames" if stream.frames else "a video stream"
-    reason = Reason.MEDIA_DATA_MISSING if stream.frames else Reason.NO_FRAMES
-    return PermanentError(reason, f"{path.name} promises {promise} but holds no frames: repeat the upload")
 
 
 def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -96,8 +92,7 @@ def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
         kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
         has = " and ".join([f"{kind} streams" for kind in kinds] + ["a cover picture"] * bool(videos)) or "no streams"
         raise PermanentError(Reason.NO_VIDEO_STREAM, f"{path.name} has {has} and no video")
-    if is_encrypted_mp4(path):
-        raise PermanentError(Reason.ENCRYPTED, f"{path.name} is encrypted (DRM): only its owner's player can decode it")
+    refuse_encrypted(path)
     decodable = [stream for stream in films if stream.codec_context is not None]
     if not decodable:
         tag = _codec_tag(container)

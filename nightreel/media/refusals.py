@@ -1,39 +1,23 @@
-"""Explain why a file is not a decodable video: text, an image, a lost index, encryption.
+"""Explain why a file is not a decodable video: text, an image, a lost index, encryption, a damaged container.
 
-Called by `inspection` and `demuxing`, in the sandbox: before a file is opened, and when ffmpeg's demuxers refuse it or
-find nothing in it. Reads a few kilobytes and the outline of an MP4's boxes, and checks every number in them before use.
+Called by `inspection` and `demuxing`, in the sandbox: before a file is opened, when ffmpeg's demuxers refuse it, and
+when they find no frames in it. `signatures`, `mp4_boxes`, `ebml` and `encryption` read the file; this module says what
+they find.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from nightreel.errors import PermanentError
+from nightreel.media import ebml, signatures
+from nightreel.media.encryption import is_encrypted
+from nightreel.media.mp4_boxes import Mp4Outline
 from nightreel.reasons import Reason
 
-_HEAD_BYTES = 4096
-_MOOV_BYTES = 64 * 2**20
-_MAX_BOXES = 10_000
-_MAGIC: tuple[tuple[bytes, Reason, str], ...] = (
-    (b"\xff\xd8\xff", Reason.IMAGE_FILE, "a JPEG image"),
-    (b"\x89PNG\r\n\x1a\n", Reason.IMAGE_FILE, "a PNG image"),
-    (b"BM", Reason.IMAGE_FILE, "a BMP image"),
-    (b"II*\0", Reason.IMAGE_FILE, "a TIFF image"),
-    (b"MM\0*", Reason.IMAGE_FILE, "a TIFF image"),
-    (b"PK\x03\x04", Reason.NOT_A_VIDEO, "a ZIP archive"),
-    (b"\x1f\x8b", Reason.NOT_A_VIDEO, "a gzip archive"),
-    (b"7z\xbc\xaf", Reason.NOT_A_VIDEO, "a 7-Zip archive"),
-    (b"Rar!", Reason.NOT_A_VIDEO, "a RAR archive"),
-    (b"%PDF", Reason.NOT_A_VIDEO, "a PDF document"),
-    (b"\x7fELF", Reason.NOT_A_VIDEO, "a Linux program"),
-    (b"MZ", Reason.NOT_A_VIDEO, "a Windows program"),
-    (b"ID3", Reason.NO_VIDEO_STREAM, "an MP3 sound file"),
-    (b"fLaC", Reason.NO_VIDEO_STREAM, "a FLAC sound file"),
-)
-_MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx"})
+_HEAD_BYTES = 2**16
+_TEXT_BYTES = 4096
+_JPEG_BYTES = 32 * 2**20  # three of the largest photos
 
 
 def refuse_by_content(path: Path, *, gif: bool) -> None:
@@ -47,93 +31,101 @@ def refuse_by_content(path: Path, *, gif: bool) -> None:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    if not head:
-        raise PermanentError(Reason.EMPTY_FILE, f"{path.name} has 0 bytes: upload it again")
-    if head[:6] in (b"GIF87a", b"GIF89a") and not gif:
-        detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to analyse GIFs as videos"
-        raise PermanentError(Reason.ANIMATED_IMAGE, f"{path.name} {detail}")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        raise PermanentError(Reason.IMAGE_FILE, f"{path.name} holds a WebP image, not a video")
-    for magic, reason, what in _MAGIC:
-        if head.startswith(magic):
-            raise PermanentError(reason, f"{path.name} holds {what}, not a video")
-    if text := _as_text(head):
-        raise PermanentError(Reason.NOT_A_VIDEO, f"{path.name} holds {text}, not a video")
+        if not head:
+            raise PermanentError(Reason.EMPTY_FILE, f"{path.name} has 0 bytes: upload it again")
+        if head[:6] in (b"GIF87a", b"GIF89a") and not gif:
+            detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to analyse GIFs as videos"
+            raise PermanentError(Reason.ANIMATED_IMAGE, f"{path.name} {detail}")
+        image = signatures.found_in(signatures.IMAGES, head)
+        if head.startswith(signatures.JPEG):
+            file.seek(0)
+            image = None if signatures.is_raw_mjpeg(file.read(_JPEG_BYTES)) else "a JPEG image"
+        elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+            image = "a WebP image"
+        elif (outline := Mp4Outline(file, path.stat().st_size)).is_still_image:
+            image = "an AVIF image" if outline.is_avif else "a HEIF image (HEIC)"
+    if image:
+        raise PermanentError(Reason.IMAGE_FILE, f"{path.name} holds {image}, not a video")
+    sound = "a WAV sound file" if head[:4] == b"RIFF" and head[8:12] == b"WAVE" else None
+    if sound := sound or signatures.found_in(signatures.SOUNDS, head):
+        raise PermanentError(Reason.NO_VIDEO_STREAM, f"{path.name} holds {sound}, not a video")
+    if other := signatures.found_in(signatures.OTHERS, head) or signatures.text_of(head[:_TEXT_BYTES]):
+        raise PermanentError(Reason.NOT_A_VIDEO, f"{path.name} holds {other}, not a video")
+
+
+def refuse_encrypted(path: Path) -> None:
+    """Raise if the container says that its video is encrypted.
+
+    Raises:
+        PermanentError: `encrypted`.
+    """
+    if is_encrypted(path):
+        raise PermanentError(Reason.ENCRYPTED, f"{path.name} is encrypted (DRM): upload an unencrypted version")
 
 
 def explain_refusal(path: Path, demuxer_says: str) -> PermanentError:
-    """The error that explains why no demuxer accepted `path`: `no_index`, `encrypted`, `not_a_video`, `unreadable`."""
+    """The error that explains why no demuxer accepted `path`, or why a demuxer found no streams in it.
+
+    Returns:
+        `encrypted`, `init_segment_missing`, `no_index`, `not_a_video` or `unreadable`.
+    """
+    size_bytes = path.stat().st_size
     with path.open("rb") as file:
-        size = path.stat().st_size
-        boxes = list(_boxes(file, size))
-        kinds = [kind for kind, _, _ in boxes]
-        if not kinds or kinds[0] not in _MP4_FIRST_BOXES:
-            return PermanentError(
-                Reason.NOT_A_VIDEO, f"{path.name}: no container format recognised in its {size} bytes"
-            )
-        if b"moov" not in kinds and b"moof" not in kinds:
-            cut = next((f": its {str(kind)[2:-1]} box should end at byte {end}, the file ends at {size}"
-                        for kind, _, end in boxes if end > size), "")  # fmt: skip
-            return PermanentError(Reason.NO_INDEX, f"{path.name} has no index (moov){cut}: repeat the upload")
-        if is_encrypted(file, boxes):
-            return PermanentError(
-                Reason.ENCRYPTED, f"{path.name} is encrypted (DRM): only its owner's player can decode it"
-            )
-        if b"moov" in kinds and any(end > size for kind, _, end in boxes if kind == b"moov"):
-            return PermanentError(Reason.NO_INDEX, f"{path.name}: its index (moov) is cut off: repeat the upload")
-    return PermanentError(Reason.UNREADABLE, f"{path.name}: its container cannot be read ({demuxer_says})")
-
-
-def is_encrypted_mp4(path: Path) -> bool:
-    """Whether an MP4's sample descriptions are those of Common Encryption (ISO/IEC 23001-7)."""
-    with path.open("rb") as file:
-        boxes = list(_boxes(file, path.stat().st_size))
-        return bool(boxes) and boxes[0][0] in _MP4_FIRST_BOXES and is_encrypted(file, boxes)
-
-
-def is_encrypted(file: BinaryIO, boxes: list[tuple[bytes, int, int]]) -> bool:
-    for kind, start, end in boxes:
-        if kind == b"moov":
-            file.seek(start)
-            moov = file.read(min(end - start, _MOOV_BYTES))
-            return b"encv" in moov and b"sinf" in moov
-    return False
-
-
-def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each top-level box; the last one may end beyond the file."""
-    at = 0
-    for _ in range(_MAX_BOXES):
-        file.seek(at)
-        header = file.read(16)
-        if len(header) < 8:
-            return
-        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-        if length == 1 and len(header) == 16:
-            length = int.from_bytes(header[8:16], "big")
-        elif length == 0:  # to the end of the file
-            length = size - at
-        if length < 8:
-            return
-        yield kind, at, at + length
-        at += length
-        if at >= size:
-            return
-
-
-def _as_text(head: bytes) -> str | None:
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (fetch the video itself with `git lfs pull`)"
+        head = file.read(_HEAD_BYTES)
+        mp4 = Mp4Outline(file, size_bytes)
+        matroska = ebml.MatroskaOutline(file, size_bytes)
+    if mp4.is_media_segment or matroska.is_media_segment or head.startswith(ebml.MEDIA_SEGMENT_MAGIC):
+        return _init_segment_missing(path, "moov" if mp4.boxes else "EBML header and tracks")
+    if mp4.boxes and not mp4.has_index:
+        cut = mp4.cut_off
+        where = f": its {cut.name} box should end at byte {cut.end}, the file ends at {size_bytes}" if cut else ""
+        return PermanentError(Reason.NO_INDEX, f"{path.name} has no index (moov){where}: repeat the upload")
     try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # the error is not just a cut last character
-            return None
-        text = head[: error.start].decode()
-    if any(ord(character) < 32 and character not in "\t\r\n\f" for character in text):
-        return None
-    if re.match(r"\s*(<!doctype|<html|<\?xml|<head|<body)", text, re.IGNORECASE):
-        return "an HTML or XML page (an error page saved under a video's name?)"
-    if text.startswith("#EXTM3U"):
-        return "an HLS playlist, a list of addresses"
-    return "text"
+        refuse_encrypted(path)
+    except PermanentError as error:
+        return error
+    if mp4.cut_off and mp4.cut_off.kind == b"moov":
+        return PermanentError(Reason.NO_INDEX, f"{path.name}: its index (moov) is cut off: repeat the upload")
+    container = "MP4" if mp4.boxes else signatures.container_of(head)
+    if container is None:
+        return PermanentError(
+            Reason.NOT_A_VIDEO, f"{path.name}: no container format recognised in its {size_bytes} bytes"
+        )
+    return PermanentError(
+        Reason.UNREADABLE,
+        f"{path.name} is a damaged {container} file, which ffmpeg cannot read ({demuxer_says}): repeat the upload, or "
+        "repair the file",
+    )
+
+
+def explain_no_frames(path: Path, *, promised_frames: int, promised_s: float) -> PermanentError:
+    """The error that says what a container without any frame promises.
+
+    Args:
+        promised_frames: as the header of the video stream says; 0 where it says nothing.
+        promised_s: duration as the header says; 0 where it says nothing.
+
+    Returns:
+        `media_data_missing` or `no_frames`.
+    """
+    with path.open("rb") as file:
+        outline = Mp4Outline(file, path.stat().st_size)
+        if outline.is_init_segment:
+            what = "is the init segment of a fragmented MP4, without any media segment (moof)"
+            return PermanentError(Reason.MEDIA_DATA_MISSING, f"{path.name} {what}: join it with its media segments")
+    reason = Reason.MEDIA_DATA_MISSING if promised_frames else Reason.NO_FRAMES
+    if promised_frames:
+        promise = f"{promised_frames} frames"
+    elif promised_s > 0:
+        promise = f"{promised_s:.12g} s of video"
+    else:
+        promise = "a video stream"
+    return PermanentError(reason, f"{path.name} promises {promise} but holds no frames: repeat the upload")
+
+
+def _init_segment_missing(path: Path, lost: str) -> PermanentError:
+    return PermanentError(
+        Reason.INIT_SEGMENT_MISSING,
+        f"{path.name} is a media segment of a stream without its init segment ({lost}), which describes its tracks: "
+        "put the init segment before it",
+    )
