@@ -2,13 +2,16 @@
 VENV ?= .venv
 PYTHON ?= python3
 WORKERS ?= 3
+RUNS ?= 2000
+SEED ?= 1
+DIR ?=
 BIN := $(VENV)/bin
 # Whole files go to one worker, because their tests share servers and models. Three workers keep two cores busy, because
 # tests often wait for servers.
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo demo-model test check format docs bench bench-docs check-media clean install
+.PHONY: demo demo-model test check format docs fuzz bench bench-docs check-media clean install
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
@@ -34,6 +37,11 @@ format: install
 # Writes docs/settings.md and docs/reasons.md from the code.
 docs: install
 	PYTHONPATH=. $(BIN)/python docs/generate.py
+
+# Mutates videos and tries to decode them: clips in every format and the good clips beside the checkout, or the videos in
+# DIR. Each file has a seed, from SEED on. Files that show a problem stay in build/fuzz/kept.
+fuzz: install
+	PYTHONPATH=.:tests $(BIN)/python -m fuzzing.media --runs $(RUNS) --seed $(SEED) $(if $(DIR),--directory "$(DIR)")
 
 bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py))
 

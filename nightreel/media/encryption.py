@@ -51,7 +51,7 @@ def is_encrypted(path: Path) -> bool:
         if head.startswith(ebml.MAGIC):
             return ebml.MatroskaOutline(file, size_bytes).is_encrypted
         if head.startswith(ASF):
-            return _asf_is_encrypted(file)
+            return _asf_is_encrypted(file, size_bytes)
         if head.startswith(b"FLV"):
             return _flv_is_encrypted(file, size_bytes)
         if MXF in head:
@@ -70,11 +70,13 @@ def _samples(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
         yield file.read(_SAMPLE_BYTES)
 
 
-def _asf_is_encrypted(file: BinaryIO) -> bool:
+def _asf_is_encrypted(file: BinaryIO, size_bytes: int) -> bool:
     """Whether a video stream is marked as encrypted, or, where no stream is marked, the whole file."""
     whole, at = False, _ASF_HEADER_BYTES
     marked: Counter[bool] = Counter()  # streams that are marked: whether they are videos
     for _ in range(_MOST_ASF_OBJECTS):
+        if at >= size_bytes:
+            break
         file.seek(at)
         data = file.read(_ASF_FLAGS_AT + 2)
         size = int.from_bytes(data[16:24], "little")

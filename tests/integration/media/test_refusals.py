@@ -242,6 +242,14 @@ def test_a_recording_that_begins_scrambled_is_not_encrypted(pool, clip_of, tmp_p
     assert reason in {"damaged", "frames"}  # its good segments may be answered
 
 
+@pytest.mark.parametrize("size", [24, 2**40, 2**62, 2**64 - 1])
+def test_an_asf_object_of_any_size_is_no_error_of_the_reader(pool, clip_of, tmp_path, size):
+    content = _asf_with(clip_of("wmv2_wmv").read_bytes(), _ASF_EXTENDED_ENCRYPTION)
+    path = tmp_path / "video.wmv"
+    path.write_bytes(content[:46] + size.to_bytes(8, "little") + content[54:])
+    assert _refused(pool, path).reason in {"encrypted", "unreadable"}
+
+
 # -- parts of a stream -------------------------------------------------------------------------------------------
 
 
