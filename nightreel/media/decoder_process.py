@@ -88,9 +88,10 @@ def _work(connection: socket.socket) -> None:
         except NightreelError as error:
             reply, blob = _error(error), b""
         except (MemoryError, OSError) as error:  # disk errors; decoder errors are handled inside
-            reply, blob = _error(_out_of_memory(request) if is_memory_error(error) else _unreadable(error)), b""
+            out_of_memory = is_memory_error(error)
+            reply, blob = _error(_out_of_memory(request) if out_of_memory else _unreadable(request, error)), b""
         except Exception as error:  # noqa: BLE001  any error that a hostile file provokes is that file's error
-            reply, blob = _error(PermanentError(Reason.DECODER_FAILED, f"{type(error).__name__}: {error}")), b""
+            reply, blob = _error(_unexpected(request, error)), b""
         finally:
             if fd is not None:
                 os.close(fd)
@@ -124,8 +125,16 @@ def _out_of_memory(request: dict[str, Any]) -> PermanentError:
     )
 
 
-def _unreadable(error: BaseException) -> TransientError:
-    return TransientError(Reason.FILE_UNREADABLE, f"the file could not be read: {error}")
+def _unreadable(request: dict[str, Any], error: BaseException) -> TransientError:
+    name, cause = Path(request["path"]).name, getattr(error, "strerror", None) or type(error).__name__
+    return TransientError(Reason.FILE_UNREADABLE, f"{name} cannot be read from the disk ({cause}): check the disk")
+
+
+def _unexpected(request: dict[str, Any], error: Exception) -> PermanentError:
+    name, cause = Path(request["path"]).name, f"{type(error).__name__}: {error}".replace(request["path"], "the file")
+    return PermanentError(
+        Reason.DECODER_FAILED, f"{name}: decoding failed with an unexpected error ({cause}): report this message"
+    )
 
 
 def _error(error: NightreelError) -> dict[str, Any]:

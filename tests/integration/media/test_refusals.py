@@ -12,7 +12,7 @@ from fixtures.formats import FORMATS
 from fixtures.fragments import LAYOUTS, boxes_of, write_fragments
 
 from nightreel.domain import SamplingPlan
-from nightreel.errors import PermanentError
+from nightreel.errors import PermanentError, TransientError
 from nightreel.media.probe import MediaLimits
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
@@ -451,3 +451,11 @@ def test_each_message_about_a_real_bad_file_names_the_file_once(pool, real_clips
     times = {name: detail.count(name) for name, (reason, detail) in outcomes.items() if reason != "frames"}
     assert len(times) > 12
     assert set(times.values()) == {1}, times
+
+
+def test_a_message_about_a_file_that_vanished_names_it_once(pool, tmp_path):
+    with pytest.raises(TransientError) as caught:
+        pool.probe(tmp_path / "vanished.mp4")
+    assert caught.value.reason == "file_unreadable"
+    assert caught.value.detail.count("vanished.mp4") == 1
+    assert str(tmp_path) not in caught.value.detail
