@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fixtures.formats import FORMATS
-from fixtures.fragments import LAYOUTS, write_fragments
+from fixtures.fragment_layouts import LAYOUTS
+from fixtures.fragments import write_fragments
 from fuzzing.mutations import mutate
 
 from nightreel.domain import SamplingPlan
@@ -60,13 +61,15 @@ class Fuzz:
     """Mutated copies of `sources`, tried one by one on a pool. Thread-safe.
 
     Args:
-        sources: valid videos.
+        sources: videos, valid or not.
+        good: a valid video, which the pool must decode after it has lost a process.
         keep: directory for mutated files; those with a problem stay there.
     """
 
-    def __init__(self, pool: DecoderPool, sources: Sequence[Path], *, keep: Path) -> None:
+    def __init__(self, pool: DecoderPool, sources: Sequence[Path], *, good: Path, keep: Path) -> None:
         self._pool = pool
         self._sources = sorted(sources)
+        self._good = good
         self._keep = keep
         keep.mkdir(parents=True, exist_ok=True)
 
@@ -84,7 +87,7 @@ class Fuzz:
 
     def _check_pool(self) -> str:
         """Why the pool no longer decodes a valid video; empty where it does."""
-        what, problem = self._try(self._sources[0])
+        what, problem = self._try(self._good)
         return problem or ("" if what == "done" else f"afterwards the pool answers {what} to a valid video")
 
     def _make(self, seed: int) -> tuple[Path, str]:
@@ -149,17 +152,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, default=_BUILD, help="directory for clips and for kept files")
     parser.add_argument("--timeout-s", type=float, default=30.0, help="a file that takes longer counts as a hang")
     options = parser.parse_args(arguments)
+    (good,) = generated_sources(options.build / "clips", ["h264_short_gop_mp4"])
     if options.directory:
         sources = list(_videos_in(options.directory))
     else:
-        good = _videos_in(_GOOD_CLIPS) if _GOOD_CLIPS.is_dir() else ()
-        sources = [*generated_sources(options.build / "clips"), *good]
+        real = _videos_in(_GOOD_CLIPS) if _GOOD_CLIPS.is_dir() else ()
+        sources = [*generated_sources(options.build / "clips"), *real]
     if not sources:
         parser.error(f"--directory {options.directory}: no file of 1 to {_MOST_BYTES} bytes in it")
     limits = MediaLimits.from_settings(Settings(gif=True))
     outcomes: list[Outcome] = []
     with DecoderPool(limits=limits, workers=2, timeout_s=options.timeout_s) as pool, ThreadPoolExecutor(2) as threads:
-        fuzz = Fuzz(pool, sources, keep=options.build / "kept")
+        fuzz = Fuzz(pool, sources, good=good, keep=options.build / "kept")
         for outcome in threads.map(fuzz.try_seed, range(options.seed, options.seed + options.runs)):
             outcomes.append(outcome)
             if outcome.problem:

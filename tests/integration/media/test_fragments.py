@@ -8,7 +8,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from fixtures.clips import encode_numbers, read_number
-from fixtures.fragments import LAYOUTS, FragmentLayout, write_fragments
+from fixtures.fragment_layouts import LAYOUTS, FragmentLayout
+from fixtures.fragments import write_fragments
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,7 @@ layouts = st.builds(
     reverse_data=st.booleans(),
     segment_index=st.booleans(),
     random_access=st.booleans(),
+    sound=st.booleans(),
 ).filter(lambda layout: layout.decode_times or layout.track_fragments == 1 or not layout.segment_index)
 # ffmpeg gives each track fragment without a tfdt the time of its movie fragment in the sidx.
 
@@ -70,8 +72,8 @@ def source_of(tmp_path_factory):
 @cache
 def _shown_by_ffmpeg(path):
     """(milliseconds after the first frame, checksum of the picture) of each frame, decoded from the start."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", path, "-fps_mode", "passthrough",
-               "-enc_time_base", "1:1000", "-f", "framemd5", "-"]  # fmt: skip
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", path, "-map", "0:v", "-fps_mode",
+               "passthrough", "-enc_time_base", "1:1000", "-f", "framemd5", "-"]  # fmt: skip
     lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
     rows = [line.split(",") for line in lines if not line.startswith("#")]
     return [(int(row[2]) - int(rows[0][2]), row[5]) for row in rows]

@@ -35,7 +35,7 @@ def pool():
 
 
 def test_every_mutated_video_ends_with_frames_or_with_a_reason(pool, sources, tmp_path):
-    fuzz = Fuzz(pool, sources, keep=tmp_path)
+    fuzz = Fuzz(pool, sources, good=sources[0], keep=tmp_path)
     outcomes = [fuzz.try_seed(seed) for seed in range(RUNS)]
     problems = [outcome for outcome in outcomes if outcome.problem]
     assert not problems
@@ -83,7 +83,7 @@ class _FaultyPool:
     ],
 )  # fmt: skip
 def test_a_problem_is_reported_with_its_seed_and_the_file_is_kept(sources, tmp_path, errors, problem):
-    outcome = Fuzz(_FaultyPool(*errors), sources, keep=tmp_path).try_seed(7)
+    outcome = Fuzz(_FaultyPool(*errors), sources, good=sources[0], keep=tmp_path).try_seed(7)
     (kept,) = tmp_path.iterdir()
     assert problem in outcome.problem
     assert str(kept) in outcome.problem

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from fixtures.clips import encode_numbers, run_ffmpeg
 from fixtures.formats import FORMATS
-from fixtures.fragments import LAYOUTS, boxes_of, write_fragments
+from fixtures.fragment_layouts import LAYOUTS
+from fixtures.fragments import boxes_of, write_fragments
 
 from nightreel.domain import SamplingPlan
 from nightreel.errors import PermanentError, TransientError
