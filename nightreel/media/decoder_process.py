@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import av
 import decord
 import numpy as np
 
@@ -87,11 +88,8 @@ def _work(connection: socket.socket) -> None:
             reply, blob = _answer(request, fd)
         except NightreelError as error:
             reply, blob = _error(error), b""
-        except (MemoryError, OSError) as error:  # disk errors; decoder errors are handled inside
-            out_of_memory = is_memory_error(error)
-            reply, blob = _error(_out_of_memory(request) if out_of_memory else _unreadable(request, error)), b""
         except Exception as error:  # noqa: BLE001  any error that a hostile file provokes is that file's error
-            reply, blob = _error(_unexpected(request, error)), b""
+            reply, blob = _error(_explain(request, error)), b""
         finally:
             if fd is not None:
                 os.close(fd)
@@ -118,23 +116,30 @@ def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     return decoded
 
 
-def _out_of_memory(request: dict[str, Any]) -> PermanentError:
-    name, limit = Path(request["path"]).name, request["memory_mib"]
-    return PermanentError(
-        Reason.DECODE_MEMORY, f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} allows"
-    )
-
-
-def _unreadable(request: dict[str, Any], error: BaseException) -> TransientError:
-    name, cause = Path(request["path"]).name, getattr(error, "strerror", None) or type(error).__name__
-    return TransientError(Reason.FILE_UNREADABLE, f"{name} cannot be read from the disk ({cause}): check the disk")
-
-
-def _unexpected(request: dict[str, Any], error: Exception) -> PermanentError:
-    name, cause = Path(request["path"]).name, f"{type(error).__name__}: {error}".replace(request["path"], "the file")
+def _explain(request: dict[str, Any], error: Exception) -> NightreelError:
+    """The error for a person. ffmpeg's errors are errors of the operating system only by their class."""
+    name, of_ffmpeg = Path(request["path"]).name, isinstance(error, av.error.FFmpegError)
+    if is_memory_error(error):
+        if of_ffmpeg and least_address_space_left_bytes() > _most_bytes_at_once(request):
+            detail = "is damaged: a number in it makes ffmpeg ask for more memory than a valid file needs"
+            return PermanentError(Reason.UNREADABLE, f"{name} {detail}: repeat the upload, or repair the file")
+        limit = request["memory_mib"]
+        return PermanentError(
+            Reason.DECODE_MEMORY, f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} allows"
+        )
+    if isinstance(error, OSError) and not of_ffmpeg:
+        cause = error.strerror or type(error).__name__
+        return TransientError(Reason.FILE_UNREADABLE, f"{name} cannot be read from the disk ({cause}): check the disk")
+    cause = f"{type(error).__name__}: {error}".replace(request["path"], "the file")
     return PermanentError(
         Reason.DECODER_FAILED, f"{name}: decoding failed with an unexpected error ({cause}): report this message"
     )
+
+
+def _most_bytes_at_once(request: dict[str, Any]) -> int:
+    """The largest piece of memory that a valid file may need: one picture, or one packet."""
+    max_pixels = request["limits" if request["op"] == "probe" else "job"]["max_pixels"]
+    return int(max_pixels) * _MOST_BYTES_A_PIXEL + Path(request["path"]).stat().st_size
 
 
 def _error(error: NightreelError) -> dict[str, Any]:

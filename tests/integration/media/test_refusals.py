@@ -460,3 +460,14 @@ def test_a_message_about_a_file_that_vanished_names_it_once(pool, tmp_path):
     assert caught.value.reason == "file_unreadable"
     assert caught.value.detail.count("vanished.mp4") == 1
     assert str(tmp_path) not in caught.value.detail
+
+
+def test_a_run_that_claims_a_billion_samples_is_damage_and_no_lack_of_memory(pool, clip_of, tmp_path):
+    path = tmp_path / "claims.mp4"
+    write_fragments(path, clip_of("h264_no_b_frames_mp4"), LAYOUTS["several_runs"])
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"trun") + 8
+    content[at : at + 4] = (2**27).to_bytes(4, "big")
+    path.write_bytes(content)
+    reason, _ = _outcome(pool, path)
+    assert reason in {"frames", "damaged", "unreadable"}
