@@ -48,6 +48,9 @@ def is_encrypted(path: Path) -> bool:
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(2**16)
+        mp4 = Mp4Outline(file, size_bytes)
+        if mp4.boxes:
+            return mp4.is_encrypted
         if head.startswith(ebml.MAGIC):
             return ebml.MatroskaOutline(file, size_bytes).is_encrypted
         if head.startswith(ASF):
@@ -58,9 +61,7 @@ def is_encrypted(path: Path) -> bool:
             return any(_MXF_ENCRYPTED_TRIPLET in sample for sample in _samples(file, size_bytes))
         if head.startswith(PROGRAM_STREAM):
             return _program_stream_is_scrambled(_samples(file, size_bytes))
-        if any(transport_packets(head)):
-            return _transport_stream_is_scrambled(_samples(file, size_bytes))
-        return Mp4Outline(file, size_bytes).is_encrypted
+        return any(transport_packets(head)) and _transport_stream_is_scrambled(_samples(file, size_bytes))
 
 
 def _samples(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:

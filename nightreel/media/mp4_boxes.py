@@ -32,15 +32,21 @@ class Box(NamedTuple):
 
 
 class Mp4Outline:
-    """The top-level boxes of a file, and what they say about it. Not an MP4 if `boxes` is empty."""
+    """The top-level boxes of a file up to its first fragment, and what they say. Not an MP4 if `boxes` is empty."""
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
         self._file = file
         self._size_bytes = size_bytes
         self._left = _MOST_BOXES
-        boxes = list(self._boxes(0, size_bytes))
-        self.boxes = boxes if boxes and boxes[0].kind in _FIRST_BOXES else []
-        self._kinds = {box.kind for box in self.boxes}
+        self.boxes: list[Box] = []
+        self._kinds: set[bytes] = set()
+        for box in self._boxes(0, size_bytes):
+            if not self.boxes and box.kind not in _FIRST_BOXES:
+                return
+            self.boxes.append(box)
+            self._kinds.add(box.kind)
+            if {b"moov", b"moof"} <= self._kinds:  # more fragments follow, by the thousand
+                return
 
     @property
     def has_index(self) -> bool:

@@ -164,6 +164,15 @@ def _filtered_flv(content):
     return bytes(made)
 
 
+def _encrypted_mxf(clip, path):
+    run_ffmpeg("-i", clip, "-c", "copy", path)
+    made = bytearray(path.read_bytes())
+    essence, at = bytes.fromhex("060e2b34010201010d010301"), 0
+    while (at := made.find(essence, at)) >= 0:
+        made[at : at + 16] = bytes.fromhex("060e2b34020401070d010301027e0100")
+    return bytes(made)
+
+
 def _cenc(clip, path):
     run_ffmpeg("-i", clip, "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "11" * 16,
                "-encryption_kid", "22" * 16, path)  # fmt: skip
@@ -199,6 +208,7 @@ ENCRYPTED = {
     ),
     "copied_dvd.vob": ("mpeg2_mpg", _scrambled_dvd),
     "copied_dvd_half_in_the_clear.vob": ("mpeg2_mpg", lambda clip, path: _scrambled_dvd(clip, path, every=2)),
+    "digital_cinema.mxf": ("mpeg2_ts", _encrypted_mxf),
     "adobe_access.flv": ("h264_flv", lambda clip, _: _filtered_flv(clip.read_bytes())),
 }
 NOT_ENCRYPTED = {
