@@ -1,13 +1,19 @@
 """A file that cannot be analysed gets the reason that a person can act on, whatever its container."""
 
-import random
-from collections.abc import Iterator
 from functools import cache
-from uuid import UUID
 
 import numpy as np
 import pytest
-from fixtures.clips import encode_numbers, run_ffmpeg
+from fixtures.clips import encode_numbers
+from fixtures.encrypted import (
+    ASF_EXTENDED_ENCRYPTION,
+    ENCRYPTED,
+    NOT_ENCRYPTED,
+    asf_with,
+    element,
+    elements_of,
+    scrambled_ts,
+)
 from fixtures.formats import FORMATS
 from fixtures.fragment_layouts import LAYOUTS
 from fixtures.fragments import boxes_of, write_fragments
@@ -20,8 +26,6 @@ from nightreel.media.sandbox import DecoderPool
 from nightreel.settings import Settings
 
 PLAN = SamplingPlan.parse("uniform:8")
-X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "10")
-SINE = ("-f", "lavfi", "-i", "sine=duration=2")
 
 
 @pytest.fixture(scope="module")
@@ -60,167 +64,6 @@ def _outcome(pool, path):
 # -- encryption --------------------------------------------------------------------------------------------------
 
 
-def _element(element_id, *parts):
-    payload = b"".join(parts)
-    return bytes.fromhex(element_id) + (len(payload) | 1 << 56).to_bytes(8, "big") + payload
-
-
-def _elements(data) -> Iterator[tuple[str, bytes]]:
-    """(ID, payload) of each element in `data`, all of known size."""
-    at = 0
-    while at < len(data):
-        id_bytes = 9 - data[at].bit_length()
-        size_bytes = 9 - data[at + id_bytes].bit_length()
-        start = at + id_bytes + size_bytes
-        size = int.from_bytes(data[at + id_bytes : start], "big") & ((1 << 7 * size_bytes) - 1)
-        yield data[at : at + id_bytes].hex(), data[start : start + size]
-        at = start + size
-
-
-_VIDEO, _AUDIO = b"\x01", b"\x02"
-_ENCODINGS, _ENCODING, _SCOPE, _TYPE, _ENCRYPTION, _ALGORITHM = "6d80", "6240", "5032", "5033", "5035", "47e1"
-
-
-def _matroska(content, *, track_type, algorithm, live=False):
-    """The Matroska file `content` with tracks of `track_type` marked as encrypted."""
-    encryption = _element(_ENCRYPTION, _element(_ALGORITHM, algorithm), _element("47e2", b"key"))
-    marks = _element(_ENCODINGS, _element(_ENCODING, _element(_SCOPE, b"\1"), _element(_TYPE, b"\1"), encryption))
-    (head_id, head), (segment_id, segment) = _elements(content)
-    parts = []
-    for element_id, payload in _elements(segment):
-        if element_id == "1654ae6b":
-            entries = [entry for entry_id, entry in _elements(payload) if entry_id == "ae"]
-            marked = [entry + marks * (dict(_elements(entry))["83"] == track_type) for entry in entries]
-            parts.append(_element(element_id, *(_element("ae", entry) for entry in marked)))
-        elif element_id in ("1549a966", "1f43b675"):  # Info, Cluster
-            parts.append(_element(element_id, payload))
-    whole = _element(segment_id, *parts)
-    return _element(head_id, head) + (whole[:4] + b"\x01" + b"\xff" * 7 + whole[12:] if live else whole)
-
-
-def _with_sound(clip, path):
-    run_ffmpeg("-i", clip, *SINE, "-c:v", "copy", "-shortest", path)
-    return path.read_bytes()
-
-
-_ASF_ENCRYPTION = UUID("2211b3fb-bd23-11d2-b4b7-00a0c955fc6e").bytes_le
-_ASF_EXTENDED_ENCRYPTION = UUID("298ae614-2622-4c17-b935-dae07ee9289c").bytes_le
-_ASF_STREAM = UUID("b7dc0791-a9b7-11cf-8ee6-00c00c205365").bytes_le
-_ASF_VIDEO = UUID("bc19efc0-5b4d-11cf-a8fd-00805f5c442b").bytes_le
-
-
-def _asf_with(content, guid):
-    """The ASF file `content` with one more object at the start of its header."""
-    extra = guid + (24 + 64).to_bytes(8, "little") + bytes(64)
-    size = int.from_bytes(content[16:24], "little") + len(extra)
-    count = int.from_bytes(content[24:28], "little") + 1
-    return (
-        content[:16] + size.to_bytes(8, "little") + count.to_bytes(4, "little") + content[28:30] + extra + content[30:]
-    )
-
-
-def _asf_marked(content, *, video):
-    """The ASF file `content` with its video streams, or the others, marked as encrypted."""
-    made, at = bytearray(content), content.find(_ASF_STREAM)
-    while at >= 0:
-        if (content[at + 24 : at + 40] == _ASF_VIDEO) == video:
-            made[at + 73] |= 0x80
-        at = content.find(_ASF_STREAM, at + 1)
-    return bytes(made)
-
-
-def _scrambled_ts(content, *, share, stride=188, first=0):
-    """The transport stream `content` with the first `share` of its video packets scrambled."""
-    made, noise = bytearray(content), random.Random(1)
-    for at in range(first, int(len(content) * share), stride):
-        if int.from_bytes(made[at + 1 : at + 3], "big") & 0x1FFF == 0x100 and made[at + 3] & 0x10:
-            start = at + 4 + (1 + made[at + 4] if made[at + 3] & 0x20 else 0)
-            made[at + 3] |= 0x80
-            made[start : at + 188] = noise.randbytes(at + 188 - start)
-    return bytes(made)
-
-
-def _as_m2ts(content):
-    return b"".join(bytes(4) + content[at : at + 188] for at in range(0, len(content), 188))
-
-
-def _scrambled_dvd(clip, path, *, every=1):
-    run_ffmpeg("-i", clip, "-c", "copy", path)
-    content = path.read_bytes()
-    made, at, number = bytearray(content), content.find(b"\0\0\1\xe0"), 0
-    while at >= 0:
-        if number % every == 0:
-            made[at + 6] |= 0x30
-        at, number = content.find(b"\0\0\1\xe0", at + 4), number + 1
-    return bytes(made)
-
-
-def _filtered_flv(content):
-    made, at = bytearray(content), 13
-    while at + 11 < len(made):
-        if made[at] == 9:
-            made[at] |= 0x20
-        at += 15 + int.from_bytes(made[at + 1 : at + 4], "big")
-    return bytes(made)
-
-
-def _encrypted_mxf(clip, path):
-    run_ffmpeg("-i", clip, "-c", "copy", path)
-    made = bytearray(path.read_bytes())
-    essence, at = bytes.fromhex("060e2b34010201010d010301"), 0
-    while (at := made.find(essence, at)) >= 0:
-        made[at : at + 16] = bytes.fromhex("060e2b34020401070d010301027e0100")
-    return bytes(made)
-
-
-def _cenc(clip, path):
-    run_ffmpeg("-i", clip, "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "11" * 16,
-               "-encryption_kid", "22" * 16, path)  # fmt: skip
-    return path.read_bytes()
-
-
-def _fragmented_cenc(clip, path):
-    run_ffmpeg("-i", clip, "-c", "copy", "-movflags", "+frag_keyframe+empty_moov", "-encryption_scheme",
-               "cenc-aes-ctr", "-encryption_key", "11" * 16, "-encryption_kid", "22" * 16, path)  # fmt: skip
-    return path.read_bytes()
-
-
-ENCRYPTED = {
-    "common_encryption.mp4": ("h264_short_gop_mp4", _cenc),
-    "common_encryption_in_fragments.mp4": ("h264_short_gop_mp4", _fragmented_cenc),
-    "fairplay.m4v": ("h264_short_gop_mp4", lambda clip, _: clip.read_bytes().replace(b"avc1", b"drmi")),
-    "vp9.webm": ("vp9_webm", lambda clip, _: _matroska(clip.read_bytes(), track_type=_VIDEO, algorithm=b"\5")),
-    "live_vp8.webm": (
-        "vp8_webm",
-        lambda clip, _: _matroska(clip.read_bytes(), track_type=_VIDEO, algorithm=b"\5", live=True),
-    ),
-    "h264.mkv": ("h264_mkv", lambda clip, _: _matroska(clip.read_bytes(), track_type=_VIDEO, algorithm=b"\1")),
-    "windows_media_drm.wmv": ("wmv2_wmv", lambda clip, _: _asf_with(clip.read_bytes(), _ASF_ENCRYPTION)),
-    "playready.wmv": (
-        "wmv2_wmv",
-        lambda clip, _: _asf_marked(_asf_with(clip.read_bytes(), _ASF_EXTENDED_ENCRYPTION), video=True),
-    ),
-    "pay_television.ts": ("h264_ts", lambda clip, _: _scrambled_ts(clip.read_bytes(), share=1)),
-    "pay_television_mpeg2.ts": ("mpeg2_ts", lambda clip, _: _scrambled_ts(clip.read_bytes(), share=0.9)),
-    "pay_television.m2ts": (
-        "h264_ts",
-        lambda clip, _: _scrambled_ts(_as_m2ts(clip.read_bytes()), share=1, stride=192, first=4),
-    ),
-    "copied_dvd.vob": ("mpeg2_mpg", _scrambled_dvd),
-    "copied_dvd_half_in_the_clear.vob": ("mpeg2_mpg", lambda clip, path: _scrambled_dvd(clip, path, every=2)),
-    "digital_cinema.mxf": ("mpeg2_ts", _encrypted_mxf),
-    "adobe_access.flv": ("h264_flv", lambda clip, _: _filtered_flv(clip.read_bytes())),
-}
-NOT_ENCRYPTED = {
-    "only_the_sound.mkv": (
-        "h264_mkv",
-        lambda clip, path: _matroska(_with_sound(clip, path), track_type=_AUDIO, algorithm=b"\5"),
-    ),
-    "signed_only.webm": ("vp9_webm", lambda clip, _: _matroska(clip.read_bytes(), track_type=_VIDEO, algorithm=b"\0")),
-    "only_the_sound.wmv": ("wmv2_wmv", lambda clip, path: _asf_marked(_with_sound(clip, path), video=False)),
-}
-
-
 @pytest.mark.parametrize("name", ENCRYPTED)
 def test_encrypted_video_of_any_container_is_encrypted_and_not_damaged(pool, clip_of, tmp_path, name):
     clip, change = ENCRYPTED[name]
@@ -248,14 +91,14 @@ def test_real_encrypted_clips_are_encrypted(pool, real_clips):
 
 def test_a_recording_that_begins_scrambled_is_not_encrypted(pool, clip_of, tmp_path):
     path = tmp_path / "card_inserted_late.ts"
-    path.write_bytes(_scrambled_ts(clip_of("h264_ts").read_bytes(), share=0.2))
+    path.write_bytes(scrambled_ts(clip_of("h264_ts").read_bytes(), share=0.2))
     reason, _ = _outcome(pool, path)
     assert reason in {"damaged", "frames"}  # its good segments may be answered
 
 
 @pytest.mark.parametrize("size", [24, 2**40, 2**62, 2**64 - 1])
 def test_an_asf_object_of_any_size_is_no_error_of_the_reader(pool, clip_of, tmp_path, size):
-    content = _asf_with(clip_of("wmv2_wmv").read_bytes(), _ASF_EXTENDED_ENCRYPTION)
+    content = asf_with(clip_of("wmv2_wmv").read_bytes(), ASF_EXTENDED_ENCRYPTION)
     path = tmp_path / "video.wmv"
     path.write_bytes(content[:46] + size.to_bytes(8, "little") + content[54:])
     assert _refused(pool, path).reason in {"encrypted", "unreadable"}
@@ -285,9 +128,9 @@ MEDIA_SEGMENTS = {
 
 
 def _without_tracks(webm):
-    (head_id, head), (segment_id, segment) = _elements(webm)
-    parts = [_element(element_id, payload) for element_id, payload in _elements(segment) if element_id == "1f43b675"]
-    return _element(head_id, head) + _element(segment_id, *parts)
+    (head_id, head), (segment_id, segment) = elements_of(webm)
+    parts = [element(element_id, payload) for element_id, payload in elements_of(segment) if element_id == "1f43b675"]
+    return element(head_id, head) + element(segment_id, *parts)
 
 
 @pytest.mark.parametrize("name", MEDIA_SEGMENTS)
