@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from nightreel.domain import Answer, Prompt, Segment
+from nightreel.domain import MIN_COVERAGE, Answer, FrameBatch, Prompt, Segment, judge
 from nightreel.errors import PermanentError
 from nightreel.media.probe import Probe
 from nightreel.media.sampling import segments
@@ -28,18 +28,23 @@ from nightreel.units import human_bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedSegment:
-    """The answers about one segment.
+    """The answers about one segment, or why it failed.
 
     Args:
         pts_s: presentation times of the sampled frames, seconds.
         damaged_frames: number of sampled frames that did not decode cleanly.
-        answers: one per prompt hash, in the order asked; none for follow-ups whose condition did not hold.
+        covered_s: seconds of the segment that the other frames cover.
+        answers: one per prompt hash, in the order asked; none for follow-ups whose condition did not hold. A "no" is
+            unknown if too little of the segment was seen.
+        failure: why the segment has no answers.
     """
 
     segment: Segment
-    pts_s: tuple[float, ...]
-    damaged_frames: int
-    answers: tuple[Answer, ...]
+    pts_s: tuple[float, ...] = ()
+    damaged_frames: int = 0
+    covered_s: float = 0.0
+    answers: tuple[Answer, ...] = ()
+    failure: PermanentError | None = None
 
 
 def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterator[AskedSegment]:
@@ -55,7 +60,7 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
 
     Raises:
         SettingsError: a setting or a question cannot work; no video was touched.
-        PermanentError: `object_gone`, or the file or the model cannot be used.
+        PermanentError: `object_gone`, or the file or the model cannot be used, or every segment failed.
         TransientError: the storage or the model hub cannot be reached.
     """
     check_model(settings, prompts=prompts)  # detect a wrong model or question before the download
@@ -66,10 +71,16 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
         pool = stack.enter_context(DecoderPool.from_settings(settings))
         probe = pool.probe(path)
         model = stack.enter_context(closing(load_model(settings)))
-        windows = segments(probe.duration_s, settings.window_s)
+        windows = segments(probe.duration_s, settings.window_s, expected_s=probe.expected_s)
+        failures: list[PermanentError] = []
         for start in range(0, len(windows), settings.chunk_segments):
             batch = windows[start : start + settings.chunk_segments]
-            yield from _ask(batch, prompts, path=path, probe=probe, pool=pool, model=model, settings=settings)
+            for reply in _ask(batch, prompts, path=path, probe=probe, pool=pool, model=model, settings=settings):
+                if reply.failure:
+                    failures.append(reply.failure)
+                yield reply
+        if len(failures) == len(windows):
+            raise failures[0]
 
 
 def _ask(
@@ -82,19 +93,38 @@ def _ask(
     model: VideoModel,
     settings: Settings,
 ) -> Iterator[AskedSegment]:
-    frames = [
-        pool.decode(path, probe=probe, plan=settings.sampling_plan, segment=segment, short_side=model.frame_size)
-        for segment in batch
-    ]
-    features = model.encode(frames, segments=batch, keys=[f"segment-{segment.index}" for segment in batch])
-    answers = model.ask(features, [prompts] * len(batch))
-    for segment, looked_at, said in zip(batch, frames, answers, strict=True):
-        yield AskedSegment(
-            segment=segment,
-            pts_s=tuple(looked_at.pts_s.tolist()),
-            damaged_frames=len(looked_at.flags) - looked_at.flags.count(()),
-            answers=tuple(said),
-        )
+    looks: dict[int, FrameBatch] = {}
+    failed: dict[int, AskedSegment] = {}
+    for segment in batch:
+        try:
+            looks[segment.index] = pool.decode(
+                path, probe=probe, plan=settings.sampling_plan, segment=segment, short_side=model.frame_size
+            )
+        except PermanentError as error:
+            failed[segment.index] = AskedSegment(segment=segment, failure=error)
+    good = [segment for segment in batch if segment.index in looks]
+    frames = list(looks.values())
+    features = model.encode(frames, segments=good, keys=[f"segment-{item.index}" for item in good]) if good else []
+    answers = model.ask(features, [prompts] * len(good)) if good else []
+    said = {segment.index: given for segment, given in zip(good, answers, strict=True)}
+    for segment in batch:
+        yield failed.get(segment.index) or _reply(segment, looks[segment.index], said[segment.index], prompts, settings)
+
+
+def _reply(
+    segment: Segment, looked_at: FrameBatch, said: Sequence[Answer], prompts: Sequence[Prompt], settings: Settings
+) -> AskedSegment:
+    assert looked_at.covered_s is not None
+    kinds = {prompt.hash: prompt.kind for prompt in prompts}
+    least = MIN_COVERAGE if settings.min_coverage is None else settings.min_coverage
+    seen = {"covered_s": looked_at.covered_s, "expected_s": segment.expected_s, "min_coverage": least}
+    return AskedSegment(
+        segment=segment,
+        pts_s=tuple(looked_at.pts_s.tolist()),
+        damaged_frames=len(looked_at.flags) - looked_at.flags.count(()),
+        covered_s=looked_at.covered_s,
+        answers=tuple(judge(answer, kinds[answer.prompt_hash], **seen) for answer in said),
+    )
 
 
 def local_copy(uri: str, directory: Path, settings: Settings) -> Path:

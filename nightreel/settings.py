@@ -165,7 +165,9 @@ class Settings(BaseSettings):
     max_streams: PositiveInt = Field(64, description="most streams in a file")
     max_frames: PositiveInt = Field(4_000_000, description="most frames in the video stream")
     gif: bool = Field(False, description="accept GIFs as videos; false: they fail as animated_image")
-    min_good_frames: float = Field(0.9, ge=0, le=1, description="smallest share of undamaged frames in a segment")
+    min_good_frames: float = Field(
+        0.75, ge=0, le=1, description="smallest share of undamaged frames that a segment is answered from"
+    )
     decode_timeout_s: float = Field(120, gt=0, description="wall-clock limit of one decode job, seconds")
     decode_memory_mib: int = Field(2048, ge=512, description="address space of a decode process, MiB")
     decode_workers: int = Field(2, ge=1, le=64, description="decode processes")
@@ -181,6 +183,15 @@ class Settings(BaseSettings):
     )
     thumbnail_px: int = Field(
         160, ge=0, le=1024, description="width of frames in stored contact sheets, pixels; 0: none"
+    )
+
+    # how answers are judged
+    min_coverage: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description='smallest share of a segment or video that must be seen for a "no"; with less, the answer is '
+        "unknown. Any command stores it in the database, for all readers; unset: as stored, 0.8 at first",
     )
 
     # how work is divided

@@ -187,8 +187,12 @@ def print_summary(summary: RunSummary) -> None:
     print_line(f"run {summary.run_id}: {summary.headline}", style="bold")
     if summary.verdict.red and not summary.stopped:  # the headline says why a run stopped
         print_line(f"the run failed: {summary.verdict.red}", style="red")
+    if summary.coverage:
+        print_line(summary.coverage, style="yellow")
     if summary.reasons:
         print_table(("failed because", "videos"), summary.reasons.most_common())
+    if summary.partly_done:
+        print_table(("partly done because", "videos"), summary.partly_done.most_common())
     if summary.succeeded or summary.failed:
         print_table(("stage", "busy"), [(name, human_seconds(seconds)) for name, seconds in summary.timings.items()])
     listing = summary.listing

@@ -10,7 +10,7 @@ from nightreel.asking import AskedSegment, ask_video
 from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.demo import DISCLAIMER
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
-from nightreel.errors import SettingsError
+from nightreel.errors import NightreelError, SettingsError
 from nightreel.models.loading import DEMO
 
 
@@ -30,7 +30,11 @@ def ask(
         raise SettingsError(f"--kind {kind}: --kind choice and tags require --choice, other kinds do not accept it")
     settings = command_settings(model=model, plan=plan)
     prompt = Prompt(name="question", kind=kind, text=question, choices=tuple(choice or ()))
-    replies = [(reply, answer) for reply in ask_video(video, [prompt], settings) for answer in reply.answers]
+    replies = [
+        (reply, answer)
+        for reply in ask_video(video, [prompt], settings)
+        for answer in (reply.answers if reply.failure is None else [_error(prompt, reply.failure)])
+    ]
     if as_json:
         print_json([_values(reply, answer) for reply, answer in replies])
         return
@@ -59,7 +63,13 @@ def _values(reply: AskedSegment, answer: Answer) -> dict[str, Any]:
         "p": answer.p,
         "reason": answer.reason,
         "frame_times_s": list(reply.pts_s),
+        "covered_s": reply.covered_s,
+        "expected_s": reply.segment.expected_s,
     }
+
+
+def _error(prompt: Prompt, failure: NightreelError) -> Answer:
+    return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason=str(failure))
 
 
 def register(app: typer.Typer) -> None:

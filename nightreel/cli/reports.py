@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ from rich.text import Text
 from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
 from nightreel.cli.filters import check_key, check_prompt, check_reason, check_state
 from nightreel.database import reports
-from nightreel.domain import AnswerState
+from nightreel.domain import AnswerState, saw, too_little
 from nightreel.reasons import Reason
 from nightreel.stages.database import open_database
 from nightreel.units import counted
@@ -50,12 +50,28 @@ def answers(
                 if row["state"] == "answered"
                 else Text(plain(f"{row['state']}: {row['reason']}"), style="yellow"),
                 "" if row["p"] is None else f"{row['p']:.3f}",
-                Text("flagged", style="red") if row["flagged"] else "review" if row["needs_review"] else "",
+                _note(dict(row)),
             )
             for row in rows
         ],
     )
     _more(rows, limit, is_empty=is_empty)
+
+
+def _note(row: Mapping[str, Any]) -> Text:
+    """Why a person should look at an answer, and how much was seen of its segment and its video, if not all."""
+    note = "flagged" if row["flagged"] else "review" if row["needs_review"] else ""
+    part = _saw(row["covered_s"], row["expected_s"]) if row["state"] == "answered" else ""
+    video = _saw(row["video_covered_s"], row["video_expected_s"]) if row["little_of_video"] else ""
+    words = [note, part, f"{video} of the video" if video else ""]
+    return Text(", ".join(word for word in words if word), style="red" if row["flagged"] else "")
+
+
+def _saw(covered_s: float | None, expected_s: float | None) -> str:
+    """How much was seen; empty if all was seen, or if that is not known."""
+    if covered_s is None or expected_s is None or not too_little(covered_s, expected_s, 1.0):
+        return ""
+    return saw(covered_s, expected_s)
 
 
 def failures(
@@ -64,7 +80,7 @@ def failures(
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
-    """Show the videos that could not be analysed, and why."""
+    """Show the videos that could not be analysed, or only in part, and why."""
     with open_database(command_settings()) as database, database.begin() as connection:
         check_reason(connection, reason)
         check_key(connection, uri, options={"--reason": list(Reason)})
@@ -81,7 +97,7 @@ def failures(
                 row["status"],
                 row["reason"],
                 row["attempts"],
-                plain(row["detail"], width=200),
+                plain(_detail(dict(row)), width=200),
             )
             for row in rows
         ],
@@ -89,12 +105,17 @@ def failures(
     _more(rows, limit, is_empty=is_empty)
 
 
+def _detail(row: Mapping[str, Any]) -> str:
+    part = _saw(row["covered_s"], row["expected_s"]) if row["status"] == "partly_done" else ""
+    return f"{part}; {row['detail']}" if part else str(row["detail"] or "")
+
+
 def retry(
     uri: Uri = None,
     reason: Annotated[str | None, typer.Option("--reason", "-r", help="Only this reason.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Retry every failure.")] = False,
 ) -> None:
-    """Queue failed videos again; the next `nightreel analyze` of their source analyses them."""
+    """Queue failed and partly done videos again; the next `nightreel analyze` of their source analyses them."""
     if not (uri or reason or every):
         raise typer.BadParameter("nothing selected: pass a part of the key, --reason or --all")
     with open_database(command_settings()) as database, database.begin() as connection:

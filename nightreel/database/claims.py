@@ -214,6 +214,9 @@ def close_claim(
             reused = outcome.state is OutcomeState.REUSED
             end = VideoEnd.REUSED if reused else VideoEnd.DONE
             values |= {"status": "done", "reused": reused, "segments": outcome.segments}
+        case OutcomeState.PARTLY_DONE:
+            end = VideoEnd.PARTLY_DONE
+            values |= {"status": "partly_done", "segments": outcome.segments}
         case OutcomeState.DEFERRED:
             end = VideoEnd.DEFERRED
             values |= {"status": "pending", "attempts": _analyses.c.attempts - 1, "not_before": later}

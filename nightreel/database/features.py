@@ -22,11 +22,12 @@ _features = schema.features
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFeatures:
-    """A row of `features`: the sampled frames, and where their features are, if they still exist."""
+    """A row of `features`: the sampled frames, what they cover, and where their features are, if they still exist."""
 
     ref: FeatureRef | None
     pts_s: tuple[float, ...]
     damaged_frames: int
+    covered_s: float | None
     decoder: str
     decoder_version: str
     evictions: int
@@ -40,6 +41,7 @@ def known_features(connection: Connection, keys: Collection[str]) -> dict[str, K
             ref=FeatureRef(key=row.key, uri=row.uri, size_bytes=row.size_bytes, sha256=row.sha256) if row.uri else None,
             pts_s=tuple(row.pts_s),
             damaged_frames=row.damaged_frames,
+            covered_s=row.covered_s,
             decoder=row.decoder,
             decoder_version=row.decoder_version,
             evictions=row.evictions,
@@ -71,6 +73,7 @@ def record_features(
             "sha256": segment.feature.sha256,
             "pts_s": list(segment.pts_s),
             "damaged_frames": segment.damaged_frames,
+            "covered_s": segment.covered_s,
             "decoder": segment.decoder,
             "decoder_version": segment.decoder_version,
             "thumbnail_uri": segment.thumbnail_uri,
@@ -83,7 +86,7 @@ def record_features(
     }
     if not rows:
         return set()
-    kept = ("uri", "size_bytes", "sha256", "thumbnail_uri", "content_sha256", "plan", "model_id")
+    kept = ("uri", "size_bytes", "sha256", "thumbnail_uri", "content_sha256", "plan", "model_id", "covered_s")
     new = insert(_features).values([rows[key] for key in sorted(rows)])
     recorded = connection.execute(
         new.on_conflict_do_update(

@@ -16,13 +16,28 @@ from nightreel.database import schema
 _answers = table(
     "answers",
     *map(column, ("uri", "start_s", "end_s", "prompt_set", "prompt", "kind", "state", "answer", "p", "reason",
-                  "flagged", "needs_review", "model", "frame_times_s", "reused_from", "answered_at", "run_id",
+                  "flagged", "needs_review", "covered_s", "expected_s", "video_covered_s", "video_expected_s",
+                  "little_of_video", "model", "frame_times_s", "reused_from", "answered_at", "run_id",
                   "video_id", "segment", "sampled")),
     schema="reporting",
 )  # fmt: skip
 _failures = table(
     "failures",
-    *map(column, ("uri", "status", "reason", "detail", "attempts", "failed_at", "run_id", "analysis_id")),
+    *map(
+        column,
+        (
+            "uri",
+            "status",
+            "reason",
+            "detail",
+            "attempts",
+            "failed_at",
+            "run_id",
+            "analysis_id",
+            "covered_s",
+            "expected_s",
+        ),
+    ),
     schema="reporting",
 )
 
@@ -64,7 +79,7 @@ def answers(
 def failures(
     connection: Connection, *, uri: str | None = None, reason: str | None = None, limit: int = 100
 ) -> list[RowMapping]:
-    """Videos that could not be analysed, the newest failure first."""
+    """Videos that could not be analysed, or only in part, the newest failure first."""
     view = _failures.c
     conditions: list[ColumnElement[bool]] = [
         *([_has(view.uri, uri)] if uri else []),
@@ -116,7 +131,7 @@ def _has(uri: ColumnElement[Any], part: str) -> ColumnElement[bool]:
 
 
 def reopen_failures(connection: Connection, *, uri: str | None = None, reason: str | None = None) -> list[str]:
-    """Put failed and quarantined videos back to pending, and reset their attempts. Returns their keys.
+    """Put failed, quarantined and partly done videos back to pending, and reset their attempts. Returns their keys.
 
     They keep their reason until they are claimed: a run can see that they failed before.
     """
@@ -125,7 +140,7 @@ def reopen_failures(connection: Connection, *, uri: str | None = None, reason: s
         update(schema.analyses)
         .where(
             schema.analyses.c.id.in_([row["analysis_id"] for row in chosen]),
-            schema.analyses.c.status.in_(("failed", "quarantined")),
+            schema.analyses.c.status.in_(("failed", "quarantined", "partly_done")),
         )
         .values(status="pending", attempts=0, not_before=func.now(), updated_at=func.now())
     )

@@ -63,11 +63,18 @@ def record_content(connection: Connection, video_id: int, content_sha256: str) -
     )
 
 
-def record_probe(connection: Connection, video_id: int, probe: Mapping[str, Any], duration_s: float | None) -> None:
+def record_probe(
+    connection: Connection,
+    video_id: int,
+    probe: Mapping[str, Any],
+    *,
+    duration_s: float | None,
+    expected_s: float | None,
+) -> None:
     connection.execute(
         update(schema.videos)
         .where(schema.videos.c.id == video_id)
-        .values(probe=storable(dict(probe)), duration_s=duration_s)
+        .values(probe=storable(dict(probe)), duration_s=duration_s, expected_s=expected_s)
     )
 
 
@@ -192,6 +199,7 @@ def _segment_ids(
             "index": segment.index,
             "start_s": segment.start_s,
             "end_s": segment.end_s,
+            "promised_s": segment.promised_s,
         }
         for video_id, segment in sorted(wanted, key=lambda item: (item[0], item[1].index))
     ]

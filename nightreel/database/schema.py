@@ -166,7 +166,8 @@ runs = Table(
 )
 
 # One version of one object. `replaced_at` is set when another version is found under the same key, `gone_at` when a
-# sweep finds none. Rows of `videos` and `analyses` change several times each: these tables are vacuumed when 2 % of
+# sweep finds none. `expected_s` are the seconds that the file should hold (null: not known): more than `duration_s` if
+# it is cut off. Rows of `videos` and `analyses` change several times each: these tables are vacuumed when 2 % of
 # their rows are dead, not 20 % (a storage parameter, which SQLAlchemy does not support for tables: sql/migrations sets
 # it).
 videos = Table(
@@ -184,6 +185,7 @@ videos = Table(
     Column("run_id", BigInteger, ForeignKey("nightreel.runs.id"), nullable=False),
     _time("replaced_at"),
     _time("gone_at"),
+    Column("expected_s", Double),
     UniqueConstraint("uri", "etag"),
     # Includes all columns that a page of the listing is compared with: discovery reads no rows of known videos.
     Index(
@@ -196,7 +198,8 @@ videos = Table(
     Index("videos_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
 )
 
-# The work: a video under a recipe. `reopened` counts how often the hourly retry put it back. `uri` repeats the video's
+# The work: a video under a recipe. `covered_s` are the seconds of the video that its answers have seen, written when a
+# claim ends. `reopened` counts how often the hourly retry put it back. `uri` repeats the video's
 # key, so that one index finds the next claims by recipe and range of keys, with any amount of other pending work.
 analyses = Table(
     "analyses",
@@ -218,11 +221,17 @@ analyses = Table(
     _created("updated_at"),
     Column("reopened", Integer, nullable=False, server_default="0"),
     Column("uri", _KEY, nullable=False),
+    Column("covered_s", Double),
     UniqueConstraint("video_id", "recipe_id"),
-    CheckConstraint("status IN ('pending', 'claimed', 'done', 'failed', 'quarantined')", name="status"),
+    CheckConstraint("status IN ('pending', 'claimed', 'done', 'partly_done', 'failed', 'quarantined')", name="status"),
     Index("analyses_pending_idx", "recipe_id", "uri", postgresql_where=text("status = 'pending'")),
     Index("analyses_claimed_idx", "run_id", "id", postgresql_where=text("status = 'claimed'")),
-    Index("analyses_failed_idx", "status", "reason", postgresql_where=text("status IN ('failed', 'quarantined')")),
+    Index(
+        "analyses_failed_idx",
+        "status",
+        "reason",
+        postgresql_where=text("status IN ('failed', 'quarantined', 'partly_done')"),
+    ),
     Index("analyses_reopened_idx", "recipe_id", postgresql_where=text("status = 'pending' AND reopened > 0")),
     # The same bytes under two keys are analysed once: the second claim waits for the first (claims.take_content).
     Index(
@@ -234,7 +243,21 @@ analyses = Table(
     ),
 )
 
-# A window of a video under a sampling plan.
+# A segment of an analysis that failed for good, and why. Written when the claim ends.
+failed_segments = Table(
+    "failed_segments",
+    metadata,
+    Column("analysis_id", BigInteger, ForeignKey("nightreel.analyses.id"), primary_key=True),
+    Column("index", Integer, primary_key=True),
+    Column("start_s", Double, nullable=False),
+    Column("end_s", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    _created("failed_at"),
+)
+
+# A window of a video under a sampling plan. `promised_s` are the seconds that the window should hold, if the file ends
+# too early; else null.
 segments = Table(
     "segments",
     metadata,
@@ -244,10 +267,12 @@ segments = Table(
     Column("index", Integer, nullable=False),
     Column("start_s", Double, nullable=False),
     Column("end_s", Double, nullable=False),
+    Column("promised_s", Double),
     UniqueConstraint("video_id", "plan_hash", "index"),
 )
 
-# The index of the feature cache, with the frames that were really sampled. A row outlives its file (`uri` is then
+# The index of the feature cache, with the frames that were really sampled, and the seconds of the segment that the good
+# ones cover (null: stored by a version that did not measure it). A row outlives its file (`uri` is then
 # null), so that every answer made from it can still be traced. Content, plan and model identify the work that can use
 # it (null: unknown). `evictions` counts how often its file was deleted (database.features.record_features).
 features = Table(
@@ -268,6 +293,7 @@ features = Table(
     Column("plan", Text),
     Column("model_id", BigInteger, ForeignKey("nightreel.models.id")),
     Column("evictions", Integer, nullable=False, server_default="0"),
+    Column("covered_s", Double),
     Index("features_least_recently_used_idx", "last_used_at", "key", postgresql_where=text("uri IS NOT NULL")),
 )
 
@@ -332,4 +358,14 @@ memory_peaks = Table(
     UniqueConstraint("model_id", "device", "stage", "shape", "out_of_memory"),
     CheckConstraint("stage IN ('vision', 'language')", name="stage"),
     CheckConstraint("segments > 0 AND estimated_bytes > 0 AND measured_bytes >= 0", name="counts"),
+)
+
+# How stored answers are judged when they are read: one row, or none for the defaults of sql/views.
+judging = Table(
+    "judging",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default="true"),
+    Column("min_coverage", Double, nullable=False),
+    CheckConstraint('"only"', name="only"),
+    CheckConstraint("min_coverage >= 0 AND min_coverage <= 1", name="min_coverage"),
 )

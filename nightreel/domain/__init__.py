@@ -6,6 +6,7 @@ languages and machines.
 """
 
 from nightreel.domain.identity import content_hash
+from nightreel.domain.judging import MIN_COVERAGE, judge, saw, too_little
 from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
 from nightreel.domain.prompts import (
     GREEDY,
@@ -45,6 +46,7 @@ from nightreel.domain.work import (
 
 __all__ = [
     "GREEDY",
+    "MIN_COVERAGE",
     "MOST_SCORED_NUMBERS",
     "ONE_NAME",
     "WORDING_VERSION",
@@ -79,4 +81,7 @@ __all__ = [
     "Video",
     "VideoEnd",
     "content_hash",
+    "judge",
+    "saw",
+    "too_little",
 ]

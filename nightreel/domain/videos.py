@@ -114,15 +114,25 @@ class SamplingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A window of a video: `start_s <= t < end_s`, on a clock that is 0 at the first frame shown."""
+    """A window of a video: `start_s <= t < end_s`, on a clock that is 0 at the first frame shown.
+
+    Args:
+        promised_s: seconds that the window should hold; more than `duration_s` if the file ends too early, else None.
+    """
 
     index: int
     start_s: float
     end_s: float
+    promised_s: float | None = None
 
     @property
     def duration_s(self) -> float:
         return self.end_s - self.start_s
+
+    @property
+    def expected_s(self) -> float:
+        """Seconds that the window should hold. At least `duration_s`."""
+        return max(self.duration_s, self.promised_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +145,8 @@ class FrameBatch:
         flags: one tuple of words per frame, empty if the frame is good: `corrupt`, `missing`.
         decoder: `decord` or `pyav`; decoder_version: its version.
         fps: average frames per second of the video; source_hw: its height and width before any resizing, upright.
+        covered_s: seconds of the segment that the good frames stand for (`media.coverage`); None if the frames are not
+            those of a segment.
     """
 
     frames_thwc: np.ndarray = field(repr=False)
@@ -144,6 +156,7 @@ class FrameBatch:
     decoder_version: str
     fps: float
     source_hw: tuple[int, int]
+    covered_s: float | None = None
 
     def __post_init__(self) -> None:
         shape = self.frames_thwc.shape

@@ -29,6 +29,7 @@ class Claim:
 
 class OutcomeState(StrEnum):
     DONE = "done"
+    PARTLY_DONE = "partly_done"  # some segments failed for good, the others have all their answers
     REUSED = "reused"  # same bytes under another key: answers copied, nothing computed
     DEFERRED = "deferred"  # another claim is analysing the same bytes: back to pending
     CONTINUES = "continues"  # a long video with segments left
@@ -52,12 +53,18 @@ class Outcome:
     transient: bool = False
 
     def __post_init__(self) -> None:
-        assert (self.state is OutcomeState.FAILED) == (self.reason is not None), self
+        failed = self.state in (OutcomeState.FAILED, OutcomeState.PARTLY_DONE)
+        assert failed == (self.reason is not None), self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSegment:
-    """A segment whose features are in the cache. `thumbnail_uri`: a small picture of its frames, for people."""
+    """A segment whose features are in the cache.
+
+    Args:
+        covered_s: seconds of the segment that its good frames cover; None if a version without this measure cached it.
+        thumbnail_uri: a small picture of its frames, for people.
+    """
 
     analysis_id: int
     video_id: int
@@ -65,6 +72,7 @@ class EncodedSegment:
     feature: FeatureRef
     pts_s: tuple[float, ...]
     damaged_frames: int
+    covered_s: float | None
     decoder: str
     decoder_version: str
     thumbnail_uri: str | None = None
@@ -101,6 +109,7 @@ class VideoEnd(StrEnum):
     """How a claim ended, as counted in metrics."""
 
     DONE = "done"
+    PARTLY_DONE = "partly_done"
     REUSED = "reused"
     FAILED = "failed"
     QUARANTINED = "quarantined"  # it failed, with no attempts left
@@ -140,12 +149,18 @@ class ChunkCounts:
     Args:
         videos: number of claims, by how they ended.
         ended: the claims of this run that ended, in the order of the chunk.
-        reasons: number of failed and quarantined videos, by reason.
+        reasons: number of failed and quarantined videos, by reason. partly_done: the same of partly done videos.
+        covered_s, expected_s: seconds of the answered videos that were seen, and that they should have.
+        little_seen: number of answered videos whose coverage is below the least for a "no".
         segments: number of segments whose answers were written. answers: number of these answers, by state.
     """
 
     videos: Counter[VideoEnd] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
+    partly_done: Counter[Reason] = field(default_factory=Counter)
     segments: int = 0
     answers: Counter[AnswerState] = field(default_factory=Counter)
     ended: tuple[EndedVideo, ...] = ()
+    covered_s: float = 0.0
+    expected_s: float = 0.0
+    little_seen: int = 0

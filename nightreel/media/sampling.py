@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from nightreel.domain import PlanKind, SamplingPlan, Segment
@@ -19,15 +20,17 @@ _SHORTEST_LAST_WINDOW = 1 / 3  # of a window; a shorter rest is merged into the 
 _TOLERANCE_S = 1e-9
 
 
-def segments(duration_s: float | None, window_s: float) -> list[Segment]:
+def segments(duration_s: float | None, window_s: float, *, expected_s: float | None = None) -> list[Segment]:
     """Cut a video into windows of `window_s`. A last window shorter than a third of that joins the window before it.
 
     Args:
         duration_s: None if neither the file nor its packets give it: the result is one window.
         window_s: length of a window in seconds.
+        expected_s: seconds that the file should hold, if it ends too early.
 
     Returns:
-        At least one segment; they are contiguous, start at 0 and end at `duration_s`.
+        At least one segment; they are contiguous, start at 0 and end at `duration_s`. If the file ends too early, the
+        last one promises what its window would hold in the whole file.
 
     Raises:
         PermanentError: `no_duration` when the duration is negative or not finite.
@@ -42,6 +45,8 @@ def segments(duration_s: float | None, window_s: float) -> list[Segment]:
     [(0.0, 0.04)]
     >>> [(s.start_s, s.end_s) for s in segments(None, 30)]    # unknown
     [(0.0, 30.0)]
+    >>> [s.expected_s for s in segments(40, 30, expected_s=120)]  # cut off 10 s after the start of a window of 30 s
+    [30.0, 30.0]
     """
     if duration_s is None:
         return [Segment(0, 0.0, float(window_s))]
@@ -49,10 +54,19 @@ def segments(duration_s: float | None, window_s: float) -> list[Segment]:
         raise PermanentError(
             Reason.NO_DURATION, f"cannot cut a duration of {duration_s} s: expected a finite number, 0 or more"
         )
-    whole, rest = divmod(duration_s, window_s)
-    windows = max(1, int(whole) + (rest >= window_s * _SHORTEST_LAST_WINDOW))
+    windows = _windows(duration_s, window_s)
     edges = [float(i * window_s) for i in range(windows)] + [float(duration_s)]
-    return [Segment(i, start, end) for i, (start, end) in enumerate(pairwise(edges))]
+    cut = [Segment(i, start, end) for i, (start, end) in enumerate(pairwise(edges))]
+    if expected_s is not None and duration_s < expected_s < float("inf"):
+        whole_end_s = expected_s if windows == _windows(expected_s, window_s) else windows * window_s
+        if whole_end_s > duration_s:
+            cut[-1] = replace(cut[-1], promised_s=whole_end_s - cut[-1].start_s)
+    return cut
+
+
+def _windows(duration_s: float, window_s: float) -> int:
+    whole, rest = divmod(duration_s, window_s)
+    return max(1, int(whole) + (rest >= window_s * _SHORTEST_LAST_WINDOW))
 
 
 def timestamps(plan: SamplingPlan, segment: Segment, *, keyframes_s: Sequence[float] = ()) -> list[float]:

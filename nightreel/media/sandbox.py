@@ -24,6 +24,7 @@ import numpy as np
 
 from nightreel.domain import FrameBatch, SamplingPlan, Segment
 from nightreel.errors import PermanentError, TransientError
+from nightreel.media.coverage import covered_s
 from nightreel.media.decode_job import DecodeJob, plan_job
 from nightreel.media.fork_server import DecoderProcess, ForkServer
 from nightreel.media.probe import MediaLimits, Probe
@@ -64,7 +65,7 @@ class DecoderPool:
         workers: int = 2,
         timeout_s: float = 120.0,
         memory_bytes: int = 2 * 2**30,
-        min_good_frames: float = 0.9,
+        min_good_frames: float = 0.75,
     ) -> None:
         self._limits = limits
         self._timeout_s = timeout_s
@@ -109,14 +110,14 @@ class DecoderPool:
             short_side: scale the shorter side down to this many pixels; smaller pictures keep their size.
 
         Returns:
-            1 to `plan.frames` frames; fewer than planned where several moments fall on the same frame.
+            1 to `plan.frames` frames, with `covered_s`; fewer than planned where several moments fall on one frame.
 
         Raises:
             PermanentError: `damaged` when too few frames are good, and the errors of `probe`.
             TransientError: as `probe`.
         """
         moments_s = timestamps(plan, segment, keyframes_s=probe.keyframes_s)
-        batch = self.decode_moments(path, probe=probe, moments_s=moments_s, short_side=short_side)
+        batch, shown_s = self._decode(path, probe=probe, moments_s=moments_s, short_side=short_side)
         good, asked = batch.flags.count(()), len(batch.flags)
         if good < self._min_good_frames * asked:
             raise PermanentError(
@@ -124,7 +125,8 @@ class DecoderPool:
                 f"{path.name}, {segment.start_s:g}-{segment.end_s:g} s: {good} of {asked} frames good, fewer than "
                 f"NIGHTREEL_MIN_GOOD_FRAMES={self._min_good_frames:g} requires: repair the file, or lower the setting",
             )
-        return batch
+        covered = covered_s(segment, shown_s=shown_s, good=[not flags for flags in batch.flags], lost=probe.lost)
+        return replace(batch, covered_s=covered)
 
     def decode_moments(
         self, path: Path, *, probe: Probe, moments_s: Sequence[float], short_side: int | None = None
@@ -134,13 +136,20 @@ class DecoderPool:
         Raises:
             As `decode`, but `damaged` only when no frame could be decoded.
         """
+        return self._decode(path, probe=probe, moments_s=moments_s, short_side=short_side)[0]
+
+    def _decode(
+        self, path: Path, *, probe: Probe, moments_s: Sequence[float], short_side: int | None
+    ) -> tuple[FrameBatch, list[float]]:
+        """The frames, and when each of the wanted frames is shown, decoded or not."""
         job = plan_job(probe, moments_s, short_side=short_side, max_pixels=self._limits.max_pixels)
+        shown_s = probe.frame_times_s[list(job.frames)].tolist()
         try:
-            return self._run(path, probe, job)
+            return self._run(path, probe, job), shown_s
         except PermanentError as error:
             if job.decoder != "decord" or error.reason not in (Reason.DECODER_CRASHED, Reason.DECODE_MEMORY):
                 raise
-        return self._run(path, probe, replace(job, decoder="pyav"))  # a fault of decord is not the file's fault
+        return self._run(path, probe, replace(job, decoder="pyav")), shown_s  # a fault of decord is not the file's
 
     def _run(self, path: Path, probe: Probe, job: DecodeJob) -> FrameBatch:
         shape = (len(job.frames), job.height, job.width, 3)

@@ -24,7 +24,7 @@ MOST_COUNTED = 1_000_000
 """The largest count of each kind of rows, so that the cost of a scrape does not grow with the backlog."""
 _TIMEOUT_MS = 5_000
 _REASONS = 100
-_QUEUE = ("pending", "claimed", "failed", "quarantined")
+_QUEUE = ("pending", "claimed", "failed", "quarantined", "partly_done")
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class BacklogCollector(Collector):
 
 def _queue(connection: Connection) -> Iterator[GaugeMetricFamily]:
     queue = _gauge("analyses", f"Analyses that are not done, counted up to {MOST_COUNTED}.", "status")
-    failed = _gauge("failed_analyses", "Analyses that failed for good, by reason.", "reason")
+    failed = _gauge("failed_analyses", "Analyses that failed for good or are partly done, by reason.", "reason")
     counts = dict.fromkeys(_QUEUE, 0)
     reasons: dict[str, int] = {}
     words = BoundedLabels(_REASONS)

@@ -142,6 +142,7 @@ def _from_frames(item: SegmentInput, frames: FrameBatch, ref: FeatureRef, thumbn
         feature=ref,
         pts_s=tuple(float(pts) for pts in frames.pts_s),
         damaged_frames=sum(bool(flags) for flags in frames.flags),
+        covered_s=frames.covered_s,
         decoder=frames.decoder,
         decoder_version=frames.decoder_version,
         thumbnail_uri=thumbnail_uri,
@@ -158,6 +159,7 @@ def _from_cache(item: SegmentInput) -> EncodedSegment:
         feature=item.known.ref,
         pts_s=item.known.pts_s,
         damaged_frames=item.known.damaged_frames,
+        covered_s=item.known.covered_s,
         decoder=item.known.decoder,
         decoder_version=item.known.decoder_version,
     )

@@ -57,9 +57,9 @@ class Identification:
         if video.copied:
             logger.debug("%r has the bytes of an analysed video: %d answers reused", row.uri, video.copied)
         video.facts = facts or self.files.probe(video).to_json()
-        duration_s = video.facts["duration_s"]
+        duration_s, expected_s = video.facts["duration_s"], video.facts.get("expected_s")
         if known.probe is None:
             with self.recorder.stage("database"), self.database.begin() as connection:
-                record_probe(connection, row.id, video.facts, duration_s)
-        video.segments = tuple(segments(duration_s, self.recipe.plan.window_s))
+                record_probe(connection, row.id, video.facts, duration_s=duration_s, expected_s=expected_s)
+        video.segments = tuple(segments(duration_s, self.recipe.plan.window_s, expected_s=expected_s))
         return True

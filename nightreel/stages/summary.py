@@ -8,7 +8,7 @@ from typing import Any
 
 from nightreel.database.discovery import PageCounts
 from nightreel.database.runs import PastRun
-from nightreel.domain import AnswerState, ChunkCounts, VideoEnd
+from nightreel.domain import AnswerState, ChunkCounts, VideoEnd, saw, too_little
 from nightreel.domain.verdicts import RunLimits, Verdict, judge
 from nightreel.reasons import Reason
 from nightreel.stages.tally import Tally
@@ -26,7 +26,9 @@ class RunSummary:
         dollars_per_hour: of the worker's device; None: not known.
         make_room: why other work needs the device, so that this run ends in good order.
         listing: counts of listed objects. videos: by how they ended (done, reused, failed, quarantined, retried, ...).
-        answers: by state. reasons: failures by reason. work: counts of `RunRecorder`.
+        answers: by state. reasons: failures by reason; partly_done: partly done videos by reason.
+        covered_s, expected_s: seconds of the answered videos that were seen, and that they should have.
+        little_seen: answered videos of which too little was seen for a "no". work: counts of `RunRecorder`.
         before: the run before of the same kind; None: there is none, or this run is not at its end.
     """
 
@@ -43,6 +45,10 @@ class RunSummary:
     answers: Counter[AnswerState] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     tally: Tally = field(default_factory=Tally)
+    partly_done: Counter[Reason] = field(default_factory=Counter)
+    covered_s: float = 0.0
+    expected_s: float = 0.0
+    little_seen: int = 0
     work: dict[str, int] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     elsewhere: int = 0
@@ -56,10 +62,14 @@ class RunSummary:
         self.answers.update(counts.answers)
         self.reasons.update(counts.reasons)
         self.tally.add(counts.ended)
+        self.partly_done.update(counts.partly_done)
+        self.covered_s += counts.covered_s
+        self.expected_s += counts.expected_s
+        self.little_seen += counts.little_seen
 
     @property
     def succeeded(self) -> int:
-        return self.videos[VideoEnd.DONE] + self.videos[VideoEnd.REUSED]
+        return self.videos[VideoEnd.DONE] + self.videos[VideoEnd.REUSED] + self.videos[VideoEnd.PARTLY_DONE]
 
     @property
     def failed(self) -> int:
@@ -99,10 +109,19 @@ class RunSummary:
 
     @property
     def _done(self) -> str:
+        partly = f"{count} partly done, " if (count := self.videos[VideoEnd.PARTLY_DONE]) else ""
         return (
-            f"{self.videos[VideoEnd.DONE]} done, {self.videos[VideoEnd.REUSED]} reused, {self.failed} failed; "
+            f"{self.videos[VideoEnd.DONE]} done, {partly}{self.videos[VideoEnd.REUSED]} reused, {self.failed} failed; "
             f"{self.segments} segments, {self.answers.total()} answers"
         )
+
+    @property
+    def coverage(self) -> str | None:
+        """How much of the answered videos was seen, in words; None if all of it."""
+        if not too_little(self.covered_s, self.expected_s, 1.0):
+            return None
+        enough = f'; too little of {self.little_seen} videos for a "no"' if self.little_seen else ""
+        return f"{saw(self.covered_s, self.expected_s)} of the answered videos{enough}"
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -118,6 +137,8 @@ class RunSummary:
             "new_videos": {"succeeded": facts.new_succeeded, "failed": facts.new_failed},
             "videos": dict(self.videos),
             "reasons": dict(self.reasons),
+            "partly_done": dict(self.partly_done),
+            "coverage": self.coverage,
             "segments": self.segments,
             "answers": dict(self.answers),
             "listing": asdict(self.listing),

@@ -14,7 +14,7 @@ from nightreel.domain.verdicts import INTERNAL, Failure, RunFacts
 
 MOST_SHOWN = 100
 """Failures that a run keeps for its artifact; all of them are in Postgres."""
-_SUCCEEDED = (VideoEnd.DONE, VideoEnd.REUSED)
+_SUCCEEDED = (VideoEnd.DONE, VideoEnd.REUSED, VideoEnd.PARTLY_DONE)
 _FAILED = (VideoEnd.FAILED, VideoEnd.QUARANTINED)
 
 

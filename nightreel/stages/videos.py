@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from nightreel.database.coverage import SegmentFailure
 from nightreel.domain import Claim, Segment
 from nightreel.errors import NightreelError, TransientError
 from nightreel.media.probe import Probe
@@ -20,16 +21,6 @@ from nightreel.settings import Settings
 from nightreel.stages.recorder import RunRecorder
 from nightreel.storage import Storage
 from nightreel.storage.spool import Spool
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentFailure:
-    """Why one segment failed. It fails its video, but the answers of the other segments are kept."""
-
-    segment: Segment
-    reason: Reason
-    detail: str
-    transient: bool
 
 
 @dataclass(slots=True)

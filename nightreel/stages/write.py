@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from nightreel.backoff import backoff_s
 from nightreel.database.claims import close_claim, lock_own
 from nightreel.database.connection import Database
+from nightreel.database.coverage import SegmentFailure, record_coverage, record_failed_segments
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import answers_given, write_answers
 from nightreel.domain import (
@@ -29,13 +30,15 @@ from nightreel.errors import PermanentError
 from nightreel.logs import FAILURES, log_context
 from nightreel.reasons import Reason
 from nightreel.stages.recorder import RunRecorder
-from nightreel.stages.videos import OpenVideo, OpenVideos
+from nightreel.stages.videos import OpenVideos
 
 logger = logging.getLogger(FAILURES)
 
 _FIRST_WAIT_S = 3.0  # at most, after the first transient failure; grows fivefold with each attempt
 _DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing
 _FINISHED = (OutcomeState.DONE, OutcomeState.REUSED)
+_FAILED = (VideoEnd.FAILED, VideoEnd.QUARANTINED, VideoEnd.PARTLY_DONE)
+_ENDED = (*_FAILED, VideoEnd.DONE, VideoEnd.REUSED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class Writing:
         ends: Counter[VideoEnd] = Counter()
         failed: list[Outcome] = []
         by_id, ended = {claim.analysis_id: claim for claim in claims}, list[EndedVideo]()
+        closed: dict[int, Sequence[SegmentFailure]] = {}
         with self.recorder.stage("database"), self.database.begin() as connection:
             own = lock_own(connection, run_id=self.run_id, analysis_ids=sorted(attempts))
             write_answers(connection, answered.answered, video_ids=own, recipe=self.recipe, run_id=self.run_id)
@@ -67,8 +71,9 @@ class Writing:
                 if outcome.analysis_id not in own:
                     ends[VideoEnd.LOST] += 1
                     continue
-                final = _with_failures(outcome, self.videos.find(outcome.analysis_id))
-                final = _if_complete(final, self.recipe.prompts, given[own[outcome.analysis_id]])
+                video = self.videos.find(outcome.analysis_id)
+                failures = video.failures if video else []
+                final = _settled(outcome, failures, self.recipe.prompts, given[own[outcome.analysis_id]])
                 attempt = attempts[outcome.analysis_id]
                 end = close_claim(
                     connection,
@@ -79,19 +84,28 @@ class Writing:
                 )
                 ends[end] += 1
                 ended.append(EndedVideo.of(by_id[outcome.analysis_id], end, final))
-                if end in (VideoEnd.FAILED, VideoEnd.QUARANTINED):
+                if end in _FAILED:
                     failed.append(final)
+                if end in _ENDED:
+                    closed[outcome.analysis_id] = failures if end in _FAILED else ()
+            record_failed_segments(connection, closed)
+            seen = record_coverage(connection, list(closed), self.recipe)
             written = [item for item in answered.answered if item.segment.analysis_id in own]
         for outcome in outcomes:
             if outcome.state is not OutcomeState.CONTINUES:
                 self.videos.close(outcome.analysis_id)
         answers = [answer for item in written for answer in item.answers]
+        seen = [video for video in seen if video.covered_s]
         counts = ChunkCounts(
             videos=ends,
-            reasons=Counter(outcome.reason for outcome in failed if outcome.reason),
+            reasons=_reasons(failed, OutcomeState.FAILED),
+            partly_done=_reasons(failed, OutcomeState.PARTLY_DONE),
             segments=len(written),
             answers=Counter(answer.state for answer in answers),
             ended=tuple(ended),
+            covered_s=sum(video.covered_s for video in seen),
+            expected_s=sum(video.expected_s or video.covered_s for video in seen),
+            little_seen=sum(video.little_seen for video in seen),
         )
         self.recorder.written(counts, answers, self.recipe.prompts)
         self._log_failures(claims, failed)
@@ -126,44 +140,61 @@ class Writing:
         uris = {claim.analysis_id: claim.video.uri for claim in claims}
         for outcome in failed:
             with log_context(run=self.run_id, video=uris[outcome.analysis_id]):
-                logger.info("failed: %s: %s", outcome.reason, outcome.detail)
+                state = "partly done" if outcome.state is OutcomeState.PARTLY_DONE else "failed"
+                logger.info("%s: %s: %s", state, outcome.reason, outcome.detail)
 
 
-def _with_failures(outcome: Outcome, video: OpenVideo | None) -> Outcome:
-    """Fail a finished video if one of its segments failed, whatever its other segments answered."""
-    if video is None or not video.failures or outcome.state not in _FINISHED:
-        return outcome
-    first = video.failures[0]
-    detail = first.detail
-    if len(video.segments) > 1:
-        segments = list(dict.fromkeys(failure.segment for failure in video.failures))
-        bad = ", ".join(f"{segment.start_s:g}-{segment.end_s:g} s" for segment in segments[:10])
-        more = f" and {len(segments) - 10} more" if len(segments) > 10 else ""
-        detail = f"{len(segments)} of {len(video.segments)} segments ({bad}{more}): {first.detail}"
-    return replace(
-        outcome,
-        state=OutcomeState.FAILED,
-        reason=first.reason,
-        detail=detail,
-        transient=all(failure.transient for failure in video.failures),
-    )
+def _settled(
+    outcome: Outcome,
+    failures: Sequence[SegmentFailure],
+    prompts: PromptSet,
+    given: Mapping[int, Mapping[str, Answer]],
+) -> Outcome:
+    """How a finished video ends, by its segments that lack answers and by the failures of its segments.
 
-
-def _if_complete(outcome: Outcome, prompts: PromptSet, given: Mapping[int, Mapping[str, Answer]]) -> Outcome:
-    """Fail a finished video for now if any segment lacks an answer, so that it is retried."""
+    It fails for now if any segment may get its answers later, so that it is retried. It is partly done if some segments
+    failed for good and the others have all their answers.
+    """
     if outcome.state not in _FINISHED:
         return outcome
     assert outcome.segments is not None
     lacking = [index for index in range(outcome.segments) if prompts.missing(given.get(index, {}))]
     if not lacking:
         return outcome
+    failures = [failure for failure in failures if failure.segment.index in lacking]
+    failed = {failure.segment.index for failure in failures}
+    if not failures or not failed.issuperset(lacking):
+        return replace(
+            outcome,
+            state=OutcomeState.FAILED,
+            reason=Reason.INCOMPLETE,
+            detail=f"{len(lacking)} of {outcome.segments} segments lack answers; the first is segment {lacking[0]}",
+            transient=True,
+        )
+    passing = [failure for failure in failures if failure.transient]
+    told = (passing or failures)[0]
+    is_partly_done = not passing and len(lacking) < outcome.segments
     return replace(
         outcome,
-        state=OutcomeState.FAILED,
-        reason=Reason.INCOMPLETE,
-        detail=f"{len(lacking)} of {outcome.segments} segments lack answers; the first is segment {lacking[0]}",
-        transient=True,
+        state=OutcomeState.PARTLY_DONE if is_partly_done else OutcomeState.FAILED,
+        reason=told.reason,
+        detail=_told(failures, told, segments=outcome.segments),
+        transient=bool(passing),
     )
+
+
+def _told(failures: Sequence[SegmentFailure], told: SegmentFailure, *, segments: int) -> str:
+    """The failed segments of a video, and why one of them failed."""
+    if segments == 1:
+        return told.detail
+    failed = list(dict.fromkeys(failure.segment for failure in failures))
+    bad = ", ".join(f"{segment.start_s:g}-{segment.end_s:g} s" for segment in failed[:10])
+    more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
+    return f"{len(failed)} of {segments} segments ({bad}{more}): {told.detail}"
+
+
+def _reasons(failed: Sequence[Outcome], state: OutcomeState) -> Counter[Reason]:
+    return Counter(outcome.reason for outcome in failed if outcome.state is state and outcome.reason)
 
 
 def _wait_s(outcome: Outcome, attempt: int) -> float:

@@ -28,7 +28,11 @@ SELECT video.id AS video_id,
        (video.probe ->> 'damaged_packets')::bigint AS damaged_packets,
        video.probe ->> 'decoder' AS decoder,
        video.probe ->> 'decoder_reason' AS decoder_reason,
-       video.gone_at
+       video.gone_at,
+       analysis.covered_s,
+       video.expected_s,
+       analysis.covered_s / nullif(video.expected_s, 0) AS coverage,
+       (SELECT count(*) FROM nightreel.failed_segments WHERE failed_segments.analysis_id = analysis.id) AS failed_segments
 FROM nightreel.videos AS video
 LEFT JOIN LATERAL (
     SELECT * FROM nightreel.analyses WHERE analyses.video_id = video.id ORDER BY analyses.updated_at DESC, id DESC LIMIT 1

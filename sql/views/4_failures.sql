@@ -1,4 +1,4 @@
--- Videos that could not be analysed, and the reason.
+-- Videos that could not be analysed, or only in part (`partly_done`), and the reason.
 CREATE OR REPLACE VIEW reporting.failures AS
 SELECT video.id AS video_id,
        video.uri,
@@ -10,7 +10,9 @@ SELECT video.id AS video_id,
        analysis.updated_at AS failed_at,
        video.size_bytes,
        video.content_sha256,
-       analysis.id AS analysis_id
+       analysis.id AS analysis_id,
+       analysis.covered_s,
+       video.expected_s
 FROM nightreel.analyses AS analysis
 JOIN nightreel.videos AS video ON video.id = analysis.video_id
-WHERE analysis.status IN ('failed', 'quarantined') AND video.replaced_at IS NULL;
+WHERE analysis.status IN ('failed', 'quarantined', 'partly_done') AND video.replaced_at IS NULL;

@@ -199,7 +199,7 @@ class Side:
                     record_content(connection, item.video.id, content)
                     assert take_content(connection, item.analysis_id, content)
                 with self.database.begin() as connection:
-                    record_probe(connection, item.video.id, json.loads(PROBE), 24.0)
+                    record_probe(connection, item.video.id, json.loads(PROBE), duration_s=24.0, expected_s=24.0)
             segments = [_segment(item) for item in claims]
             keys = [segment.feature.key for segment in segments]
             with self.database.begin() as connection:
@@ -255,6 +255,7 @@ def _segment(item: Claim) -> EncodedSegment:
         feature=FeatureRef(key=key, uri=f"{place}.parquet", size_bytes=14_700_000, sha256=key[::-1]),
         pts_s=tuple(n * 3.1 for n in range(8)),
         damaged_frames=0,
+        covered_s=None,
         decoder="decord",
         decoder_version="0.6.0",
         thumbnail_uri=f"{place}.jpg",

@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
     WHERE shard.backfill_id = backfill.id
 ) AS counts
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE analysis.status = 'done') AS done,
+    SELECT count(*) FILTER (WHERE analysis.status IN ('done', 'partly_done')) AS done,
            count(*) FILTER (WHERE analysis.status IN ('failed', 'quarantined')) AS failed
     FROM nightreel.backfill_shards AS shard
     JOIN nightreel.videos AS video

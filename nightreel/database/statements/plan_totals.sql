@@ -9,7 +9,7 @@ WITH work AS (
 )
 SELECT count(*) AS admitted,
        count(*) FILTER (WHERE wanted) AS videos,
-       count(*) FILTER (WHERE status = 'done') AS done,
+       count(*) FILTER (WHERE status IN ('done', 'partly_done')) AS done,
        count(*) FILTER (WHERE status IN ('failed', 'quarantined')) AS failed,
        count(*) FILTER (WHERE wanted AND copy) AS copies,
        count(*) FILTER (WHERE wanted AND guessed) AS guessed,

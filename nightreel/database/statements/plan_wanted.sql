@@ -38,7 +38,7 @@ WITH feature AS MATERIALIZED (
                                    ON analysis.video_id = twin.id AND analysis.recipe_id = :recipe_id
                                WHERE twin.content_sha256 = numbered.content_sha256
                                  AND twin.id <> numbered.video_id
-                                 AND analysis.status = 'done'))) AS copy
+                                 AND analysis.status IN ('done', 'partly_done')))) AS copy
     FROM numbered
 )
 SELECT counted.uri,

@@ -7,7 +7,7 @@ FROM (SELECT FROM nightreel.analyses WHERE status = 'claimed' LIMIT :most) AS cl
 UNION ALL
 SELECT status, coalesce(reason, 'unknown'), count(*)
 FROM (
-    SELECT status, reason FROM nightreel.analyses WHERE status IN ('failed', 'quarantined') LIMIT :most
+    SELECT status, reason FROM nightreel.analyses WHERE status IN ('failed', 'quarantined', 'partly_done') LIMIT :most
 ) AS failed
 GROUP BY 1, 2
 ORDER BY 3 DESC;

@@ -1,5 +1,5 @@
 -- The state of a shard's videos: those that ended since its backfill was accepted, and those that are left.
-SELECT count(*) FILTER (WHERE analysis.status = 'done') AS done,
+SELECT count(*) FILTER (WHERE analysis.status IN ('done', 'partly_done')) AS done,
        count(*) FILTER (WHERE analysis.status IN ('failed', 'quarantined')) AS failed,
        count(*) FILTER (WHERE analysis.status IN ('pending', 'claimed')) AS left
 FROM nightreel.backfill_shards AS shard

@@ -1,5 +1,6 @@
 """The migrations and the schema in code describe the same tables: these tests compare them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,14 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
     with database.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
-    assert everything - tables() == {"memory_peaks", "memory_leases", "backfills", "backfill_shards"}
+    assert everything - tables() == {
+        "memory_peaks",
+        "memory_leases",
+        "backfills",
+        "backfill_shards",
+        "failed_segments",
+        "judging",
+    }
     with pytest.raises(PermanentError, match="is at revision 0001"):
         require_current(database.engine)
     assert upgrade(database.engine)[0] == "0001"
@@ -89,6 +97,36 @@ def test_work_from_before_the_migration_is_claimed_by_its_key(work):
     assert [claim.video.uri for claim in work.claim()] == ["s3://bucket/a.mp4", "s3://bucket/b.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("probe", "expected_s"),
+    [
+        pytest.param({"truncated": False, "expected_frames": 60, "frame_count": 60}, 6.0, id="whole"),
+        pytest.param({"truncated": True, "expected_frames": 60, "frame_count": 12}, 30.0, id="cut off, with a promise"),
+        pytest.param({"truncated": False, "expected_frames": 60, "frame_count": 12}, 30.0, id="cut off without a mark"),
+        pytest.param(
+            {"truncated": False, "expected_frames": 60, "frame_count": 50, "discarded_frames": 10}, 6.0, id="edited"
+        ),
+        pytest.param(
+            {"truncated": True, "expected_frames": None, "frame_count": 12}, None, id="cut off, without a promise"
+        ),
+        pytest.param({"truncated": False, "expected_frames": None, "frame_count": 12}, 6.0, id="without a promise"),
+    ],
+)
+def test_the_expected_length_of_videos_from_before_coverage_comes_from_their_probe(work, probe, expected_s):
+    work.discover(stored("a.mp4"))
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with work.database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0006")
+        change = text("UPDATE nightreel.videos SET duration_s = 6, probe = CAST(:probe AS jsonb)")
+        connection.execute(change, {"probe": json.dumps(probe)})
+    upgrade(work.database.engine)
+    with work.database.begin() as connection:
+        row = connection.execute(text("SELECT expected_s, probe FROM nightreel.videos")).one()
+    assert (row.expected_s, row.probe["expected_s"]) == (expected_s, expected_s)
+
+
 def test_a_database_that_was_never_upgraded_is_refused_with_the_way_out(empty_database_url):
     database = Database(empty_database_url)
     with pytest.raises(PermanentError, match="nightreel db upgrade"):
@@ -102,6 +140,15 @@ def test_every_view_can_be_read(database):
             text("SELECT table_name FROM information_schema.views WHERE table_schema = 'reporting'")
         ).scalars()
         names = set(views)
-        assert names == {"videos", "answers", "video_answers", "failures", "runs", "memory", "backfills"}
+        assert names == {
+            "videos",
+            "answers",
+            "video_answers",
+            "failures",
+            "failed_segments",
+            "runs",
+            "memory",
+            "backfills",
+        }
         for name in names:
             assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []

@@ -33,6 +33,7 @@ def encoded(claim, index: int = 0) -> EncodedSegment:
         feature=FeatureRef(key=f"{claim.video.id}-{index}", uri="file:///f", size_bytes=1, sha256="0"),
         pts_s=(0.0, 1.5),
         damaged_frames=1,
+        covered_s=None,
         decoder="decord",
         decoder_version="0.6.0",
     )
