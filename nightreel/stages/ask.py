@@ -40,7 +40,7 @@ class Asking:
     def ask_chunk(self, segments: Sequence[EncodedSegment]) -> AnsweredChunk:
         """Answer the missing prompts of these segments.
 
-        A segment that cannot be asked fails its video; an unusable answer is an Answer in state `error`. Neither stops
+        A segment that cannot be asked fails; an unusable answer is an Answer in state `error`. Neither stops
         the others.
 
         Raises:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fixtures.clips import encode_numbers
+from fixtures.clips import cut_file, encode_numbers, zero_payload
 from fixtures.pipeline import Pipeline
 from typer.testing import CliRunner
 
@@ -46,26 +46,6 @@ def forced(make_pipeline, videos: Path, tmp_path: Path) -> Pipeline:
     return make_pipeline(videos, NIGHTREEL_PROMPTS=str(prompts), NIGHTREEL_PLAN="uniform:8")
 
 
-def cut_to(path: Path, share: float) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-
-
-def hit(path: Path, start: float, end: float) -> None:
-    """Zero the payload of packets of a transport stream, from one share of its length to another.
-
-    Packets that begin a frame stay, as do the headers of all others: the stream can be read.
-    """
-    content = bytearray(path.read_bytes())
-    packets = len(content) // 188
-    for number in range(int(packets * start), int(packets * end)):
-        at = number * 188
-        begins_frame = content[at + 1] & 0x40
-        if not begins_frame:
-            content[at + 4 : at + 188] = bytes(184)
-    path.write_bytes(content)
-
-
 def rolled_up(pipeline: Pipeline, prompt: str) -> dict[str, object]:
     rows = pipeline.rows(f"SELECT * FROM reporting.video_answers WHERE prompt = '{prompt}'")
     return {row.uri.rsplit("/", 1)[1]: row for row in rows}
@@ -79,7 +59,7 @@ def invoke(*arguments: str) -> str:
 def test_a_no_about_a_file_that_is_cut_off_is_unknown_and_a_yes_stands(forced, videos):
     for name, options in CUT.items():
         encode_numbers(videos / name, range(62), *options, fps="10")
-        cut_to(videos / name, 0.2)
+        cut_file(videos / name, 0.2)
     encode_numbers(videos / "whole.mp4", range(62), *CUT["cut.mp4"], fps="10")
     summary = forced.analyze()
     assert summary.videos == {"done": len(CUT) + 1}
@@ -107,7 +87,7 @@ def test_a_no_about_a_file_that_is_cut_off_is_unknown_and_a_yes_stands(forced, v
 
 def test_the_least_coverage_changes_what_is_on_show_and_not_the_stored_answers(forced, videos, monkeypatch):
     encode_numbers(videos / "cut.mp4", range(60), *CUT["cut.mp4"], fps="10")
-    cut_to(videos / "cut.mp4", 0.6)
+    cut_file(videos / "cut.mp4", 0.6)
     forced.analyze()
     stored = forced.rows("SELECT * FROM nightreel.answers ORDER BY id")
 
@@ -131,7 +111,7 @@ def test_the_least_coverage_changes_what_is_on_show_and_not_the_stored_answers(f
 
 def test_a_video_with_one_damaged_segment_is_partly_done(make_pipeline, forced, videos):
     encode_numbers(videos / "camera.ts", range(1200), *X264, fps="10", width=320, height=192)
-    hit(videos / "camera.ts", 0.26, 0.49)
+    zero_payload(videos / "camera.ts", 0.26, 0.49)
     encode_numbers(videos / "whole.mp4", range(20), *X264, fps="10")
     summary = forced.analyze()
     assert summary.is_green
@@ -169,9 +149,31 @@ def test_a_video_with_one_damaged_segment_is_partly_done(make_pipeline, forced, 
     assert len(forced.rows("SELECT * FROM reporting.failed_segments")) == 1
 
 
+def test_one_bad_frame_of_eight_is_allowed_and_two_make_a_no_unknown(forced, videos):
+    one_s = 1 / 30
+    for name, moments_s in {
+        "one.ts": [13.125],
+        "two.ts": [13.125, 20.625],
+        "three.ts": [1.875, 13.125, 20.625],
+    }.items():
+        encode_numbers(videos / name, range(300), *X264, fps="10", width=320, height=192)
+        for moment_s in moments_s:
+            zero_payload(videos / name, (moment_s - 0.3) * one_s, (moment_s + 0.3) * one_s)
+    assert forced.analyze().videos == {"done": 2, "failed": 1}
+    assert forced.statuses()["three.ts"] == ("failed", "damaged")
+    rows = forced.rows("SELECT * FROM reporting.answers WHERE prompt = 'never' ORDER BY uri")
+    assert [(row.damaged_frames, row.answer, row.reason, row.needs_review) for row in rows] == [
+        (1, "no", None, False),
+        (2, None, f"saw {int(rows[1].covered_s * 10) / 10:g} of 30 s", True),
+    ]
+    assert [row.covered_s for row in rows] == [pytest.approx(26.25, abs=0.1), pytest.approx(22.5, abs=0.2)]
+    assert {name: row.answer for name, row in rolled_up(forced, "never").items()} == {"one.ts": "no", "two.ts": None}
+    assert {row.answer for row in rolled_up(forced, "always").values()} == {"yes"}
+
+
 def test_copies_and_new_prompts_keep_the_coverage_of_cached_segments(forced, videos, tmp_path):
     encode_numbers(videos / "cut.mp4", range(60), *CUT["cut.mp4"], fps="10")
-    cut_to(videos / "cut.mp4", 0.2)
+    cut_file(videos / "cut.mp4", 0.2)
     forced.analyze()
     shutil.copy(videos / "cut.mp4", videos / "copy.mp4")
     assert forced.analyze().videos == {"reused": 1}
@@ -188,7 +190,7 @@ def test_copies_and_new_prompts_keep_the_coverage_of_cached_segments(forced, vid
 def test_the_question_of_one_video_has_the_same_rule(forced, videos):
     encode_numbers(videos / "cut.mp4", range(60), *CUT["cut.mp4"], fps="10")
     whole = json.loads(invoke("ask", str(videos / "cut.mp4"), "Is there a weapon?", "--kind", "yes_no", "--json"))
-    cut_to(videos / "cut.mp4", 0.2)
+    cut_file(videos / "cut.mp4", 0.2)
     cut = json.loads(invoke("ask", str(videos / "cut.mp4"), "Is there a weapon?", "--kind", "yes_no", "--json"))
     assert whole[0]["covered_s"] == whole[0]["expected_s"] == 6.0
     assert cut[0]["expected_s"] == pytest.approx(6.0, abs=0.1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.clips import encode_numbers
+from fixtures.clips import encode_numbers, zero_payload
 
 from nightreel.asking import ask_video
 from nightreel.domain import AnswerState, Prompt, PromptKind
@@ -42,6 +42,22 @@ def test_every_segment_is_answered_with_its_timestamps(clip: Path, settings: Set
         assert [answer.prompt_hash for answer in reply.answers] == [prompt.hash for prompt in _PROMPTS]
         assert all(answer.state is AnswerState.ANSWERED for answer in reply.answers)
         assert reply.damaged_frames == 0
+
+
+def test_a_damaged_segment_has_its_reason_and_the_others_are_answered(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "camera.ts"
+    encode_numbers(
+        path, range(90), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "5", fps="10", width=320, height=192
+    )
+    zero_payload(path, 0.3, 0.7)
+    first, second, third = ask_video(str(path), _PROMPTS, settings)
+    assert [len(reply.answers) for reply in (first, second, third)] == [2, 0, 2]
+    assert (first.failure, third.failure) == (None, None)
+    assert second.failure is not None
+    assert (second.failure.reason, second.covered_s) == ("damaged", 0.0)
+    zero_payload(path, 0.0, 1.0)
+    with pytest.raises(NightreelError, match="damaged"):
+        list(ask_video(str(path), _PROMPTS, settings))
 
 
 def test_asking_leaves_no_files(clip: Path, settings: Settings) -> None:

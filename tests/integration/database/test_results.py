@@ -5,8 +5,9 @@ from fixtures.work import PROMPTS, stored
 from sqlalchemy import text
 
 from nightreel.database.claims import close_claim, lock_own
+from nightreel.database.coverage import record_coverage
 from nightreel.database.features import forget_features, known_features, record_features
-from nightreel.database.results import answers_given, record_content, reuse_answers, write_answers
+from nightreel.database.results import answers_given, record_content, record_probe, reuse_answers, write_answers
 from nightreel.domain import (
     Answer,
     AnswerState,
@@ -33,7 +34,7 @@ def encoded(claim, index: int = 0) -> EncodedSegment:
         feature=FeatureRef(key=f"{claim.video.id}-{index}", uri="file:///f", size_bytes=1, sha256="0"),
         pts_s=(0.0, 1.5),
         damaged_frames=1,
-        covered_s=None,
+        covered_s=26.25,
         decoder="decord",
         decoder_version="0.6.0",
     )
@@ -110,6 +111,9 @@ def test_an_unknown_answer_needs_review_and_is_not_a_no(work, claimed):
 
 def test_a_video_is_yes_if_one_segment_is_yes(work, claimed):
     write(work, claimed, violence("no", 0.1))
+    with work.database.begin() as connection:
+        record_probe(connection, claimed.video.id, {}, duration_s=30.0, expected_s=30.0)
+        record_coverage(connection, [claimed.analysis_id], work.recipe)
     assert view(work, "video_answers")[0].answer == "no"
     write(work, claimed, violence("yes", 0.8), index=1)
     row = view(work, "video_answers")[0]

@@ -281,7 +281,7 @@ def test_too_few_good_frames_fail_with_their_number_and_the_setting(pool, clip_o
     content[start + length // 2 : start + length * 3 // 4] = bytes(length * 3 // 4 - length // 2)
     path = tmp_path / "half.mp4"
     path.write_bytes(content)
-    with pytest.raises(PermanentError, match=r"\d of 8 frames good, .*NIGHTREEL_MIN_GOOD_FRAMES=0.9") as caught:
+    with pytest.raises(PermanentError, match=r"\d of 8 frames good, .*NIGHTREEL_MIN_GOOD_FRAMES=0.75") as caught:
         _look(pool, path)
     assert caught.value.reason == "damaged"
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=20, min_good_frames=0.1) as lenient:

@@ -121,3 +121,28 @@ def test_the_artifact_says_what_changed_since_the_run_before():
 
 def test_the_headline_of_a_run_without_new_videos_shows_listed_objects():
     assert summary().headline == "nothing new: 5 objects listed, 2 known"
+
+
+def test_partly_done_videos_and_seconds_that_were_not_seen_are_reported():
+    told = summary(done=1)
+    told.add(
+        ChunkCounts(
+            videos=Counter({VideoEnd.PARTLY_DONE: 1}),
+            partly_done=Counter({Reason.DAMAGED: 1}),
+            covered_s=90.0,
+            expected_s=120.0,
+            little_seen=1,
+        )
+    )
+    assert told.headline.startswith("1 done, 1 partly done, 0 reused, 0 failed")
+    assert (told.is_green, told.succeeded) == (True, 2)
+    assert told.coverage == 'saw 90 of 120 s of the answered videos; too little of 1 videos for a "no"'
+    assert told.coverage in told.markdown()
+    assert "| damaged | 1 |" in told.markdown()
+    assert told.to_json()["partly_done"] == {"damaged": 1}
+
+
+def test_a_run_that_saw_everything_says_nothing_about_coverage():
+    told = summary(done=1)
+    told.add(ChunkCounts(covered_s=0.3, expected_s=0.1 + 0.2))
+    assert told.coverage is None
