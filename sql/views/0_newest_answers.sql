@@ -65,6 +65,16 @@ SELECT newest.answer_id,
        newest.expected_s,
        newest.video_covered_s,
        newest.video_expected_s,
+       newest.question,
+       newest.prompt_hash,
+       newest.definition,
+       newest.pts_s,
+       newest.damaged_frames,
+       newest.thumbnail_uri,
+       newest.decoder,
+       newest.decoder_version,
+       newest.environment,
+       newest.recipe_id,
        coalesce(newest.flag IS NOT NULL AND newest.state = 'answered'
                 AND (newest.text = newest.flag OR newest.kind = 'tags' AND newest.value ? newest.flag), false) AS flagged,
        nightreel.is_no(newest.kind, newest.value)
@@ -105,7 +115,17 @@ FROM (
            greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
            coalesce(analysis.covered_s, CASE WHEN analysis.status = 'done' THEN video.duration_s END) AS video_covered_s,
            video.expected_s AS video_expected_s,
-           coalesce((SELECT min_coverage FROM nightreel.judging), 0.8) AS min_coverage
+           coalesce((SELECT min_coverage FROM nightreel.judging), 0.8) AS min_coverage,
+           prompt.text AS question,
+           prompt.hash AS prompt_hash,
+           prompt.definition,
+           feature.pts_s,
+           feature.damaged_frames,
+           feature.thumbnail_uri,
+           feature.decoder,
+           feature.decoder_version,
+           run.environment,
+           run.recipe_id
     FROM nightreel.answers AS answer
     JOIN nightreel.segments AS segment ON segment.id = answer.segment_id
     JOIN nightreel.videos AS video ON video.id = segment.video_id

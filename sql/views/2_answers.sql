@@ -22,18 +22,18 @@ SELECT answer.answer_id,
        answer.flag IS NOT NULL
            AND (answer.state <> 'answered' OR answer.flagged OR answer.little_seen OR answer.little_of_video)
            AS needs_review,
-       prompt.text AS question,
+       answer.question,
        answer.scores,
-       feature.pts_s AS frame_times_s,
-       feature.damaged_frames,
-       feature.thumbnail_uri,
-       feature.decoder,
-       feature.decoder_version,
+       answer.pts_s AS frame_times_s,
+       answer.damaged_frames,
+       answer.thumbnail_uri,
+       answer.decoder,
+       answer.decoder_version,
        answer.content_sha256,
        model.name AS model,
        model.revision AS model_revision,
        model.spec AS model_spec,
-       prompt.hash AS prompt_hash,
+       answer.prompt_hash,
        recipe.plan,
        recipe.window_s,
        answer.prompt_tokens,
@@ -41,19 +41,16 @@ SELECT answer.answer_id,
        answer.feature_key,
        answer.reused_from,
        answer.run_id,
-       run.environment -> 'libraries' AS libraries,
+       answer.environment -> 'libraries' AS libraries,
        answer.answered_at,
        answer.video_id,
-       prompt.kind NOT IN ('yes_no', 'choice', 'tags')
-           AND coalesce((prompt.definition #>> '{decoding,temperature}')::float8, 0) > 0 AS sampled,
+       answer.kind NOT IN ('yes_no', 'choice', 'tags')
+           AND coalesce((answer.definition #>> '{decoding,temperature}')::float8, 0) > 0 AS sampled,
        answer.covered_s,
        answer.expected_s,
        answer.video_covered_s,
        answer.video_expected_s,
        answer.little_of_video
 FROM nightreel.newest_answers AS answer
-JOIN nightreel.prompts AS prompt ON prompt.id = answer.prompt_id
 JOIN nightreel.models AS model ON model.id = answer.model_id
-JOIN nightreel.features AS feature ON feature.key = answer.feature_key
-JOIN nightreel.runs AS run ON run.id = answer.run_id
-JOIN nightreel.recipes AS recipe ON recipe.id = run.recipe_id;
+JOIN nightreel.recipes AS recipe ON recipe.id = answer.recipe_id;
