@@ -120,7 +120,8 @@ class RunSummary:
         """How much of the answered videos was seen, in words; None if all of it."""
         if not too_little(self.covered_s, self.expected_s, 1.0):
             return None
-        enough = f'; too little of {self.little_seen} videos for a "no"' if self.little_seen else ""
+        videos = f"{self.little_seen} video" + "s" * (self.little_seen != 1)
+        enough = f'; too little of {videos} for a "no"' if self.little_seen else ""
         return f"{saw(self.covered_s, self.expected_s)} of the answered videos{enough}"
 
     def to_json(self) -> dict[str, Any]:
