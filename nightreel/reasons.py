@@ -149,6 +149,9 @@ class Reason(StrEnum):
         "Remove it, or filter by suffix.")
     NO_INDEX = ("no_index", _VIDEO, _FINAL, "The MP4 has no index (moov), or its index is cut off.",
         "Repeat the upload.")
+    UNSUPPORTED_COLOURS = ("unsupported_colours", _VIDEO, _FINAL,
+        "The pictures use a colour matrix (such as ICtCp or YCgCo) that ffmpeg cannot convert.",
+        "Convert the file to BT.709 first.")
     INIT_SEGMENT_MISSING = ("init_segment_missing", _VIDEO, _FINAL,
         "The file is a media segment of a stream (DASH, HLS, MSE) without its init segment.",
         "Join the init segment and the media segments into one file.")

@@ -87,7 +87,7 @@ def _work(connection: socket.socket) -> None:
         try:
             reply, blob = _answer(request, fd)
         except NightreelError as error:
-            reply, blob = _error(error), b""
+            reply, blob = _error(_named(request, error)), b""
         except Exception as error:  # noqa: BLE001  any error that a hostile file provokes is that file's error
             reply, blob = _error(_explain(request, error)), b""
         finally:
@@ -114,6 +114,12 @@ def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     if damage:
         raise damage
     return decoded
+
+
+def _named(request: dict[str, Any], error: NightreelError) -> NightreelError:
+    """The error with the name of the file in front, if its message has no name."""
+    name = Path(request["path"]).name
+    return error if name in error.detail else type(error)(error.reason, f"{name}: {error.detail}")
 
 
 def _explain(request: dict[str, Any], error: Exception) -> NightreelError:

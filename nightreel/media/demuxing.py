@@ -156,7 +156,10 @@ def _readable(container: InputContainer, stream: VideoStream, said: Log) -> Iter
             if is_memory_error(error):
                 raise
             said.append((av.logging.ERROR, container.format.name, str(error)))
-            return
+            if error.errno != errno.EAGAIN:
+                return
+            packets = container.demux(stream)  # a transport stream that found no packet in the next 64 KiB reads on
+            continue
         if packet.size:
             yield packet
             said.clear()

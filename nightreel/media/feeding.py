@@ -14,8 +14,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from nightreel.errors import PermanentError
 from nightreel.media.demuxing import Log, is_memory_error
 from nightreel.media.essence import essence_of
+from nightreel.reasons import Reason
 
 # ffmpeg's decoders of these codecs mark each frame in which they conceal an error. Other messages change no picture.
 _MARK_DAMAGE = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "h261", "h263", "flv1"})
@@ -42,6 +44,10 @@ class Fed:
     failed: bool
 
 
+def _cause(error: Exception) -> str:
+    return str(error.strerror if isinstance(error, av.error.FFmpegError) else error)
+
+
 class Feeder:
     """Feeds packets to the single-threaded decoder of a stream, so an error belongs to the last packet fed.
 
@@ -49,6 +55,9 @@ class Feeder:
         max_pixels: larger pictures are not decoded, whatever size the container claims.
         strip: feed packets without the parts on which no picture depends (see `essence`).
         fast: skip work that changes only pixels: for callers that only need the order of frames.
+
+    Raises:
+        PermanentError: `damaged` when the decoder refuses the container's configuration.
     """
 
     def __init__(
@@ -68,7 +77,13 @@ class Feeder:
         self._context.options = options
         if self._context.width * self._context.height > max_pixels:
             self._context.width = self._context.height = 0  # the container's claim: the decoder finds the true size
-        self._context.open(strict=False)  # complaints about the container's configuration belong to no packet
+        try:
+            self._context.open(strict=False)  # complaints about the container's configuration belong to no packet
+        except (av.error.FFmpegError, ValueError) as error:
+            if is_memory_error(error):
+                raise
+            detail = f"the decoder {codec} cannot be set up as the file says ({_cause(error)}): repair the file"
+            raise PermanentError(Reason.DAMAGED, detail) from error
 
     def feed(self, packet: Packet[Any] | None, label: int | None = None, *, needed: bool = True) -> Fed:
         """Feed a packet and return the decoded frames. None drains the decoder.

@@ -39,7 +39,8 @@ _REORDERED_IN_AVI = frozenset({"h264", "hevc"})
 _REGULAR = 0.1  # of the usual step: packets at such a step follow each other, whatever the demuxer complains about
 _REACH_OF_A_FAILURE = 16  # packets: a decoder holds back no more pictures
 _USUAL_FPS = 25
-_DOUBTED_BEFORE_A_JOINT = 3  # packets: the demuxer notices a joint while it still holds back the packets before it
+_GAP = 1.5  # usual steps: packets are missing in a longer one
+_HELD_BACK = 3  # packets: a demuxer notices a loss or a joint while it still holds back the packets before it
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def index_stream(
     ticks, breaks = continuous_ticks(
         table.pts, table.dts, table.flags & KEY != 0, ticks_per_s=ticks_per_s, may_jump=clock_may_jump(container)
     )
-    _clear_false_losses(table, container)
+    _place_losses(table, container)
     _clear_joints(table, breaks)
     _hide_lead_in(table, ticks, head)
     assumed = bool((ticks == NO_PTS).all())
@@ -179,16 +180,27 @@ def _confirm_starts(table: _Table, stream: VideoStream, head: Head) -> bool:
     return False
 
 
-def _clear_false_losses(table: _Table, container: InputContainer) -> None:
-    """Forget the demuxer's complaints before packets that follow at the usual step: nothing is lost there."""
+def _place_losses(table: _Table, container: InputContainer) -> None:
+    """Put the demuxer's complaints where packets are missing, and forget those where none is.
+
+    A demuxer may complain while it still holds back packets from before the loss. Where packets follow each other at
+    the usual step, nothing is lost, whatever it complains about.
+    """
     if is_avi(container) or not (table.flags & LOST_BEFORE).any():
         return
     clock = np.where(table.dts != NO_PTS, table.dts, table.pts)
     steps = np.diff(clock, prepend=clock[:1])
     usual = float(np.median(steps[1:])) if len(steps) > 1 else 0.0
-    regular = (np.abs(steps - usual) <= _REGULAR * usual) & (clock != NO_PTS) & ~table.doubtful
+    regular = (np.abs(steps - usual) <= _REGULAR * usual) & (clock != NO_PTS)
     regular[0] = False
-    table.flags[regular] &= ~np.uint16(LOST_BEFORE)
+    for complaint in np.flatnonzero(table.flags & LOST_BEFORE).tolist():
+        if not regular[complaint]:
+            continue
+        if not table.doubtful[complaint]:
+            table.flags[complaint] &= ~np.uint16(LOST_BEFORE)
+        later = np.flatnonzero(steps[complaint + 1 : complaint + 1 + _HELD_BACK] > _GAP * usual)
+        if len(later):
+            table.flags[complaint + 1 + later[0]] |= LOST_BEFORE
 
 
 def _clear_joints(table: _Table, breaks: tuple[ClockBreak, ...]) -> None:
@@ -198,9 +210,7 @@ def _clear_joints(table: _Table, breaks: tuple[ClockBreak, ...]) -> None:
     is cut off, the decoder says so.
     """
     for joint in breaks:
-        table.flags[max(0, joint.position - _DOUBTED_BEFORE_A_JOINT) : joint.position + 1] &= ~np.uint16(
-            CORRUPT | LOST_BEFORE
-        )
+        table.flags[max(0, joint.position - _HELD_BACK) : joint.position + 1] &= ~np.uint16(CORRUPT | LOST_BEFORE)
 
 
 def _hide_lead_in(table: _Table, ticks: np.ndarray, head: Head) -> None:

@@ -35,6 +35,7 @@ from nightreel.media.packets import (
     SECOND_FIELD,
     UNREFERENCED,
 )
+from nightreel.media.pixels import settle_colours
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.refusals import explain_no_frames, explain_refusal, refuse_by_content, refuse_encrypted
 from nightreel.reasons import Reason
@@ -72,6 +73,8 @@ def probe_file(path: Path, limits: MediaLimits) -> Probe:
             if not stream.codec_context.width * stream.codec_context.height:
                 detail = "no picture decodes, and the picture size is not known"
                 raise PermanentError(Reason.DAMAGED, f"{path.name}: {detail}")
+        else:
+            settle_colours(read.head.frame)
         probe = _describe(path, container, stream, read, size_bytes=size_bytes)
     limits.check("duration_s", probe.duration_s or 0.0, f"{path.name}: the duration in seconds is")
     return _with_decoder(path, probe)

@@ -12,12 +12,34 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from nightreel.errors import PermanentError
 from nightreel.media.geometry import Geometry
+from nightreel.reasons import Reason
 
 _REFERENCE_WHITE_NITS = 203.0  # ITU-R BT.2408: diffuse white of HDR programmes
 _BT2020_TO_BT709 = np.array(  # ITU-R BT.2087, on linear light
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], dtype=np.float32
 )
+# ITU-T H.273 table 4: matrices that swscale converts, and those that the standard defines but swscale refuses.
+_CONVERTIBLE = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
+_REFUSED = frozenset({8, *range(10, 18)})
+_UNSPECIFIED = 2
+
+
+def settle_colours(frame: VideoFrame) -> None:
+    """Make sure that the frame's colours can be converted. A reserved matrix counts as not specified.
+
+    Raises:
+        PermanentError: `unsupported_colours`.
+    """
+    matrix = int(frame.colorspace)
+    if matrix in _REFUSED:
+        raise PermanentError(
+            Reason.UNSUPPORTED_COLOURS,
+            f"its colour matrix is number {matrix} of ITU-T H.273, which ffmpeg cannot convert: convert it to BT.709",
+        )
+    if matrix not in _CONVERTIBLE:
+        frame.colorspace = _UNSPECIFIED
 
 
 class PixelWriter:
@@ -40,6 +62,8 @@ class PixelWriter:
         self._reformatter = VideoReformatter()
 
     def write(self, slot: int, frame: VideoFrame) -> None:
+        """Write one picture. Raises as `settle_colours`."""
+        settle_colours(frame)
         height, width = self._frames.shape[1:3]
         if self._geometry.sideways:
             height, width = width, height  # of the slot, as stored

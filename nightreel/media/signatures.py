@@ -47,6 +47,7 @@ OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 _CONTAINERS: tuple[tuple[bytes, str], ...] = (
     (b"OggS", "Ogg"),
+    (b"DHAV", "Dahua DAV"),
     (b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
     (ASF, "ASF (WMV)"),
     (b"FLV", "FLV"),

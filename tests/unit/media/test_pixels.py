@@ -5,6 +5,7 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
+from nightreel.errors import PermanentError
 from nightreel.media.geometry import Geometry
 from nightreel.media.pixels import PixelWriter, tone_map
 
@@ -96,3 +97,14 @@ def test_what_the_clean_aperture_excludes_is_cut_off_before_the_turn():
     picture = _write(frame, height=16, width=8, geometry=geometry, stored_hw=(16, 32))
     assert picture.min(axis=2).mean() > 230
     assert picture[-1, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("matrix", [8, 11, 14, 15])
+def test_colours_that_nothing_converts_are_refused_by_name(matrix):
+    with pytest.raises(PermanentError, match=f"number {matrix} of ITU-T H.273") as caught:
+        _write(_yuv(81, 90, 240, colorspace=matrix))
+    assert caught.value.reason == "unsupported_colours"
+
+
+def test_a_reserved_matrix_counts_as_not_specified():
+    assert np.array_equal(_write(_yuv(81, 90, 240, colorspace=3)), _write(_yuv(81, 90, 240, colorspace=2)))
