@@ -232,6 +232,23 @@ def test_a_file_that_ends_before_its_last_frame_is_marked_truncated(pool, tmp_pa
     assert 20 < cut.frame_count < 40
 
 
+def test_a_transport_stream_reads_on_after_a_long_stretch_of_zeros_and_tells_what_is_lost(pool, tmp_path):
+    path = tmp_path / "clip.ts"
+    encode_numbers(path, range(500), *X264, "-g", "25", "-b:v", "2M", "-minrate", "2M", "-maxrate", "2M", "-bufsize",
+                   "200k", "-x264-params", "nal-hrd=cbr", width=320, height=192)  # fmt: skip
+    content, hole = bytearray(path.read_bytes()), 200_000
+    third = len(content) // 3
+    content[third : third + hole] = bytes(hole)
+    path.write_bytes(content)
+    probe = pool.probe(path)
+    lost_s = 20 * hole / len(content)
+    assert probe.duration_s == pytest.approx(20, abs=0.1)
+    ((start_s, end_s),) = probe.lost
+    assert end_s - start_s == pytest.approx(lost_s, rel=0.4)
+    batch = pool.decode_moments(path, probe=probe, moments_s=[1.0, 19.0])
+    assert [read_number(frame) for frame in batch.frames_thwc] == [25, 475]
+
+
 @pytest.mark.parametrize("flips", [1, 10, 100])
 @pytest.mark.parametrize("name", ["h264_b_frames_mov", "h264_ts", "hevc_mp4", "mpeg4_avi", "vp8_webm", "av1_mp4"])
 def test_flipped_bits_cause_known_reasons_or_flags_and_never_break_the_pool(pool, clip_of, tmp_path, name, flips):
