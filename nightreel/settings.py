@@ -153,8 +153,9 @@ class Settings(BaseSettings):
     )
     window_s: float = Field(30.0, ge=1, le=3600, description="length of a segment, seconds")
     suffixes: Annotated[CommaSeparated, AfterValidator(_all_or_some)] = Field(
-        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".flv", ".ogv", ".3gp", ".mpg",
-         ".mpeg", ".wmv", ".gif"),
+        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".divx", ".ts", ".mts", ".m2ts", ".m2t", ".flv", ".f4v",
+         ".ogv", ".3gp", ".3g2", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".dav", ".mxf", ".gxf",
+         ".dv", ".rm", ".rmvb", ".wtv", ".h264", ".264", ".hevc", ".265", ".mjpeg", ".mjpg", ".gif"),
         description="file name endings of videos, case-insensitive; *: all",
     )  # fmt: skip
 
