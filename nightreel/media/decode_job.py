@@ -20,6 +20,8 @@ from nightreel.media.probe import Probe
 
 _MOST_PACKETS = 500_000  # of one job: a message of about 20 MB
 _TUPLES = ("crop", "stored_hw", "frames", "labels", "ticks", "stale")
+# decord's first picture of each run is compared with PyAV's. With fewer frames a run, PyAV alone costs less.
+_FRAMES_A_LANDING = 4
 _STALE = 1.5  # in usual intervals between frames
 
 
@@ -57,6 +59,7 @@ class DecodeJob:
     """Everything that `decoding` needs, as JSON values.
 
     Args:
+        decoder: `decord` only where it is proven for the file, and the proof of each run costs little.
         frames: numbers of the wanted frames in presentation order, ascending.
         labels: positions of their packets; empty if only the number identifies a frame.
         ticks: when each frame is shown, in units of the time base.
@@ -118,8 +121,9 @@ def plan_job(
     if sum(run.last - run.first for run in runs) > _MOST_PACKETS:
         runs = []
     width, height = fit(*probe.shown_size, short_side=short_side)
+    proof_is_cheap = len(frames) >= _FRAMES_A_LANDING * len(runs)
     return DecodeJob(
-        decoder=probe.decoder,
+        decoder=probe.decoder if proof_is_cheap else "pyav",
         stream_index=probe.stream_index,
         crop=probe.crop,
         rotation=probe.rotation,

@@ -38,10 +38,11 @@ def test_limited_and_full_range_both_reach_black_and_white(luma, full_range, gre
 
 
 def test_the_matrix_of_the_stream_is_obeyed():
-    # Pure red in the numbers of each matrix (ITU-R BT.601 and BT.709, limited range).
+    # Pure red in the numbers of each matrix (ITU-R BT.601, BT.709 and BT.2020, limited range).
     bt601 = _write(_yuv(81, 90, 240, colorspace=5))
     bt709 = _write(_yuv(63, 102, 240, colorspace=1))
-    for picture in (bt601, bt709):
+    bt2020 = _write(_yuv(74, 97, 240, colorspace=9))
+    for picture in (bt601, bt709, bt2020):
         assert np.abs(picture[0, 0].astype(int) - [255, 0, 0]).max() <= 3
 
 
