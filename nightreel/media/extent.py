@@ -43,6 +43,7 @@ def expected_s(
         not _only_estimates(container) and not claimed_s and (cut_off or len(container.streams) == 1)
     ):  # else it may be the duration of the sound
         claimed_s = (container.duration or 0) / av.time_base
+    claimed_s = max(claimed_s, (stream.frames or 0) * index.interval * tick_s)
     if claimed_s > duration_s > 0:
         needed = claimed_s / duration_s * size
         if any(have / _AGREES <= needed <= have * _AGREES for have in (size, stated)):

@@ -88,25 +88,21 @@ def _queue(connection: Connection) -> Iterator[GaugeMetricFamily]:
 
 def _runs(connection: Connection) -> Iterator[GaugeMetricFamily]:
     runs = _gauge("runs", "Runs by status.", "status")
-    finished = _gauge("last_run_finished_timestamp_seconds", "When the last run of a status ended.", "status")
     by_kind = _gauge(
         "last_finished_timestamp_seconds",
         "When the last run of a kind (night, retry, sweep, shard) and a status ended.",
         "kind",
         "status",
     )
-    counts, ends = Counter[str](), dict[str, float]()
+    counts = Counter[str]()
     for row in connection.execute(statement("run_ends")):
         counts[row.status] += row.found
         if row.finished_at is not None:
-            ended_at = row.finished_at.timestamp()
-            by_kind.add_metric((row.kind, row.status), ended_at)
-            ends[row.status] = max(ended_at, ends.get(row.status, 0.0))
+            by_kind.add_metric((row.kind, row.status), row.finished_at.timestamp())
     for status, count in counts.items():
         runs.add_metric((status,), count)
-    for status, ended_at in ends.items():
-        finished.add_metric((status,), ended_at)
-    yield from (runs, finished, by_kind)
+    yield runs
+    yield by_kind
 
 
 def _leases(connection: Connection) -> Iterator[GaugeMetricFamily]:

@@ -141,7 +141,7 @@ def test_a_video_with_one_damaged_segment_is_partly_done(make_pipeline, forced, 
 
     before = forced.rows("SELECT * FROM nightreel.answers ORDER BY id")
     assert forced.analyze().headline.startswith("nothing new")
-    assert "1 videos queued" in invoke("retry", "--reason", "damaged")
+    assert "1 video queued" in invoke("retry", "--reason", "damaged")
     again = forced.analyze()
     assert again.videos == {"partly_done": 1}
     assert again.work["decoded_segments"] == 1

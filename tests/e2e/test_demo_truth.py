@@ -97,13 +97,13 @@ def test_frames_one_second_late_make_answers_wrong(run, monkeypatch):
 
 
 def test_swapped_red_and_blue_make_answers_wrong(run, monkeypatch):
-    decode = DecoderPool.decode_moments
+    decode = DecoderPool.decode
 
     def swapped(pool, path: Path, **given):
         batch = decode(pool, path, **given)
         return replace(batch, frames_thwc=batch.frames_thwc[..., ::-1])
 
-    monkeypatch.setattr(DecoderPool, "decode_moments", swapped)
+    monkeypatch.setattr(DecoderPool, "decode", swapped)
     assert share_right(run(QUICK, window_s=2)) < BROKEN
 
 

@@ -85,20 +85,6 @@ def test_a_claim_knows_whether_its_video_failed_before(work, open_work):
     assert known() == {name: name in tried for name in names}
 
 
-def test_looking_for_the_next_claim_claims_nothing(work):
-    claims = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=4, lease_s=60)
-    with work.database.begin() as connection:
-        assert not claims.has_next(connection)
-    work.discover(stored("a.mp4"))
-    with work.database.begin() as connection:
-        assert claims.has_next(connection)
-        assert claims.has_next(connection)
-    with work.database.begin() as connection:
-        assert connection.execute(text("SELECT status, attempts FROM nightreel.analyses")).all() == [("pending", 0)]
-        assert [claim.attempt for claim in claims.next(connection)] == [1]
-        assert not claims.has_next(connection)
-
-
 def test_a_chunk_is_filled_by_expected_segments_and_takes_at_least_one_video(work):
     hour = 3600 * 250_000
     work.discover(stored("a.mp4", size_bytes=hour), stored("b.mp4"), stored("c.mp4"), stored("d.mp4", size_bytes=hour))

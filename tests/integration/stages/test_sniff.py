@@ -91,6 +91,7 @@ def discover(work: Work, home: Home):
             chunk_segments=1000,
             max_attempts=3,
             why_stop=lambda: None,
+            model=None,  # only a claim checks the model
         )
         found = discovery.discover_pages()
         assert found.exhausted
