@@ -44,12 +44,15 @@ def expected_s(
     ):  # else it may be the duration of the sound
         claimed_s = (container.duration or 0) / av.time_base
     claimed_s = max(claimed_s, (stream.frames or 0) * index.interval * tick_s)
+    # Without other streams, what is not packets is the header.
+    header = size - int(index.size.sum(dtype=np.int64)) if len(container.streams) == 1 else 0
+    held, promised = size - header, stated - header
     if claimed_s > duration_s > 0:
-        needed = claimed_s / duration_s * size
-        if any(have / _AGREES <= needed <= have * _AGREES for have in (size, stated)):
+        needed = claimed_s / duration_s * held
+        if any(have / _AGREES <= needed <= have * _AGREES for have in (held, promised)):
             claims.append(claimed_s)
     if cut_off and len(claims) == 1:
-        claims.append(duration_s * stated / size)
+        claims.append(duration_s * promised / held)
     return max(claims)
 
 
