@@ -150,7 +150,7 @@ def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -
             videos=total,
             done=_value(database, "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"),
             answers=_value(database, "SELECT count(*) FROM nightreel.answers"),
-            asked=len(server.requests),
+            asked=server.questions_asked,
             runs=_value(
                 database,
                 "SELECT jsonb_object_agg(status, found) FROM"

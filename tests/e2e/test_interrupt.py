@@ -41,7 +41,8 @@ def test_an_interrupted_run_says_at_once_that_it_is_stopping(slow, terminal):
     def read() -> str:
         nonlocal said
         with suppress(OSError):  # nothing to read now
-            said += os.read(ours, 65536).decode(errors="replace")
+            while piece := os.read(ours, 65536):  # a terminal gives a few kilobytes at a time
+                said += piece.decode(errors="replace")
         return said
 
     try:

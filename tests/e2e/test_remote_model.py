@@ -21,15 +21,10 @@ def remote_pipeline(make_pipeline, clips, chat_server, monkeypatch):
     return make_pipeline(clips, NIGHTREEL_MODEL=chat_server.setting)
 
 
-def questions_asked(chat_server) -> int:
-    """The requests about videos, without the trials with which a run checks its server."""
-    return sum(request.question != "What is shown?" for request in chat_server.requests)
-
-
 def test_a_new_question_costs_no_fetching_and_no_decoding(remote_pipeline, chat_server, tmp_path):
     summary = remote_pipeline.analyze()
     assert summary.videos == {"done": 3}
-    assert questions_asked(chat_server) == 9
+    assert chat_server.questions_asked == 9
     row = remote_pipeline.rows("SELECT * FROM reporting.answers WHERE prompt = 'red' LIMIT 1")[0]
     assert (row.answer, row.model, len(row.frame_times_s)) == ("yes", "eyes", 4)
     assert row.p > 0.8
@@ -38,7 +33,7 @@ def test_a_new_question_costs_no_fetching_and_no_decoding(remote_pipeline, chat_
     summary = remote_pipeline.analyze(prompts=(str(tmp_path / "small.yaml"), str(more)))
     assert summary.work == {"cached_segments": 3}
     assert summary.answers.total() == 3
-    assert questions_asked(chat_server) == 12
+    assert chat_server.questions_asked == 12
 
 
 def test_a_run_closes_its_connections_to_the_server(remote_pipeline, chat_server):
@@ -51,7 +46,7 @@ def test_a_run_closes_its_connections_to_the_server(remote_pipeline, chat_server
 def test_a_server_that_dies_breaks_the_run_but_fails_no_video(remote_pipeline, chat_server):
     healthy = chat_server.answer
     chat_server.answer = lambda request: (
-        healthy(request) if questions_asked(chat_server) <= 4 else failure(503, "out of memory")
+        healthy(request) if chat_server.questions_asked <= 4 else failure(503, "out of memory")
     )
     with pytest.raises(TransientError, match="status 503: out of memory") as caught:
         remote_pipeline.analyze()
