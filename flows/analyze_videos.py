@@ -52,8 +52,10 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
         get_run_logger().info("run %d: %s", run.id, summary.headline)
     if options.shard:
         _submit_next_shards()
-    red = summary.verdict.red
-    return Failed(message=f"{red}: {summary.headline}") if red else Completed(message=summary.headline)
+    red, headline = summary.verdict.red, summary.headline
+    if red is None:
+        return Completed(message=headline)
+    return Failed(message=headline if red in headline else f"{red}: {headline}")
 
 
 def _submit_next_shards() -> None:

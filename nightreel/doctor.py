@@ -19,6 +19,7 @@ from nightreel.environment import LIBRARIES, describe_environment, free_disk_byt
 from nightreel.errors import NightreelError
 from nightreel.gpu import Cuda, examine_cuda
 from nightreel.models.loading import check_model, find_model
+from nightreel.models.memory.device_request import request_device
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import ServiceStatus, status
 from nightreel.services.configured import database_url
@@ -42,7 +43,7 @@ def run_checks(settings: Settings, *, devices: bool = True) -> tuple[Check, ...]
     """Check libraries, GPUs, disk, prompts, model, Postgres, Prefect, storage and cache.
 
     Args:
-        devices: check the GPUs, and the model against the prompts; the first import of torch takes seconds.
+        devices: check the GPUs, and the model against prompts and devices; the first import of torch takes seconds.
     """
     checks = [_libraries(), *(_cuda_checks(examine_cuda(), settings) if devices else ()), _disk(settings)]
     checks += [
@@ -115,10 +116,12 @@ def _prompts(settings: Settings) -> str:
 
 
 def _model(settings: Settings, *, deeply: bool) -> str:
-    """Describe the model. `deeply`: check it against the prompts, as a run does before it claims videos."""
+    """Describe the model. `deeply`: check it as a run does before it claims videos, against prompts and devices."""
     found = find_model(settings)
     if deeply:
-        check_model(settings, prompts=_known_prompts(settings), found=found)
+        footprint = check_model(settings, prompts=_known_prompts(settings), found=found)
+        if footprint:
+            request_device(settings, footprint)
     spec = found.spec
     size = f", {spec.parameters / 1e6:.1f} M parameters" if spec.parameters else ""
     return f"{spec.name} at {spec.revision[:20]}, {spec.model_class}{size}, {spec.dtype}, {spec.attention}"

@@ -76,6 +76,10 @@ class FeatureCache:
         """The prefix of every file here, without a slash at its end."""
         return self._storage.url
 
+    def check_writable(self) -> None:
+        """Write, read and delete a small object. Raises as `Storage.check_writable`."""
+        self._storage.check_writable()
+
     def covers(self, ref: FeatureRef) -> bool:
         """Whether features are below this cache's prefix: the operator may have moved the cache."""
         return ref.uri.startswith(f"{self.url}/")

@@ -13,10 +13,10 @@ from nightreel.cli.console import command_settings, err, plain, print_line
 from nightreel.cli.filters import check_word
 from nightreel.doctor import run_checks
 from nightreel.errors import SettingsError
+from nightreel.models.memory.device_request import capacities_mib, leasable_devices
 from nightreel.services import Endpoints, open_services
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
-from nightreel.stages.device_lease import capacities_mib, leasable_devices
 from nightreel.units import counted
 
 

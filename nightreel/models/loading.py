@@ -102,8 +102,17 @@ def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundMo
 
 
 def import_libraries() -> None:
-    """Import torch and transformers for `load_model`. The first import in a process takes seconds."""
-    import_module(_LOADER)
+    """Import torch and transformers for `load_model`. The first import in a process takes seconds.
+
+    Raises:
+        PermanentError: `installation`: they are missing, or do not fit each other.
+    """
+    try:
+        import_module(_LOADER)
+    except Exception as error:  # their own code runs
+        raise PermanentError(
+            Reason.INSTALLATION, f"torch and transformers cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def load_model(
@@ -123,7 +132,7 @@ def load_model(
     Raises:
         SettingsError: an option cannot work here; raised before anything is loaded.
         PermanentError: `unsupported_model`, `no_safetensors`, `damaged_checkpoint`, `changed_checkpoint`,
-            `model_not_found`, `unsupported_adapter`.
+            `model_not_found`, `unsupported_adapter`, `memory_too_small`; `installation`.
         TransientError: `hub_unreachable`; `model_unreachable` for a model on a server.
     """
     found = found or find_model(settings)
@@ -134,6 +143,7 @@ def load_model(
     digests = _digests(settings)
     for files in filter(None, (found.checkpoint, found.adapter)):
         require_unchanged(files, digests, with_code=settings.trust_remote_code)
+    import_libraries()
     from nightreel.models.inprocess.loader import load
 
     return load(found.spec, found.checkpoint, found.adapter, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
@@ -162,6 +172,7 @@ def estimate_footprint(
     found = found or find_model(settings)
     if found.checkpoint is None:
         raise PermanentError(Reason.UNSUPPORTED_MODEL, f"{settings.model!r} is on a server: its memory is unknown")
+    import_libraries()
     from nightreel.models.inprocess.loader import measure
 
     return measure(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nightreel.cache.features import FeatureCache
 from nightreel.database.claims import ClaimsInOrder, Remaining, Selection, remaining
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
@@ -43,6 +44,7 @@ class Discovery:
     """The discover stage and what it uses.
 
     Args:
+        model, cache: checked before the first claim.
         why_stop: called before each chunk is claimed; returns why this run should end early, or None.
     """
 
@@ -59,6 +61,7 @@ class Discovery:
     max_attempts: int
     why_stop: Callable[[], str | None]
     model: ModelSession
+    cache: FeatureCache
     life_signs: LifeSigns = field(default_factory=LifeSigns)
 
     def discover_pages(self) -> Discovered:
@@ -101,20 +104,23 @@ class Discovery:
         """Claim the videos of the next chunk, unless the run should end.
 
         Raises:
-            NightreelError: as `ModelSession.check`, before the first claim: no video could be analysed.
+            NightreelError: as `ModelSession.check` and `FeatureCache.check_writable`, before the first claim: no video
+                could be analysed.
         """
         if stop := self.why_stop():
             return Claimed(claims=[], stop=stop)
         if not self.model.is_checked:
             if not self._work_is_due():
                 return Claimed(claims=[])
+            with self.recorder.stage("cache"):
+                self.cache.check_writable()
             self.model.check()
         with self.recorder.stage("database"), self.database.begin() as connection:
             claims = self.claims.next(connection, max_videos)
         return Claimed(claims=claims)
 
     def _work_is_due(self) -> bool:
-        """Whether a video can be claimed now. A run without one does not check its model, which takes seconds."""
+        """Whether a video can be claimed now. A run without one checks neither model nor cache, which takes seconds."""
         with self.recorder.stage("database"), self.database.begin() as connection:
             rest = remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)
         return rest.next_in_s is not None and rest.next_in_s <= 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
@@ -16,7 +16,7 @@ from nightreel.environment import describe_environment
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import FoundModel, check_model, import_libraries, load_model
-from nightreel.models.memory.footprint import Footprint
+from nightreel.models.memory.device_request import DeviceRequest, request_device
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.device_lease import LeasedDevice, LeaseMemory, lease_device
@@ -58,13 +58,15 @@ class ModelSession:
         self._device = LeasedDevice(name=settings.device)
         self._load_errors: list[NightreelError] = []
         self._checked = False
-        self._footprint: Footprint | None = None
+        self._request: DeviceRequest | None = None
 
     def check(self) -> None:
-        """Check the model against the recipe, once, before the first video is claimed. Loads no weights.
+        """Check the model against the recipe and the devices, once, before the first video is claimed.
+
+        Loads no weights and holds no memory.
 
         Raises:
-            NightreelError: as `check_model`: every video would fail in the same way.
+            NightreelError: as `check_model` and `request_device`: every video would fail in the same way.
         """
         with self._load_lock:
             if not self._checked:
@@ -109,6 +111,9 @@ class ModelSession:
     def _loaded(self) -> VideoModel:
         with self._load_lock:
             if self._model is None:
+                for known in self._load_errors:
+                    if isinstance(known, PermanentError):
+                        raise known  # loading again would take as long, and fail in the same way
                 try:
                     self._model = self._load()
                 except NightreelError as error:
@@ -121,41 +126,44 @@ class ModelSession:
             with self._recorder.stage("import_libraries"):
                 import_libraries()
         with self._recorder.stage("check_model"):
-            self._footprint = check_model(self._settings, prompts=self._recipe.prompts.prompts, found=self._found)
+            footprint = check_model(self._settings, prompts=self._recipe.prompts.prompts, found=self._found)
+            if footprint and self._lease_memory:
+                self._request = request_device(self._settings, footprint, peaks=self._peaks())
         self._checked = True
 
     def _load(self) -> VideoModel:
         if self._closing.is_set():
             raise PermanentError(Reason.RUN_CLOSED, f"run {self._run_id} is ending and does not load a model")
-        with self._database.begin() as connection:
-            peaks = known_peaks(connection, self._found.spec.hash)
         if self._found.checkpoint is None:  # on a server: nothing to import and no memory to lease
             with self._recorder.stage("load_model"):
                 return self._stack.enter_context(closing(load_model(self._settings, found=self._found)))
         with self._recorder.stage("import_libraries"):
             import_libraries()
         if self._lease_memory and not self._device.lease:
-            self._lease(self._lease_memory, peaks)
+            self._lease(self._lease_memory)
         with self._recorder.stage("load_model"):
             model = load_model(
                 self._settings.model_copy(update={"device": self._device.name}),
                 found=self._found,
-                peaks=peaks,
+                peaks=self._peaks(),
                 limit_bytes=self._device.limit_bytes,
             )
         with self._database.begin() as connection:  # torch is imported, so examining devices is cheap
             record_environment(connection, self._run_id, describe_environment(self._settings, devices=True))
         return model
 
-    def _lease(self, lease_memory: LeaseMemory, peaks: Sequence[MemoryPeak]) -> None:
+    def _peaks(self) -> list[MemoryPeak]:
+        with self._database.begin() as connection:
+            return known_peaks(connection, self._found.spec.hash)
+
+    def _lease(self, lease_memory: LeaseMemory) -> None:
         """Wait until a device's memory is free, and hold it for the rest of the run."""
+        if self._request is None:
+            self._check()
+        assert self._request, "a model of this process requests memory"
         leased = lease_device(
-            self._settings,
-            found=self._found,
-            prompts=self._recipe.prompts.prompts,
-            peaks=peaks,
+            self._request,
             recorder=self._recorder,
-            footprint=self._footprint,
             lease_memory=partial(lease_memory, database=self._database, run_id=self._run_id, closing=self._closing),
         )
         self._device = self._stack.enter_context(leased)

@@ -258,6 +258,7 @@ def _stages(
                 max_attempts=settings.max_attempts,
                 why_stop=shard.why_stop if shard else lambda: None,
                 model=model,
+                cache=cache,
             ),
             encoding=Encoding(
                 database=database,

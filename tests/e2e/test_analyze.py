@@ -1,11 +1,14 @@
 """The main job on real parts: what a run stores, and what the next run finds to do."""
 
+import re
 import shutil
+from collections import Counter
 from urllib.parse import unquote
 
 from fixtures.pipeline import PROMPT_COUNT, make_clip
 from PIL import Image
 
+from nightreel.database.reports import reopen_failures
 from nightreel.errors import PermanentError
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.reasons import Reason
@@ -91,12 +94,56 @@ def test_a_broken_video_fails_with_a_reason_and_does_not_affect_the_others(pipel
     assert len(set(reasons.values())) == 2
 
 
-def test_a_run_fails_if_every_video_failed(make_pipeline, tmp_path):
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "videos" / "text.mp4").write_text("not a video at all")
-    pipeline = make_pipeline(tmp_path / "videos")
+def test_a_run_is_red_if_too_many_new_videos_failed_and_a_quiet_run_after_it_is_green(pipeline, clips):
+    for number in range(4):
+        (clips / f"text{number}.mp4").write_text(f"not a video at all, {number}")
     assert not pipeline.analyze().is_green
+    assert pipeline.analyze().is_green
+    with pipeline.database.begin() as connection:
+        assert len(reopen_failures(connection, uri="text1")) == 1
+    again = pipeline.analyze()
+    assert (again.failed, again.is_green) == (1, True), "the only video of this run is known to be bad"
+    runs = pipeline.rows("SELECT name, status, error FROM reporting.runs ORDER BY run_id")
+    assert [(run.name, run.status) for run in runs] == [
+        ("analyze videos", "failed"),
+        ("analyze videos", "completed"),
+        ("analyze videos", "completed"),
+    ]
+    assert runs[0].error == "4 of 7 new videos failed, NIGHTREEL_MAX_FAILED_SHARE=0.5 allows 3"
+    assert again.before.run_id == again.run_id - 1
+
+
+def test_the_share_of_failures_is_a_setting(make_pipeline, clips):
+    (clips / "text.mp4").write_text("not a video at all")
+    assert not make_pipeline(clips, NIGHTREEL_MAX_FAILED_SHARE="0.2").analyze().is_green
+
+
+def test_a_bug_that_every_video_triggers_stops_the_run_and_leaves_the_rest_unclaimed(
+    make_pipeline, tmp_path, monkeypatch
+):
+    for seed in range(12):
+        make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
+    pipeline = make_pipeline(tmp_path / "videos", NIGHTREEL_CHUNK_SEGMENTS="2", NIGHTREEL_MAX_SAME_FAILURES="3")
+    asked = LocalModel.ask
+
+    def buggy(*_, **__):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(LocalModel, "ask", buggy)
+    summary = pipeline.analyze()
+    assert re.match(r"the first [345] videos failed with the same error", summary.stopped)
+    assert "internal_error: ZeroDivisionError" in summary.headline
+    assert not summary.is_green
+    statuses = Counter(status for status, _ in pipeline.statuses().values())
+    assert 3 <= statuses["failed"] < 6
+    assert statuses["pending"] == 12 - statuses["failed"]
+    assert pipeline.value("SELECT max(attempts) FROM nightreel.analyses WHERE status = 'pending'") == 0
     assert pipeline.value("SELECT status FROM reporting.runs") == "failed"
+
+    monkeypatch.setattr(LocalModel, "ask", asked)
+    with pipeline.database.begin() as connection:
+        reopen_failures(connection, reason="internal_error")
+    assert pipeline.analyze().videos == {"done": 12}
 
 
 def test_a_damaged_cache_file_is_counted_deleted_and_computed_again(pipeline, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import pytest
 from fixtures.chat_server import ChatServer, failure
 from fixtures.pipeline import PROMPT_COUNT, Pipeline
 
+from nightreel.cache.features import FeatureCache
 from nightreel.errors import NightreelError, PermanentError, SettingsError
+from nightreel.gpu import ram_device
 from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.local import LocalModel
 
 
 def refuse(pipeline: Pipeline, *arguments: str) -> tuple[str, float, float]:
@@ -92,6 +96,11 @@ def nothing_was_claimed(pipeline: Pipeline) -> None:
     assert pipeline.value("SELECT status FROM nightreel.runs ORDER BY id DESC LIMIT 1") == "failed"
 
 
+def problems_of_doctor(pipeline: Pipeline) -> dict[str, str]:
+    report = json.loads(pipeline.start("doctor", "--json").communicate(timeout=120)[0])
+    return {check["name"]: check["advice"] for check in report["checks"] if not check["ok"]}
+
+
 def test_a_model_without_a_chat_template_is_one_error_before_a_video_is_claimed(pipeline, broken_model, noise_model):
     with pytest.raises(PermanentError, match=r"unsupported_model.*it has no chat template") as caught:
         pipeline.analyze(model=str(broken_model))
@@ -102,9 +111,7 @@ def test_a_model_without_a_chat_template_is_one_error_before_a_video_is_claimed(
 
 def test_doctor_knows_a_model_without_a_chat_template(pipeline, broken_model):
     pipeline.environment["NIGHTREEL_MODEL"] = str(broken_model)
-    process = pipeline.start("doctor", "--json")
-    report = json.loads(process.communicate(timeout=120)[0])
-    problems = {check["name"]: check["advice"] for check in report["checks"] if not check["ok"]}
+    problems = problems_of_doctor(pipeline)
     assert list(problems) == ["model"]
     assert "it has no chat template" in problems["model"]
 
@@ -120,9 +127,39 @@ def test_a_prompt_with_a_special_token_of_the_model_is_refused_before_a_video_is
 def test_an_unwritable_cache_is_one_error_before_a_video_is_claimed(make_pipeline, clips, tmp_path):
     (tmp_path / "file").write_text("not a directory")
     pipeline = make_pipeline(clips, NIGHTREEL_CACHE_URL=f"{(tmp_path / 'file').as_uri()}/features")
-    with pytest.raises(NightreelError):
+    with pytest.raises(NightreelError, match=re.escape(str(tmp_path / "file"))):
         pipeline.analyze()
     nothing_was_claimed(pipeline)
+
+
+def test_a_run_writes_to_the_cache_once_before_its_first_claim_and_leaves_nothing_there(pipeline, monkeypatch):
+    checks, check = [], FeatureCache.check_writable
+    monkeypatch.setattr(FeatureCache, "check_writable", lambda cache: checks.append(check(cache)))
+    monkeypatch.setenv("NIGHTREEL_CHUNK_SEGMENTS", "1")
+    assert pipeline.analyze().videos == {"done": 3}
+    assert len(checks) == 1
+    assert not list(pipeline.work_dir.rglob("nightreel-probe-*"))
+    pipeline.analyze()
+    assert len(checks) == 1, "nothing is due"
+
+
+@pytest.mark.parametrize(
+    ("setting", "less_than_all", "said"),
+    [
+        ("NIGHTREEL_GPU_RESERVE_MIB", 500, "the model and one segment of its plan need"),
+        ("NIGHTREEL_GPU_RESERVE_MIB", 0, "leaves nothing of"),
+        ("NIGHTREEL_GPU_MEMORY_MIB", 0, "NIGHTREEL_GPU_MEMORY_MIB asks for"),
+    ],
+)
+def test_a_model_that_needs_more_memory_than_a_device_has_is_refused_before_a_video_is_claimed(
+    make_pipeline, clips, setting, less_than_all, said
+):
+    mib = (ram_device().total_bytes >> 20) - less_than_all
+    pipeline = make_pipeline(clips, **{setting: str(mib)})
+    with pytest.raises(SettingsError, match=said) as caught:
+        pipeline.analyze()
+    nothing_was_claimed(pipeline)
+    assert problems_of_doctor(pipeline) == {"model": caught.value.detail}
 
 
 def test_an_unexpected_error_of_the_model_ends_the_run_and_charges_no_video(pipeline, monkeypatch):
@@ -134,6 +171,35 @@ def test_an_unexpected_error_of_the_model_ends_the_run_and_charges_no_video(pipe
         with pytest.raises(PermanentError, match=r"unsupported_model.*AttributeError"):
             pipeline.analyze()
     nothing_was_claimed(pipeline)
+
+
+UNEXPECTED = [
+    (AttributeError("'NoneType' object has no attribute 'shape'"), "unsupported_model"),
+    (KeyError("video"), "unsupported_model"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory_too_small"),
+    (MemoryError(), "memory_too_small"),
+]
+
+
+@pytest.mark.parametrize(("error", "reason"), UNEXPECTED)
+def test_an_unexpected_error_of_the_weights_ends_the_run_charges_no_video_and_is_not_repeated(
+    pipeline, monkeypatch, error, reason
+):
+    loads = []
+
+    def fails(*_, **__):
+        loads.append(error)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalModel, "__init__", fails)
+        with pytest.raises(PermanentError) as caught:
+            pipeline.analyze()
+    assert caught.value.reason == reason
+    assert type(error).__name__ in caught.value.detail
+    assert len(loads) == 1, "the other videos do not load the model again"
+    nothing_was_claimed(pipeline)
+    assert pipeline.analyze().videos == {"done": 3}
 
 
 def test_a_quiet_run_needs_neither_model_nor_cache(pipeline, monkeypatch):

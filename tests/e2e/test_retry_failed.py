@@ -76,7 +76,21 @@ def test_without_due_failures_no_run_starts_and_no_torch_is_imported(impatient):
     assert impatient.value("SELECT count(*) FROM nightreel.runs") == 1
 
 
-def test_a_run_that_fails_again_fails_the_flow_but_not_the_other_runs(impatient, clips, tmp_path):
+def test_videos_that_fail_again_are_no_alarm(impatient, clips):
+    fail_while_away(impatient, clips)
+    clips.rename(clips.with_name("away for good"))
+    state = retry_failed(return_state=True)
+    assert (state.is_completed(), state.message) == (True, "2 videos retried in 1 run")
+    assert impatient.rows("SELECT name, status FROM nightreel.runs ORDER BY id") == [
+        ("analyze videos", "completed"),
+        ("analyze videos", "failed"),
+        ("retry videos", "completed"),
+    ]
+    assert impatient.statuses()["2.mp4"] == ("quarantined", "storage_unreachable")
+
+
+def test_a_run_that_stops_fails_the_flow_but_not_the_other_runs(impatient, clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_MAX_SAME_FAILURES", "2")
     make_clip(tmp_path / "more" / "9.mp4", 9)
     more = Pipeline(str(tmp_path / "more"), impatient.database, impatient.environment, impatient.work_dir)
     sweep_videos(SweepOptions(source=more.source))
@@ -87,7 +101,7 @@ def test_a_run_that_fails_again_fails_the_flow_but_not_the_other_runs(impatient,
     state = retry_failed(RetryOptions(limit=10), return_state=True)
     assert state.is_failed()
     assert state.message.startswith("3 videos retried in 2 runs, 1 failed: recipe ")
-    assert f"file://{clips}: every video failed" in state.message
+    assert f"file://{clips}: stopped early: the first 2 videos failed with the same error" in state.message
     assert impatient.statuses()["9.mp4"] == ("done", None)
     assert impatient.statuses()["2.mp4"] == ("quarantined", "storage_unreachable")
     assert sorted(impatient.rows("SELECT reopened FROM nightreel.analyses")) == [(0,), (1,), (1,), (1,)]

@@ -9,11 +9,10 @@ import torch
 
 from nightreel.errors import SettingsError
 from nightreel.gpu import device_names, memory_devices
-from nightreel.models.loading import find_model
+from nightreel.models.loading import check_model
+from nightreel.models.memory.device_request import request_device
 from nightreel.models.memory.meters import limit_process
 from nightreel.settings import load_settings
-from nightreel.stages.device_lease import lease_device
-from nightreel.stages.recorder import RunRecorder
 
 pytestmark = [
     pytest.mark.gpu,
@@ -50,15 +49,7 @@ def test_torch_allocates_at_most_its_lease(limited):
 
 def test_a_requirement_above_the_capacity_of_the_gpu_is_refused():
     settings = load_settings(device="cuda:0", gpu_memory_mib=1 << 30)
-    with (
-        pytest.raises(SettingsError, match="asks for 1073741824 MiB"),
-        lease_device(
-            settings,
-            found=find_model(settings),
-            prompts=(),
-            peaks=(),
-            recorder=RunRecorder(),
-            lease_memory=lambda _: pytest.fail("memory was asked for"),
-        ),
-    ):
-        pass
+    footprint = check_model(settings, prompts=())
+    assert footprint
+    with pytest.raises(SettingsError, match="asks for 1073741824 MiB"):
+        request_device(settings, footprint)

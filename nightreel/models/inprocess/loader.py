@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights, s
 from nightreel.models.inprocess.dialogue import template_problem
 from nightreel.models.inprocess.footprint import measure_footprint
 from nightreel.models.inprocess.local import LocalModel
+from nightreel.models.memory.batches import is_out_of_memory
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.memory.meters import limit_process, meter_of
 from nightreel.reasons import Reason
@@ -45,6 +47,19 @@ def load(
     limit_bytes: int | None,
 ) -> LocalModel:
     """Load a model, with the options of the settings. See `models.loading.load_model`."""
+    with _errors_of(spec, settings.device):
+        return _load(spec, checkpoint, adapter, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
+
+
+def _load(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    adapter: Checkpoint | None,
+    *,
+    settings: Settings,
+    peaks: Iterable[MemoryPeak],
+    limit_bytes: int | None,
+) -> LocalModel:
     _without_progress_bars()
     if limit_bytes is not None:
         limit_process(_gpus_of(settings.device), limit_bytes)
@@ -52,7 +67,7 @@ def load(
         torch.set_float32_matmul_precision("high")
     trusted = settings.trust_remote_code
     directory = fetch_weights(checkpoint, with_code=trusted)
-    try:
+    with _errors_of(spec, settings.device, "be loaded by transformers"):
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
         _require_video(spec, processor)
         model, report = _models.from_pretrained(
@@ -65,14 +80,6 @@ def load(
             trust_remote_code=trusted,
             output_loading_info=True,
         )
-    except NightreelError:
-        raise
-    except torch.OutOfMemoryError as error:
-        raise PermanentError(
-            Reason.MEMORY_TOO_SMALL, f"the weights of model {spec.name!r} do not fit on {settings.device}: {error}"
-        ) from error
-    except Exception as error:
-        raise _unsupported(spec, error) from error
     _require_all_weights(spec, report)
     _require_features(spec, model)
     if adapter:
@@ -97,18 +104,15 @@ def measure(
     directory = checkpoint.directory
     if trusted and checkpoint.on_hub:
         directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
-    try:
+    with _errors_of(spec, "the CPU", "be loaded by transformers"):
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
         _require_video(spec, processor)
         config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
         with torch.device("meta"):
             model = _models.from_config(config, dtype=getattr(torch, spec.dtype), trust_remote_code=trusted)
-    except NightreelError:
-        raise
-    except Exception as error:
-        raise _unsupported(spec, error) from error
-    _require_features(spec, model)
-    return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
+    with _errors_of(spec, "the CPU"):
+        _require_features(spec, model)
+        return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
 
 
 def _without_progress_bars() -> None:
@@ -117,12 +121,28 @@ def _without_progress_bars() -> None:
     disable()
 
 
-def _unsupported(spec: ModelSpec, error: Exception) -> PermanentError:
-    """The error for a model that transformers cannot load, whatever it raised: its code runs on untrusted files."""
-    return PermanentError(
-        Reason.UNSUPPORTED_MODEL,
-        f"model {spec.name!r} cannot be loaded by transformers: {type(error).__name__}: {str(error)[:_MAX_SAID]}",
-    )
+@contextmanager
+def _errors_of(spec: ModelSpec, device: str, purpose: str = "be used") -> Iterator[None]:
+    """Turn an unexpected error into one of the model: it does not depend on a video, and each retry would repeat it.
+
+    The code of transformers, of templates and of trusted models runs on untrusted files, and can raise anything.
+
+    Raises:
+        PermanentError: `memory_too_small` if memory ran out, else `unsupported_model`.
+    """
+    try:
+        yield
+    except NightreelError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error)[:_MAX_SAID]}"
+        if is_out_of_memory(error):
+            raise PermanentError(
+                Reason.MEMORY_TOO_SMALL,
+                f"model {spec.name!r} does not fit into the free memory of {device}: use a smaller model or dtype, "
+                f"NIGHTREEL_DEVICE=cuda:all, or stop other programs on the device ({said})",
+            ) from error
+        raise PermanentError(Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} cannot {purpose}: {said}") from error
 
 
 def _compile_vision(model: Any) -> None:

@@ -10,12 +10,13 @@ import pytest
 from nightreel.domain import MemoryRequest, MemoryRequirement
 from nightreel.errors import SettingsError
 from nightreel.gpu import MemoryDevice
+from nightreel.models.memory import device_request
 from nightreel.settings import Settings
 from nightreel.stages import device_lease
 from nightreel.stages.recorder import RunRecorder
 
 MIB = 1 << 20
-FOUND: Any = None  # these tests do not estimate its memory
+FOOTPRINT: Any = None  # these tests do not estimate memory
 REQUIRED = MemoryRequirement(minimum_mib=2000, preferred_mib=9000, overhead_mib=700)
 
 
@@ -37,10 +38,9 @@ def machine(monkeypatch):
         )
 
     devices = (device("GPU-small", 10_000), device("GPU-large", 40_000))
-    monkeypatch.setattr(device_lease, "memory_devices", lambda: devices)
-    monkeypatch.setattr(device_lease, "device_names", lambda: {"GPU-large": "cuda:0", "GPU-small": "cuda:1"})
-    monkeypatch.setattr(device_lease, "estimate_footprint", lambda *_, **__: None)
-    monkeypatch.setattr(device_lease, "memory_requirement", lambda *_, **__: REQUIRED)
+    monkeypatch.setattr(device_request, "memory_devices", lambda: devices)
+    monkeypatch.setattr(device_request, "device_names", lambda: {"GPU-large": "cuda:0", "GPU-small": "cuda:1"})
+    monkeypatch.setattr(device_request, "memory_requirement", lambda *_, **__: REQUIRED)
 
 
 def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, device_lease.LeasedDevice]:
@@ -53,9 +53,8 @@ def lease(grants: str | None = None, **settings) -> tuple[MemoryRequest, device_
         granted = [limit for limit in request.capacities if request.spread or limit.endswith(grants or "")]
         yield Held(tuple(granted))
 
-    with device_lease.lease_device(
-        Settings(**settings), found=FOUND, prompts=(), peaks=(), recorder=RunRecorder(), lease_memory=lease_memory
-    ) as device:
+    request = device_request.request_device(Settings(**settings), FOOTPRINT)
+    with device_lease.lease_device(request, recorder=RunRecorder(), lease_memory=lease_memory) as device:
         return asked[0], device
 
 
@@ -98,7 +97,7 @@ def test_the_configured_memory_replaces_the_estimate(machine):
 
 
 def test_a_gpu_that_the_driver_does_not_list_is_refused(machine, monkeypatch):
-    monkeypatch.setattr(device_lease, "device_names", lambda: {"GPU-slice": "cuda:0"})
+    monkeypatch.setattr(device_request, "device_names", lambda: {"GPU-slice": "cuda:0"})
     with pytest.raises(SettingsError, match="GPU-slice, which the driver does not list"):
         lease()
 
