@@ -36,8 +36,8 @@ def refuse(pipeline: Pipeline, *arguments: str) -> tuple[str, float, float]:
 
 BAD_YAML = "name: bad\nprompts: [{name: x, kind: yes_no, text: 'a'"
 MISTAKES = {
-    "a missing directory": (["/nowhere/at/all"], "the directory does not exist"),
-    "a file instead of a directory": ([__file__], "expected a directory"),
+    "a missing path": (["/nowhere/at/all"], "'/nowhere/at/all' is neither a file nor a directory"),
+    "a missing path beside a good one": (["{source}", "{source}/9.mp4"], "9.mp4' is neither a file nor a directory"),
     "an unknown prompt set": (["{source}", "--prompts", "violenc"], "prompt set 'violenc' does not exist"),
     "YAML with an error": (["{source}", "--prompts", "{bad}"], "not valid YAML"),
     "a model that does not exist": (["{source}", "--model", "/no/model"], "expected an existing directory"),
@@ -59,6 +59,17 @@ def test_a_mistake_is_refused_in_seconds_before_a_run_exists(pipeline, tmp_path,
     assert took_s < 12, "the machine of the tests may be busy"
     assert pipeline.value("SELECT count(*) FROM nightreel.runs") == 0
     assert pipeline.value("SELECT count(*) FROM nightreel.videos") == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [("/nowhere/at/all", "the directory does not exist"), (__file__, "expected a directory")]
+)
+def test_a_setting_that_names_no_directory_is_refused_before_a_run_exists(pipeline, source, said):
+    pipeline.environment["NIGHTREEL_SOURCE"] = source
+    output, *_ = refuse(pipeline, "analyze")
+    assert said in " ".join(output.split())
+    assert "NIGHTREEL_SOURCE" in output
+    assert pipeline.value("SELECT count(*) FROM nightreel.runs") == 0
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from fixtures.noise_model import ensure_noise_model
 from safetensors.numpy import load_file, save_file
 
 from nightreel.doctor import run_checks
 from nightreel.domain import Prompt, PromptKind
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
+from nightreel.models import loading
+from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.loading import check_model, describe_model, load_model
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.settings import Settings, load_settings
@@ -174,11 +177,14 @@ _UNFIT = {
     "a template that refuses": (_with_template("{{ raise_exception('only text!') }}"), "TemplateError: only text!"),
     "a template for strings": (_with_template("{{ messages[0]['content'] + 'x' }}"), "its chat template fails"),
     "a template that is no template": (_with_template("{% for %}"), "TemplateSyntaxError"),
+    "a template that was cut off": (_with_template("{% for m in messages %}"), "TemplateSyntaxError"),
+    "a template with a fixed text": (_with_template("Look!"), "its chat template leaves videos out"),
     "a question that is shown twice": (
         _with_template("{% for p in messages[0]['content'] %}<video>{{ p['text'] }}{{ p['text'] }}{% endfor %}"),
         "shows a question 2 times",
     ),
     "a tokenizer that is no tokenizer": (_with_text("tokenizer.json", "{}"), "cannot be loaded by transformers"),
+    "a tokenizer of another version": (_with_text("tokenizer.json", '{"version": "1.0"}'), "be loaded by transformers"),
     "no processor": (_without_videos, "cannot be loaded by transformers"),
     "an unknown architecture": (_with_value("config.json", "model_type", "mine"), "cannot be loaded by transformers"),
     "a configuration of wrong types": (_with_value("config.json", "text_config", "no"), "cannot be loaded by"),
@@ -200,6 +206,46 @@ def test_a_model_that_would_fail_every_video_is_refused_before_its_weights_are_r
         assert caught.value.reason == "unsupported_model"
         assert caught.value.reason.scope == "run"
         assert message in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AttributeError("'NoneType' object has no attribute 'shape'"), "unsupported_model"),
+        (KeyError("video_grid_thw"), "unsupported_model"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory_too_small"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory_too_small"),
+        (MemoryError(), "memory_too_small"),
+    ],
+)
+def test_any_error_while_a_model_is_checked_or_loaded_is_an_error_of_the_model(
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Dialogue, "__init__", fails)
+    settings = _settings(tiny_model("internvl"))
+    for attempt in (lambda: load_model(settings), lambda: check_model(settings, prompts=())):
+        with pytest.raises(PermanentError) as caught:
+            attempt()
+        assert (caught.value.reason, caught.value.reason.scope) == (reason, "run")
+        assert type(error).__name__ in caught.value.detail
+        assert caught.value.__cause__ is error
+
+
+def test_torch_that_cannot_be_imported_is_an_error_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_LOADER", "nightreel.models.nothing_here")
+    with pytest.raises(PermanentError, match="ModuleNotFoundError: No module named") as caught:
+        check_model(_settings("demo"), prompts=())
+    assert caught.value.reason == "installation"
+
+
+def test_doctor_finds_a_model_that_no_device_can_hold(tmp_path: Path) -> None:
+    settings = load_settings(work_dir=tmp_path, device="cpu", gpu_memory_mib=1 << 30)
+    (check,) = (check for check in run_checks(settings) if check.name == "model")
+    assert (check.ok, check.found) == (False, "memory_too_small")
+    assert "NIGHTREEL_GPU_MEMORY_MIB asks for 1073741824 MiB" in check.advice
 
 
 def test_doctor_finds_a_model_without_a_chat_template(copied_model: Path, tmp_path: Path) -> None:
