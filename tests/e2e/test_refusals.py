@@ -135,12 +135,16 @@ def test_a_prompt_with_a_special_token_of_the_model_is_refused_before_a_video_is
     nothing_was_claimed(pipeline)
 
 
-def test_an_unwritable_cache_is_one_error_before_a_video_is_claimed(make_pipeline, clips, tmp_path):
+@pytest.mark.parametrize("cache", ["file://{directory}/file/features", "s3://{bucket}-not-there/features"])
+def test_an_unwritable_cache_is_one_error_before_a_video_is_claimed(make_pipeline, clips, tmp_path, s3_bucket, cache):
     (tmp_path / "file").write_text("not a directory")
-    pipeline = make_pipeline(clips, NIGHTREEL_CACHE_URL=f"{(tmp_path / 'file').as_uri()}/features")
-    with pytest.raises(NightreelError, match=re.escape(str(tmp_path / "file"))):
+    url = cache.format(directory=tmp_path, bucket=s3_bucket)
+    pipeline = make_pipeline(clips, NIGHTREEL_CACHE_URL=url)
+    with pytest.raises(NightreelError, match=re.escape(url.split("//")[1].removesuffix("/features"))):
         pipeline.analyze()
     nothing_was_claimed(pipeline)
+    assert pipeline.value("SELECT count(*) FROM nightreel.videos WHERE content_sha256 IS NOT NULL") == 0
+    assert "cache" in problems_of_doctor(pipeline)
 
 
 def test_a_run_writes_to_the_cache_once_before_its_first_claim_and_leaves_nothing_there(pipeline, monkeypatch):
