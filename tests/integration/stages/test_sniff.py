@@ -91,7 +91,8 @@ def discover(work: Work, home: Home):
             chunk_segments=1000,
             max_attempts=3,
             why_stop=lambda: None,
-            model=None,  # only a claim checks the model
+            model=None,  # only a claim checks model and cache
+            cache=None,
         )
         found = discovery.discover_pages()
         assert found.exhausted
