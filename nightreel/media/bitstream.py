@@ -4,7 +4,7 @@ Containers mislabel keyframes and count hidden pictures and fields as frames; th
 by `inspection`. It decodes nothing and checks every value's range.
 
 Sources: ITU-T H.264 7.3.1 and D.1.8, H.265 7.3.1.2 and 7.4.2.2, ISO/IEC 14496-2 6.2.5, RFC 6386 section 9.1, VP9
-bitstream specification 6.2 and annex B.
+bitstream specification 6.2 and annex B, Theora specification 6.1 and 7.1.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _H264_SLICES, _H264_IDR, _H264_SEI = range(1, 6), 5, 6
 _HEVC_FIRST_RANDOM_ACCESS, _HEVC_LAST_RANDOM_ACCESS, _HEVC_NO_SLICE = 16, 21, 32
 _MPEG4_I_PICTURE, _MPEG4_B_PICTURE = 0, 2
 _RECOVERY_POINT = 6
+_THEORA_HEADER, _THEORA_INTER = 0x80, 0x40
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class BitstreamReader:
         extradata: the decoder configuration of the container, None if it has none.
     """
 
-    READS_STARTS = frozenset({"h264", "hevc", "mpeg4"})  # codecs of which `starts_clean` is read from the packet itself
+    READS_STARTS = frozenset({"h264", "hevc", "mpeg4", "theora"})
+    """Codecs of which `starts_clean` is read from the packet itself."""
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
         self._codec = codec
@@ -78,6 +80,9 @@ class BitstreamReader:
                     unreferenced=pictures == [_MPEG4_B_PICTURE],
                     packed=len(pictures) > 1,
                 )
+            case "theora":  # joined Ogg files repeat the headers, which are packets
+                first = packet[0] if len(packet) else _THEORA_INTER
+                return PacketTraits(not first & (_THEORA_HEADER | _THEORA_INTER), shown=not first & _THEORA_HEADER)
             case "vp8":
                 return PacketTraits(is_key, shown=len(packet) == 0 or bool(packet[0] & 0x10))
             case "vp9":

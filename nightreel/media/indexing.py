@@ -83,7 +83,12 @@ def index_stream(
     proven_starts = _confirm_starts(table, stream, head)
     ticks_per_s = float(1 / stream.time_base) if stream.time_base else 1000.0
     ticks, breaks = continuous_ticks(
-        table.pts, table.dts, table.flags & KEY != 0, ticks_per_s=ticks_per_s, may_jump=clock_may_jump(container)
+        table.pts,
+        table.dts,
+        table.flags & KEY != 0,
+        table.flags & _NO_FRAME == 0,
+        ticks_per_s=ticks_per_s,
+        may_jump=clock_may_jump(container),
     )
     _place_losses(table, container)
     _clear_joints(table, breaks)

@@ -39,7 +39,7 @@ class ClockBreak:
 
 
 def continuous_ticks(
-    pts: np.ndarray, dts: np.ndarray, starts: np.ndarray, *, ticks_per_s: float, may_jump: bool
+    pts: np.ndarray, dts: np.ndarray, starts: np.ndarray, shown: np.ndarray, *, ticks_per_s: float, may_jump: bool
 ) -> tuple[np.ndarray, tuple[ClockBreak, ...]]:
     """When the frame of each packet is shown, on one clock that goes on where the file's clock breaks.
 
@@ -48,7 +48,8 @@ def continuous_ticks(
     presentation times.
 
     Args:
-        pts, dts: int64 (n,) in decoding order, NO_PTS where unknown; starts: bool (n,), decoding can start here.
+        pts, dts: int64 (n,) in decoding order, NO_PTS where unknown; starts: bool (n,), decoding can start here;
+            shown: bool (n,), the packet becomes a frame.
         may_jump: the container gives no duration of a frame (transport streams, FLV). Elsewhere a long step is the
             duration of one frame.
 
@@ -71,7 +72,8 @@ def continuous_ticks(
     edges = [0, *first_of_stretch.tolist(), len(ticks)]
     out = ticks.copy()
     for before, begin, end in zip(edges[:-2], edges[1:-1], edges[2:], strict=True):
-        earlier, later = _known(out[before:begin]), _known(ticks[begin:end])
+        earlier = _known(out[before:begin][shown[before:begin]])
+        later = _known(ticks[begin:end][shown[begin:end]])
         if not len(earlier) or not len(later):
             continue
         goes_on = int(earlier.max()) + interval

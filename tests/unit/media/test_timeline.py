@@ -22,7 +22,9 @@ def _clock(*stretches: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def _ticks(*stretches: tuple[int, int], may_jump: bool = True) -> tuple[list[int], tuple[ClockBreak, ...]]:
     times, starts = _clock(*stretches)
-    ticks, breaks = continuous_ticks(times, times, starts, ticks_per_s=_RATE, may_jump=may_jump)
+    ticks, breaks = continuous_ticks(
+        times, times, starts, np.ones(len(times), bool), ticks_per_s=_RATE, may_jump=may_jump
+    )
     return ticks.tolist(), breaks
 
 
@@ -58,7 +60,9 @@ def test_a_long_step_is_a_long_frame_where_the_container_has_durations():
 
 def test_slides_that_are_all_long_are_no_breaks():
     times = np.arange(10) * 20 * _RATE
-    ticks, breaks = continuous_ticks(times, times, np.ones(10, dtype=bool), ticks_per_s=_RATE, may_jump=True)
+    ticks, breaks = continuous_ticks(
+        times, times, np.ones(10, bool), np.ones(10, bool), ticks_per_s=_RATE, may_jump=True
+    )
     assert ticks.tolist() == times.tolist()
     assert breaks == ()
 
@@ -67,9 +71,17 @@ def test_reordered_pictures_keep_their_order_across_a_break():
     pts = np.array([0, 3, 1, 2, 6, 4, 5, 0, 3, 1, 2]) * _INTERVAL
     dts = np.array([-1, 0, 1, 2, 3, 4, 5, -1, 0, 1, 2]) * _INTERVAL
     starts = np.array([1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], dtype=bool)
-    ticks, breaks = continuous_ticks(pts, dts, starts, ticks_per_s=_RATE, may_jump=True)
+    ticks, breaks = continuous_ticks(pts, dts, starts, np.ones(11, bool), ticks_per_s=_RATE, may_jump=True)
     assert ticks.tolist() == (np.array([0, 3, 1, 2, 6, 4, 5, 7, 10, 8, 9]) * _INTERVAL).tolist()
     assert len(breaks) == 1
+
+
+def test_packets_that_show_nothing_take_no_time_at_a_break():
+    times, starts = _clock((0, 10), (0, 12))
+    shown = np.ones(22, dtype=bool)
+    shown[[9, 10, 11]] = False  # as the repeated headers of a joined Ogg file
+    ticks, _ = continuous_ticks(times, times, starts, shown, ticks_per_s=_RATE, may_jump=False)
+    assert ticks[shown].tolist() == (np.arange(19) * _INTERVAL).tolist()
 
 
 @given(st.lists(st.tuples(st.integers(-(2**40), 2**40), st.integers(2, 20)), min_size=1, max_size=8))
