@@ -6,11 +6,12 @@ the packets only as far as both agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import av
 from av.video.frame import PictureType, VideoFrame
@@ -21,6 +22,8 @@ from nightreel.media.feeding import DoubtfulMessageError, Feeder
 
 _PACKETS_AFTER_THE_FIRST_FRAME = 4
 _PACKETS_WITHOUT_A_FRAME = 100
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +50,7 @@ def read_head(path: Path, stream_index: int, *, max_pixels: int, first_start: in
         first_start: position of the first packet where decoding can start.
     """
     most = first_start + _PACKETS_WITHOUT_A_FRAME
-    with complaints() as said, open_container(path, max_pixels=max_pixels) as container:
-        stream = cast(VideoStream, container.streams[stream_index])
-        feeder = Feeder(stream, said, max_pixels=max_pixels, strip=True)
-        frames: list[tuple[int | None, VideoFrame]] = []
-        told: Log = []
-        for position, read in enumerate(packets_of(container, stream, said)):
-            frames += feeder.feed(read.packet, position).frames
-            told += said
-            if frames:
-                most = min(most, position + _PACKETS_AFTER_THE_FIRST_FRAME)
-            if position >= most:
-                break
-        frames += feeder.feed(None).frames
-        told += said
-    first = frames[0][1] if frames else None
-    named = first is not None and first.pict_type == PictureType.I
-    return Head(first, tuple(label for label, _ in frames), named, told)
+    return _without_doubt(path, stream_index, partial(_head, most=most), max_pixels=max_pixels)
 
 
 def read_order(path: Path, stream_index: int, *, max_pixels: int) -> tuple[list[int | None], frozenset[int]]:
@@ -72,18 +59,47 @@ def read_order(path: Path, stream_index: int, *, max_pixels: int) -> tuple[list[
     Returns:
         The position of each frame's packet, in presentation order; and the positions of packets that fail to decode.
     """
+    return _without_doubt(path, stream_index, _order, max_pixels=max_pixels, fast=True)
+
+
+def _without_doubt(
+    path: Path,
+    stream_index: int,
+    read: Callable[[Feeder, Iterator[Read], Log], _Found],
+    *,
+    max_pixels: int,
+    fast: bool = False,
+) -> _Found:
+    """Read a stream with whole packets; with stripped ones if the decoder complains about a part of a packet."""
     for strip in (False, True):
         try:
             with complaints() as said, open_container(path, max_pixels=max_pixels) as container:
                 stream = cast(VideoStream, container.streams[stream_index])
-                feeder = Feeder(stream, said, max_pixels=max_pixels, strip=strip, fast=True)
-                return _order(feeder, packets_of(container, stream, said))
+                feeder = Feeder(stream, said, max_pixels=max_pixels, strip=strip, fast=fast)
+                return read(feeder, packets_of(container, stream, said), said)
         except DoubtfulMessageError:
             continue
     raise AssertionError("a feeder that strips packets has no doubts")
 
 
-def _order(feeder: Feeder, reads: Iterator[Read]) -> tuple[list[int | None], frozenset[int]]:
+def _head(feeder: Feeder, reads: Iterator[Read], said: Log, *, most: int) -> Head:
+    frames: list[tuple[int | None, VideoFrame]] = []
+    told: Log = []
+    for position, read in enumerate(reads):
+        frames += feeder.feed(read.packet, position).frames
+        told += said
+        if frames:
+            most = min(most, position + _PACKETS_AFTER_THE_FIRST_FRAME)
+        if position >= most:
+            break
+    frames += feeder.feed(None).frames
+    told += said
+    first = frames[0][1] if frames else None
+    named = first is not None and first.pict_type == PictureType.I
+    return Head(first, tuple(label for label, _ in frames), named, told)
+
+
+def _order(feeder: Feeder, reads: Iterator[Read], _: Log) -> tuple[list[int | None], frozenset[int]]:
     labels: list[int | None] = []
     failed = set()
     for position, read in enumerate(chain(reads, [None])):

@@ -80,6 +80,8 @@ def index_stream(
         return StreamIndex(empty, truncated, (), False, False, Head(None, (), False, []))
     starts = np.flatnonzero(table.flags & KEY)
     head = read_head(path, stream.index, max_pixels=max_pixels, first_start=int(starts[0]) if len(starts) else 0)
+    if any(label is not None and label >= len(table.pts) for label in head.labels):
+        head = replace(head, labels=(None,))  # the second reading gave more packets: it proves nothing
     proven_starts = _confirm_starts(table, stream, head)
     ticks_per_s = float(1 / stream.time_base) if stream.time_base else 1000.0
     ticks, breaks = continuous_ticks(

@@ -157,3 +157,10 @@ def test_any_h264_in_any_container_is_exact_at_any_moments(pool, tmp_path, encod
     moments_s = data.draw(st.lists(st.floats(0, clip.ends_s, exclude_max=True), min_size=1, max_size=12))
     batch = pool.decode_moments(path, probe=probe, moments_s=moments_s)
     _assert_exact(batch, clip, moments_s, probe)
+
+
+def test_hdr_that_only_a_message_in_the_stream_tells_is_found(pool, tmp_path):
+    path = tmp_path / "hlg.mp4"
+    hlg = "log-level=none:atc-sei=18:colorprim=bt2020:transfer=bt2020-10:colormatrix=bt2020nc"
+    encode_numbers(path, range(10), "-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", hlg)
+    assert pool.probe(path).hdr == "hlg"
