@@ -242,13 +242,13 @@ def _decode_run(
             if label is None or not run.first <= label <= run.last:
                 raise _ContradictionError(_Attempt.COUNT)
             known = expected[label - run.first]
-            if known.tick <= latest:
+            if known.tick <= latest and not failed:  # damage may disturb the order, and is flagged
                 raise _ContradictionError(_Attempt.COUNT)
             if label == run.first:
                 seen_start = True
                 if run.first and frame.pict_type not in _INTRA:
                     raise _ContradictionError(_Attempt.FROM_START)
-            latest = known.tick
+            latest = max(latest, known.tick)
             if frame.is_corrupt:
                 failed.add(label - run.first)
             slot = frames.slot_of_label(label)
@@ -260,8 +260,8 @@ def _decode_run(
         read = next(packets, None)
         if read is None or not _is(read.packet, known):
             raise _ContradictionError(_Attempt.READ)
-        if known.lost_before:
-            failed.add(max(0, position - known.is_start))
+        if known.lost_before and (position or not known.is_start):  # a start needs nothing from before it
+            failed.add(position - known.is_start)
         is_wanted = frames.slot_of_label(known.owner) is not None
         if (position and known.tick < run.skip_before) or (known.is_spare and not is_wanted):
             continue

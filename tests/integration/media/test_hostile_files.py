@@ -6,6 +6,7 @@ import time
 import zipfile
 from functools import cache
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -230,6 +231,20 @@ def test_a_file_that_ends_before_its_last_frame_is_marked_truncated(pool, tmp_pa
     assert not whole.truncated
     assert cut.truncated
     assert 20 < cut.frame_count < 40
+
+
+def test_what_is_lost_before_a_keyframe_does_not_spoil_what_follows_it(pool, tmp_path):
+    path = tmp_path / "clip.ts"
+    encode_numbers(path, range(100), *X264, "-g", "25", "-bf", "0", "-sc_threshold", "0", width=320, height=192)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = path.read_bytes()
+    path.write_bytes(content[: places[20]] + content[places[25] :])
+    probe = pool.probe(path)
+    assert probe.lost
+    batch = pool.decode_moments(path, probe=probe, moments_s=[0.5, 1.02, 1.5, 1.9])
+    assert [read_number(frame) for frame in batch.frames_thwc] == [12, 25, 37, 47]
+    assert not any(batch.flags)
 
 
 def test_a_transport_stream_reads_on_after_a_long_stretch_of_zeros_and_tells_what_is_lost(pool, tmp_path):
