@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -92,7 +93,8 @@ def test_ctrl_c_ends_the_wait_for_a_decode_process_and_all_processes_quietly(cli
         assert program.stdout.readline() == "hanging\n"
         processes = psutil.Process(program.pid).children(recursive=True)
         for process in [psutil.Process(program.pid), *processes]:  # to the whole group, as a terminal sends it
-            process.send_signal(signal.SIGINT)
+            with suppress(psutil.NoSuchProcess):  # the pool ends its processes as soon as it is interrupted
+                process.send_signal(signal.SIGINT)
         _, stderr = program.communicate(timeout=10)
     assert program.returncode == -signal.SIGINT
     assert stderr.rstrip().endswith("KeyboardInterrupt")
