@@ -158,6 +158,19 @@ class FrameBatch:
     source_hw: tuple[int, int]
     covered_s: float | None = None
 
+    @classmethod
+    def blank(cls, frames: int, *, height: int, width: int, level: int) -> FrameBatch:
+        """Frames of one grey level (0 to 255), one a second, to try a model with."""
+        return cls(
+            frames_thwc=np.full((frames, height, width, 3), level, np.uint8),
+            pts_s=np.arange(frames, dtype=np.float64),
+            flags=((),) * frames,
+            decoder="none",
+            decoder_version="",
+            fps=1.0,
+            source_hw=(height, width),
+        )
+
     def __post_init__(self) -> None:
         shape = self.frames_thwc.shape
         assert self.frames_thwc.dtype == np.uint8, f"{self.frames_thwc.dtype = }"

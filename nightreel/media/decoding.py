@@ -19,7 +19,6 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from nightreel.errors import PermanentError
 from nightreel.media.decode_job import DecodeJob, Run
 from nightreel.media.decode_job import Packet as ExpectedPacket
 from nightreel.media.decord_reader import VERSION as DECORD_VERSION
@@ -27,8 +26,7 @@ from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
 from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, open_container, packets_of
 from nightreel.media.feeding import DoubtfulMessageError, Feeder
 from nightreel.media.packets import NO_PTS
-from nightreel.media.pixels import PixelWriter
-from nightreel.reasons import Reason
+from nightreel.media.wanted_frames import WantedFrames
 
 # A longer gap between runs is skipped by a seek instead of read. The packet after the gap is verified in both cases.
 _SEEK_OVER_PACKETS = 256
@@ -82,7 +80,7 @@ def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
             pass  # PyAV below finds the bad frames
         else:
             return Decoded(job.ticks, ((),) * len(job.ticks), "decord", DECORD_VERSION)
-    frames = _WantedFrames(job, frames_thwc)
+    frames = WantedFrames(job, frames_thwc)
     with complaints() as said:
         _decode_exactly(path, job, frames, said)
     ticks, flags = frames.close_gaps(frames_thwc, name=path.name)
@@ -109,7 +107,7 @@ def _decode_landings(path: Path, job: DecodeJob) -> np.ndarray:
         packets=tuple(packet for _, packet in alone),
     )
     landings_thwc = np.empty((len(alone), job.height, job.width, 3), np.uint8)
-    frames = _WantedFrames(landings, landings_thwc)
+    frames = WantedFrames(landings, landings_thwc)
     with complaints() as said:
         _decode_exactly(path, landings, frames, said)
     if not frames.complete or any(frames.close_gaps(landings_thwc, name=path.name)[1]):
@@ -117,7 +115,7 @@ def _decode_landings(path: Path, job: DecodeJob) -> np.ndarray:
     return landings_thwc
 
 
-def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log) -> None:
+def _decode_exactly(path: Path, job: DecodeJob, frames: WantedFrames, said: Log) -> None:
     """Decode by the plan; where the file contradicts the index, in a way that does not rely on it.
 
     The decoder gets packets as they are. If it complains about one, it gets all packets without the parts on which no
@@ -142,61 +140,7 @@ def _decode_exactly(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log
             return
 
 
-class _WantedFrames:
-    """The wanted frames that are decoded so far."""
-
-    def __init__(self, job: DecodeJob, frames_thwc: np.ndarray) -> None:
-        self._ticks, self._stale = job.ticks, job.stale
-        self._labels = {label: slot for slot, label in enumerate(job.labels)}
-        self._numbers = {number: slot for slot, number in enumerate(job.frames)}
-        self._writer = PixelWriter(frames_thwc, geometry=job.geometry, stored_hw=job.stored_hw, hdr=job.hdr)
-        self._flags: dict[int, tuple[str, ...]] = {}
-
-    def slot_of_label(self, label: int | None) -> int | None:
-        return None if label is None else self._labels.get(label)
-
-    def slot_of_number(self, number: int) -> int | None:
-        return self._numbers.get(number)
-
-    @property
-    def complete(self) -> bool:
-        return len(self._flags) == len(self._ticks)
-
-    def take(self, slot: int, frame: VideoFrame) -> None:
-        self._writer.write(slot, frame)
-        self._flags[slot] = ()
-
-    def flag(self, slot: int, flag: str) -> None:
-        self._flags[slot] = (flag,)
-
-    def forget(self) -> None:
-        self._flags.clear()
-
-    def close_gaps(self, frames_thwc: np.ndarray, *, name: str) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
-        """Replace each frame that did not decode by the nearest one that did, with that one's time, flagged `missing`.
-
-        Raises:
-            PermanentError: `damaged` when no frame decoded.
-        """
-        if not self._flags:
-            frames = len(self._ticks)
-            raise PermanentError(
-                Reason.DAMAGED, f"{name}: none of the {frames} sampled frames decodes: repair the file"
-            )
-        came_out = np.array(sorted(self._flags))
-        ticks, flags = list(self._ticks), []
-        for slot in range(len(ticks)):
-            if slot in self._flags:
-                flags.append(self._flags[slot] or ("missing",) * self._stale[slot])
-                continue
-            nearest = int(came_out[np.argmin(np.abs(came_out - slot))])
-            frames_thwc[slot] = frames_thwc[nearest]
-            ticks[slot] = self._ticks[nearest]
-            flags.append(("missing",))
-        return tuple(ticks), tuple(flags)
-
-
-def _decode_runs(path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, seek: bool, strip: bool) -> None:
+def _decode_runs(path: Path, job: DecodeJob, frames: WantedFrames, said: Log, *, seek: bool, strip: bool) -> None:
     with open_container(path, max_pixels=job.max_pixels) as container:
         stream = cast(VideoStream, container.streams[job.stream_index])
         feeder = Feeder(stream, said, max_pixels=job.max_pixels, strip=strip)
@@ -220,7 +164,7 @@ def _decode_run(
     packets: Iterator[Read],
     run: Run,
     expected: tuple[ExpectedPacket, ...],
-    frames: _WantedFrames,
+    frames: WantedFrames,
     *,
     proven_start: bool,
 ) -> None:
@@ -233,7 +177,8 @@ def _decode_run(
         _ContradictionError: one of them differs.
     """
     seen_start = proven_start or run.first == 0 or run.frame is None
-    failed, latest = set(), NO_PTS
+    failed = set[int]()
+    latest = NO_PTS
     taken: list[tuple[int, int]] = []  # (slot, position in the run)
 
     def collect(decoded: list[tuple[int | None, VideoFrame]]) -> None:
@@ -301,7 +246,7 @@ def _spoiled(expected: tuple[ExpectedPacket, ...], failed: set[int]) -> set[int]
 
 
 def _decode_sequentially(
-    path: Path, job: DecodeJob, frames: _WantedFrames, said: Log, *, count: bool, strip: bool
+    path: Path, job: DecodeJob, frames: WantedFrames, said: Log, *, count: bool, strip: bool
 ) -> None:
     """Decode from the start of the file until all wanted frames are decoded.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from nightreel.domain import FrameBatch, Prompt, Segment
@@ -22,7 +21,6 @@ from nightreel.models.inprocess.vision import Vision, frame_shape
 from nightreel.models.memory.estimates import Estimates
 from nightreel.models.memory.footprint import Footprint
 
-_COLOURS = 3
 _QUANTIZED_BITS = {"bnb-8bit": 8, "bnb-4bit": 4, "torchao-int8": 8, "torchao-int4": 4}
 
 
@@ -50,7 +48,9 @@ def measure_footprint(
     dialogue, answer_tokens = Dialogue(processor), AnswerTokens(processor.tokenizer)
     require_answerable(prompts, dialogue=dialogue, answer_tokens=answer_tokens, model=spec.name)
     segment = Segment(0, 0.0, float(frames))
-    inputs = Vision(model, processor, dialogue).process([_black(frames, height, width)], [segment])
+    inputs = Vision(model, processor, dialogue).process(
+        [FrameBatch.blank(frames, height=height, width=width, level=0)], [segment]
+    )
     ids = inputs["input_ids"][0].tolist()
     length, lead = dialogue.split(ids)
     place = PrefixEnd(0, ids[length - 1], lead)
@@ -76,15 +76,3 @@ def weights_bytes(model: Any, *, quantization: str | None = None) -> int:
     linear = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not output]
     bits = _QUANTIZED_BITS[quantization]
     return int(held - sum(weight.nbytes - weight.numel() * bits // 8 for weight in linear))
-
-
-def _black(frames: int, height: int, width: int) -> FrameBatch:
-    return FrameBatch(
-        frames_thwc=np.zeros((frames, height, width, _COLOURS), np.uint8),
-        pts_s=np.arange(frames, dtype=np.float64),
-        flags=((),) * frames,
-        decoder="none",
-        decoder_version="",
-        fps=1.0,
-        source_hw=(height, width),
-    )

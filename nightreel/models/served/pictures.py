@@ -10,8 +10,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import numpy as np
-
 from nightreel.domain import Features, FrameBatch
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.served.chat_endpoint import ChatEndpoint
@@ -117,15 +115,7 @@ def _segment(settings: Settings) -> list[dict[str, Any]]:
     """The message of a segment with as many frames as the plan takes at most."""
     frames, height = settings.sampling_plan.most_frames, settings.remote_frame_size
     width = round(height * _SHAPE)
-    batch = FrameBatch(
-        frames_thwc=np.full((frames, height, width, 3), _GREY, np.uint8),
-        pts_s=np.arange(frames, dtype=np.float64),
-        flags=((),) * frames,
-        decoder="none",
-        decoder_version="",
-        fps=1.0,
-        source_hw=(height, width),
-    )
+    batch = FrameBatch.blank(frames, height=height, width=width, level=_GREY)
     return conversation(
         Features(
             key="trial",
