@@ -34,7 +34,7 @@ def main(rounds: int = 5) -> None:
             path = _clip(width, height, gop)
             for sample, count in _SAMPLES.items():
                 _compare(report, f"{size}, GOP {gop}, {sample}", path, count, (width, height), rounds)
-    # If no picture can be skipped, ours is decord itself, after a probe.
+    # No picture can be skipped here.
     path = _clip(1280, 720, 60, *_NO_B_FRAMES)
     _compare(report, "720p, GOP 60, no B-frames, 32 frames", path, 32, (1280, 720), rounds)
     report.finish()
