@@ -37,7 +37,7 @@ def check_inputs(options: AnalyzeOptions, settings: Settings, *, source: str) ->
 
 
 def _check_source(settings: Settings) -> None:
-    """Check the source. One that does not respond is no mistake: the run retries it, and fails if it stays away."""
+    """Check the source. If it does not respond, only warn: the run tries again, and fails if it stays away."""
     try:
         open_storage(settings.source, settings).check()
     except TransientError as error:

@@ -47,7 +47,7 @@ def check_prompt(connection: Connection, settings: Settings, prompt: str | None)
 
 
 def check_reason(connection: Connection, reason: str | None) -> None:
-    """Refuse a word that is no reason of this version, and that no failure has."""
+    """Refuse a word that is neither a reason of this version nor the reason of a failure."""
     failed = reports.failure_reasons(connection)
     if not reason or reason in {*failed, *Reason}:
         return

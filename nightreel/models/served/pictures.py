@@ -1,7 +1,7 @@
 """Whether a model server takes all pictures of a segment in one request: asked before any video is touched.
 
 Servers limit the pictures of a request (vLLM to what its operator sets, by default to one in older versions). Some
-refuse more, some leave pictures out without a word. `loading` calls it. The pictures are grey and have the size of real
+refuse more, some leave pictures out silently. `loading` calls it. The pictures are grey and have the size of real
 frames, so that a context which is too small for them shows as well.
 """
 
