@@ -36,7 +36,6 @@ INTERNAL = frozenset(
         Reason.DISK_FULL,
         Reason.DISK_FAILED,
         Reason.FILE_UNREADABLE,
-        Reason.ACCESS_DENIED,
         Reason.STORAGE_REFUSED,
         Reason.STORAGE_UNREACHABLE,
     }

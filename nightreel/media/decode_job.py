@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nightreel.media.geometry import Geometry
-from nightreel.media.packets import CORRUPT, KEY, LOST_BEFORE, NO_PTS, SECOND_FIELD, UNREFERENCED, PacketIndex
+from nightreel.media.packets import CORRUPT, GAP, KEY, LOST_BEFORE, NO_PTS, SECOND_FIELD, UNREFERENCED, PacketIndex
 from nightreel.media.probe import Probe
 
 _MOST_PACKETS = 500_000  # of one job: a message of about 20 MB
 _TUPLES = ("crop", "stored_hw", "frames", "labels", "ticks", "stale")
 # decord's first picture of each run is compared with PyAV's. With fewer frames a run, PyAV alone costs less.
 _FRAMES_A_LANDING = 4
-_STALE = 1.5  # in usual intervals between frames
 
 
 class Packet(NamedTuple):
@@ -167,14 +166,14 @@ def frames_on_show(frame_times_s: np.ndarray, moments_s: Sequence[float]) -> np.
 
 
 def _in_a_gap(probe: Probe, frames: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
-    """bool for each moment: frames before the next one are lost, and the shown one is over 1.5 usual intervals old."""
+    """bool for each moment: frames before the next one are lost, and the shown one is older than `GAP`."""
     times_s, index = probe.frame_times_s, probe.index
     if len(times_s) < 2 or index.ordinal:
         return np.zeros(len(frames), dtype=bool)
     following = np.minimum(frames + 1, len(times_s) - 1)
     lost = index.flags[index.positions[following]] & LOST_BEFORE != 0
     usual_s = index.interval * probe.seconds_per_tick
-    return np.asarray(lost & (np.asarray(moments_s) - times_s[frames] > _STALE * usual_s))
+    return np.asarray(lost & (np.asarray(moments_s) - times_s[frames] > GAP * usual_s))
 
 
 def decode_runs(index: PacketIndex, wanted: np.ndarray) -> list[Run]:

@@ -1,7 +1,7 @@
 """Read the outline of a Matroska or WebM file: its EBML elements (RFC 8794, RFC 9559), not its pictures.
 
-Called by `refusals` and `encryption`, in the sandbox. Every size is checked before use. The number of elements that it
-reads is bounded.
+Called by `refusals`, `encryption` and `extent`, in the sandbox. Every size is checked before use. The number of
+elements that it reads is bounded.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ _SEGMENT, _CLUSTER, _TRACKS, _TRACK_ENTRY, _TRACK_TYPE = 0x18538067, 0x1F43B675,
 _CONTENT_ENCRYPTION = (0x6D80, 0x6240, 0x5035)  # ContentEncodings, ContentEncoding, ContentEncryption
 _CONTENT_ENCRYPTION_ALGORITHM = 0x47E1
 _VIDEO = 1
+_MOST_HEADER_BYTES = 12  # an id of 4 and a size of 8
 
 MAGIC = b"\x1a\x45\xdf\xa3"
 MEDIA_SEGMENT_MAGIC = _CLUSTER.to_bytes(4, "big")
@@ -84,18 +85,50 @@ class MatroskaOutline:
         while at < end and self._left > 0:
             self._left -= 1
             self._file.seek(at)
-            header = self._file.read(12)
-            id_bytes = _length(header)
-            size_bytes = _length(header[id_bytes:])
-            data = at + id_bytes + size_bytes
-            if not 1 <= id_bytes <= 4 or not size_bytes or len(header) < id_bytes + size_bytes or data > end:
+            header = _header(self._file.read(_MOST_HEADER_BYTES))
+            if header is None or at + header.size_bytes > end:
                 return
-            bits = 7 * size_bytes  # of the size, without the marker of its length
-            size = int.from_bytes(header[id_bytes : id_bytes + size_bytes], "big") & ((1 << bits) - 1)
-            size_known = size != (1 << bits) - 1
-            stop = min(data + size, end) if size_known else end
-            yield Element(int.from_bytes(header[:id_bytes], "big"), data, stop, size_known)
+            data = at + header.size_bytes
+            stop = end if header.data_bytes is None else min(data + header.data_bytes, end)
+            yield Element(header.id, data, stop, header.data_bytes is not None)
             at = stop
+
+
+def stated_size(head: bytes) -> int | None:
+    """The size that a file's segment states for the whole file; None where it states none.
+
+    Args:
+        head: the first bytes of the file.
+    """
+    at = 0
+    while header := _header(head[at : at + _MOST_HEADER_BYTES]):
+        if header.data_bytes is None:
+            return None
+        end = at + header.size_bytes + header.data_bytes
+        if header.id == _SEGMENT:
+            return end
+        at = end
+    return None
+
+
+class _Header(NamedTuple):
+    """`size_bytes` of the header itself; `data_bytes` of what follows it, None where the size is unknown."""
+
+    id: int
+    size_bytes: int
+    data_bytes: int | None
+
+
+def _header(data: bytes) -> _Header | None:
+    """The header of the element at the start of `data`; None if there is none."""
+    id_bytes = _length(data)
+    size_bytes = _length(data[id_bytes:])
+    if not 1 <= id_bytes <= 4 or not size_bytes or len(data) < id_bytes + size_bytes:
+        return None
+    bits = 7 * size_bytes  # of the size, without the marker of its length
+    size = int.from_bytes(data[id_bytes : id_bytes + size_bytes], "big") & ((1 << bits) - 1)
+    known = size != (1 << bits) - 1
+    return _Header(int.from_bytes(data[:id_bytes], "big"), id_bytes + size_bytes, size if known else None)
 
 
 def _length(data: bytes) -> int:

@@ -12,13 +12,12 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from nightreel.media import ebml
 from nightreel.media.demuxing import clock_may_jump, is_mp4
-from nightreel.media.packets import LOST_BEFORE, PacketIndex
+from nightreel.media.packets import GAP, LOST_BEFORE, PacketIndex
 
 _AGREES = 2.0  # a claimed duration counts if the bytes it would take differ from those there by no larger factor
-_STALE = 1.5  # usual intervals: a longer step over lost packets is a gap
 _MOST_LOST_SPANS = 10_000
-_EBML_SEGMENT = b"\x18\x53\x80\x67"
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _HEAD_BYTES = 64 * 1024
 
@@ -38,12 +37,9 @@ def expected_s(
     entries = stream.index_entries
     if is_mp4(container) and len(entries) > len(index):
         claims.append((max(entry.timestamp for entry in list(entries)[-2:]) - int(index.dts[0])) * tick_s)
-    claimed_s = 0.0 if _only_estimates(container) else (stream.duration or 0) * tick_s
-    if (
-        not _only_estimates(container) and not claimed_s and (cut_off or len(container.streams) == 1)
-    ):  # else it may be the duration of the sound
-        claimed_s = (container.duration or 0) / av.time_base
-    claimed_s = max(claimed_s, (stream.frames or 0) * index.interval * tick_s)
+    claimed_s = max(
+        _duration_in_header_s(container, stream, cut_off=cut_off), (stream.frames or 0) * index.interval * tick_s
+    )
     # Without other streams, what is not packets is the header.
     header = size - int(index.size.sum(dtype=np.int64)) if len(container.streams) == 1 else 0
     held, promised = size - header, stated - header
@@ -56,9 +52,15 @@ def expected_s(
     return max(claims)
 
 
-def _only_estimates(container: InputContainer) -> bool:
-    """Whether the container has no header with a duration: ffmpeg then subtracts the first clock from the last."""
-    return clock_may_jump(container) and "flv" not in container.format.name
+def _duration_in_header_s(container: InputContainer, stream: VideoStream, *, cut_off: bool) -> float:
+    """The duration that a header claims for the pictures; 0 where none does."""
+    if clock_may_jump(container) and "flv" not in container.format.name:
+        return 0.0  # there is no header: ffmpeg subtracts the first clock from the last
+    if stream.duration:
+        return float(stream.duration * (stream.time_base or 0))
+    if cut_off or len(container.streams) == 1:  # else it may be the duration of the sound
+        return (container.duration or 0) / av.time_base
+    return 0.0
 
 
 def lost_spans(index: PacketIndex, *, tick_s: float) -> tuple[tuple[float, float], ...]:
@@ -67,7 +69,7 @@ def lost_spans(index: PacketIndex, *, tick_s: float) -> tuple[tuple[float, float
     if index.ordinal or len(times) < 2:
         return ()
     lost = index.flags[index.positions[1:]] & LOST_BEFORE != 0
-    gaps = np.flatnonzero(lost & (np.diff(times) > _STALE * index.interval))[:_MOST_LOST_SPANS]
+    gaps = np.flatnonzero(lost & (np.diff(times) > GAP * index.interval))[:_MOST_LOST_SPANS]
     begin, end = times[gaps] + index.interval - index.start, times[gaps + 1] - index.start
     return tuple(zip((begin * tick_s).tolist(), (end * tick_s).tolist(), strict=True))
 
@@ -78,14 +80,8 @@ def _stated_size(path: Path) -> int | None:
         head = file.read(_HEAD_BYTES)
     if head[:4] == b"RIFF":
         return int.from_bytes(head[4:8], "little") + 8
-    at = head.find(_EBML_SEGMENT)
-    if head[:4] == b"\x1a\x45\xdf\xa3" and 0 < at < len(head) - 12:
-        first = head[at + 4]
-        length = 9 - first.bit_length()
-        if length <= 8:
-            size = int.from_bytes(head[at + 4 : at + 4 + length], "big") & ((1 << (7 * length)) - 1)
-            unknown = size == (1 << (7 * length)) - 1
-            return None if unknown else at + 4 + length + size
+    if head.startswith(ebml.MAGIC):
+        return ebml.stated_size(head)
     at = head.find(_ASF_FILE_PROPERTIES)
     if 0 < at < len(head) - 48:
         return int.from_bytes(head[at + 40 : at + 48], "little") or None

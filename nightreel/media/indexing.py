@@ -21,6 +21,7 @@ from nightreel.media.packets import (
     CORRUPT,
     DISCARD,
     FALSE_KEY,
+    GAP,
     HIDDEN,
     KEY,
     LOST_BEFORE,
@@ -39,7 +40,6 @@ _REORDERED_IN_AVI = frozenset({"h264", "hevc"})
 _REGULAR = 0.1  # of the usual step: packets at such a step follow each other, whatever the demuxer complains about
 _REACH_OF_A_FAILURE = 16  # packets: a decoder holds back no more pictures
 _USUAL_FPS = 25
-_GAP = 1.5  # usual steps: packets are missing in a longer one
 _HELD_BACK = 3  # packets: a demuxer notices a loss or a joint while it still holds back the packets before it
 
 
@@ -205,7 +205,7 @@ def _place_losses(table: _Table, container: InputContainer) -> None:
             continue
         if not table.doubtful[complaint]:
             table.flags[complaint] &= ~np.uint16(LOST_BEFORE)
-        later = np.flatnonzero(steps[complaint + 1 : complaint + 1 + _HELD_BACK] > _GAP * usual)
+        later = np.flatnonzero(steps[complaint + 1 : complaint + 1 + _HELD_BACK] > GAP * usual)
         if len(later):
             table.flags[complaint + 1 + later[0]] |= LOST_BEFORE
 

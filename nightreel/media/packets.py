@@ -21,6 +21,7 @@ FALSE_KEY = 64  # the container marks it as a keyframe, but decoding cannot star
 LOST_BEFORE = 128  # packets before it, or part of it, could not be read
 SECOND_FIELD = 256  # the second field of the frame whose first field is the packet before it
 NO_PTS = np.iinfo(np.int64).min
+GAP = 1.5  # usual intervals between frames: in a longer one, something is missing
 _COLUMNS = (("pts", "<i8"), ("dts", "<i8"), ("ticks", "<i8"), ("size", "<i4"), ("flags", "<u2"))
 _PACKET_BYTES = sum(np.dtype(dtype).itemsize for _, dtype in _COLUMNS)
 

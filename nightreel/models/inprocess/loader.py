@@ -48,46 +48,34 @@ def load(
 ) -> LocalModel:
     """Load a model, with the options of the settings. See `models.loading.load_model`."""
     with _errors_of(spec, settings.device):
-        return _load(spec, checkpoint, adapter, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
-
-
-def _load(
-    spec: ModelSpec,
-    checkpoint: Checkpoint,
-    adapter: Checkpoint | None,
-    *,
-    settings: Settings,
-    peaks: Iterable[MemoryPeak],
-    limit_bytes: int | None,
-) -> LocalModel:
-    _without_progress_bars()
-    if limit_bytes is not None:
-        limit_process(_gpus_of(settings.device), limit_bytes)
-    if spec.tf32:
-        torch.set_float32_matmul_precision("high")
-    trusted = settings.trust_remote_code
-    directory = fetch_weights(checkpoint, with_code=trusted)
-    with _errors_of(spec, settings.device, "be loaded by transformers"):
-        processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
-        _require_video(spec, processor)
-        model, report = _models.from_pretrained(
-            directory,
-            dtype=getattr(torch, spec.dtype),
-            attn_implementation=spec.attention,
-            device_map=_device_map(settings.device),
-            quantization_config=_quantization_config(spec),
-            use_safetensors=True,
-            trust_remote_code=trusted,
-            output_loading_info=True,
-        )
-    _require_all_weights(spec, report)
-    _require_features(spec, model)
-    if adapter:
-        model = merge_adapter(model, adapter)
-    if settings.compile:
-        _compile_vision(model)
-    meter = None if limit_bytes is None else meter_of(model, limit_bytes=limit_bytes)
-    return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
+        _without_progress_bars()
+        if limit_bytes is not None:
+            limit_process(_gpus_of(settings.device), limit_bytes)
+        if spec.tf32:
+            torch.set_float32_matmul_precision("high")
+        trusted = settings.trust_remote_code
+        directory = fetch_weights(checkpoint, with_code=trusted)
+        with _errors_of(spec, settings.device, "be loaded by transformers"):
+            processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
+            _require_video(spec, processor)
+            model, report = _models.from_pretrained(
+                directory,
+                dtype=getattr(torch, spec.dtype),
+                attn_implementation=spec.attention,
+                device_map=_device_map(settings.device),
+                quantization_config=_quantization_config(spec),
+                use_safetensors=True,
+                trust_remote_code=trusted,
+                output_loading_info=True,
+            )
+        _require_all_weights(spec, report)
+        _require_features(spec, model)
+        if adapter:
+            model = merge_adapter(model, adapter)
+        if settings.compile:
+            _compile_vision(model)
+        meter = None if limit_bytes is None else meter_of(model, limit_bytes=limit_bytes)
+        return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
 
 
 def measure(
