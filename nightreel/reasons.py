@@ -187,6 +187,9 @@ class Reason(StrEnum):
         "Raise the setting.")
     DECODER_CRASHED = ("decoder_crashed", _VIDEO, _FINAL, "The file crashed the decode process or broke its output.",
         "Repair or convert the file.")
+    DECODER_LIED = ("decoder_lied", _VIDEO, _FINAL,
+        "The decode process sent a reply that cannot be true: the file may have taken control of it.",
+        "Treat the file as an attack. If it is none, report the message.")
     DECODER_FAILED = ("decoder_failed", _VIDEO, _FINAL, "Decoding the file failed with an unexpected error.",
         "Repair or convert the file, and report the message.")
     DECODER_KILLED = ("decoder_killed", _VIDEO, _RETRY, "The decode process was killed from outside.",

@@ -172,6 +172,11 @@ class Settings(BaseSettings):
     decode_timeout_s: float = Field(120, gt=0, description="wall-clock limit of one decode job, seconds")
     decode_memory_mib: int = Field(2048, ge=512, description="address space of a decode process, MiB")
     decode_workers: int = Field(2, ge=1, le=64, description="decode processes")
+    sandbox: Literal["available", "strict"] = Field(
+        "available",
+        description="confinement of decode processes; available: all that this host offers; strict: refuse to decode "
+        "where a part is missing",
+    )
     spool_mib: int = Field(10_240, ge=64, description="fetched files on disk at the same time, MiB")
     cache_limit_gib: float = Field(
         0, ge=0, description="largest feature cache, GiB; runs evict the least recently used; 0: no limit"

@@ -1,44 +1,154 @@
-"""Confine a decoder process. The process confines itself before it opens a file.
+"""Confine a decoder process. It confines itself before it reads a byte of its file, and cannot undo it.
 
-It limits memory, CPU time, file size and core dumps, forbids new connections and programs, and dies with the process
-that started it. Called by `decoder_process`. Linux only.
+    own processes        the fork server moves to namespaces of its own: no process, network or user of the host
+    own user             as root, another user; else a user namespace
+    one directory        chroot to the directory of its file
+    one file             Landlock: reading its file, and nothing else
+    few system calls     seccomp: those that decoding needs (`seccomp`)
+    few resources        memory, CPU time, threads, descriptors, bytes written
+
+Each part holds without the others. `Confinement` says which parts this host has. Linux only.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
-import platform
 import resource
 import signal
-import struct
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import Any
 
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
-_SECCOMP_MODE_FILTER = 2
-_MAX_FILE_BYTES = 2**20  # the process writes no files, but its standard error may be one
+from nightreel.media.landlock import restrict_to
+from nightreel.media.seccomp import allow_only_decoding
+from nightreel.media.syscalls import capset, forbid_new_privileges, prctl, unshare
 
-# For each machine: its AUDIT_ARCH value, and the numbers of socket, socketpair, bind, listen, accept, connect, accept4,
-# execve, execveat, ptrace, process_vm_readv and process_vm_writev (linux/audit.h, asm/unistd.h).
-_FORBIDDEN = {
-    "x86_64": (0xC000003E, (41, 53, 49, 50, 43, 42, 288, 59, 322, 101, 310, 311)),
-    "aarch64": (0xC00000B7, (198, 199, 200, 201, 202, 203, 242, 221, 281, 117, 270, 271)),
-}
+_NEW_USER, _NEW_PROCESSES, _NEW_NETWORK, _NEW_IPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000  # linux/sched.h
+_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS = 1, 8
+_CAP_DAC_READ_SEARCH = 2
+_FIRST_OWN_USER = 0x70000000  # systemd's documentation of user ids lists these as unused
+_NOBODY = 65534
+CANNOT_CONFINE = 70  # exit code of a process that is less confined than the one that the fork server tried
+_MOST_THREADS = 512
+_MOST_DESCRIPTORS = 32
+_MOST_BYTES_WRITTEN = 2**20  # to standard error, which is a file in memory
 
 
-def confine(*, memory_bytes: int, parent: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What confines decoder processes.
+
+    Args:
+        seccomp: only listed system calls. landlock: version of its interface; 0: the kernel has none.
+        user: "own" user id, user "namespace", or "" if a decoder process is the pipeline's user.
+        namespaces: no process and no network of the host.
+    """
+
+    seccomp: bool
+    landlock: int
+    user: str
+    namespaces: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the strongest confinement has and this one lacks."""
+        lacks = {
+            "seccomp": not self.seccomp,
+            "Landlock": not self.landlock,
+            "a user or user namespace of their own": not self.user,
+            "namespaces for processes and network": not self.namespaces,
+        }
+        return tuple(name for name, absent in lacks.items() if absent)
+
+    def __str__(self) -> str:
+        """
+        >>> print(Confinement(seccomp=True, landlock=0, user="", namespaces=False))
+        seccomp; without Landlock, a user or user namespace of their own, namespaces for processes and network
+        """
+        user = {"own": "a user of their own", "namespace": "a user namespace", "": ""}[self.user]
+        has = [
+            "seccomp" if self.seccomp else "",
+            f"Landlock (version {self.landlock})" if self.landlock else "",
+            user,
+            "namespaces for processes and network" if self.namespaces else "",
+        ]
+        lacks = f"; without {', '.join(self.missing)}" if self.missing else ""
+        return (", ".join(filter(None, has)) or "nothing") + lacks
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """The namespaces that decoder processes share with nobody but their fork server."""
+
+    user: bool
+    others: bool  # for processes, network and System V IPC
+
+
+def enter_namespaces() -> Namespaces:
+    """Move this single-threaded process to namespaces of its own. Only its children are in the process namespace."""
+    others = _NEW_PROCESSES | _NEW_NETWORK | _NEW_IPC
+    if os.geteuid() == 0:
+        return Namespaces(user=False, others=unshare(others))
+    if unshare(_NEW_USER | others):
+        return Namespaces(user=True, others=True)
+    return Namespaces(user=unshare(_NEW_USER), others=False)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends. A change of user undoes that."""
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Confined:
+    """What a confined process still may do.
+
+    Args:
+        path: under which it may open its file once more, and start threads; None if it may not.
+        found: what confines it.
+    """
+
+    path: str | None
+    found: Confinement
+    status_fd: int
+
+    def least_address_space_left_bytes(self) -> int:
+        """The smallest distance so far between this process's address space and its limit."""
+        status = os.pread(self.status_fd, 2**16, 0).decode()
+        peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmPeak:"))
+        return resource.getrlimit(resource.RLIMIT_AS)[0] - peak_kib * 1024
+
+
+def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int, cpu_s: float) -> Confined:
     """Confine this process permanently.
 
     Args:
-        memory_bytes: limit of the address space; an allocation beyond it fails.
-        parent: process id of the process that started this one; this process dies with it.
+        fd: its file, open for reading. path: an absolute path of the same file.
+        namespaces: from `enter_namespaces`.
+        memory_bytes: limit of the address space: an allocation beyond it fails.
+        cpu_s: CPU time, after which the kernel kills the process.
     """
-    die_with_parent(parent)
+    os.setsid()
+    status_fd = os.open("/proc/self/status", os.O_RDONLY)
+    forbid_new_privileges()
+    path = _enter_directory(path)
+    landlock = restrict_to(fd)
+    user = _leave_user(namespaces, keep_reading=bool(landlock))
+    die_with_parent()
     _limit(resource.RLIMIT_AS, memory_bytes)
+    _limit(resource.RLIMIT_CPU, int(cpu_s) + 2)
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
-    forbid_connections_and_programs()
+    _limit(resource.RLIMIT_FSIZE, _MOST_BYTES_WRITTEN)
+    _limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
+    if user:  # else the limit would count the other threads of the pipeline's user
+        _limit(resource.RLIMIT_NPROC, _MOST_THREADS)
+    # Only Landlock restricts a path to one file, and only a user of its own restricts the number of threads.
+    may_open = bool(landlock and user) and _is_same_file(path, fd)
+    seccomp = allow_only_decoding(threads=may_open, files=may_open)
+    found = Confinement(seccomp=seccomp, landlock=landlock, user=user, namespaces=namespaces.others)
+    return Confined(path if may_open else None, found, status_fd)
 
 
 def _limit(what: int, value: int) -> None:
@@ -48,63 +158,52 @@ def _limit(what: int, value: int) -> None:
     resource.setrlimit(what, (least, least))
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when the parent thread that started it ends."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent died before the line above
-        os._exit(1)
+def _enter_directory(path: str) -> str:
+    """Make the file's directory the root of this process. Returns the file's path from then on."""
+    directory, name = os.path.split(path)
+    try:
+        os.chroot(directory)
+    except OSError:  # no right, or the directory is gone
+        return path
+    os.chdir("/")
+    return f"/{name}"
 
 
-def forbid_connections_and_programs() -> bool:
-    """Have the kernel refuse, with EPERM, to open sockets, start programs or read other processes' memory.
+def _leave_user(namespaces: Namespaces, *, keep_reading: bool) -> str:
+    """Give up root's user and all capabilities.
 
-    Open sockets stay usable. Returns whether the kernel accepted the filter: not every machine and container offers
-    seccomp. The other limits hold without it.
+    Args:
+        keep_reading: keep root's right to read files; Landlock restricts it to one.
+
+    Returns:
+        `user` of `Confinement`.
     """
-    if platform.machine() not in _FORBIDDEN:
+    if os.geteuid() != 0:
+        capset(0)
+        return "namespace" if namespaces.user else ""
+    os.setgroups([])
+    prctl(_PR_SET_KEEPCAPS, keep_reading)
+    user = ""
+    for number in (_FIRST_OWN_USER + os.getpid(), _NOBODY):
+        try:
+            os.setresgid(number, number, number)
+            os.setresuid(number, number, number)
+        except OSError:  # not an id of this container
+            continue
+        user = "own"
+        break
+    if not (user and keep_reading and capset(1 << _CAP_DAC_READ_SEARCH)):
+        capset(0)
+    return user
+
+
+def _is_same_file(path: str, fd: int) -> bool:
+    """Whether this process can open `path`, and finds the file `fd` there."""
+    try:
+        again = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
-    machine, numbers = _FORBIDDEN[platform.machine()]
-    program = _filter_program(machine, numbers)
-    buffer = ctypes.create_string_buffer(program)
-    description = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))  # struct sock_fprog
-    pointer = ctypes.create_string_buffer(description)
-    return _prctl(_PR_SET_NO_NEW_PRIVS, 1) and _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(pointer))
-
-
-def _filter_program(machine: int, numbers: tuple[int, ...]) -> bytes:
-    """Classic BPF over `struct seccomp_data` (number at 0, machine at 4): refuse `numbers` and foreign conventions."""
-    load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
-    refuse, allow = 0x00050000 | errno.EPERM, 0x7FFF0000
-    count = len(numbers)
-    # A jump counts from the instruction after it. The last instruction but one allows the call, the last refuses it.
-    instructions = [
-        (load, 0, 0, 4),
-        (equal, 0, count + 3, machine),  # refuse the numbers of another machine
-        (load, 0, 0, 0),
-        (at_least, count + 1, 0, 0x40000000),  # refuse the numbers of x32
-        *((equal, count - i, 0, number) for i, number in enumerate(numbers)),
-        (answer, 0, 0, allow),
-        (answer, 0, 0, refuse),
-    ]
-    return b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
-
-
-def least_address_space_left_bytes() -> int:
-    """The smallest distance so far between this process's address space and its limit."""
-    status = Path("/proc/self/status").read_text()
-    peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmPeak:"))
-    return resource.getrlimit(resource.RLIMIT_AS)[0] - peak_kib * 1024
-
-
-def limit_cpu_time(seconds: float) -> None:
-    """Allow `seconds` of CPU time from now on. Beyond that the kernel kills this process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime + seconds) + 1
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-
-
-def _prctl(option: int, *arguments: int) -> bool:
-    values = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
-    result: int = ctypes.CDLL(None, use_errno=True).prctl(option, *values)
-    return result == 0
+    try:
+        return os.path.sameopenfile(fd, again)
+    finally:
+        os.close(again)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import TypeVar, cast
 
 import av
@@ -19,6 +18,7 @@ from av.video.stream import VideoStream
 
 from nightreel.media.demuxing import Log, Read, complaints, open_container, packets_of
 from nightreel.media.feeding import DoubtfulMessageError, Feeder
+from nightreel.media.media_file import MediaFile
 
 _PACKETS_AFTER_THE_FIRST_FRAME = 4
 _PACKETS_WITHOUT_A_FRAME = 100
@@ -43,27 +43,27 @@ class Head:
     said: Log
 
 
-def read_head(path: Path, stream_index: int, *, max_pixels: int, first_start: int) -> Head:
+def read_head(file: MediaFile, stream_index: int, *, max_pixels: int, first_start: int) -> Head:
     """Decode the first few frames.
 
     Args:
         first_start: position of the first packet where decoding can start.
     """
     most = first_start + _PACKETS_WITHOUT_A_FRAME
-    return _without_doubt(path, stream_index, partial(_head, most=most), max_pixels=max_pixels)
+    return _without_doubt(file, stream_index, partial(_head, most=most), max_pixels=max_pixels)
 
 
-def read_order(path: Path, stream_index: int, *, max_pixels: int) -> tuple[list[int | None], frozenset[int]]:
+def read_order(file: MediaFile, stream_index: int, *, max_pixels: int) -> tuple[list[int | None], frozenset[int]]:
     """Decode the whole stream, quickly and without looking at pictures.
 
     Returns:
         The position of each frame's packet, in presentation order; and the positions of packets that fail to decode.
     """
-    return _without_doubt(path, stream_index, _order, max_pixels=max_pixels, fast=True)
+    return _without_doubt(file, stream_index, _order, max_pixels=max_pixels, fast=True)
 
 
 def _without_doubt(
-    path: Path,
+    file: MediaFile,
     stream_index: int,
     read: Callable[[Feeder, Iterator[Read], Log], _Found],
     *,
@@ -73,7 +73,7 @@ def _without_doubt(
     """Read a stream with whole packets; with stripped ones if the decoder complains about a part of a packet."""
     for strip in (False, True):
         try:
-            with complaints() as said, open_container(path, max_pixels=max_pixels) as container:
+            with complaints() as said, open_container(file, max_pixels=max_pixels) as container:
                 stream = cast(VideoStream, container.streams[stream_index])
                 feeder = Feeder(stream, said, max_pixels=max_pixels, strip=strip, fast=fast)
                 return read(feeder, packets_of(container, stream, said), said)

@@ -1,20 +1,17 @@
-"""The inner side of the sandbox: a fork server with the decoders loaded, and the decoder processes it forks.
+"""A decoder process: it answers one request about one file, and ends.
 
-`fork_server` starts it as a separate program without the pipeline's environment, so no secret, thread or GPU context of
-the pipeline is in a process that opens untrusted media. The fork server opens no file. A decoder process opens one file
-after another, as requests name them.
-
-    pool ──spawn, socket──▶ fork server ──fork──▶ decoder process ◀──requests, replies──▶ pool
+`fork_server_program` forks it. It confines itself before it reads a byte of the file, so that whatever the file makes
+of it can do no more than send a wrong reply, and that about its own video.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import mmap
 import os
-import select
-import signal
+import pkgutil
 import socket
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,79 +21,55 @@ import decord
 import numpy as np
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
-from nightreel.media.confinement import confine, least_address_space_left_bytes, limit_cpu_time
+from nightreel.media.confinement import CANNOT_CONFINE, Confined, Namespaces, confine
 from nightreel.media.decode_job import DecodeJob
 from nightreel.media.decoding import Decoded, decode
 from nightreel.media.demuxing import is_memory_error
 from nightreel.media.inspection import probe_file
+from nightreel.media.media_file import MediaFile
 from nightreel.media.probe import MediaLimits
-from nightreel.media.transport import ConnectionLostError, receive, send
+from nightreel.media.transport import receive, send
 from nightreel.reasons import Reason
 
-_ORPHAN_CHECK_S = 1.0
+_MOST_TEXT_BYTES = 64 * 2**20  # a job with all its packets
+_MOST_DETAIL_CHARACTERS = 4000
 _MOST_BYTES_A_PIXEL = 8  # in a decoded picture: 4 components of 16 bits
 
-
-def serve(control: socket.socket) -> None:
-    """Fork decoder processes and collect dead ones on request, until the pool's process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool handles Ctrl-C
-    decord.logging.set_level(decord.logging.ERROR)
-    pool = os.getppid()
-    send(control, {"ready": True})
-    while os.getppid() == pool:
-        # A child of the pool's process may keep the pool's end of the socket open: check the parent process too.
-        if not select.select([control], [], [], _ORPHAN_CHECK_S)[0]:
-            continue
-        try:
-            message, _, fd = receive(control)
-        except ConnectionLostError:
-            return
-        match message:
-            case {"spawn": limits}:
-                assert fd is not None
-                send(control, {"pid": _fork(control, fd, limits)})
-                os.close(fd)
-            case {"collect": pid}:
-                _, status = os.waitpid(pid, 0)
-                send(control, {"exit": os.waitstatus_to_exitcode(status)})
+decord.logging.set_level(decord.logging.ERROR)
+# A confined process cannot open the modules that libraries import when they are first needed.
+for _name in ("numpy.ma", *(module.name for module in pkgutil.walk_packages(av.__path__, "av."))):
+    if _name not in ("av.__main__", "av.datasets"):
+        importlib.import_module(_name)
 
 
-def _fork(control: socket.socket, fd: int, limits: dict[str, Any]) -> int:
-    server = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
+def report_confinement(connection: socket.socket, namespaces: Namespaces) -> None:
+    """Confine this process, with this file of the program as its file, and send what confines it."""
+    with Path(__file__).open("rb") as file:
+        confined = confine(file.fileno(), __file__, namespaces=namespaces, memory_bytes=2**40, cpu_s=60)
+    send(connection, confined.found.to_json())
+
+
+def answer_one_request(connection: socket.socket, namespaces: Namespaces) -> None:
+    """Receive a request with the descriptors of its file and of the memory for frames, confine, and reply."""
+    message = receive(connection, most_text_bytes=_MOST_TEXT_BYTES, most_fds=2)
+    request = json.loads(message.text)
+    fd, *frames_fd = message.fds
+    confined = confine(
+        fd, request["path"], namespaces=namespaces, memory_bytes=request["memory_mib"] << 20, cpu_s=request["cpu_s"]
+    )
+    if confined.found.to_json() != request["confinement"]:
+        os._exit(CANNOT_CONFINE)
+    file = MediaFile(fd, request["name"], confined.path)
     try:
-        control.close()
-        confine(memory_bytes=limits["memory_bytes"], parent=server)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        _work(socket.socket(fileno=fd))
-        status = 0
-    finally:
-        os._exit(status)  # never return to the server's loop
+        reply, blob = _answer(request, file, confined, *frames_fd)
+    except NightreelError as error:
+        reply, blob = _error(_named(file, error)), b""
+    except Exception as error:  # noqa: BLE001  any error that a hostile file provokes is that file's error
+        reply, blob = _error(_explain(request, file, confined, error)), b""
+    send(connection, reply, blob=blob)
 
 
-def _work(connection: socket.socket) -> None:
-    while True:
-        try:
-            request, _, fd = receive(connection)
-        except ConnectionLostError:
-            return
-        limit_cpu_time(request["cpu_s"])
-        try:
-            reply, blob = _answer(request, fd)
-        except NightreelError as error:
-            reply, blob = _error(_named(request, error)), b""
-        except Exception as error:  # noqa: BLE001  any error that a hostile file provokes is that file's error
-            reply, blob = _error(_explain(request, error)), b""
-        finally:
-            if fd is not None:
-                os.close(fd)
-        send(connection, reply, blob=blob)
-
-
-def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
+def _decode(file: MediaFile, job: DecodeJob, frames_thwc: np.ndarray, confined: Confined) -> Decoded:
     """Decode, and distinguish damage from lack of memory: some decoders report a failed allocation as "no frame".
 
     Raises:
@@ -104,74 +77,67 @@ def _decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     """
     damage: PermanentError | None = None
     try:
-        decoded = decode(path, job, frames_thwc)
+        decoded = decode(file, job, frames_thwc)
         if not any(decoded.flags):
             return decoded
     except PermanentError as error:
         damage = error
-    if least_address_space_left_bytes() < job.source_pixels * _MOST_BYTES_A_PIXEL:
+    if confined.least_address_space_left_bytes() < job.source_pixels * _MOST_BYTES_A_PIXEL:
         raise MemoryError
     if damage:
         raise damage
     return decoded
 
 
-def _named(request: dict[str, Any], error: NightreelError) -> NightreelError:
+def _named(file: MediaFile, error: NightreelError) -> NightreelError:
     """The error with the name of the file in front, if its message has no name."""
-    name = Path(request["path"]).name
-    return error if name in error.detail else type(error)(error.reason, f"{name}: {error.detail}")
+    return error if file.name in error.detail else type(error)(error.reason, f"{file.name}: {error.detail}")
 
 
-def _explain(request: dict[str, Any], error: Exception) -> NightreelError:
+def _explain(request: dict[str, Any], file: MediaFile, confined: Confined, error: Exception) -> NightreelError:
     """The error for a person. ffmpeg's errors are errors of the operating system only by their class."""
-    name, of_ffmpeg = Path(request["path"]).name, isinstance(error, av.error.FFmpegError)
+    of_ffmpeg = isinstance(error, av.error.FFmpegError)
     if is_memory_error(error):
-        if of_ffmpeg and least_address_space_left_bytes() > _most_bytes_at_once(request):
+        if of_ffmpeg and confined.least_address_space_left_bytes() > _most_bytes_at_once(request, file):
             detail = "is damaged: a number in it makes ffmpeg ask for more memory than a valid file needs"
-            return PermanentError(Reason.UNREADABLE, f"{name} {detail}: repeat the upload, or repair the file")
+            return PermanentError(Reason.UNREADABLE, f"{file.name} {detail}: repeat the upload, or repair the file")
         limit = request["memory_mib"]
         return PermanentError(
-            Reason.DECODE_MEMORY, f"{name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} allows"
+            Reason.DECODE_MEMORY, f"{file.name} needs more memory than NIGHTREEL_DECODE_MEMORY_MIB={limit} allows"
         )
     if isinstance(error, OSError) and not of_ffmpeg:
         cause = error.strerror or type(error).__name__
-        return TransientError(Reason.FILE_UNREADABLE, f"{name} cannot be read from the disk ({cause}): check the disk")
-    cause = f"{type(error).__name__}: {error}".replace(request["path"], "the file")
+        return TransientError(
+            Reason.FILE_UNREADABLE, f"{file.name} cannot be read from the disk ({cause}): check the disk"
+        )
     return PermanentError(
-        Reason.DECODER_FAILED, f"{name}: decoding failed with an unexpected error ({cause}): report this message"
+        Reason.DECODER_FAILED,
+        f"{file.name}: decoding failed with an unexpected error ({type(error).__name__}: {error}): report this message",
     )
 
 
-def _most_bytes_at_once(request: dict[str, Any]) -> int:
+def _most_bytes_at_once(request: dict[str, Any], file: MediaFile) -> int:
     """The largest piece of memory that a valid file may need: one picture, or one packet."""
     max_pixels = request["limits" if request["op"] == "probe" else "job"]["max_pixels"]
-    return int(max_pixels) * _MOST_BYTES_A_PIXEL + Path(request["path"]).stat().st_size
+    return int(max_pixels) * _MOST_BYTES_A_PIXEL + file.size_bytes
 
 
 def _error(error: NightreelError) -> dict[str, Any]:
-    return {"error": {"transient": isinstance(error, TransientError), "reason": error.reason, "detail": error.detail}}
+    return {"error_reason": error.reason, "detail": error.detail[:_MOST_DETAIL_CHARACTERS]}
 
 
-def _answer(request: dict[str, Any], fd: int | None) -> tuple[dict[str, Any], bytes]:
-    path = Path(request["path"])
+def _answer(
+    request: dict[str, Any], file: MediaFile, confined: Confined, frames_fd: int | None = None
+) -> tuple[dict[str, Any], bytes]:
     match request["op"]:
         case "probe":
-            probe = probe_file(path, MediaLimits(**request["limits"]))
-            return {"probe": probe.to_message()}, probe.index.to_bytes()
+            probe = probe_file(file, MediaLimits(**request["limits"]))
+            return probe.to_message(), probe.index.to_bytes()
         case "decode":
-            assert fd is not None
+            assert frames_fd is not None
             job = DecodeJob.from_json(request["job"])
             shape = (len(job.frames), job.height, job.width, 3)
-            shared = mmap.mmap(fd, int(np.prod(shape)))  # unmapped when the last array on it is freed
-            decoded = _decode(path, job, np.frombuffer(shared, np.uint8).reshape(shape))
+            shared = mmap.mmap(frames_fd, int(np.prod(shape)))
+            decoded = _decode(file, job, np.frombuffer(shared, np.uint8).reshape(shape), confined)
             return asdict(decoded), b""
     raise AssertionError(f"{request['op'] = }")
-
-
-def main() -> None:
-    """Entry point: the only argument is the control socket's descriptor."""
-    serve(socket.socket(fileno=int(sys.argv[1])))
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -25,6 +24,7 @@ from nightreel.media.decord_reader import VERSION as DECORD_VERSION
 from nightreel.media.decord_reader import DecordDoubtError, decode_with_decord
 from nightreel.media.demuxing import Log, Read, complaints, is_memory_error, open_container, packets_of
 from nightreel.media.feeding import DoubtfulMessageError, Feeder
+from nightreel.media.media_file import MediaFile
 from nightreel.media.packets import NO_PTS
 from nightreel.media.wanted_frames import WantedFrames
 
@@ -67,27 +67,27 @@ class _ContradictionError(Exception):
         self.fallback = fallback
 
 
-def decode(path: Path, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
+def decode(file: MediaFile, job: DecodeJob, frames_thwc: np.ndarray) -> Decoded:
     """Fill `frames_thwc` (T, height, width, 3) with the frames of `job`.
 
     Raises:
         PermanentError: `damaged` when no frame decodes; any error of `open_container`.
     """
-    if job.decoder == "decord":
+    if job.decoder == "decord" and file.path:
         try:
-            decode_with_decord(path, job, frames_thwc, landings_thwc=_decode_landings(path, job))
+            decode_with_decord(file, job, frames_thwc, landings_thwc=_decode_landings(file, job))
         except DecordDoubtError:
             pass  # PyAV below finds the bad frames
         else:
             return Decoded(job.ticks, ((),) * len(job.ticks), "decord", DECORD_VERSION)
     frames = WantedFrames(job, frames_thwc)
     with complaints() as said:
-        _decode_exactly(path, job, frames, said)
-    ticks, flags = frames.close_gaps(frames_thwc, name=path.name)
+        _decode_exactly(file, job, frames, said)
+    ticks, flags = frames.close_gaps(frames_thwc, name=file.name)
     return Decoded(ticks, flags, "pyav", av.__version__ + " tone-mapped" * bool(job.hdr))
 
 
-def _decode_landings(path: Path, job: DecodeJob) -> np.ndarray:
+def _decode_landings(file: MediaFile, job: DecodeJob) -> np.ndarray:
     """uint8 (R, height, width, 3): the first picture of each run, decoded alone, to hold decord's seeks to.
 
     Raises:
@@ -109,13 +109,13 @@ def _decode_landings(path: Path, job: DecodeJob) -> np.ndarray:
     landings_thwc = np.empty((len(alone), job.height, job.width, 3), np.uint8)
     frames = WantedFrames(landings, landings_thwc)
     with complaints() as said:
-        _decode_exactly(path, landings, frames, said)
-    if not frames.complete or any(frames.close_gaps(landings_thwc, name=path.name)[1]):
+        _decode_exactly(file, landings, frames, said)
+    if not frames.complete or any(frames.close_gaps(landings_thwc, name=file.name)[1]):
         raise DecordDoubtError("the first picture of a run is damaged")
     return landings_thwc
 
 
-def _decode_exactly(path: Path, job: DecodeJob, frames: WantedFrames, said: Log) -> None:
+def _decode_exactly(file: MediaFile, job: DecodeJob, frames: WantedFrames, said: Log) -> None:
     """Decode by the plan; where the file contradicts the index, in a way that does not rely on it.
 
     The decoder gets packets as they are. If it complains about one, it gets all packets without the parts on which no
@@ -129,9 +129,9 @@ def _decode_exactly(path: Path, job: DecodeJob, frames: WantedFrames, said: Log)
         frames.forget()
         try:
             if attempt in (_Attempt.SEEK, _Attempt.READ):
-                _decode_runs(path, job, frames, said, seek=attempt is _Attempt.SEEK, strip=strip)
+                _decode_runs(file, job, frames, said, seek=attempt is _Attempt.SEEK, strip=strip)
             else:
-                _decode_sequentially(path, job, frames, said, count=attempt is _Attempt.COUNT, strip=strip)
+                _decode_sequentially(file, job, frames, said, count=attempt is _Attempt.COUNT, strip=strip)
         except _ContradictionError as error:
             attempt = error.fallback if error.fallback > attempt else _Attempt.COUNT
         except DoubtfulMessageError:
@@ -140,8 +140,8 @@ def _decode_exactly(path: Path, job: DecodeJob, frames: WantedFrames, said: Log)
             return
 
 
-def _decode_runs(path: Path, job: DecodeJob, frames: WantedFrames, said: Log, *, seek: bool, strip: bool) -> None:
-    with open_container(path, max_pixels=job.max_pixels) as container:
+def _decode_runs(file: MediaFile, job: DecodeJob, frames: WantedFrames, said: Log, *, seek: bool, strip: bool) -> None:
+    with open_container(file, max_pixels=job.max_pixels) as container:
         stream = cast(VideoStream, container.streams[job.stream_index])
         feeder = Feeder(stream, said, max_pixels=job.max_pixels, strip=strip)
         packets: Iterator[Read] = packets_of(container, stream, said)
@@ -246,7 +246,7 @@ def _spoiled(expected: tuple[ExpectedPacket, ...], failed: set[int]) -> set[int]
 
 
 def _decode_sequentially(
-    path: Path, job: DecodeJob, frames: WantedFrames, said: Log, *, count: bool, strip: bool
+    file: MediaFile, job: DecodeJob, frames: WantedFrames, said: Log, *, count: bool, strip: bool
 ) -> None:
     """Decode from the start of the file until all wanted frames are decoded.
 
@@ -255,7 +255,7 @@ def _decode_sequentially(
     Args:
         count: identify frames by their number, not by their packet.
     """
-    with open_container(path, max_pixels=job.max_pixels) as container:
+    with open_container(file, max_pixels=job.max_pixels) as container:
         stream = cast(VideoStream, container.streams[job.stream_index])
         feeder, number, damaged = Feeder(stream, said, max_pixels=job.max_pixels, strip=strip), 0, False
         for position, read in enumerate(chain(packets_of(container, stream, said), [None])):

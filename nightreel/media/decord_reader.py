@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import decord
 import numpy as np
 
 from nightreel.media.decode_job import DecodeJob
+from nightreel.media.media_file import MediaFile
 
 VERSION: str = decord.__version__
 _FRAMES_A_CALL = 16  # a reader holds a call's frames twice
@@ -30,7 +30,7 @@ class DecordDoubtError(Exception):
     """decord's result is not proven: decode again with PyAV, which identifies the bad frames."""
 
 
-def agrees_on_times(path: Path, frame_times_s: np.ndarray) -> bool:
+def agrees_on_times(file: MediaFile, frame_times_s: np.ndarray) -> bool:
     """Whether decord counts the same frames, and shows each at the same time after the first one.
 
     Args:
@@ -38,7 +38,7 @@ def agrees_on_times(path: Path, frame_times_s: np.ndarray) -> bool:
     """
     try:
         with _no_complaints():
-            reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            reader = decord.VideoReader(file.path, ctx=decord.cpu(0), num_threads=1)
             count = len(reader)
             times_s = reader.get_frame_timestamp(np.arange(count))[:, 0].astype(np.float64) if count else np.empty(0)
             del reader
@@ -50,8 +50,8 @@ def agrees_on_times(path: Path, frame_times_s: np.ndarray) -> bool:
     return bool((np.abs(times_s - times_s[0] - frame_times_s) <= tolerance_s).all())
 
 
-def decode_with_decord(path: Path, job: DecodeJob, frames_thwc: np.ndarray, *, landings_thwc: np.ndarray) -> None:
-    """Fill `frames_thwc` with the frames of `job`. Redirects standard error meanwhile.
+def decode_with_decord(file: MediaFile, job: DecodeJob, frames_thwc: np.ndarray, *, landings_thwc: np.ndarray) -> None:
+    """Fill `frames_thwc` with the frames of `job`.
 
     Args:
         landings_thwc: the first picture of each run of the job, decoded by PyAV.
@@ -68,7 +68,7 @@ def decode_with_decord(path: Path, job: DecodeJob, frames_thwc: np.ndarray, *, l
     wanted = sorted({*job.frames, *(number for number in landings if number is not None)})
     with _no_complaints():
         try:
-            reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=job.width, height=job.height, num_threads=1)
+            reader = decord.VideoReader(file.path, ctx=decord.cpu(0), width=job.width, height=job.height, num_threads=1)
             if len(reader) != job.frame_count:
                 raise DecordDoubtError(f"decord counts {len(reader)} frames, the packets {job.frame_count}")
             for at in range(0, len(wanted), _FRAMES_A_CALL):
@@ -100,19 +100,13 @@ def _cells(picture_hwc: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _no_complaints() -> Iterator[None]:
-    """Catch what C code writes to standard error.
+    """Notice what C code writes to standard error, which is a file in a decoder process.
 
     Raises:
         DecordDoubtError: at the end, if it wrote anything.
     """
-    usual, heard = os.dup(_STDERR), os.memfd_create("complaints")
-    os.dup2(heard, _STDERR)
-    try:
-        yield
-        said = os.fstat(heard).st_size
-    finally:
-        os.dup2(usual, _STDERR)
-        os.close(usual)
-        os.close(heard)
+    before = os.fstat(_STDERR).st_size
+    yield
+    said = os.fstat(_STDERR).st_size - before
     if said:
         raise DecordDoubtError(f"{said} bytes of error messages")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import av
@@ -19,6 +18,7 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
+from nightreel.media.media_file import MediaFile
 from nightreel.media.refusals import explain_refusal
 
 # Demuxers that open other files or connections (a playlist named .mp4 would make ffmpeg read what it lists), and those
@@ -50,8 +50,8 @@ def _demuxers() -> str:
     return ",".join(names)
 
 
-def open_container(path: Path, *, max_pixels: int) -> InputContainer:
-    """Open `path` with demuxers that cannot open any other file.
+def open_container(file: MediaFile, *, max_pixels: int) -> InputContainer:
+    """Open `file` with demuxers that cannot open any other file.
 
     Args:
         max_pixels: larger pictures are not decoded, whatever size the container claims.
@@ -61,16 +61,16 @@ def open_container(path: Path, *, max_pixels: int) -> InputContainer:
     """
     try:
         return av.open(
-            f"file:{path}",
+            file.unbuffered(),
             "r",
-            container_options={"protocol_whitelist": "file", "format_whitelist": _demuxers()},
+            container_options={"protocol_whitelist": "none", "format_whitelist": _demuxers()},
             options={"max_pixels": str(max_pixels)},  # for the decoders that ffmpeg runs while opening
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
         if is_memory_error(error):
             raise
-        raise explain_refusal(path, str(error.strerror if isinstance(error, av.error.FFmpegError) else error)) from None
+        raise explain_refusal(file, str(error.strerror if isinstance(error, av.error.FFmpegError) else error)) from None
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
 from nightreel.media import ebml
+from nightreel.media.media_file import MediaFile
 from nightreel.media.mp4_boxes import Mp4Outline
 from nightreel.media.signatures import ASF, MXF, PROGRAM_STREAM, transport_packets
 
@@ -43,25 +43,25 @@ _ASF_HEADER_BYTES, _ASF_FLAGS_AT, _ASF_ENCRYPTED = 30, 72, 0x8000
 _MOST_ASF_OBJECTS = 1000
 
 
-def is_encrypted(path: Path) -> bool:
-    """Whether the video in `path` is encrypted, as far as its container tells."""
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(2**16)
-        mp4 = Mp4Outline(file, size_bytes)
+def is_encrypted(file: MediaFile) -> bool:
+    """Whether the video in `file` is encrypted, as far as its container tells."""
+    size_bytes = file.size_bytes
+    with file.open() as reader:
+        head = reader.read(2**16)
+        mp4 = Mp4Outline(reader, size_bytes)
         if mp4.boxes:
             return mp4.is_encrypted
         if head.startswith(ebml.MAGIC):
-            return ebml.MatroskaOutline(file, size_bytes).is_encrypted
+            return ebml.MatroskaOutline(reader, size_bytes).is_encrypted
         if head.startswith(ASF):
-            return _asf_is_encrypted(file, size_bytes)
+            return _asf_is_encrypted(reader, size_bytes)
         if head.startswith(b"FLV"):
-            return _flv_is_encrypted(file, size_bytes)
+            return _flv_is_encrypted(reader, size_bytes)
         if MXF in head:
-            return any(_MXF_ENCRYPTED_TRIPLET in sample for sample in _samples(file, size_bytes))
+            return any(_MXF_ENCRYPTED_TRIPLET in sample for sample in _samples(reader, size_bytes))
         if head.startswith(PROGRAM_STREAM):
-            return _program_stream_is_scrambled(_samples(file, size_bytes))
-        return any(transport_packets(head)) and _transport_stream_is_scrambled(_samples(file, size_bytes))
+            return _program_stream_is_scrambled(_samples(reader, size_bytes))
+        return any(transport_packets(head)) and _transport_stream_is_scrambled(_samples(reader, size_bytes))
 
 
 def _samples(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:

@@ -5,8 +5,6 @@ Packets count; a header is a claim. Called by `inspection`, in the sandbox.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import av
 import numpy as np
 from av.container import InputContainer
@@ -14,6 +12,7 @@ from av.video.stream import VideoStream
 
 from nightreel.media import ebml
 from nightreel.media.demuxing import clock_may_jump, is_mp4
+from nightreel.media.media_file import MediaFile
 from nightreel.media.packets import GAP, LOST_BEFORE, PacketIndex
 
 _AGREES = 2.0  # a claimed duration counts if the bytes it would take differ from those there by no larger factor
@@ -23,15 +22,15 @@ _HEAD_BYTES = 64 * 1024
 
 
 def expected_s(
-    path: Path, container: InputContainer, stream: VideoStream, index: PacketIndex, *, duration_s: float
+    file: MediaFile, container: InputContainer, stream: VideoStream, index: PacketIndex, *, duration_s: float
 ) -> float:
     """Seconds of timeline that the file should hold; at least `duration_s`, those that can be read.
 
     An MP4's own index of all frames counts. Else a duration in the header counts, if the bytes that it would take, at
     the rate of the bytes that were read, agree with the size of the file, or with the size that its container states.
     """
-    tick_s, size = float(stream.time_base or 0), path.stat().st_size
-    stated = _stated_size(path) or size
+    tick_s, size = float(stream.time_base or 0), file.size_bytes
+    stated = _stated_size(file) or size
     cut_off = stated > size
     claims = [duration_s]
     entries = stream.index_entries
@@ -74,10 +73,10 @@ def lost_spans(index: PacketIndex, *, tick_s: float) -> tuple[tuple[float, float
     return tuple(zip((begin * tick_s).tolist(), (end * tick_s).tolist(), strict=True))
 
 
-def _stated_size(path: Path) -> int | None:
+def _stated_size(file: MediaFile) -> int | None:
     """The size that the file's own outermost structure states (RIFF, Matroska segment, ASF); None where it has none."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    with file.open() as reader:
+        head = reader.read(_HEAD_BYTES)
     if head[:4] == b"RIFF":
         return int.from_bytes(head[4:8], "little") + 8
     if head.startswith(ebml.MAGIC):

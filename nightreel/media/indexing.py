@@ -7,7 +7,6 @@ frames, the decoder reads the whole stream once and its order counts. Called by 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
@@ -17,6 +16,7 @@ from nightreel.errors import PermanentError
 from nightreel.media.bitstream import BitstreamReader
 from nightreel.media.decoder_order import Head, is_intra_only, read_head, read_order
 from nightreel.media.demuxing import Log, clock_may_jump, demuxer_errors, is_avi, is_mp4, packets_of
+from nightreel.media.media_file import MediaFile
 from nightreel.media.packets import (
     CORRUPT,
     DISCARD,
@@ -64,7 +64,7 @@ class StreamIndex:
 
 
 def index_stream(
-    path: Path, container: InputContainer, stream: VideoStream, said: Log, *, max_frames: int, max_pixels: int
+    file: MediaFile, container: InputContainer, stream: VideoStream, said: Log, *, max_frames: int, max_pixels: int
 ) -> StreamIndex:
     """Read all packets of `stream` from the container's current position, which is its start.
 
@@ -73,13 +73,13 @@ def index_stream(
     Raises:
         PermanentError: `limit_frames`.
     """
-    table = _read_packets(path, container, stream, said, max_frames=max_frames)
+    table = _read_packets(file, container, stream, said, max_frames=max_frames)
     truncated = demuxer_errors(said, container) or (is_mp4(container) and len(table.pts) < stream.frames)
     if not len(table.pts):
         empty = PacketIndex(table.pts, table.dts, table.pts, table.size, table.flags, 0, False)
         return StreamIndex(empty, truncated, (), False, False, Head(None, (), False, []))
     starts = np.flatnonzero(table.flags & KEY)
-    head = read_head(path, stream.index, max_pixels=max_pixels, first_start=int(starts[0]) if len(starts) else 0)
+    head = read_head(file, stream.index, max_pixels=max_pixels, first_start=int(starts[0]) if len(starts) else 0)
     if any(label is not None and label >= len(table.pts) for label in head.labels):
         head = replace(head, labels=(None,))  # the second reading gave more packets: it proves nothing
     proven_starts = _confirm_starts(table, stream, head)
@@ -101,7 +101,7 @@ def index_stream(
     if is_intra_only(stream) and not _complete(index):
         index = _reordered(index, index.shown.tolist(), interval=interval)
     elif _in_doubt(index, container, stream, head) or table.packed:
-        index = _as_decoded(index, *read_order(path, stream.index, max_pixels=max_pixels), interval=interval)
+        index = _as_decoded(index, *read_order(file, stream.index, max_pixels=max_pixels), interval=interval)
     fields = bool((index.flags & SECOND_FIELD).any())
     claimed = (
         0 if fields or not len(index.shown) else int(table.duration[index.shown[np.argmax(index.ticks[index.shown])]])
@@ -128,7 +128,9 @@ class _Table:
     packed: bool
 
 
-def _read_packets(path: Path, container: InputContainer, stream: VideoStream, said: Log, *, max_frames: int) -> _Table:
+def _read_packets(
+    file: MediaFile, container: InputContainer, stream: VideoStream, said: Log, *, max_frames: int
+) -> _Table:
     reader = BitstreamReader(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     rows: list[tuple[int, int, int, int, int, bool]] = []
     packed = False
@@ -137,7 +139,7 @@ def _read_packets(path: Path, container: InputContainer, stream: VideoStream, sa
         if len(rows) >= max_frames:
             raise PermanentError(
                 Reason.LIMIT_FRAMES,
-                f"{path.name} has more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to accept it",
+                f"{file.name} has more than {max_frames} frames: raise NIGHTREEL_MAX_FRAMES to accept it",
             )
         about = reader.read(memoryview(packet), is_key=packet.is_keyframe)
         flags = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -25,6 +24,7 @@ from nightreel.media.demuxing import Log, complaints, open_container
 from nightreel.media.extent import expected_s, lost_spans
 from nightreel.media.geometry import crop_in_dump, fitting_crop, orientation_of
 from nightreel.media.indexing import StreamIndex, index_stream
+from nightreel.media.media_file import MediaFile
 from nightreel.media.packets import (
     CORRUPT,
     DISCARD,
@@ -49,57 +49,57 @@ _HDR_TRANSFERS = {16: "pq", 18: "hlg"}  # ITU-T H.273 table 3
 _MOST_BREAKS_TOLD = 20
 
 
-def probe_file(path: Path, limits: MediaLimits) -> Probe:
-    """Open `path`, choose its video stream, walk through its packets and decode its first pictures.
+def probe_file(file: MediaFile, limits: MediaLimits) -> Probe:
+    """Open `file`, choose its video stream, walk through its packets and decode its first pictures.
 
     Raises:
         PermanentError: with the file's own reason; see `refusals` for files that are not videos.
     """
-    size_bytes = path.stat().st_size
-    limits.check("bytes", size_bytes, f"{path.name}: the size in bytes is")
-    refuse_by_content(path, gif=limits.gif)
-    with complaints() as said, open_container(path, max_pixels=limits.max_pixels) as container:
-        limits.check("streams", len(container.streams), f"{path.name}: the number of streams is")
+    size_bytes = file.size_bytes
+    limits.check("bytes", size_bytes, f"{file.name}: the size in bytes is")
+    refuse_by_content(file, gif=limits.gif)
+    with complaints() as said, open_container(file, max_pixels=limits.max_pixels) as container:
+        limits.check("streams", len(container.streams), f"{file.name}: the number of streams is")
         opening = list(said)
-        stream = _choose_stream(container, path)
-        read = index_stream(path, container, stream, said, max_frames=limits.max_frames, max_pixels=limits.max_pixels)
+        stream = _choose_stream(container, file)
+        read = index_stream(file, container, stream, said, max_frames=limits.max_frames, max_pixels=limits.max_pixels)
         if not len(read.index):
             promised_s = (container.duration or 0) / av.time_base
-            raise explain_no_frames(path, promised_frames=stream.frames, promised_s=promised_s)
+            raise explain_no_frames(file, promised_frames=stream.frames, promised_s=promised_s)
         if not len(read.index.shown):
-            raise PermanentError(Reason.NO_FRAMES, f"{path.name}: none of its {len(read.index)} frames is shown")
+            raise PermanentError(Reason.NO_FRAMES, f"{file.name}: none of its {len(read.index)} frames is shown")
         if not read.head.frame:
-            _refuse_too_large([*opening, *read.head.said], limits, path)
+            _refuse_too_large([*opening, *read.head.said], limits, file)
             if not stream.codec_context.width * stream.codec_context.height:
                 detail = "no picture decodes, and the picture size is not known"
-                raise PermanentError(Reason.DAMAGED, f"{path.name}: {detail}")
+                raise PermanentError(Reason.DAMAGED, f"{file.name}: {detail}")
         else:
             settle_colours(read.head.frame)
-        probe = _describe(path, container, stream, read, size_bytes=size_bytes)
-    limits.check("duration_s", probe.duration_s or 0.0, f"{path.name}: the duration in seconds is")
-    return _with_decoder(path, probe)
+        probe = _describe(file, container, stream, read, size_bytes=size_bytes)
+    limits.check("duration_s", probe.duration_s or 0.0, f"{file.name}: the duration in seconds is")
+    return _with_decoder(file, probe)
 
 
-def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
+def _choose_stream(container: InputContainer, file: MediaFile) -> VideoStream:
     """Choose the stream that ffmpeg's `av_find_best_stream` chooses, ignoring cover pictures and unknown codecs.
 
     Raises:
         PermanentError: `no_video_stream`, `no_decoder` or `encrypted`.
     """
     if not container.streams:
-        raise explain_refusal(path, "it has no streams")
+        raise explain_refusal(file, "it has no streams")
     videos = list(container.streams.video)
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
     films = [stream for stream in videos if not stream.disposition & pictures]
     if not films:
         kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
         has = " and ".join([f"{kind} streams" for kind in kinds] + ["a cover picture"] * bool(videos)) or "no streams"
-        raise PermanentError(Reason.NO_VIDEO_STREAM, f"{path.name} has {has} and no video")
-    refuse_encrypted(path)
+        raise PermanentError(Reason.NO_VIDEO_STREAM, f"{file.name} has {has} and no video")
+    refuse_encrypted(file)
     decodable = [stream for stream in films if stream.codec_context is not None]
     if not decodable:
         tag = _codec_tag(container)
-        raise PermanentError(Reason.NO_DECODER, f"{path.name}: no decoder for codec {tag}: convert it to H.264 first")
+        raise PermanentError(Reason.NO_DECODER, f"{file.name}: no decoder for codec {tag}: convert it to H.264 first")
     best = container.streams.best("video")
     if best in decodable:
         return best
@@ -118,7 +118,7 @@ def _dump(container: InputContainer) -> str:
 
 
 def _describe(
-    path: Path, container: InputContainer, stream: VideoStream, read: StreamIndex, *, size_bytes: int
+    file: MediaFile, container: InputContainer, stream: VideoStream, read: StreamIndex, *, size_bytes: int
 ) -> Probe:
     context, index, frame = stream.codec_context, read.index, read.head.frame
     width, height = (frame.width, frame.height) if frame else (context.width, context.height)
@@ -141,7 +141,7 @@ def _describe(
         crop=crop,
         pixel_aspect=_pixel_aspect(stream, rotation),
         duration_s=duration_s,
-        expected_s=expected_s(path, container, stream, index, duration_s=duration_s),
+        expected_s=expected_s(file, container, stream, index, duration_s=duration_s),
         lost=lost_spans(index, tick_s=float(tick)),
         clock_breaks=tuple(
             (float((gap.tick - index.start) * tick), float(gap.jump * tick)) for gap in read.breaks[:_MOST_BREAKS_TOLD]
@@ -174,12 +174,12 @@ def _orientation(frame: VideoFrame) -> tuple[int, bool]:
     return orientation_of(bytes(matrix)) if matrix is not None else (0, False)
 
 
-def _refuse_too_large(said: Log, limits: MediaLimits, path: Path) -> None:
+def _refuse_too_large(said: Log, limits: MediaLimits, file: MediaFile) -> None:
     """Raise if a decoder with the limit set refused a picture for its size."""
     for _, _, message in said:
         if refused := re.match(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds)", message):
             width, height = map(int, refused.groups())
-            limits.check("pixels", width * height, f"{path.name}: the picture size in pixels is {width} x {height} =")
+            limits.check("pixels", width * height, f"{file.name}: the picture size in pixels is {width} x {height} =")
 
 
 def _pixel_aspect(stream: VideoStream, rotation: int) -> float:
@@ -190,10 +190,11 @@ def _pixel_aspect(stream: VideoStream, rotation: int) -> float:
     return 1 / aspect if rotation % 180 else aspect
 
 
-def _with_decoder(path: Path, probe: Probe) -> Probe:
+def _with_decoder(file: MediaFile, probe: Probe) -> Probe:
     """The probe with the decoder and why: decord where it is proven and PyAV would not save work, else PyAV."""
     index = probe.index
     obstacles = {
+        "this host cannot restrict decord to one file": file.path is None,
         f"container {probe.container}": probe.container not in _DECORD_CONTAINERS,
         f"codec {probe.codec}": probe.codec not in _DECORD_CODECS,
         f"pixel format {probe.pixel_format}": probe.pixel_format not in ("yuv420p", "yuvj420p"),
@@ -218,7 +219,7 @@ def _with_decoder(path: Path, probe: Probe) -> Probe:
     if unreferenced > _WORTH_LEAVING_OUT:
         reason = f"not decord: it cannot skip the {unreferenced:.0%} of frames that no other refers to"
         return replace(probe, decoder="pyav", decoder_reason=reason)
-    if not agrees_on_times(path, probe.frame_times_s):
+    if not agrees_on_times(file, probe.frame_times_s):
         return replace(probe, decoder="pyav", decoder_reason="not decord: its times of frames differ from the packets'")
     reason = f"{probe.codec} in {probe.container}: every packet is a frame, and decord gives it the same time"
     return replace(probe, decoder="decord", decoder_reason=reason)

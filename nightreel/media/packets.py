@@ -20,10 +20,11 @@ UNREFERENCED = 32  # no other frame needs it
 FALSE_KEY = 64  # the container marks it as a keyframe, but decoding cannot start clean here
 LOST_BEFORE = 128  # packets before it, or part of it, could not be read
 SECOND_FIELD = 256  # the second field of the frame whose first field is the packet before it
+ALL_FLAGS = 511
 NO_PTS = np.iinfo(np.int64).min
 GAP = 1.5  # usual intervals between frames: in a longer one, something is missing
 _COLUMNS = (("pts", "<i8"), ("dts", "<i8"), ("ticks", "<i8"), ("size", "<i4"), ("flags", "<u2"))
-_PACKET_BYTES = sum(np.dtype(dtype).itemsize for _, dtype in _COLUMNS)
+PACKET_BYTES = sum(np.dtype(dtype).itemsize for _, dtype in _COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +106,9 @@ class PacketIndex:
         Raises:
             ValueError: `data` is not a whole number of packets.
         """
-        count, rest = divmod(len(data), _PACKET_BYTES)
+        count, rest = divmod(len(data), PACKET_BYTES)
         if rest:
-            raise ValueError(f"not a packet index: {len(data)} bytes, expected a multiple of {_PACKET_BYTES}")
+            raise ValueError(f"not a packet index: {len(data)} bytes, expected a multiple of {PACKET_BYTES}")
         arrays, offset = {}, 0
         for name, dtype in _COLUMNS:
             arrays[name] = np.frombuffer(data, dtype, count, offset=offset)

@@ -134,16 +134,8 @@ class Probe:
         return {**self._values(), "keyframes": len(self.keyframes_s)}
 
     def to_message(self) -> dict[str, Any]:
-        """JSON values from which, with `index.to_bytes()`, `from_message` restores the probe."""
+        """JSON values from which, with `index.to_bytes()`, `replies` restores the probe."""
         return {**self._values(), "last_duration": self.index.last_duration, "ordinal": self.index.ordinal}
-
-    @classmethod
-    def from_message(cls, values: dict[str, Any], index: bytes) -> Probe:
-        last_duration, ordinal = values.pop("last_duration"), values.pop("ordinal")
-        values["crop"] = tuple(values["crop"])
-        for name in ("lost", "clock_breaks"):
-            values[name] = tuple((start, end) for start, end in values[name])
-        return cls(**values, index=PacketIndex.from_bytes(index, last_duration=last_duration, ordinal=ordinal))
 
     def _values(self) -> dict[str, Any]:
         return {name: _as_json(getattr(self, name)) for name in self.__dataclass_fields__ if name != "index"}

@@ -1,21 +1,26 @@
-"""The pool of killable decoder processes: the only way from the pipeline to untrusted media.
+"""The pool of decoder processes: the only way from the pipeline to untrusted media.
 
-Called by the encode stage and the command line, from any thread. This side never opens a media file and never imports a
-decoder. It sends a path, receives numbers, and reads the pixels from shared memory that it made itself (a memfd: it has
-no name, so nothing remains, however either side dies).
+Called by the encode stage and the command line, from any thread. This side never reads a media file and never imports
+a decoder. It opens the file, hands the descriptor to a new decoder process, checks every field of the reply, and reads
+the pixels from shared memory that it made itself (a memfd: it has no name, so nothing remains, however either side
+dies; sealed, so the other side cannot shrink it).
 
-A process that hangs, crashes or exceeds a limit costs one `PermanentError` and is replaced.
+Each call has a process of its own, which has seen no other video and sees no other video later: a hostile file can
+falsify nothing but what is said of itself. A process that hangs, crashes, lies or exceeds a limit costs one
+`PermanentError`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import math
 import mmap
 import os
-import queue
 import signal
+import stat
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,39 +28,32 @@ from typing import Any, Self
 import numpy as np
 
 from nightreel.domain import FrameBatch, SamplingPlan, Segment
-from nightreel.errors import PermanentError, TransientError
+from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.media import replies
+from nightreel.media.confinement import CANNOT_CONFINE, Confinement
 from nightreel.media.coverage import covered_s
 from nightreel.media.decode_job import DecodeJob, plan_job
-from nightreel.media.fork_server import DecoderProcess, ForkServer
+from nightreel.media.fork_server import Ending, ForkServer
+from nightreel.media.media_file import MediaFile
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
-from nightreel.media.transport import ConnectionLostError, DeadlineError
+from nightreel.media.transport import ConnectionLostError, DeadlineError, Message
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
-_JOBS_PER_PROCESS = 500  # then the process is replaced, which bounds the decoders' leaks
 _SENT_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
-
-
-@contextmanager
-def _as_answered(path: Path) -> Iterator[None]:
-    """Parse a reply. A hostile file may control the process that sent it, so it may hold anything."""
-    try:
-        yield
-    except (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise PermanentError(
-            Reason.DECODER_CRASHED, f"{path.name}: its decoder process sent an invalid reply"
-        ) from error
+_READ_BYTES = 2**20
 
 
 class DecoderPool:
-    """`workers` decoder processes, each started when first needed. Thread-safe: further calls wait for a free process.
+    """At most `workers` decoder processes at a time. Thread-safe: further calls wait.
 
     Args:
         limits: limits for a file.
-        timeout_s: wall-clock limit of one call, from the moment a process is free for it.
+        timeout_s: wall-clock limit of one call, from the moment its process starts.
         memory_bytes: address space of a decoder process.
         min_good_frames: a segment with a smaller share of good frames is refused.
+        strict: refuse to decode on a host that lacks a part of the confinement.
     """
 
     def __init__(
@@ -66,15 +64,15 @@ class DecoderPool:
         timeout_s: float = 120.0,
         memory_bytes: int = 2 * 2**30,
         min_good_frames: float = 0.75,
+        strict: bool = False,
     ) -> None:
         self._limits = limits
         self._timeout_s = timeout_s
         self._allowed = {"cpu_s": timeout_s, "memory_mib": memory_bytes // 2**20}
         self._min_good_frames = min_good_frames
-        self._server = ForkServer(memory_bytes=memory_bytes)
-        self._slots: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
-        for _ in range(workers):
-            self._slots.put(None)
+        self._strict = strict
+        self._server = ForkServer()
+        self._slots = threading.BoundedSemaphore(workers)
         self._closed = False
 
     @classmethod
@@ -85,20 +83,41 @@ class DecoderPool:
             timeout_s=settings.decode_timeout_s,
             memory_bytes=settings.decode_memory_mib * 2**20,
             min_good_frames=settings.min_good_frames,
+            strict=settings.sandbox == "strict",
         )
+
+    @property
+    def confinement(self) -> Confinement:
+        """What confines decoder processes on this host.
+
+        Raises:
+            SettingsError: it lacks a part, and `strict` is set.
+            TransientError: no decoder process can be started.
+        """
+        found = self._server.confinement
+        if self._strict and found.missing:
+            raise SettingsError(
+                f"NIGHTREEL_SANDBOX=strict, but decoder processes on this host lack {', '.join(found.missing)}: run on "
+                "a host whose kernel and container allow them, or set NIGHTREEL_SANDBOX=available"
+            )
+        return found
 
     def probe(self, path: Path) -> Probe:
         """Inspect the file `path`.
 
         Raises:
             PermanentError: the file's own reason (`not_a_video`, `no_index`, `encrypted`, `limit_pixels` ...), or
-                `decode_timeout`, `decoder_crashed`, `decode_memory`.
+                `decode_timeout`, `decoder_crashed`, `decoder_lied`, `decode_memory`.
+            SettingsError: as `confinement`.
             TransientError: the file cannot be read, or no decoder process can be started.
         """
-        request = {"op": "probe", "path": str(path.absolute()), "limits": asdict(self._limits)}
-        reply, blob = self._call(request, path=path)
-        with _as_answered(path):
-            return Probe.from_message(reply["probe"], blob)
+        with _opened(path) as file:
+            request = {"op": "probe", "limits": asdict(self._limits)}
+            with self._answered(file):
+                reply = self._call(request, file)
+                return replies.parse_probe(
+                    reply.text, reply.blob, limits=self._limits, size_bytes=file.size_bytes, name=file.name
+                )
 
     def decode(
         self, path: Path, *, probe: Probe, plan: SamplingPlan, segment: Segment, short_side: int | None = None
@@ -154,37 +173,31 @@ class DecoderPool:
     def _run(self, path: Path, probe: Probe, job: DecodeJob) -> FrameBatch:
         shape = (len(job.frames), job.height, job.width, 3)
         size = math.prod(shape)
-        fd = os.memfd_create("frames", os.MFD_CLOEXEC)
+        fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, size)
-            request = {"op": "decode", "path": str(path.absolute()), "job": job.to_json()}
-            reply, _ = self._call(request, path=path, fd=fd)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            with _opened(path) as file, self._answered(file):
+                reply = replies.parse_decoded(
+                    self._call({"op": "decode", "job": job.to_json()}, file, fd).text, job=job
+                )
             frames_thwc = np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(shape)
         finally:
             os.close(fd)
-        with _as_answered(path):
-            return FrameBatch(
-                frames_thwc=frames_thwc,
-                pts_s=(np.array(reply["ticks"], dtype=np.int64) - probe.index.start) * probe.seconds_per_tick,
-                flags=tuple(tuple(map(str, words)) for words in reply["flags"]),
-                decoder=str(reply["decoder"]),
-                decoder_version=str(reply["version"]),
-                fps=probe.fps,
-                source_hw=(probe.height, probe.width),
-            )
+        return FrameBatch(
+            frames_thwc=frames_thwc,
+            pts_s=(np.array(reply.ticks, dtype=np.int64) - probe.index.start) * probe.seconds_per_tick,
+            flags=reply.flags,
+            decoder=reply.decoder,
+            decoder_version=reply.version,
+            fps=probe.fps,
+            source_hw=(probe.height, probe.width),
+        )
 
     def close(self) -> None:
         """Stop all processes. Running calls fail with a TransientError. May be called twice."""
         self._closed = True
         self._server.close()
-        idle: list[DecoderProcess | None] = []
-        with suppress(queue.Empty):
-            while True:
-                idle.append(self._slots.get_nowait())
-        for process in idle:
-            if process is not None:
-                process.end()
-            self._slots.put(None)  # a call that waits for a slot must fail, not hang
 
     def __enter__(self) -> Self:
         return self
@@ -192,45 +205,109 @@ class DecoderPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, request: dict[str, Any], *, path: Path, fd: int | None = None) -> tuple[dict[str, Any], bytes]:
-        """Send one request to a free process. A process that does not reply is not used again."""
-        worker = self._slots.get()
-        kept = None
+    @contextmanager
+    def _answered(self, file: MediaFile) -> Iterator[None]:
+        """Turn an impossible reply into the file's error, and the claim of a failing disk into one if it is false."""
         try:
-            if self._closed:
-                raise TransientError(Reason.DECODER_POOL_CLOSED, f"{path.name} was not decoded: the pool is closed")
-            worker = worker or self._server.spawn()
-            reply, blob = worker.ask({**request, **self._allowed}, timeout_s=self._timeout_s, fd=fd)
-            out_of_memory = reply.get("error", {}).get("reason") == Reason.DECODE_MEMORY
-            used_up = out_of_memory or worker.jobs >= _JOBS_PER_PROCESS or self._closed
-            kept = None if used_up else worker
-        except DeadlineError:
-            raise self._too_slow(path) from None
-        except ConnectionLostError:
-            raise self._ended(path, worker.end() if worker else None) from None
-        finally:
-            if worker is not None and kept is None:
-                worker.end()
-            self._slots.put(kept)
-        if "error" in reply:
-            with _as_answered(path):
-                kind = TransientError if reply["error"]["transient"] else PermanentError
-                error = kind(Reason.of(reply["error"]["reason"]), str(reply["error"]["detail"]))
-            raise error
-        return reply, blob
+            yield
+        except replies.LieError as error:
+            raise _lied(file, str(error)) from None
+        except PermanentError as error:
+            if error.reason is Reason.FILE_UNREADABLE:
+                raise _unless_readable(file, error) from None
+            raise
 
-    def _too_slow(self, path: Path) -> PermanentError:
+    def _call(self, request: dict[str, Any], file: MediaFile, *shared: int) -> Message:
+        """Send one request to a new process, and end it."""
+        with self._slots:
+            if self._closed:
+                raise TransientError(Reason.DECODER_POOL_CLOSED, f"{file.name} was not decoded: the pool is closed")
+            confinement = self.confinement
+            process = self._server.spawn()
+            try:
+                return process.ask(
+                    {
+                        **request,
+                        **self._allowed,
+                        "name": file.name,
+                        "path": file.path,
+                        "confinement": confinement.to_json(),
+                    },
+                    fds=[file.fd, *shared],
+                    most_text_bytes=replies.MOST_TEXT_BYTES,
+                    most_blob_bytes=replies.most_blob_bytes(self._limits),
+                    timeout_s=self._timeout_s,
+                )
+            except DeadlineError:
+                raise self._too_slow(file) from None
+            except ConnectionLostError:
+                raise self._ended(file, process.why_lost()) from None
+            finally:
+                process.end()
+
+    def _too_slow(self, file: MediaFile) -> PermanentError:
         return PermanentError(
             Reason.DECODE_TIMEOUT,
-            f"{path.name}: the decoder sent no reply within NIGHTREEL_DECODE_TIMEOUT_S={self._timeout_s:g}: the file "
+            f"{file.name}: the decoder sent no reply within NIGHTREEL_DECODE_TIMEOUT_S={self._timeout_s:g}: the file "
             "hangs the decoder, or needs a higher setting",
         )
 
-    def _ended(self, path: Path, exit_code: int | None) -> PermanentError | TransientError:
-        """The error for a dead decoder process: the file's fault, or transient if a signal from outside killed it."""
-        if exit_code == -signal.SIGXCPU:
-            return self._too_slow(path)
-        if self._closed or exit_code is None or -exit_code in _SENT_FROM_OUTSIDE:
-            return TransientError(Reason.DECODER_KILLED, f"{path.name}: the decoder process was killed from outside")
-        how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
-        return PermanentError(Reason.DECODER_CRASHED, f"{path.name} crashed the decoder process ({how})")
+    def _ended(self, file: MediaFile, ending: Ending) -> PermanentError | TransientError:
+        """The error for a lost process: the file's fault, or transient if a signal from outside killed it."""
+        code = ending.exit_code
+        if code == -signal.SIGXCPU:
+            return self._too_slow(file)
+        if code == CANNOT_CONFINE:
+            return TransientError(
+                Reason.DECODER_START, f"{file.name} was not decoded: its decoder process could not confine itself"
+            )
+        if self._closed or code is None:
+            return TransientError(Reason.DECODER_KILLED, f"{file.name}: the decoder process was killed from outside")
+        if ending.killed:
+            return _lied(file, "it broke off its reply")
+        if -code in _SENT_FROM_OUTSIDE:
+            return TransientError(Reason.DECODER_KILLED, f"{file.name}: the decoder process was killed from outside")
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return PermanentError(Reason.DECODER_CRASHED, f"{file.name} crashed the decoder process ({how})")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[MediaFile]:
+    """The file, opened for a decoder process and not read here.
+
+    Raises:
+        TransientError: `file_unreadable`.
+        PermanentError: `not_a_video`: it is not a regular file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise _unreadable(path.name, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise PermanentError(Reason.NOT_A_VIDEO, f"{path.name} is not a regular file")
+        yield MediaFile(fd, path.name, os.path.realpath(path))
+    finally:
+        os.close(fd)
+
+
+def _unless_readable(file: MediaFile, claim: PermanentError) -> PermanentError | TransientError:
+    """The error for the claim that the disk fails: a process under attack must not be able to stop a run with it."""
+    try:
+        for at in range(0, file.size_bytes, _READ_BYTES):
+            os.pread(file.fd, _READ_BYTES, at)
+    except OSError as error:
+        return _unreadable(file.name, error)
+    return _lied(file, f"it claims that the disk fails, but the file can be read: {claim.detail}")
+
+
+def _unreadable(name: str, error: OSError) -> TransientError:
+    return TransientError(
+        Reason.FILE_UNREADABLE, f"{name} cannot be read from the disk ({error.strerror}): check the disk"
+    )
+
+
+def _lied(file: MediaFile, why: str) -> PermanentError:
+    return PermanentError(
+        Reason.DECODER_LIED, f"{file.name}: its decoder process sent a reply that cannot be true: {why}"
+    )

@@ -1,7 +1,7 @@
 """Messages between the pool and its processes: JSON, then raw bytes, over a Unix socket, with a deadline.
 
 JSON, not pickle, because the other side decodes hostile files: its messages are read as data and cannot run code.
-Used by `sandbox`, `fork_server` and `decoder_process`.
+Whoever receives a message limits its size and parses it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import json
 import socket
 import struct
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 _HEADER = struct.Struct("<QQ")  # bytes of JSON, bytes of blob
-_MAX_JSON_BYTES = 64 * 2**20
-_MAX_BLOB_BYTES = 512 * 2**20
 
 
 class ConnectionLostError(Exception):
@@ -25,8 +24,16 @@ class DeadlineError(Exception):
     """The other side did not reply in time."""
 
 
-def send(connection: socket.socket, message: dict[str, Any], *, blob: bytes = b"", fd: int | None = None) -> None:
-    """Send one message, and optionally a file descriptor.
+class Message(NamedTuple):
+    """A message as it came. `fds` are new descriptors, which the receiver closes."""
+
+    text: bytes
+    blob: bytes
+    fds: tuple[int, ...] = ()
+
+
+def send(connection: socket.socket, message: dict[str, Any], *, blob: bytes = b"", fds: Sequence[int] = ()) -> None:
+    """Send one message, and optionally file descriptors.
 
     Raises:
         ConnectionLostError: the other side is gone.
@@ -35,7 +42,7 @@ def send(connection: socket.socket, message: dict[str, Any], *, blob: bytes = b"
     text = json.dumps(message).encode()
     head = _HEADER.pack(len(text), len(blob))
     try:
-        sent = socket.send_fds(connection, [head], [fd] if fd is not None else [])
+        sent = socket.send_fds(connection, [head], list(fds))
         connection.sendall(head[sent:] + text)
         connection.sendall(blob)
     except TimeoutError:
@@ -44,45 +51,50 @@ def send(connection: socket.socket, message: dict[str, Any], *, blob: bytes = b"
         raise ConnectionLostError(str(error)) from error
 
 
-def receive(connection: socket.socket, *, deadline: float | None = None) -> tuple[dict[str, Any], bytes, int | None]:
+def receive(
+    connection: socket.socket,
+    *,
+    most_text_bytes: int,
+    most_blob_bytes: int = 0,
+    most_fds: int = 0,
+    deadline: float | None = None,
+) -> Message:
     """Wait for one message.
 
     Args:
+        most_text_bytes, most_blob_bytes: a larger message is invalid.
+        most_fds: the kernel closes further descriptors.
         deadline: on `time.monotonic`'s clock; None waits without limit.
-
-    Returns:
-        The message, its blob, and the file descriptor that came along.
 
     Raises:
         ConnectionLostError, DeadlineError.
     """
     try:
         _limit(connection, deadline)
-        head, fds, _, _ = socket.recv_fds(connection, _HEADER.size, 1)
+        head, fds, _, _ = socket.recv_fds(connection, _HEADER.size, most_fds)
         if not head:
             raise ConnectionLostError("closed")
         head += _receive_exactly(connection, _HEADER.size - len(head), deadline)
         text_bytes, blob_bytes = _HEADER.unpack(head)
-        if text_bytes > _MAX_JSON_BYTES or blob_bytes > _MAX_BLOB_BYTES:
+        if text_bytes > most_text_bytes or blob_bytes > most_blob_bytes:
             raise ConnectionLostError(f"message too large: {text_bytes} + {blob_bytes} bytes")
-        message = json.loads(_receive_exactly(connection, text_bytes, deadline))
-        blob = bytes(_receive_exactly(connection, blob_bytes, deadline))
+        text = _receive_exactly(connection, text_bytes, deadline)
+        blob = _receive_exactly(connection, blob_bytes, deadline)
     except TimeoutError:
         raise DeadlineError from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ConnectionLostError(str(error)) from error
-    return message, blob, fds[0] if fds else None
+    return Message(bytes(text), bytes(blob), tuple(fds))
 
 
 def _receive_exactly(connection: socket.socket, count: int, deadline: float | None) -> bytearray:
-    data = bytearray(count)
-    view, filled = memoryview(data), 0
-    while filled < count:
+    data = bytearray()
+    while len(data) < count:
         _limit(connection, deadline)
-        received = connection.recv_into(view[filled:])
+        received = connection.recv(min(count - len(data), 2**20))
         if not received:
             raise ConnectionLostError("closed in the middle of a message")
-        filled += received
+        data += received
     return data
 
 

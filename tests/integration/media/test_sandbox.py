@@ -4,10 +4,13 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
+from fixtures import hostile_decoder
 from fixtures.clips import run_ffmpeg
 
 from nightreel.domain import SamplingPlan, Segment
@@ -34,58 +37,82 @@ def pool():
         yield pool
 
 
-def _decoder() -> psutil.Process:
-    """The only decode process of this test's process."""
-    (server,) = [child for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())]
-    (decoder,) = server.children()
-    return decoder
+def _copy(clip, name):
+    path = clip.with_name(name)
+    path.write_bytes(clip.read_bytes())
+    return path
 
 
-def test_a_hanging_process_is_killed_at_its_timeout_and_replaced(clip):
+HANG_AND_CRASH = """
+    def hang(file):
+        time.sleep(3600)
+
+    def spin(file):
+        while True:
+            pass
+
+    def crash(file):
+        ctypes.string_at(0)
+
+    def abort(file):
+        os.abort()
+
+    def leave(file):
+        os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("name", ["hang", "spin"])
+def test_a_hanging_process_is_killed_at_its_timeout(monkeypatch, tmp_path, clip, name):
+    hostile_decoder.install(monkeypatch, tmp_path, HANG_AND_CRASH)
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=1.0) as pool:
         pool.probe(clip)
-        hung = _decoder()
-        hung.suspend()
         started = time.monotonic()
         with pytest.raises(PermanentError) as caught:
-            pool.probe(clip)
-        assert time.monotonic() - started < 1.5
+            pool.probe(_copy(clip, f"{name}.mp4"))
+        assert time.monotonic() - started < 2.5
         assert caught.value.reason == "decode_timeout"
         assert "NIGHTREEL_DECODE_TIMEOUT_S=1" in caught.value.detail
-        assert not hung.is_running()
+        assert not _server().children()
         assert pool.probe(clip).frame_count == 100
 
 
-def test_a_crashed_process_costs_one_error_and_is_replaced(pool, clip):
-    pool.probe(clip)
-    _decoder().send_signal(signal.SIGSEGV)
-    with pytest.raises(PermanentError) as caught:
-        pool.probe(clip)
-    assert caught.value.reason == "decoder_crashed"
-    assert "SIGSEGV" in caught.value.detail
-    assert pool.probe(clip).frame_count == 100
+@pytest.mark.parametrize(("name", "how"), [("crash", "SIGSEGV"), ("abort", "SIGABRT"), ("leave", "exit code 3")])
+def test_a_crashed_process_costs_one_error(monkeypatch, tmp_path, clip, name, how):
+    hostile_decoder.install(monkeypatch, tmp_path, HANG_AND_CRASH)
+    with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:
+        with pytest.raises(PermanentError) as caught:
+            pool.probe(_copy(clip, f"{name}.mp4"))
+        assert caught.value.reason == "decoder_crashed"
+        assert how in caught.value.detail
+        assert pool.probe(clip).frame_count == 100
 
 
-def test_a_process_ended_from_outside_is_a_transient_error(pool, clip):
-    pool.probe(clip)
-    _decoder().send_signal(signal.SIGTERM)
-    with pytest.raises(TransientError) as caught:
+def test_a_process_ended_from_outside_is_a_transient_error(monkeypatch, tmp_path, clip):
+    hostile_decoder.install(monkeypatch, tmp_path, HANG_AND_CRASH)
+    with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool, ThreadPoolExecutor(1) as threads:
         pool.probe(clip)
-    assert caught.value.reason == "decoder_killed"
-    assert pool.probe(clip).frame_count == 100
+        probing = threads.submit(pool.probe, _copy(clip, "hang.mp4"))
+        while not _server().children():
+            time.sleep(0.01)
+        _server().children()[0].send_signal(signal.SIGTERM)
+        with pytest.raises(TransientError) as caught:
+            probing.result()
+        assert caught.value.reason == "decoder_killed"
+        assert pool.probe(clip).frame_count == 100
 
 
 def test_a_fork_server_that_died_is_started_again(pool, clip):
     pool.probe(clip)
-    decoder = _decoder()
-    server = decoder.parent()
-    server.kill()
-    _, alive = psutil.wait_procs([server, decoder], timeout=10)
+    server = _server()
+    program = server.parent()
+    program.kill()
+    _, alive = psutil.wait_procs([server, program], timeout=10)
     assert not alive
     with suppress(TransientError):  # this call may only notice the death; the next one gets a new server
         pool.probe(clip)
     assert pool.probe(clip).frame_count == 100
-    assert _decoder().parent().pid != server.pid
+    assert _server().pid != server.pid
 
 
 def _decode_two_seconds(pool, path):
@@ -117,31 +144,42 @@ def test_many_threads_share_the_pool(clip):
         for thread in threads:
             thread.join()
         assert shapes == [(4, 120, 160, 3)] * 8
-        assert len(psutil.Process(_decoder_server().pid).children()) <= 2
+        assert not _server().children()
 
 
-def _decoder_server() -> psutil.Process:
-    (server,) = [child for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())]
+def _server() -> psutil.Process:
+    """The process that forks decoder processes: the only child of the program that this test's process started."""
+    (program,) = [child for child in psutil.Process().children() if "fork_server_program" in " ".join(child.cmdline())]
+    (server,) = program.children()
     return server
 
 
 def test_a_closed_pool_leaves_no_process(clip):
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:
         pool.probe(clip)
-        decoder = _decoder()
-        server = decoder.parent()
-    deadline = time.monotonic() + 5
-    while decoder.is_running() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not decoder.is_running()
+        server = _server()
+        program = server.parent()
     assert not server.is_running()
+    assert not program.is_running()
     with pytest.raises(TransientError) as caught:
         pool.probe(clip)
     assert caught.value.reason == "decoder_pool_closed"
 
 
-def test_variables_of_the_pipeline_do_not_reach_a_decode_process(pool, clip, monkeypatch):
+def test_variables_of_the_pipeline_do_not_reach_the_fork_server(pool, clip, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-decoders")
     pool.probe(clip)
-    assert "AWS_SECRET_ACCESS_KEY" not in _decoder().environ()
+    assert "AWS_SECRET_ACCESS_KEY" not in _server().environ()
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == "not-for-decoders"
+
+
+def test_what_is_no_regular_file_is_refused_without_waiting_for_it(pool, tmp_path):
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path("/dev/zero")):
+        with pytest.raises(PermanentError, match="not a regular file") as caught:
+            pool.probe(path)
+        assert caught.value.reason == "not_a_video"
+    with pytest.raises(TransientError, match=r"gone\.mp4 cannot be read from the disk") as caught:
+        pool.probe(tmp_path / "gone.mp4")
+    assert caught.value.reason == "file_unreadable"
