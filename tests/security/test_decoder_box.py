@@ -162,29 +162,26 @@ def test_allowed_calls_are_refused_with_other_arguments(box):
     """No new process by clone, no executable memory, no signal but abort, no limit of another process."""
     told = box(
         """
-        import mmap
-        PARENT = os.getppid() or 1
-        CALLS = {  # numbers on x86_64 and aarch64, arguments
-            "clone of a process": (56, 220, 17, 0, 0, 0, 0),
-            "clone of a process with shared memory": (56, 220, 0x100 | 0x4000 | 17, 0, 0, 0, 0),
-            "clone into a user namespace": (56, 220, 0x10000000 | 17, 0, 0, 0, 0),
-            "clone of a thread into a user namespace": (56, 220, 0x003D0F00 | 0x10000000, 0, 0, 0, 0),
-            "executable mmap": (9, 222, 0, 4096, 7, 0x22, 2**64 - 1),
-            "executable mprotect": (10, 226, 0, 4096, 5, 0, 0),
-            "SIGKILL to itself": (234, 131, os.getpid(), os.getpid(), 9, 0, 0),
-            "SIGABRT to the parent": (234, 131, PARENT, PARENT, 6, 0, 0),
-            "prlimit of the parent": (302, 261, PARENT, 7, 0, 0, 0),
-            "prlimit that raises": (302, 261, 0, 7, 2**40, 0, 0),
-            "prctl dumpable": (157, 167, 4, 1, 0, 0, 0),
-            "prctl seccomp": (157, 167, 22, 2, 0, 0, 0),
-            "fcntl seals": (72, 25, 3, 1033, 0, 0, 0),
-            "fcntl owner": (72, 25, sockets()[0], 8, 1, 0, 0) if sockets() else (72, 25, 3, 8, 1, 0, 0),
-            "affinity of another": (204, 123, PARENT + 10**6, 128, 0, 0, 0),
-        }
-
         def attack(file):
-                passed = []
-            for name, (x86_64, aarch64, *arguments) in CALLS.items():
+            me, parent, passed = os.getpid(), os.getppid() or 1, []
+            calls = {  # numbers on x86_64 and aarch64, arguments
+                "clone of a process": (56, 220, 17, 0, 0, 0, 0),
+                "clone of a process with shared memory": (56, 220, 0x100 | 0x4000 | 17, 0, 0, 0, 0),
+                "clone into a user namespace": (56, 220, 0x10000000 | 17, 0, 0, 0, 0),
+                "clone of a thread into a user namespace": (56, 220, 0x003D0F00 | 0x10000000, 0, 0, 0, 0),
+                "executable mmap": (9, 222, 0, 4096, 7, 0x22, 2**64 - 1),
+                "executable mprotect": (10, 226, 0, 4096, 5, 0, 0),
+                "SIGKILL to itself": (234, 131, me, me, 9, 0, 0),
+                "SIGABRT to the parent": (234, 131, parent, parent, 6, 0, 0),
+                "prlimit of the parent": (302, 261, parent, 7, 0, 0, 0),
+                "prlimit that raises": (302, 261, 0, 7, 2**40, 0, 0),
+                "prctl dumpable": (157, 167, 4, 1, 0, 0, 0),
+                "prctl seccomp": (157, 167, 22, 2, 0, 0, 0),
+                "fcntl seals": (72, 25, file.fd, 1033, 0, 0, 0),
+                "fcntl owner": (72, 25, sockets()[0], 8, 1, 0, 0),
+                "affinity of another": (204, 123, parent, 128, 0, 0, 0),
+            }
+            for name, (x86_64, aarch64, *arguments) in calls.items():
                 ctypes.set_errno(0)
                 number = aarch64 if MACHINE == "aarch64" else x86_64
                 result = LIBC.syscall(ctypes.c_long(number), *[ctypes.c_ulong(value) for value in arguments])
