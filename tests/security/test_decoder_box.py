@@ -1,6 +1,7 @@
 """Code that runs inside a decoder process gets at nothing: the box is attacked from inside, with the real kernel."""
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,15 +32,39 @@ def clip(tmp_path_factory):
     return path
 
 
+NO_LANDLOCK = """
+from nightreel.media import confinement
+confinement.restrict_to = lambda fd: 0
+"""
+NO_NAMESPACES_AND_THE_SAME_USER = """
+from nightreel.media import confinement, fork_server_program
+fork_server_program.enter_namespaces = lambda: confinement.Namespaces(user=False, others=False)
+confinement._leave_user = lambda namespaces, keep_reading: ""
+confinement.os.chroot = lambda path: LIBC_FAILS()
+def LIBC_FAILS():
+    raise PermissionError
+"""
+NO_SECCOMP = """
+from nightreel.media import confinement
+confinement.allow_only_decoding = lambda threads, files: False
+"""
+KERNELS = {
+    "everything": "",
+    "no Landlock": NO_LANDLOCK,
+    "no namespaces and the same user": NO_NAMESPACES_AND_THE_SAME_USER,
+    "seccomp alone": NO_LANDLOCK + NO_NAMESPACES_AND_THE_SAME_USER,
+}
+
+
 @pytest.fixture
 def box(monkeypatch, tmp_path, clip):
     """Install hostile code, and get back a function that runs it and returns what it tells."""
 
-    def enter(source, name="attack", **options):
-        hostile_decoder.install(monkeypatch, tmp_path, source)
-        path = tmp_path / f"{name}.mp4"
+    def enter(source, kernel=""):
+        hostile_decoder.install(monkeypatch, tmp_path, source, before=kernel)
+        path = tmp_path / "attack.mp4"
         path.write_bytes(clip.read_bytes())
-        with DecoderPool(limits=LIMITS, workers=1, timeout_s=20, **options) as pool:
+        with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:
             with pytest.raises(PermanentError) as caught:
                 pool.probe(path)
             return caught.value.detail.rpartition("told: ")[2]
@@ -62,7 +87,8 @@ def _attempts(lines):
     """
 
 
-def test_no_file_can_be_read_but_the_video(box, tmp_path):
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_no_file_can_be_read_but_the_video(box, kernel, tmp_path):
     secret = tmp_path / ".env"
     secret.write_text("NIGHTREEL_DATABASE_URL=postgresql://owner:secret@host/db")
     paths = [str(secret), "/.env", ".env", "/etc/passwd", "/etc/hostname", "/", "..", "../..", "/proc/self/environ",
@@ -72,10 +98,11 @@ def test_no_file_can_be_read_but_the_video(box, tmp_path):
     lines += [f"os.listdir({path!r})" for path in paths]
     lines += [f"os.readlink({path!r})" for path in paths]
     lines += [f"os.open({path!r}, os.O_RDONLY | os.O_PATH)" for path in paths]
-    assert box(_attempts(lines)) == "[]"
+    assert box(_attempts(lines), kernel) == "[]"
 
 
-def test_no_file_can_be_written_made_or_removed(box, tmp_path, clip):
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_no_file_can_be_written_made_or_removed(box, kernel, tmp_path, clip):
     target = tmp_path / "target"
     target.write_text("mine")
     video = tmp_path / "attack.mp4"
@@ -99,12 +126,13 @@ def test_no_file_can_be_written_made_or_removed(box, tmp_path, clip):
             f"os.mkfifo({path + '.f'!r})",
         ]
     lines += ["os.ftruncate(file.fd, 0)", "os.pwrite(file.fd, b'x', 0)", "os.fchmod(file.fd, 0o777)"]
-    assert box(_attempts(lines)) == "[]"
+    assert box(_attempts(lines), kernel) == "[]"
     assert target.read_text() == "mine"
     assert video.read_bytes() == clip.read_bytes()
 
 
-def test_no_process_can_be_read_signalled_or_started(box):
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_no_process_can_be_read_signalled_or_started(box, kernel):
     me = os.getpid()
     lines = []
     for pid in (me, os.getppid(), 1, 2, -1, 0):
@@ -127,14 +155,30 @@ def test_no_process_can_be_read_signalled_or_started(box):
         "os.pipe()",
         "os.openpty()",
     ]
-    assert box(_attempts(lines)) == "[]"
+    assert box(_attempts(lines), kernel) == "[]"
 
 
-def test_no_connection_can_be_opened(box):
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_no_connection_can_be_opened(box, kernel):
     lines = [f"socket.socket(socket.{family}, socket.{kind})"
              for family in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_VSOCK")
              for kind in ("SOCK_STREAM", "SOCK_DGRAM", "SOCK_RAW")]  # fmt: skip
-    assert box(_attempts([*lines, "socket.socketpair()"])) == "[]"
+    assert box(_attempts([*lines, "socket.socketpair()"]), kernel) == "[]"
+
+
+def test_without_seccomp_files_network_and_processes_of_the_host_are_out_of_reach(box, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        lines = [
+            f"os.open({path!r}, os.O_RDONLY)" for path in (str(secret), "/secret", "/etc/passwd", "/", "/proc/1/mem")
+        ]
+        lines += [f"os.open({path!r}, os.O_WRONLY | os.O_CREAT)" for path in (str(secret), "/secret", "/new")]
+        lines += [f"os.kill({os.getpid()}, 0)", f"os.kill({os.getppid()}, 0)"]
+        lines += [f"socket.socket().connect((b'127.0.0.1', {port}))"]
+        assert box(_attempts(lines), NO_SECCOMP) == "[]"
+    assert secret.read_text() == "mine"
 
 
 def test_every_other_system_call_is_refused(box):

@@ -166,10 +166,20 @@ def test_a_closed_pool_leaves_no_process(clip):
     assert caught.value.reason == "decoder_pool_closed"
 
 
-def test_variables_of_the_pipeline_do_not_reach_the_fork_server(pool, clip, monkeypatch):
+def test_variables_of_the_pipeline_do_not_reach_a_decoder_process(monkeypatch, tmp_path, clip):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-decoders")
-    pool.probe(clip)
-    assert "AWS_SECRET_ACCESS_KEY" not in _server().environ()
+    hostile_decoder.install(
+        monkeypatch,
+        tmp_path,
+        """
+        def tells(file):
+            tell(sorted(os.environ))
+    """,
+    )
+    with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool, pytest.raises(PermanentError) as caught:
+        pool.probe(_copy(clip, "tells.mp4"))
+    assert "OMP_NUM_THREADS" in caught.value.detail
+    assert "AWS_SECRET_ACCESS_KEY" not in caught.value.detail
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == "not-for-decoders"
 
 
