@@ -18,6 +18,7 @@ from nightreel.domain import Prompt
 from nightreel.environment import LIBRARIES, describe_environment, free_disk_bytes, library_versions
 from nightreel.errors import NightreelError
 from nightreel.gpu import Cuda, examine_cuda
+from nightreel.media.sandbox import DecoderPool
 from nightreel.models.loading import check_model, find_model
 from nightreel.models.memory.device_request import request_device
 from nightreel.prompts.loading import load_prompt_sets
@@ -40,13 +41,14 @@ class Check:
 
 
 def run_checks(settings: Settings, *, devices: bool = True) -> tuple[Check, ...]:
-    """Check libraries, GPUs, disk, prompts, model, Postgres, Prefect, storage and cache.
+    """Check libraries, GPUs, disk, sandbox, prompts, model, Postgres, Prefect, storage and cache.
 
     Args:
         devices: check the GPUs, and the model against prompts and devices; the first import of torch takes seconds.
     """
     checks = [_libraries(), *(_cuda_checks(examine_cuda(), settings) if devices else ()), _disk(settings)]
     checks += [
+        _checked("sandbox", lambda: _sandbox(settings)),
         _checked("prompts", lambda: _prompts(settings)),
         _checked("model", lambda: _model(settings, deeply=devices)),
     ]
@@ -113,6 +115,12 @@ def _disk(settings: Settings) -> Check:
 
 def _prompts(settings: Settings) -> str:
     return f"{len(load_prompt_sets(settings.prompt_sets))} in {', '.join(settings.prompt_sets)}"
+
+
+def _sandbox(settings: Settings) -> str:
+    """What confines decode processes, as a decode process finds it."""
+    with DecoderPool.from_settings(settings) as pool:
+        return str(pool.confinement)
 
 
 def _model(settings: Settings, *, deeply: bool) -> str:

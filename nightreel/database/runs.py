@@ -189,8 +189,9 @@ def read_run_before(connection: Connection, run_id: int) -> PastRun | None:
 
 
 def record_environment(connection: Connection, run_id: int, environment: Mapping[str, Any]) -> None:
-    """Replace the recorded facts about the machine of a run."""
-    connection.execute(update(_runs).where(_runs.c.id == run_id).values(environment=environment))
+    """Add facts about the machine of a run to those that are recorded; a fact of the same name is replaced."""
+    merged = _runs.c.environment.concat(environment)
+    connection.execute(update(_runs).where(_runs.c.id == run_id).values(environment=merged))
 
 
 def _in(seconds: float) -> ColumnElement[datetime]:

@@ -64,9 +64,8 @@ class _Server:
         """Fork and end decoder processes on request, until the pool or this program's first process is gone."""
         from nightreel.media import decoder_process  # loads the decoders, after the namespaces were entered
 
-        found = self._try_confinement(decoder_process)
-        send(self._control, {"confinement": found})
         with suppress(ConnectionLostError):
+            send(self._control, {"confinement": self._try_confinement(decoder_process)})
             while os.getppid() == self._parent:
                 # A child of the pool's process may keep the pool's end of the socket open.
                 if select.select([self._control], [], [], _ORPHAN_CHECK_S)[0]:

@@ -18,6 +18,7 @@ from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.sniff import Sniffing
+from nightreel.stages.videos import VideoFiles
 
 _PAGES = 20  # at most in one call: a few seconds of work
 _LOOK_EVERY_S = 1.0  # for a heartbeat of another run
@@ -62,6 +63,7 @@ class Discovery:
     why_stop: Callable[[], str | None]
     model: ModelSession
     cache: FeatureCache
+    files: VideoFiles
     life_signs: LifeSigns = field(default_factory=LifeSigns)
 
     def discover_pages(self) -> Discovered:
@@ -104,8 +106,8 @@ class Discovery:
         """Claim the videos of the next chunk, unless the run should end.
 
         Raises:
-            NightreelError: as `ModelSession.check` and `FeatureCache.check_writable`, before the first claim: no video
-                could be analysed.
+            NightreelError: as `ModelSession.check`, `FeatureCache.check_writable` and `VideoFiles.check_sandbox`,
+                before the first claim: no video could be analysed.
         """
         if stop := self.why_stop():
             return Claimed(claims=[], stop=stop)
@@ -114,6 +116,7 @@ class Discovery:
                 return Claimed(claims=[])
             with self.recorder.stage("cache"):
                 self.cache.check_writable()
+            self.files.check_sandbox()
             self.model.check()
         with self.recorder.stage("database"), self.database.begin() as connection:
             claims = self.claims.next(connection, max_videos)

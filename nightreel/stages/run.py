@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -16,7 +16,7 @@ from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
-from nightreel.database.runs import RunRegistration, read_run_before, recover_dead_runs
+from nightreel.database.runs import RunRegistration, read_run_before, record_environment, recover_dead_runs
 from nightreel.domain import PromptSet
 from nightreel.domain.verdicts import RunLimits
 from nightreel.environment import describe_environment
@@ -202,8 +202,13 @@ def _stages(
         since=selection.since,
         until=selection.until,
     )
+
+    def record(facts: dict[str, Any]) -> None:
+        with database.begin() as connection:
+            record_environment(connection, run_id, facts)
+
     with ExitStack() as stack:
-        files = stack.enter_context(VideoFiles(source, settings, recorder))
+        files = stack.enter_context(VideoFiles(source, settings, recorder, record))
         stack.callback(videos.close_all)
         model = ModelSession(
             settings,
@@ -259,6 +264,7 @@ def _stages(
                 why_stop=shard.why_stop if shard else lambda: None,
                 model=model,
                 cache=cache,
+                files=files,
             ),
             encoding=Encoding(
                 database=database,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,12 +87,20 @@ class VideoFiles:
 
     Args:
         settings: of the spool and the decode processes, and `max_bytes`.
+        record_environment: stores a fact about the machine with the run.
     """
 
-    def __init__(self, source: Storage, settings: Settings, recorder: RunRecorder) -> None:
+    def __init__(
+        self,
+        source: Storage,
+        settings: Settings,
+        recorder: RunRecorder,
+        record_environment: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._source = source
         self._settings = settings
         self._recorder = recorder
+        self._record_environment = record_environment
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self._spool: Spool | None = None
@@ -102,8 +110,19 @@ class VideoFiles:
     def decoders(self) -> DecoderPool:
         with self._lock:
             if self._decoders is None:
-                self._decoders = self._stack.enter_context(DecoderPool.from_settings(self._settings))
+                decoders = self._stack.enter_context(DecoderPool.from_settings(self._settings))
+                self._record_environment({"sandbox": decoders.confinement.to_json()})
+                self._decoders = decoders
             return self._decoders
+
+    def check_sandbox(self) -> None:
+        """Check, before the first video is claimed, that this host confines decode processes as the settings demand.
+
+        Raises:
+            NightreelError: as `DecoderPool.confinement`: every video would fail in the same way.
+        """
+        if self._settings.sandbox == "strict":
+            _ = self.decoders
 
     def fetch(self, video: OpenVideo) -> Path:
         """The video on disk, fetched at the first call.
