@@ -5,7 +5,7 @@
     one directory        chroot to the directory of its file
     one file             Landlock: reading its file, and nothing else
     few system calls     seccomp: those that decoding needs (`seccomp`)
-    few resources        memory, CPU time, threads, descriptors, bytes written
+    few resources        memory, threads, descriptors, bytes written
 
 Each part holds without the others. `Confinement` says which parts this host has. Linux only.
 """
@@ -121,14 +121,13 @@ class Confined:
         return resource.getrlimit(resource.RLIMIT_AS)[0] - peak_kib * 1024
 
 
-def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int, cpu_s: float) -> Confined:
+def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int) -> Confined:
     """Confine this process permanently.
 
     Args:
         fd: its file, open for reading. path: an absolute path of the same file.
         namespaces: from `enter_namespaces`.
         memory_bytes: limit of the address space: an allocation beyond it fails.
-        cpu_s: CPU time, after which the kernel kills the process.
     """
     os.setsid()
     status_fd = os.open("/proc/self/status", os.O_RDONLY)
@@ -138,7 +137,6 @@ def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int, cp
     user = _leave_user(namespaces, keep_reading=bool(landlock))
     die_with_parent()
     _limit(resource.RLIMIT_AS, memory_bytes)
-    _limit(resource.RLIMIT_CPU, int(cpu_s) + 2)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, _MOST_BYTES_WRITTEN)
     _limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)

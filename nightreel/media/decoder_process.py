@@ -1,4 +1,4 @@
-"""A decoder process: it answers one request about one file, and ends.
+"""A decoder process: it answers requests about one file.
 
 `fork_server_program` forks it. It confines itself before it reads a byte of the file, so that whatever the file makes
 of it can do no more than send a wrong reply, and that about its own video.
@@ -28,7 +28,7 @@ from nightreel.media.demuxing import is_memory_error
 from nightreel.media.inspection import probe_file
 from nightreel.media.media_file import MediaFile
 from nightreel.media.probe import MediaLimits
-from nightreel.media.transport import receive, send
+from nightreel.media.transport import ConnectionLostError, Message, receive, send
 from nightreel.reasons import Reason
 
 _MOST_TEXT_BYTES = 64 * 2**20  # a job with all its packets
@@ -45,28 +45,49 @@ for _name in ("numpy.ma", *(module.name for module in pkgutil.walk_packages(av._
 def report_confinement(connection: socket.socket, namespaces: Namespaces) -> None:
     """Confine this process, with this file of the program as its file, and send what confines it."""
     with Path(__file__).open("rb") as file:
-        confined = confine(file.fileno(), __file__, namespaces=namespaces, memory_bytes=2**40, cpu_s=60)
+        confined = confine(file.fileno(), __file__, namespaces=namespaces, memory_bytes=2**40)
     send(connection, confined.found.to_json())
 
 
-def answer_one_request(connection: socket.socket, namespaces: Namespaces) -> None:
-    """Receive a request with the descriptors of its file and of the memory for frames, confine, and reply."""
-    message = receive(connection, most_text_bytes=_MOST_TEXT_BYTES, most_fds=2)
+def answer_requests(connection: socket.socket, namespaces: Namespaces) -> None:
+    """Confine this process as the first request says, then answer all requests about its file.
+
+    The first request comes with the descriptor of the file; a request to decode with that of the memory for frames.
+    """
+    message = _next_request(connection)
+    if message is None:
+        return
+    fd, *frames_fds = message.fds
     request = json.loads(message.text)
-    fd, *frames_fd = message.fds
-    confined = confine(
-        fd, request["path"], namespaces=namespaces, memory_bytes=request["memory_mib"] << 20, cpu_s=request["cpu_s"]
-    )
+    confined = confine(fd, request["path"], namespaces=namespaces, memory_bytes=request["memory_mib"] << 20)
     if confined.found.to_json() != request["confinement"]:
         os._exit(CANNOT_CONFINE)
     file = MediaFile(fd, request["name"], confined.path)
+    while message is not None:
+        reply, blob = _reply(json.loads(message.text), file, confined, *frames_fds)
+        for frames_fd in frames_fds:
+            os.close(frames_fd)
+        send(connection, reply, blob=blob)
+        message = _next_request(connection)
+        frames_fds = list(message.fds) if message else []
+
+
+def _next_request(connection: socket.socket) -> Message | None:
     try:
-        reply, blob = _answer(request, file, confined, *frames_fd)
+        return receive(connection, most_text_bytes=_MOST_TEXT_BYTES, most_fds=2)
+    except ConnectionLostError:
+        return None
+
+
+def _reply(
+    request: dict[str, Any], file: MediaFile, confined: Confined, *frames_fds: int
+) -> tuple[dict[str, Any], bytes]:
+    try:
+        return _answer(request, file, confined, *frames_fds)
     except NightreelError as error:
-        reply, blob = _error(_named(file, error)), b""
+        return _error(_named(file, error)), b""
     except Exception as error:  # noqa: BLE001  any error that a hostile file provokes is that file's error
-        reply, blob = _error(_explain(request, file, confined, error)), b""
-    send(connection, reply, blob=blob)
+        return _error(_explain(request, file, confined, error)), b""
 
 
 def _decode(file: MediaFile, job: DecodeJob, frames_thwc: np.ndarray, confined: Confined) -> Decoded:

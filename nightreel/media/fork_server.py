@@ -1,4 +1,4 @@
-"""The pipeline's side of the fork server: start it, have it fork decoder processes, exchange one message with each.
+"""The pipeline's side of the fork server: start it, have it fork decoder processes, exchange messages with them.
 
 Only `sandbox` and `doctor` call it. It handles processes and messages and knows nothing about videos.
 """
@@ -57,12 +57,17 @@ class Ending(NamedTuple):
 
 
 class DecoderProcess:
-    """One decoder process and the socket to it, for one request. Only one thread may use it."""
+    """One decoder process and the socket to it. Only one thread may use it at a time."""
 
     def __init__(self, server: ForkServer, connection: socket.socket, *, pid: int, generation: int) -> None:
         self._server, self._connection = server, connection
         self._pid, self._generation = pid, generation
         self._ending: Ending | None = None
+        self.asked = False
+
+    @property
+    def ended(self) -> bool:
+        return self._ending is not None
 
     def ask(
         self,
@@ -73,12 +78,13 @@ class DecoderProcess:
         most_blob_bytes: int,
         timeout_s: float,
     ) -> Message:
-        """Send the request and wait for the reply.
+        """Send a request and wait for the reply.
 
         Raises:
             DeadlineError, ConnectionLostError.
         """
         deadline = time.monotonic() + timeout_s
+        self.asked = True
         self._connection.settimeout(timeout_s)
         send(self._connection, request, fds=fds)
         return receive(

@@ -1,4 +1,4 @@
-"""The fork server: a program with the decoders loaded, which forks one decoder process for each request.
+"""The fork server: a program with the decoders loaded, which forks decoder processes, each for one file.
 
 `fork_server` starts it without the pipeline's environment, so no secret, thread or GPU context of the pipeline is in a
 process that opens untrusted media. It opens no file itself.
@@ -8,6 +8,7 @@ process that opens untrusted media. It opens no file itself.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -64,6 +65,9 @@ class _Server:
         """Fork and end decoder processes on request, until the pool or this program's first process is gone."""
         from nightreel.media import decoder_process  # loads the decoders, after the namespaces were entered
 
+        gc.disable()
+        gc.freeze()
+
         with suppress(ConnectionLostError):
             send(self._control, {"confinement": self._try_confinement(decoder_process)})
             while os.getppid() == self._parent:
@@ -109,7 +113,7 @@ class _Server:
             if trial:
                 decoder_process.report_confinement(connection, self._namespaces)
             else:
-                decoder_process.answer_one_request(connection, self._namespaces)
+                decoder_process.answer_requests(connection, self._namespaces)
             status = 0
         finally:
             os._exit(status)  # never return to the server's loop

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from nightreel.errors import PermanentError
 from nightreel.media.geometry import Geometry
 from nightreel.media.packets import KEY, PacketIndex
 from nightreel.reasons import Reason
-from nightreel.settings import Settings
+
+if TYPE_CHECKING:  # pydantic would more than double the memory of the fork server, which every decoder process copies
+    from nightreel.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,11 @@ def most_blob_bytes(limits: MediaLimits) -> int:
     return limits.max_frames * PACKET_BYTES
 
 
+def is_error(text: bytes) -> bool:
+    """Whether a reply says that the file cannot be decoded. A false reply may say so or not."""
+    return b'"error_reason"' in text[:100]
+
+
 def _parsed(adapter: TypeAdapter[ErrorReply | _Parsed], text: bytes) -> _Parsed:
     try:
         reply = adapter.validate_json(text)

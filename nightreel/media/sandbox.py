@@ -5,9 +5,9 @@ a decoder. It opens the file, hands the descriptor to a new decoder process, che
 the pixels from shared memory that it made itself (a memfd: it has no name, so nothing remains, however either side
 dies; sealed, so the other side cannot shrink it).
 
-Each call has a process of its own, which has seen no other video and sees no other video later: a hostile file can
-falsify nothing but what is said of itself. A process that hangs, crashes, lies or exceeds a limit costs one
-`PermanentError`.
+A process reads one file and no other, so a hostile file can falsify nothing but what is said of itself. It is kept
+for further calls about its file, until the file is closed or another one needs its place. A process that hangs,
+crashes, lies or exceeds a limit costs one `PermanentError`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import os
 import signal
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,7 +33,7 @@ from nightreel.media import replies
 from nightreel.media.confinement import CANNOT_CONFINE, Confinement
 from nightreel.media.coverage import covered_s
 from nightreel.media.decode_job import DecodeJob, plan_job
-from nightreel.media.fork_server import Ending, ForkServer
+from nightreel.media.fork_server import DecoderProcess, Ending, ForkServer
 from nightreel.media.media_file import MediaFile
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
@@ -41,8 +41,17 @@ from nightreel.media.transport import ConnectionLostError, DeadlineError, Messag
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
+_FileId = tuple[int, ...]  # what tells a file from all others
 _SENT_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
 _READ_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """A process that may answer further calls about its file."""
+
+    file_id: _FileId
+    process: DecoderProcess
 
 
 class DecoderPool:
@@ -68,11 +77,15 @@ class DecoderPool:
     ) -> None:
         self._limits = limits
         self._timeout_s = timeout_s
-        self._allowed = {"cpu_s": timeout_s, "memory_mib": memory_bytes // 2**20}
+        self._memory_mib = memory_bytes // 2**20
         self._min_good_frames = min_good_frames
         self._strict = strict
         self._server = ForkServer()
-        self._slots = threading.BoundedSemaphore(workers)
+        self._workers = workers
+        self._slots = threading.BoundedSemaphore(workers)  # of running calls
+        self._lock = threading.Lock()
+        self._running = 0
+        self._idle: list[_Idle] = []  # the longest idle first
         self._closed = False
 
     @classmethod
@@ -197,7 +210,16 @@ class DecoderPool:
     def close(self) -> None:
         """Stop all processes. Running calls fail with a TransientError. May be called twice."""
         self._closed = True
+        self._end_idle(lambda _: True)
         self._server.close()
+
+    def close_file(self, path: Path) -> None:
+        """End the idle processes of a file. They keep it open, so the disk space of a deleted file stays in use."""
+        try:
+            file_id = _file_id(path.stat())
+        except OSError:
+            return
+        self._end_idle(lambda idle: idle.file_id == file_id)
 
     def __enter__(self) -> Self:
         return self
@@ -218,32 +240,64 @@ class DecoderPool:
             raise
 
     def _call(self, request: dict[str, Any], file: MediaFile, *shared: int) -> Message:
-        """Send one request to a new process, and end it."""
+        """Send one request to a process of this file. Only a process that replies without an error is kept."""
+        file_id = _file_id(os.fstat(file.fd))
         with self._slots:
             if self._closed:
                 raise TransientError(Reason.DECODER_POOL_CLOSED, f"{file.name} was not decoded: the pool is closed")
             confinement = self.confinement
-            process = self._server.spawn()
-            try:
-                return process.ask(
-                    {
-                        **request,
-                        **self._allowed,
-                        "name": file.name,
-                        "path": file.path,
-                        "confinement": confinement.to_json(),
-                    },
-                    fds=[file.fd, *shared],
-                    most_text_bytes=replies.MOST_TEXT_BYTES,
-                    most_blob_bytes=replies.most_blob_bytes(self._limits),
-                    timeout_s=self._timeout_s,
-                )
-            except DeadlineError:
-                raise self._too_slow(file) from None
-            except ConnectionLostError:
-                raise self._ended(file, process.why_lost()) from None
-            finally:
+            with self._process_of(file_id) as process:
+                request |= {"memory_mib": self._memory_mib, "name": file.name, "path": file.path}
+                try:
+                    message = process.ask(
+                        {**request, "confinement": confinement.to_json()},
+                        fds=[*([] if process.asked else [file.fd]), *shared],
+                        most_text_bytes=replies.MOST_TEXT_BYTES,
+                        most_blob_bytes=replies.most_blob_bytes(self._limits),
+                        timeout_s=self._timeout_s,
+                    )
+                except DeadlineError:
+                    raise self._too_slow(file) from None
+                except ConnectionLostError:
+                    raise self._ended(file, process.why_lost()) from None
+                if replies.is_error(message.text):
+                    process.end()
+                return message
+
+    @contextmanager
+    def _process_of(self, file_id: _FileId) -> Iterator[DecoderProcess]:
+        """A process that has read this file or none. It is kept unless it ended, or the block raises an error."""
+        with self._lock:
+            known = next((idle for idle in self._idle if idle.file_id == file_id), None)
+            if known:
+                self._idle.remove(known)
+            self._running += 1
+            surplus = self._idle[: max(0, self._running + len(self._idle) - self._workers)]
+            del self._idle[: len(surplus)]
+        process = known.process if known else None
+        try:
+            for idle in surplus:
+                idle.process.end()
+            process = process or self._server.spawn()
+            yield process
+        except BaseException:
+            if process:
                 process.end()
+            raise
+        finally:
+            with self._lock:
+                self._running -= 1
+                if process and not process.ended:
+                    self._idle.append(_Idle(file_id, process))
+        if self._closed:
+            self._end_idle(lambda _: True)
+
+    def _end_idle(self, which: Callable[[_Idle], bool]) -> None:
+        with self._lock:
+            chosen = [idle for idle in self._idle if which(idle)]
+            self._idle = [idle for idle in self._idle if idle not in chosen]
+        for idle in chosen:
+            idle.process.end()
 
     def _too_slow(self, file: MediaFile) -> PermanentError:
         return PermanentError(
@@ -255,8 +309,6 @@ class DecoderPool:
     def _ended(self, file: MediaFile, ending: Ending) -> PermanentError | TransientError:
         """The error for a lost process: the file's fault, or transient if a signal from outside killed it."""
         code = ending.exit_code
-        if code == -signal.SIGXCPU:
-            return self._too_slow(file)
         if code == CANNOT_CONFINE:
             return TransientError(
                 Reason.DECODER_START, f"{file.name} was not decoded: its decoder process could not confine itself"
@@ -289,6 +341,10 @@ def _opened(path: Path) -> Iterator[MediaFile]:
         yield MediaFile(fd, path.name, os.path.realpath(path))
     finally:
         os.close(fd)
+
+
+def _file_id(status: os.stat_result) -> _FileId:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _unless_readable(file: MediaFile, claim: PermanentError) -> PermanentError | TransientError:

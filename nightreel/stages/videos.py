@@ -148,6 +148,7 @@ class VideoFiles:
                         Reason.OBJECT_CHANGED,
                         f"{wanted.uri}: ETag {wanted.etag} had other bytes before: list the source again",
                     )
+                video.file.callback(self._close_file, fetched.path)
                 video.path, video.content_sha256 = fetched.path, fetched.content_sha256
             return video.path
 
@@ -163,6 +164,11 @@ class VideoFiles:
                 with self._recorder.stage("probe"):
                     video.probe = self.decoders.probe(path)
             return video.probe
+
+    def _close_file(self, path: Path) -> None:
+        with self._lock:
+            if self._decoders is not None:
+                self._decoders.close_file(path)
 
     def close(self) -> None:
         """Stop the decode processes and empty the spool."""

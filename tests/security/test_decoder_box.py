@@ -288,7 +288,43 @@ def test_a_captured_process_serves_no_other_video(monkeypatch, tmp_path, clip):
             told.add(caught.value.detail)
             frames = pool.decode_moments(clip, probe=pool.probe(clip), moments_s=[0.1, 0.5]).frames_thwc
             assert np.array_equal(frames, reference.frames_thwc)
-    assert len(told) == 3  # each call had a process of its own
+    assert len(told) == 3  # a process that failed is not used again
+
+
+def test_a_process_reads_one_file(monkeypatch, tmp_path, clip):
+    hostile_decoder.install(
+        monkeypatch,
+        tmp_path,
+        """
+        seen = []
+
+        def decode_one(file, job, frames_thwc):
+            seen.append(file.name)
+            tell((os.getpid(), seen, len(sockets())))
+        """,
+    )
+    one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
+    with DecoderPool(limits=LIMITS, workers=2, timeout_s=20) as pool:
+        for content in (clip.read_bytes(), clip.read_bytes() + b"\0\0\0\x08free"):
+            one.write_bytes(content)  # the second time, it is another file of the same name
+            other.write_bytes(content)
+            probe = pool.probe(one)
+            pool.decode_moments(other, probe=pool.probe(other), moments_s=[0.1])
+            with pytest.raises(PermanentError, match=r"\['one.mp4'\], 1\)$"):
+                pool.decode_moments(one, probe=probe, moments_s=[0.1])
+
+
+def test_a_closed_file_is_open_in_no_process(tmp_path, clip):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(clip.read_bytes())
+    with DecoderPool(limits=LIMITS, workers=2, timeout_s=20) as pool:
+        pool.probe(path)
+        (program,) = [child for child in psutil.Process().children() if "fork_server" in " ".join(child.cmdline())]
+        (server,) = program.children()
+        assert len(server.children()) == 1
+        pool.close_file(path)
+        assert server.children() == []
+        pool.close_file(tmp_path / "gone.mp4")
 
 
 def test_nothing_that_a_process_started_outlives_its_call(monkeypatch, tmp_path, clip):

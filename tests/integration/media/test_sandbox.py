@@ -92,10 +92,11 @@ def test_a_process_ended_from_outside_is_a_transient_error(monkeypatch, tmp_path
     hostile_decoder.install(monkeypatch, tmp_path, HANG_AND_CRASH)
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool, ThreadPoolExecutor(1) as threads:
         pool.probe(clip)
+        before = _server().children()
         probing = threads.submit(pool.probe, _copy(clip, "hang.mp4"))
-        while not _server().children():
+        while not (started := [child for child in _server().children() if child not in before]):
             time.sleep(0.01)
-        _server().children()[0].send_signal(signal.SIGTERM)
+        started[0].send_signal(signal.SIGTERM)
         with pytest.raises(TransientError) as caught:
             probing.result()
         assert caught.value.reason == "decoder_killed"
@@ -144,7 +145,7 @@ def test_many_threads_share_the_pool(clip):
         for thread in threads:
             thread.join()
         assert shapes == [(4, 120, 160, 3)] * 8
-        assert not _server().children()
+        assert len(_server().children()) <= 2
 
 
 def _server() -> psutil.Process:
