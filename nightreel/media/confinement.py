@@ -15,7 +15,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from nightreel.media.landlock import restrict_to
@@ -96,6 +98,17 @@ def enter_namespaces() -> Namespaces:
     return Namespaces(user=unshare(_NEW_USER), others=False)
 
 
+def count_threads_of_user() -> int:
+    """The number of threads of this process's user, as far as this process can see them."""
+    threads = 0
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # it has just ended
+            fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
+            if int(fields["Uid"].split()[0]) == os.getuid():
+                threads += int(fields["Threads"])
+    return threads
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this process when the thread that started it ends. A change of user undoes that."""
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -121,13 +134,14 @@ class Confined:
         return resource.getrlimit(resource.RLIMIT_AS)[0] - peak_kib * 1024
 
 
-def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int) -> Confined:
+def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int, threads_of_user: int) -> Confined:
     """Confine this process permanently.
 
     Args:
         fd: its file, open for reading. path: an absolute path of the same file.
         namespaces: from `enter_namespaces`.
         memory_bytes: limit of the address space: an allocation beyond it fails.
+        threads_of_user: from `count_threads_of_user`.
     """
     os.setsid()
     status_fd = os.open("/proc/self/status", os.O_RDONLY)
@@ -140,10 +154,9 @@ def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int) ->
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, _MOST_BYTES_WRITTEN)
     _limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
-    if user:  # else the limit would count the other threads of the pipeline's user
-        _limit(resource.RLIMIT_NPROC, _MOST_THREADS)
-    # Only Landlock restricts a path to one file, and only a user of its own restricts the number of threads.
-    may_open = bool(landlock and user) and _is_same_file(path, fd)
+    # The limit counts all threads of the user, in all processes, but it binds this process alone.
+    _limit(resource.RLIMIT_NPROC, _MOST_THREADS + (0 if user else threads_of_user))
+    may_open = bool(landlock) and _is_same_file(path, fd)  # only Landlock restricts a path to one file
     seccomp = allow_only_decoding(threads=may_open, files=may_open)
     found = Confinement(seccomp=seccomp, landlock=landlock, user=user, namespaces=namespaces.others)
     return Confined(path if may_open else None, found, status_fd)

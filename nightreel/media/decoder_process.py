@@ -12,6 +12,7 @@ import mmap
 import os
 import pkgutil
 import socket
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import decord
 import numpy as np
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
-from nightreel.media.confinement import CANNOT_CONFINE, Confined, Namespaces, confine
+from nightreel.media.confinement import CANNOT_CONFINE, Confined
 from nightreel.media.decode_job import DecodeJob
 from nightreel.media.decoding import Decoded, decode
 from nightreel.media.demuxing import is_memory_error
@@ -42,14 +43,14 @@ for _name in ("numpy.ma", *(module.name for module in pkgutil.walk_packages(av._
         importlib.import_module(_name)
 
 
-def report_confinement(connection: socket.socket, namespaces: Namespaces) -> None:
+def report_confinement(connection: socket.socket, confine: Callable[..., Confined]) -> None:
     """Confine this process, with this file of the program as its file, and send what confines it."""
     with Path(__file__).open("rb") as file:
-        confined = confine(file.fileno(), __file__, namespaces=namespaces, memory_bytes=2**40)
+        confined = confine(file.fileno(), __file__, memory_bytes=2**40)
     send(connection, confined.found.to_json())
 
 
-def answer_requests(connection: socket.socket, namespaces: Namespaces) -> None:
+def answer_requests(connection: socket.socket, confine: Callable[..., Confined]) -> None:
     """Confine this process as the first request says, then answer all requests about its file.
 
     The first request comes with the descriptor of the file; a request to decode with that of the memory for frames.
@@ -59,7 +60,7 @@ def answer_requests(connection: socket.socket, namespaces: Namespaces) -> None:
         return
     fd, *frames_fds = message.fds
     request = json.loads(message.text)
-    confined = confine(fd, request["path"], namespaces=namespaces, memory_bytes=request["memory_mib"] << 20)
+    confined = confine(fd, request["path"], memory_bytes=request["memory_mib"] << 20)
     if confined.found.to_json() != request["confinement"]:
         os._exit(CANNOT_CONFINE)
     file = MediaFile(fd, request["name"], confined.path)

@@ -17,13 +17,21 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from nightreel.media.confinement import Namespaces, die_with_parent, enter_namespaces
+from nightreel.media.confinement import (
+    Namespaces,
+    confine,
+    count_threads_of_user,
+    die_with_parent,
+    enter_namespaces,
+)
 from nightreel.media.syscalls import forbid_inspection
 from nightreel.media.transport import ConnectionLostError, receive, send
 
 _ORPHAN_CHECK_S = 1.0
+_COUNT_EVERY_S = 10.0
 _MOST_TEXT_BYTES = 2**16
 _STDERR = 2
 
@@ -59,6 +67,7 @@ class _Server:
         self._control = control
         self._namespaces = namespaces
         self._children: set[int] = set()
+        self._threads_of_user, self._counted_at = count_threads_of_user(), time.monotonic()
         self._parent = os.getppid()
 
     def serve(self) -> None:
@@ -99,6 +108,8 @@ class _Server:
         return found
 
     def _fork(self, decoder_process: Any, fd: int, *, trial: bool = False) -> int:
+        if time.monotonic() - self._counted_at > _COUNT_EVERY_S:
+            self._threads_of_user, self._counted_at = count_threads_of_user(), time.monotonic()
         pid = os.fork()
         if pid:
             self._children.add(pid)
@@ -110,10 +121,9 @@ class _Server:
             os.closerange(_STDERR + 1, fd)
             os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
             connection = socket.socket(fileno=fd)
-            if trial:
-                decoder_process.report_confinement(connection, self._namespaces)
-            else:
-                decoder_process.answer_requests(connection, self._namespaces)
+            confine_here = partial(confine, namespaces=self._namespaces, threads_of_user=self._threads_of_user)
+            run = decoder_process.report_confinement if trial else decoder_process.answer_requests
+            run(connection, confine_here)
             status = 0
         finally:
             os._exit(status)  # never return to the server's loop

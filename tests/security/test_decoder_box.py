@@ -362,27 +362,6 @@ def test_nothing_that_a_process_started_outlives_its_call(monkeypatch, tmp_path,
     assert not server.is_running()
 
 
-def test_threads_and_memory_are_bounded(box):
-    told = box(
-        """
-        def attack(file):
-            started = 0
-            threading.stack_size(32768)
-            try:
-                while started < 5000:
-                    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-                    started += 1
-            except RuntimeError:
-                pass
-            try:
-                bytearray(4 * 2**30)
-            except MemoryError:
-                tell((started < 1000, "no memory"))
-        """
-    )
-    assert told == "(True, 'no memory')"
-
-
 def test_the_pipelines_process_cannot_be_read_by_its_user(tmp_path, clip):
     """As the kernel sees it: not dumpable, so its memory and environment belong to root alone."""
     program = f"""
@@ -439,3 +418,41 @@ def test_a_process_that_confines_itself_less_than_the_first_one_decodes_nothing(
         monkeypatch.setattr("nightreel.media.fork_server.Confinement", lambda **_: stronger)
     with DecoderPool(limits=LIMITS, workers=1) as pool, pytest.raises(TransientError, match="could not confine itself"):
         pool.probe(clip)
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_threads_and_memory_are_bounded(box, kernel):
+    if os.geteuid() == 0 and NO_NAMESPACES_AND_THE_SAME_USER in kernel:
+        pytest.skip("the kernel limits no threads of root, and root has a user of its own to give up")
+    told = box(
+        """
+        def attack(file):
+            started = 0
+            threading.stack_size(32768)
+            try:
+                while started < 5000:
+                    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+                    started += 1
+            except RuntimeError:
+                pass
+            try:
+                bytearray(4 * 2**30)
+            except MemoryError:
+                tell((started < 1000, "no memory"))
+        """,
+        kernel,
+    )
+    assert told == "(True, 'no memory')"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the kernel limits no threads of root")
+def test_where_no_thread_can_start_decord_is_not_used(monkeypatch, tmp_path, clip):
+    no_threads = """
+fork_server_program.count_threads_of_user = lambda: 1
+confinement._MOST_THREADS = 0
+"""
+    with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:
+        assert pool.probe(clip).decoder == "decord"
+    hostile_decoder.install(monkeypatch, tmp_path, "", before=NO_NAMESPACES_AND_THE_SAME_USER + no_threads)
+    with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:
+        assert pool.probe(clip).decoder == "pyav"

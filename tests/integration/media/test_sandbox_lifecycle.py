@@ -129,7 +129,8 @@ from nightreel.media.confinement import Namespaces, confine
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 if not os.fork():
     with Path({__file__!r}).open() as file:
-        confine(file.fileno(), {__file__!r}, namespaces=Namespaces(False, False), memory_bytes=2**30)
+        alone = Namespaces(False, False)
+        confine(file.fileno(), {__file__!r}, namespaces=alone, memory_bytes=2**30, threads_of_user=99)
     print(resource.getrlimit(resource.RLIMIT_FSIZE), flush=True)
     os._exit(0)
 os.wait()
