@@ -85,6 +85,9 @@ class Reason(StrEnum):
     ACCESS_DENIED = ("access_denied", _RUN, _FINAL,
         "The store denies access: keys are wrong, expired, revoked or without rights, or this clock is wrong.",
         "Renew or correct the keys, grant the rights, or set the clock. Then start the run again.")
+    LINK_LEAVES_SOURCE = ("link_leaves_source", _VIDEO, _FINAL,
+        "The name is a link, or below one, that leads out of the source.",
+        "Make the place that it leads to a source. Or set `NIGHTREEL_FOLLOW_LINKS` and retry the video.")
     OBJECT_DENIED = ("object_denied", _VIDEO, _FINAL, "The store denies access to this object, but not to others.",
         "Grant the right to read the object, then run `nightreel retry --reason object_denied`.")
     ARCHIVED = ("archived", _VIDEO, _FINAL, "The object is in an archive, from which nothing can be read.",
@@ -267,7 +270,10 @@ class Reason(StrEnum):
     PREFECT_UNREACHABLE = ("prefect_unreachable", _RUN, _RETRY, "The Prefect server does not respond.",
         "Start it, or correct `PREFECT_API_URL`.")
     PREFECT_REFUSED = ("prefect_refused", _RUN, _FINAL, "The Prefect server refused a request.",
-        "Read the server's response in the message.")
+        "Read the server's response in the message. After status 401, correct `PREFECT_API_AUTH_STRING`.")
+    PREFECT_SECRET_LOST = ("prefect_secret_lost", _RUN, _FINAL,
+        "The file with the secret of the embedded Prefect server is missing.",
+        "Restore the file that the message names, or run `nightreel down`.")
     PREFECT_CHANGED = ("prefect_changed", _RUN, _RETRY,
         "Another client changed the Prefect server at the same time.",
         "Run the command again.")
@@ -310,7 +316,7 @@ class Reason(StrEnum):
     POSTGRES_INITDB_FAILED = ("postgres_initdb_failed", _RUN, _FINAL, "Postgres could not create its data directory.",
         "Read the output of initdb in the message.")
     POSTGRES_PASSWORD_LOST = ("postgres_password_lost", _RUN, _FINAL,
-        "The password file of the embedded Postgres is missing.",
+        "A password file of the embedded Postgres is missing.",
         "Restore the file that the message names.")
     POSTGRES_VERSION = ("postgres_version", _RUN, _FINAL,
         "Another major version of Postgres made the data directory.",

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         description="URL of an S3 Inventory's manifest.json, or of the prefix above its dated folders; runs read it "
         "instead of listing the source",
     )
+    follow_links: bool = Field(
+        False,
+        description="read files outside a source that is a directory, if links inside lead to them; false: they are "
+        "left out with a warning. Whoever may write to the source can then let runs read any file of yours",
+    )
     work_dir: Path = Field(
         Path(".nightreel"), description="directory of embedded services, feature cache and temporary files"
     )

@@ -6,6 +6,7 @@ Exit status: 0 success, 1 something failed or a check found a problem, 2 wrong u
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -19,6 +20,7 @@ from nightreel import __version__
 from nightreel.cli.console import err, plain
 from nightreel.cli.streams import describe, discard_output, flush_output, prepare_streams
 from nightreel.errors import NightreelError, SettingsError
+from nightreel.private import UMASK
 
 # Each command's module, in the order in which `nightreel --help` lists the commands.
 COMMANDS = {
@@ -89,6 +91,7 @@ def _root(
 
 def main() -> None:
     """Run a command and exit."""
+    os.umask(UMASK)  # other users read nothing that a command or its children write
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a command as Ctrl-C does
     prepare_streams()
     try:

@@ -24,6 +24,7 @@ from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
 from nightreel.domain import StoredObject
 from nightreel.errors import TransientError
+from nightreel.private import private_directory
 from nightreel.reasons import Reason
 
 ASSUMED_BYTES_PER_S = 250_000.0
@@ -144,7 +145,7 @@ class ListingTable:
 def listing_table(database: Database, directory: Path) -> Iterator[ListingTable]:
     """A table for a listing, whose file is in `directory` until the end of the block."""
     with _writing():
-        directory.mkdir(parents=True, exist_ok=True)
+        private_directory(directory)
         file = TemporaryFile("w+", encoding="utf-8", dir=directory)  # noqa: SIM115 - closed below
     with file:
         yield ListingTable(database, file)

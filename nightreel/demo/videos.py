@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nightreel.demo.clips import Clip, draw_clip, write_clip
 from nightreel.demo.scenes import draw_scene
+from nightreel.private import private_directory
 
 LONG_CLIP = "long-70s.mp4"
 _SEEDS = ("d2", "d14", "d9", "d3", "d17", "d8", "d1", "d4", "d11")
@@ -24,7 +25,7 @@ def demo_clips() -> dict[str, Clip]:
 
 def make_demo_videos(directory: Path) -> Path:
     """Write the missing videos; returns the directory. After an interruption, the next call continues."""
-    directory.mkdir(parents=True, exist_ok=True)
+    private_directory(directory)
     original, duplicate = (directory / name for name in _DUPLICATE)
     for name, clip in demo_clips().items():
         if not (directory / name).exists() and name != duplicate.name:

@@ -86,7 +86,9 @@ def _copy(installation: Path, cache: Path) -> Path:
     if copied.is_dir():
         return copied
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        if not cache.is_dir():
+            cache.mkdir(parents=True, exist_ok=True)
+            cache.chmod(0o755)  # whatever the umask is: another user runs the programs
         scratch = Path(tempfile.mkdtemp(prefix=".copying-", dir=cache))
         try:
             for part in _PARTS:

@@ -2,22 +2,31 @@
 
 `endpoints` uses it. It runs Prefect as a program and imports nothing from it. The settings were measured: with
 Prefect's defaults, recording a thousand task runs takes a minute, and a restart leaks concurrency slots.
+
+Whoever may register a deployment runs commands as this user. So the server asks every client for a secret, which only
+this user can read. It is passed on in files and environments, never on a command line, which all users see.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
 import os
+import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
+from nightreel.services.locking import write_private
 from nightreel.services.program import Launch, StopSignals
 from nightreel.settings import child_environment
 
@@ -26,6 +35,10 @@ _SETTLE_TIMEOUT_S = 60.0
 _SETTLE_QUIET_S = 2.5  # its recorder writes at least once a second
 _SETTLE_POLL_S = 0.25
 _UNFINISHED = ["SCHEDULED", "PENDING", "RUNNING"]
+_APPLICATION = "nightreel.orchestration.prefect_application:create"
+_ABOVE_THE_PACKAGE = Path(__file__).resolve().parents[2]
+LOGIN_PATH = "/nightreel-login"
+"""Where the server takes the secret from the page that `nightreel ui` opens."""
 
 SERVER_SETTINGS = {
     # Offline and quiet.
@@ -45,6 +58,20 @@ SERVER_SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class PrefectApi:
+    """How to reach a Prefect server.
+
+    Args:
+        url: the value for PREFECT_API_URL.
+        auth_string: the value for PREFECT_API_AUTH_STRING; None: the server asks for none, or Prefect's own settings
+            have it.
+    """
+
+    url: str
+    auth_string: str | None = field(default=None, repr=False)
+
+
 class PrefectServer:
     """A `Program` for `SharedServer`. Prefect writes all its files below `directory`."""
 
@@ -56,25 +83,43 @@ class PrefectServer:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
         self._home = self.directory / "home"
+        self._auth_path = self.directory / "auth"
 
     def url(self, port: int) -> str:
         """The value for PREFECT_API_URL."""
         return f"http://127.0.0.1:{port}/api"
 
+    def api(self, port: int) -> PrefectApi:
+        """The address, with the secret.
+
+        Raises:
+            PermanentError("prefect_secret_lost"): the file of the secret is missing.
+        """
+        return PrefectApi(self.url(port), self._auth_string())
+
     def prepare(self) -> None:
-        """Prefect makes its database itself."""
+        """Make the secret and the directory. Prefect makes its database itself."""
         self._home.mkdir(mode=0o700, exist_ok=True)
+        if not self._auth_path.exists():
+            write_private(self._auth_path, f"nightreel:{secrets.token_urlsafe(24)}")
+
+    def why_outdated(self, argv: Sequence[str]) -> str | None:
+        return None if _APPLICATION in argv else "it was started by an older version, which lets every user in"
 
     def launch(self, port: int) -> Launch:
         # The interpreter ignores an unknown -X option: this one distinguishes servers.
         mark = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
         return Launch(
             argv=(
-                *(sys.executable, "-X", f"nightreel-{mark}", "-m", "prefect", "--no-prompt"),
-                *("server", "start", "--host", "127.0.0.1", "--port", str(port)),
+                *(sys.executable, "-X", f"nightreel-{mark}", "-m", "uvicorn"),
+                *("--app-dir", str(_ABOVE_THE_PACKAGE), "--factory", _APPLICATION, "--log-level", "warning"),
+                *("--host", "127.0.0.1", "--port", str(port)),
             ),
             environment=child_environment(
                 **SERVER_SETTINGS,
+                PREFECT_SERVER_API_AUTH_STRING=self._auth_string(),
+                PREFECT_SERVER_CORS_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}",
+                PREFECT__SERVER_FINAL="1",  # as `prefect server start` does: its application takes less memory
                 PREFECT_HOME=str(self._home),
                 PREFECT_PROFILES_PATH=str(self._home / "profiles.toml"),
                 PREFECT_API_URL=self.url(port),
@@ -91,7 +136,7 @@ class PrefectServer:
     def why_not_ready(self, process: psutil.Process, port: int) -> str | None:
         """The server is ready when it is healthy, and this process, not another server, listens on the port."""
         try:
-            _request(port, "GET", "/api/health")
+            self._request(port, "GET", "/api/health")
         except (OSError, http.client.HTTPException) as error:
             return f"its health check fails: {error}"
         try:
@@ -113,9 +158,9 @@ class PrefectServer:
         last_change = time.monotonic()
         while time.monotonic() < min(deadline, last_change + _SETTLE_QUIET_S):
             try:
-                unfinished = _count(port, {"task_runs": {"state": {"type": {"any_": _UNFINISHED}}}})
-                counts = unfinished, _count(port, {})
-            except (OSError, http.client.HTTPException):
+                unfinished = self._count(port, {"task_runs": {"state": {"type": {"any_": _UNFINISHED}}}})
+                counts = unfinished, self._count(port, {})
+            except (OSError, http.client.HTTPException, PermanentError):
                 return  # it is stopping already, or hangs: there is nothing to wait for
             if unfinished == 0:
                 return
@@ -123,20 +168,33 @@ class PrefectServer:
                 last, last_change = counts, time.monotonic()
             time.sleep(_SETTLE_POLL_S)
 
+    # -- private --------------------------------------------------------------------------------------------------
 
-def _count(port: int, task_run_filter: Mapping[str, object]) -> int:
-    return int(_request(port, "POST", "/api/task_runs/count", json.dumps(task_run_filter)))
+    def _auth_string(self) -> str:
+        try:
+            return self._auth_path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            raise PermanentError(
+                Reason.PREFECT_SECRET_LOST,
+                f"{self._auth_path} is missing, and the running Prefect server asks for its content: put it back, or "
+                "call `nightreel down`; the next start makes another",
+            ) from None
 
+    def _count(self, port: int, task_run_filter: Mapping[str, object]) -> int:
+        return int(self._request(port, "POST", "/api/task_runs/count", json.dumps(task_run_filter)))
 
-def _request(port: int, method: str, path: str, body: str | None = None) -> bytes:
-    """Send a request and return the body of the response. Not urllib, which would use the environment's proxy."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_TIMEOUT_S)
-    try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
-    finally:
-        connection.close()
-    if answer.status != http.client.OK:
-        raise http.client.HTTPException(f"{method} {path} returned status {answer.status}")
-    return content
+    def _request(self, port: int, method: str, path: str, body: str | None = None) -> bytes:
+        """Send a request and return the body of the response. Not urllib, which would use the environment's proxy."""
+        login = base64.b64encode(self._auth_string().encode()).decode()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_TIMEOUT_S)
+        try:
+            connection.request(
+                method, path, body, {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
+            )
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            raise http.client.HTTPException(f"{method} {path} returned status {answer.status}")
+        return content

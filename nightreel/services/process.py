@@ -27,6 +27,7 @@ from pathlib import Path
 import psutil
 
 from nightreel.errors import PermanentError, TransientError
+from nightreel.private import private_directory, private_opener
 from nightreel.reasons import Reason
 from nightreel.services.locking import is_locked, locked, open_locked, release
 from nightreel.services.program import Launch, Program
@@ -176,7 +177,7 @@ class SharedServer:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self._users_path.mkdir(parents=True, exist_ok=True)
+        private_directory(self._users_path)
         with locked(self._lock_path, timeout_s=_LOCK_TIMEOUT_S):
             yield
 
@@ -200,12 +201,13 @@ class SharedServer:
         return alive
 
     def _ensure_started(self) -> None:
+        old = self.state()
+        self._stop_outdated(old)
         if self.process() is not None:
             return
         running = self._wait_for_orphans()
         try:
             self.program.prepare()
-            old = self.state()
             port = old.port if old and is_free(old.port) else free_port()
             launch = self.program.launch(port)
             state = ServerState(port=port, argv=launch.argv, kept=bool(old and old.kept))
@@ -215,6 +217,22 @@ class SharedServer:
             self.was_started_here = True
         finally:
             os.close(running)  # not released: the server has it open
+
+    def _stop_outdated(self, state: ServerState | None) -> None:
+        """Stop a server that an older version started and that this version must not use.
+
+        Raises:
+            TransientError("service_in_use"): commands of the older version use it.
+        """
+        if state is None or self.process() is None or not (why := self.program.why_outdated(state.argv)):
+            return
+        if users := [pid for pid in self.users() if pid != os.getpid()]:
+            raise TransientError(
+                Reason.SERVICE_IN_USE,
+                f"the running {self.program.name} cannot be used: {why}. Process {', '.join(map(str, users))} uses it: "
+                "wait for its end, or stop the server with `nightreel down --force`",
+            )
+        self._stop()
 
     def _wait_for_orphans(self) -> int:
         """Take the lock for the next server, once no child of a killed one can still write to its files."""
@@ -231,7 +249,7 @@ class SharedServer:
     def _spawn(self, launch: Launch, running: int) -> subprocess.Popen[bytes]:
         if self.log_path.exists() and self.log_path.stat().st_size > _LOG_LIMIT_BYTES:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        with self.log_path.open("ab") as log:
+        with open(self.log_path, "ab", opener=private_opener) as log:
             self._log_start = log.tell()
             child = subprocess.Popen(
                 launch.argv,
@@ -244,6 +262,7 @@ class SharedServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(running,),
+                umask=0o077,  # the server's files are private too
                 start_new_session=True,  # Ctrl-C goes to the command, which stops the server cleanly
             )
         # A thread must reap the child, or it stays a zombie while this command runs.

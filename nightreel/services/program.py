@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,9 @@ class Program(Protocol):
 
     def launch(self, port: int) -> Launch:
         """The command line of a server on 127.0.0.1:port. It must differ from that of any other server."""
+
+    def why_outdated(self, argv: Sequence[str], /) -> str | None:
+        """Why a running server with this command line must not be used: an older version started it. None if it can."""
 
     def why_not_ready(self, process: psutil.Process, port: int, /) -> str | None:
         """None if this process serves this port, else the reason as text."""

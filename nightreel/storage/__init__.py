@@ -1,7 +1,7 @@
 """Object storage: a directory or an S3 bucket behind one interface, made by `open_storage`; and S3 inventories.
 
     base.py       the interface and the rules for every storage
-    local.py      a directory;  walk.py: its files in order
+    local.py      a directory;  walk.py: its files in order;  beneath.py: no link leads out of it
     s3.py         a bucket;  s3_bucket.py: requests;  s3_listing.py: pages of objects;  s3_object.py, s3_upload.py:
                   one object;  s3_errors.py: errors
     transfer.py   parallel, resumable range downloads;  retrying.py: retries;  sinks.py: their destinations
@@ -63,7 +63,8 @@ def open_storage(url: str, settings: Settings, *, options: TransferOptions | Non
         raise SettingsError(f"no source is given: set NIGHTREEL_SOURCE, {_EXPECTED}")
     if not separator or scheme == "file":
         try:
-            return LocalStorage((_path_of(url) if separator else Path(url).expanduser()).resolve())
+            path = (_path_of(url) if separator else Path(url).expanduser()).resolve()
+            return LocalStorage(path, follow_links=settings.follow_links)
         except (RuntimeError, ValueError) as error:  # an unknown user's home, a loop of links, a NUL
             raise SettingsError(f"{url!r} is not a path: {error}; {_EXPECTED}") from error
     if scheme == "s3":

@@ -16,6 +16,7 @@ from nightreel.errors import PermanentError, SettingsError
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage.base import Storage
+from nightreel.storage.beneath import why_not_a_file
 from nightreel.suggestions import did_you_mean, sentence
 
 _FILE = "file://"
@@ -69,9 +70,12 @@ def _locate(path: str, settings: Settings) -> str:
 def _locate_local(path: str, storage: Storage) -> str:
     text = os.fsdecode(unquote_to_bytes(path.removeprefix(_FILE).removeprefix("localhost"))) if "://" in path else path
     place = Path(text).expanduser()
-    if place.is_file():
-        # The name of a link is the name of its file: only the directory is resolved.
-        return _FILE + quote_from_bytes(os.fsencode(place.parent.resolve() / place.name))
+    if place.exists() and not place.is_dir():
+        if why := why_not_a_file(place.stat()):
+            raise SettingsError(f"{text!r} {why}: expected a file or a directory of a disk")
+        directory, file = place.parent.resolve(), place.resolve()
+        # The name of a link is the name of its file, unless it leads elsewhere: then the person meant that file.
+        return _FILE + quote_from_bytes(os.fsencode(directory / place.name if directory in file.parents else file))
     if not place.exists():
         raise SettingsError(sentence(f"{text!r} is neither a file nor a directory", _near(place), "check the path"))
     storage.check()

@@ -41,7 +41,7 @@ def new_file(destination: Path) -> Iterator[int]:
     """
     temporary = destination.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             yield fd
         finally:

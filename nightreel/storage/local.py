@@ -20,8 +20,10 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.private import private_directory, private_opener
 from nightreel.reasons import Reason
 from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, is_possible_date, outside, too_large
+from nightreel.storage.beneath import RefusedError, examine, open_file, why_not_a_file
 from nightreel.storage.disk import new_file, write_all, write_error
 from nightreel.storage.walk import walk
 
@@ -29,6 +31,8 @@ _SCHEME = "file://"
 _BLOCK_BYTES = 1 << 20
 _INCOMING = ".incoming"
 _ABANDONED_S = 86_400.0
+_LINKS_NAMED = 10
+_WAY_OUT = ": make that place a source, or set NIGHTREEL_FOLLOW_LINKS=true if nobody else can write here"
 _LONGEST_URI = 2500  # an entry of a btree in Postgres takes 2704 bytes, with the ETag and what describes it
 
 
@@ -37,10 +41,12 @@ class LocalStorage(Storage):
 
     Args:
         root: absolute path of the directory.
+        follow_links: read files outside the directory too, if a link inside leads to them.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, follow_links: bool = False) -> None:
         self._root = root
+        self._follow_links = follow_links
         self._root_bytes = os.fsencode(root).rstrip(b"/")
         super().__init__(_SCHEME + quote_from_bytes(self._root_bytes))
         self._swept = False
@@ -53,10 +59,16 @@ class LocalStorage(Storage):
         self.check()
         after = b"" if start_after is None else self._relative(start_after)
         page: list[StoredObject] = []
+        left_out = 0
         for name in walk(self._root_bytes, start_after=after, on_skipped=on_skipped):
             path = self._root_bytes + b"/" + unquote_to_bytes(name)
             try:
-                status = os.stat(path)  # noqa: PTH116  (bytes: not every name is text)
+                status = self._examine_listed(unquote_to_bytes(name))
+            except RefusedError as refused:
+                left_out += refused.leaves
+                if left_out <= _LINKS_NAMED:
+                    on_skipped(f"{os.fsdecode(path)!r} {refused.detail}{_WAY_OUT if refused.leaves else ''}")
+                continue
             except FileNotFoundError:
                 on_skipped(f"{os.fsdecode(path)!r} was deleted during the listing")
                 continue
@@ -71,8 +83,19 @@ class LocalStorage(Storage):
             if len(page) == page_size:
                 yield page
                 page = []
+        if left_out:
+            on_skipped(f"{left_out:,} links below {self._root} lead out of it, and their files are left out{_WAY_OUT}")
         if page:
             yield page
+
+    def _examine_listed(self, name: bytes) -> os.stat_result:
+        """The status of a listed file. One call is enough for what is not a link: its directory was just checked."""
+        status = os.lstat(self._root_bytes + b"/" + name)
+        if not stat.S_ISLNK(status.st_mode):
+            if why := why_not_a_file(status):
+                raise RefusedError(why)
+            return status
+        return examine(self._root_bytes, name, follow_links=self._follow_links)
 
     def check(self) -> None:
         try:
@@ -137,16 +160,12 @@ class LocalStorage(Storage):
                 raise self._read_error(error, uri) from error
 
     def _open(self, uri: str) -> int:
-        path = self._root_bytes + b"/" + self._relative(uri)
         try:
-            # O_NONBLOCK: a named pipe with this name must not block the caller
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            return open_file(self._root_bytes, self._relative(uri), follow_links=self._follow_links)
+        except RefusedError as refused:
+            raise _refusal(refused, uri) from None
         except OSError as error:
             raise self._read_error(error, uri) from error
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise PermanentError(Reason.OBJECT_GONE, f"{uri} is no longer a file")
-        return fd
 
     def _read_block(self, fd: int, uri: str) -> bytes:
         try:
@@ -168,26 +187,27 @@ class LocalStorage(Storage):
         return TransientError(Reason.STORAGE_UNREACHABLE, f"{uri} cannot be read: {error.strerror}")
 
     def exists(self, uri: str) -> bool:
-        path = self._root_bytes + b"/" + self._relative(uri)
-        try:
-            return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116  (bytes: not every name is text)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            raise self._read_error(error, uri) from error
+        return self._examine(uri) is not None
 
     def find(self, uri: str) -> StoredObject | None:
-        path = self._root_bytes + b"/" + self._relative(uri)
-        try:
-            status = os.stat(path)  # noqa: PTH116  (bytes: not every name is text)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise self._read_error(error, uri) from error
-        if not stat.S_ISREG(status.st_mode):
+        status = self._examine(uri)
+        if status is None:
             return None
         modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
         return StoredObject(uri=uri, etag=_etag(status), size_bytes=status.st_size, modified_at=modified_at)
+
+    def _examine(self, uri: str) -> os.stat_result | None:
+        """The status of a file; None if there is no file of this name."""
+        try:
+            return examine(self._root_bytes, self._relative(uri), follow_links=self._follow_links)
+        except RefusedError as refused:
+            if refused.leaves:
+                raise _refusal(refused, uri) from None
+            return None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._read_error(error, uri) from error
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -196,9 +216,9 @@ class LocalStorage(Storage):
         incoming = self._root / _INCOMING
         temporary = incoming / uuid.uuid4().hex
         try:
-            incoming.mkdir(parents=True, exist_ok=True)
+            private_directory(incoming)
             self._sweep(incoming)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_directory(path.parent)
             _write_synced(temporary, data)
             created = _link_if_missing(temporary, path)
             size_bytes = path.stat().st_size
@@ -238,6 +258,12 @@ class LocalStorage(Storage):
         return name
 
 
+def _refusal(refused: RefusedError, uri: str) -> PermanentError:
+    if refused.leaves:
+        return PermanentError(Reason.LINK_LEAVES_SOURCE, f"{uri} {refused.detail}{_WAY_OUT}")
+    return PermanentError(Reason.OBJECT_GONE, f"{uri} {refused.detail}, no longer a file")
+
+
 def _object(uri: str, status: os.stat_result) -> StoredObject | str:
     """The entry of a file in a listing, or why it has none."""
     try:
@@ -268,7 +294,7 @@ def _refuse_other_version(uri: str, *, listed: str, status: os.stat_result) -> N
 
 
 def _write_synced(path: Path, data: bytes | Path) -> None:
-    with path.open("xb") as target:
+    with open(path, "xb", opener=private_opener) as target:
         if isinstance(data, Path):
             with data.open("rb") as source:
                 while block := source.read(_BLOCK_BYTES):

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from nightreel.private import private_directory, private_opener
 from nightreel.storage.disk import write_error
 
 _log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Spool:
         directory = self._own / uuid.uuid4().hex
         try:
             try:
-                directory.mkdir()
+                directory.mkdir(mode=0o700)
             except OSError as error:
                 raise write_error(error, directory) from error
             yield directory
@@ -142,8 +143,8 @@ class Spool:
 
 def _claim(directory: Path) -> tuple[Path, int]:
     """Remove dead processes' directories and create one for this process. Returns it and the descriptor of its lock."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / _LOCK).open("a") as guard:
+    private_directory(directory)
+    with open(directory / _LOCK, "a", opener=private_opener) as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)  # so no process removes a directory that is created but not yet locked
         for left in directory.iterdir():
             if left.name != _LOCK:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Iterator
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from nightreel.storage.beneath import RefusedError, open_directory, why_not_a_file
+
 _NAMES_HELD = 100_000
 
 
@@ -20,8 +22,9 @@ def walk(
     This is the order of uris, and the order in Postgres. A sweep depends on it: a known uri that is missing in a listed
     range counts as gone. For names without encoded characters it is also the order in which S3 lists keys.
 
-    Hidden entries are skipped. Links to files count as files. Links to directories are not followed, so there are no
-    loops; such links and unreadable directories are reported.
+    Hidden entries are skipped. Links to files count as files: whoever opens one checks where it leads. Links to
+    directories are not followed, so there are no loops. Such links, unreadable directories, pipes, sockets and devices
+    are reported, and so are the directories of the kernel, as /proc.
 
     Args:
         start_after: only paths after this one.
@@ -47,13 +50,14 @@ def _entries(
     root: bytes, prefix: str, *, after: str, on_skipped: Callable[[str], None], names_held: int
 ) -> Iterator[str]:
     """Names in one directory, in order. Directories end in a slash, so `a-b` < `a/` < `a0` as in whole paths."""
-    path = root + b"/" + unquote_to_bytes(prefix)
+    below = unquote_to_bytes(prefix)
+    path = root + b"/" + below
     last = ""
     while True:
         names: list[str] = []
         complete = True
         try:
-            for name in map(quote_from_bytes, _scan(path, on_skipped if not last else _ignore)):
+            for name in map(quote_from_bytes, _scan(root, below, on_skipped if not last else _ignore)):
                 whole = prefix + name
                 if name <= last or not (whole > after or (name.endswith("/") and after.startswith(whole))):
                     continue
@@ -64,6 +68,9 @@ def _entries(
                     complete = False
         except FileNotFoundError:
             on_skipped(f"directory {os.fsdecode(path)!r} was deleted during the listing")
+            complete = True
+        except RefusedError as refused:
+            on_skipped(f"{os.fsdecode(path)!r} {refused.detail}")
             complete = True
         except OSError as error:  # perhaps after some names, which count
             on_skipped(f"directory {os.fsdecode(path)!r} cannot be read: {error.strerror}")
@@ -77,20 +84,23 @@ def _entries(
         last = names[-1]
 
 
-def _scan(path: bytes, on_skipped: Callable[[str], None]) -> Iterator[bytes]:
-    with os.scandir(path) as entries:
+def _scan(root: bytes, below: bytes, on_skipped: Callable[[str], None]) -> Iterator[bytes]:
+    with open_directory(root, below.rstrip(b"/")) as fd, os.scandir(fd) as entries:
         for entry in entries:
-            if entry.name.startswith(b"."):
+            if entry.name.startswith("."):
                 continue
+            path = os.fsdecode(root + b"/" + below) + entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    yield entry.name + b"/"
+                    yield os.fsencode(entry.name) + b"/"
                 elif entry.is_file():
-                    yield entry.name
+                    yield os.fsencode(entry.name)
                 elif entry.is_symlink():
-                    on_skipped(f"{os.fsdecode(entry.path)!r} links to no file: make a linked directory its own source")
+                    on_skipped(f"{path!r} links to no file: make a linked directory its own source")
+                elif why := why_not_a_file(entry.stat(follow_symlinks=False)):
+                    on_skipped(f"{path!r} {why}")
             except OSError as error:  # a link to itself, or to a place that this user cannot read
-                on_skipped(f"{os.fsdecode(entry.path)!r}: {error.strerror}")
+                on_skipped(f"{path!r}: {error.strerror}")
 
 
 def _ignore(_: str) -> None:

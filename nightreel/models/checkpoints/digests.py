@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from nightreel.private import private_directory
+
 _WORTH_REMEMBERING_BYTES = 32 << 20
 _SETTLED_NS = 2_000_000_000
 """A file that changed more recently than this could change again with the same timestamp."""
@@ -56,7 +58,7 @@ def _read(path: Path | None) -> dict[str, list[int | str]]:
 
 
 def _write(path: Path, known: dict[str, list[int | str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_directory(path.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
     with os.fdopen(descriptor, "w") as file:
         json.dump(known, file)
