@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = Field(
         None, description="API URL of a Prefect server; unset: the embedded one", validation_alias="PREFECT_API_URL"
     )
+    prefect_api_auth_string: SecretStr | None = Field(
+        None,
+        description="user:password that this server asks for, as its PREFECT_SERVER_API_AUTH_STRING says",
+        validation_alias="PREFECT_API_AUTH_STRING",
+    )
 
     # model, prompts and sampling plan
     model: str = Field(

@@ -103,10 +103,11 @@ def _run(options: AnalyzeOptions, settings: Settings, display: _Display) -> RunS
     with ThreadPoolExecutor(1) as importing:
         flows = importing.submit(import_module, "flows.analyze_videos")
         with open_services(settings) as endpoints:
+            assert endpoints.prefect
             flow = flows.result().analyze_videos
             from nightreel.orchestration.in_process import flows_in_process, run_analysis
 
-            with flows_in_process(settings, endpoints.prefect_api_url), display:
+            with flows_in_process(settings, endpoints.prefect), display:
                 return run_analysis(flow, options, settings, on_progress=display.show)
 
 

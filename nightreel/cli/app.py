@@ -28,6 +28,7 @@ COMMANDS = {
     "up": "services",
     "down": "services",
     "status": "services",
+    "ui": "ui",
     "analyze": "analyze",
     "backfill": "backfill",
     "runs": "runs",

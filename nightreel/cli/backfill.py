@@ -212,8 +212,8 @@ def _prefect_client(settings: Settings) -> Iterator[Any]:
     from nightreel.orchestration.client import prefect_client
 
     with open_services(settings, postgres=False) as endpoints:
-        assert endpoints.prefect_api_url
-        with prefect_client(endpoints.prefect_api_url) as client:
+        assert endpoints.prefect
+        with prefect_client(endpoints.prefect) as client:
             yield client
 
 

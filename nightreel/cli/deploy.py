@@ -61,8 +61,8 @@ def deploy(
     definitions = make_out(definitions, pools, cron=cron, time_zone=time_zone)
     _require_source(settings, definitions)
     with open_services(settings, postgres=False) as endpoints:
-        assert endpoints.prefect_api_url
-        with prefect_client(endpoints.prefect_api_url) as client:
+        assert endpoints.prefect
+        with prefect_client(endpoints.prefect) as client:
             changes = register_everything(
                 client,
                 pools=pools,
@@ -70,7 +70,7 @@ def deploy(
                 template=template,
                 definitions=definitions,
                 notify=notify,
-                environment=prefect_environment(settings, endpoints.prefect_api_url),
+                environment=prefect_environment(settings, endpoints.prefect),
             )
     for change in changes or ["nothing to change"]:
         print_line(plain(change))

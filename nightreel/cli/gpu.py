@@ -132,7 +132,8 @@ def _taken(settings: Settings, limits: Sequence[str]) -> tuple[dict[str, tuple[i
     from nightreel.orchestration.memory_limits import read_limits
 
     try:
-        return read_limits(settings.prefect_api_url or prefect.url, limits), ""
+        api = services.prefect_api(settings)
+        return (read_limits(api, limits) if api else {}), ""
     except NightreelError as error:
         return {}, f"Prefect's limits are unknown: {error.detail}"
 

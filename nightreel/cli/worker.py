@@ -52,7 +52,7 @@ def _serve(
     from nightreel.orchestration.prefect_program import prefect_environment, run_together
     from nightreel.orchestration.worker import due_runs, worker_commands
 
-    assert endpoints.prefect_api_url
+    assert endpoints.prefect
     interrupted: list[bool] = []
 
     def say_stopping() -> None:
@@ -63,13 +63,13 @@ def _serve(
     with TemporaryDirectory(prefix="nightreel-", ignore_cleanup_errors=True) as scratch:
         environment = prefect_environment(
             settings,
-            endpoints.prefect_api_url,
+            endpoints.prefect,
             NIGHTREEL_WORK_DIR=str(settings.work_dir.resolve()),
             TMPDIR=scratch,
         )
         left: set[str] = set()
         while True:
-            due = due_runs(endpoints.prefect_api_url, settings.work_pool, queues) if once else set()
+            due = due_runs(endpoints.prefect, settings.work_pool, queues) if once else set()
             if once and (not due or due == left):
                 break
             left = due
@@ -102,8 +102,8 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
         if not check.ok:
             err.print(f"{check.name}: {plain(check.found)}: {plain(check.advice)}", style="yellow", markup=False)
     capacities = capacities_mib(settings, leasable_devices(settings))
-    assert endpoints.prefect_api_url
-    queues = prepare_pool(endpoints.prefect_api_url, settings.work_pool, capacities)
+    assert endpoints.prefect
+    queues = prepare_pool(endpoints.prefect, settings.work_pool, capacities)
     for device, mib in capacities.items():
         print_line(f"{device}: {mib:,} MiB to lease")
     return queues
@@ -119,8 +119,8 @@ def _require_source(settings: Settings, endpoints: Endpoints, queues: Sequence[s
     """Refuse to serve nights and sweeps that have no source: each of them would fail."""
     from nightreel.orchestration.worker import without_source
 
-    assert endpoints.prefect_api_url
-    if not settings.source and (names := without_source(endpoints.prefect_api_url, settings.work_pool, queues)):
+    assert endpoints.prefect
+    if not settings.source and (names := without_source(endpoints.prefect, settings.work_pool, queues)):
         raise SettingsError(
             f"no source: runs of {', '.join(names)} would fail. Set NIGHTREEL_SOURCE to a directory or "
             "s3://bucket/prefix, or serve only other queues, such as --queue backfill"

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from nightreel.errors import TransientError
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.reasons import Reason
+from nightreel.services import PrefectApi
+
+
+def settings_of(api: PrefectApi) -> dict[Any, Any]:
+    """Prefect's settings with which its clients reach this server."""
+    secret = {PREFECT_API_AUTH_STRING: api.auth_string} if api.auth_string else {}
+    return {PREFECT_API_URL: api.url, **secret}
 
 
 @contextmanager
-def prefect_client(api_url: str) -> Iterator[SyncPrefectClient]:
+def prefect_client(api: PrefectApi) -> Iterator[SyncPrefectClient]:
     """A client of this server. Raises like `prefect_errors`, and TransientError on a conflict with another client."""
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+    with temporary_settings(settings_of(api)), get_client(sync_client=True) as client:
         try:
             with prefect_errors():
                 yield client

@@ -10,24 +10,26 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_HOME, temporary_settings
 
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.client import settings_of
 from nightreel.orchestration.runs import Caller, caller
 from nightreel.reasons import Reason
+from nightreel.services import PrefectApi
 from nightreel.settings import Settings
 from nightreel.stages.summary import RunSummary
 
 
 @contextmanager
-def flows_in_process(settings: Settings, api_url: str | None) -> Iterator[None]:
+def flows_in_process(settings: Settings, api: PrefectApi) -> Iterator[None]:
     """Make flows that are called in the block use this server, and keep their logs off the terminal.
 
     The server stores the log of the run; the terminal shows its progress.
     """
     home = settings.work_dir.resolve() / "prefect-client"
-    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_HOME: home}):
+    with temporary_settings({**settings_of(api), PREFECT_HOME: home}):
         setup_logging()
         for handler in logging.getLogger().handlers:
             handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))

@@ -14,11 +14,13 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from nightreel.errors import PermanentError
+from nightreel.orchestration.client import settings_of
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.reasons import Reason
+from nightreel.services import PrefectApi
 
 LEASE_S = 120.0
 """How long a killed run's memory stays taken, and how long the Prefect server may be unreachable."""
@@ -86,12 +88,12 @@ class MemoryLimits:
             self._client.release_concurrency_slots_with_lease(lease_id)
 
 
-def read_limits(api_url: str, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+def read_limits(api: PrefectApi, names: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Size and taken MiB of the existing limits, by name.
 
     Raises:
         NightreelError: like `prefect_errors`.
     """
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+    with temporary_settings(settings_of(api)), get_client(sync_client=True) as client:
         limits = MemoryLimits(client)
         return {name: taken for name in names if (taken := limits.taken_mib(name))}

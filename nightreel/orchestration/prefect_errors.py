@@ -27,6 +27,8 @@ def prefect_errors() -> Iterator[None]:
         detail = f"the Prefect server{_via_proxy(error)} answered {status}: {said}"
         if status in _PASSING_STATUS:
             raise TransientError(Reason.PREFECT_UNREACHABLE, detail) from error
+        if status == httpx.codes.UNAUTHORIZED:
+            detail += ". Set PREFECT_API_AUTH_STRING to the server's user:password, or PREFECT_API_KEY to your key"
         raise PermanentError(Reason.PREFECT_REFUSED, detail) from error
     except httpx.TransportError as error:
         raise TransientError(

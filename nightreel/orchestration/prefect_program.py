@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from nightreel.services import PrefectApi
 from nightreel.settings import Settings, child_environment
 
 _LOOK_EVERY_S = 0.2
@@ -21,14 +22,15 @@ _SIGNALLED = 128  # plus the signal's number, as shells report it
 _PR_SET_PDEATHSIG = 1
 
 
-def prefect_environment(settings: Settings, api_url: str, **extra: str) -> dict[str, str]:
-    """The environment of a Prefect command.
+def prefect_environment(settings: Settings, api: PrefectApi, **extra: str) -> dict[str, str]:
+    """The environment of a Prefect command. It holds the server's secret: only this user can read it.
 
     With a configured server, this user's Prefect profile counts, which may hold a key of that server. With the embedded
     server, it must not.
     """
     home = {} if settings.prefect_api_url else {"PREFECT_HOME": str(settings.work_dir.resolve() / "prefect-client")}
-    return child_environment(PREFECT_API_URL=api_url, DO_NOT_TRACK="1", **home, **extra)
+    secret = {"PREFECT_API_AUTH_STRING": api.auth_string} if api.auth_string else {}
+    return child_environment(PREFECT_API_URL=api.url, DO_NOT_TRACK="1", **secret, **home, **extra)
 
 
 def prefect_command(arguments: Sequence[str]) -> list[str]:

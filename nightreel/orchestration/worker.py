@@ -26,13 +26,14 @@ from nightreel.orchestration.client import prefect_client
 from nightreel.orchestration.deployments.definitions import needs_source
 from nightreel.orchestration.deployments.pools import UPKEEP
 from nightreel.orchestration.memory_limits import MemoryLimits
+from nightreel.services import PrefectApi
 from nightreel.services.configured import without_login
 from nightreel.suggestions import refusal
 
 _UPKEEP_AT_ONCE = 3  # each of its deployments has at most one run at a time
 
 
-def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list[str]:
+def prepare_pool(api: PrefectApi, pool: str, capacities: Mapping[str, int]) -> list[str]:
     """Set the limits of this host's devices, and return the names of the pool's queues.
 
     Args:
@@ -41,11 +42,11 @@ def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list
     Raises:
         SettingsError: the pool does not exist, or is not of type process.
     """
-    with prefect_client(api_url) as client:
+    with prefect_client(api) as client:
         try:
             found = client.read_work_pool(pool)
         except ObjectNotFound:
-            problem = f"no work pool {pool!r} at {without_login(api_url)}"
+            problem = f"no work pool {pool!r} at {without_login(api.url)}"
             raise SettingsError(
                 f"{refusal(problem, pool, [other.name for other in client.read_work_pools()])}. Make it with "
                 "`nightreel deploy`, or name another with --pool or NIGHTREEL_WORK_POOL"
@@ -59,10 +60,10 @@ def prepare_pool(api_url: str, pool: str, capacities: Mapping[str, int]) -> list
         return [queue.name for queue in client.read_work_queues(work_pool_name=pool)]
 
 
-def without_source(api_url: str, pool: str, queues: Sequence[str]) -> list[str]:
+def without_source(api: PrefectApi, pool: str, queues: Sequence[str]) -> list[str]:
     """The deployments on these queues whose runs would use the source of the worker's settings."""
     on_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
-    with prefect_client(api_url) as client:
+    with prefect_client(api) as client:
         return sorted(
             one.name
             for one in client.read_deployments(work_pool_filter=on_pool)
@@ -76,13 +77,13 @@ def has_worker(client: SyncPrefectClient, pool: str) -> bool:
     return bool(client.read_workers_for_work_pool(pool, worker_filter=online, limit=1))
 
 
-def due_runs(api_url: str, pool: str, queues: Sequence[str]) -> set[str]:
+def due_runs(api: PrefectApi, pool: str, queues: Sequence[str]) -> set[str]:
     """The ids of the runs on these queues that could start now."""
     scheduled = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),
     )
-    with prefect_client(api_url) as client:
+    with prefect_client(api) as client:
         found = client.read_flow_runs(
             flow_run_filter=scheduled,
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),

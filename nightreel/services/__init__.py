@@ -4,6 +4,26 @@ with open_services(load_settings(), prefect=False) as endpoints:
     engine = create_engine(endpoints.database_url)
 """
 
-from nightreel.services.endpoints import Endpoints, ServiceStatus, down, open_services, status, up
+from nightreel.services.endpoints import (
+    Endpoints,
+    ServiceStatus,
+    down,
+    login_page,
+    open_services,
+    prefect_api,
+    status,
+    up,
+)
+from nightreel.services.prefect_server import PrefectApi
 
-__all__ = ["Endpoints", "ServiceStatus", "down", "open_services", "status", "up"]
+__all__ = [
+    "Endpoints",
+    "PrefectApi",
+    "ServiceStatus",
+    "down",
+    "login_page",
+    "open_services",
+    "prefect_api",
+    "status",
+    "up",
+]

@@ -15,10 +15,11 @@ from typing import Literal
 
 from nightreel.database.url import shown
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.private import private_work_dir
 from nightreel.reasons import Reason
 from nightreel.services import configured
 from nightreel.services.postgres import Postgres
-from nightreel.services.prefect_server import PrefectServer
+from nightreel.services.prefect_server import PrefectApi, PrefectServer
 from nightreel.services.process import SharedServer
 from nightreel.services.program import Program
 from nightreel.services.state import ServerState
@@ -32,18 +33,25 @@ _PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno
 class Endpoints:
     """The addresses of the services.
 
-    `database_url` is for SQLAlchemy and contains the password. It is empty if no database was requested. `started`
-    names the services that this call started.
+    `database_url` is for SQLAlchemy and contains the password. It is empty if no database was requested. `prefect` is
+    None if no server was requested. `started` names the services that this call started.
     """
 
     database_url: str = field(repr=False)
-    prefect_api_url: str | None
+    prefect: PrefectApi | None
     started: tuple[str, ...]
+
+    @property
+    def prefect_api_url(self) -> str | None:
+        return self.prefect.url if self.prefect else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """The status of one service. URLs have no password; `detail` is a sentence, or empty; `ui_url` is for a browser."""
+    """The status of one service. URLs have no password; `detail` is a sentence, or empty; `ui_url` is for a browser.
+
+    `kept`: `nightreel down` stops it, not the end of the last command that uses it.
+    """
 
     name: ServiceName
     state: Literal["running", "stopped", "external", "broken"]
@@ -53,6 +61,7 @@ class ServiceStatus:
     pid: int | None = None
     uptime_s: float | None = None
     log_path: Path | None = None
+    kept: bool = False
 
 
 @contextmanager
@@ -110,18 +119,19 @@ def _enter(
     settings: Settings, stack: ExitStack, *, postgres: bool, prefect: bool
 ) -> tuple[Endpoints, list[SharedServer]]:
     """Check the configured services and join the embedded ones. The stack leaves those, and may stop them."""
-    database_url, api_url = "", None
+    private_work_dir(settings.work_dir)
+    database_url, api = "", None
     if postgres and settings.database_url:
         url = configured.database_url(settings.database_url)
         configured.check_database(url)
         database_url = url.render_as_string(hide_password=False)
     if prefect and settings.prefect_api_url:
         configured.check_prefect(settings.prefect_api_url)
-        api_url = settings.prefect_api_url
+        api = _configured_api(settings)
 
     postgres_program, prefect_program = _postgres(settings), _prefect(settings)
     programs: list[Program] = []
-    if prefect and not api_url:
+    if prefect and not api:
         programs.append(prefect_program)  # first: it takes seconds; meanwhile Postgres makes its data directory
     if postgres and not database_url:
         programs.append(postgres_program)
@@ -133,9 +143,14 @@ def _enter(
     if "postgres" in ports:
         database_url = postgres_program.url(ports["postgres"]).render_as_string(hide_password=False)
     if "prefect" in ports:
-        api_url = prefect_program.url(ports["prefect"])
+        api = prefect_program.api(ports["prefect"])
     started = tuple(sorted(name for name, server in servers.items() if server.was_started_here))
-    return Endpoints(database_url=database_url, prefect_api_url=api_url, started=started), list(servers.values())
+    return Endpoints(database_url=database_url, prefect=api, started=started), list(servers.values())
+
+
+def _configured_api(settings: Settings) -> PrefectApi:
+    secret = settings.prefect_api_auth_string
+    return PrefectApi(settings.prefect_api_url or "", secret.get_secret_value() if secret else None)
 
 
 def _postgres(settings: Settings) -> Postgres:
@@ -156,6 +171,25 @@ def _explained(settings: Settings) -> Iterator[None]:
             f"{error}: the services keep their files below {settings.work_dir.resolve()}, which must be writable; "
             "set NIGHTREEL_WORK_DIR to use another directory",
         ) from error
+
+
+def prefect_api(settings: Settings) -> PrefectApi | None:
+    """The configured Prefect server, or the embedded one if it runs. Starts nothing."""
+    if settings.prefect_api_url:
+        return _configured_api(settings)
+    state = SharedServer(_prefect(settings)).state()
+    return _prefect(settings).api(state.port) if state else None
+
+
+def login_page(settings: Settings) -> Path | None:
+    """A page that logs a browser in to the embedded Prefect server; None if another server is configured.
+
+    Raises:
+        PermanentError("prefect_secret_lost").
+    """
+    program = _prefect(settings)
+    state = SharedServer(program).state()
+    return None if settings.prefect_api_url or state is None else program.write_login_page(state.port)
 
 
 # -- status -----------------------------------------------------------------------------------------------------------
@@ -214,6 +248,7 @@ def _embedded(name: ServiceName, program: Program, url: Callable[[int], str]) ->
         pid=process.pid,
         uptime_s=max(0.0, time.time() - process.create_time()),
         log_path=log,
+        kept=state.kept,
     )
 
 

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,6 +117,9 @@ class Postgres:
             user=account.user if account else None,
             group=account.group if account else None,
         )
+
+    def why_outdated(self, _argv: Sequence[str]) -> str | None:
+        return None
 
     def why_not_ready(self, _process: psutil.Process, port: int) -> str | None:
         """Postgres is ready when it runs a query in database `nightreel`. Makes that database if it is missing."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import http.client
 import json
 import os
@@ -37,6 +38,7 @@ _SETTLE_POLL_S = 0.25
 _UNFINISHED = ["SCHEDULED", "PENDING", "RUNNING"]
 _APPLICATION = "nightreel.orchestration.prefect_application:create"
 _ABOVE_THE_PACKAGE = Path(__file__).resolve().parents[2]
+HOST = "127.0.0.1"
 LOGIN_PATH = "/nightreel-login"
 """Where the server takes the secret from the page that `nightreel ui` opens."""
 
@@ -56,6 +58,12 @@ SERVER_SETTINGS = {
     # In memory, leases of GPU memory would be lost with the server, and their slots would stay taken forever.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
+_LOGIN_PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>Prefect</title>
+<form method="post" action="{action}"><input type="hidden" name="password" value="{secret}"></form>
+<script>document.forms[0].submit()</script>
+"""
 
 
 @dataclass(frozen=True)
@@ -84,10 +92,11 @@ class PrefectServer:
         self.directory = directory.resolve()
         self._home = self.directory / "home"
         self._auth_path = self.directory / "auth"
+        self._login_page_path = self.directory / "login.html"
 
     def url(self, port: int) -> str:
         """The value for PREFECT_API_URL."""
-        return f"http://127.0.0.1:{port}/api"
+        return f"http://{HOST}:{port}/api"
 
     def api(self, port: int) -> PrefectApi:
         """The address, with the secret.
@@ -96,6 +105,15 @@ class PrefectServer:
             PermanentError("prefect_secret_lost"): the file of the secret is missing.
         """
         return PrefectApi(self.url(port), self._auth_string())
+
+    def write_login_page(self, port: int) -> Path:
+        """Write a page that logs a browser in: it sends the secret to the server. Only this user can read it.
+
+        Raises like `api`.
+        """
+        action, secret = f"http://{HOST}:{port}{LOGIN_PATH}", html.escape(self._auth_string())
+        write_private(self._login_page_path, _LOGIN_PAGE.format(action=action, secret=secret))
+        return self._login_page_path
 
     def prepare(self) -> None:
         """Make the secret and the directory. Prefect makes its database itself."""
@@ -113,17 +131,17 @@ class PrefectServer:
             argv=(
                 *(sys.executable, "-X", f"nightreel-{mark}", "-m", "uvicorn"),
                 *("--app-dir", str(_ABOVE_THE_PACKAGE), "--factory", _APPLICATION, "--log-level", "warning"),
-                *("--host", "127.0.0.1", "--port", str(port)),
+                *("--host", HOST, "--port", str(port)),
             ),
             environment=child_environment(
                 **SERVER_SETTINGS,
                 PREFECT_SERVER_API_AUTH_STRING=self._auth_string(),
-                PREFECT_SERVER_CORS_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}",
+                PREFECT_SERVER_CORS_ALLOWED_ORIGINS=f"http://{HOST}:{port}",
                 PREFECT__SERVER_FINAL="1",  # as `prefect server start` does: its application takes less memory
                 PREFECT_HOME=str(self._home),
                 PREFECT_PROFILES_PATH=str(self._home / "profiles.toml"),
                 PREFECT_API_URL=self.url(port),
-                PREFECT_SERVER_API_HOST="127.0.0.1",
+                PREFECT_SERVER_API_HOST=HOST,
                 PREFECT_SERVER_API_PORT=str(port),
                 # Relative to the working directory: a URL cannot hold every character of a path.
                 PREFECT_SERVER_DATABASE_CONNECTION_URL="sqlite+aiosqlite:///prefect.db",
@@ -186,7 +204,7 @@ class PrefectServer:
     def _request(self, port: int, method: str, path: str, body: str | None = None) -> bytes:
         """Send a request and return the body of the response. Not urllib, which would use the environment's proxy."""
         login = base64.b64encode(self._auth_string().encode()).decode()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_TIMEOUT_S)
+        connection = http.client.HTTPConnection(HOST, port, timeout=_ANSWER_TIMEOUT_S)
         try:
             connection.request(
                 method, path, body, {"Content-Type": "application/json", "Authorization": f"Basic {login}"}

@@ -24,7 +24,7 @@ from nightreel.reasons import Reason
 
 NIGHTLY = "nightly"
 _SECRET = re.compile(
-    r"password|passwd|secret|credential|(^|_)token$|(api|access|private)_?key|database_url", re.IGNORECASE
+    r"password|passwd|secret|credential|(^|_)token$|(api|access|private)_?key|database_url|auth_string", re.IGNORECASE
 )
 _LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
 

@@ -5,13 +5,21 @@ from typing import Any
 
 import httpx
 
-from nightreel.services import open_services, status
+from nightreel.services import PrefectApi, open_services, status
 from nightreel.settings import Settings
 
 
-def ask(api_url: str, path: str, body: dict[str, object] | None = None) -> Any:
+def ask(api: PrefectApi | None, path: str, body: dict[str, object] | None = None) -> Any:
+    assert api is not None
+    assert api.auth_string
     method = httpx.post if body else httpx.get
-    answer = method(f"{api_url}{path}", timeout=30, trust_env=False, **({"json": body} if body else {}))
+    answer = method(
+        f"{api.url}{path}",
+        auth=tuple(api.auth_string.split(":")),
+        timeout=30,
+        trust_env=False,
+        **({"json": body} if body else {}),
+    )
     return answer.raise_for_status().json()
 
 
@@ -20,12 +28,12 @@ def test_the_prefect_server_has_our_settings_and_its_history_survives_a_restart(
     with open_services(service_settings, postgres=False) as endpoints:
         assert time.monotonic() - began < 90
         assert endpoints.started == ("prefect",)
-        api_url = endpoints.prefect_api_url or ""
-        assert ask(api_url, "/health") is True
+        api = endpoints.prefect
+        assert ask(api, "/health") is True
         prefect = status(service_settings)[1]
-        assert (prefect.state, prefect.url) == ("running", api_url)
+        assert (prefect.state, prefect.url) == ("running", api.url)
 
-        server = ask(api_url, "/admin/settings")["server"]
+        server = ask(api, "/admin/settings")["server"]
         assert server["concurrency"]["lease_storage"] == "prefect.server.concurrency.lease_storage.filesystem"
         assert server["services"]["task_run_recorder"]["batch_size"] == 200
         assert server["services"]["task_run_recorder"]["read_batch_size"] == 100
@@ -36,12 +44,12 @@ def test_the_prefect_server_has_our_settings_and_its_history_survives_a_restart(
         assert server["metrics_enabled"]
         assert not server["analytics_enabled"]
 
-        flow = ask(api_url, "/flows/", {"name": "tag_videos"})
-        ask(api_url, "/flow_runs/", {"name": "first-night", "flow_id": flow["id"], "state": {"type": "COMPLETED"}})
+        flow = ask(api, "/flows/", {"name": "tag_videos"})
+        ask(api, "/flow_runs/", {"name": "first-night", "flow_id": flow["id"], "state": {"type": "COMPLETED"}})
     assert status(service_settings)[1].state == "stopped"
 
     with open_services(service_settings, postgres=False) as endpoints:
-        assert endpoints.prefect_api_url == api_url
-        runs = ask(api_url, "/flow_runs/filter", {"limit": 10})
+        assert endpoints.prefect == api
+        runs = ask(api, "/flow_runs/filter", {"limit": 10})
         assert [(run["name"], run["state"]["type"]) for run in runs] == [("first-night", "COMPLETED")]
     assert not (service_settings.work_dir / "postgres").exists()
