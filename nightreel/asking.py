@@ -19,7 +19,7 @@ from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import check_model, load_model
-from nightreel.private import private_work_dir
+from nightreel.private import private_directory, tighten_work_dir
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage import Storage, open_storage
@@ -66,7 +66,8 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
     """
     check_model(settings, prompts=prompts)  # detect a wrong model or question before the download
     with ExitStack() as stack:
-        private_work_dir(settings.work_dir)
+        private_directory(settings.work_dir)
+        tighten_work_dir(settings.work_dir)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir)))
         path = local_copy(uri, directory, settings)
         pool = stack.enter_context(DecoderPool.from_settings(settings))

@@ -19,15 +19,16 @@ _OURS = ("postgres", "prefect", "prefect-client", "prefect-home", "prefect-ui", 
 logger = logging.getLogger(__name__)
 
 
-def private_work_dir(work_dir: Path) -> None:
-    """Make the work directory, or take the rights of other users from one that an older version made.
+def tighten_work_dir(work_dir: Path) -> None:
+    """Take the rights of other users from a work directory that an older version made, and from all that is ours in it.
 
-    A directory that holds other things than ours keeps its mode: it may be /tmp. What is ours in it does not.
+    A directory that holds other things than ours keeps its mode: it may be /tmp.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be listed.
     """
-    private_directory(work_dir)
+    if not work_dir.is_dir():
+        return
     closed = [name for name in _OURS if tighten(work_dir / name)]
     if {entry.name for entry in work_dir.iterdir()} <= set(_OURS) and tighten(work_dir):
         closed = ["all"]

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         description="postgresql://user:password@host/database, of one host or several, or of a pooler in transaction "
         "mode; unset: the embedded Postgres",
     )
+    database_owner_url: SecretStr | None = Field(
+        None,
+        description="URL with which `nightreel db upgrade` changes tables, of the user that owns them; unset: "
+        "NIGHTREEL_DATABASE_URL",
+    )
     cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
     s3_endpoint_url: str | None = Field(
         None,
@@ -261,7 +266,7 @@ class Settings(BaseSettings):
         """A variable without a value is unset: it hides no line of `.env`, no secret file and no default."""
         return tuple(map(_without_blanks, (*sources, *named.values())))
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_owner_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():

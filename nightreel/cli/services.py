@@ -19,7 +19,7 @@ def up() -> None:
     """Start the embedded Postgres and Prefect server and leave them running."""
     settings = command_settings()
     endpoints = services.up(settings)
-    database = Database(endpoints.database_url)
+    database = Database(endpoints.owner_url)
     try:
         if settings.database_url is None:
             with database.translated():
@@ -52,7 +52,7 @@ def status(as_json: Json = False) -> None:
 def database_upgrade() -> None:
     """Upgrade the database to the tables and views of this version."""
     with open_services(command_settings(), prefect=False) as endpoints:
-        database = Database(endpoints.database_url)
+        database = Database(endpoints.owner_url)
         try:
             with database.translated():
                 before, after = upgrade(database.engine)

@@ -1,7 +1,7 @@
 """Brings a database to the tables and views of this version (`nightreel db upgrade`).
 
 The Alembic migrations are in sql/migrations. The views are plain files in sql/views. Each upgrade recreates them with
-CREATE OR REPLACE, so that grants on them stay.
+CREATE OR REPLACE, so that grants on them stay. sql/roles.sql has the rights of Nightreel's own roles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _UPGRADE_LOCK = 0x6E72_0001  # an arbitrary constant: one upgrade at a time
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Apply missing migrations and recreate the views, in one transaction.
+    """Apply missing migrations, recreate the views and state the rights of roles, in one transaction.
+
+    Args:
+        engine: of the user that owns the tables.
 
     Returns:
         The revisions before (None for an empty database) and after.
@@ -37,6 +40,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         command.upgrade(config, "head")
         for path in sorted((_sql_directory() / "views").glob("*.sql")):
             connection.exec_driver_sql(path.read_text())
+        connection.exec_driver_sql((_sql_directory() / "roles.sql").read_text())
     return before, _head(config)
 
 

@@ -15,10 +15,11 @@ from typing import Literal
 
 from nightreel.database.url import shown
 from nightreel.errors import NightreelError, PermanentError, TransientError
-from nightreel.private import private_work_dir
+from nightreel.private import tighten_work_dir
 from nightreel.reasons import Reason
 from nightreel.services import configured
 from nightreel.services.postgres import Postgres
+from nightreel.services.postgres_roles import OWNER, WORKER
 from nightreel.services.prefect_server import PrefectApi, PrefectServer
 from nightreel.services.process import SharedServer
 from nightreel.services.program import Program
@@ -31,13 +32,14 @@ _PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """The addresses of the services.
+    """The addresses of the services. URLs of databases are for SQLAlchemy and contain the password.
 
-    `database_url` is for SQLAlchemy and contains the password. It is empty if no database was requested. `prefect` is
-    None if no server was requested. `started` names the services that this call started.
+    `owner_url` is that of the user that migrates. Both URLs are empty if no database was requested. `prefect` is None
+    if no server was requested. `started` names the services that this call started.
     """
 
     database_url: str = field(repr=False)
+    owner_url: str = field(repr=False)
     prefect: PrefectApi | None
     started: tuple[str, ...]
 
@@ -119,12 +121,13 @@ def _enter(
     settings: Settings, stack: ExitStack, *, postgres: bool, prefect: bool
 ) -> tuple[Endpoints, list[SharedServer]]:
     """Check the configured services and join the embedded ones. The stack leaves those, and may stop them."""
-    private_work_dir(settings.work_dir)
-    database_url, api = "", None
+    tighten_work_dir(settings.work_dir)
+    database_url, owner_url, api = "", "", None
     if postgres and settings.database_url:
         url = configured.database_url(settings.database_url)
         configured.check_database(url)
-        database_url = url.render_as_string(hide_password=False)
+        owner = configured.database_url(settings.database_owner_url or settings.database_url)
+        database_url, owner_url = (one.render_as_string(hide_password=False) for one in (url, owner))
     if prefect and settings.prefect_api_url:
         configured.check_prefect(settings.prefect_api_url)
         api = _configured_api(settings)
@@ -141,11 +144,15 @@ def _enter(
         server.join()
     ports = {name: server.wait_ready() for name, server in servers.items()}
     if "postgres" in ports:
-        database_url = postgres_program.url(ports["postgres"]).render_as_string(hide_password=False)
+        database_url, owner_url = (
+            postgres_program.url(ports["postgres"], role=role).render_as_string(hide_password=False)
+            for role in (WORKER, OWNER)
+        )
     if "prefect" in ports:
         api = prefect_program.api(ports["prefect"])
     started = tuple(sorted(name for name, server in servers.items() if server.was_started_here))
-    return Endpoints(database_url=database_url, prefect=api, started=started), list(servers.values())
+    endpoints = Endpoints(database_url=database_url, owner_url=owner_url, prefect=api, started=started)
+    return endpoints, list(servers.values())
 
 
 def _configured_api(settings: Settings) -> PrefectApi:

@@ -1,7 +1,8 @@
 """The Postgres that pip installs, as a shared server: initdb, command line, readiness.
 
 `endpoints` and the tests' fixtures use it. The server listens on 127.0.0.1 only and requires a password. The password
-file is readable by its owner only: other users of the machine reach the port, not the data. Knows nothing of tables.
+files are readable by their owner only: other users of the machine reach the port, not the data. Knows nothing of
+tables. `postgres_roles` makes the roles.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import psutil
 import psycopg
-from psycopg import sql
 from psycopg.pq import PGconn, Ping
 from sqlalchemy import URL
 
@@ -32,11 +32,11 @@ from nightreel.errors import PermanentError, TransientError
 from nightreel.reasons import Reason
 from nightreel.services.locking import write_private
 from nightreel.services.postgres_binaries import MAJOR_VERSION, bin_directory
+from nightreel.services.postgres_roles import SUPERUSER, WORKER, Role, are_stated, password_path, state
 from nightreel.services.program import Launch, StopSignals
 
 logger = logging.getLogger(__name__)
 
-_ROLE = "nightreel"
 _DATABASE = "nightreel"
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}  # no secrets of this process, no variables of libpq
 _CONNECT_TIMEOUT_S = 5
@@ -64,15 +64,15 @@ class Postgres:
     def __init__(self, directory: Path, *, options: Mapping[str, str] | None = None) -> None:
         self.directory = directory.resolve()
         self.data = self.directory / "data"
-        self._password_path = self.directory / "password"
+        self._password_path = password_path(self.directory, SUPERUSER)
         self._options = dict(options or {})
 
-    def url(self, port: int, *, database: str = _DATABASE) -> URL:
-        """The SQLAlchemy URL of a database, with the password."""
+    def url(self, port: int, *, role: Role = WORKER, database: str = _DATABASE) -> URL:
+        """The SQLAlchemy URL of a database for a role, with the password."""
         return URL.create(
             "postgresql+psycopg",
-            username=_ROLE,
-            password=self._password(),
+            username=role,
+            password=self._password(role),
             host="127.0.0.1",
             port=port,
             database=database,
@@ -122,20 +122,26 @@ class Postgres:
         return None
 
     def why_not_ready(self, _process: psutil.Process, port: int) -> str | None:
-        """Postgres is ready when it runs a query in database `nightreel`. Makes that database if it is missing."""
+        """Postgres is ready when the pipeline's roles can work. Makes them and the database if they are missing.
+
+        So does a command that finds a server of an older version running, which had one role: a superuser.
+        """
         if PGconn.ping(f"host=127.0.0.1 port={port} connect_timeout={_CONNECT_TIMEOUT_S}".encode()) != Ping.OK:
             return "it does not accept connections yet"
+        connect = partial(self._connect, port)
         try:
-            self._ask(port, _DATABASE, "SELECT 1")
+            if are_stated(connect, _DATABASE):
+                return None
+        except (psycopg.OperationalError, FileNotFoundError):
+            pass  # a role or the database does not exist yet
+        try:
+            state(connect, _DATABASE, self.directory)
         except psycopg.OperationalError as error:
-            if f'database "{_DATABASE}" does not exist' not in str(error):
-                return str(error)
-            try:
-                self._ask(port, "postgres", sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
-            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                pass  # another command was faster
-            except psycopg.OperationalError as problem:
-                return str(problem)
+            return str(error)
+        except psycopg.Error as error:
+            raise PermanentError(
+                Reason.DATABASE_REFUSED, f"the roles of the Postgres in {self.directory} cannot be made: {error}"
+            ) from error
         return None
 
     def settle(self, _port: int) -> None:
@@ -143,18 +149,17 @@ class Postgres:
 
     # -- private --------------------------------------------------------------------------------------------------
 
-    def _ask(self, port: int, database: str, query: str | sql.Composed) -> None:
-        with psycopg.connect(
+    def _connect(self, port: int, role: Role, database: str) -> psycopg.Connection:
+        return psycopg.connect(
             host="127.0.0.1",
             port=port,
-            user=_ROLE,
-            password=self._password(),
+            user=role,
+            password=self._password(role),
             dbname=database,
             connect_timeout=_CONNECT_TIMEOUT_S,
             sslmode="disable",
             autocommit=True,
-        ) as connection:
-            connection.execute(query)
+        )
 
     @cached_property
     def _account(self) -> _Account | None:
@@ -186,10 +191,12 @@ class Postgres:
         """Distinguishes servers in process lists, and in the command line that identifies a server."""
         return "nightreel-" + hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
 
-    def _password(self) -> str:
+    def _password(self, role: Role = SUPERUSER) -> str:
         try:
-            return self._password_path.read_text(encoding="ascii")
+            return password_path(self.directory, role).read_text(encoding="ascii")
         except FileNotFoundError:
+            if role != SUPERUSER:
+                raise  # `state` makes another
             raise PermanentError(
                 Reason.POSTGRES_PASSWORD_LOST,
                 f"{self._password_path} is missing, and {self.data} needs it: put it back, "
@@ -213,7 +220,7 @@ class Postgres:
                 self._bin / "initdb",
                 "--pgdata", data if account is None else _through_cwd(),
                 "--pwfile", password_file if account is None else _through_cwd("../password"),
-                "--username", _ROLE,
+                "--username", SUPERUSER,
                 "--auth", "scram-sha-256",
                 "--encoding", "UTF8",
                 "--locale", "C",

@@ -27,13 +27,12 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
         PermanentError: `database_schema`: a configured database needs `nightreel db upgrade`. `database_refused`.
     """
     with open_services(settings, prefect=False) as endpoints:
+        if settings.database_url is None:
+            _upgrade(endpoints.owner_url)
         database = Database(endpoints.database_url)
         try:
             with database.translated():
-                if settings.database_url is None:
-                    upgrade(database.engine)
-                else:
-                    require_current(database.engine)
+                require_current(database.engine)
             if to_write:
                 with database.begin() as connection:
                     require_rights(connection)
@@ -42,6 +41,15 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
             yield database
         finally:
             database.close()
+
+
+def _upgrade(owner_url: str) -> None:
+    owner = Database(owner_url, pool_size=1)
+    try:
+        with owner.translated():
+            upgrade(owner.engine)
+    finally:
+        owner.close()
 
 
 def _set_min_coverage(database: Database, min_coverage: float) -> None:

@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from nightreel.errors import NightreelError, TransientError
 from nightreel.models.served.chat_endpoint import ChatEndpoint
 from nightreel.orchestration.client import prefect_client
+from nightreel.services import PrefectApi
 from nightreel.services.configured import check_prefect
 from nightreel.settings import load_settings
 from nightreel.storage import TransferOptions, open_storage
@@ -116,7 +117,7 @@ def test_errors_of_prefect_name_the_proxy(proxied, monkeypatch, free_port):
     load_settings()
 
     def call():
-        with prefect_client(f"{ELSEWHERE}/api") as client:
+        with prefect_client(PrefectApi(f"{ELSEWHERE}/api")) as client:
             client.read_work_pools()
 
     error = error_of(call)

@@ -38,6 +38,12 @@ def counting(unfinished: Callable[[], int]) -> Iterator[int]:
         server.shutdown()
 
 
+def made(directory: Path) -> PrefectServer:
+    server = PrefectServer(directory)
+    server.prepare()
+    return server
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect_server, "_SETTLE_POLL_S", 0.02)
@@ -48,7 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settling_waits_until_every_task_run_is_recorded_as_finished(tmp_path: Path) -> None:
     backlog = list(range(30, -1, -1))
     with counting(lambda: backlog.pop(0)) as port:
-        PrefectServer(tmp_path).settle(port)
+        made(tmp_path).settle(port)
     assert backlog == []
 
 
@@ -56,7 +62,7 @@ def test_settling_waits_until_every_task_run_is_recorded_as_finished(tmp_path: P
 def test_settling_does_not_wait_for_killed_runs_that_never_finish(tmp_path: Path) -> None:
     with counting(lambda: 7) as port:
         began = time.monotonic()
-        PrefectServer(tmp_path).settle(port)
+        made(tmp_path).settle(port)
         assert 0.5 <= time.monotonic() - began < 10
 
 
@@ -66,7 +72,7 @@ def test_settling_times_out_while_runs_continue(tmp_path: Path, monkeypatch: pyt
     numbers = iter(range(1, 10**6))
     with counting(lambda: next(numbers)) as port:
         began = time.monotonic()
-        PrefectServer(tmp_path).settle(port)
+        made(tmp_path).settle(port)
         assert 1.0 <= time.monotonic() - began < 10
 
 
