@@ -271,12 +271,13 @@ SLOWLY = """
 CREATE SCHEMA slow;
 CREATE FUNCTION slow.starts_with(text, text) RETURNS boolean LANGUAGE sql VOLATILE
     AS 'SELECT pg_sleep(0.5) IS NOT NULL AND pg_catalog.starts_with($1, $2)';
+GRANT USAGE ON SCHEMA slow TO PUBLIC;
 """
 
 
-def test_a_row_that_is_used_while_the_statement_runs_stays(local_cache, database_url):
+def test_a_row_that_is_used_while_the_statement_runs_stays(local_cache, database_url, owner_url):
     [key] = local_cache.add("a.mp4", unused_s=1000)
-    with local_cache.database.begin() as connection:
+    with closing(Database(owner_url)) as owner, owner.begin() as connection:
         connection.execute(text(SLOWLY))
     url = make_url(database_url).update_query_dict({"options": "-csearch_path=slow,pg_catalog"})
     slow = Database(url.render_as_string(hide_password=False))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from fixtures.work import Work, stored
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from nightreel.database.claims import close_claim, lock_own
+from nightreel.database.connection import Database
 from nightreel.database.coverage import record_coverage, set_min_coverage
 from nightreel.database.features import record_features
 from nightreel.database.results import record_probe, write_answers
@@ -230,9 +232,11 @@ def test_a_video_of_unknown_length_has_no_no(work, claimed):
     assert video(work, WEAPON).answer == "no"
 
 
-def test_a_reader_without_rights_on_the_tables_reads_judged_answers(work, claimed, database):
+def test_a_reader_without_rights_on_the_tables_reads_judged_answers(work, claimed, database_url, postgres_server):
     write(work, claimed, segment_answers(claimed, FIRST, 3.0, said(WEAPON, False)), expected_s=30.0)
-    with database.engine.connect() as connection, connection.begin() as transaction:
+    url = postgres_server.admin_url.set(database=make_url(database_url).database)
+    superuser = Database(url.render_as_string(hide_password=False))
+    with closing(superuser), superuser.engine.connect() as connection, connection.begin() as transaction:
         for change in (
             "CREATE ROLE coverage_reader",
             "GRANT USAGE ON SCHEMA reporting TO coverage_reader",

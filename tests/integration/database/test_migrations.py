@@ -19,6 +19,12 @@ from nightreel.errors import PermanentError
 _MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 
 
+@pytest.fixture
+def database_url(owner_url):
+    """Migrations are the owner's work."""
+    return owner_url
+
+
 def test_migrations_make_exactly_the_tables_of_the_schema(database_url):
     # If a schema is named like the user, it is the default schema and reflection omits its name.
     engine = create_engine(database_url, connect_args={"options": "-c search_path=public"})

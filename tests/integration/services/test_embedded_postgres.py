@@ -73,7 +73,7 @@ def test_committed_rows_survive_kill_9(
     service_settings: Settings, command: Callable[[], Command], stranger: subprocess.Popen[bytes], killed: str
 ) -> None:
     user = command()
-    execute(user.database_url, "CREATE TABLE t AS SELECT 42 AS x")
+    execute(user.owner_url, "CREATE TABLE t AS SELECT 42 AS x")
     if killed in ("command", "both"):
         user.kill()
     if killed in ("postmaster", "both"):
@@ -81,7 +81,7 @@ def test_committed_rows_survive_kill_9(
         recycle_pid(service_settings, stranger.pid)
     with open_services(service_settings, prefect=False) as endpoints:
         assert endpoints.started == (() if killed == "command" else ("postgres",))
-        assert execute(endpoints.database_url, "SELECT x FROM t") == [(42,)]
+        assert execute(endpoints.owner_url, "SELECT x FROM t") == [(42,)]
     if killed == "postmaster":
         assert postgres_status(service_settings).state == "running", "the first command still uses it"
         user.finish()
@@ -93,10 +93,10 @@ def test_two_commands_share_postgres_and_only_the_last_stops_it(
 ) -> None:
     first, second = command(), command()
     assert (first.started, second.started) == (["postgres"], [])
-    assert first.database_url == second.database_url
+    assert first.owner_url == second.owner_url
     assert postgres_status(service_settings).detail == f"used by process {first.pid}, {second.pid}"
     first.finish()
-    assert execute(second.database_url, "SELECT 1") == [(1,)]
+    assert execute(second.owner_url, "SELECT 1") == [(1,)]
     second.finish()
     assert postgres_status(service_settings).state == "stopped"
 
@@ -114,7 +114,7 @@ def test_ctrl_c_of_the_command_that_started_postgres_leaves_it_to_another_comman
     first, second = command(), command()
     assert first.started == ["postgres"]
     first.interrupt()
-    assert execute(second.database_url, "SELECT 1") == [(1,)]
+    assert execute(second.owner_url, "SELECT 1") == [(1,)]
     second.finish()
 
 
@@ -123,7 +123,7 @@ def test_up_keeps_postgres_and_down_stops_it_without_loss(service_settings: Sett
     endpoints = up(settings)
     assert endpoints.started == ("postgres",)
     assert endpoints.prefect_api_url == answering_url
-    execute(endpoints.database_url, "CREATE TABLE t AS SELECT 42 AS x")
+    execute(endpoints.owner_url, "CREATE TABLE t AS SELECT 42 AS x")
     with open_services(settings) as again:
         assert again.started == ()
         assert again.database_url == endpoints.database_url
@@ -137,7 +137,7 @@ def test_up_keeps_postgres_and_down_stops_it_without_loss(service_settings: Sett
     assert down(settings) == []
     assert postgres_status(settings).state == "stopped"
     with open_services(settings) as later:
-        assert execute(later.database_url, "SELECT x FROM t") == [(42,)]
+        assert execute(later.owner_url, "SELECT x FROM t") == [(42,)]
 
 
 def test_connections_without_the_password_are_refused(service_settings: Settings) -> None:
@@ -301,7 +301,7 @@ def test_an_ordinary_user_runs_postgres_without_another_account(open_directory: 
     os.chown(work_dir, NOBODY, NOBODY)
     command = start_command(work_dir, interpreter=interpreter, user=NOBODY, **env)
     try:
-        assert execute(command.database_url, "SELECT 1") == [(1,)]
+        assert execute(command.owner_url, "SELECT 1") == [(1,)]
         command.finish()
     finally:
         command.process.kill()
