@@ -15,9 +15,20 @@ write() { # name, content
     chmod 644 "$directory/$1"
 }
 
-write postgres_password "$(random)"
-write nightreel_database_url "postgresql://nightreel:$(cat "$directory/postgres_password")@postgres:5432/nightreel"
-write grafana_password "$(random)"
+for name in postgres_password postgres_owner_password postgres_worker_password postgres_prefect_password \
+    prefect_password grafana_password; do
+    write "$name" "$(random)"
+done
+write prefect_api_auth_string "nightreel:$(cat "$directory/prefect_password")"
+
+url() { echo "postgresql://$1:$(cat "$directory/$2")@postgres:5432/nightreel"; }
+
+# The URL that older versions wrote is that of the superuser: workers no longer use it.
+if [ "$(cat "$directory/nightreel_database_url" 2> /dev/null)" = "$(url nightreel postgres_password)" ]; then
+    rm "$directory/nightreel_database_url"
+fi
+write nightreel_database_url "$(url nightreel_worker postgres_worker_password)"
+write nightreel_database_owner_url "$(url nightreel_owner postgres_owner_password)"
 
 if [ ! -e "$directory/s3.json" ] || [ ! -e "$directory/aws_credentials" ]; then
     key=$(random) secret=$(random)

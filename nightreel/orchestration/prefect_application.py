@@ -1,22 +1,22 @@
 """The application of the embedded Prefect server: Prefect's own, for its own host name, with a page that logs in.
 
-uvicorn calls `create` in the process that `services.prefect_server` starts. Prefect has no setting for host names. With
-any other name than that of loopback, a page of the web could reach the server: its name resolves to 127.0.0.1 after the
-page is loaded (DNS rebinding).
+uvicorn calls `create`, in the process that `services.prefect_server` starts and in a container. Prefect has no setting
+for host names. Under a name of its own, a page of the web could reach the server: the name resolves to 127.0.0.1 after
+the page is loaded (DNS rebinding).
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import FastAPI
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.requests import Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from prefect.server.api.server import create_app
-from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING, PREFECT_UI_API_URL
 from starlette.routing import Route
 
 from nightreel.services.prefect_server import HOST, LOGIN_PATH
@@ -28,10 +28,14 @@ _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Co
 
 
 def create() -> FastAPI:
-    """Prefect's application. Requests for another host get status 400."""
+    """Prefect's application. It answers under the names in PREFECT_API_URL and PREFECT_UI_API_URL, and on loopback.
+
+    Other requests get status 400.
+    """
+    named = {urlsplit(url.value() or "").hostname for url in (PREFECT_API_URL, PREFECT_UI_API_URL)}
     application = create_app(final=True)
     application.router.routes.insert(0, Route(LOGIN_PATH, _log_in, methods=["POST"]))
-    application.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST], www_redirect=False)
+    application.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, *filter(None, named)], www_redirect=False)
     return application
 
 
@@ -50,4 +54,4 @@ async def _password(request: Request) -> bytes:
         body += chunk
         if len(body) > _MOST_BYTES:
             return b""
-    return parse_qs(body).get(b"password", [b""])[0]
+    return parse_qs(body.decode("latin-1")).get("password", [""])[0].encode()

@@ -1,5 +1,7 @@
--- Gives the schemas of Nightreel and all in them to the owner. In older versions the superuser made them.
--- Sequences of columns follow their tables, and indexes too. pgvector needs a superuser to be made.
+-- Gives the schemas of Nightreel and all in them to the owner. In older versions the superuser made them. The superuser
+-- runs it: at a start of the embedded Postgres, and in containers (docker/postgres/roles.sql). Sequences of columns
+-- follow their tables, and indexes too. pgvector needs a superuser to be made.
+SET search_path = pg_catalog, pg_temp; -- no object of another role stands for one of Postgres
 DO $$
 DECLARE
     found record;

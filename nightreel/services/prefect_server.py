@@ -137,7 +137,6 @@ class PrefectServer:
                 **SERVER_SETTINGS,
                 PREFECT_SERVER_API_AUTH_STRING=self._auth_string(),
                 PREFECT_SERVER_CORS_ALLOWED_ORIGINS=f"http://{HOST}:{port}",
-                PREFECT__SERVER_FINAL="1",  # as `prefect server start` does: its application takes less memory
                 PREFECT_HOME=str(self._home),
                 PREFECT_PROFILES_PATH=str(self._home / "profiles.toml"),
                 PREFECT_API_URL=self.url(port),

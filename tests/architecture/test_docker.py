@@ -190,17 +190,80 @@ def test_every_secret_is_made_mounted_and_read_at_its_path(tmp_path, monkeypatch
         assert set(service.get("secrets", [])) <= set(files)
         text = json.dumps([service.get("command"), environment(service)])
         assert set(re.findall(r"/run/secrets/([a-z0-9_.]+)", text)) <= set(service.get("secrets", []))
-    monkeypatch.delenv("NIGHTREEL_DATABASE_URL", raising=False)
-    url = Settings(_secrets_dir=tmp_path, _env_file=None).database_url.get_secret_value()
-    password = (tmp_path / "postgres_password").read_text().strip()
-    assert url == f"postgresql://nightreel:{password}@postgres:5432/nightreel"
+    for name in ("NIGHTREEL_DATABASE_URL", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    settings = Settings(_secrets_dir=tmp_path, _env_file=None)
+    for role, url in (("worker", settings.database_url), ("owner", settings.database_owner_url)):
+        password = (tmp_path / f"postgres_{role}_password").read_text().strip()
+        assert url.get_secret_value() == f"postgresql://nightreel_{role}:{password}@postgres:5432/nightreel"
+    password = (tmp_path / "prefect_password").read_text().strip()
+    assert settings.prefect_api_auth_string.get_secret_value() == f"nightreel:{password}"
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     subprocess.run(["sh", str(DOCKER / "make_secrets.sh"), str(tmp_path)], check=True)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
     key, secret = re.findall(r"= (\w+)", before["aws_credentials"])
     assert json.loads(before["s3.json"])["identities"][0]["credentials"] == [{"accessKey": key, "secretKey": secret}]
-    assert len({before["postgres_password"], before["grafana_password"], key, secret}) == 4
+    passwords = [before[name] for name in before if name.endswith("_password")]
+    assert len({*passwords, key, secret}) == len(passwords) + 2 == 8
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_url_of_the_superuser_that_older_versions_wrote_is_replaced(tmp_path):
+    (tmp_path / "postgres_password").write_text("old\n")
+    (tmp_path / "nightreel_database_url").write_text("postgresql://nightreel:old@postgres:5432/nightreel\n")
+    subprocess.run(["sh", str(DOCKER / "make_secrets.sh"), str(tmp_path)], check=True)
+    assert (tmp_path / "nightreel_database_url").read_text().startswith("postgresql://nightreel_worker:")
+    assert (tmp_path / "postgres_password").read_text() == "old\n"
+    (tmp_path / "nightreel_database_url").write_text("postgresql://me@elsewhere/x\n")
+    subprocess.run(["sh", str(DOCKER / "make_secrets.sh"), str(tmp_path)], check=True)
+    assert (tmp_path / "nightreel_database_url").read_text() == "postgresql://me@elsewhere/x\n"
+
+
+def test_only_what_states_roles_and_migrates_has_more_than_the_rights_of_its_work():
+    holders = {
+        secret: {name for name, one in SERVICES.items() if secret in one.get("secrets", [])}
+        for secret in COMPOSE["secrets"]
+    }
+    assert holders["postgres_password"] == {"postgres", "roles"}
+    assert holders["postgres_owner_password"] == holders["postgres_worker_password"] == {"roles"}
+    assert holders["postgres_prefect_password"] == {"roles", "prefect"}
+    assert holders["nightreel_database_owner_url"] == {"migrate"}
+    assert holders["prefect_password"] == {"prometheus"}
+
+
+OTHERS = {"s3", "bucket", "dcgm"}
+"""Images of others that were not tried with less."""
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_containers_are_confined(name):
+    service = SERVICES[name]
+    assert service["pids_limit"] > 0
+    assert service["mem_limit"]
+    assert "privileged" not in service
+    assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
+    if name not in OTHERS:
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert "cap_add" not in service
+    if name != "dcgm":
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_every_place_that_our_containers_write_to_is_a_volume_or_in_memory():
+    for service in SERVICES.values():
+        if service["image"] in OURS:
+            places = {target for _, target in mounts(service)} | {place.split(":")[0] for place in service["tmpfs"]}
+            assert {"/tmp", "/var/lib/nightreel"} <= places, service  # noqa: S108  (of a container)
+
+
+def test_the_prefect_server_asks_for_its_secret_under_its_own_names():
+    given = SERVICES["prefect"]
+    assert "nightreel.orchestration.prefect_application:create" in given["command"][2]
+    assert "PREFECT_SERVER_API_AUTH_STRING" in given["command"][2].partition("&&")[0], "exported before the start"
+    origin = environment(given)["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+    assert environment(given)["PREFECT_UI_API_URL"] == f"{origin}/api"
+    assert environment(given)["PREFECT_API_URL"] == environment(SERVICES["worker-cpu"])["PREFECT_API_URL"]
 
 
 def test_services_wait_for_existing_services_that_have_a_health_check():

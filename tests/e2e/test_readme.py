@@ -38,6 +38,12 @@ def test_every_command_is_in_the_readme():
     assert all_commands() - shown == {"demo"}, "`make demo` runs it"
 
 
+def open_to_others(directory):
+    """What other users have any right to, the directory included."""
+    entries = [directory, *directory.rglob("*")]
+    return [path for path in entries if not path.is_symlink() and path.lstat().st_mode & 0o077]
+
+
 @pytest.fixture
 def work_dir(tmp_path):
     """A separate directory for embedded services, which are always stopped afterwards."""
@@ -68,6 +74,7 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
             text=True,
             check=False,
             timeout=200,
+            umask=0,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         outputs[command[0]] = outputs.get(command[0], "") + done.stdout
@@ -78,3 +85,5 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     assert "Prefect's UI: http://127.0.0.1:" in outputs["status"]
     assert "problem" not in outputs["doctor"]
     assert "stopped: prefect, postgres" in outputs["down"]
+    assert open_to_others(work_dir) == [], "the umask gave all rights to all"
+    assert (tmp_path / "a.mp4-frames.png").stat().st_mode & 0o077 == 0
