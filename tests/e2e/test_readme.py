@@ -62,6 +62,7 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     monkeypatch.chdir(tmp_path)
     for name in ("NIGHTREEL_DATABASE_URL", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BROWSER", "true")  # `nightreel ui` opens this one
     monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(work_dir))
     monkeypatch.setenv("NIGHTREEL_SOURCE", str(videos))
     monkeypatch.setenv("NIGHTREEL_MODEL", str(noise_model))
