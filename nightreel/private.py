@@ -68,11 +68,16 @@ def tighten(directory: Path) -> bool:
         return False
     if not stat.S_ISDIR(status.st_mode) or not status.st_mode & UMASK:
         return False
+    close_below(directory)
+    _close(directory)  # last: if this is interrupted, the next call does the rest
+    return True
+
+
+def close_below(directory: Path) -> None:
+    """Take the rights of other users from all below a directory. Links are not followed."""
     for place, directories, files in os.walk(directory):
         for name in (*directories, *files):
             _close(Path(place) / name)
-    _close(directory)  # last: if this is interrupted, the next call does the rest
-    return True
 
 
 def _close(path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import FastAPI
@@ -16,9 +17,15 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.requests import Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from prefect.server.api.server import create_app
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING, PREFECT_UI_API_URL
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_AUTH_STRING,
+    PREFECT_SERVER_UI_STATIC_DIRECTORY,
+    PREFECT_UI_API_URL,
+)
 from starlette.routing import Route
 
+from nightreel.private import close_below
 from nightreel.services.prefect_server import HOST, LOGIN_PATH
 
 _MOST_BYTES = 4096
@@ -34,6 +41,8 @@ def create() -> FastAPI:
     """
     named = {urlsplit(url.value() or "").hostname for url in (PREFECT_API_URL, PREFECT_UI_API_URL)}
     application = create_app(final=True)
+    if directory := PREFECT_SERVER_UI_STATIC_DIRECTORY.value():
+        close_below(Path(directory))  # Prefect copied its pages there, with the rights that they had
     application.router.routes.insert(0, Route(LOGIN_PATH, _log_in, methods=["POST"]))
     application.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, *filter(None, named)], www_redirect=False)
     return application

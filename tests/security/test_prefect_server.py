@@ -125,6 +125,13 @@ def test_a_neighbour_reaches_neither_the_server_nor_the_secret(api, stranger, pr
                 path.read_bytes()
 
 
+def test_every_file_of_the_server_is_private(api, prefect_program):
+    """Prefect copies its pages with the rights that the files of its installation have."""
+    home = prefect_program.directory / "home"
+    assert (home / "ui").is_dir()
+    assert [path for path in home.rglob("*") if path.lstat().st_mode & 0o077 and not path.is_symlink()] == []
+
+
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "127.0.0.2", "[::1]", ""],
