@@ -12,7 +12,6 @@ import hmac
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from fastapi import FastAPI
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.requests import Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -34,7 +33,7 @@ _PAGE = '<script>localStorage.setItem("prefect-password", "{}"); location.replac
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
 
-def create() -> FastAPI:
+def create() -> TrustedHostMiddleware:
     """Prefect's application. It answers under the names in PREFECT_API_URL and PREFECT_UI_API_URL, and on loopback.
 
     Other requests get status 400.
@@ -44,8 +43,8 @@ def create() -> FastAPI:
     if directory := PREFECT_SERVER_UI_STATIC_DIRECTORY.value():
         close_below(Path(directory))  # Prefect copied its pages there, with the rights that they had
     application.router.routes.insert(0, Route(LOGIN_PATH, _log_in, methods=["POST"]))
-    application.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, *filter(None, named)], www_redirect=False)
-    return application
+    # Around the application, not in it: Prefect's own services call the same application under a name in memory.
+    return TrustedHostMiddleware(application, allowed_hosts=[HOST, *filter(None, named)], www_redirect=False)
 
 
 async def _log_in(request: Request) -> Response:
