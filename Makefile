@@ -5,13 +5,20 @@ WORKERS ?= 3
 RUNS ?= 2000
 SEED ?= 1
 DIR ?=
+TARGET ?= cpu
+IMAGE ?= nightreel:$(TARGET)
 BIN := $(VENV)/bin
+# What looks after the supply of packages has an environment of its own, because nobody needs it to run Nightreel.
+SUPPLY := build/supply
+LOCK := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock"
 # Whole files go to one worker, because their tests share servers and models. Three workers keep two cores busy, because
 # tests often wait for servers.
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: demo demo-model test check format docs fuzz bench bench-docs check-media clean install
+.PHONY: lock audit image sbom test-image
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
@@ -55,6 +62,33 @@ bench-%: install
 check-media: install
 	@PYTHONPATH=.:tests $(BIN)/python -m truth.check_media "$(DIR)"
 
+# Writes the versions of all packages to constraints.txt, and those of the images, with hashes, to docker/. Versions stay
+# if they fit pyproject.toml; LOCK_FLAGS=--upgrade or LOCK_FLAGS="--upgrade-package torch" takes newer ones.
+lock: $(SUPPLY)/.installed
+	$(LOCK) $(LOCK_FLAGS) --all-extras --group supply --group image --output-file constraints.txt pyproject.toml
+	$(LOCK) --extra adapters --generate-hashes --constraint constraints.txt --output-file docker/requirements.txt pyproject.toml
+	$(LOCK) --group image --generate-hashes --constraint constraints.txt --output-file docker/requirements-build.txt
+
+# Known vulnerabilities of all packages in constraints.txt, and ruff's rules, of which S are those of bandit. SECURITY.md
+# answers each finding. --strict fails for a package about which the service says nothing: without it, a service that
+# cannot be reached would look like a clean result.
+audit: install $(SUPPLY)/.installed
+	$(BIN)/ruff check .
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt $(AUDIT_FLAGS)
+
+# Builds an image with buildah, podman or docker, whichever works here, or TOOL. BUILD_FLAGS go to the tool.
+image:
+	@TOOL="$(TOOL)" docker/build.sh $(TARGET) $(IMAGE) $(BUILD_FLAGS)
+
+# Copies the list of what an image contains, in the format CycloneDX, to build/sbom-TARGET.cdx.json.
+sbom:
+	@mkdir -p build
+	@TOOL="$(TOOL)" docker/copy_from_image.sh $(IMAGE) /opt/nightreel/sbom.cdx.json build/sbom-$(TARGET).cdx.json
+
+# Builds the image and tests it: its contents, the demo, and a night with the commands of docker/compose.yaml.
+test-image: install image
+	NIGHTREEL_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest tests/e2e/test_image.py -v
+
 install: $(VENV)/.installed
 
 # The stamp names the checkout, because a shared environment points at the one it was last installed from.
@@ -64,6 +98,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV): some 7 GB, a few minutes the first time"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(SUPPLY)/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(SUPPLY)
+	@$(SUPPLY)/bin/pip install --quiet --upgrade pip
+	@$(SUPPLY)/bin/pip install --quiet --constraint constraints.txt --group supply
 	@touch $@
 
 clean:

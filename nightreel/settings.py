@@ -128,7 +128,9 @@ class Settings(BaseSettings):
         "demo: the shipped model",
     )
     model_revision: str | None = Field(
-        None, description="commit of a hub model; for a model on a server, any text that identifies its weights"
+        None,
+        description="commit of a hub model; unset, or a branch or tag: the commit that it meant at first; for a "
+        "model on a server, any text that identifies its weights",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="number format of the weights; auto: that of the checkpoint"
@@ -145,7 +147,7 @@ class Settings(BaseSettings):
         "none", description="store weights in fewer bits, with bitsandbytes or torchao; needs a GPU"
     )
     adapter: str | None = Field(None, description="directory or hub id of a LoRA adapter, merged into the model")
-    adapter_revision: str | None = Field(None, description="commit of an adapter on the hub")
+    adapter_revision: str | None = Field(None, description="commit of an adapter on the hub, as for a model")
     tf32: bool = Field(False, description="multiply float32 with 10 bits of mantissa; needs an Ampere GPU or newer")
     compile: bool = Field(
         False, description="apply torch.compile to the vision tower: takes minutes first, runs faster later"

@@ -18,11 +18,12 @@ from nightreel.domain import MemoryPeak
 from nightreel.errors import NightreelError
 from nightreel.gpu import examine_cuda
 from nightreel.models.base import ModelSpec
-from nightreel.models.loading import describe_model, estimate_footprint
+from nightreel.models.loading import describe_model, estimate_footprint, find_model, newest_revision
 from nightreel.models.served.identity import is_served
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
+from nightreel.stages.used_revisions import used_revisions
 from nightreel.units import human_bytes
 
 
@@ -33,6 +34,7 @@ def model(
     ] = None,
     width: Annotated[int, typer.Option(min=28, max=8192, help="Width of the frames, pixels.")] = 1280,
     height: Annotated[int, typer.Option(min=28, max=8192, help="Height of the frames, pixels.")] = 720,
+    newer: Annotated[bool, typer.Option("--newer", help="Ask the hub if it has a newer revision.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show a model, the memory it needs, and the largest batch that fits each device."""
@@ -42,7 +44,8 @@ def model(
         return
     prompts = load_prompt_sets(settings.prompt_sets).prompts
     frames = settings.sampling_plan.frames
-    found = estimate_footprint(settings, prompts=prompts, frames=frames, height=height, width=width)
+    files = find_model(settings, used=_used(settings))
+    found = estimate_footprint(settings, prompts=prompts, frames=frames, height=height, width=width, found=files)
     devices = [
         (name, free, total, found.largest_batch(free, on_gpu=on_gpu)) for name, free, total, on_gpu in _devices()
     ]
@@ -58,6 +61,8 @@ def model(
         "vision_bytes_per_segment": found.vision_bytes,
         "language_bytes_per_segment": found.segment_bytes,
     }
+    if newer:
+        values["newest_revision"] = newest_revision(settings, found.spec)
     measured, problem = _measured(settings, found.spec)
     if as_json:
         names = ("device", "free_bytes", "total_bytes", "largest_batch")
@@ -75,10 +80,30 @@ def model(
     )
     if problem:
         print_line(f"measured peaks are unknown: {problem}")
+    if newer:
+        _say_what_is_newer(found.spec, values["newest_revision"])
     if measured:
         print_line()
         columns = ("measured on", "stage", "segment shape", "segments", "estimated", "measured")
         print_table(columns, map(_row, measured))
+
+
+def _used(settings: Settings) -> dict[str, str]:
+    """The commits of hub models that runs used; empty without a database. Starts none."""
+    if services.status(settings)[0].state not in ("running", "external"):
+        return {}
+    try:
+        with open_database(settings) as database, database.begin() as connection:
+            return used_revisions(connection, settings)
+    except NightreelError:
+        return {}  # the measured peaks name the problem
+
+
+def _say_what_is_newer(spec: ModelSpec, newest: str) -> None:
+    if newest == spec.revision:
+        print_line(f"the hub has nothing newer than {newest}")
+    else:
+        print_line(f"the hub has a newer revision; to use it, set NIGHTREEL_MODEL_REVISION={newest}")
 
 
 def _measured(settings: Settings, spec: ModelSpec) -> tuple[list[MemoryPeak], str | None]:

@@ -6,19 +6,21 @@ a model or estimates its memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import import_module
 
 from nightreel.domain import MemoryPeak, Prompt
-from nightreel.errors import PermanentError
+from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.models.checkpoints.adapters import find_adapter
 from nightreel.models.checkpoints.capabilities import require_capabilities
 from nightreel.models.checkpoints.checkpoint import Checkpoint, describe, find_checkpoint, require_unchanged
 from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.models.checkpoints.hub import ask_hub_for_commit
+from nightreel.models.checkpoints.revisions import StoredRevisions
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.served.identity import connect, describe_served, is_served
 from nightreel.reasons import Reason
@@ -44,8 +46,11 @@ class FoundModel:
     adapter: Checkpoint | None = None
 
 
-def find_model(settings: Settings) -> FoundModel:
+def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> FoundModel:
     """Find the model that the settings name and pin its identity, from small files or the server's list.
+
+    Args:
+        used: commits of hub models that runs of the same database used, by `revisions.key`.
 
     Raises:
         SettingsError: also for an option that cannot work here.
@@ -56,21 +61,36 @@ def find_model(settings: Settings) -> FoundModel:
         with closing(connect(settings)) as endpoint:
             return FoundModel(spec=describe_served(endpoint, settings))
     digests = _digests(settings)
-    adapter = find_adapter(settings, digests)
+    stored = StoredRevisions(path=settings.work_dir / "models" / "revisions.json", used=used or {})
+    adapter = find_adapter(settings, digests, stored=stored)
     if settings.model == DEMO:
-        checkpoint = replace(find_checkpoint(str(DEMO_DIRECTORY), None, digests), name=DEMO)
+        checkpoint = replace(find_checkpoint(str(DEMO_DIRECTORY), None, digests, stored=stored), name=DEMO)
     else:
         checkpoint = find_checkpoint(
-            settings.model, settings.model_revision, digests, with_code=settings.trust_remote_code
+            settings.model, settings.model_revision, digests, stored=stored, with_code=settings.trust_remote_code
         )
     spec = describe(checkpoint, settings, adapter=adapter)
     require_capabilities(settings, dtype=spec.dtype)
     return FoundModel(spec=spec, checkpoint=checkpoint, adapter=adapter)
 
 
-def describe_model(settings: Settings) -> ModelSpec:
-    """The identity of the model that the settings name. Raises as `find_model`."""
-    return find_model(settings).spec
+def describe_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> ModelSpec:
+    """The identity of the model that the settings name. Arguments and errors as `find_model`."""
+    return find_model(settings, used=used).spec
+
+
+def newest_revision(settings: Settings, spec: ModelSpec) -> str:
+    """The commit that the hub has now for the model of the settings. Stores nothing.
+
+    Raises:
+        SettingsError: the model is not on a hub.
+        TransientError: `hub_unreachable`. PermanentError: `model_not_found`.
+    """
+    if is_served(settings.model) or spec.revision.startswith("sha256:"):
+        raise SettingsError(
+            f"NIGHTREEL_MODEL={settings.model!r} is not on a hub: only hub models have a newer revision"
+        )
+    return ask_hub_for_commit(settings.model, None)
 
 
 def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundModel | None = None) -> Footprint | None:

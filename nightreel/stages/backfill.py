@@ -23,6 +23,7 @@ from nightreel.prompts.loading import load_prompt_sets
 from nightreel.settings import Settings, load_settings
 from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate, Rates, UnitCosts
 from nightreel.stages.database import open_database
+from nightreel.stages.used_revisions import used_revisions
 from nightreel.storage import Storage, open_inventory, open_storage
 
 _SHOWN_FIRST = 5
@@ -138,7 +139,9 @@ def list_backfill(
         SettingsError and others: as `load_prompt_sets`, `describe_model` and the storage.
     """
     prompts = load_prompt_sets(settings.prompt_sets)
-    spec = describe_model(settings)
+    with database.begin() as connection:
+        used = used_revisions(connection, settings)
+    spec = describe_model(settings, used=used)
     source = open_storage(settings.source, settings)
     source.check()
     admit = ListingFilter(

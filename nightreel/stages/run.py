@@ -42,6 +42,7 @@ from nightreel.stages.shard import NightDue, ShardRun, no_night_due
 from nightreel.stages.sniff import Sniffing
 from nightreel.stages.summary import RunSummary
 from nightreel.stages.sweep import Sweep
+from nightreel.stages.used_revisions import used_revisions
 from nightreel.stages.videos import OpenVideos, VideoFiles
 from nightreel.stages.write import Writing
 from nightreel.storage import Storage, open_storage
@@ -133,12 +134,15 @@ def open_run(
             settings = settings.model_copy(update={"source": shard.source, "model": shard.model})
         source = open_storage(settings.source, settings)
         prompts = None if options.recipe or shard else load_prompt_sets(settings.prompt_sets)
-        found = find_model(settings)
+        recipe_id = shard.recipe_id if shard else options.recipe
+        with database.begin() as connection:
+            used = used_revisions(connection, settings, recipe_id=recipe_id)
+        found = find_model(settings, used=used)
         with database.begin() as connection:
             if prompts:
                 recipe = _register(connection, settings, found.spec, prompts)
             else:
-                recipe = _known_recipe(connection, shard.recipe_id if shard else options.recipe, found.spec)
+                recipe = _known_recipe(connection, recipe_id, found.spec)
         settings = settings.model_copy(update={"plan": str(recipe.plan), "window_s": recipe.plan.window_s})
         registration = stack.enter_context(
             RunRegistration(

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nightreel.errors import PermanentError, SettingsError
-from nightreel.models.checkpoints.checkpoint import HUB_ID, Checkpoint, from_directory, read_json, snapshot
+from nightreel.models.checkpoints.checkpoint import HUB_ID, Checkpoint, from_directory, read_json
 from nightreel.models.checkpoints.digests import FileDigests
+from nightreel.models.checkpoints.hub import find_on_hub
+from nightreel.models.checkpoints.revisions import StoredRevisions
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -18,10 +20,10 @@ _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 
 
-def find_adapter(settings: Settings, digests: FileDigests) -> Checkpoint | None:
+def find_adapter(settings: Settings, digests: FileDigests, *, stored: StoredRevisions) -> Checkpoint | None:
     """Find and pin the adapter that the settings name; None if they name none.
 
-    Downloads a hub adapter completely, because it is small.
+    Downloads a hub adapter completely, because it is small. Its commit is found and stored as that of a model.
 
     Raises:
         SettingsError: neither a directory with a LoRA adapter nor a hub id.
@@ -40,7 +42,7 @@ def find_adapter(settings: Settings, digests: FileDigests) -> Checkpoint | None:
             )
         found = from_directory(directory, digests)
     elif HUB_ID.fullmatch(wanted):
-        directory = snapshot(wanted, revision, [_CONFIG, _WEIGHTS])
+        directory = find_on_hub(wanted, revision, stored=stored, patterns=[_CONFIG, _WEIGHTS], known_by=_WEIGHTS)
         found = Checkpoint(name=wanted, directory=directory, revision=directory.name)
     else:
         raise SettingsError(f"NIGHTREEL_ADAPTER={wanted!r}: expected an existing directory or a hub id like org/name")

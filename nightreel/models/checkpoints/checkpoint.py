@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from nightreel.domain import content_hash
-from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.digests import FileDigests
-from nightreel.proxies import via_proxy
+from nightreel.models.checkpoints.hub import find_on_hub, snapshot
+from nightreel.models.checkpoints.revisions import StoredRevisions
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -31,7 +32,6 @@ _WITHOUT_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"]
 _PROCESSOR_FILES = re.compile(
     r"(.*processor.*|tokenizer.*|special_tokens_map|added_tokens|vocab|merges|chat_template)\..+"
 )
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -54,15 +54,24 @@ class Checkpoint:
         return not self.revision.startswith("sha256:")
 
 
-def find_checkpoint(model: str, revision: str | None, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
+def find_checkpoint(
+    model: str,
+    revision: str | None,
+    digests: FileDigests,
+    *,
+    stored: StoredRevisions,
+    with_code: bool = False,
+) -> Checkpoint:
     """Find a directory or a hub model and pin its revision. Downloads only small files.
 
-    An unpinned hub id means the revision in the local hub cache, or else the current `main` of the hub.
+    A hub id without a commit means the stored one, or else the one in the local hub cache, or else the hub's. It is
+    then stored.
 
     Args:
         model: directory or hub id.
         revision: branch, tag or commit of a hub model.
         digests: known digests of files in directories.
+        stored: commits of branches and tags on the hub.
         with_code: whether the Python files of a directory count, because they will run.
 
     Raises:
@@ -83,7 +92,8 @@ def find_checkpoint(model: str, revision: str | None, digests: FileDigests, *, w
         raise SettingsError(
             f"NIGHTREEL_MODEL={model!r}: expected an existing directory, a hub id like org/name, or demo"
         )
-    return _find_on_hub(model, revision)
+    directory = find_on_hub(model, revision, stored=stored, patterns=_WITHOUT_WEIGHTS, known_by="config.json")
+    return Checkpoint(name=model, directory=directory, revision=directory.name)
 
 
 def from_directory(directory: Path, digests: FileDigests, *, with_code: bool = False) -> Checkpoint:
@@ -222,45 +232,3 @@ def _read_header(path: Path) -> dict[str, Any]:
             f"{path} has {size:,} bytes, but its header states {8 + length + end:,}: download the file again",
         )
     return header
-
-
-def _find_on_hub(model: str, revision: str | None) -> Checkpoint:
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(model, "config.json", revision=revision)
-    if isinstance(cached, str):
-        directory = Path(cached).parent
-        if _COMMIT.fullmatch(directory.name):
-            return Checkpoint(name=model, directory=directory, revision=directory.name)
-    directory = snapshot(model, revision, _WITHOUT_WEIGHTS)
-    return Checkpoint(name=model, directory=directory, revision=directory.name)
-
-
-def snapshot(model: str, revision: str | None, patterns: list[str]) -> Path:
-    """Download the matching files of a hub repository into the hub's cache.
-
-    Raises:
-        TransientError: the hub cannot be reached. PermanentError: `model_not_found`.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.constants import ENDPOINT
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise PermanentError(
-            Reason.MODEL_NOT_FOUND,
-            f"the hub has no model {model!r} at revision {revision or 'main'!r}, or it is gated: {error}",
-        ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise TransientError(
-            Reason.HUB_UNREACHABLE,
-            f"model {model!r} is not in the local hub cache, and the hub cannot be reached{via_proxy(ENDPOINT)}: "
-            f"{error}",
-        ) from error

@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 import time
 from pathlib import Path
 
-from nightreel.private import private_directory
+from nightreel.models.checkpoints.stored_json import read_object, write_object
 
 _WORTH_REMEMBERING_BYTES = 32 << 20
 _SETTLED_NS = 2_000_000_000
@@ -28,7 +25,7 @@ class FileDigests:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._known: dict[str, list[int | str]] = _read(path)
+        self._known: dict[str, list[int | str]] = read_object(path)
 
     def sha256(self, file: Path) -> str:
         """SHA-256 (hex) over the bytes of a file."""
@@ -43,23 +40,5 @@ class FileDigests:
         settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
         if self._path is not None and status.st_size >= _WORTH_REMEMBERING_BYTES and settled:
             self._known[key] = [*stamp, digest]
-            _write(self._path, self._known)
+            write_object(self._path, self._known)
         return digest
-
-
-def _read(path: Path | None) -> dict[str, list[int | str]]:
-    if path is None:
-        return {}
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}  # never written, or truncated by a full disk: hash again
-    return known if isinstance(known, dict) else {}
-
-
-def _write(path: Path, known: dict[str, list[int | str]]) -> None:
-    private_directory(path.parent)
-    descriptor, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(known, file)
-    Path(temporary).replace(path)

@@ -19,7 +19,9 @@ from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.adapters import merge_adapter
 from nightreel.models.checkpoints.capabilities import ALL_GPUS, visible_gpus
-from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights, snapshot
+from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights
+from nightreel.models.checkpoints.code import require_own_code
+from nightreel.models.checkpoints.hub import snapshot
 from nightreel.models.inprocess.dialogue import template_problem
 from nightreel.models.inprocess.footprint import measure_footprint
 from nightreel.models.inprocess.local import LocalModel
@@ -55,6 +57,8 @@ def load(
             torch.set_float32_matmul_precision("high")
         trusted = settings.trust_remote_code
         directory = fetch_weights(checkpoint, with_code=trusted)
+        if trusted:
+            require_own_code(directory, checkpoint.name)
         with _errors_of(spec, settings.device, "be loaded by transformers"):
             processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
             _require_video(spec, processor)
@@ -92,6 +96,8 @@ def measure(
     directory = checkpoint.directory
     if trusted and checkpoint.on_hub:
         directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
+    if trusted:
+        require_own_code(directory, checkpoint.name)
     with _errors_of(spec, "the CPU", "be loaded by transformers"):
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
         _require_video(spec, processor)
