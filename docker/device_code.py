@@ -54,7 +54,7 @@ class Section:
 
 
 def drop_device_code(library: Path) -> None:
-    """Remove the section from a file, if it has one of more than a page.
+    """Remove the section from a file, if it has one of more than two pages.
 
     Raises:
         SystemExit: the library has no place for one more segment.
@@ -72,7 +72,8 @@ def drop_device_code(library: Path) -> None:
         for n in range(segment_count)
     ]
     names_at = sections[names_index].offset if sections else 0
-    found = [one for one in sections if data[names_at + one.name :].startswith(SECTION + b"\0")]
+    named = [one for one in sections if data.startswith(SECTION + b"\0", names_at + one.name)]
+    found = [one for one in named if one.kind != _NO_BITS]
     if not found or found[0].size <= 2 * PAGE:
         return
     start = -(-found[0].offset // PAGE) * PAGE
