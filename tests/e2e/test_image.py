@@ -186,13 +186,14 @@ def test_its_demo_answers_everything_right(image: Image, network: Network, tmp_p
 def night(image: Image, network: Network, tmp_path: Path) -> Iterator[tuple[Compose, PostgresContainer]]:
     """The services with a night every minute, a Postgres and an S3 server. Bucket `videos` has two videos."""
     tmp_path.chmod(0o755)
+    images, variables = {"nightreel:cpu": image}, {"NIGHTLY_CRON": "* * * * *"}
     with ExitStack() as stack:
-        made = stack.enter_context(Compose(image, network, tmp_path, {"NIGHTLY_CRON": "* * * * *"}))
-        postgres = stack.enter_context(running_postgres(made, tmp_path, image_name=POSTGRES_IMAGE))
+        compose = stack.enter_context(Compose(network, tmp_path, images, running={"s3", "bucket"}, variables=variables))
+        postgres = stack.enter_context(running_postgres(compose, tmp_path, image_name=POSTGRES_IMAGE))
         postgres.query("CREATE EXTENSION vector")
         (tmp_path / "swift").mkdir()
         server = stack.enter_context(running_swift(tmp_path / "swift", port=8333, within=network.enter))
-        (made.secrets / "aws_credentials").write_text(
+        (compose.secrets / "aws_credentials").write_text(
             f"[default]\naws_access_key_id = {server.access_key}\naws_secret_access_key = {server.secret}\n"
         )
         videos = [make_clip(tmp_path / "videos" / f"{seed}.mp4", seed) for seed in (1, 2)]
@@ -200,31 +201,28 @@ def night(image: Image, network: Network, tmp_path: Path) -> Iterator[tuple[Comp
         subprocess.run(
             [*network.enter, sys.executable, "-c", _UPLOAD, *access, "videos", *map(str, videos)], check=True
         )
-        yield made, postgres
+        with compose:
+            yield compose, postgres
 
 
 def test_a_night_with_the_commands_of_compose(night: tuple[Compose, PostgresContainer]) -> None:
     compose, postgres = night
-    assert "database at revision" in compose.run("migrate")
-    prefect = compose.start("prefect")
-    compose.wait_healthy("prefect", prefect)
-    compose.run("deploy")
+    compose.up("worker-cpu")
+    assert {"migrate", "prefect", "deploy"} <= compose.running
     assert "nothing to change" in compose.run("deploy")
-    worker = compose.start("worker-cpu")
     deadline = time.monotonic() + 420
     while postgres.query("SELECT count(*) FROM reporting.videos WHERE status = 'done'") != ["2"]:
-        log = (compose.directory / "worker-cpu.log").read_text(errors="replace")[-6000:]
-        assert worker.poll() is None, log
-        assert time.monotonic() < deadline, log
+        assert compose.processes["worker-cpu"].poll() is None, compose.log("worker-cpu")
+        assert time.monotonic() < deadline, compose.log("worker-cpu")
         time.sleep(1)
     assert postgres.query("SELECT count(*) FROM reporting.answers WHERE state <> 'answered'") == ["0"]
     assert postgres.query("SELECT count(*) > 10 FROM reporting.answers") == ["t"]
-    compose.stop("worker-cpu", worker)
+    compose.stop("worker-cpu")
     assert postgres.query("SELECT DISTINCT status FROM nightreel.runs WHERE status IN ('running', 'crashed')") == []
-    metrics = compose.start("metrics")
-    compose.wait_healthy("metrics", metrics)
+    compose.up("metrics")
+    compose.wait_healthy("metrics")
     page = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9464/metrics', timeout=20).read().decode())"
     assert re.search(r"^nightreel_\w+", compose.run("metrics", ["python", "-c", page]), re.MULTILINE)
-    compose.stop("metrics", metrics)
+    compose.stop("metrics")
     compose.run("worker-cpu", ["nightreel", "analyze", "s3://videos"])
     assert postgres.query("SELECT count(*) FROM reporting.videos") == ["2"]
