@@ -16,6 +16,7 @@ SELECT 'CREATE DATABASE prefect' WHERE NOT EXISTS (SELECT FROM pg_database WHERE
 ALTER DATABASE nightreel OWNER TO nightreel_owner;
 ALTER DATABASE prefect OWNER TO prefect;
 REVOKE ALL ON DATABASE nightreel, prefect, postgres FROM PUBLIC;
+GRANT CONNECT ON DATABASE nightreel TO nightreel_worker; -- commands check that it can connect before they migrate
 
 \connect nightreel
 \ir hand_over.sql
