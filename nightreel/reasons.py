@@ -232,7 +232,8 @@ class Reason(StrEnum):
         "Correct the URL in `NIGHTREEL_MODEL`.")
 
     # -- features and answers -------------------------------------------------------------------------------------
-    DAMAGED_FEATURE = ("damaged_feature", _SEGMENT, _RETRY, "A cached feature file was damaged and has been deleted.",
+    DAMAGED_FEATURE = ("damaged_feature", _SEGMENT, _RETRY,
+        "A cached feature file is not the one that was written, and is not used.",
         "No action needed: the segment is encoded again.")
     STALE_FEATURE = ("stale_feature", _SEGMENT, _RETRY, "Another model or version made a cached feature file.",
         "No action needed: the segment is encoded again.")
@@ -328,3 +329,6 @@ class Reason(StrEnum):
 
 OF_DATABASE: frozenset[Reason] = frozenset(reason for reason in Reason if reason.name.startswith("DATABASE_"))
 """Reasons that concern Postgres itself, whatever the statement."""
+
+UNUSABLE_FEATURES = frozenset({Reason.DAMAGED_FEATURE, Reason.STALE_FEATURE, Reason.OBJECT_GONE})
+"""Reasons for which a file of the cache cannot be used, so that its segment is encoded again. No video is at fault."""

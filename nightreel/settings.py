@@ -56,6 +56,11 @@ def _all_or_some(suffixes: tuple[str, ...]) -> tuple[str, ...]:
     return () if suffixes == ("*",) else suffixes
 
 
+def _parts(secrets: SecretStr) -> list[str]:
+    return [part.strip() for part in secrets.get_secret_value().split(",")]
+
+
+_CACHE_KEY_LENGTH = 32
 _LOGIN = re.compile(r"://[^/\s]*@")
 
 PlanText = Annotated[str, AfterValidator(_valid_plan)]
@@ -100,6 +105,11 @@ class Settings(BaseSettings):
         "NIGHTREEL_DATABASE_URL",
     )
     cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
+    cache_key: SecretStr | None = Field(
+        None,
+        description="secret of at least 32 characters that signs the files of the cache, for databases that share one; "
+        "after a comma, older secrets whose files are still accepted; unset: the database has its own",
+    )
     s3_endpoint_url: str | None = Field(
         None,
         description="URL of an S3 endpoint other than Amazon's",
@@ -279,6 +289,16 @@ class Settings(BaseSettings):
             raise ValueError(f"{found}: expected postgresql://user:password@host:port/database")
         return value
 
+    @field_validator("cache_key")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(part) < _CACHE_KEY_LENGTH for part in _parts(value)):
+            raise ValueError(
+                f"expected {_CACHE_KEY_LENGTH} characters or more, and commas only between secrets; make one with "
+                "`openssl rand -hex 32`"
+            )
+        return value
+
     @property
     def prompt_sets(self) -> tuple[str, ...]:
         """The prompt sets to ask. If none are set, the demo model is asked those that it was trained on."""
@@ -292,6 +312,11 @@ class Settings(BaseSettings):
     def cache_prefix(self) -> str:
         """URL of the feature cache, without a trailing slash."""
         return (self.cache_url or (self.work_dir.resolve() / "features").as_uri()).rstrip("/")
+
+    @property
+    def cache_keys(self) -> tuple[bytes, ...]:
+        """The secrets that sign files of the cache, the newest first; empty: those of the database."""
+        return tuple(part.encode() for part in _parts(self.cache_key)) if self.cache_key else ()
 
     @property
     def cache_limit_bytes(self) -> int:

@@ -13,7 +13,6 @@ Used by `nightreel cache check`.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +70,7 @@ class CheckCounts:
     Args:
         rows, files: number read. size_bytes: of the files.
         left: files without a row that are too young to judge, and everything in use.
+        unsigned: files of features without a row that have no MAC of this cache, found only by reading them.
         foreign: objects below the prefix that are not from a cache; they are never changed.
     """
 
@@ -78,6 +78,7 @@ class CheckCounts:
     files: int = 0
     size_bytes: int = 0
     left: int = 0
+    unsigned: int = 0
     foreign: int = 0
     found: Counter[Problem] = field(default_factory=Counter)
     repaired: Counter[Problem] = field(default_factory=Counter)
@@ -212,13 +213,7 @@ class CacheCheck:
         def differs(pair: _Pair) -> bool:
             assert pair.row is not None
             assert pair.features is not None
-            try:
-                data = self._cache.read(pair.features.uri)
-            except PermanentError as error:
-                if error.reason is not Reason.OBJECT_GONE:  # evicted since it was listed, as its row shows
-                    raise
-                return False
-            return hashlib.sha256(data).hexdigest() != pair.row.sha256
+            return self._cache.differs(pair.features.uri, size_bytes=pair.row.size_bytes, sha256=pair.row.sha256)
 
         readable = [pair for pair in pairs if pair.features]
         with ThreadPoolExecutor(_READ_AT_ONCE, "check") as threads:
@@ -267,9 +262,21 @@ class CacheCheck:
                 self.counts.left += len(strays)
                 return
             there = [(pair, file) for pair, file in strays if self._cache.exists(file.uri)]
+            unsigned = self._unsigned([file for _, file in there]) if self._deep else set()
             deleted = self._delete(there) if self._repair else set()
         for pair, file in there:
-            yield Finding(problem=Problem.NO_ROW, key=pair.key, uri=file.uri, repaired=file.uri in deleted)
+            detail = "it has no MAC of this cache" if file.uri in unsigned else ""
+            repaired = file.uri in deleted
+            yield Finding(problem=Problem.NO_ROW, key=pair.key, uri=file.uri, detail=detail, repaired=repaired)
+
+    def _unsigned(self, strays: list[CachedFile]) -> set[str]:
+        """The uris of files of features that no key of this cache has signed."""
+        files = [file for file in strays if not file.is_thumbnail]
+        with ThreadPoolExecutor(_READ_AT_ONCE, "check") as threads:
+            signed = threads.map(self._cache.is_signed, files)
+            unsigned = {file.uri for file, good in zip(files, signed, strict=True) if not good}
+        self.counts.unsigned += len(unsigned)
+        return unsigned
 
     # -- repairing -----------------------------------------------------------------------------------------------
 

@@ -2,23 +2,50 @@
 
     file  one for each segment, `<first two of key>/<key>.parquet`; beside it `<key>.jpg`, a thumbnail of its frames
 
+Whoever can write to the storage can put any file under any name, so no file is believed:
+
+    it has a row in the index      its bytes have the SHA-256 of the row
+    it has none                    it has a MAC of this cache's keys for its own feature key (`signing`)
+
+Whatever else is there counts as absent and is replaced. The checked bytes are the bytes that are parsed, and nothing is
+parsed before the check.
+
 Used by stages. It depends on storage, not on torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from nightreel.cache.parquet import FORMAT_VERSION, from_parquet, to_parquet
+from nightreel.cache.signing import CacheKeys
 from nightreel.domain import FeatureRef, Features, SamplingPlan, Segment, content_hash
-from nightreel.errors import PermanentError
+from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.reasons import Reason
-from nightreel.storage import PublishedObject, Storage
+from nightreel.storage import Storage
+
+_LARGEST_FILE = 1 << 30  # of a file without a row that a check reads
+_SLACK_BYTES = 64 << 10  # metadata of another version may be longer
+# Whoever can write to the storage can cause these for one file.
+_OF_ONE_FILE = frozenset(
+    {
+        Reason.OBJECT_GONE,
+        Reason.OBJECT_CHANGED,
+        Reason.OBJECT_DENIED,
+        Reason.ARCHIVED,
+        Reason.INVALID_RANGE,
+        Reason.LIMIT_BYTES,
+        Reason.STORAGE_REFUSED,
+    }
+)
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.(parquet|jpg)")
 
@@ -66,10 +93,14 @@ class FeatureCache:
 
     Args:
         storage: holds the files.
+        keys: sign new files, and prove that a file without a row is from this cache.
+        on_rejected: called after each file that `put` did not accept and replaced.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, *, keys: CacheKeys, on_rejected: Callable[[], None] = lambda: None) -> None:
         self._storage = storage
+        self._keys = keys
+        self._on_rejected = on_rejected
 
     @property
     def url(self) -> str:
@@ -90,44 +121,61 @@ class FeatureCache:
         return f"{key[:2]}/{key}.parquet"
 
     def put(self, features: Features) -> FeatureRef:
-        """Publish features. If the key already has good ones, keep those.
+        """Publish features. If the key already has a file of this cache for them, keep it; replace any other file.
 
         Raises:
             TransientError, PermanentError: as `Storage.publish`; nothing half-written remains.
         """
-        data = to_parquet(features)
-        published = self._storage.publish(self.name_of(features.key), data)
+        data = self._keys.sign(to_parquet(features), features.key)
+        name = self.name_of(features.key)
+        published = self._storage.publish(name, data)
         if not published.created:
-            data, published = self._adopt_or_replace(features.key, data, published)
+            try:
+                data = self._existing(published.uri, features, most_bytes=len(data) + _SLACK_BYTES)
+            except ValueError as error:
+                logger.warning("%s is not used and is replaced: %s", published.uri, error)
+                published = self._storage.replace(name, data)
+                self._on_rejected()
         return FeatureRef(
             key=features.key, uri=published.uri, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
         )
 
     def put_thumbnail(self, key: str, jpeg: bytes) -> str:
-        """Publish a small picture of a segment's frames beside its features; returns its uri.
+        """Publish a small picture of a segment's frames beside its features, or replace another one; returns its uri.
 
         Raises:
             TransientError, PermanentError: as `Storage.publish`.
         """
-        return self._storage.publish(f"{key[:2]}/{key}.jpg", jpeg).uri
+        name = f"{key[:2]}/{key}.jpg"
+        published = self._storage.publish(name, jpeg)
+        if not published.created:
+            try:
+                is_same = self._read(published.uri, most_bytes=len(jpeg)) == jpeg
+            except ValueError:
+                is_same = False
+            if not is_same:
+                published = self._storage.replace(name, jpeg)
+        return published.uri
 
     def get(self, ref: FeatureRef) -> Features:
         """Read and verify features.
 
         Raises:
             PermanentError: `object_gone` when the file does not exist; `damaged_feature` when its content differs from
-                what was written. Then the file is deleted, so the caller can compute it again.
+                what was written, or cannot be read. Then the file is deleted, so the caller can compute it again.
         """
-        data = self._storage.read(ref.uri)
-        sha256 = hashlib.sha256(data).hexdigest()
         try:
+            data = self._read(ref.uri, most_bytes=ref.size_bytes)
+            sha256 = hashlib.sha256(data).hexdigest()
             if sha256 != ref.sha256:
                 raise ValueError(f"SHA-256 is {sha256[:12]}, expected {ref.sha256[:12]}, {len(data)} bytes")
             return from_parquet(data, key=ref.key)
+        except _MissingError as error:
+            raise PermanentError(Reason.OBJECT_GONE, str(error)) from error
         except ValueError as error:
-            self._storage.delete(ref.uri)
+            self._try_to_delete(ref.uri)
             raise PermanentError(
-                Reason.DAMAGED_FEATURE, f"{ref.uri} is damaged ({error}): deleted; encode the segment again"
+                Reason.DAMAGED_FEATURE, f"{ref.uri} is damaged ({error}): encode the segment again"
             ) from error
 
     def files(self, *, on_foreign: Callable[[str], None] = lambda _: None) -> Iterator[CachedFile]:
@@ -158,13 +206,32 @@ class FeatureCache:
             if error.reason is not Reason.NO_SUCH_SOURCE:
                 raise
 
-    def read(self, uri: str) -> bytes:
-        """Read a file's bytes without verification.
+    def differs(self, uri: str, *, size_bytes: int, sha256: str) -> bool:
+        """Whether a file's content differs from what was written, or cannot be read; False if it is gone.
 
         Raises:
             TransientError, PermanentError: as `Storage.read`.
         """
-        return self._storage.read(uri)
+        try:
+            return hashlib.sha256(self._read(uri, most_bytes=size_bytes)).hexdigest() != sha256
+        except _MissingError:
+            return False
+        except ValueError:
+            return True
+
+    def is_signed(self, file: CachedFile) -> bool:
+        """Whether a file of features has a MAC of this cache. Reads it.
+
+        Raises:
+            TransientError, PermanentError: as `Storage.read`.
+        """
+        if file.size_bytes > _LARGEST_FILE:
+            return False
+        try:
+            self._keys.verify(self._read(file.uri, most_bytes=file.size_bytes), file.key)
+        except ValueError:
+            return False
+        return True
 
     def exists(self, uri: str) -> bool:
         """Whether the file exists now.
@@ -182,12 +249,49 @@ class FeatureCache:
         """
         return self._storage.delete(uri)
 
-    def _adopt_or_replace(self, key: str, data: bytes, published: PublishedObject) -> tuple[bytes, PublishedObject]:
-        """Another worker was first, or an older file has lost its row: use the existing bytes if they are good."""
-        existing = self._storage.read(published.uri)
+    def _existing(self, uri: str, features: Features, *, most_bytes: int) -> bytes:
+        """The bytes of another worker's file, or of one that has lost its row.
+
+        Raises:
+            ValueError: it cannot be read, is not from this cache, or holds other tensors than these features have.
+        """
+        data = self._read(uri, most_bytes=most_bytes)
+        self._keys.verify(data, features.key)
+        found = from_parquet(data, key=features.key)
+        if _shapes(found) != _shapes(features):
+            raise ValueError("its tensors have other names, dtypes or shapes than the model's features")
+        return data
+
+    def _read(self, uri: str, *, most_bytes: int) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            ValueError: the file is larger, gone (`_MissingError`), or cannot be read, while others can.
+            TransientError, PermanentError: as `Storage.read`.
+        """
         try:
-            from_parquet(existing, key=key)
-        except ValueError:
-            self._storage.delete(published.uri)
-            return data, self._storage.publish(self.name_of(key), data)
-        return existing, published
+            return self._storage.read(uri, max_bytes=most_bytes)
+        except NightreelError as error:
+            if error.reason not in _OF_ONE_FILE:
+                raise
+            if error.reason is Reason.OBJECT_DENIED:
+                self._storage.check_writable()  # if the keys are at fault, no other file can be read either
+            if error.reason is Reason.OBJECT_GONE:
+                raise _MissingError(error.detail) from error
+            if error.reason is Reason.LIMIT_BYTES:
+                raise ValueError(f"it is larger than the expected {most_bytes:,} bytes") from error
+            raise ValueError(str(error)) from error
+
+    def _try_to_delete(self, uri: str) -> None:
+        try:
+            self._storage.delete(uri)
+        except NightreelError as error:  # the next `put` replaces it
+            logger.warning("%s is damaged and cannot be deleted: %s", uri, error)
+
+
+class _MissingError(ValueError):
+    """A file does not exist."""
+
+
+def _shapes(features: Features) -> tuple[object, ...]:
+    return features.pts_s, *((tensor.name, tensor.dtype, tensor.shape) for tensor in features.tensors)

@@ -1,4 +1,4 @@
-"""`cache`: show the size of the feature cache, make it smaller, and check that index and files agree."""
+"""`cache`: show the size of the feature cache, make it smaller, check that index and files agree, rotate its key."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from nightreel.cache.check import GRACE_S, CacheCheck, CheckCounts
 from nightreel.cache.eviction import Eviction
-from nightreel.cache.features import FeatureCache
 from nightreel.cli.console import Json, command_settings, err, print_json, print_line, print_table
 from nightreel.database.eviction import cache_usage
+from nightreel.stages.cache import open_cache, rotate_cache_key
 from nightreel.stages.database import open_database
 from nightreel.stages.evict import evict_cache
 from nightreel.storage import open_storage
@@ -22,7 +22,7 @@ _SHOWN = 50  # findings; all are counted
 
 
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Show the size of the feature cache; evict features; check its index."""
+    """Show the size of the feature cache; evict features; check its index; rotate its key."""
     if context.invoked_subcommand:
         return
     settings = command_settings()
@@ -86,8 +86,8 @@ def check(
 ) -> None:
     """Check that the index of the feature cache and its files agree. Exit status 1: a problem remains."""
     settings = command_settings()
-    cache = FeatureCache(open_storage(settings.cache_prefix, settings))
     with open_database(settings) as database:
+        cache = open_cache(settings, database)
         with database.begin() as connection:
             total = cache_usage(connection, f"{cache.url}/").features
         bar = _bar()
@@ -116,6 +116,21 @@ def check(
         raise typer.Exit(1)
 
 
+def rotate_key(
+    forget_old: Annotated[
+        bool,
+        typer.Option("--forget-old", help="Accept no file of older keys without a row, because one has leaked."),
+    ] = False,
+) -> None:
+    """Make a new secret key that signs the files of the cache. Older keys are still accepted."""
+    settings = command_settings()
+    with open_database(settings) as database:
+        forgotten = rotate_cache_key(settings, database, forget_old=forget_old)
+    print_line("runs that start now sign with the new key")
+    if forgotten:
+        print_line(f"{forgotten:,} older keys are forgotten; files with a row in the index stay in use")
+
+
 def _print_check(counts: CheckCounts, shown: Sequence[tuple[str, ...]]) -> None:
     if shown:
         print_table(("problem", "file", "", "repaired"), shown)
@@ -127,6 +142,8 @@ def _print_check(counts: CheckCounts, shown: Sequence[tuple[str, ...]]) -> None:
     print_line(f"{counts.rows:,} rows and {counts.files:,} files of {human_bytes(counts.size_bytes)} checked")
     if counts.left:
         print_line(f"{counts.left:,} were in use or too new to judge: check again later")
+    if counts.unsigned:
+        print_line(f"{counts.unsigned:,} files without a row have no MAC of this cache: no run uses them")
     if counts.foreign:
         print_line(f"{counts.foreign:,} other objects are under the same prefix and were ignored")
     if not counts.found:
@@ -146,7 +163,9 @@ def _bar() -> Progress:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Show, shrink and check the feature cache.", invoke_without_command=True, callback=show)
+    about = "Show, shrink and check the feature cache, and rotate its key."
+    group = typer.Typer(help=about, invoke_without_command=True, callback=show)
     group.command()(evict)
     group.command()(check)
+    group.command("rotate-key")(rotate_key)
     app.add_typer(group, name="cache")

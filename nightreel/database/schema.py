@@ -19,6 +19,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -295,6 +296,16 @@ features = Table(
     Column("evictions", Integer, nullable=False, server_default="0"),
     Column("covered_s", Double),
     Index("features_least_recently_used_idx", "last_used_at", "key", postgresql_where=text("uri IS NOT NULL")),
+)
+
+# The secret keys with which files of features are signed; the newest one signs, all of them verify. No view shows them.
+cache_keys = Table(
+    "cache_keys",
+    metadata,
+    _id(),
+    Column("secret", LargeBinary, nullable=False),
+    _created(),
+    CheckConstraint("octet_length(secret) >= 32", name="secret"),
 )
 
 answers = Table(

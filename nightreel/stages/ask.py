@@ -14,15 +14,12 @@ from nightreel.database.results import answers_given
 from nightreel.domain import Answer, AnsweredChunk, EncodedSegment, Features, SegmentAnswers
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.logs import log_context
-from nightreel.reasons import Reason, Scope
+from nightreel.reasons import UNUSABLE_FEATURES, Scope
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideo, OpenVideos
 
 logger = logging.getLogger(__name__)
-
-# An unusable cached file is dropped; the next attempt encodes its segment again.
-_ENCODE_AGAIN = {Reason.DAMAGED_FEATURE, Reason.OBJECT_GONE, Reason.STALE_FEATURE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,7 @@ class Asking:
         try:
             return self.cache.get(segment.feature)
         except PermanentError as error:
-            if error.reason not in _ENCODE_AGAIN:
+            if error.reason not in UNUSABLE_FEATURES:
                 raise
             video = self._video(segment)
             with log_context(run=self.run_id, video=video.claim.video.uri, segment=segment.segment.index):

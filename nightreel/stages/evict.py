@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nightreel.cache.eviction import CacheLimit, Eviction, evict
-from nightreel.cache.features import FeatureCache
 from nightreel.errors import SettingsError
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
+from nightreel.stages.cache import open_cache
 from nightreel.stages.database import open_database
 from nightreel.stages.recorder import RunRecorder
-from nightreel.storage import open_storage
 
 
 def make_room(limit: CacheLimit, recorder: RunRecorder, *, now: bool = False) -> None:
@@ -51,6 +50,6 @@ def evict_cache(
             "the feature cache has no limit: pass a size in GiB, or set NIGHTREEL_CACHE_LIMIT_GIB",
             reason=Reason.NO_CACHE_LIMIT,
         )
-    cache = FeatureCache(open_storage(settings.cache_prefix, settings))
     with open_database(settings) as database:
+        cache = open_cache(settings, database)
         return evict(database, cache, limit_bytes=limit_bytes, dry_run=dry_run, on_progress=on_progress)

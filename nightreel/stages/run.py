@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from nightreel.cache.eviction import CacheLimit
-from nightreel.cache.features import FeatureCache
 from nightreel.database.backfills import Shard, read_shard
 from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
@@ -29,6 +29,7 @@ from nightreel.prompts.loading import load_prompt_sets
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.ask import Asking
+from nightreel.stages.cache import open_cache
 from nightreel.stages.database import open_database
 from nightreel.stages.decode import Decoding
 from nightreel.stages.device_lease import LeaseMemory
@@ -198,7 +199,7 @@ def _stages(
     run_id = registration.id
     recorder = RunRecorder()
     videos = OpenVideos()
-    cache = FeatureCache(open_storage(settings.cache_prefix, settings))
+    cache = open_cache(settings, database, on_rejected=partial(recorder.count, "rejected_features"))
     cache_limit = CacheLimit(database, cache, limit_bytes=settings.cache_limit_bytes)
     admit = ListingFilter(
         suffixes=tuple(suffix.lower() for suffix in settings.suffixes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from nightreel.settings import Settings
 from nightreel.stages.recorder import RunRecorder
 from nightreel.storage import Storage
 from nightreel.storage.spool import Spool
+
+_MOST_GIVEN_BACK = 3  # times in one run, of one video
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class OpenVideos:
 
     def __init__(self) -> None:
         self._videos: dict[int, OpenVideo] = {}
+        self._given_back: Counter[int] = Counter()
 
     def open(self, claim: Claim) -> OpenVideo:
         """The video of a claim, opened at the first call."""
@@ -70,6 +74,11 @@ class OpenVideos:
     def find(self, analysis_id: int) -> OpenVideo | None:
         """An open video; None if it is not open."""
         return self._videos.get(analysis_id)
+
+    def may_give_back(self, analysis_id: int) -> bool:
+        """Whether a video may go back without a charge once more: a cache that keeps no file must not run for ever."""
+        self._given_back[analysis_id] += 1
+        return self._given_back[analysis_id] <= _MOST_GIVEN_BACK
 
     def close(self, analysis_id: int) -> None:
         """Forget a video and delete its file."""

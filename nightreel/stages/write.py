@@ -28,14 +28,14 @@ from nightreel.domain import (
 )
 from nightreel.errors import PermanentError
 from nightreel.logs import FAILURES, log_context
-from nightreel.reasons import Reason
+from nightreel.reasons import UNUSABLE_FEATURES, Reason
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideos
 
 logger = logging.getLogger(FAILURES)
 
 _FIRST_WAIT_S = 3.0  # at most, after the first transient failure; grows fivefold with each attempt
-_DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing
+_DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing, or whose features are gone
 _FINISHED = (OutcomeState.DONE, OutcomeState.REUSED)
 _FAILED = (VideoEnd.FAILED, VideoEnd.QUARANTINED, VideoEnd.PARTLY_DONE)
 _ENDED = (*_FAILED, VideoEnd.DONE, VideoEnd.REUSED)
@@ -74,6 +74,8 @@ class Writing:
                 video = self.videos.find(outcome.analysis_id)
                 failures = video.failures if video else []
                 final = _settled(outcome, failures, self.recipe.prompts, given[own[outcome.analysis_id]])
+                if _is_fault_of_the_cache(final) and self.videos.may_give_back(outcome.analysis_id):
+                    final = Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.DEFERRED)
                 attempt = attempts[outcome.analysis_id]
                 end = close_claim(
                     connection,
@@ -183,6 +185,11 @@ def _settled(
     )
 
 
+def _is_fault_of_the_cache(outcome: Outcome) -> bool:
+    """Whether a video lacks answers only for now, because a file of the cache could not be used."""
+    return outcome.transient and outcome.reason in UNUSABLE_FEATURES
+
+
 def _told(failures: Sequence[SegmentFailure], told: SegmentFailure, *, segments: int) -> str:
     """The failed segments of a video, and why one of them failed."""
     if segments == 1:
@@ -200,6 +207,4 @@ def _reasons(failed: Sequence[Outcome], state: OutcomeState) -> Counter[Reason]:
 def _wait_s(outcome: Outcome, attempt: int) -> float:
     if outcome.state is OutcomeState.DEFERRED:
         return _DEFERRED_WAIT_S
-    if outcome.reason is Reason.DAMAGED_FEATURE:
-        return 0.0
     return backoff_s(attempt, first_s=_FIRST_WAIT_S, factor=5)

@@ -118,6 +118,14 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def replace(self, name: str, data: bytes) -> PublishedObject:
+        """Write the object `name` below the prefix, atomically, whatever is under that name now.
+
+        Raises:
+            NightreelError: as `publish`.
+        """
+
+    @abstractmethod
     def read(self, uri: str, *, max_bytes: int | None = None) -> bytes:
         """Read all bytes of an object.
 

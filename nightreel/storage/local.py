@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
@@ -148,9 +149,12 @@ class LocalStorage(Storage):
             if max_bytes is not None and size_bytes > max_bytes:
                 raise too_large(uri, size_bytes, max_bytes)
             try:
-                return file.read()
+                data = file.read(-1 if max_bytes is None else max_bytes + 1)
             except OSError as error:
                 raise self._read_error(error, uri) from error
+        if max_bytes is not None and len(data) > max_bytes:  # it grows, or states no size
+            raise too_large(uri, len(data), max_bytes)
+        return data
 
     def read_start(self, uri: str, *, most_bytes: int) -> bytes:
         with os.fdopen(self._open(uri), "rb") as file:
@@ -212,22 +216,42 @@ class LocalStorage(Storage):
     # -- writing -------------------------------------------------------------------------------------------------
 
     def publish(self, name: str, data: bytes | Path) -> PublishedObject:
+        with self._incoming_file(name, data) as (temporary, path):
+            created = _link_if_missing(temporary, path)
+            size_bytes = path.lstat().st_size
+        return PublishedObject(uri=f"{self.url}/{quote(name)}", size_bytes=size_bytes, created=created)
+
+    def replace(self, name: str, data: bytes) -> PublishedObject:
+        with self._incoming_file(name, data) as (temporary, path):
+            try:
+                temporary.replace(path)
+            except IsADirectoryError:
+                _put_aside(path, temporary.parent)
+                temporary.replace(path)
+            _sync_directory(path.parent)
+        return PublishedObject(uri=f"{self.url}/{quote(name)}", size_bytes=len(data), created=True)
+
+    @contextmanager
+    def _incoming_file(self, name: str, data: bytes | Path) -> Iterator[tuple[Path, Path]]:
+        """Yield a hidden file with the data, and the path that it will have. OSErrors in the block are write errors."""
         path = self._root / checked_name(name)
         incoming = self._root / _INCOMING
         temporary = incoming / uuid.uuid4().hex
         try:
             private_directory(incoming)
             self._sweep(incoming)
-            private_directory(path.parent)
+            try:
+                private_directory(path.parent)
+            except FileExistsError:  # a file with the name of the directory
+                _put_aside(path.parent, incoming)
+                private_directory(path.parent)
             _write_synced(temporary, data)
-            created = _link_if_missing(temporary, path)
-            size_bytes = path.stat().st_size
+            yield temporary, path
         except OSError as error:
             raise write_error(error, path) from error
         finally:
             with suppress(OSError):  # never created, or the directory is gone; a later cleanup removes the rest
                 temporary.unlink()
-        return PublishedObject(uri=f"{self.url}/{quote(name)}", size_bytes=size_bytes, created=created)
 
     def delete(self, uri: str) -> bool:
         path = self._root_bytes + b"/" + self._relative(uri)
@@ -240,13 +264,16 @@ class LocalStorage(Storage):
         return True
 
     def _sweep(self, incoming: Path) -> None:
-        """Remove files that killed processes left while publishing. Runs once."""
+        """Remove what killed processes left while publishing, and what was put aside. Runs once."""
         if not self._swept:
             self._swept = True
             for left in incoming.iterdir():
-                with suppress(FileNotFoundError):  # another process may remove it first
-                    if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                        left.unlink()
+                with suppress(OSError):  # another process may remove it first
+                    if time.time() - left.lstat().st_mtime > _ABANDONED_S:
+                        if left.is_dir() and not left.is_symlink():
+                            shutil.rmtree(left, ignore_errors=True)
+                        else:
+                            left.unlink()
 
     def _relative(self, uri: str) -> bytes:
         """The name of `uri` below the root, as bytes."""
@@ -318,9 +345,19 @@ def _link_if_missing(temporary: Path, path: Path) -> bool:
                 f"the filesystem of {path} does not support hard links, which publishing needs: use another one",
             ) from error
         raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync_directory(path.parent)
+    return True
+
+
+def _sync_directory(path: Path) -> None:
+    """Make names durable: else a power cut may lose one, while Postgres keeps it."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)  # else a power cut may lose the name, while Postgres keeps it
+        os.fsync(directory)
     finally:
         os.close(directory)
-    return True
+
+
+def _put_aside(path: Path, incoming: Path) -> None:
+    """Move what has the name of something else out of the way. A later cleanup removes it."""
+    path.rename(incoming / uuid.uuid4().hex)

@@ -163,6 +163,11 @@ class S3Storage(Storage):
             return PublishedObject(uri=self._bucket.uri(key), size_bytes=size_bytes, created=True)
         return PublishedObject(uri=self._bucket.uri(key), size_bytes=self._size_bytes(key), created=False)
 
+    def replace(self, name: str, data: bytes) -> PublishedObject:
+        key = self._prefix + checked_name(name)
+        self._bucket.run(upload(self._bucket, key, data, create_only=False))
+        return PublishedObject(uri=self._bucket.uri(key), size_bytes=len(data), created=True)
+
     def delete(self, uri: str) -> bool:
         if not self.exists(uri):
             return False  # S3 reports success for deleting a missing object

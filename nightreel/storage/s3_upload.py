@@ -1,4 +1,4 @@
-"""Upload one object that does not exist yet, in one request or in parts. Used by `s3.py`."""
+"""Upload one object, in one request or in parts. Used by `s3.py`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from nightreel.storage.s3_errors import lacking
 from nightreel.storage.transfer import in_thread
 
 _PART_BYTES = 16 << 20  # at most 10,000 parts: 156 GiB
-_CREATE_ONLY = "*"
+_CREATE_ONLY = {"IfNoneMatch": "*"}
 
 
-async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
-    """Create the object if it does not exist. Memory holds a few parts of a file, not all of it.
+async def upload(bucket: S3Bucket, key: str, data: bytes | Path, *, create_only: bool = True) -> int | None:
+    """Create the object. Memory holds a few parts of a file, not all of it.
+
+    Args:
+        create_only: change nothing if it exists; False: replace it.
 
     Returns:
         Its size in bytes; None if the object existed already.
@@ -31,20 +34,21 @@ async def upload(bucket: S3Bucket, key: str, data: bytes | Path) -> int | None:
     """
     size_bytes = len(data) if isinstance(data, bytes) else (await in_thread(data.stat)).st_size
     blocks = _blocks(data)
+    condition = _CREATE_ONLY if create_only else {}
     try:
         if size_bytes > _PART_BYTES:
-            await _upload_parts(bucket, key, blocks)
+            await _upload_parts(bucket, key, blocks, condition)
         else:
             body = await in_thread(next, blocks, b"")
-            await bucket.request("put_object", key=key, Body=body, ContentMD5=_md5(body), IfNoneMatch=_CREATE_ONLY)
+            await bucket.request("put_object", key=key, Body=body, ContentMD5=_md5(body), **condition)
     except TransientError as error:
-        if error.reason is not Reason.OBJECT_CHANGED:  # the condition failed: the object exists
+        if not create_only or error.reason is not Reason.OBJECT_CHANGED:  # the condition failed: the object exists
             raise
         return None
     return size_bytes
 
 
-async def _upload_parts(bucket: S3Bucket, key: str, blocks: Iterator[bytes]) -> None:
+async def _upload_parts(bucket: S3Bucket, key: str, blocks: Iterator[bytes], condition: dict[str, str]) -> None:
     upload_id = (await bucket.request("create_multipart_upload", key=key)).get("UploadId")
     if not upload_id:
         raise lacking(bucket.uri(key), bucket.endpoint, "UploadId")
@@ -63,7 +67,7 @@ async def _upload_parts(bucket: S3Bucket, key: str, blocks: Iterator[bytes]) -> 
             key=key,
             UploadId=upload_id,
             MultipartUpload={"Parts": parts},
-            IfNoneMatch=_CREATE_ONLY,
+            **condition,
         )
     except BaseException:
         with suppress(NightreelError):  # report the first error; the bucket's rules expire the remaining parts

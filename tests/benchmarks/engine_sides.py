@@ -7,6 +7,7 @@ have the model's own frame size, so no side resizes: frames, and therefore answe
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from transformers import (
 )
 
 from nightreel.cache.features import FeatureCache
+from nightreel.cache.signing import CacheKeys
 from nightreel.domain import FeatureRef, Features, Prompt, PromptKind
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
@@ -34,6 +36,7 @@ from nightreel.storage import open_storage
 
 FRAMES = 16
 TEXT_TOKENS = 32
+_KEYS = CacheKeys([secrets.token_bytes(32)])
 _PATCH = 14
 # A thirtieth of InternVL3-1B, the smallest of its family: a third of the weights in the vision tower, a third in the
 # language layers, a third in the vocabulary. With less vision, cached features save less.
@@ -168,7 +171,9 @@ class Ours:
         self.model = model
         self._plan = settings.sampling_plan
         self._pool = pool
-        self._cache = FeatureCache(open_storage(settings.cache_prefix, settings))
+        self._cache = FeatureCache(
+            open_storage(settings.cache_prefix, settings), keys=CacheKeys([secrets.token_bytes(32)])
+        )
         self._kept: FeatureRef | None = None
         self._colds = 0
 

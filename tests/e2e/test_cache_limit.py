@@ -15,7 +15,7 @@ from nightreel.cache.features import FeatureCache
 from nightreel.cli.app import app
 from nightreel.options import EvictOptions
 from nightreel.settings import load_settings
-from nightreel.storage import open_storage
+from nightreel.stages.cache import open_cache
 
 ONE_MORE = """
 name: more
@@ -33,8 +33,7 @@ def size_bytes(pipeline: Pipeline) -> int:
 
 
 def cache_of(pipeline: Pipeline) -> FeatureCache:
-    settings = load_settings()
-    return FeatureCache(open_storage(settings.cache_prefix, settings))
+    return open_cache(load_settings(), pipeline.database)
 
 
 def disagreements(pipeline: Pipeline) -> list:

@@ -10,12 +10,11 @@ import time
 from collections import Counter
 
 import pytest
-from fixtures.work_cache import features
+from fixtures.work_cache import cache_at, features
 from sqlalchemy import text
 
 from nightreel.cache.check import CacheCheck, Problem
 from nightreel.cache.eviction import evict
-from nightreel.cache.features import FeatureCache
 from nightreel.database.eviction import sole_evictor
 from nightreel.errors import PermanentError
 from nightreel.settings import load_settings
@@ -40,7 +39,7 @@ def replace_file(at, uri: str, data: bytes) -> None:
 
 
 def damage(at, uri: str) -> None:
-    data = bytearray(at.cache.read(uri))
+    data = bytearray(open_storage(at.prefix, load_settings()).read(uri))
     data[-100] ^= 1
     replace_file(at, uri, bytes(data))
 
@@ -175,6 +174,7 @@ import os, signal, sys
 import nightreel.cache.eviction as eviction
 from nightreel.database.connection import Database
 from nightreel.cache.features import FeatureCache
+from nightreel.cache.signing import CacheKeys
 from nightreel.settings import load_settings
 from nightreel.storage import open_storage
 
@@ -198,7 +198,7 @@ if point == "commit":
 eviction._DELETIONS_AT_ONCE = 1
 settings = load_settings()
 database = Database(settings.database_url.get_secret_value())
-eviction.evict(database, Dying(open_storage(prefix, settings)), limit_bytes=0)
+eviction.evict(database, Dying(open_storage(prefix, settings), keys=CacheKeys([bytes(32)])), limit_bytes=0)
 """
 
 
@@ -223,7 +223,7 @@ def test_a_check_repairs_an_eviction_that_was_killed_anywhere(any_cache, databas
     assert any_cache.files() == any_cache.indexed() == set()
     assert check(any_cache)[0] == []
     # The dead process blocks no other: a feature that it evicted can be published and evicted again.
-    fresh = FeatureCache(open_storage(any_cache.prefix, load_settings()))
+    fresh = cache_at(any_cache.prefix)
     assert fresh.put(features(min(keys))).size_bytes > 1000
     any_cache.add("b.mp4")
     assert evict(any_cache.database, any_cache.cache, limit_bytes=0).features == 1

@@ -199,7 +199,7 @@ def test_files_that_cannot_be_deleted_stay_in_the_index(local_cache):
     keys = {local_cache.add(f"{number}.mp4")[0] for number in range(40)}
     deletable = {key for key in keys if key.startswith("a")}
     assert deletable, "without a deletable file, this test proves nothing"
-    refusing = Refusing(local_cache.cache._storage)
+    refusing = Refusing(local_cache.cache._storage, keys=KEYS)
     with pytest.raises(PermanentError, match="access_denied"):
         evict(local_cache.database, refusing, limit_bytes=0)
     assert local_cache.indexed() == local_cache.files() == keys - deletable
@@ -315,7 +315,7 @@ def test_a_run_measures_the_whole_cache_at_its_start_and_after_each_hundredth_of
 
 def test_a_cache_that_cannot_shrink_causes_a_warning_and_does_not_end_the_run(local_cache, caplog):
     local_cache.add("a.mp4")
-    refusing = Refusing(local_cache.cache._storage)
+    refusing = Refusing(local_cache.cache._storage, keys=KEYS)
     key = next(iter(local_cache.indexed()))
     assert not key.startswith("a")
     assert CacheLimit(local_cache.database, refusing, limit_bytes=1).make_room().features == 0

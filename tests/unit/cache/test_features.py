@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nightreel.cache.features import FeatureCache, feature_key
 from nightreel.cache.parquet import from_parquet, to_parquet
+from nightreel.cache.signing import CacheKeys
 from nightreel.domain import Features, SamplingPlan, Segment, StoredTensor
 from nightreel.errors import PermanentError
 from nightreel.models.base import ModelSpec
@@ -57,7 +58,7 @@ def _features(frames: int = 4) -> Features:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
-    return FeatureCache(open_storage(str(tmp_path / "cache"), load_settings()))
+    return FeatureCache(open_storage(str(tmp_path / "cache"), load_settings()), keys=CacheKeys([bytes(32)]))
 
 
 def test_writing_features_keeps_no_reference_to_their_bytes() -> None:
@@ -108,7 +109,14 @@ def test_a_tensor_that_the_metadata_do_not_name_counts_as_damage() -> None:
     table = pq.read_table(pa.BufferReader(data))
     extra = table.slice(0, 1).set_column(0, table.schema.field(0), pa.array(["extra"], table.schema.field(0).type))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.concat_tables([table, extra]), sink, write_page_checksum=True)
+    pq.write_table(
+        pa.concat_tables([table, extra]).combine_chunks(),
+        sink,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
     with pytest.raises(ValueError, match="extra"):
         from_parquet(sink.getvalue().to_pybytes(), key=features.key)
 
