@@ -35,7 +35,7 @@ from nightreel.stages.videos import OpenVideos
 logger = logging.getLogger(FAILURES)
 
 _FIRST_WAIT_S = 3.0  # at most, after the first transient failure; grows fivefold with each attempt
-_DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing, or whose features are gone
+_DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing
 _FINISHED = (OutcomeState.DONE, OutcomeState.REUSED)
 _FAILED = (VideoEnd.FAILED, VideoEnd.QUARANTINED, VideoEnd.PARTLY_DONE)
 _ENDED = (*_FAILED, VideoEnd.DONE, VideoEnd.REUSED)
@@ -74,7 +74,8 @@ class Writing:
                 video = self.videos.find(outcome.analysis_id)
                 failures = video.failures if video else []
                 final = _settled(outcome, failures, self.recipe.prompts, given[own[outcome.analysis_id]])
-                if _is_fault_of_the_cache(final) and self.videos.may_give_back(outcome.analysis_id):
+                is_given_back = _is_fault_of_the_cache(final) and self.videos.may_give_back(outcome.analysis_id)
+                if is_given_back:
                     final = Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.DEFERRED)
                 attempt = attempts[outcome.analysis_id]
                 end = close_claim(
@@ -82,7 +83,7 @@ class Writing:
                     final,
                     attempt=attempt,
                     max_attempts=self.max_attempts,
-                    wait_s=_wait_s(final, attempt),
+                    wait_s=0.0 if is_given_back else _wait_s(final, attempt),
                 )
                 ends[end] += 1
                 ended.append(EndedVideo.of(by_id[outcome.analysis_id], end, final))

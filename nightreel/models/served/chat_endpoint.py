@@ -4,7 +4,8 @@
     not retried               any other status, a body that is too large, a name of the server that does not exist
 
 `identity` and `remote` call it. It does not depend on models and prompts. Responses are untrusted: their size is
-limited, and terminal control characters and the key are removed from messages.
+limited, one deadline bounds connection, headers and body together, and terminal control characters and the key are
+removed from messages.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import logging
 import socket
 import threading
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from pydantic import SecretStr
 
 from nightreel.backoff import backoff_s
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.models.served.event_loop import EventLoop
 from nightreel.proxies import is_loopback, via_proxy
 from nightreel.reasons import Reason
 
@@ -59,7 +61,7 @@ class ChatEndpoint:
     Args:
         url: the root of its API, such as http://127.0.0.1:8000/v1, without credentials.
         api_key: sent as a bearer token.
-        timeout_s: for one response.
+        timeout_s: from the start of a request to the end of its response.
         connections: maximum number of open connections.
 
     Raises:
@@ -73,6 +75,7 @@ class ChatEndpoint:
         if not (self._key.isascii() and self._key.isprintable()):
             raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: expected only printable ASCII characters")
         self._timeout_s = timeout_s
+        self._loop = EventLoop()
         self._dead = False
         self._answered = False
         # a compressed response could grow a thousandfold when unpacked
@@ -82,10 +85,10 @@ class ChatEndpoint:
         try:
             httpx.URL(url)
             limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-            self._client = httpx.Client(
-                transport=httpx.HTTPTransport(limits=limits) if is_loopback(url) else None,  # no proxy
+            self._client = httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(limits=limits) if is_loopback(url) else None,  # no proxy
                 headers=headers,
-                timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S)),
+                timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),  # the deadline bounds everything else
                 limits=limits,
                 follow_redirects=False,
             )
@@ -95,7 +98,9 @@ class ChatEndpoint:
             ) from error
 
     def close(self) -> None:
-        self._client.close()
+        with suppress(TimeoutError):
+            self._loop.run(self._client.aclose, timeout_s=_CONNECT_TIMEOUT_S)
+        self._loop.close()
 
     def get(self, path: str) -> dict[str, Any]:
         """Get a resource. Raises as `post`."""
@@ -140,10 +145,11 @@ class ChatEndpoint:
 
     def _try(self, method: str, url: str, body: bytes | None) -> dict[str, Any] | _RetryableFailure:
         try:
-            with self._client.stream(method, url, content=body) as response:
-                content = self._read(response)
-        except httpx.TimeoutException:
-            return _RetryableFailure(f"no response within {self._timeout_s:g} s")
+            response, content = self._loop.run(lambda: self._send(method, url, body), timeout_s=self._timeout_s)
+        except TimeoutError:
+            return _RetryableFailure(f"no complete response within {self._timeout_s:g} s")
+        except httpx.ConnectTimeout:
+            return _RetryableFailure(f"no connection within {_CONNECT_TIMEOUT_S:g} s")
         except httpx.TransportError as error:
             unresolved = None if self._answered else _resolution_error(error)
             if unresolved and unresolved.errno in _UNKNOWN_NAME:
@@ -153,8 +159,6 @@ class ChatEndpoint:
                 ) from error
             said = self._tame(str(error) or type(error).__name__)
             return _RetryableFailure(said, attempts=_UNRESOLVED_ATTEMPTS if unresolved else _ATTEMPTS)
-        if isinstance(content, _RetryableFailure):
-            return content
         status = response.status_code
         if status >= 500 or status in _TRANSIENT_STATUS:
             said = self._said(content)
@@ -188,23 +192,24 @@ class ChatEndpoint:
             Reason.MODEL_PROTOCOL, f"{detail}: expected status 200; set NIGHTREEL_MODEL to the final URL"
         )
 
-    def _read(self, response: httpx.Response) -> bytes | _RetryableFailure:
-        """The raw body, within the limits of time and size for one response."""
+    async def _send(self, method: str, url: str, body: bytes | None) -> tuple[httpx.Response, bytes]:
+        async with self._client.stream(method, url, content=body) as response:
+            return response, await self._read(response)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        """The raw body, within the limit of size for one response."""
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise PermanentError(
                 Reason.MODEL_PROTOCOL, f"{self._place}: expected unencoded content, got {self._tame(encoding)!r}"
             )
-        deadline = time.monotonic() + self._timeout_s
         content = bytearray()
-        for piece in response.iter_raw():
+        async for piece in response.aiter_raw():
             content += piece
             if len(content) > _MAX_ANSWER_BYTES:
                 raise PermanentError(
                     Reason.MODEL_PROTOCOL, f"{self._place}: the response is larger than {_MAX_ANSWER_BYTES >> 20} MiB"
                 )
-            if time.monotonic() > deadline:
-                return _RetryableFailure(f"no complete response within {self._timeout_s:g} s")
         return bytes(content)
 
     def _said(self, content: bytes) -> str:

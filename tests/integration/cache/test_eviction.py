@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 from fixtures.work import stored
+from fixtures.work_cache import KEYS
 from sqlalchemy import make_url, text
 
 from nightreel.cache.eviction import CacheLimit, evict
@@ -227,7 +228,7 @@ def recorded(at, key: str, evictions: int) -> set[str]:
 
 def test_a_run_that_records_a_file_during_its_deletion_must_publish_it_again(local_cache):
     [key] = local_cache.add("a.mp4")
-    interrupted = Interrupted(local_cache.cache._storage)
+    interrupted = Interrupted(local_cache.cache._storage, keys=KEYS)
     outcomes = []
     run = threading.Thread(target=lambda: outcomes.append(recorded(local_cache, key, 0)))
 
