@@ -197,6 +197,8 @@ def print_summary(summary: RunSummary) -> None:
     if summary.succeeded or summary.failed:
         print_table(("stage", "busy"), [(name, human_seconds(seconds)) for name, seconds in summary.timings.items()])
     listing = summary.listing
+    if listing.skipped:
+        print_line(f"{listing.skipped:,} entries of the listing were skipped: the log names them", style="yellow")
     if not (listing.listed or summary.succeeded or summary.failed):
         print_line(f"no object is below {plain(summary.source)}: is it spelt right?", style="yellow")
     elif listing.filtered and listing.filtered == listing.listed:

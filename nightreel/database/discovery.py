@@ -23,6 +23,7 @@ class PageCounts:
 
     Args:
         listed: objects on the page. filtered: objects left out by suffix, by time, or because they are text.
+        skipped: entries that cannot be stored, such as one with an impossible date; not part of the others.
         new, changed: versions never seen before. wanted: known videos, new under this recipe.
         known: videos that have an analysis under this recipe, with any status.
         back: known and wanted videos that were marked gone. gone: videos that a sweep no longer found.
@@ -31,6 +32,7 @@ class PageCounts:
 
     listed: int = 0
     filtered: int = 0
+    skipped: int = 0
     new: int = 0
     changed: int = 0
     wanted: int = 0

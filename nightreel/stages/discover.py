@@ -77,6 +77,7 @@ class Discovery:
             try:
                 with self.recorder.stage("list"):
                     page = self.listing.next_page()
+                counts += PageCounts(skipped=self.listing.take_skipped())
                 if page is None:
                     return Discovered(counts=counts, exhausted=True)
                 within = [item for item in page if up_to_uri is None or item.uri <= up_to_uri]

@@ -29,6 +29,7 @@ from nightreel.database.discovery import (
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.reasons import Reason
+from nightreel.stages.listing import SkippedEntries
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.sniff import Sniffing
 from nightreel.storage import Storage
@@ -69,7 +70,7 @@ class Sweep:
         self._after = self._prefix  # everything up to here is done
         self._began_at: datetime | None = None
         self._listing: Iterator[list[StoredObject]] | None = None
-        self._skipped = 0
+        self._skipped = SkippedEntries()
 
     def go_on(self, *, may_be_empty: bool = False) -> Swept:
         """List some more pages. After an error, the next call continues after the last page that was written.
@@ -109,7 +110,7 @@ class Sweep:
                 self._listing = self._source.list_pages(
                     start_after=self._after if begun else None,
                     page_size=self._page_size,
-                    on_skipped=self._note_skipped,
+                    on_skipped=self._skipped.note,
                 )
             page = next(self._listing, [])
         for before, after in itertools.pairwise([self._after, *(item.uri for item in page)]):
@@ -122,7 +123,7 @@ class Sweep:
         return page
 
     def _sweep(self, page: list[StoredObject], *, may_be_empty: bool) -> PageCounts:
-        counts = PageCounts()
+        counts = PageCounts(skipped=self._skipped.take())
         if page:
             with self._recorder.stage("list"):
                 videos = self._sniffing.without_text(page)
@@ -182,7 +183,3 @@ class Sweep:
             return self._source.exists(uri)
         except NightreelError:
             return True  # a failed lookup does not prove that it is gone
-
-    def _note_skipped(self, detail: str) -> None:
-        self._skipped += 1
-        logger.warning("skipped in the listing: %s", detail)

@@ -3,13 +3,15 @@
     base.py       the interface and the rules for every storage
     local.py      a directory;  walk.py: its files in order;  beneath.py: no link leads out of it
     s3.py         a bucket;  s3_bucket.py: requests;  s3_listing.py: pages of objects;  s3_object.py, s3_upload.py:
-                  one object;  s3_errors.py: errors
+                  one object;  s3_replies.py: limits of replies;  s3_errors.py: errors
     transfer.py   parallel, resumable range downloads;  retrying.py: retries;  sinks.py: their destinations
     etags.py      check whether the downloaded bytes are the stored ones
     disk.py       write whole files or none, on a disk that may be full
     spool.py      fetched files on disk, up to a limit
     choice.py     files and directories that a person names, as a source and what to take of it
-    inventory.py  a list that the store makes of a bucket;  inventory_rows.py: the entries in its files
+    inventory.py  a list that the store makes of a bucket;  inventory_rows.py: the entries in its files;
+                  parquet_entries.py: those of Parquet, in a process of its own
+    entries.py    which entries of a listing can be used
 
 Other packages import only the names in `__all__`, `Spool`, and `Inventory` as a type. Only this package imports s3fs,
 botocore and aiohttp.

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from nightreel.domain import StoredObject
@@ -21,7 +20,6 @@ from nightreel.reasons import Reason
 from nightreel.units import human_bytes
 
 _log = logging.getLogger(__name__)
-_EARLIEST, _LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,11 +179,6 @@ class Storage(ABC):
                 )
         finally:
             self.delete(probe.uri)
-
-
-def is_possible_date(date: datetime | None) -> bool:
-    """Whether a date can be stored in Postgres and read back in any time zone. None stands for an unreadable one."""
-    return date is not None and _EARLIEST < date < _LATEST
 
 
 def checked_name(name: str) -> str:

@@ -11,7 +11,6 @@ sweep needs the order of keys, so it lists the bucket.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -20,17 +19,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import BaseModel, Field
+
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.reasons import Reason
-from nightreel.storage.base import Storage, is_possible_date, one_ahead, warn_skipped
+from nightreel.storage.base import Storage, one_ahead, warn_skipped
+from nightreel.storage.entries import LARGEST_OBJECT, shown, usable
 from nightreel.storage.inventory_rows import Entry, entry_reader
 from nightreel.storage.spool import Spool
 
 _MANIFEST = "manifest.json"
 _CHECKSUM = "manifest.checksum"
 _DATED = re.compile(rf"(\d{{4}}-\d\d-\d\dT\d\d-\d\dZ)/({re.escape(_MANIFEST)}|{re.escape(_CHECKSUM)})")
-_LARGEST_MANIFEST = 64 << 20
+_LARGEST_MANIFEST = 16 << 20  # 60,000 files
+_LATEST_MS = 253_370_764_800_000  # the year 9999
 _ANY_SIZE = 1 << 62
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ class Manifest:
     Args:
         began_at: when the store started the inventory. Its entries may be some hours older.
         files_at: the bucket that holds the files.
-        read: reads the entries in one file; called with its path, and its uri for messages.
+        read: reads the entries in one file; called with its path, its uri for messages, and `on_skipped`.
     """
 
     uri: str
@@ -60,7 +63,24 @@ class Manifest:
     began_at: datetime
     files: tuple[InventoryFile, ...]
     files_at: Storage
-    read: Callable[[Path, str], Iterator[Entry]]
+    read: Callable[[Path, str, Callable[[str], None]], Iterator[Entry]]
+
+
+class _StatedFile(BaseModel):
+    key: str
+    size_bytes: int = Field(alias="size", ge=0, le=LARGEST_OBJECT)
+    md5: str = Field(alias="MD5checksum", pattern="^[0-9a-fA-F]{32}$")
+
+
+class _Stated(BaseModel):
+    """What a manifest says. Other fields are not read."""
+
+    source: str = Field(alias="sourceBucket")
+    destination: str = Field("", alias="destinationBucket")
+    began_ms: int = Field(alias="creationTimestamp", ge=0, le=_LATEST_MS)
+    file_format: str = Field(alias="fileFormat")
+    file_schema: str = Field(alias="fileSchema")
+    files: tuple[_StatedFile, ...]
 
 
 class Inventory:
@@ -162,26 +182,35 @@ class Inventory:
 
     def _parse(self, text: bytes, url: str) -> Manifest:
         try:
-            values = json.loads(text)
-            # An ARN or a plain name.
-            bucket = values.get("destinationBucket", "").rpartition(":")[2] or url.split("/")[2]
-            return Manifest(
-                uri=url,
-                source_bucket=values["sourceBucket"],
-                began_at=datetime.fromtimestamp(int(values["creationTimestamp"]) / 1000, UTC),
-                files=tuple(
-                    InventoryFile(
-                        uri=f"s3://{bucket}/{file['key']}", size_bytes=int(file["size"]), md5=file["MD5checksum"]
-                    )
-                    for file in values["files"]
-                ),
-                files_at=self._open_at(f"s3://{bucket}"),
-                read=entry_reader(values["fileFormat"], values["fileSchema"], manifest=url),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            stated = _Stated.model_validate_json(text)
+            began_at = datetime.fromtimestamp(stated.began_ms / 1000, UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            said = str(error).splitlines()
             raise PermanentError(
-                Reason.INVENTORY_DAMAGED, f"{url} is not a manifest of an inventory: {type(error).__name__} {error}"
+                Reason.INVENTORY_DAMAGED, f"{url} is not a manifest of an inventory: {' '.join(said[1:3])[:200]}"
             ) from error
+        # An ARN or a plain name.
+        bucket = stated.destination.rpartition(":")[2] or url.split("/")[2]
+        folder = url.rsplit("/", 2)[0]
+        files = [
+            InventoryFile(uri=f"s3://{bucket}/{file.key}", size_bytes=file.size_bytes, md5=file.md5)
+            for file in stated.files
+        ]
+        for file in files:
+            if not file.uri.startswith(f"{folder}/"):
+                raise PermanentError(
+                    Reason.INVENTORY_DAMAGED,
+                    f"{url} names the file {shown(file.uri)}, which is not below {folder}: an inventory's files are in "
+                    "the same place as its manifests; use the inventory where the store has written it",
+                )
+        return Manifest(
+            uri=url,
+            source_bucket=stated.source,
+            began_at=began_at,
+            files=tuple(files),
+            files_at=self._open_at(f"s3://{bucket}"),
+            read=entry_reader(stated.file_format, stated.file_schema, manifest=url),
+        )
 
     # -- the files -----------------------------------------------------------------------------------------------
 
@@ -191,19 +220,15 @@ class Inventory:
         prefix, bucket = f"{self._source_url}/", f"s3://{manifest.source_bucket}/"
         page: list[StoredObject] = []
         with self._fetched(file, manifest) as path:
-            for entry in manifest.read(path, file.uri):
+            for entry in manifest.read(path, file.uri, on_skipped):
                 uri = bucket + entry.key
                 if not uri.startswith(prefix) or uri.endswith("/"):
                     continue
-                if "\0" in uri:
-                    on_skipped(f"key {entry.key!r} in {file.uri}: text in Postgres cannot hold NUL; rename it")
+                item = usable(uri, entry.etag, entry.size_bytes, entry.modified_at)
+                if isinstance(item, str):
+                    on_skipped(f"key {shown(entry.key)} in {file.uri}: {item}")
                     continue
-                if entry.modified_at is None or not is_possible_date(entry.modified_at):
-                    on_skipped(f"key {entry.key!r} in {file.uri}: its date is impossible; copy it onto itself")
-                    continue
-                page.append(
-                    StoredObject(uri=uri, etag=entry.etag, size_bytes=entry.size_bytes, modified_at=entry.modified_at)
-                )
+                page.append(item)
                 if len(page) == page_size:
                     yield page
                     page = []
@@ -217,8 +242,14 @@ class Inventory:
         with Spool(self._directory, limit_bytes=_ANY_SIZE) as spool, spool.admit(file.size_bytes) as directory:
             path = directory / "entries"
             try:
-                manifest.files_at.fetch(file.uri, etag=None, destination=path, max_bytes=_ANY_SIZE)
+                manifest.files_at.fetch(file.uri, etag=None, destination=path, max_bytes=file.size_bytes)
             except PermanentError as error:
+                if error.reason is Reason.LIMIT_BYTES:
+                    raise TransientError(
+                        Reason.INVENTORY_DAMAGED,
+                        f"{file.uri} is larger than the {file.size_bytes:,} bytes that {manifest.uri} states: it is "
+                        "being replaced, or damaged",
+                    ) from error
                 if error.reason is not Reason.OBJECT_GONE:
                     raise
                 raise PermanentError(

@@ -1,14 +1,21 @@
 """Read the entries in one file of an S3 Inventory: CSV, compressed with gzip, or Parquet. Used by `inventory.py`.
 
-Files are read by rows or batches of rows. From a bucket with versions, only current versions are returned, and no
-delete markers. In CSV, keys are encoded as in web forms: a space is a plus.
+Files are read by lines or batches of rows, each of bounded size. From a bucket with versions, only current versions are
+returned, and no delete markers. In CSV, keys are encoded as in web forms: a space is a plus, and a line is one entry.
+
+An entry that cannot be read is reported and left out. If there are many of these, and more than others, the file does
+not have the format of its manifest.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import json
+import os
 import re
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
@@ -19,14 +26,16 @@ from urllib.parse import unquote_plus
 
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
+from nightreel.storage.entries import LONGEST_ENTRY
 
-_BATCH_ROWS = 4096
-_BUFFER_BYTES = 1 << 20
+_LONGEST_LINE = 64 << 10  # a key takes 3 KiB at most, and the other fields less
+_LONGEST_BATCH = 64 << 20  # 1024 rows of Parquet as JSON
+_MEMORY_MIB = 768  # of the process that reads Parquet, in addition to the libraries
+_MOST_BAD = 10_000
 _FORMATS = "expected CSV or Parquet: choose one of them in the inventory's configuration"
 _NEEDED = ("key", "size", "last_modified_date", "e_tag")
 _VERSIONS = ("is_latest", "is_delete_marker")
 _FORM_OF_DATE = re.compile(r"[+-]?\d{4,}-\d\d-\d\d")
-_NOT_CURRENT = {("is_latest", False), ("is_delete_marker", True)}
 # The columns' names in CSV.
 _NAMES = {
     "Key": "key",
@@ -47,8 +56,14 @@ class Entry(NamedTuple):
     etag: str
 
 
-def entry_reader(file_format: str, file_schema: str, *, manifest: str) -> Callable[[Path, str], Iterator[Entry]]:
-    """Return a function that reads an inventory's files. It takes a path, and a name for messages.
+Rows = Iterator[Entry | str | None]
+"""Entries, sentences about rows that cannot be read, and None for rows that are no current objects."""
+
+
+def entry_reader(
+    file_format: str, file_schema: str, *, manifest: str
+) -> Callable[[Path, str, Callable[[str], None]], Iterator[Entry]]:
+    """Return a function that reads an inventory's files. It takes a path, a name for messages, and `on_skipped`.
 
     The function raises PermanentError `inventory_damaged` when a file does not have the expected format.
 
@@ -62,15 +77,38 @@ def entry_reader(file_format: str, file_schema: str, *, manifest: str) -> Callab
     match file_format.lower():
         case "csv":
             columns = [_NAMES.get(name.strip(), "") for name in file_schema.split(",")]
-            _require(columns, manifest)
-            return partial(_read_csv, columns)
+            _require([name for name in _NEEDED if name not in columns], manifest)
+            return partial(_read, partial(_csv_rows, columns))
         case "parquet":
-            return _read_parquet
-    raise PermanentError(Reason.UNSUPPORTED_INVENTORY, f"{manifest} has format {file_format!r}: {_FORMATS}")
+            return partial(_read, _parquet_rows)
+    raise PermanentError(Reason.UNSUPPORTED_INVENTORY, f"{manifest} has format {file_format[:40]!r}: {_FORMATS}")
 
 
-def _require(columns: Collection[str], where: str) -> None:
-    lacking = [name for name in _NEEDED if name not in columns]
+def _read(
+    rows_of: Callable[[Path, str], Rows], path: Path, name: str, on_skipped: Callable[[str], None]
+) -> Iterator[Entry]:
+    """Yield the entries of a file; report the others, unless most of the file is like them."""
+    good = bad = 0
+    first = ""
+    try:
+        for row in rows_of(path, name):
+            if not isinstance(row, str):
+                good += 1
+                if row is not None:
+                    yield row
+                continue
+            bad += 1
+            first = first or row
+            if bad > max(_MOST_BAD, good):
+                break
+            on_skipped(f"{name}: {row}")
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise _damaged(name, str(error) or type(error).__name__) from error
+    if bad > max(_MOST_BAD, good) or (bad and not good):
+        raise _damaged(name, first)
+
+
+def _require(lacking: Collection[str], where: str) -> None:
     if lacking:
         raise PermanentError(
             Reason.INVENTORY_INCOMPLETE,
@@ -79,60 +117,80 @@ def _require(columns: Collection[str], where: str) -> None:
         )
 
 
-def _read_csv(columns: list[str], path: Path, name: str) -> Iterator[Entry]:
+# -- CSV ---------------------------------------------------------------------------------------------------------
+
+
+def _csv_rows(columns: list[str], path: Path, _: str) -> Rows:
     key, size, modified, etag = (columns.index(column) for column in _NEEDED)
     latest, marker = (columns.index(column) if column in columns else None for column in _VERSIONS)
-    try:
-        if not path.stat().st_size:
-            raise EOFError("it is empty")  # gzip would read an empty file as one without lines
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            for row in csv.reader(file):
-                if latest is not None and row[latest].lower() == "false":
+    if not path.stat().st_size:
+        raise EOFError("it is empty")  # gzip would read an empty file as one without lines
+    texts: list[str] = []  # at most one; a reader that wants a second one for an entry gets an IndexError
+    reader = csv.reader(iter(texts.pop, None), strict=True)
+    with gzip.open(path) as file:
+        number = 0
+        while line := file.readline(_LONGEST_LINE + 1):
+            number += 1
+            if len(line) > _LONGEST_LINE:
+                yield f"line {number} is longer than {_LONGEST_LINE:,} bytes"
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(_LONGEST_LINE + 1)
+                continue
+            try:
+                texts.append(line.decode())
+                row = next(reader)
+                if (latest is not None and row[latest].lower() == "false") or (
+                    marker is not None and row[marker].lower() == "true"
+                ):
+                    yield None
                     continue
-                if marker is not None and row[marker].lower() == "true":
-                    continue
-                yield Entry(
-                    unquote_plus(row[key], errors="strict"),
-                    int(row[size]),
-                    _date(row[modified]),
-                    row[etag].strip('"'),
+                entry = Entry(
+                    unquote_plus(row[key], errors="strict"), int(row[size]), _date(row[modified]), row[etag].strip('"')
                 )
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError, IndexError) as error:
-        raise _damaged(name, error) from error
+            except (ValueError, IndexError, csv.Error) as error:
+                yield f"line {number} is not an entry ({str(error)[:100]}): {line[:100]!r}"
+            else:
+                yield entry
 
 
-def _read_parquet(path: Path, name: str) -> Iterator[Entry]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq  # runs that list the source do not need it
-
-    try:
-        # With a buffer for each column, a row group is read step by step, not all at the same time.
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-            _require(file.schema_arrow.names, name)
-            versions = [column for column in _VERSIONS if column in file.schema_arrow.names]
-            for batch in file.iter_batches(_BATCH_ROWS, columns=[*_NEEDED, *versions], use_threads=False):
-                for key, size, modified, etag, *flags in zip(*map(_values, batch.columns), strict=True):
-                    if flags and dict(zip(versions, flags, strict=True)).items() & _NOT_CURRENT:
-                        continue
-                    yield Entry(key, int(size), modified and _with_zone(modified), etag.strip('"'))
-    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError) as error:
-        raise _damaged(name, error) from error
+# -- Parquet -----------------------------------------------------------------------------------------------------
 
 
-def _values(column: Any) -> list[Any]:
-    """The values of a column; None for a date that Python's calendar does not have."""
-    try:
-        values: list[Any] = column.to_pylist()
-    except (ValueError, OverflowError):
-        values = [_value(item) for item in column]
-    return values
+def _parquet_rows(path: Path, name: str) -> Rows:
+    program = Path(__file__).with_name("parquet_entries.py")
+    command = [sys.executable, "-P", str(program), str(path), str(LONGEST_ENTRY), str(_MEMORY_MIB)]
+    # One arena and one thread: address space is limited, not memory in use.
+    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            lines = iter(partial(process.stdout.readline, _LONGEST_BATCH), b"")
+            for number, line in enumerate(lines):
+                if line == b"[]\n":
+                    return
+                batch = json.loads(line)
+                if number == 0 and batch and isinstance(batch[0], str):
+                    _require([str(column)[:40] for column in batch], name)
+                yield from map(_parquet_entry, *batch)
+            said = process.stderr.read(1000).decode(errors="replace").strip()
+            raise ValueError(said or f"reading it ended with status {process.wait()}")
+        finally:
+            process.kill()
 
 
-def _value(item: Any) -> Any:
-    try:
-        return item.as_py()
-    except (ValueError, OverflowError):
+def _parquet_entry(key: Any, size: Any, modified: Any, etag: Any, is_current: Any) -> Entry | str | None:
+    if not is_current:
         return None
+    if not (isinstance(key, str) and isinstance(etag, str)):
+        return f"a row has no key or no ETag, or one of more than {LONGEST_ENTRY:,} bytes: {str(key)[:100]!r}"
+    try:
+        return Entry(key, int(size), _date(modified) if modified else None, etag.strip('"'))
+    except (ValueError, TypeError) as error:
+        return f"the row of key {key[:100]!r} is not an entry: {str(error)[:100]}"
 
 
 def _date(text: str) -> datetime | None:
@@ -153,8 +211,8 @@ def _with_zone(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _damaged(where: str, error: Exception) -> PermanentError:
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+def _damaged(where: str, said: str) -> PermanentError:
     return PermanentError(
-        Reason.INVENTORY_DAMAGED, f"{where} does not have its manifest's format ({said}): use another inventory"
+        Reason.INVENTORY_DAMAGED,
+        f"{where} does not have its manifest's format ({said.splitlines()[0][:200]}): use another inventory",
     )

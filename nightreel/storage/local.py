@@ -23,9 +23,10 @@ from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.private import private_directory, private_opener
 from nightreel.reasons import Reason
-from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, is_possible_date, outside, too_large
+from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large, warn_skipped
 from nightreel.storage.beneath import RefusedError, examine, open_file, why_not_a_file
 from nightreel.storage.disk import new_file, write_all, write_error
+from nightreel.storage.entries import is_possible_date, shown, usable
 from nightreel.storage.walk import walk
 
 _SCHEME = "file://"
@@ -34,7 +35,6 @@ _INCOMING = ".incoming"
 _ABANDONED_S = 86_400.0
 _LINKS_NAMED = 10
 _WAY_OUT = ": make that place a source, or set NIGHTREEL_FOLLOW_LINKS=true if nobody else can write here"
-_LONGEST_URI = 2500  # an entry of a btree in Postgres takes 2704 bytes, with the ETag and what describes it
 
 
 class LocalStorage(Storage):
@@ -68,17 +68,17 @@ class LocalStorage(Storage):
             except RefusedError as refused:
                 left_out += refused.leaves
                 if left_out <= _LINKS_NAMED:
-                    on_skipped(f"{os.fsdecode(path)!r} {refused.detail}{_WAY_OUT if refused.leaves else ''}")
+                    on_skipped(f"{shown(os.fsdecode(path))} {refused.detail}{_WAY_OUT if refused.leaves else ''}")
                 continue
             except FileNotFoundError:
-                on_skipped(f"{os.fsdecode(path)!r} was deleted during the listing")
+                on_skipped(f"{shown(os.fsdecode(path))} was deleted during the listing")
                 continue
             except OSError as error:
-                on_skipped(f"{os.fsdecode(path)!r}: {error.strerror}")
+                on_skipped(f"{shown(os.fsdecode(path))}: {error.strerror}")
                 continue
             item = _object(f"{self.url}/{name}", status)
             if isinstance(item, str):
-                on_skipped(f"{os.fsdecode(path)!r}: {item}")
+                on_skipped(f"{shown(os.fsdecode(path))}: {item}")
                 continue
             page.append(item)
             if len(page) == page_size:
@@ -197,8 +197,11 @@ class LocalStorage(Storage):
         status = self._examine(uri)
         if status is None:
             return None
-        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
-        return StoredObject(uri=uri, etag=_etag(status), size_bytes=status.st_size, modified_at=modified_at)
+        item = _object(uri, status)
+        if isinstance(item, str):
+            warn_skipped(f"{shown(uri)}: {item}")
+            return None
+        return item
 
     def _examine(self, uri: str) -> os.stat_result | None:
         """The status of a file; None if there is no file of this name."""
@@ -299,9 +302,7 @@ def _object(uri: str, status: os.stat_result) -> StoredObject | str:
         modified_at = None
     if modified_at is None or not is_possible_date(modified_at):
         return f"its modification time, {status.st_mtime:.0f} s from 1970, is impossible: `touch` the file"
-    if len(uri) > _LONGEST_URI:
-        return f"its URI has {len(uri)} characters, but an index of Postgres takes {_LONGEST_URI}: shorten the path"
-    return StoredObject(uri=uri, etag=_etag(status), size_bytes=status.st_size, modified_at=modified_at)
+    return usable(uri, _etag(status), status.st_size, modified_at)
 
 
 def _etag(status: os.stat_result) -> str:

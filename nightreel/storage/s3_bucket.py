@@ -10,14 +10,11 @@ import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
 from contextlib import closing
-from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiobotocore.session import AioSession
 from botocore.parsers import ResponseParserError
-from botocore.utils import parse_timestamp
 from s3fs import S3FileSystem
 
 from nightreel.errors import PermanentError
@@ -25,6 +22,7 @@ from nightreel.proxies import is_loopback, via_proxy
 from nightreel.reasons import Reason
 from nightreel.storage.retrying import retrying
 from nightreel.storage.s3_errors import translated
+from nightreel.storage.s3_replies import BoundedSession, tolerant_session
 from nightreel.storage.transfer import TransferOptions
 
 _T = TypeVar("_T")
@@ -52,12 +50,13 @@ class S3Bucket:
         self.is_amazon = endpoint_url is None
         self._payer = {"RequestPayer": "requester"} if requester_pays else {}
         self._files = S3FileSystem(
-            session=_session(),
+            session=tolerant_session(),
             endpoint_url=endpoint_url,
             skip_instance_cache=True,  # s3fs caches instances by arguments, but keys come from elsewhere
             use_listings_cache=False,
             config_kwargs={
                 **direct,
+                "http_session_cls": BoundedSession,
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "read_timeout": options.stall_s,
                 "max_pool_connections": _CONNECTIONS,
@@ -84,7 +83,8 @@ class S3Bucket:
         with translated(what, self.endpoint, object_name=None if key is None else what, denied=denied):
             client = await self._files.set_session()  # made on first use, when it looks up the keys
             try:
-                reply: dict[str, Any] = await getattr(client, operation)(**target, **self._payer, **arguments)
+                async with asyncio.timeout(self.options.reply_s):
+                    reply: dict[str, Any] = await getattr(client, operation)(**target, **self._payer, **arguments)
             except ValueError as error:
                 if isinstance(error, aiohttp.ClientError):
                     raise
@@ -107,10 +107,8 @@ class S3Bucket:
                 raise
             body = reply["Body"]
             with closing(body), translated(self.uri(key), self.endpoint):
-                start = b""
-                while len(start) < most_bytes and (block := await body.read(most_bytes - len(start))):
-                    start += block
-                return start
+                async with asyncio.timeout(self.options.stall_s):
+                    return await _first(body, most_bytes)
 
         return await retrying(attempt, self.options.tries())
 
@@ -146,19 +144,11 @@ class S3Bucket:
             raise
 
 
-def _session() -> AioSession:
-    """A session whose listings survive an impossible date: botocore would refuse the whole page for it."""
-    session = AioSession()
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time_or_none)
-    return session
-
-
-def _time_or_none(value: Any) -> datetime | None:
-    try:
-        time: datetime = parse_timestamp(value)
-    except (ValueError, OverflowError, OSError, RuntimeError):
-        return None
-    return time
+async def _first(body: Any, most_bytes: int) -> bytes:
+    start = b""
+    while len(start) < most_bytes and (block := await body.read(most_bytes - len(start))):
+        start += block
+    return start
 
 
 def _without_secrets(endpoint_url: str | None) -> str:

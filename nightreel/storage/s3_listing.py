@@ -1,4 +1,4 @@
-"""Listing of a bucket by pages, from replies that may lack fields or hold impossible dates. Used by `s3.py`."""
+"""Listing of a bucket by pages, from replies that may lack fields or hold impossible values. Used by `s3.py`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from nightreel.domain import StoredObject
 from nightreel.errors import TransientError
 from nightreel.reasons import Reason
-from nightreel.storage.base import is_possible_date
+from nightreel.storage.entries import shown, usable
 from nightreel.storage.s3_bucket import S3Bucket
 from nightreel.storage.s3_errors import lacking
+from nightreel.storage.s3_replies import UNWRITABLE
 
 _OF_A_LISTING = {"Contents", "IsTruncated", "KeyCount", "Name"}
 _OF_AN_OBJECT = ("Key", "ETag", "Size", "LastModified")
@@ -49,7 +50,7 @@ def list_bucket(
         if not _OF_A_LISTING & reply.keys():
             raise lacking(url, bucket.endpoint, "a list of objects")
         for field in _OF_AN_OBJECT:
-            if entries and not any(field in entry for entry in entries):
+            if entries and not any(_has(entry, field) for entry in entries):
                 raise lacking(url, bucket.endpoint, f"the {field} of objects")
         page = [item for entry in entries if (item := _object(bucket, entry, on_skipped))]
         if page:
@@ -64,27 +65,30 @@ def list_bucket(
             position = {"ContinuationToken": following}
 
 
+def _has(entry: dict[str, Any], field: str) -> bool:
+    return field in entry and (entry[field] is not None or field == "LastModified")  # None: it cannot be read
+
+
 def _object(bucket: S3Bucket, entry: dict[str, Any], on_skipped: Callable[[str], None]) -> StoredObject | None:
     key = entry.get("Key", "")
     if key.endswith("/"):
         return None  # a folder marker
     missing = [field for field in _OF_AN_OBJECT if entry.get(field) in (None, "", '""') and field != "LastModified"]
-    problem = None
-    if "\0" in key:
-        problem = "text in Postgres cannot hold NUL; rename it"
+    if UNWRITABLE in key:
+        item: StoredObject | str = "the server cannot write it in XML; rename it"
     elif missing:
-        problem = f"the server does not tell its {' and '.join(missing)}"
-    elif not is_possible_date(entry.get("LastModified")):
-        problem = "its date is impossible; copy it onto itself"
-    if problem:
-        on_skipped(f"key {key!r} in s3://{bucket.name}: {problem}")
+        item = f"the server does not tell its {' and '.join(missing)}"
+    else:
+        item = usable(
+            bucket.uri(key),
+            entry["ETag"].strip('"'),
+            entry["Size"],
+            entry.get("LastModified"),
+            archived=bucket.is_amazon
+            and entry.get("StorageClass") in _ARCHIVES
+            and "RestoreExpiryDate" not in entry.get("RestoreStatus", {}),
+        )
+    if isinstance(item, str):
+        on_skipped(f"key {shown(key)} in s3://{bucket.name}: {item}")
         return None
-    return StoredObject(
-        uri=bucket.uri(key),
-        etag=entry["ETag"].strip('"'),
-        size_bytes=entry["Size"],
-        modified_at=entry["LastModified"],
-        archived=bucket.is_amazon
-        and entry.get("StorageClass") in _ARCHIVES
-        and "RestoreExpiryDate" not in entry.get("RestoreStatus", {}),
-    )
+    return item

@@ -27,6 +27,7 @@ class TransferOptions:
         block_bytes: bytes of a range that are held in memory before they are written.
         parallel: ranges of one object in flight.
         stall_s: seconds without a complete block after which a range is requested again from its current position.
+        reply_s: seconds from the start of a request to the end of its reply, without the bytes of an object.
         attempts: tries in a row without progress, of a request or a range, before the transfer fails.
         backoff_s: longest wait before the second try in seconds; it doubles with each try.
     """
@@ -35,6 +36,7 @@ class TransferOptions:
     block_bytes: int = 1 << 20
     parallel: int = 4
     stall_s: float = 30.0
+    reply_s: float = 300.0
     attempts: int = 5
     backoff_s: float = 0.5
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from nightreel.storage.beneath import RefusedError, open_directory, why_not_a_file
+from nightreel.storage.entries import shown
 
 _NAMES_HELD = 100_000
 
@@ -67,13 +68,13 @@ def _entries(
                     del names[names_held:]
                     complete = False
         except FileNotFoundError:
-            on_skipped(f"directory {os.fsdecode(path)!r} was deleted during the listing")
+            on_skipped(f"directory {shown(os.fsdecode(path))} was deleted during the listing")
             complete = True
         except RefusedError as refused:
-            on_skipped(f"{os.fsdecode(path)!r} {refused.detail}")
+            on_skipped(f"{shown(os.fsdecode(path))} {refused.detail}")
             complete = True
         except OSError as error:  # perhaps after some names, which count
-            on_skipped(f"directory {os.fsdecode(path)!r} cannot be read: {error.strerror}")
+            on_skipped(f"directory {shown(os.fsdecode(path))} cannot be read: {error.strerror}")
             complete = True
         names.sort()
         if not complete:
@@ -96,11 +97,11 @@ def _scan(root: bytes, below: bytes, on_skipped: Callable[[str], None]) -> Itera
                 elif entry.is_file():
                     yield os.fsencode(entry.name)
                 elif entry.is_symlink():
-                    on_skipped(f"{path!r} links to no file: make a linked directory its own source")
+                    on_skipped(f"{shown(path)} links to no file: make a linked directory its own source")
                 elif why := why_not_a_file(entry.stat(follow_symlinks=False)):
-                    on_skipped(f"{path!r} {why}")
+                    on_skipped(f"{shown(path)} {why}")
             except OSError as error:  # a link to itself, or to a place that this user cannot read
-                on_skipped(f"{path!r}: {error.strerror}")
+                on_skipped(f"{shown(path)}: {error.strerror}")
 
 
 def _ignore(_: str) -> None:

@@ -75,7 +75,7 @@ def send(answer: bytes) -> Behaviour:
 
 
 SLOW = {
-    "nothing": lambda connection: time.sleep(20),
+    "nothing": lambda _: time.sleep(20),
     "the status line drips": drip(b"HTTP/1.1 200 ", b"O"),
     "headers drip": drip(OK, b"X-A: b\r\n"),
     "one header drips": drip(OK + b"X-A: ", b"b"),

@@ -1,7 +1,7 @@
 """A thread that runs coroutines, each with a deadline. `chat_endpoint` calls it.
 
 Timeouts of HTTP libraries hold for one read or write: a server that sends a byte of its headers every second meets all
-of them for ever. A coroutine can be cancelled wherever it waits: in a connect, a TLS handshake, the headers or the body.
+of them for ever. A coroutine can be cancelled wherever it waits: in a connect, a TLS handshake, headers or body.
 """
 
 from __future__ import annotations

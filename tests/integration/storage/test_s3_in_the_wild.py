@@ -139,7 +139,7 @@ def test_other_stores_are_not_asked_for_what_only_amazon_knows(bad_proxy, storag
         pytest.param(edited(rb"<ETag>.*?</ETag>", b""), "ETag", id="no ETags"),
         pytest.param(edited(rb"<LastModified>.*?</LastModified>", b""), "LastModified", id="no dates"),
         pytest.param(edited(rb"<Size>.*?</Size>", b""), "Size", id="no sizes"),
-        pytest.param(edited(rb"<Size>.*?</Size>", b"<Size>large</Size>"), "large", id="size in words"),
+        pytest.param(edited(rb"<Size>.*?</Size>", b"<Size>large</Size>"), "Size", id="size in words"),
         pytest.param(
             edited(rb"<IsTruncated>.*?</IsTruncated>|<NextContinuationToken>.*?</NextContinuationToken>", b""),
             "NextContinuationToken",
