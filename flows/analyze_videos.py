@@ -67,7 +67,7 @@ def _submit_next_shards() -> None:
 
 
 class _Backlog:
-    """The chunks of a run. `next` claims a chunk; it lists pages when nothing can be claimed.
+    """The chunks of a run. `next` claims a chunk; it lists pages when nothing can be claimed. Suspects come last.
 
     Args:
         summary: of the run. The backlog adds the counts of the listing and the facts for which the run stops early.
@@ -80,12 +80,12 @@ class _Backlog:
         self._started: set[int] = set()  # analyses that count against options.limit
         self._exhausted = not options.listing
 
-    def next(self) -> list[Claim] | None:
+    def next(self, *, busy: bool) -> list[Claim] | None:
         summary = self._summary
         while not summary.stopped:
             left = self._left()
             if not self._ready and left != 0:
-                claimed = claim(summary.run_id, left)
+                claimed = claim(summary.run_id, left, self._exhausted and not busy)
                 summary.make_room = claimed.stop
                 if claimed.claims:
                     self._ready.append(claimed.claims)

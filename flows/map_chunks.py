@@ -27,8 +27,12 @@ from tasks.write import close_failed, write
 class Chunks(Protocol):
     """Where chunks come from."""
 
-    def next(self) -> list[Claim] | None:
-        """The next chunk; None if none can start now."""
+    def next(self, *, busy: bool) -> list[Claim] | None:
+        """The next chunk; None if none can start now.
+
+        Args:
+            busy: other chunks are unfinished. Then no claim of the next chunk is `alone`.
+        """
         ...
 
     def put_first(self, chunks: list[list[Claim]]) -> None:
@@ -43,6 +47,8 @@ class Chunks(Protocol):
 def map_chunks(run_id: int, chunks: Chunks, *, in_flight: int) -> Iterator[ChunkCounts]:
     """Map chunks onto encode, ask and write, with at most `in_flight` chunks unfinished.
 
+    A claim that is `alone` is mapped when no other chunk is unfinished, and no chunk starts before it is written.
+
     Yields:
         The counts of each chunk, in the order in which the chunks started.
 
@@ -51,7 +57,7 @@ def map_chunks(run_id: int, chunks: Chunks, *, in_flight: int) -> Iterator[Chunk
     """
     window: deque[_Submitted] = deque()
     while True:
-        while len(window) < in_flight and (claims := chunks.next()):
+        while _has_room(window, in_flight) and (claims := chunks.next(busy=bool(window))):
             window.append(_submit(run_id, claims, after=window[-1] if window else None))
             chunks.put_first([[claim] for claim in window[-1].wait_for_rest()])
         if window:
@@ -75,6 +81,10 @@ class _Submitted:
         """Wait until the chunk is encoded. Returns claims for the rest of its videos, which other chunks take."""
         self.encoded.wait()
         return self.encoded.result().rest if self.encoded.state.is_completed() else ()
+
+
+def _has_room(window: deque[_Submitted], in_flight: int) -> bool:
+    return len(window) < in_flight and not any(claim.alone for chunk in window for claim in chunk.claims)
 
 
 def _submit(run_id: int, claims: list[Claim], *, after: _Submitted | None) -> _Submitted:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +20,7 @@ from nightreel.settings import Settings
 
 LIBRARIES = ("prefect", "torch", "torchvision", "transformers", "decord", "av", "pyarrow", "s3fs", "sqlalchemy",
              "psycopg", "numpy")  # fmt: skip
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def describe_environment(settings: Settings, *, devices: bool) -> dict[str, Any]:
@@ -33,11 +35,26 @@ def describe_environment(settings: Settings, *, devices: bool) -> dict[str, Any]
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
+        "boot": boot_id(),
         "nightreel": __version__,
         "cpu_threads": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "free_disk_bytes": free_disk_bytes(settings.work_dir),
     }
+
+
+def boot_id() -> str | None:
+    """A number that changes each time this machine starts; None if the kernel has none."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return None
+
+
+def has_restarted_since(environment: Mapping[str, Any]) -> bool:
+    """Whether the host of a run, described by `describe_environment`, is this host and has started again since."""
+    was, now = environment.get("boot"), boot_id()
+    return environment.get("host") == platform.node() and None not in (was, now) and was != now
 
 
 def library_versions() -> dict[str, str]:

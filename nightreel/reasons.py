@@ -243,8 +243,8 @@ class Reason(StrEnum):
         "No action needed: the video is retried.")
     INTERNAL_ERROR = ("internal_error", _CHUNK, _FINAL, "Nightreel failed because of a bug.",
         "Report the message and the video.")
-    ATTEMPTS_EXHAUSTED = ("attempts_exhausted", _VIDEO, _FINAL, "Every run that worked on the video died.",
-        "Check the video, then run `nightreel retry --reason attempts_exhausted`.")
+    ATTEMPTS_EXHAUSTED = ("attempts_exhausted", _VIDEO, _FINAL, "Runs died while the video was their only work.",
+        "Check the video and the memory of the host, then run `nightreel retry --reason attempts_exhausted`.")
     CACHE_EMPTY = ("cache_empty", _RUN, _FINAL, "The index lists features, but the cache has no files.",
         "Mount the cache, or confirm the loss with `--all-gone`.")
     EVICTION_ELSEWHERE = ("eviction_elsewhere", _RUN, _RETRY, "Another process is evicting features.",

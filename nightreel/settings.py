@@ -235,6 +235,9 @@ class Settings(BaseSettings):
         60, ge=1, description="time after which a run without a heartbeat is dead and loses its claims, seconds"
     )
     max_attempts: int = Field(3, ge=1, le=100, description="attempts at a video before it is quarantined")
+    max_crashes: int = Field(
+        3, ge=1, le=100, description="runs that die with a video as their only work before it is quarantined"
+    )
 
     # when a run is red, and when it stops (domain/verdicts.py)
     max_failed_share: float = Field(
@@ -242,6 +245,10 @@ class Settings(BaseSettings):
     )
     max_same_failures: int = Field(
         5, ge=1, description="a run stops if this many videos fail with the same internal error before any succeeds"
+    )
+
+    max_quarantined: int = Field(
+        0, ge=0, description="a run is red if more videos than this were quarantined since the run before: they kill runs"
     )
 
     # workers and backfills

@@ -14,8 +14,8 @@ def discover(run_id: int) -> Discovered:
 
 
 @task("claim")
-def claim(run_id: int, max_videos: int | None) -> Claimed:
-    return open_run_of(run_id).discovery.claim_chunk(max_videos=max_videos)
+def claim(run_id: int, max_videos: int | None, suspects: bool) -> Claimed:
+    return open_run_of(run_id).discovery.claim_chunk(max_videos=max_videos, suspects=suspects)
 
 
 @task("remaining")

@@ -190,6 +190,8 @@ def print_summary(summary: RunSummary) -> None:
         print_line(f"the run failed: {summary.verdict.red}", style="red")
     if summary.coverage:
         print_line(summary.coverage, style="yellow")
+    if summary.quarantined:
+        print_line(summary.quarantined, style="yellow")
     if summary.reasons:
         print_table(("failed because", "videos"), summary.reasons.most_common())
     if summary.partly_done:

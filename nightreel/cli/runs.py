@@ -80,6 +80,8 @@ def _print_one(run: Mapping[str, Any]) -> None:
         ("videos done", done),
         ("videos failed", failed),
         *((f"  failed as {reason}", count) for reason, count in counts.get("reasons", {}).items()),
+        ("videos in quarantine", (counts.get("quarantine") or {}).get("videos") or ""),
+        *((f"  killed runs: {runs}", uri) for uri, runs in _killers(counts)),
         ("answers", answers),
         ("error", run["error"]),
         ("model", f"{run['model']} at {run['model_revision']}"),
@@ -89,6 +91,11 @@ def _print_one(run: Mapping[str, Any]) -> None:
         *((f"time in {stage}", human_seconds(seconds)) for stage, seconds in (run["timings"] or {}).items()),
     ]
     print_table(("", ""), [row for row in rows if row[1] not in (None, "")])
+
+
+def _killers(counts: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """The quarantined videos that killed runs, each with the number of runs."""
+    return [(item["uri"], item["runs"]) for item in (counts.get("quarantine") or {}).get("killed_runs", [])]
 
 
 def _first_line(text: str | None) -> str:

@@ -20,6 +20,7 @@ from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
 _MOST_ATTEMPTS = 3  # runs of a shard that break in a row
+_MOST_DEATHS = 12  # the same, if their processes died: a video that kills runs must be found and quarantined first
 _AGAIN = timedelta(seconds=60)  # until the next attempt of a shard that broke, or that waits for claims of other runs
 _backfills, _shards = schema.backfills, schema.backfill_shards
 
@@ -201,11 +202,12 @@ class EarlyEnd:
 def requeue_shard(connection: Connection, shard_id: int, end: EarlyEnd) -> None:
     """Set a shard to be submitted again, or to failed if its runs broke too often in a row."""
     broken = _shards.c.attempts + int(end.charged)
+    most = _MOST_DEATHS if end.soon else _MOST_ATTEMPTS
     connection.execute(
         update(_shards)
         .where(_shards.c.id == shard_id, _shards.c.status == "submitted")
         .values(
-            status=case((broken >= _MOST_ATTEMPTS, "failed"), else_="waiting"),
+            status=case((broken >= most, "failed"), else_="waiting"),
             attempts=broken,
             detail=end.detail,
             not_before=func.now() + (timedelta() if end.soon else _AGAIN),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, Row, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from nightreel.database import schema
@@ -73,7 +73,10 @@ def claim(
     lease_s: float,
     max_videos: int | None = None,
 ) -> list[Claim]:
-    """Claim videos with about `chunk_segments` segments, in the order of their keys; at least one if any is free."""
+    """Claim videos with about `chunk_segments` segments, in the order of their keys; at least one if any is free.
+
+    Suspects are not among them: see `claim_suspect`.
+    """
     rows = connection.execute(
         statement("claim"),
         {
@@ -86,16 +89,43 @@ def claim(
             **selection.parameters(),
         },
     )
-    claims = [
-        Claim(
-            analysis_id=row.analysis_id,
-            attempt=row.attempts,
-            failed_before=row.failed_before,
-            video=Video(id=row.video_id, uri=row.uri, etag=row.etag, size_bytes=row.size_bytes),
-        )
-        for row in rows
-    ]
-    return sorted(claims, key=lambda claim: claim.video.uri)
+    return sorted((_claim(row, alone=False) for row in rows), key=lambda claim: claim.video.uri)
+
+
+def claim_suspect(
+    connection: Connection, *, recipe: Recipe, run_id: int, selection: Selection, lease_s: float
+) -> list[Claim]:
+    """Claim one video that an earlier run held when it died; none if no such video is free.
+
+    The run must hold no other claim until the video is written: if it dies too, this video is charged with the crash.
+    """
+    rows = connection.execute(
+        statement("claim_suspect"),
+        {"recipe_id": recipe.id, "run_id": run_id, "lease_s": lease_s, **selection.parameters()},
+    )
+    return [_claim(row, alone=True) for row in rows]
+
+
+def suspect_is_free(connection: Connection, *, recipe: Recipe, selection: Selection) -> bool:
+    """Whether `claim_suspect` would probably claim a video: one below the prefix of the selection waits."""
+    waiting = select(_analyses.c.id).where(
+        _analyses.c.recipe_id == recipe.id,
+        _analyses.c.status == "pending",
+        _analyses.c.suspect,
+        _analyses.c.not_before <= func.now(),
+        func.starts_with(_analyses.c.uri, selection.uri_prefix),
+    )
+    return bool(connection.execute(select(waiting.exists())).scalar_one())
+
+
+def _claim(row: Row[Any], *, alone: bool) -> Claim:
+    return Claim(
+        analysis_id=row.analysis_id,
+        attempt=row.attempts,
+        failed_before=row.failed_before,
+        video=Video(id=row.video_id, uri=row.uri, etag=row.etag, size_bytes=row.size_bytes),
+        alone=alone,
+    )
 
 
 class ClaimsInOrder:
@@ -127,6 +157,14 @@ class ClaimsInOrder:
         self._ahead = replace(self._selection, after_uri=claims[-1].video.uri) if claims else self._selection
         return claims
 
+    def suspect_is_free(self, connection: Connection) -> bool:
+        return suspect_is_free(connection, recipe=self._what["recipe"], selection=self._selection)
+
+    def next_suspect(self, connection: Connection) -> list[Claim]:
+        """The claim of one suspect, see `claim_suspect`."""
+        what = {name: self._what[name] for name in ("recipe", "run_id", "lease_s")}
+        return claim_suspect(connection, selection=self._selection, **what)
+
     def _claim(self, connection: Connection, selection: Selection, max_videos: int | None) -> list[Claim]:
         return claim(connection, selection=selection, max_videos=max_videos, **self._what)
 
@@ -140,17 +178,27 @@ def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:
     ).rowcount
 
 
-def release_claims(connection: Connection, *, run_id: int | None, max_attempts: int, charged: bool) -> int:
-    """Release the claims of a run; if `run_id` is None, the claims that ran out.
-
-    Args:
-        charged: whether the attempt counts. It counts if a process died, not if a run ended cleanly.
+def release_claims(connection: Connection, *, run_id: int | None) -> int:
+    """Release the claims of a run that ended; if `run_id` is None, the claims that ran out. No video is charged.
 
     Returns:
         The number of released claims.
     """
-    parameters = {"run_id": run_id, "max_attempts": max_attempts, "charged": charged}
-    return connection.execute(statement("release_claims"), parameters).rowcount
+    return connection.execute(statement("release_claims"), {"run_id": run_id}).rowcount
+
+
+def blame(connection: Connection, *, run_id: int, max_crashes: int, charged: bool = True) -> int:
+    """Release the claims of a run that died. Its videos are suspects, and the only one is charged with a crash.
+
+    Args:
+        max_crashes: crashes after which a video is quarantined.
+        charged: False if something else is known to have ended the run.
+
+    Returns:
+        The number of released claims.
+    """
+    parameters = {"run_id": run_id, "max_crashes": max_crashes, "charged": charged}
+    return connection.execute(statement("blame"), parameters).rowcount
 
 
 def take_content(connection: Connection, analysis_id: int, content_sha256: str) -> bool:
@@ -200,7 +248,8 @@ def close_claim(
 ) -> VideoEnd:
     """Write how a claimed video ended.
 
-    After a transient failure it goes back to pending for `wait_s` seconds, until its attempts are used up.
+    After a transient failure it goes back to pending for `wait_s` seconds, until its attempts are used up. A long video
+    that advanced, and a video that is finished, did not kill this run: earlier crashes no longer count.
 
     Returns:
         How the claim ended.
@@ -209,6 +258,7 @@ def close_claim(
     values: dict[str, object] = {"reason": outcome.reason, "detail": outcome.detail}
     match outcome.state:
         case OutcomeState.CONTINUES:
+            _forget_crashes(connection, outcome.analysis_id)
             return VideoEnd.CONTINUES
         case OutcomeState.DONE | OutcomeState.REUSED:
             reused = outcome.state is OutcomeState.REUSED
@@ -231,9 +281,17 @@ def close_claim(
             values |= {"status": "pending", "not_before": later}
     if values["status"] == "pending":
         values |= {"run_id": None}
+    else:
+        values |= {"suspect": False, "crashes": 0}
     connection.execute(
         update(_analyses)
         .where(_analyses.c.id == outcome.analysis_id)
         .values(lease_expires_at=None, updated_at=func.now(), **values)
     )
     return end
+
+
+def _forget_crashes(connection: Connection, analysis_id: int) -> None:
+    connection.execute(
+        update(_analyses).where(_analyses.c.id == analysis_id, _analyses.c.crashes > 0).values(crashes=0)
+    )

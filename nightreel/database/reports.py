@@ -133,7 +133,8 @@ def _has(uri: ColumnElement[Any], part: str) -> ColumnElement[bool]:
 def reopen_failures(connection: Connection, *, uri: str | None = None, reason: str | None = None) -> list[str]:
     """Put failed, quarantined and partly done videos back to pending, and reset their attempts. Returns their keys.
 
-    They keep their reason until they are claimed: a run can see that they failed before.
+    They keep their reason until they are claimed: a run can see that they failed before. A video that killed runs stays
+    a suspect, so that it is claimed alone.
     """
     chosen = failures(connection, uri=uri, reason=reason, limit=1_000_000)
     connection.execute(
@@ -142,6 +143,6 @@ def reopen_failures(connection: Connection, *, uri: str | None = None, reason: s
             schema.analyses.c.id.in_([row["analysis_id"] for row in chosen]),
             schema.analyses.c.status.in_(("failed", "quarantined", "partly_done")),
         )
-        .values(status="pending", attempts=0, not_before=func.now(), updated_at=func.now())
+        .values(status="pending", attempts=0, crashes=0, not_before=func.now(), updated_at=func.now())
     )
     return [row["uri"] for row in chosen]

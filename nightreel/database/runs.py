@@ -18,9 +18,10 @@ from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, tex
 from sqlalchemy.exc import DBAPIError
 
 from nightreel.database import schema
-from nightreel.database.claims import release_claims, renew_claims
+from nightreel.database.claims import blame, release_claims, renew_claims
 from nightreel.database.connection import Database
 from nightreel.database.statements import statement
+from nightreel.environment import has_restarted_since
 from nightreel.errors import NightreelError
 
 _BEATS = 3  # heartbeats in the time for which a run counts as alive without one
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
-    """A run that has ended. `counts`: as `RunSummary.to_json`, or fewer; `version`: of Nightreel."""
+    """A run that has ended, at `finished_at`. `counts`: as `RunSummary.to_json`, or fewer; `version`: of Nightreel."""
 
     run_id: int
     name: str | None
@@ -41,6 +42,7 @@ class PastRun:
     model: str
     version: str | None
     counts: Mapping[str, Any]
+    finished_at: datetime | None = None
 
 
 class RunRegistration:
@@ -50,7 +52,7 @@ class RunRegistration:
     claims.
     """
 
-    def __init__(self, database: Database, *, lease_s: float, max_attempts: int, **row: Any) -> None:
+    def __init__(self, database: Database, *, lease_s: float, **row: Any) -> None:
         """Insert the run.
 
         Args:
@@ -59,7 +61,6 @@ class RunRegistration:
         """
         self._database = database
         self._lease_s = lease_s
-        self._max_attempts = max_attempts
         self._finished = self._taken_for_dead = False
         self._stop = threading.Event()
         with database.begin() as connection:
@@ -96,7 +97,7 @@ class RunRegistration:
                 .where(_runs.c.id == self.id, _runs.c.status.in_(("running", "crashed")))
                 .values(status=status, finished_at=func.now(), counts=counts, timings=timings, error=error)
             )
-            release_claims(connection, run_id=self.id, max_attempts=self._max_attempts, charged=False)
+            release_claims(connection, run_id=self.id)
         self._finished = True
 
     def _keep_alive(self) -> None:
@@ -129,8 +130,13 @@ class RunRegistration:
             renew_claims(connection, run_id=self.id, lease_s=self._lease_s)
 
 
-def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
+def recover_dead_runs(database: Database, *, max_crashes: int) -> list[int]:
     """Release the claims of runs whose heartbeats stopped, and claims that ran out.
+
+    A run whose host has started again since was not killed by its video.
+
+    Args:
+        max_crashes: runs that a video may kill before it is quarantined.
 
     Returns:
         The ids of the dead runs, which are marked `crashed`.
@@ -139,20 +145,20 @@ def recover_dead_runs(database: Database, *, max_attempts: int) -> list[int]:
     with database.begin() as connection:
         # A locked row is skipped: a heartbeat is about to move it, or another process recovers it.
         dead = connection.execute(
-            select(_runs.c.id)
+            select(_runs.c.id, _runs.c.environment)
             .where(_runs.c.status == "running", silent)
             .order_by(_runs.c.id)
             .with_for_update(key_share=True, skip_locked=True)
-        ).scalars()
-        ids = list(dead)
+        ).all()
+        ids = [row.id for row in dead]
         connection.execute(
             update(_runs)
             .where(_runs.c.id.in_(ids))
             .values(status="crashed", finished_at=func.now(), error="it sent no more heartbeats: its process died")
         )
-        for run_id in ids:
-            release_claims(connection, run_id=run_id, max_attempts=max_attempts, charged=True)
-        release_claims(connection, run_id=None, max_attempts=max_attempts, charged=True)
+        for row in dead:
+            blame(connection, run_id=row.id, max_crashes=max_crashes, charged=not has_restarted_since(row.environment))
+        release_claims(connection, run_id=None)
     return ids
 
 

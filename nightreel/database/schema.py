@@ -202,6 +202,8 @@ videos = Table(
 # The work: a video under a recipe. `covered_s` are the seconds of the video that its answers have seen, written when a
 # claim ends. `reopened` counts how often the hourly retry put it back. `uri` repeats the video's
 # key, so that one index finds the next claims by recipe and range of keys, with any amount of other pending work.
+# `attempts` counts tries that failed, and the current one. `suspect`: a run died while it held the video, so the next
+# run claims it alone. `crashes` counts runs that died while they held nothing else.
 analyses = Table(
     "analyses",
     metadata,
@@ -223,9 +225,18 @@ analyses = Table(
     Column("reopened", Integer, nullable=False, server_default="0"),
     Column("uri", _KEY, nullable=False),
     Column("covered_s", Double),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("suspect", Boolean, nullable=False, server_default="false"),
     UniqueConstraint("video_id", "recipe_id"),
     CheckConstraint("status IN ('pending', 'claimed', 'done', 'partly_done', 'failed', 'quarantined')", name="status"),
     Index("analyses_pending_idx", "recipe_id", "uri", postgresql_where=text("status = 'pending'")),
+    Index(
+        "analyses_suspect_idx",
+        "recipe_id",
+        "crashes",
+        "uri",
+        postgresql_where=text("status = 'pending' AND suspect"),
+    ),
     Index("analyses_claimed_idx", "run_id", "id", postgresql_where=text("status = 'claimed'")),
     Index(
         "analyses_failed_idx",

@@ -15,6 +15,7 @@ The rules, in the order in which they count:
 3. Other work needs the device, or a person paused the backfill: the run stops in good order.
 4. Too many of the new videos failed: the run is red. A video is new until a run has failed on it, so a video that is
    known to be bad and is tried again counts neither way.
+5. Too many videos were quarantined since the run before, because they kill runs: the run is red.
 
 Add a new rule here, with the facts that it needs. Nothing in this module reads a setting, a clock or a database.
 """
@@ -63,10 +64,11 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """The limits of an operator: `NIGHTREEL_MAX_FAILED_SHARE` and `NIGHTREEL_MAX_SAME_FAILURES`."""
+    """The limits of an operator: `NIGHTREEL_MAX_FAILED_SHARE`, `..._MAX_SAME_FAILURES` and `..._MAX_QUARANTINED`."""
 
     failed_share: float = 0.5
     same_failures: int = 5
+    quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class RunFacts:
         succeeded: all videos that succeeded.
         internal_failures: number of videos that failed for a reason in `INTERNAL`.
         make_room: why other work needs the device, from `why_make_room`.
+        quarantined: videos that were quarantined since the run before, because runs died of them.
     """
 
     new_succeeded: int = 0
@@ -85,6 +88,7 @@ class RunFacts:
     succeeded: int = 0
     internal_failures: Mapping[Failure, int] = field(default_factory=dict)
     make_room: str | None = None
+    quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +121,7 @@ def judge(facts: RunFacts, limits: RunLimits) -> Verdict:
     Verdict(stop=None, red=None)
     """
     broken = _same_failure(facts, limits)
-    return Verdict(stop=broken or facts.make_room, red=broken or _too_many_failed(facts, limits))
+    return Verdict(stop=broken or facts.make_room, red=broken or _too_many_failed(facts, limits) or _too_many_quarantined(facts, limits))
 
 
 def ends_run(error: NightreelError, *, of_model: bool = False) -> bool:
@@ -166,4 +170,15 @@ def _too_many_failed(facts: RunFacts, limits: RunLimits) -> str | None:
     return (
         f"{facts.new_failed} of {new} new videos failed, NIGHTREEL_MAX_FAILED_SHARE={limits.failed_share:g} allows "
         f"{int(limits.failed_share * new)}"
+    )
+
+
+def _too_many_quarantined(facts: RunFacts, limits: RunLimits) -> str | None:
+    videos = facts.quarantined
+    if videos <= limits.quarantined:
+        return None
+    what = "1 video that kills runs was" if videos == 1 else f"{videos} videos that kill runs were"
+    return (
+        f"{what} quarantined, NIGHTREEL_MAX_QUARANTINED={limits.quarantined} allows {limits.quarantined}: `nightreel "
+        f"failures --reason {Reason.ATTEMPTS_EXHAUSTED}` shows what to check"
     )

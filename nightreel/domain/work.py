@@ -18,6 +18,7 @@ class Claim:
     Args:
         first_segment: > 0 continues a long video.
         failed_before: an earlier attempt under this recipe failed.
+        alone: a run died while it held this video, so this run must work on nothing else until the video is written.
     """
 
     analysis_id: int
@@ -25,6 +26,7 @@ class Claim:
     attempt: int
     first_segment: int = 0
     failed_before: bool = False
+    alone: bool = False
 
 
 class OutcomeState(StrEnum):

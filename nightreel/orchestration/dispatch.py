@@ -66,7 +66,7 @@ def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, 
     Raises:
         NightreelError: like `prefect_errors`, or the database does not respond.
     """
-    recover_dead_runs(database, max_attempts=settings.max_attempts)
+    recover_dead_runs(database, max_crashes=settings.max_crashes)
     with database.begin() as connection:
         if not backfills.take_dispatch_turn(connection):
             return Dispatched(busy=True)

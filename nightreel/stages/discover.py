@@ -59,7 +59,7 @@ class Discovery:
     claims: ClaimsInOrder
     recorder: RunRecorder
     chunk_segments: int
-    max_attempts: int
+    max_crashes: int
     why_stop: Callable[[], str | None]
     model: ModelSession
     cache: FeatureCache
@@ -103,8 +103,12 @@ class Discovery:
                 break
         return Discovered(counts=counts, exhausted=False)
 
-    def claim_chunk(self, *, max_videos: int | None) -> Claimed:
+    def claim_chunk(self, *, max_videos: int | None, suspects: bool = True) -> Claimed:
         """Claim the videos of the next chunk, unless the run should end.
+
+        Args:
+            suspects: claim a suspect, alone, if nothing else is free. False: the run holds other claims, or may find
+                new videos, which come first, because a suspect may kill the run.
 
         Raises:
             NightreelError: as `ModelSession.check`, `FeatureCache.check_writable` and `VideoFiles.check_sandbox`,
@@ -121,7 +125,17 @@ class Discovery:
             self.model.check()
         with self.recorder.stage("database"), self.database.begin() as connection:
             claims = self.claims.next(connection, max_videos)
-        return Claimed(claims=claims)
+        return Claimed(claims=claims or (self._claim_suspect() if suspects else []))
+
+    def _claim_suspect(self) -> list[Claim]:
+        """Claim a suspect. The model is loaded first: a run that dies of its model must hold no video."""
+        if not self.model.is_loaded:
+            with self.recorder.stage("database"), self.database.begin() as connection:
+                if not self.claims.suspect_is_free(connection):
+                    return []
+            self.model.load()
+        with self.recorder.stage("database"), self.database.begin() as connection:
+            return self.claims.next_suspect(connection)
 
     def _work_is_due(self) -> bool:
         """Whether a video can be claimed now. A run without one checks neither model nor cache, which takes seconds."""
@@ -135,7 +149,7 @@ class Discovery:
         If nothing else is left, this waits until the runs that hold claims have sent a heartbeat, or have died.
         """
         while True:
-            recover_dead_runs(self.database, max_attempts=self.max_attempts)
+            recover_dead_runs(self.database, max_crashes=self.max_crashes)
             with self.database.begin() as connection:
                 rest = remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)
                 undecided_s = self.life_signs.undecided_s(connection, rest.holders)

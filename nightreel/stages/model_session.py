@@ -77,6 +77,14 @@ class ModelSession:
         return self._checked
 
     @property
+    def is_loaded(self) -> bool:
+        return self._model is not None
+
+    def load(self) -> None:
+        """Load the model now. Raises the errors of `use`."""
+        self._loaded()
+
+    @property
     def frame_size(self) -> int | None:
         """Short side in pixels that the model's processor needs. Raises the errors of `use`."""
         return self._loaded().frame_size

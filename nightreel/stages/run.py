@@ -15,6 +15,7 @@ from nightreel.database.backfills import Shard, read_shard
 from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter
+from nightreel.database.quarantine import read_quarantine
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
 from nightreel.database.runs import RunRegistration, read_run_before, record_environment, recover_dead_runs
 from nightreel.domain import PromptSet
@@ -41,7 +42,7 @@ from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.shard import NightDue, ShardRun, no_night_due
 from nightreel.stages.sniff import Sniffing
-from nightreel.stages.summary import RunSummary
+from nightreel.stages.summary import RunSummary, SweepSummary
 from nightreel.stages.sweep import Sweep
 from nightreel.stages.used_revisions import used_revisions
 from nightreel.stages.videos import OpenVideos, VideoFiles
@@ -93,13 +94,20 @@ class Run:
         )
 
     def finish(self, summary: RunSummary) -> None:
-        """Add the work, the timings and the run before to the summary, and end the run in Postgres.
+        """Add the work, the timings, the run before and the quarantine to the summary, and end the run in Postgres.
 
         A shard whose run stopped for an error is not ended here: its flow run fails, and the dispatch counts that.
         """
         summary.work, summary.timings = self.recorder.report()
         with self.database.begin() as connection:
-            summary.before = read_run_before(connection, self.id)
+            before = summary.before = read_run_before(connection, self.id)
+            if not isinstance(summary, SweepSummary):
+                summary.quarantine = read_quarantine(
+                    connection,
+                    recipe_id=self.recipe.id,
+                    selection=self.discovery.selection,
+                    since=before.finished_at if before else None,
+                )
         verdict = summary.verdict
         status = "failed" if verdict.red else "completed"
         self.registration.finish(status, counts=summary.to_json(), timings=summary.timings, error=verdict.red)
@@ -129,7 +137,7 @@ def open_run(
     """
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings, to_write=True))
-        recover_dead_runs(database, max_attempts=settings.max_attempts)
+        recover_dead_runs(database, max_crashes=settings.max_crashes)
         shard = _read_shard(database, options.shard)
         if shard:
             settings = settings.model_copy(update={"source": shard.source, "model": shard.model})
@@ -149,7 +157,6 @@ def open_run(
             RunRegistration(
                 database,
                 lease_s=settings.lease_s,
-                max_attempts=settings.max_attempts,
                 flow_run_id=flow_run_id,
                 name=name,
                 source=source.url,
@@ -244,7 +251,11 @@ def _stages(
             source=source.url,
             model=found.spec.name,
             chunks_in_flight=settings.chunks_in_flight,
-            limits=RunLimits(failed_share=settings.max_failed_share, same_failures=settings.max_same_failures),
+            limits=RunLimits(
+                failed_share=settings.max_failed_share,
+                same_failures=settings.max_same_failures,
+                quarantined=settings.max_quarantined,
+            ),
             dollars_per_hour=settings.gpu_dollars_per_hour,
             database=database,
             recipe=recipe,
@@ -265,7 +276,7 @@ def _stages(
                 ),
                 recorder=recorder,
                 chunk_segments=settings.chunk_segments,
-                max_attempts=settings.max_attempts,
+                max_crashes=settings.max_crashes,
                 why_stop=shard.why_stop if shard else lambda: None,
                 model=model,
                 cache=cache,

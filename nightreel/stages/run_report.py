@@ -29,6 +29,7 @@ def run_report(summary: RunSummary) -> str:
         f"# {summary.headline}",
         f"**This run is red:** {_code(red)}" if red else "",
         *_failed(summary),
+        *_quarantined(summary),
         *_since(summary),
         _table(("cost", ""), _cost(summary)),
         _table(("videos", "count"), summary.videos.items()),
@@ -53,6 +54,15 @@ def _failed(summary: RunSummary) -> Iterator[str]:
     yield _table(("failed video", "reason", "message"), (_failure(video, summary.source) for video in failures))
     if summary.failed > len(failures):
         yield f"These are the first {MOST_SHOWN} of {summary.failed}: `nightreel failures` shows all."
+
+
+def _quarantined(summary: RunSummary) -> Iterator[str]:
+    if not summary.quarantined:
+        return
+    yield f"{summary.quarantined}."
+    if killers := summary.quarantine.killers:
+        rows = ((_code(_name(uri, summary.source), _NAME), runs) for uri, runs in killers)
+        yield _table(("quarantined video", "runs that died with it as their only work"), rows)
 
 
 def _failure(video: EndedVideo, source: str) -> tuple[str, ...]:

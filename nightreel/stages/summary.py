@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nightreel.database.discovery import PageCounts
+from nightreel.database.quarantine import Quarantine
 from nightreel.database.runs import PastRun
 from nightreel.domain import AnswerState, ChunkCounts, VideoEnd, saw, too_little
 from nightreel.domain.verdicts import RunLimits, Verdict, judge
 from nightreel.reasons import Reason
 from nightreel.stages.tally import Tally
+from nightreel.units import counted
 
 _HOUR_S = 3600.0
 
@@ -30,6 +32,7 @@ class RunSummary:
         covered_s, expected_s: seconds of the answered videos that were seen, and that they should have.
         little_seen: answered videos of which too little was seen for a "no". work: counts of `RunRecorder`.
         before: the run before of the same kind; None: there is none, or this run is not at its end.
+        quarantine: videos that wait for a person; empty until the end of the run.
     """
 
     run_id: int
@@ -54,6 +57,7 @@ class RunSummary:
     elsewhere: int = 0
     make_room: str | None = None
     before: PastRun | None = None
+    quarantine: Quarantine = field(default_factory=Quarantine)
 
     def add(self, counts: ChunkCounts) -> None:
         """Add the counts of one chunk."""
@@ -78,7 +82,7 @@ class RunSummary:
     @property
     def verdict(self) -> Verdict:
         """Whether the run goes on, and whether it is red."""
-        return judge(self.tally.facts(make_room=self.make_room), self.limits)
+        return judge(self.tally.facts(make_room=self.make_room, quarantined=self.quarantine.new), self.limits)
 
     @property
     def is_green(self) -> bool:
@@ -124,6 +128,15 @@ class RunSummary:
         enough = f'; too little of {videos} for a "no"' if self.little_seen else ""
         return f"{saw(self.covered_s, self.expected_s)} of the answered videos{enough}"
 
+    @property
+    def quarantined(self) -> str | None:
+        """What waits in quarantine, in words; None if nothing does."""
+        waiting = self.quarantine
+        if not waiting.videos:
+            return None
+        new = f", {waiting.new} of them new and because they kill runs" if waiting.new else ""
+        return f"{counted(waiting.videos, 'video')} in quarantine{new}: `nightreel failures` shows what to check"
+
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         facts = self.tally.facts()
@@ -140,6 +153,11 @@ class RunSummary:
             "reasons": dict(self.reasons),
             "partly_done": dict(self.partly_done),
             "coverage": self.coverage,
+            "quarantine": {
+                "videos": self.quarantine.videos,
+                "new": self.quarantine.new,
+                "killed_runs": [{"uri": uri, "runs": runs} for uri, runs in self.quarantine.killers],
+            },
             "segments": self.segments,
             "answers": dict(self.answers),
             "listing": asdict(self.listing),

@@ -41,13 +41,14 @@ class Tally:
                 self._tried_here.discard(video.analysis_id)
                 self._end(video, new=new)
 
-    def facts(self, *, make_room: str | None = None) -> RunFacts:
+    def facts(self, *, make_room: str | None = None, quarantined: int = 0) -> RunFacts:
         return RunFacts(
             new_succeeded=self._new[True],
             new_failed=self._new[False],
             succeeded=self._succeeded,
             internal_failures=dict(self._internal),
             make_room=make_room,
+            quarantined=quarantined,
         )
 
     def _end(self, video: EndedVideo, *, new: bool) -> None:

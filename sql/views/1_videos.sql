@@ -35,7 +35,12 @@ SELECT video.id AS video_id,
        (SELECT count(*) FROM nightreel.failed_segments WHERE failed_segments.analysis_id = analysis.id) AS failed_segments
 FROM nightreel.videos AS video
 LEFT JOIN LATERAL (
-    SELECT * FROM nightreel.analyses WHERE analyses.video_id = video.id ORDER BY analyses.updated_at DESC, id DESC LIMIT 1
+    -- Not *, which would tie the view to columns that it does not show.
+    SELECT id, recipe_id, status, reason, detail, segments, reused, attempts, updated_at, covered_s
+    FROM nightreel.analyses
+    WHERE analyses.video_id = video.id
+    ORDER BY analyses.updated_at DESC, id DESC
+    LIMIT 1
 ) AS analysis ON true
 LEFT JOIN nightreel.recipes AS recipe ON recipe.id = analysis.recipe_id
 LEFT JOIN nightreel.models AS model ON model.id = recipe.model_id

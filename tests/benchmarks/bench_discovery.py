@@ -85,7 +85,7 @@ def _know_all(database_url: str) -> None:
                 prompts=load_prompt_sets(settings.prompt_sets),
             )
         row = {"source": _SOURCE, "recipe_id": recipe.id, "options": {}, "settings": {}, "environment": {}}
-        with RunRegistration(database, lease_s=60, max_attempts=3, **row) as run:
+        with RunRegistration(database, lease_s=60, **row) as run:
             assert (recipe.id, run.id) == (1, 1), "discovery_sides uses these ids"
             for page in open_storage(_SOURCE, settings).list_pages():
                 with database.begin() as connection:

@@ -140,7 +140,7 @@ class Side:
         self._note("a claim with a backlog in other prefixes", [self.claim(INCOMING)[0] for _ in range(calls)])
         self._note("a claim with nothing left", [self.claim(NOTHING, expected=0)[0] for _ in range(calls)])
         with self.database.begin() as connection:
-            release_claims(connection, run_id=self._run_id, max_attempts=3, charged=False)
+            release_claims(connection, run_id=self._run_id)
         self._note("remaining work of a shard", [self._remaining(self.shard) for _ in range(calls)])
         self._note("waiting work, for the metrics", [self._queue() for _ in range(3)])
 

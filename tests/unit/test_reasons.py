@@ -54,7 +54,7 @@ def test_every_reason_is_used():
 
 
 def test_every_reason_in_sql_exists():
-    sql = (ROOT / "nightreel" / "database" / "statements" / "release_claims.sql").read_text()
+    sql = (ROOT / "nightreel" / "database" / "statements" / "blame.sql").read_text()
     assert [Reason.of(word) for word in re.findall(r"THEN '([a-z]+_[a-z_]+)'", sql)] == [Reason.ATTEMPTS_EXHAUSTED]
 
 

@@ -1,6 +1,6 @@
 -- Claims pending analyses until the expected segments fill a chunk. The segments of a video with unknown duration are
 -- estimated from its size at 2 Mbit/s. Rows that another run is claiming are skipped, not waited for. A pending analysis
--- with a reason failed before.
+-- with a reason failed before. Suspects are claimed one by one (claim_suspect.sql).
 -- The first pending keys of a range are read from analyses_pending_idx, in its order. No other pending analysis of the
 -- recipe is read, and no finished one. The bounds work in a generic plan too; the second is the first text after all
 -- that start with the prefix. OFFSET 0 keeps the planner from starting at the videos, which it does when it expects few
@@ -10,6 +10,7 @@ WITH candidate AS MATERIALIZED (
     FROM nightreel.analyses AS analysis
     WHERE analysis.recipe_id = :recipe_id
       AND analysis.status = 'pending'
+      AND NOT analysis.suspect
       AND analysis.not_before <= now()
       AND analysis.uri >= :uri_prefix
       AND analysis.uri < left(:uri_prefix, -1) || chr(ascii(right(:uri_prefix, 1)) + 1)

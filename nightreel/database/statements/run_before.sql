@@ -5,7 +5,8 @@ SELECT run.id AS run_id,
        run.recipe_id,
        model.name AS model,
        run.environment ->> 'nightreel' AS version,
-       run.counts
+       run.counts,
+       run.finished_at
 FROM nightreel.runs AS this
 JOIN nightreel.runs AS run
   ON run.id < this.id

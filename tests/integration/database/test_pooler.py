@@ -58,7 +58,7 @@ def test_a_living_run_keeps_its_claims_and_a_dead_one_loses_them(work, open_work
     dead.run._stop.set()
     found = []
     for _ in range(20):  # each time on any of the pooler's sessions
-        found += recover_dead_runs(work.database, max_attempts=3)
+        found += recover_dead_runs(work.database, max_crashes=3)
         time.sleep(0.1)
     assert found == [dead.run.id]
     with work.database.begin() as connection:
@@ -118,14 +118,13 @@ def test_an_empty_database_is_upgraded(empty_database_url, pgbouncer):
     with RunRegistration(
         database,
         lease_s=60,
-        max_attempts=3,
         source="s3://bucket",
         recipe_id=register(database).id,
         options={},
         settings={},
         environment={},
     ) as run:
-        assert recover_dead_runs(database, max_attempts=3) == []
+        assert recover_dead_runs(database, max_crashes=3) == []
         assert run.id
     database.close()
 

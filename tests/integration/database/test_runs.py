@@ -47,7 +47,7 @@ def test_a_living_run_renews_its_claims(open_work):
     work.discover(stored("a.mp4"))
     work.claim(lease_s=1)
     time.sleep(1.6)
-    assert recover_dead_runs(work.database, max_attempts=3) == []
+    assert recover_dead_runs(work.database, max_crashes=3) == []
     assert claimed(work) == [work.run.id]
 
 
@@ -57,7 +57,7 @@ def test_a_run_survives_the_loss_of_all_its_connections(open_work):
     work.claim(lease_s=3)
     disconnect_everything(work)
     for _ in range(4):
-        assert recover_dead_runs(work.database, max_attempts=3) == []
+        assert recover_dead_runs(work.database, max_crashes=3) == []
         time.sleep(1)
     assert (status(work), claimed(work)) == ("running", [work.run.id])
 
@@ -67,10 +67,11 @@ def test_claims_of_a_dead_run_come_back_when_its_heartbeats_are_overdue(work, op
     work.discover(stored("a.mp4"))
     dying.claim(lease_s=60)
     kill(dying)
-    assert recover_dead_runs(work.database, max_attempts=3) == [], "its last heartbeat is younger than a second"
+    assert recover_dead_runs(work.database, max_crashes=3) == [], "its last heartbeat is younger than a second"
     time.sleep(1.1)
-    assert recover_dead_runs(work.database, max_attempts=3) == [dying.run.id]
-    assert [claim.attempt for claim in work.claim()] == [2]
+    assert recover_dead_runs(work.database, max_crashes=3) == [dying.run.id]
+    assert work.claim() == [], "it may have killed its run"
+    assert [(claim.attempt, claim.alone) for claim in work.claim_suspect()] == [(1, True)]
     assert status(dying) == "crashed"
 
 
@@ -79,7 +80,7 @@ def test_a_run_from_before_the_heartbeats_counts_as_dead(work, open_work):
         connection.execute(
             text("UPDATE nightreel.runs SET alive_until = NULL WHERE id = :id"), {"id": open_work().run.id}
         )
-    assert len(recover_dead_runs(work.database, max_attempts=3)) == 1
+    assert len(recover_dead_runs(work.database, max_crashes=3)) == 1
 
 
 def test_simultaneous_recoveries_mark_a_dead_run_once(work, open_work):
@@ -89,7 +90,7 @@ def test_simultaneous_recoveries_mark_a_dead_run_once(work, open_work):
     time.sleep(1.1)
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.extend(recover_dead_runs(work.database, max_attempts=3)))
+        threading.Thread(target=lambda: found.extend(recover_dead_runs(work.database, max_crashes=3)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -103,7 +104,7 @@ def test_a_run_that_was_taken_for_dead_says_so_and_its_end_is_recorded(work, ope
     suspended = open_work(lease_s=1)
     kill(suspended)
     time.sleep(1.1)
-    assert recover_dead_runs(work.database, max_attempts=3) == [suspended.run.id]
+    assert recover_dead_runs(work.database, max_crashes=3) == [suspended.run.id]
     suspended.run._beat()
     assert "was taken for dead" in caplog.text
     assert status(suspended) == "crashed", "its claims are gone: a heartbeat does not bring them back"
@@ -135,7 +136,7 @@ def test_a_run_is_undecided_until_a_heartbeat_or_its_death(work, open_work):
     signs = LifeSigns()
 
     def undecided() -> float | None:
-        recover_dead_runs(work.database, max_attempts=3)
+        recover_dead_runs(work.database, max_crashes=3)
         with work.database.begin() as connection:
             return signs.undecided_s(connection, ids)
 

@@ -89,7 +89,7 @@ def discover(work: Work, home: Home):
             claims=ClaimsInOrder(selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=16, lease_s=60),
             recorder=RunRecorder(),
             chunk_segments=1000,
-            max_attempts=3,
+            max_crashes=3,
             why_stop=lambda: None,
             model=None,  # only a claim checks model and cache
             cache=None,
