@@ -11,7 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -21,7 +21,9 @@ from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
 from nightreel.orchestration.run_names import name_of_analysis
-from nightreel.orchestration.runs import open_run, show_progress
+from nightreel.orchestration.lost_server import publish
+from nightreel.orchestration.runs import open_run, server_of, show_progress
+from nightreel.orchestration.server_watch import ServerWatch
 from nightreel.stages.run_report import run_report
 from nightreel.stages.summary import RunSummary
 from tasks.backfill import submit_shards
@@ -29,6 +31,7 @@ from tasks.discover import claim, discover, remaining
 from tasks.evict import make_room
 
 _LONGEST_WAIT_S = 120.0  # for a retry that is not due yet; the next run takes later ones
+_LOOK_EVERY_S = 1.0  # whether the run must stop while it waits
 _ARTIFACT_EVERY_S = 5.0
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 
@@ -37,22 +40,22 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa: B008 - frozen
     """Analyse the videos of a source that have no answers yet."""
     with open_run(options) as run:
-        summary = run.summary(RunSummary)
+        summary, server = run.summary(RunSummary), server_of(run.id)
         get_run_logger().info("run %d, %s: %s with %s", run.id, run.name, run.source, run.model)
-        progress = _ProgressArtifact(summary)
-        for counts in map_chunks(run.id, _Backlog(options, summary), in_flight=run.chunks_in_flight):
+        progress = _ProgressArtifact(summary, server)
+        for counts in map_chunks(run.id, _Backlog(options, summary, server), in_flight=run.chunks_in_flight):
             summary.add(counts)
             show_progress(summary)
             progress.update()
         make_room(run.id)
         run.finish(summary)
         progress.finish()
-        create_markdown_artifact(run_report(summary), key="analyze-videos", description=summary.headline)
+        publish(server, run_report(summary), key="analyze-videos", description=summary.headline)
         show_progress(summary)
         get_run_logger().info("run %d: %s", run.id, summary.headline)
-    if options.shard:
-        _submit_next_shards()
     red, headline = summary.verdict.red, summary.headline
+    if options.shard and not server.is_gone:
+        _submit_next_shards()
     if red is None:
         return Completed(message=headline)
     return Failed(message=headline if red in headline else f"{red}: {headline}")
@@ -73,16 +76,17 @@ class _Backlog:
         summary: of the run. The backlog adds the counts of the listing and the facts for which the run stops early.
     """
 
-    def __init__(self, options: AnalyzeOptions, summary: RunSummary) -> None:
+    def __init__(self, options: AnalyzeOptions, summary: RunSummary, server: ServerWatch) -> None:
         self._options = options
         self._summary = summary
+        self._server = server
         self._ready: deque[list[Claim]] = deque()  # these start before new work is claimed
         self._started: set[int] = set()  # analyses that count against options.limit
         self._exhausted = not options.listing
 
     def next(self, *, busy: bool) -> list[Claim] | None:
         summary = self._summary
-        while not summary.stopped:
+        while not self._stopped():
             left = self._left()
             if not self._ready and left != 0:
                 claimed = claim(summary.run_id, left, self._exhausted and not busy)
@@ -107,14 +111,20 @@ class _Backlog:
 
     def wait(self) -> bool:
         """Wait for a retry that is due soon."""
-        if self._summary.stopped:
+        if self._stopped():
             return False
         rest = remaining(self._summary.run_id)
         self._summary.elsewhere = rest.elsewhere
         if rest.next_in_s is None or rest.next_in_s > _LONGEST_WAIT_S or self._left() == 0:
             return False
-        time.sleep(max(0.05, rest.next_in_s))
+        until = time.monotonic() + max(0.05, rest.next_in_s)
+        while (left_s := until - time.monotonic()) > 0 and not self._stopped():
+            time.sleep(min(_LOOK_EVERY_S, left_s))
         return True
+
+    def _stopped(self) -> bool:
+        self._summary.server_silent_s = self._server.silent_s
+        return self._summary.stopped is not None
 
     def _left(self) -> int | None:
         """How many more videos may start; None: any number."""
@@ -124,18 +134,24 @@ class _Backlog:
 class _ProgressArtifact:
     """The progress bar of a run in Prefect's UI, updated every few seconds."""
 
-    def __init__(self, summary: RunSummary) -> None:
-        self._summary = summary
+    def __init__(self, summary: RunSummary, server: ServerWatch) -> None:
+        self._summary, self._server = summary, server
         key, what = f"run-{summary.run_id}", "share of the videos found that are finished"
-        self._id = cast(UUID, create_progress_artifact(0.0, key=key, description=what))
+        self._id: UUID | None = None
+        with server.informing("the progress"):
+            self._id = cast(UUID, create_progress_artifact(0.0, key=key, description=what))
         self._due = 0.0
 
     def update(self) -> None:
         if time.monotonic() > self._due:
             finished = self._summary.succeeded + self._summary.failed
-            share = 100.0 * finished / max(1, self._summary.listing.added)
-            update_progress_artifact(self._id, min(99.0, share))
+            self._send(min(99.0, 100.0 * finished / max(1, self._summary.listing.added)))
             self._due = time.monotonic() + _ARTIFACT_EVERY_S
 
     def finish(self) -> None:
-        update_progress_artifact(self._id, 100.0)
+        self._send(100.0)
+
+    def _send(self, percent: float) -> None:
+        if self._id and not self._server.silent_s:
+            with self._server.informing("the progress"):
+                update_progress_artifact(self._id, percent)

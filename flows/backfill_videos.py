@@ -12,12 +12,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from nightreel.options import BackfillOptions
+from nightreel.orchestration.dead_flow_runs import note_process
 from nightreel.orchestration.run_names import name_of_dispatch
 from nightreel.stages.backfill_report import headline, markdown
 from tasks.backfill import estimate_backfill, submit_shards
 
 
-@flow(name="backfill-videos", flow_run_name=name_of_dispatch, persist_result=False)
+@flow(name="backfill-videos", flow_run_name=name_of_dispatch, persist_result=False, on_running=[note_process])
 def backfill_videos(options: BackfillOptions = BackfillOptions()) -> State:  # noqa: B008 - frozen
     """Estimate a backfill, start it if it is accepted, and submit shards to the workers."""
     started = ""

@@ -10,11 +10,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from nightreel.options import EvictOptions
+from nightreel.orchestration.dead_flow_runs import note_process
 from nightreel.orchestration.run_names import name_of_eviction
 from tasks.evict import evict
 
 
-@flow(name="evict-cache", flow_run_name=name_of_eviction, persist_result=False)
+@flow(name="evict-cache", flow_run_name=name_of_eviction, persist_result=False, on_running=[note_process])
 def evict_cache(options: EvictOptions = EvictOptions()) -> State:  # noqa: B008 - frozen
     """Delete the least recently used features that no work needs, until the cache is within its limit."""
     done = evict(options.to_gib)

@@ -89,10 +89,12 @@ def _has_room(window: deque[_Submitted], in_flight: int) -> bool:
 
 def _submit(run_id: int, claims: list[Claim], *, after: _Submitted | None) -> _Submitted:
     """Submit a chunk's tasks. Chunks are written in order, so that a long video is not closed before its middle."""
-    encoded: Any = encode.submit(run_id, claims)  # tasks take a future for its value; Prefect's types do not allow it
-    answered: Any = ask.submit(run_id, encoded)
+    # Tasks take futures for their values; Prefect's types do not allow it. The futures are in lists: for each bare one,
+    # Prefect asks its server for a state, which takes a minute if the server is gone.
+    encoded: Any = encode.submit(run_id, claims)
+    answered: Any = ask.submit(run_id, [encoded])
     before = [allow_failure(after.written)] if after else None
-    written: Any = write.submit(run_id, claims, encoded, answered, wait_for=before, return_state=False)
+    written: Any = write.submit(run_id, claims, [encoded], [answered], wait_for=before, return_state=False)
     return _Submitted(claims, encoded, answered, written)
 
 

@@ -12,11 +12,12 @@ from prefect.states import Completed, Failed
 
 from flows.analyze_videos import analyze_videos
 from nightreel.options import AnalyzeOptions, RetryOptions
+from nightreel.orchestration.dead_flow_runs import note_process
 from nightreel.orchestration.run_names import name_of_retry
 from tasks.retry import reopen
 
 
-@flow(name="retry-failed", flow_run_name=name_of_retry, persist_result=False)
+@flow(name="retry-failed", flow_run_name=name_of_retry, persist_result=False, on_running=[note_process])
 def retry_failed(options: RetryOptions = RetryOptions()) -> State:  # noqa: B008 - frozen
     """Put due failed videos back to pending, and analyse them: one run for each recipe and source."""
     work = reopen(options.limit, options.max_reopened)

@@ -247,6 +247,9 @@ class Settings(BaseSettings):
         5, ge=1, description="a run stops if this many videos fail with the same internal error before any succeeds"
     )
 
+    prefect_patience_s: float = Field(
+        30, ge=1, le=90, description="a run stops if the Prefect server does not respond for this long, seconds"
+    )
     max_quarantined: int = Field(
         0, ge=0, description="a run is red if more videos than this were quarantined since the run before: they kill runs"
     )

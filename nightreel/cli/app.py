@@ -21,6 +21,7 @@ from nightreel.cli.console import err, plain
 from nightreel.cli.streams import describe, discard_output, flush_output, prepare_streams
 from nightreel.errors import NightreelError, SettingsError
 from nightreel.private import UMASK
+from nightreel.reasons import Reason
 
 # Each command's module, in the order in which `nightreel --help` lists the commands.
 COMMANDS = {
@@ -119,6 +120,9 @@ def _run() -> int | str | None:
         return end.code
     except NightreelError as error:
         _print_error(str(error))
+        if error.reason is Reason.PREFECT_UNREACHABLE:  # else Prefect tries for many minutes to send its events
+            flush_output()
+            os._exit(1)
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 

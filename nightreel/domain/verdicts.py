@@ -12,10 +12,11 @@ The rules, in the order in which they count:
 1. An error that is not of one video ends the run: the source refuses the keys, the model cannot be used, Postgres is
    away. The run is red. Its claims are given back, and no video is charged.
 2. Many videos fail with the same internal error before any video succeeds: the run stops and is red.
-3. Other work needs the device, or a person paused the backfill: the run stops in good order.
-4. Too many of the new videos failed: the run is red. A video is new until a run has failed on it, so a video that is
+3. The Prefect server is gone: the run stops and is red. Its lease on device memory cannot be renewed.
+4. Other work needs the device, or a person paused the backfill: the run stops in good order.
+5. Too many of the new videos failed: the run is red. A video is new until a run has failed on it, so a video that is
    known to be bad and is tried again counts neither way.
-5. Too many videos were quarantined since the run before, because they kill runs: the run is red.
+6. Too many videos were quarantined since the run before, because they kill runs: the run is red.
 
 Add a new rule here, with the facts that it needs. Nothing in this module reads a setting, a clock or a database.
 """
@@ -64,11 +65,15 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """The limits of an operator: `NIGHTREEL_MAX_FAILED_SHARE`, `..._MAX_SAME_FAILURES` and `..._MAX_QUARANTINED`."""
+    """The limits of an operator.
+
+    Each is a setting: `NIGHTREEL_MAX_FAILED_SHARE`, `_MAX_SAME_FAILURES`, `_MAX_QUARANTINED` and `_PREFECT_PATIENCE_S`.
+    """
 
     failed_share: float = 0.5
     same_failures: int = 5
     quarantined: int = 0
+    server_silent_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,7 @@ class RunFacts:
         internal_failures: number of videos that failed for a reason in `INTERNAL`.
         make_room: why other work needs the device, from `why_make_room`.
         quarantined: videos that were quarantined since the run before, because runs died of them.
+        server_silent_s: seconds for which the Prefect server has not responded.
     """
 
     new_succeeded: int = 0
@@ -89,6 +95,7 @@ class RunFacts:
     internal_failures: Mapping[Failure, int] = field(default_factory=dict)
     make_room: str | None = None
     quarantined: int = 0
+    server_silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +127,7 @@ def judge(facts: RunFacts, limits: RunLimits) -> Verdict:
     >>> judge(RunFacts(), RunLimits())
     Verdict(stop=None, red=None)
     """
-    broken = _same_failure(facts, limits)
+    broken = _same_failure(facts, limits) or _server_is_gone(facts, limits)
     return Verdict(stop=broken or facts.make_room, red=broken or _too_many_failed(facts, limits) or _too_many_quarantined(facts, limits))
 
 
@@ -181,4 +188,13 @@ def _too_many_quarantined(facts: RunFacts, limits: RunLimits) -> str | None:
     return (
         f"{what} quarantined, NIGHTREEL_MAX_QUARANTINED={limits.quarantined} allows {limits.quarantined}: `nightreel "
         f"failures --reason {Reason.ATTEMPTS_EXHAUSTED}` shows what to check"
+    )
+
+
+def _server_is_gone(facts: RunFacts, limits: RunLimits) -> str | None:
+    if facts.server_silent_s < limits.server_silent_s:
+        return None
+    return (
+        f"the Prefect server has not responded for NIGHTREEL_PREFECT_PATIENCE_S={limits.server_silent_s:g} s: start it, "
+        "then start the run again"
     )

@@ -19,6 +19,7 @@ SILENT = 1 / 3
 """Share of a lease's duration without a renewal (two are missed) after which the queue treats a holder as dead."""
 _RENEWALS = 6  # per duration of a lease
 _RETRY_S = 1.0
+_GIVE_BACK_WITHIN_S = 10.0  # else the server frees the slots when the lease runs out
 
 logger = logging.getLogger("nightreel.leases")
 
@@ -54,7 +55,7 @@ class HeldMemory:
         """Give the slots back. False if the server does not respond: the slots are free when the lease runs out."""
         self._stop.set()
         self._thread.join()
-        give_up_at = time.monotonic() + self._limits.lease_s / 2
+        give_up_at = time.monotonic() + min(_GIVE_BACK_WITHIN_S, self._limits.lease_s / 2)
         while True:
             try:
                 self._limits.give_back(self._lease_id)
@@ -73,7 +74,8 @@ class HeldMemory:
             try:
                 self._limits.renew(self._lease_id)
             except (TransientError, PermanentError) as error:
-                logger.warning("the lease on %s was not renewed: %s", ", ".join(self.limits), error)
+                level = logging.DEBUG if pause == _RETRY_S else logging.WARNING  # once for each outage
+                logger.log(level, "the lease on %s was not renewed: %s", ", ".join(self.limits), error)
                 if isinstance(error, PermanentError):
                     self._ends_at = 0.0
                     return

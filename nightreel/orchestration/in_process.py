@@ -12,14 +12,18 @@ from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_HOME, temporary_settings
 
-from nightreel.errors import NightreelError
+from nightreel.errors import NightreelError, TransientError
 from nightreel.options import AnalyzeOptions
 from nightreel.orchestration.client import settings_of
+from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.runs import Caller, caller
 from nightreel.reasons import Reason
 from nightreel.services import PrefectApi
 from nightreel.settings import Settings
 from nightreel.stages.summary import RunSummary
+
+# What Prefect says in many lines for each event that it cannot send: one line of `server_watch` says why.
+_EVENTS = ("prefect.events.clients", "prefect._internal.concurrency", "prefect.EventsWorker")
 
 
 @contextmanager
@@ -33,9 +37,15 @@ def flows_in_process(settings: Settings, api: PrefectApi) -> Iterator[None]:
         setup_logging()
         for handler in logging.getLogger().handlers:
             handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
+        for name in _EVENTS:
+            logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.CRITICAL)
         try:
             yield
-        finally:
+        except NightreelError as error:
+            if error.reason is not Reason.PREFECT_UNREACHABLE:
+                APILogHandler().flush()
+            raise
+        else:
             APILogHandler().flush()  # before the server may stop
 
 
@@ -49,7 +59,8 @@ def run_analysis(
         on_progress: called with the summary as it grows.
 
     Raises:
-        NightreelError: the error that ended the run.
+        NightreelError: the error that ended the run. TransientError `prefect_unreachable`: Prefect's engine could not
+            report the state of the flow run. The row of the run in Postgres is right.
     """
     latest: list[RunSummary] = []
 
@@ -59,7 +70,12 @@ def run_analysis(
 
     token = caller.set(Caller(settings=settings, on_progress=keep))
     try:
-        state: State[Any] = flow(options, return_state=True)
+        with prefect_errors():
+            state: State[Any] = flow(options, return_state=True)
+    except NightreelError as error:
+        if error.reason is not Reason.PREFECT_UNREACHABLE:
+            raise
+        raise _without_server(error, latest) from None
     finally:
         caller.reset(token)
     if not latest:
@@ -71,3 +87,17 @@ def run_analysis(
     if isinstance(error, NightreelError):
         raise error
     return latest[-1]
+
+
+def _without_server(error: NightreelError, latest: list[RunSummary]) -> NightreelError:
+    """The error for a server that went away, with what became of the run."""
+    if not latest or not latest[-1].timings:
+        return error
+    summary = latest[-1]
+    if summary.verdict.red:
+        return TransientError(Reason.PREFECT_UNREACHABLE, f"run {summary.run_id} ended: {summary.verdict.red}")
+    return TransientError(
+        Reason.PREFECT_UNREACHABLE,
+        f"run {summary.run_id} ended in good order ({summary.headline}), but the Prefect server went away before it was "
+        "told: start it. The next run corrects its records",
+    )

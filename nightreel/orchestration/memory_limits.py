@@ -1,8 +1,8 @@
 """Memory as slots of Prefect's global concurrency limits: one limit for each device, one slot for each MiB.
 
-All such calls are here. Each works or raises this project's errors. `leases` makes them. They do not use
-`prefect.concurrency`, which retries up to half a minute late, and gives up a lease when the server does not respond for
-some seconds at its renewal.
+All such calls are here. Each works or raises this project's errors, without Prefect's minute of retries. `leases` makes
+them. They do not use `prefect.concurrency`, which retries up to half a minute late, and gives up a lease when the
+server does not respond for some seconds at its renewal.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from prefect.settings import temporary_settings
 from nightreel.errors import PermanentError
 from nightreel.orchestration.client import settings_of
 from nightreel.orchestration.prefect_errors import prefect_errors
+from nightreel.orchestration.server_watch import one_try
 from nightreel.reasons import Reason
 from nightreel.services import PrefectApi
 
@@ -42,7 +43,7 @@ class MemoryLimits:
     def ensure(self, capacities: Mapping[str, int]) -> None:
         """Create the missing limits, and correct those of another size."""
         for name, mib in capacities.items():
-            with prefect_errors():
+            with one_try(), prefect_errors():
                 try:
                     self._client.upsert_global_concurrency_limit_by_name(name, mib)
                 except ObjectAlreadyExists:  # made by another run, a moment ago
@@ -54,7 +55,7 @@ class MemoryLimits:
         Raises:
             PermanentError: `memory_limit_gone`: a limit was deleted. Prefect grants its slots without counting them.
         """
-        with prefect_errors():
+        with one_try(), prefect_errors():
             try:
                 answer = self._client.increment_concurrency_slots_with_lease(
                     names=list(limits), slots=mib, mode="concurrency", lease_duration=self.lease_s, holder=self._holder
@@ -71,12 +72,12 @@ class MemoryLimits:
 
     def renew(self, lease_id: UUID) -> None:
         """Renew a lease. Raises PermanentError if it ran out."""
-        with prefect_errors():
+        with one_try(), prefect_errors():
             self._client.renew_concurrency_lease(lease_id, self.lease_s)
 
     def taken_mib(self, name: str) -> tuple[int, int] | None:
         """Size of a limit and its taken part, MiB; None if it does not exist yet."""
-        with prefect_errors():
+        with one_try(), prefect_errors():
             try:
                 found = self._client.read_global_concurrency_limit_by_name(name)
             except ObjectNotFound:
@@ -84,7 +85,7 @@ class MemoryLimits:
         return found.limit, found.active_slots
 
     def give_back(self, lease_id: UUID) -> None:
-        with prefect_errors():
+        with one_try(), prefect_errors():
             self._client.release_concurrency_slots_with_lease(lease_id)
 
 

@@ -5,6 +5,7 @@ Tasks receive the id of a run and find the run here, because models and connecti
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -12,14 +13,19 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.runtime import flow_run
 
+from nightreel.database.connection import Database
+from nightreel.errors import NightreelError
 from nightreel.logs import log_context, set_up_worker_logging
 from nightreel.options import AnalyzeOptions, settings_for
+from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs
 from nightreel.orchestration.leases import lease_memory
+from nightreel.orchestration.lost_server import leave_without_server
 from nightreel.orchestration.memory_limits import MemoryLimits
 from nightreel.orchestration.nights import NightWatch
+from nightreel.orchestration.server_watch import ServerWatch
 from nightreel.settings import Settings
 from nightreel.stages.run import Run
 from nightreel.stages.run import open_run as open_stages
@@ -41,11 +47,20 @@ class Caller:
 
 caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 _runs: dict[int, Run] = {}
+_servers: dict[int, ServerWatch] = {}
+_ANSWER_WITHIN_S = 15.0  # of requests about memory, which are repeated
+
+logger = logging.getLogger(__name__)
 
 
 def open_run_of(run_id: int) -> Run:
     """The open run with this id, for its tasks."""
     return _runs[run_id]
+
+
+def server_of(run_id: int) -> ServerWatch:
+    """Whether the Prefect server of an open run responds."""
+    return _servers[run_id]
 
 
 @contextmanager
@@ -56,7 +71,10 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
     set_up_worker_logging(settings)
     flow_run_id = flow_run.get_id()
     with ExitStack() as stack:
-        client = stack.enter_context(get_client(sync_client=True))  # here: the stages' threads lack Prefect's settings
+        server = stack.enter_context(ServerWatch(settings.prefect_patience_s))
+        stack.push(partial(leave_without_server, server, in_command=called_by is not None))
+        # Here: the stages' threads lack Prefect's settings.
+        client = stack.enter_context(get_client(httpx_settings={"timeout": _ANSWER_WITHIN_S}, sync_client=True))
         limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None)
         run = stack.enter_context(
             open_stages(
@@ -70,8 +88,22 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
         )
         stack.enter_context(log_context(run=run.id))
         _runs[run.id] = run
+        _servers[run.id] = server
         stack.callback(_runs.pop, run.id)
+        stack.callback(_servers.pop, run.id)
+        _end_dead_flow_runs(client, run.database, server)
+        stack.callback(_end_dead_flow_runs, client, run.database, server)  # this run may have found dead ones
         yield run
+
+
+def _end_dead_flow_runs(client: SyncPrefectClient, database: Database, server: ServerWatch) -> None:
+    """A run does not fail because this fails: the next one tries it again."""
+    if server.silent_s:
+        return
+    try:
+        end_dead_flow_runs(client, database)
+    except NightreelError as error:
+        logger.warning("flow runs whose process is gone keep their state for now: %s", error)
 
 
 def show_progress(summary: RunSummary) -> None:

@@ -255,6 +255,7 @@ def _stages(
                 failed_share=settings.max_failed_share,
                 same_failures=settings.max_same_failures,
                 quarantined=settings.max_quarantined,
+                server_silent_s=settings.prefect_patience_s,
             ),
             dollars_per_hour=settings.gpu_dollars_per_hour,
             database=database,

@@ -32,6 +32,7 @@ class RunSummary:
         covered_s, expected_s: seconds of the answered videos that were seen, and that they should have.
         little_seen: answered videos of which too little was seen for a "no". work: counts of `RunRecorder`.
         before: the run before of the same kind; None: there is none, or this run is not at its end.
+        server_silent_s: seconds for which the Prefect server has not responded.
         quarantine: videos that wait for a person; empty until the end of the run.
     """
 
@@ -57,6 +58,7 @@ class RunSummary:
     elsewhere: int = 0
     make_room: str | None = None
     before: PastRun | None = None
+    server_silent_s: float = 0.0
     quarantine: Quarantine = field(default_factory=Quarantine)
 
     def add(self, counts: ChunkCounts) -> None:
@@ -82,7 +84,10 @@ class RunSummary:
     @property
     def verdict(self) -> Verdict:
         """Whether the run goes on, and whether it is red."""
-        return judge(self.tally.facts(make_room=self.make_room, quarantined=self.quarantine.new), self.limits)
+        facts = self.tally.facts(
+            make_room=self.make_room, quarantined=self.quarantine.new, server_silent_s=self.server_silent_s
+        )
+        return judge(facts, self.limits)
 
     @property
     def is_green(self) -> bool:

@@ -41,7 +41,7 @@ class Tally:
                 self._tried_here.discard(video.analysis_id)
                 self._end(video, new=new)
 
-    def facts(self, *, make_room: str | None = None, quarantined: int = 0) -> RunFacts:
+    def facts(self, *, make_room: str | None = None, quarantined: int = 0, server_silent_s: float = 0.0) -> RunFacts:
         return RunFacts(
             new_succeeded=self._new[True],
             new_failed=self._new[False],
@@ -49,6 +49,7 @@ class Tally:
             internal_failures=dict(self._internal),
             make_room=make_room,
             quarantined=quarantined,
+            server_silent_s=server_silent_s,
         )
 
     def _end(self, video: EndedVideo, *, new: bool) -> None:
