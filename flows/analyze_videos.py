@@ -20,8 +20,8 @@ from flows.map_chunks import map_chunks
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
-from nightreel.orchestration.run_names import name_of_analysis
 from nightreel.orchestration.lost_server import publish
+from nightreel.orchestration.run_names import name_of_analysis
 from nightreel.orchestration.runs import open_run, server_of, show_progress
 from nightreel.orchestration.server_watch import ServerWatch
 from nightreel.stages.run_report import run_report

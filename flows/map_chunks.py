@@ -113,5 +113,7 @@ def _settle(run_id: int, chunk: _Submitted) -> tuple[ChunkCounts, list[list[Clai
     get_run_logger().error("a chunk of %d videos failed: %r", len(chunk.claims), error)
     if after is AfterError.TRY_EACH_ALONE:
         return ChunkCounts(), [[claim] for claim in chunk.claims]
+    if after is AfterError.GIVE_BACK:
+        return close_failed(run_id, chunk.claims, error.reason, error.detail, transient=True), []
     detail = f"{type(error).__name__}: {error}"
     return close_failed(run_id, chunk.claims, Reason.INTERNAL_ERROR, detail, transient=False), []

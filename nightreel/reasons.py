@@ -18,10 +18,11 @@ class Scope(StrEnum):
     SEGMENT = "segment"  # the other segments of the video keep their answers
     VIDEO = "video"  # the other videos of the chunk continue
     CHUNK = "chunk"  # the chunk is retried, video by video
+    HOST = "host"  # the chunk is retried, video by video; then its videos go back to pending, and none is charged
     RUN = "run"  # the run ends, or the command fails
 
 
-_SEGMENT, _VIDEO, _CHUNK, _RUN = Scope
+_SEGMENT, _VIDEO, _CHUNK, _HOST, _RUN = Scope
 _RETRY, _FINAL = True, False
 
 
@@ -118,10 +119,16 @@ class Reason(StrEnum):
         "Use another store for the feature cache.")
     NO_HARD_LINKS = ("no_hard_links", _RUN, _FINAL, "The file system has no hard links, which safe writes need.",
         "Put the cache on another file system.")
-    DISK_FULL = ("disk_full", _VIDEO, _RETRY, "The local disk is full.",
-        "Free disk space, or lower `NIGHTREEL_SPOOL_MIB`.")
-    DISK_FAILED = ("disk_failed", _VIDEO, _RETRY, "Writing to the local disk failed.",
+    DISK_FULL = ("disk_full", _HOST, _RETRY, "The local disk is full, or a limit does not allow so large a file.",
+        "Free disk space, lower `NIGHTREEL_SPOOL_MIB` or `NIGHTREEL_CACHE_LIMIT_GIB`, or use a larger disk.")
+    DISK_FAILED = ("disk_failed", _HOST, _RETRY, "Writing to the local disk failed.",
         "Check the disk and its mount.")
+    TOO_MANY_OPEN_FILES = ("too_many_open_files", _HOST, _RETRY, "This process has no file descriptor left.",
+        "Raise the limit (`ulimit -n`, `LimitNOFILE`), or lower `NIGHTREEL_DECODE_WORKERS`.")
+    TOO_MANY_PROCESSES = ("too_many_processes", _HOST, _RETRY, "This host does not allow another thread or process.",
+        "Raise the limit (`ulimit -u`, `TasksMax`, a pids limit), or lower `NIGHTREEL_DECODE_WORKERS`.")
+    HOST_MEMORY = ("host_memory", _HOST, _RETRY, "This host or container has no memory left.",
+        "Give it more memory, or lower `NIGHTREEL_CHUNK_SEGMENTS` and `NIGHTREEL_DECODE_WORKERS`.")
     SOURCE_EMPTY = ("source_empty", _RUN, _FINAL, "The source lists no objects, but the database has videos of it.",
         "Mount the disk or correct the prefix. If everything was deleted, sweep once with `may_be_empty`.")
     UNORDERED_LISTING = ("unordered_listing", _RUN, _FINAL,
@@ -197,7 +204,7 @@ class Reason(StrEnum):
         "Repair or convert the file, and report the message.")
     DECODER_KILLED = ("decoder_killed", _VIDEO, _RETRY, "The decode process was killed from outside.",
         "Check the system log for an out-of-memory kill.")
-    DECODER_START = ("decoder_start", _VIDEO, _RETRY, "No decode process could be started.",
+    DECODER_START = ("decoder_start", _HOST, _RETRY, "No decode process could be started.",
         "Check the host's memory and process limits.")
     DECODER_POOL_CLOSED = ("decoder_pool_closed", _VIDEO, _RETRY, "The run ended before the file was decoded.",
         "Start the run again.")
@@ -332,3 +339,6 @@ OF_DATABASE: frozenset[Reason] = frozenset(reason for reason in Reason if reason
 
 UNUSABLE_FEATURES = frozenset({Reason.DAMAGED_FEATURE, Reason.STALE_FEATURE, Reason.OBJECT_GONE})
 """Reasons for which a file of the cache cannot be used, so that its segment is encoded again. No video is at fault."""
+
+OF_HOST: frozenset[Reason] = frozenset(reason for reason in Reason if reason.scope is Scope.HOST)
+"""Reasons that are the host's: no video is charged for them."""

@@ -251,7 +251,9 @@ class Settings(BaseSettings):
         30, ge=1, le=90, description="a run stops if the Prefect server does not respond for this long, seconds"
     )
     max_quarantined: int = Field(
-        0, ge=0, description="a run is red if more videos than this were quarantined since the run before: they kill runs"
+        0,
+        ge=0,
+        description="most videos quarantined since the run before because they kill runs; a run with more is red",
     )
 
     # workers and backfills

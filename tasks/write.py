@@ -9,9 +9,7 @@ from nightreel.reasons import Reason
 
 
 @task("write")
-def write(
-    run_id: int, claims: list[Claim], encoded: list[EncodedChunk], answered: list[AnsweredChunk]
-) -> ChunkCounts:
+def write(run_id: int, claims: list[Claim], encoded: list[EncodedChunk], answered: list[AnsweredChunk]) -> ChunkCounts:
     """Write one chunk: each list has one item."""
     return open_run_of(run_id).writing.write_chunk(claims, encoded[0].outcomes, answered[0])
 

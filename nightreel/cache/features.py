@@ -26,6 +26,7 @@ from nightreel.cache.parquet import FORMAT_VERSION, from_parquet, to_parquet
 from nightreel.cache.signing import CacheKeys
 from nightreel.domain import FeatureRef, Features, SamplingPlan, Segment, content_hash
 from nightreel.errors import NightreelError, PermanentError
+from nightreel.host_errors import host_error
 from nightreel.models.base import ModelSpec
 from nightreel.reasons import Reason
 from nightreel.storage import Storage
@@ -164,6 +165,7 @@ class FeatureCache:
             PermanentError: `object_gone` when the file does not exist; `damaged_feature` when its content differs from
                 what was written, or cannot be read. Then the file is deleted, so the caller can compute it again.
         """
+        sha256 = ""
         try:
             data = self._read(ref.uri, most_bytes=ref.size_bytes)
             sha256 = hashlib.sha256(data).hexdigest()
@@ -173,6 +175,8 @@ class FeatureCache:
         except _MissingError as error:
             raise PermanentError(Reason.OBJECT_GONE, str(error)) from error
         except ValueError as error:
+            if sha256 == ref.sha256 and (of_host := host_error(error, doing=f"{ref.uri} cannot be read")):
+                raise of_host from error
             self._try_to_delete(ref.uri)
             raise PermanentError(
                 Reason.DAMAGED_FEATURE, f"{ref.uri} is damaged ({error}): encode the segment again"

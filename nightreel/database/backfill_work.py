@@ -7,7 +7,6 @@ process's memory nor the database.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
 from nightreel.domain import StoredObject
 from nightreel.errors import TransientError
+from nightreel.host_errors import host_error
 from nightreel.private import private_directory
 from nightreel.reasons import Reason
 
@@ -156,11 +156,10 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = Reason.DISK_FULL if full else Reason.DISK_FAILED
-        raise TransientError(
-            reason,
-            f"cannot write the listing to NIGHTREEL_WORK_DIR: {error}: free some space, or set another directory",
+        what = "cannot write the listing to NIGHTREEL_WORK_DIR"
+        way_out = "free disk space, or set NIGHTREEL_WORK_DIR to a larger disk"
+        raise host_error(error, doing=what, way_out=way_out) or TransientError(
+            Reason.DISK_FAILED, f"{what}: {error}: set another directory"
         ) from error
 
 

@@ -13,6 +13,7 @@ from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
 from nightreel.domain import Claim, Outcome, OutcomeState, Video, VideoEnd
+from nightreel.reasons import OF_HOST
 
 _analyses = schema.analyses
 
@@ -270,6 +271,9 @@ def close_claim(
         case OutcomeState.DEFERRED:
             end = VideoEnd.DEFERRED
             values |= {"status": "pending", "attempts": _analyses.c.attempts - 1, "not_before": later}
+        case OutcomeState.FAILED if outcome.reason in OF_HOST:
+            end = VideoEnd.GIVEN_BACK
+            values = {"status": "pending", "attempts": _analyses.c.attempts - 1, "not_before": later}
         case OutcomeState.FAILED if not outcome.transient:
             end = VideoEnd.FAILED
             values |= {"status": "failed"}

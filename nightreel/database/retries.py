@@ -14,6 +14,8 @@ from nightreel.errors import PermanentError
 
 FIRST_WAIT_S = 3600.0
 """Time from a failure until its first retry; it doubles with each retry."""
+LONGEST_WAIT_S = 86_400.0
+"""The longest time until the next retry."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,13 @@ def askable_recipes(connection: Connection, model_hash: str) -> list[int]:
 
 def reopen_transient(connection: Connection, *, recipe_ids: list[int], max_reopened: int, most: int) -> int:
     """Put up to `most` quarantined videos back that were put back fewer than `max_reopened` times. Returns how many."""
-    parameters = {"recipe_ids": recipe_ids, "max_reopened": max_reopened, "most": most, "first_wait_s": FIRST_WAIT_S}
+    parameters = {
+        "recipe_ids": recipe_ids,
+        "max_reopened": max_reopened,
+        "most": most,
+        "first_wait_s": FIRST_WAIT_S,
+        "longest_wait_s": LONGEST_WAIT_S,
+    }
     return connection.execute(statement("reopen_transient"), parameters).rowcount
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,15 +18,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from nightreel.backoff import backoff_s
 from nightreel.database import schema
 from nightreel.database.claims import blame, release_claims, renew_claims
 from nightreel.database.connection import Database
 from nightreel.database.statements import statement
 from nightreel.environment import has_restarted_since
-from nightreel.errors import NightreelError
+from nightreel.errors import NightreelError, TransientError
 
 _BEATS = 3  # heartbeats in the time for which a run counts as alive without one
 _AGAIN_S = 1.0  # until the next try of a heartbeat that failed: after an outage, living runs must be the first to write
+_LONGEST_WAIT_S = 5.0  # between tries to record the end of a run
 
 _runs = schema.runs
 logger = logging.getLogger(__name__)
@@ -90,12 +93,30 @@ class RunRegistration:
         timings: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        """Close the run and release its remaining claims. Corrects the row of a run that was taken for dead."""
+        """Close the run and release its remaining claims. Corrects the row of a run that was taken for dead.
+
+        Waits for a Postgres that does not respond, as long as the run counts as alive: after that, its videos would be
+        suspects.
+        """
+        give_up_at = time.monotonic() + self._lease_s
+        failures = 0
+        while not self._finished:
+            try:
+                self._finish(status=status, counts=counts, timings=timings, error=error)
+            except TransientError as problem:
+                failures += 1
+                wait_s = min(backoff_s(failures, first_s=1.0), _LONGEST_WAIT_S)
+                if time.monotonic() + wait_s > give_up_at:
+                    raise
+                logger.warning("run %d cannot record its end and tries again: %s", self.id, problem)
+                time.sleep(wait_s)
+
+    def _finish(self, **values: Any) -> None:
         with self._database.begin() as connection:
             connection.execute(
                 update(_runs)
                 .where(_runs.c.id == self.id, _runs.c.status.in_(("running", "crashed")))
-                .values(status=status, finished_at=func.now(), counts=counts, timings=timings, error=error)
+                .values(finished_at=func.now(), **values)
             )
             release_claims(connection, run_id=self.id)
         self._finished = True

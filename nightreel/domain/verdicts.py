@@ -1,7 +1,7 @@
 """Whether a run goes on, stops, or is red: this module alone decides it. Facts go in, a verdict comes out.
 
     what happened                    asked by                          function
-    an error while a video is read   stages/decode.py                  ends_run
+    an error while a video is read   stages/decode.py                  fails_alone
     an error of a whole chunk        flows/map_chunks.py               after_chunk_error
     other runs need the device       stages/shard.py                   why_make_room
     videos ended                     stages/summary.py, after each     judge
@@ -13,10 +13,12 @@ The rules, in the order in which they count:
    away. The run is red. Its claims are given back, and no video is charged.
 2. Many videos fail with the same internal error before any video succeeds: the run stops and is red.
 3. The Prefect server is gone: the run stops and is red. Its lease on device memory cannot be renewed.
-4. Other work needs the device, or a person paused the backfill: the run stops in good order.
-5. Too many of the new videos failed: the run is red. A video is new until a run has failed on it, so a video that is
+4. The host cannot go on: its disk is full, say. A video that fails for it goes back to pending and is not charged. The
+   run stops if several in a row do, and is red if any is left.
+5. Other work needs the device, or a person paused the backfill: the run stops in good order.
+6. Too many of the new videos failed: the run is red. A video is new until a run has failed on it, so a video that is
    known to be bad and is tried again counts neither way.
-6. Too many videos were quarantined since the run before, because they kill runs: the run is red.
+7. Too many videos were quarantined since the run before, because they kill runs: the run is red.
 
 Add a new rule here, with the facts that it needs. Nothing in this module reads a setting, a clock or a database.
 """
@@ -34,15 +36,12 @@ from nightreel.reasons import Reason, Scope
 INTERNAL = frozenset(
     {
         Reason.INTERNAL_ERROR,
-        Reason.DECODER_START,
-        Reason.DISK_FULL,
-        Reason.DISK_FAILED,
         Reason.FILE_UNREADABLE,
         Reason.STORAGE_REFUSED,
         Reason.STORAGE_UNREACHABLE,
     }
 )
-"""Reasons of single videos whose cause is this program, this host or the store: another video fails in the same way."""
+"""Reasons of single videos whose cause is this program or the store: another video fails in the same way."""
 
 
 class Failure(NamedTuple):
@@ -87,6 +86,9 @@ class RunFacts:
         make_room: why other work needs the device, from `why_make_room`.
         quarantined: videos that were quarantined since the run before, because runs died of them.
         server_silent_s: seconds for which the Prefect server has not responded.
+        given_back: videos that failed because of the host and are pending again.
+        given_back_in_a_row: how many times that happened since a video ended in another way.
+        why_given_back: the error of the last one.
     """
 
     new_succeeded: int = 0
@@ -96,6 +98,9 @@ class RunFacts:
     make_room: str | None = None
     quarantined: int = 0
     server_silent_s: float = 0.0
+    given_back: int = 0
+    given_back_in_a_row: int = 0
+    why_given_back: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,7 @@ class AfterError(Enum):
     END_RUN = auto()  # every chunk would fail
     TRY_EACH_ALONE = auto()  # one video may fail the others: find it
     FAIL_VIDEO = auto()  # the chunk was this video alone
+    GIVE_BACK = auto()  # the chunk was this video alone, and the host is at fault
 
 
 def judge(facts: RunFacts, limits: RunLimits) -> Verdict:
@@ -127,24 +133,28 @@ def judge(facts: RunFacts, limits: RunLimits) -> Verdict:
     >>> judge(RunFacts(), RunLimits())
     Verdict(stop=None, red=None)
     """
-    broken = _same_failure(facts, limits) or _server_is_gone(facts, limits)
-    return Verdict(stop=broken or facts.make_room, red=broken or _too_many_failed(facts, limits) or _too_many_quarantined(facts, limits))
+    broken = _same_failure(facts, limits) or _server_is_gone(facts, limits) or _host_cannot_go_on(facts, limits)
+    found = (_given_back(facts), _too_many_failed(facts, limits), _too_many_quarantined(facts, limits))
+    return Verdict(stop=broken or facts.make_room, red=broken or next(filter(None, found), None))
 
 
-def ends_run(error: NightreelError, *, of_model: bool = False) -> bool:
-    """Whether an error that occurred while a video was read ends the run. Otherwise it fails this video alone.
+def fails_alone(error: NightreelError, *, of_model: bool = False) -> bool:
+    """Whether an error that occurred while a video was read fails this video alone. Otherwise it fails the chunk.
 
     Args:
         of_model: the error was raised while the model was loaded.
     """
-    return of_model or error.reason.scope is Scope.RUN
+    return not of_model and error.reason.scope not in (Scope.RUN, Scope.HOST)
 
 
 def after_chunk_error(error: object, *, videos: int) -> AfterError:
     """What follows the error of a task: the stages turn errors of single videos into outcomes, and raise all others."""
-    if isinstance(error, NightreelError):
+    of_host = isinstance(error, NightreelError) and error.reason.scope is Scope.HOST
+    if isinstance(error, NightreelError) and not of_host:
         return AfterError.END_RUN
-    return AfterError.TRY_EACH_ALONE if videos > 1 else AfterError.FAIL_VIDEO
+    if videos > 1:
+        return AfterError.TRY_EACH_ALONE
+    return AfterError.GIVE_BACK if of_host else AfterError.FAIL_VIDEO
 
 
 def why_make_room(*, backfill_id: int, backfill_status: str, memory_is_wanted: bool, night_is_due: bool) -> str | None:
@@ -195,6 +205,19 @@ def _server_is_gone(facts: RunFacts, limits: RunLimits) -> str | None:
     if facts.server_silent_s < limits.server_silent_s:
         return None
     return (
-        f"the Prefect server has not responded for NIGHTREEL_PREFECT_PATIENCE_S={limits.server_silent_s:g} s: start it, "
-        "then start the run again"
+        f"the Prefect server has not responded for NIGHTREEL_PREFECT_PATIENCE_S={limits.server_silent_s:g} s: start "
+        "it, then start the run again"
     )
+
+
+def _host_cannot_go_on(facts: RunFacts, limits: RunLimits) -> str | None:
+    if facts.given_back_in_a_row < limits.same_failures:
+        return None
+    return f"{facts.given_back_in_a_row} videos in a row were given back: {facts.why_given_back}"
+
+
+def _given_back(facts: RunFacts) -> str | None:
+    if not facts.given_back:
+        return None
+    videos = "1 video was" if facts.given_back == 1 else f"{facts.given_back} videos were"
+    return f"{videos} given back, because this host cannot work on more: {facts.why_given_back}"

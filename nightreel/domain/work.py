@@ -117,6 +117,7 @@ class VideoEnd(StrEnum):
     QUARANTINED = "quarantined"  # it failed, with no attempts left
     RETRIED = "retried"  # it failed, and is pending again
     DEFERRED = "deferred"
+    GIVEN_BACK = "given_back"  # the host is at fault: it is pending again, and not charged
     CONTINUES = "continues"
     LOST = "lost"  # the claim expired, and another run has the analysis
 

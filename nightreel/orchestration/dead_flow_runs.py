@@ -40,7 +40,7 @@ _PAGE = 200
 _REPORTS_WITHIN_S = 60.0
 """A run whose row has ended reports its end to Prefect within this time, if it lives."""
 _REGISTERS_WITHIN = timedelta(minutes=10)
-_GONE = Crashed(message="its process is gone")
+_GONE: State[Any] = Crashed(message="its process is gone")
 _STATES = {"completed": Completed, "failed": Failed, "cancelled": Cancelled, "crashed": Crashed}
 
 logger = logging.getLogger(__name__)
@@ -76,9 +76,13 @@ def end_dead_flow_runs(client: SyncPrefectClient, database: Database) -> int:
     return ended
 
 
-def note_process(_flow: Any, flow_run: FlowRun, _state: State[Any]) -> None:
+def note_process(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect passes them
     """A hook of flows that register no run: note in Prefect which process it is."""
-    process = {"nightreel.host": platform.node(), "nightreel.pid": os.getpid(), "nightreel.began": _began(os.getpid())}
+    process: dict[str, Any] = {
+        "nightreel.host": platform.node(),
+        "nightreel.pid": os.getpid(),
+        "nightreel.began": _began(os.getpid()),
+    }
     with get_client(sync_client=True) as client, suppress(NightreelError), one_try(), prefect_errors():
         client.update_flow_run_labels(flow_run.id, process)
 

@@ -72,10 +72,10 @@ def run_analysis(
     try:
         with prefect_errors():
             state: State[Any] = flow(options, return_state=True)
-    except NightreelError as error:
-        if error.reason is not Reason.PREFECT_UNREACHABLE:
+    except NightreelError as lost:
+        if lost.reason is not Reason.PREFECT_UNREACHABLE:
             raise
-        raise _without_server(error, latest) from None
+        raise _without_server(lost, latest) from None
     finally:
         caller.reset(token)
     if not latest:
@@ -98,6 +98,6 @@ def _without_server(error: NightreelError, latest: list[RunSummary]) -> Nightree
         return TransientError(Reason.PREFECT_UNREACHABLE, f"run {summary.run_id} ended: {summary.verdict.red}")
     return TransientError(
         Reason.PREFECT_UNREACHABLE,
-        f"run {summary.run_id} ended in good order ({summary.headline}), but the Prefect server went away before it was "
-        "told: start it. The next run corrects its records",
+        f"run {summary.run_id} ended in good order ({summary.headline}), but the Prefect server went away before it "
+        "was told: start it. The next run corrects its records",
     )

@@ -15,6 +15,7 @@ from typing import Literal
 
 from nightreel.database.url import shown
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.host_errors import host_error
 from nightreel.private import tighten_work_dir
 from nightreel.reasons import Reason
 from nightreel.services import configured
@@ -27,7 +28,7 @@ from nightreel.services.state import ServerState
 from nightreel.settings import Settings
 
 ServiceName = Literal["postgres", "prefect"]
-_PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO}
+_PASSING_ERRNOS = (errno.EAGAIN, errno.EIO)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,8 @@ def _explained(settings: Settings) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise (TransientError if error.errno in _PASSING_ERRNOS else PermanentError)(
+        passes = host_error(error) is not None or error.errno in _PASSING_ERRNOS
+        raise (TransientError if passes else PermanentError)(
             Reason.WORK_DIR_UNUSABLE,
             f"{error}: the services keep their files below {settings.work_dir.resolve()}, which must be writable; "
             "set NIGHTREEL_WORK_DIR to use another directory",

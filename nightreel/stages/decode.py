@@ -18,7 +18,7 @@ from nightreel.database.features import KnownFeatures, known_features
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import answers_given
 from nightreel.domain import Claim, FrameBatch, Outcome, OutcomeState, Segment
-from nightreel.domain.verdicts import ends_run
+from nightreel.domain.verdicts import fails_alone
 from nightreel.errors import NightreelError, TransientError
 from nightreel.logs import log_context
 from nightreel.models.base import ModelSpec
@@ -102,7 +102,7 @@ class Decoding:
             taken = wanted[: room.take(len(wanted))]
             inputs = self._inputs(video, taken, decoders)
         except NightreelError as error:
-            if ends_run(error, of_model=self.model.failed_to_load(error)):
+            if not fails_alone(error, of_model=self.model.failed_to_load(error)):
                 raise
             return DecodedVideo(_failed(claim.analysis_id, error))
         finally:
@@ -169,7 +169,7 @@ class Decoding:
                         path, probe=probe, plan=self.recipe.plan, segment=item.segment, short_side=short_side
                     )
         except NightreelError as error:
-            if ends_run(error, of_model=self.model.failed_to_load(error)):
+            if not fails_alone(error, of_model=self.model.failed_to_load(error)):
                 raise
             video.fail(item.segment, error)
             return None

@@ -31,9 +31,17 @@ class Tally:
     _succeeded: int = 0
     _internal: Counter[Failure] = field(default_factory=Counter)
     _tried_here: set[int] = field(default_factory=set)  # new videos that failed in this run and wait for a retry
+    _given_back: dict[int, EndedVideo] = field(default_factory=dict)  # videos that this host could not work on
+    _in_a_row: int = 0
 
     def add(self, ended: Iterable[EndedVideo]) -> None:
         for video in ended:
+            if video.end is VideoEnd.GIVEN_BACK:
+                self._given_back[video.analysis_id] = video
+                self._in_a_row += 1
+                continue
+            self._given_back.pop(video.analysis_id, None)
+            self._in_a_row = 0
             new = not video.failed_before or video.analysis_id in self._tried_here
             if video.end is VideoEnd.RETRIED and new:
                 self._tried_here.add(video.analysis_id)
@@ -42,6 +50,7 @@ class Tally:
                 self._end(video, new=new)
 
     def facts(self, *, make_room: str | None = None, quarantined: int = 0, server_silent_s: float = 0.0) -> RunFacts:
+        last = next(reversed(self._given_back.values()), None)
         return RunFacts(
             new_succeeded=self._new[True],
             new_failed=self._new[False],
@@ -50,6 +59,9 @@ class Tally:
             make_room=make_room,
             quarantined=quarantined,
             server_silent_s=server_silent_s,
+            given_back=len(self._given_back),
+            given_back_in_a_row=self._in_a_row,
+            why_given_back=f"{last.reason}: {last.detail}" if last else "",
         )
 
     def _end(self, video: EndedVideo, *, new: bool) -> None:

@@ -28,7 +28,7 @@ from nightreel.domain import (
 )
 from nightreel.errors import PermanentError
 from nightreel.logs import FAILURES, log_context
-from nightreel.reasons import UNUSABLE_FEATURES, Reason
+from nightreel.reasons import OF_HOST, UNUSABLE_FEATURES, Reason
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideos
 
@@ -36,6 +36,7 @@ logger = logging.getLogger(FAILURES)
 
 _FIRST_WAIT_S = 3.0  # at most, after the first transient failure; grows fivefold with each attempt
 _DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing
+_HOST_WAIT_S = 15.0  # before the retry of a video that the host could not work on
 _FINISHED = (OutcomeState.DONE, OutcomeState.REUSED)
 _FAILED = (VideoEnd.FAILED, VideoEnd.QUARANTINED, VideoEnd.PARTLY_DONE)
 _ENDED = (*_FAILED, VideoEnd.DONE, VideoEnd.REUSED)
@@ -208,4 +209,6 @@ def _reasons(failed: Sequence[Outcome], state: OutcomeState) -> Counter[Reason]:
 def _wait_s(outcome: Outcome, attempt: int) -> float:
     if outcome.state is OutcomeState.DEFERRED:
         return _DEFERRED_WAIT_S
+    if outcome.reason in OF_HOST:
+        return _HOST_WAIT_S
     return backoff_s(attempt, first_s=_FIRST_WAIT_S, factor=5)

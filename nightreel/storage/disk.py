@@ -7,24 +7,38 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.host_errors import host_error
 from nightreel.reasons import Reason
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: a file-size limit of the process or of the filesystem
 
 
-def write_error(error: OSError, path: Path | str) -> NightreelError:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a directory is for: the setting that names it, and what makes room in it."""
+
+    setting: str
+    room: str
+
+
+SPOOL = Place("NIGHTREEL_WORK_DIR", "lower NIGHTREEL_SPOOL_MIB")
+CACHE = Place("NIGHTREEL_CACHE_URL", "set NIGHTREEL_CACHE_LIMIT_GIB or run `nightreel cache evict --to GIB`")
+
+
+def write_error(error: OSError, path: Path | str, place: Place = SPOOL) -> NightreelError:
     """Translate an error of writing below `path`."""
-    if error.errno in _NO_ROOM:
-        return TransientError(
-            Reason.DISK_FULL,
-            f"no room to write {path} ({error.strerror}): free disk space, or lower NIGHTREEL_SPOOL_MIB",
-        )
+    way_out = f"free disk space, {place.room}, or set {place.setting} to a larger disk"
+    if of_host := host_error(error, doing=f"cannot write {path}", way_out=way_out):
+        return of_host
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermanentError(
-            Reason.ACCESS_DENIED, f"cannot write {path} ({error.strerror}): give this user write permission"
+            Reason.ACCESS_DENIED,
+            f"cannot write {path} ({error.strerror}): give this user write permission, or set {place.setting} to "
+            "another directory",
         )
     return TransientError(Reason.DISK_FAILED, f"cannot write {path}: {error.strerror or error}")
 
@@ -36,7 +50,7 @@ def new_file(destination: Path) -> Iterator[int]:
     On an error nothing remains. OSErrors inside the block count as write errors: translate others before raising them.
 
     Raises:
-        TransientError: `disk_full`, `disk_failed`.
+        TransientError: a reason of the host, such as `disk_full`.
         PermanentError: `access_denied`.
     """
     temporary = destination.with_name(f".{uuid.uuid4().hex}.part")

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from nightreel.errors import PermanentError
+from nightreel.host_errors import host_error
 from nightreel.reasons import Reason
 from nightreel.storage.entries import LONGEST_ENTRY
 
@@ -103,7 +104,7 @@ def _read(
                 break
             on_skipped(f"{name}: {row}")
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise _damaged(name, str(error) or type(error).__name__) from error
+        raise host_error(error) or _damaged(name, str(error) or type(error).__name__) from error
     if bad > max(_MOST_BAD, good) or (bad and not good):
         raise _damaged(name, first)
 

@@ -21,11 +21,12 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from nightreel.domain import StoredObject
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.host_errors import host_error
 from nightreel.private import private_directory, private_opener
 from nightreel.reasons import Reason
 from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large, warn_skipped
 from nightreel.storage.beneath import RefusedError, examine, open_file, why_not_a_file
-from nightreel.storage.disk import new_file, write_all, write_error
+from nightreel.storage.disk import CACHE, new_file, write_all, write_error
 from nightreel.storage.entries import is_possible_date, shown, usable
 from nightreel.storage.walk import walk
 
@@ -113,7 +114,7 @@ class LocalStorage(Storage):
                 f"this user cannot read {self._root}: give it permission to read and enter the directory",
             ) from None
         except OSError as error:
-            raise TransientError(
+            raise host_error(error, doing=f"{self._root} cannot be read") or TransientError(
                 Reason.STORAGE_UNREACHABLE, f"{self._root} cannot be read: {error.strerror}"
             ) from error
         raise PermanentError(Reason.NO_SUCH_SOURCE, f"{self._root}: {problem}; check NIGHTREEL_SOURCE, or mount it")
@@ -178,6 +179,8 @@ class LocalStorage(Storage):
             raise self._read_error(error, uri) from error
 
     def _read_error(self, error: OSError, uri: str) -> NightreelError:
+        if of_host := host_error(error, doing=f"{uri} cannot be read"):
+            return of_host
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             if not self._root.is_dir():
                 return TransientError(Reason.STORAGE_UNREACHABLE, f"{self._root} no longer exists: is it mounted?")
@@ -251,7 +254,7 @@ class LocalStorage(Storage):
             _write_synced(temporary, data)
             yield temporary, path
         except OSError as error:
-            raise write_error(error, path) from error
+            raise write_error(error, path, CACHE) from error
         finally:
             with suppress(OSError):  # never created, or the directory is gone; a later cleanup removes the rest
                 temporary.unlink()
@@ -263,7 +266,7 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise write_error(error, uri) from error
+            raise write_error(error, uri, CACHE) from error
         return True
 
     def _sweep(self, incoming: Path) -> None:

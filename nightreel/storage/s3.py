@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nightreel.domain import StoredObject
 from nightreel.errors import PermanentError, TransientError
+from nightreel.host_errors import host_error
 from nightreel.reasons import Reason
 from nightreel.storage.base import Fetched, PublishedObject, Storage, checked_name, outside, too_large
 from nightreel.storage.disk import new_file
@@ -158,7 +159,9 @@ class S3Storage(Storage):
         try:
             size_bytes = self._bucket.run(upload(self._bucket, key, data))
         except OSError as error:
-            raise TransientError(Reason.DISK_FAILED, f"cannot read {data!r} to publish it: {error.strerror}") from error
+            raise host_error(error) or TransientError(
+                Reason.DISK_FAILED, f"cannot read {data!r} to publish it: {error.strerror}"
+            ) from error
         if size_bytes is not None:
             return PublishedObject(uri=self._bucket.uri(key), size_bytes=size_bytes, created=True)
         return PublishedObject(uri=self._bucket.uri(key), size_bytes=self._size_bytes(key), created=False)

@@ -14,6 +14,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
+from nightreel.host_errors import host_error
 from nightreel.reasons import Reason
 
 _CREDENTIALS = (
@@ -108,7 +109,7 @@ def translated(
     except boto.ParamValidationError as error:
         raise PermanentError(Reason.NO_SUCH_BUCKET, f"{what}: {_first_line(error)}") from error
     except _NETWORK as error:
-        raise TransientError(
+        raise host_error(error, doing=f"{what}: no connection to {endpoint}") or TransientError(
             Reason.STORAGE_UNREACHABLE,
             f"{what}: no valid reply from {endpoint} ({_first_line(error)}): check NIGHTREEL_S3_ENDPOINT_URL, "
             "the network, and whether the server runs",

@@ -144,9 +144,7 @@ def test_crashes_and_tries_are_counted_apart(work, open_work):
 
 
 @pytest.mark.parametrize(("host", "boot", "crashes"), [("here", "before", 0), ("here", "now", 1), ("there", "x", 1)])
-def test_a_run_whose_host_has_started_again_since_charges_no_video(
-    work, open_work, monkeypatch, host, boot, crashes
-):
+def test_a_run_whose_host_has_started_again_since_charges_no_video(work, open_work, monkeypatch, host, boot, crashes):
     monkeypatch.setattr("nightreel.environment.platform.node", lambda: "here")
     monkeypatch.setattr("nightreel.environment.boot_id", lambda: "now")
     work.discover(stored("a"))
@@ -213,5 +211,3 @@ def test_an_upgrade_frees_the_innocent_videos_that_the_version_before_quarantine
     assert [name_of(claim) for claim in run.claim()] == ["c"]
     finish(run, run.claim_suspect()[0])
     assert name_of(run.claim_suspect()[0]) == "b"
-
-

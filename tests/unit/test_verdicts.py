@@ -14,7 +14,7 @@ from nightreel.domain.verdicts import (
     RunFacts,
     RunLimits,
     after_chunk_error,
-    ends_run,
+    fails_alone,
     judge,
     why_make_room,
 )
@@ -153,8 +153,8 @@ def test_a_shard_makes_room_for_a_pause_for_memory_and_for_a_night():
 @pytest.mark.parametrize("reason", list(Reason))
 def test_an_error_ends_the_run_exactly_if_its_reason_is_of_the_run(reason):
     for kind in (PermanentError, TransientError):
-        assert ends_run(kind(reason, "x")) is (reason.scope is Scope.RUN)
-        assert ends_run(kind(reason, "x"), of_model=True)
+        assert fails_alone(kind(reason, "x")) is (reason.scope not in (Scope.RUN, Scope.HOST))
+        assert not fails_alone(kind(reason, "x"), of_model=True)
 
 
 def test_an_unexpected_error_of_a_chunk_is_traced_to_one_video():

@@ -12,9 +12,7 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    op.add_column(
-        "analyses", sa.Column("crashes", sa.Integer, nullable=False, server_default="0"), schema="nightreel"
-    )
+    op.add_column("analyses", sa.Column("crashes", sa.Integer, nullable=False, server_default="0"), schema="nightreel")
     op.add_column(
         "analyses", sa.Column("suspect", sa.Boolean, nullable=False, server_default="false"), schema="nightreel"
     )

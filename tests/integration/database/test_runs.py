@@ -90,8 +90,7 @@ def test_simultaneous_recoveries_mark_a_dead_run_once(work, open_work):
     time.sleep(1.1)
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.extend(recover_dead_runs(work.database, max_crashes=3)))
-        for _ in range(4)
+        threading.Thread(target=lambda: found.extend(recover_dead_runs(work.database, max_crashes=3))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
