@@ -4,6 +4,7 @@ PYTHON ?= python3
 WORKERS ?= 3
 RUNS ?= 2000
 SEED ?= 1
+KILLS ?= 100
 DIR ?=
 TARGET ?= cpu
 IMAGE ?= nightreel:$(TARGET)
@@ -17,7 +18,7 @@ LOCK := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 PYTEST := --numprocesses $(WORKERS) --dist loadfile
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo demo-model test check format docs fuzz bench bench-docs check-media clean install
+.PHONY: demo demo-model test check format docs fuzz chaos bench bench-docs check-media clean install
 .PHONY: lock audit image sbom test-image
 
 demo: install
@@ -49,6 +50,10 @@ docs: install
 # DIR. Each file has a seed, from SEED on. Files that show a problem stay in build/fuzz/kept.
 fuzz: install
 	PYTHONPATH=.:tests $(BIN)/python -m fuzzing.media --runs $(RUNS) --seed $(SEED) $(if $(DIR),--directory "$(DIR)")
+
+# Kills the parts of a night at random moments, and checks that nothing is lost, twice, wrong or left behind.
+chaos: install
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.night --kills $(KILLS) --seed $(SEED)
 
 bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py))
 

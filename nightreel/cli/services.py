@@ -11,8 +11,12 @@ from nightreel import services
 from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
+from nightreel.database.quarantine import count_quarantined
+from nightreel.errors import NightreelError
 from nightreel.services import ServiceStatus, open_services
-from nightreel.units import human_seconds
+from nightreel.settings import Settings
+from nightreel.stages.database import open_database
+from nightreel.units import counted, human_seconds
 
 
 def up() -> None:
@@ -39,12 +43,14 @@ def down(
 
 
 def status(as_json: Json = False) -> None:
-    """Show which services run, where, and since when."""
-    found = services.status(command_settings())
+    """Show which services run, where, and since when, and how many videos are in quarantine."""
+    settings = command_settings()
+    found = services.status(settings)
     if as_json:
         print_json([asdict(service) for service in found])
     else:
         _print_status(found)
+        _print_quarantine(found, settings)
     if any(service.state == "broken" for service in found):
         raise typer.Exit(1)
 
@@ -79,6 +85,21 @@ def _print_status(found: list[ServiceStatus]) -> None:
             print_line(f"Prefect's UI: {service.ui_url}")
         elif service.name == "prefect" and service.state == "stopped":
             print_line("Prefect's UI: stopped; `nightreel up` starts it")
+
+
+def _print_quarantine(found: list[ServiceStatus], settings: Settings) -> None:
+    """Say how many videos wait for a person, if Postgres runs: nothing is started for it."""
+    if not any(service.name == "postgres" and service.state in ("running", "external") for service in found):
+        return
+    try:
+        with open_database(settings) as database, database.begin() as connection:
+            videos = count_quarantined(connection)
+    except NightreelError:  # the table above shows what is wrong, or the database is of another version
+        return
+    if videos:
+        print_line(
+            f"{counted(videos, 'video')} in quarantine: `nightreel failures` shows what to check", style="yellow"
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
+from nightreel.database import schema
 from nightreel.database.claims import Selection
 from nightreel.database.statements import statement
 
@@ -46,3 +47,9 @@ def read_quarantine(
     ).all()
     killers = [(row.uri, row.crashes) for row in rows if row.killed_runs]
     return Quarantine(videos=len(rows), new=sum(row.is_new for row in rows), killers=tuple(killers[:_SHOWN]))
+
+
+def count_quarantined(connection: Connection) -> int:
+    """The number of quarantined videos of all sources and recipes."""
+    held = schema.analyses.c
+    return connection.execute(select(func.count()).where(held.status == "quarantined")).scalar_one()

@@ -116,8 +116,8 @@ def _rows(database: Database, flow_run_ids: Sequence[str]) -> dict[str, _Row]:
 def _end_of(run: FlowRun, row: _Row | None) -> State[Any] | None:
     """The state of a flow run whose process is gone; None if it may live."""
     if row is None:
-        late = run.start_time is not None and datetime.now(UTC) - run.start_time > _REGISTERS_WITHIN
-        return _GONE if late else None
+        since = run.state.timestamp if run.state else None
+        return _GONE if since and datetime.now(UTC) - since > _REGISTERS_WITHIN else None
     if row.status == "running" or row.ended_s is None:
         return None
     if row.status != "crashed" and row.ended_s < _REPORTS_WITHIN_S:

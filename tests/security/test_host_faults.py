@@ -98,7 +98,9 @@ def test_a_process_without_descriptors_does_not_blame_the_file_that_it_cannot_op
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = []
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 20, hard)
+        )
         with suppress(OSError):
             while True:
                 held.append(os.dup(0))

@@ -1,0 +1,142 @@
+"""A Prefect server that goes away in mid-run costs the run its server, not its work, and no flow run stays RUNNING."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psutil
+import pytest
+from fixtures.pipeline import PROMPT_COUNT, make_clip
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.states import Running
+from sqlalchemy import text
+
+from flows.analyze_videos import analyze_videos
+from flows.retry_failed import retry_failed
+from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs
+from nightreel.services.prefect_server import PrefectServer
+from nightreel.services.process import SharedServer
+
+CLIPS = 12
+
+
+@pytest.fixture
+def own_server(tmp_path) -> Iterator[tuple[str, int]]:
+    """The URL and the process of a Prefect server that this test may kill."""
+    program = PrefectServer(tmp_path / "own-prefect")
+    server = SharedServer(program)
+    server.join()
+    try:
+        port = server.wait_ready()
+        (listener,) = {
+            connection.pid
+            for connection in psutil.net_connections("tcp4")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
+        }
+        yield program.url(port), listener
+    finally:
+        server.leave()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make_pipeline, own_server, tmp_path, how):
+    url, pid = own_server
+    for seed in range(CLIPS):
+        make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
+    pipeline = make_pipeline(
+        tmp_path / "videos", PREFECT_API_URL=url, NIGHTREEL_PREFECT_PATIENCE_S="3", NIGHTREEL_CHUNK_SEGMENTS="1"
+    )
+    process = pipeline.start("analyze", pipeline.source)
+    while not pipeline.value("SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'done')"):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(pid, how)
+    killed_at = time.monotonic()
+    try:
+        output = process.communicate(timeout=90)[0]
+        took_s = time.monotonic() - killed_at
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert process.returncode == 1, output
+    assert took_s < 60, "within half of the lease on device memory"
+    assert "Traceback" not in output
+    (said,) = [line for line in output.splitlines() if line.startswith("error:")]
+    assert "Prefect server" in said
+    row = pipeline.rows("SELECT status, counts FROM nightreel.runs")[0]
+    assert row.status in ("completed", "failed")
+    assert row.counts["run_id"] == 1
+    left = pipeline.rows("SELECT status, attempts, suspect FROM nightreel.analyses WHERE status <> 'done'")
+    assert {tuple(item) for item in left} <= {("pending", 0, False)}
+    done = pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'done'")
+    assert pipeline.value("SELECT count(*) FROM nightreel.answers") == done * PROMPT_COUNT
+
+
+def begun(client: SyncPrefectClient, flow: object = analyze_videos) -> UUID:
+    """A flow run that is RUNNING, and whose process is no more."""
+    run = client.create_flow_run(flow, state=Running())
+    return run.id
+
+
+def state_of(client: SyncPrefectClient, flow_run_id: UUID) -> str:
+    return str(client.read_flow_run(flow_run_id).state_name)
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "becomes"),
+    [
+        ("crashed", 0, "Crashed"),
+        ("failed", 3600, "Failed"),
+        ("completed", 3600, "Completed"),
+        ("cancelled", 3600, "Cancelled"),
+        ("completed", 1, "Running"),
+        ("running", None, "Running"),
+    ],
+)
+def test_a_flow_run_ends_as_its_run_did(work, prefect_api_url, status, ended, becomes):
+    with get_client(sync_client=True) as client:
+        flow_run = begun(client)
+        with work.database.begin() as connection:
+            connection.execute(
+                text(
+                    "UPDATE nightreel.runs SET flow_run_id = :flow_run, status = :status, "
+                    "finished_at = now() - make_interval(secs => CAST(:ended AS float8)) WHERE id = :id"
+                ),
+                {"flow_run": str(flow_run), "status": status, "ended": ended, "id": work.run.id},
+            )
+        end_dead_flow_runs(client, work.database)
+        assert state_of(client, flow_run) == becomes
+        client.delete_flow_run(flow_run)
+
+
+def test_a_flow_run_that_died_before_it_registered_ends_after_a_while(work, prefect_api_url):
+    with get_client(sync_client=True) as client:
+        young, old = begun(client), begun(client)
+        client.set_flow_run_state(old, Running(timestamp=datetime.now(UTC) - timedelta(hours=1)), force=True)
+        end_dead_flow_runs(client, work.database)
+        assert state_of(client, young) == "Running"
+        for flow_run in (young, old):
+            client.delete_flow_run(flow_run)
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "becomes"), [(None, 0, "Crashed"), (None, None, "Running"), ("x", 0, "Running")]
+)
+def test_a_flow_that_registers_no_run_is_found_by_its_process(work, prefect_api_url, host, pid, becomes):
+    me = psutil.Process()
+    with get_client(sync_client=True) as client:
+        flow_run = begun(client, retry_failed)
+        labels = {
+            "nightreel.host": host or platform.node(),
+            "nightreel.pid": me.pid if pid is None else 2**22 + 1,
+            "nightreel.began": me.create_time(),
+        }
+        client.update_flow_run_labels(flow_run, labels)
+        end_dead_flow_runs(client, work.database)
+        assert state_of(client, flow_run) == becomes
+        client.delete_flow_run(flow_run)
