@@ -49,6 +49,7 @@ _RUN_WITHIN_S = 300.0
 _FIRST_KILL_S = (2.0, 14.0)  # after the start of a round
 _NEXT_KILL_S = (0.2, 4.0)
 _NO_VICTIM_S = 5.0
+_MOST_CHILDREN = 2  # in a round: a third one may be that of the same video, whose tries would then be used up
 
 
 @dataclass
@@ -166,6 +167,8 @@ def play_round(installation: Installation, chance: random.Random, kinds: list[st
     due_s = chance.uniform(*_FIRST_KILL_S)
     try:
         while run.poll() is None and kinds and (kinds[0] != "worker" or not killed):
+            if kinds[0] == "child" and killed["child"] == _MOST_CHILDREN:
+                break
             if time.monotonic() - began < due_s:
                 time.sleep(0.02)
             elif found := victims(installation, run, kinds[0]):

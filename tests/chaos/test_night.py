@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from chaos.night import play
 
-TEN = ["child", "child", "prefect", "child", "child", "postgres", "child", "child", "child", "run"]
+TEN = ["child", "child", "prefect", "child", "child", "postgres", "child", "child", "run", "run"]
 QUICK = {"NIGHTREEL_LEASE_S": "5", "NIGHTREEL_PREFECT_PATIENCE_S": "3", "NIGHTREEL_CHUNK_SEGMENTS": "4"}
 
 
