@@ -7,6 +7,7 @@ import platform
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -62,7 +63,8 @@ def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make
         output = process.communicate(timeout=90)[0]
         took_s = time.monotonic() - killed_at
     finally:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert process.returncode == 1, output
     assert took_s < 60, "within half of the lease on device memory"
     assert "Traceback" not in output
