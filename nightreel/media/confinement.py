@@ -91,7 +91,7 @@ class Namespaces:
 def enter_namespaces() -> Namespaces:
     """Move this single-threaded process to namespaces of its own. Only its children are in the process namespace."""
     others = _NEW_PROCESSES | _NEW_NETWORK | _NEW_IPC
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and _may_become_another_user():
         return Namespaces(user=False, others=unshare(others))
     if unshare(_NEW_USER | others):
         return Namespaces(user=True, others=True)
@@ -112,6 +112,19 @@ def count_threads_of_user() -> int:
 def die_with_parent() -> None:
     """Have the kernel kill this process when the thread that started it ends. A change of user undoes that."""
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _may_become_another_user() -> bool:
+    """Whether root may. A container may have taken the capability, or have no other id. A child tries it."""
+    pid = os.fork()
+    if not pid:
+        try:
+            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +202,11 @@ def _leave_user(namespaces: Namespaces, *, keep_reading: bool) -> str:
     Returns:
         `user` of `Confinement`.
     """
-    if os.geteuid() != 0:
+    if namespaces.user or os.geteuid() != 0:
         capset(0)
         return "namespace" if namespaces.user else ""
-    os.setgroups([])
+    with suppress(OSError):  # a user namespace may forbid it
+        os.setgroups([])
     prctl(_PR_SET_KEEPCAPS, keep_reading)
     user = ""
     for number in (_FIRST_OWN_USER + os.getpid(), _NOBODY):

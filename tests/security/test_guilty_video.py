@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from alembic import command
@@ -11,6 +12,7 @@ from fixtures.work import Work, stored
 from sqlalchemy import text
 
 from nightreel.database.claims import Selection, close_claim
+from nightreel.database.connection import Database
 from nightreel.database.quarantine import read_quarantine
 from nightreel.database.reports import reopen_failures
 from nightreel.database.runs import recover_dead_runs
@@ -193,13 +195,13 @@ def test_the_quarantine_tells_new_killers_from_known_ones(work, open_work):
     assert (later.videos, later.new, later.killers) == (1, 0, first.killers)
 
 
-def test_an_upgrade_frees_the_innocent_videos_that_the_version_before_quarantined(work, open_work):
+def test_an_upgrade_frees_the_innocent_videos_that_the_version_before_quarantined(work, open_work, owner_url):
     config = Config()
     config.set_main_option("script_location", "sql/migrations")
     work.discover(*(stored(name) for name in "abc"))
-    with work.database.begin() as connection:
+    with closing(Database(owner_url)) as owner, owner.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "0009")
+        command.downgrade(config, "0010")
         connection.execute(
             text(
                 "UPDATE nightreel.analyses SET status = 'quarantined', attempts = 3, reason = 'attempts_exhausted' "

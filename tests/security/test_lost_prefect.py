@@ -21,15 +21,15 @@ from sqlalchemy import text
 from flows.analyze_videos import analyze_videos
 from flows.retry_failed import retry_failed
 from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs
-from nightreel.services.prefect_server import PrefectServer
+from nightreel.services.prefect_server import PrefectApi, PrefectServer
 from nightreel.services.process import SharedServer
 
 CLIPS = 12
 
 
 @pytest.fixture
-def own_server(tmp_path) -> Iterator[tuple[str, int]]:
-    """The URL and the process of a Prefect server that this test may kill."""
+def own_server(tmp_path) -> Iterator[tuple[PrefectApi, int]]:
+    """The address and the process of a Prefect server that this test may kill."""
     program = PrefectServer(tmp_path / "own-prefect")
     server = SharedServer(program)
     server.join()
@@ -40,18 +40,22 @@ def own_server(tmp_path) -> Iterator[tuple[str, int]]:
             for connection in psutil.net_connections("tcp4")
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
         }
-        yield program.url(port), listener
+        yield program.api(port), listener
     finally:
         server.leave()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
 def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make_pipeline, own_server, tmp_path, how):
-    url, pid = own_server
+    api, pid = own_server
     for seed in range(CLIPS):
         make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
     pipeline = make_pipeline(
-        tmp_path / "videos", PREFECT_API_URL=url, NIGHTREEL_PREFECT_PATIENCE_S="3", NIGHTREEL_CHUNK_SEGMENTS="1"
+        tmp_path / "videos",
+        PREFECT_API_URL=api.url,
+        PREFECT_API_AUTH_STRING=api.auth_string,
+        NIGHTREEL_PREFECT_PATIENCE_S="3",
+        NIGHTREEL_CHUNK_SEGMENTS="1",
     )
     process = pipeline.start("analyze", pipeline.source)
     while not pipeline.value("SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'done')"):
