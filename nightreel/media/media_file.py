@@ -1,14 +1,25 @@
-"""A media file as a decoder process sees it: an open descriptor and a name for messages, and no path.
+"""An open media file. The pipeline opens it and reads nothing of it; a decoder process reads it.
 
-`decoder_process` makes it. Only decord needs a path; it has one where the kernel can restrict the process to it.
+Only decord needs a path. A decoder process has one where the kernel can restrict the process to it.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+
+from nightreel.errors import PermanentError, TransientError
+from nightreel.host_errors import host_error
+from nightreel.reasons import Reason
+
+FileId = tuple[int, ...]
+"""What tells a file from all others."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +76,33 @@ class _Reader(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[MediaFile]:
+    """Open a file for a decoder process.
+
+    Raises:
+        TransientError: `file_unreadable`, or the host's own reason.
+        PermanentError: `not_a_video`: it is not a regular file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise unreadable(path.name, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise PermanentError(Reason.NOT_A_VIDEO, f"{path.name} is not a regular file")
+        yield MediaFile(fd, path.name, os.path.realpath(path))
+    finally:
+        os.close(fd)
+
+
+def file_id(status: os.stat_result) -> FileId:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def unreadable(name: str, error: OSError) -> TransientError:
+    """The error for a file that cannot be opened or read: the host's, or that of the disk."""
+    said = f"{name} cannot be read from the disk ({error.strerror}): check the disk"
+    return host_error(error, doing=f"{name} cannot be opened") or TransientError(Reason.FILE_UNREADABLE, said)

@@ -17,11 +17,9 @@ import math
 import mmap
 import os
 import signal
-import stat
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,25 +31,17 @@ from nightreel.media import replies
 from nightreel.media.confinement import CANNOT_CONFINE, Confinement
 from nightreel.media.coverage import covered_s
 from nightreel.media.decode_job import DecodeJob, plan_job
-from nightreel.media.fork_server import DecoderProcess, Ending, ForkServer
-from nightreel.media.media_file import MediaFile
+from nightreel.media.decoder_slots import DecoderSlots
+from nightreel.media.fork_server import Ending, ForkServer
+from nightreel.media.media_file import MediaFile, file_id, opened, unreadable
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
 from nightreel.media.transport import ConnectionLostError, DeadlineError, Message
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
-_FileId = tuple[int, ...]  # what tells a file from all others
 _SENT_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
 _READ_BYTES = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class _Idle:
-    """A process that may answer further calls about its file."""
-
-    file_id: _FileId
-    process: DecoderProcess
 
 
 class DecoderPool:
@@ -81,12 +71,7 @@ class DecoderPool:
         self._min_good_frames = min_good_frames
         self._strict = strict
         self._server = ForkServer()
-        self._workers = workers
-        self._slots = threading.BoundedSemaphore(workers)  # of running calls
-        self._lock = threading.Lock()
-        self._running = 0
-        self._idle: list[_Idle] = []  # the longest idle first
-        self._closed = False
+        self._slots = DecoderSlots(self._server, workers=workers)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -124,7 +109,7 @@ class DecoderPool:
             SettingsError: as `confinement`.
             TransientError: the file cannot be read, or no decoder process can be started.
         """
-        with _opened(path) as file:
+        with opened(path) as file:
             request = {"op": "probe", "limits": asdict(self._limits)}
             with self._answered(file):
                 reply = self._call(request, file)
@@ -190,7 +175,7 @@ class DecoderPool:
         try:
             os.ftruncate(fd, size)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-            with _opened(path) as file, self._answered(file):
+            with opened(path) as file, self._answered(file):
                 reply = replies.parse_decoded(
                     self._call({"op": "decode", "job": job.to_json()}, file, fd).text, job=job
                 )
@@ -209,17 +194,13 @@ class DecoderPool:
 
     def close(self) -> None:
         """Stop all processes. Running calls fail with a TransientError. May be called twice."""
-        self._closed = True
-        self._end_idle(lambda _: True)
+        self._slots.close()
         self._server.close()
 
     def close_file(self, path: Path) -> None:
         """End the idle processes of a file. They keep it open, so the disk space of a deleted file stays in use."""
-        try:
-            file_id = _file_id(path.stat())
-        except OSError:
-            return
-        self._end_idle(lambda idle: idle.file_id == file_id)
+        with suppress(OSError):
+            self._slots.end_idle(file_id(path.stat()))
 
     def __enter__(self) -> Self:
         return self
@@ -241,63 +222,24 @@ class DecoderPool:
 
     def _call(self, request: dict[str, Any], file: MediaFile, *shared: int) -> Message:
         """Send one request to a process of this file. Only a process that replies without an error is kept."""
-        file_id = _file_id(os.fstat(file.fd))
-        with self._slots:
-            if self._closed:
-                raise TransientError(Reason.DECODER_POOL_CLOSED, f"{file.name} was not decoded: the pool is closed")
+        with self._slots.process_of(file) as process:
             confinement = self.confinement
-            with self._process_of(file_id) as process:
-                request |= {"memory_mib": self._memory_mib, "name": file.name, "path": file.path}
-                try:
-                    message = process.ask(
-                        {**request, "confinement": confinement.to_json()},
-                        fds=[*([] if process.asked else [file.fd]), *shared],
-                        most_text_bytes=replies.MOST_TEXT_BYTES,
-                        most_blob_bytes=replies.most_blob_bytes(self._limits),
-                        timeout_s=self._timeout_s,
-                    )
-                except DeadlineError:
-                    raise self._too_slow(file) from None
-                except ConnectionLostError:
-                    raise self._ended(file, process.why_lost()) from None
-                if replies.is_error(message.text):
-                    process.end()
-                return message
-
-    @contextmanager
-    def _process_of(self, file_id: _FileId) -> Iterator[DecoderProcess]:
-        """A process that has read this file or none. It is kept unless it ended, or the block raises an error."""
-        with self._lock:
-            known = next((idle for idle in self._idle if idle.file_id == file_id), None)
-            if known:
-                self._idle.remove(known)
-            self._running += 1
-            surplus = self._idle[: max(0, self._running + len(self._idle) - self._workers)]
-            del self._idle[: len(surplus)]
-        process = known.process if known else None
-        try:
-            for idle in surplus:
-                idle.process.end()
-            process = process or self._server.spawn()
-            yield process
-        except BaseException:
-            if process:
+            request |= {"memory_mib": self._memory_mib, "name": file.name, "path": file.path}
+            try:
+                message = process.ask(
+                    {**request, "confinement": confinement.to_json()},
+                    fds=[*([] if process.asked else [file.fd]), *shared],
+                    most_text_bytes=replies.MOST_TEXT_BYTES,
+                    most_blob_bytes=replies.most_blob_bytes(self._limits),
+                    timeout_s=self._timeout_s,
+                )
+            except DeadlineError:
+                raise self._too_slow(file) from None
+            except ConnectionLostError:
+                raise self._ended(file, process.why_lost()) from None
+            if replies.is_error(message.text):
                 process.end()
-            raise
-        finally:
-            with self._lock:
-                self._running -= 1
-                if process and not process.ended:
-                    self._idle.append(_Idle(file_id, process))
-        if self._closed:
-            self._end_idle(lambda _: True)
-
-    def _end_idle(self, which: Callable[[_Idle], bool]) -> None:
-        with self._lock:
-            chosen = [idle for idle in self._idle if which(idle)]
-            self._idle = [idle for idle in self._idle if idle not in chosen]
-        for idle in chosen:
-            idle.process.end()
+            return message
 
     def _too_slow(self, file: MediaFile) -> PermanentError:
         return PermanentError(
@@ -313,7 +255,7 @@ class DecoderPool:
             return TransientError(
                 Reason.DECODER_START, f"{file.name} was not decoded: its decoder process could not confine itself"
             )
-        if self._closed or code is None:
+        if self._slots.closed or code is None:
             return TransientError(Reason.DECODER_KILLED, f"{file.name}: the decoder process was killed from outside")
         if ending.killed:
             return _lied(file, "it broke off its reply")
@@ -323,44 +265,14 @@ class DecoderPool:
         return PermanentError(Reason.DECODER_CRASHED, f"{file.name} crashed the decoder process ({how})")
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[MediaFile]:
-    """The file, opened for a decoder process and not read here.
-
-    Raises:
-        TransientError: `file_unreadable`.
-        PermanentError: `not_a_video`: it is not a regular file.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise _unreadable(path.name, error) from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise PermanentError(Reason.NOT_A_VIDEO, f"{path.name} is not a regular file")
-        yield MediaFile(fd, path.name, os.path.realpath(path))
-    finally:
-        os.close(fd)
-
-
-def _file_id(status: os.stat_result) -> _FileId:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def _unless_readable(file: MediaFile, claim: PermanentError) -> PermanentError | TransientError:
     """The error for the claim that the disk fails: a process under attack must not be able to stop a run with it."""
     try:
         for at in range(0, file.size_bytes, _READ_BYTES):
             os.pread(file.fd, _READ_BYTES, at)
     except OSError as error:
-        return _unreadable(file.name, error)
+        return unreadable(file.name, error)
     return _lied(file, f"it claims that the disk fails, but the file can be read: {claim.detail}")
-
-
-def _unreadable(name: str, error: OSError) -> TransientError:
-    return TransientError(
-        Reason.FILE_UNREADABLE, f"{name} cannot be read from the disk ({error.strerror}): check the disk"
-    )
 
 
 def _lied(file: MediaFile, why: str) -> PermanentError:
