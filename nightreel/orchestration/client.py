@@ -14,12 +14,20 @@ from nightreel.errors import TransientError
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.reasons import Reason
 from nightreel.services import PrefectApi
+from nightreel.settings import Settings
+
+_LEAST_REQUEST_S = 10.0  # a busy server takes seconds
 
 
 def settings_of(api: PrefectApi) -> dict[Any, Any]:
     """Prefect's settings with which its clients reach this server."""
     secret = {PREFECT_API_AUTH_STRING: api.auth_string} if api.auth_string else {}
     return {PREFECT_API_URL: api.url, **secret}
+
+
+def request_timeout_s(settings: Settings) -> float:
+    """How long a run waits for one reply. A server that accepts requests and never replies is gone, too."""
+    return max(_LEAST_REQUEST_S, settings.prefect_patience_s)
 
 
 @contextmanager

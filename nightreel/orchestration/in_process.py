@@ -10,11 +10,11 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_HOME, temporary_settings
 
 from nightreel.errors import NightreelError, TransientError
 from nightreel.options import AnalyzeOptions
-from nightreel.orchestration.client import settings_of
+from nightreel.orchestration.client import request_timeout_s, settings_of
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.runs import Caller, caller
 from nightreel.reasons import Reason
@@ -33,7 +33,8 @@ def flows_in_process(settings: Settings, api: PrefectApi) -> Iterator[None]:
     The server stores the log of the run; the terminal shows its progress.
     """
     home = settings.work_dir.resolve() / "prefect-client"
-    with temporary_settings({**settings_of(api), PREFECT_HOME: home}):
+    timeout = {PREFECT_API_REQUEST_TIMEOUT: request_timeout_s(settings)}
+    with temporary_settings({**settings_of(api), **timeout, PREFECT_HOME: home}):
         setup_logging()
         for handler in logging.getLogger().handlers:
             handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from nightreel.orchestration.client import request_timeout_s
 from nightreel.services import PrefectApi
 from nightreel.settings import Settings, child_environment
 
@@ -30,7 +31,10 @@ def prefect_environment(settings: Settings, api: PrefectApi, **extra: str) -> di
     """
     home = {} if settings.prefect_api_url else {"PREFECT_HOME": str(settings.work_dir.resolve() / "prefect-client")}
     secret = {"PREFECT_API_AUTH_STRING": api.auth_string} if api.auth_string else {}
-    return child_environment(PREFECT_API_URL=api.url, DO_NOT_TRACK="1", **secret, **home, **extra)
+    timeout = f"{request_timeout_s(settings):g}"
+    return child_environment(
+        PREFECT_API_URL=api.url, PREFECT_API_REQUEST_TIMEOUT=timeout, DO_NOT_TRACK="1", **secret, **home, **extra
+    )
 
 
 def prefect_command(arguments: Sequence[str]) -> list[str]:

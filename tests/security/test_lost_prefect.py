@@ -64,13 +64,13 @@ def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make
     os.kill(pid, how)
     killed_at = time.monotonic()
     try:
-        output = process.communicate(timeout=90)[0]
+        output = process.communicate(timeout=110)[0]
         took_s = time.monotonic() - killed_at
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert process.returncode == 1, output
-    assert took_s < 60, "within half of the lease on device memory"
+    assert took_s < 100, "before the lease on device memory ends, after 120 s"
     assert "Traceback" not in output
     (said,) = [line for line in output.splitlines() if line.startswith("error:")]
     assert "Prefect server" in said
