@@ -22,7 +22,7 @@ def analyze(pipeline: Pipeline, *arguments: str) -> dict:
     process = pipeline.start("analyze", *arguments, "--json")
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
-    return json.loads(output[output.index("{") :])
+    return json.loads(output[output.index("{\n") :])
 
 
 def test_only_the_named_files_are_analysed_in_one_run(pipeline, clips):

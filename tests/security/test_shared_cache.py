@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sqlalchemy import text
 from nightreel.cache.features import FeatureCache
 from nightreel.cache.parquet import _SCHEMA, from_parquet, to_parquet
 from nightreel.cache.signing import CacheKeys
+from nightreel.database.connection import Database
 from nightreel.domain import Features, StoredTensor
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.settings import load_settings
@@ -321,12 +323,12 @@ def unsigned(path: Path) -> bytes:
     return to_parquet(from_parquet(path.read_bytes(), key=path.stem))
 
 
-def test_files_that_another_planted_decide_no_answer_of_a_new_database(pipeline):
+def test_files_that_another_planted_decide_no_answer_of_a_new_database(pipeline, owner_url):
     pipeline.analyze()
     honest = answers(pipeline)
     for path in cached(pipeline):
         path.write_bytes(to_parquet(changed(from_parquet(path.read_bytes(), key=path.stem))))
-    with pipeline.database.begin() as connection:
+    with closing(Database(owner_url)) as owner, owner.begin() as connection:
         connection.execute(text("TRUNCATE nightreel.features, nightreel.videos CASCADE"))
     summary = pipeline.analyze()
     assert summary.videos == {"done": 3}

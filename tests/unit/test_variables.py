@@ -12,7 +12,13 @@ from nightreel.settings import Settings, load_settings, where_set
 def secrets(tmp_path, monkeypatch):
     """An own directory without `.env`, no variables of ours, and an own directory of secret files."""
     monkeypatch.chdir(tmp_path)
-    for name in ("NIGHTREEL_SOURCE", "NIGHTREEL_MODEL", "NIGHTREEL_DATABASE_URL", "PREFECT_API_URL"):
+    for name in (
+        "NIGHTREEL_SOURCE",
+        "NIGHTREEL_MODEL",
+        "NIGHTREEL_DATABASE_URL",
+        "PREFECT_API_URL",
+        "PREFECT_API_AUTH_STRING",
+    ):
         monkeypatch.delenv(name, raising=False)
     directory = tmp_path / "secrets"
     directory.mkdir()

@@ -344,6 +344,7 @@ def test_a_thousand_jobs_with_one_in_ten_hostile_leave_nothing_behind(monkeypatc
     me = psutil.Process()
     with DecoderPool(limits=LIMITS, workers=2, timeout_s=1.0) as pool:
         reference = _look(pool, good)
+        pool.close_file(good)
         before = (me.num_fds(), len(me.children(recursive=True)), me.num_threads())
         rss_before = me.memory_info().rss
         reasons = []
@@ -357,6 +358,7 @@ def test_a_thousand_jobs_with_one_in_ten_hostile_leave_nothing_behind(monkeypatc
         expected = {"not_a_video": 25, "no_index": 25, "decode_timeout": 5, "decoder_crashed": 5}
         assert {reason: reasons.count(reason) for reason in expected} == expected
         assert len(reasons) == 60
+        pool.close_file(good)
         assert (me.num_fds(), len(me.children(recursive=True)), me.num_threads()) <= before
         assert me.memory_info().rss - rss_before < 30 * 2**20
 

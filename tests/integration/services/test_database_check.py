@@ -17,6 +17,7 @@ from nightreel.doctor import run_checks
 from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
 from nightreel.services import open_services, status
 from nightreel.services.postgres import Postgres
+from nightreel.services.postgres_roles import SUPERUSER
 from nightreel.services.process import SharedServer
 from nightreel.services.state import free_port
 from nightreel.settings import Settings
@@ -91,10 +92,8 @@ def test_a_setting_of_the_database_that_breaks_statements_is_refused(
         "search_path = ''",
     ],
 )
-def test_other_settings_of_the_database_do_no_harm(work, database, setting):
-    with database.begin() as connection:
-        name = connection.execute(text("SELECT current_database()")).scalar_one()
-        connection.execute(text(f"ALTER DATABASE {name} SET {setting}"))
+def test_other_settings_of_the_database_do_no_harm(work, database, alter, setting):
+    alter(f"ALTER DATABASE {{}} SET {setting}")
     database.engine.dispose()
     with database.begin() as connection:
         later = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=90)
@@ -119,7 +118,7 @@ def standby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
     server = SharedServer(program)
     try:
         server.join()
-        yield program.url(server.wait_ready())
+        yield program.url(server.wait_ready(), role=SUPERUSER)
     finally:
         server.leave()
 
@@ -220,20 +219,21 @@ def test_a_pooler_without_its_postgres_is_unreachable(service_settings, pgbounce
 
 
 @pytest.fixture
-def limited(database_url, postgres_server) -> Iterator[URL]:
+def limited(owner_url, postgres_server) -> Iterator[URL]:
     """The database as a user who may log in and nothing more."""
     role = sql.Identifier("limited")
     postgres_server.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'hunter2'").format(role))
-    yield make_url(database_url).set(username="limited", password="hunter2")
-    database = Database(database_url)
+    yield make_url(owner_url).set(username="limited", password="hunter2")
+    name = make_url(owner_url).database
+    database = Database(postgres_server.admin_url.set(database=name).render_as_string(hide_password=False))
     with database.begin() as connection:
         connection.execute(text("DROP OWNED BY limited"))
     database.close()
     postgres_server.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-def test_missing_rights_are_named_before_a_run_with_statements_that_give_them(service_settings, limited, database_url):
-    settings, owner = configured(service_settings, limited), Database(database_url)
+def test_missing_rights_are_named_before_a_run_with_statements_that_give_them(service_settings, limited, owner_url):
+    settings, owner = configured(service_settings, limited), Database(owner_url)
 
     def grant(*statements: str) -> None:
         with owner.begin() as connection:

@@ -91,8 +91,9 @@ def discover(work: Work, home: Home):
             chunk_segments=1000,
             max_crashes=3,
             why_stop=lambda: None,
-            model=None,  # only a claim checks model and cache
+            model=None,  # only a claim checks model, cache and sandbox
             cache=None,
+            files=None,
         )
         found = discovery.discover_pages()
         assert found.exhausted
