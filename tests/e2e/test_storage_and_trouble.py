@@ -59,11 +59,14 @@ def test_the_error_for_postgres_down_names_host_and_port_and_hides_the_password(
 
 
 def test_a_full_disk_for_the_cache_breaks_the_run_and_leaves_nothing_half_written(make_pipeline, clips, small_disk):
-    pipeline = make_pipeline(clips, NIGHTREEL_CACHE_URL=small_disk.as_uri())
+    pipeline = make_pipeline(clips, NIGHTREEL_CACHE_URL=small_disk.as_uri(), NIGHTREEL_MAX_SAME_FAILURES="1")
     process = pipeline.start("analyze", pipeline.source, small_disk=small_disk)
-    output = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=200)[0]
     assert process.returncode == 1, output
     assert "disk_full" in output
+    assert "NIGHTREEL_CACHE_LIMIT_GIB" in output
+    assert "NIGHTREEL_CACHE_URL" in output
+    assert "NIGHTREEL_SPOOL_MIB" not in output
     assert pipeline.value("SELECT count(*) FROM nightreel.features") == 0
     assert pipeline.value("SELECT count(*) FROM nightreel.answers") == 0
     assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'pending' AND attempts = 0") == 3

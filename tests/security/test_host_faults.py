@@ -131,13 +131,3 @@ def test_a_full_disk_of_the_spool_charges_no_video(make_pipeline, clips, small_d
 
 def _cache(clips: Path) -> str:
     return (clips.parent / "cache").as_uri()
-
-
-def test_the_advice_for_a_full_cache_names_the_settings_of_the_cache(make_pipeline, clips, small_disk):
-    pipeline = make_pipeline(clips, NIGHTREEL_CACHE_URL=small_disk.as_uri(), NIGHTREEL_MAX_SAME_FAILURES="1")
-    output = pipeline.start("analyze", pipeline.source, small_disk=small_disk).communicate(timeout=200)[0]
-    said = " ".join(output.split())
-    assert "NIGHTREEL_CACHE_LIMIT_GIB" in said
-    assert "NIGHTREEL_CACHE_URL" in said
-    assert "NIGHTREEL_SPOOL_MIB" not in said
-    assert uncharged(pipeline) == {"pending": 3}
