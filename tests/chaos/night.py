@@ -278,8 +278,9 @@ def check(installation: Installation, expected: list[tuple[Any, ...]]) -> list[s
     for what, query in {
         "runs are still running": "SELECT count(*) FROM nightreel.runs WHERE status = 'running'",
         "claims are left": "SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed' OR run_id IS NULL",
-        "requests for memory are left": "SELECT count(*) FROM nightreel.memory_leases AS request JOIN nightreel.runs ON "
-        "runs.id = run_id WHERE expires_at > now() AND runs.status = 'running'",  # of a dead run, it expires
+        # That of a dead run expires.
+        "requests for memory are left": "SELECT count(*) FROM nightreel.memory_leases JOIN nightreel.runs "
+        "ON runs.id = run_id WHERE expires_at > now() AND runs.status = 'running'",
         "videos are charged": "SELECT count(*) FROM nightreel.analyses WHERE crashes > 0 OR suspect",
     }.items():
         if number := installation.rows(query)[0][0]:
