@@ -1,7 +1,7 @@
 """Ends flow runs in Prefect whose process is gone: it was killed, or the server was away when it reported its end.
 
-Each run calls it at its start and at its end, and each worker at its start. Postgres knows which runs have ended
-(`database.runs`). The automation of `nightreel deploy` does the same earlier, but only for deployments.
+Each run calls it at its start and at its end. Postgres knows which runs have ended (`database.runs`). The automation of
+`nightreel deploy` does the same earlier, but only for deployments.
 """
 
 from __future__ import annotations
