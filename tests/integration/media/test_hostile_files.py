@@ -359,6 +359,7 @@ def test_a_thousand_jobs_with_one_in_ten_hostile_leave_nothing_behind(monkeypatc
         assert {reason: reasons.count(reason) for reason in expected} == expected
         assert len(reasons) == 60
         pool.close_file(good)
+        del batch  # its memory is mapped by a descriptor
         assert (me.num_fds(), len(me.children(recursive=True)), me.num_threads()) <= before
         assert me.memory_info().rss - rss_before < 30 * 2**20
 
