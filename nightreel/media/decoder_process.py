@@ -29,7 +29,7 @@ from nightreel.media.demuxing import is_memory_error
 from nightreel.media.inspection import probe_file
 from nightreel.media.media_file import MediaFile
 from nightreel.media.probe import MediaLimits
-from nightreel.media.transport import ConnectionLostError, Message, receive, send
+from nightreel.media.transport import ConnectionLostError, receive, send
 from nightreel.reasons import Reason
 
 _MOST_TEXT_BYTES = 64 * 2**20  # a job with all its packets
@@ -55,29 +55,30 @@ def answer_requests(connection: socket.socket, confine: Callable[..., Confined])
 
     The first request comes with the descriptor of the file; a request to decode with that of the memory for frames.
     """
-    message = _next_request(connection)
-    if message is None:
+    if (first := _next_request(connection)) is None:
         return
-    fd, *frames_fds = message.fds
-    request = json.loads(message.text)
+    request, (fd, *frames_fds) = first
     confined = confine(fd, request["path"], memory_bytes=request["memory_mib"] << 20)
     if confined.found.to_json() != request["confinement"]:
         os._exit(CANNOT_CONFINE)
     file = MediaFile(fd, request["name"], confined.path)
-    while message is not None:
-        reply, blob = _reply(json.loads(message.text), file, confined, *frames_fds)
+    while True:
+        reply, blob = _reply(request, file, confined, *frames_fds)
         for frames_fd in frames_fds:
             os.close(frames_fd)
         send(connection, reply, blob=blob)
-        message = _next_request(connection)
-        frames_fds = list(message.fds) if message else []
+        if (following := _next_request(connection)) is None:
+            return
+        request, frames_fds = following
 
 
-def _next_request(connection: socket.socket) -> Message | None:
+def _next_request(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """A request and its descriptors; None if the pool has closed the connection."""
     try:
-        return receive(connection, most_text_bytes=_MOST_TEXT_BYTES, most_fds=2)
+        message = receive(connection, most_text_bytes=_MOST_TEXT_BYTES, most_fds=2)
     except ConnectionLostError:
         return None
+    return json.loads(message.text), list(message.fds)
 
 
 def _reply(
