@@ -199,8 +199,8 @@ def make_due(installation: Installation) -> None:
     if installation.call("up") or installation.call("deploy"):
         raise RuntimeError(f"the installation does not deploy: {installation.directory / 'log.txt'}")
     with open_services(installation.settings, postgres=False) as endpoints:
-        assert endpoints.prefect_api_url
-        with prefect_client(endpoints.prefect_api_url) as client:
+        assert endpoints.prefect
+        with prefect_client(endpoints.prefect) as client:
             night = client.read_deployment_by_name("analyze-videos/nightly")
             client.create_flow_run_from_deployment(night.id)
 
