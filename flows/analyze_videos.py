@@ -1,6 +1,6 @@
 """The flow of a night, and of each shard of a backfill: list, claim, encode, ask, write, until nothing is left.
 
-`nightreel.domain.verdicts` decides whether the run stops and whether it is red. A failed video is a row in Postgres.
+`nightreel.domain.run_health` decides whether the run stops and whether it is red. A failed video is a row in Postgres.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa
         publish(server, run_report(summary), key="analyze-videos", description=summary.headline)
         show_progress(summary)
         get_run_logger().info("run %d: %s", run.id, summary.headline)
-    red, headline = summary.verdict.red, summary.headline
+    red, headline = summary.health.red, summary.headline
     if options.shard and not server.is_gone:
         _submit_next_shards()
     if red is None:

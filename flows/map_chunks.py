@@ -17,7 +17,7 @@ from prefect import allow_failure, get_run_logger
 from prefect.futures import PrefectFuture
 
 from nightreel.domain import ChunkCounts, Claim
-from nightreel.domain.verdicts import AfterError, after_chunk_error
+from nightreel.domain.run_health import AfterError, after_chunk_error
 from nightreel.reasons import Reason
 from tasks.ask import ask
 from tasks.encode import encode

@@ -36,6 +36,6 @@ def sweep_videos(options: SweepOptions = SweepOptions()) -> State:  # noqa: B008
             show_progress(summary)
         run.finish(summary)
         publish(server, run_report(summary), key="sweep-videos", description=summary.headline)
-    if summary.verdict.red:
-        return Failed(message=f"{summary.verdict.red}: {summary.headline}")
+    if summary.health.red:
+        return Failed(message=f"{summary.health.red}: {summary.headline}")
     return Completed(message=summary.headline)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from nightreel.domain import MIN_COVERAGE, Answer, FrameBatch, Prompt, Segment, judge
+from nightreel.domain import Answer, FrameBatch, Prompt, Segment, Verdict, judge
 from nightreel.errors import PermanentError
 from nightreel.media.probe import Probe
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel
+from nightreel.models.inquiry import Seen
 from nightreel.models.loading import check_model, load_model
 from nightreel.private import private_directory, tighten_work_dir
 from nightreel.reasons import Reason
@@ -28,6 +29,15 @@ from nightreel.units import human_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedAnswer:
+    """The answer to one prompt, and what it means."""
+
+    prompt: Prompt
+    answer: Answer
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskedSegment:
     """The answers about one segment, or why it failed.
 
@@ -35,8 +45,8 @@ class AskedSegment:
         pts_s: presentation times of the sampled frames, seconds.
         damaged_frames: number of sampled frames that did not decode cleanly.
         covered_s: seconds of the segment that the other frames cover.
-        answers: one per prompt hash, in the order asked; none for follow-ups whose condition did not hold. A "no" is
-            unknown if too little of the segment was seen.
+        answers: one per prompt, in the order asked; none for follow-ups whose condition did not hold. A "no" is unknown
+            if too little of the segment was seen.
         failure: why the segment has no answers.
     """
 
@@ -44,7 +54,7 @@ class AskedSegment:
     pts_s: tuple[float, ...] = ()
     damaged_frames: int = 0
     covered_s: float = 0.0
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[JudgedAnswer, ...] = ()
     failure: PermanentError | None = None
 
 
@@ -107,25 +117,26 @@ def _ask(
     good = [segment for segment in batch if segment.index in looks]
     frames = list(looks.values())
     features = model.encode(frames, segments=good, keys=[f"segment-{item.index}" for item in good]) if good else []
-    answers = model.ask(features, [prompts] * len(good)) if good else []
+    seen = [Seen(looks[segment.index].covered_s or 0.0, segment.expected_s) for segment in good]
+    answers = model.ask(features, [prompts] * len(good), seen=seen) if good else []
     said = {segment.index: given for segment, given in zip(good, answers, strict=True)}
     for segment in batch:
-        yield failed.get(segment.index) or _reply(segment, looks[segment.index], said[segment.index], prompts, settings)
+        yield failed.get(segment.index) or _reply(segment, looks[segment.index], said[segment.index], prompts)
 
 
-def _reply(
-    segment: Segment, looked_at: FrameBatch, said: Sequence[Answer], prompts: Sequence[Prompt], settings: Settings
-) -> AskedSegment:
+def _reply(segment: Segment, looked_at: FrameBatch, said: Sequence[Answer], prompts: Sequence[Prompt]) -> AskedSegment:
     assert looked_at.covered_s is not None
-    kinds = {prompt.hash: prompt.kind for prompt in prompts}
-    least = MIN_COVERAGE if settings.min_coverage is None else settings.min_coverage
-    seen = {"covered_s": looked_at.covered_s, "expected_s": segment.expected_s, "min_coverage": least}
+    given = {answer.question_hash: answer for answer in said}
     return AskedSegment(
         segment=segment,
         pts_s=tuple(looked_at.pts_s.tolist()),
         damaged_frames=len(looked_at.flags) - looked_at.flags.count(()),
         covered_s=looked_at.covered_s,
-        answers=tuple(judge(answer, kinds[answer.prompt_hash], **seen) for answer in said),
+        answers=tuple(
+            JudgedAnswer(prompt=prompt, answer=answer, verdict=judge(prompt.question, answer, prompt.policy))
+            for prompt in prompts
+            if (answer := given.get(prompt.question.hash))
+        ),
     )
 
 

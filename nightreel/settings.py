@@ -239,7 +239,7 @@ class Settings(BaseSettings):
         3, ge=1, le=100, description="runs that die with a video as their only work before it is quarantined"
     )
 
-    # when a run is red, and when it stops (domain/verdicts.py)
+    # when a run is red, and when it stops (domain/run_health.py)
     max_failed_share: float = Field(
         0.5, ge=0, le=1, description="largest share of new videos that may fail; a run with more failures is red"
     )

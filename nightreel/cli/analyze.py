@@ -186,8 +186,8 @@ class _Display:
 
 def print_summary(summary: RunSummary) -> None:
     print_line(f"run {summary.run_id}: {summary.headline}", style="bold")
-    if summary.verdict.red and not summary.stopped:  # the headline says why a run stopped
-        print_line(f"the run failed: {summary.verdict.red}", style="red")
+    if summary.health.red and not summary.stopped:  # the headline says why a run stopped
+        print_line(f"the run failed: {summary.health.red}", style="red")
     if summary.coverage:
         print_line(summary.coverage, style="yellow")
     if summary.quarantined:

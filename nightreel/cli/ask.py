@@ -9,8 +9,8 @@ import typer
 from nightreel.asking import AskedSegment, ask_video
 from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.demo import DISCLAIMER
-from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
-from nightreel.errors import NightreelError, SettingsError
+from nightreel.domain import MIN_COVERAGE, Prompt, PromptKind, Verdict, VerdictState, probability
+from nightreel.errors import SettingsError
 from nightreel.models.loading import DEMO
 
 
@@ -29,14 +29,11 @@ def ask(
     if bool(choice) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
         raise SettingsError(f"--kind {kind}: --kind choice and tags require --choice, other kinds do not accept it")
     settings = command_settings(model=model, plan=plan)
-    prompt = Prompt(name="question", kind=kind, text=question, choices=tuple(choice or ()))
-    replies = [
-        (reply, answer)
-        for reply in ask_video(video, [prompt], settings)
-        for answer in (reply.answers if reply.failure is None else [_error(prompt, reply.failure)])
-    ]
+    coverage = MIN_COVERAGE if settings.min_coverage is None else settings.min_coverage
+    prompt = Prompt.of(name="question", kind=kind, text=question, choices=tuple(choice or ()), coverage=coverage)
+    replies = [(reply, verdict, p) for reply in ask_video(video, [prompt], settings) for verdict, p in _verdicts(reply)]
     if as_json:
-        print_json([_values(reply, answer) for reply, answer in replies])
+        print_json([_values(*one) for one in replies])
         return
     if settings.model == DEMO:
         print_line(DISCLAIMER, style="yellow")
@@ -45,31 +42,34 @@ def ask(
         [
             (
                 f"{reply.segment.start_s:.1f}-{reply.segment.end_s:.1f}",
-                plain(answer.text if answer.state is AnswerState.ANSWERED else f"{answer.state}: {answer.reason}"),
-                "" if answer.p is None else f"{answer.p:.3f}",
+                plain(verdict.text if verdict.state is VerdictState.ANSWERED else f"{verdict.state}: {verdict.reason}"),
+                "" if p is None else f"{p:.3f}",
                 " ".join(f"{pts:.2f}" for pts in reply.pts_s),
             )
-            for reply, answer in replies
+            for reply, verdict, p in replies
         ],
     )
 
 
-def _values(reply: AskedSegment, answer: Answer) -> dict[str, Any]:
+def _values(reply: AskedSegment, verdict: Verdict, p: float | None) -> dict[str, Any]:
     return {
         "start_s": reply.segment.start_s,
         "end_s": reply.segment.end_s,
-        "state": answer.state,
-        "answer": answer.text,
-        "p": answer.p,
-        "reason": answer.reason,
+        "state": verdict.state,
+        "answer": verdict.text,
+        "p": p,
+        "reason": verdict.reason,
         "frame_times_s": list(reply.pts_s),
         "covered_s": reply.covered_s,
         "expected_s": reply.segment.expected_s,
     }
 
 
-def _error(prompt: Prompt, failure: NightreelError) -> Answer:
-    return Answer(prompt_hash=prompt.hash, state=AnswerState.ERROR, reason=str(failure))
+def _verdicts(reply: AskedSegment) -> list[tuple[Verdict, float | None]]:
+    """The verdicts on a segment with their probabilities; an error if it failed."""
+    if reply.failure is not None:
+        return [(Verdict(state=VerdictState.ERROR, reason=str(reply.failure)), None)]
+    return [(one.verdict, probability(one.prompt.question, one.answer)) for one in reply.answers]
 
 
 def register(app: typer.Typer) -> None:

@@ -77,7 +77,7 @@ def _show(segments: Sequence[Sequence[Grade]], rows: Sequence[Mapping[str, Any]]
     reused = {row["uri"].rsplit("/", 1)[-1] for row in rows if row["reused_from"]}
     to_review = {(row["uri"].rsplit("/", 1)[-1], row["start_s"]) for row in rows if row["needs_review"]}
     _show_captions(segments, reused=reused, to_review=to_review)
-    asked = [prompt.name for prompt in load_prompt_sets(_PROMPTS).prompts if prompt.kind not in _SENTENCES]
+    asked = [prompt.name for prompt in load_prompt_sets(_PROMPTS).prompts if prompt.question.kind not in _SENTENCES]
     _show_answers(segments, asked)
 
 

@@ -37,7 +37,14 @@ def prompts(
         print_table(
             ("prompt", "kind", "text", "answers", "flag", "when"),
             [
-                (prompt.name, prompt.kind, prompt.text, ", ".join(prompt.choices), prompt.flag, _when(prompt))
+                (
+                    prompt.name,
+                    prompt.question.kind,
+                    prompt.question.text,
+                    ", ".join(prompt.question.choices),
+                    ", ".join(prompt.policy.flags),
+                    _when(prompt),
+                )
                 for prompt in group.prompts
             ],
         )
@@ -47,18 +54,14 @@ def prompts(
 
 
 def _when(prompt: Prompt) -> str:
-    return ", ".join(f"{name} is {answer}" for name, answer in prompt.when)
+    return ", ".join(f"{name} is {answer}" for name, answer in prompt.policy.when)
 
 
 def _values(prompt: Prompt) -> dict[str, Any]:
     return {
         "name": prompt.name,
-        "kind": prompt.kind,
-        "text": prompt.text,
-        "choices": list(prompt.choices),
-        "flag": prompt.flag,
-        "threshold": prompt.threshold,
-        "when": dict(prompt.when),
+        "question": prompt.question.to_json(),
+        "policy": prompt.policy.to_json(),
     }
 
 

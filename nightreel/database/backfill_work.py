@@ -182,11 +182,11 @@ def wanted_work(
             "plan": str(recipe.plan),
             "plan_hash": recipe.plan.hash,
             "window_s": recipe.plan.window_s,
-            "prompt_ids": sorted(recipe.prompt_ids.values()),
+            "question_ids": sorted(recipe.question_ids.values()),
             "bytes_per_s": bytes_per_s,
         },
     )
-    totals = connection.execute(statement("plan_totals"), {"prompts": len(recipe.prompts)}).mappings().one()
+    totals = connection.execute(statement("plan_totals"), {"questions": len(recipe.question_ids)}).mappings().one()
     shards = connection.execute(statement("plan_shards"), {"shard_videos": shard_videos}).mappings()
     return Totals(**totals), [KeyRange(**shard) for shard in shards]
 

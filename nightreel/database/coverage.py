@@ -1,22 +1,17 @@
-"""How much of a video its answers have seen, which segments failed, and the least coverage for a "no".
-
-The write stage records coverage and failed segments when a claim ends. The views of schema `reporting` judge answers by
-them.
-"""
+"""How much of a video its answers have seen, and which segments failed. The write stage records both at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, delete, insert
 
 from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import storable
 from nightreel.database.statements import statement
-from nightreel.domain import Segment
+from nightreel.domain import Segment, too_little
 from nightreel.reasons import Reason
 
 
@@ -26,12 +21,14 @@ class SeenVideo:
 
     Args:
         expected_s: seconds that the file should hold; None if that is not known.
-        little_seen: whether a "no" about the video is unknown.
     """
 
     covered_s: float
     expected_s: float | None
-    little_seen: bool
+
+    def little_seen(self, coverage: float) -> bool:
+        """Whether a "no" about the video is unknown, where this share must be seen."""
+        return self.expected_s is None or too_little(self.covered_s, self.expected_s, coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +49,10 @@ def record_coverage(connection: Connection, analysis_ids: Sequence[int], recipe:
             "analysis_ids": sorted(analysis_ids),
             "plan_hash": recipe.plan.hash,
             "model_id": recipe.model_id,
-            "prompt_ids": sorted(recipe.prompt_ids.values()),
+            "question_ids": sorted(recipe.question_ids.values()),
         },
     )
-    return [SeenVideo(covered_s=row.covered_s, expected_s=row.expected_s, little_seen=row.little_seen) for row in rows]
+    return [SeenVideo(covered_s=row.covered_s, expected_s=row.expected_s) for row in rows]
 
 
 def record_failed_segments(connection: Connection, failures: Mapping[int, Sequence[SegmentFailure]]) -> None:
@@ -76,13 +73,3 @@ def record_failed_segments(connection: Connection, failures: Mapping[int, Sequen
     ]
     if rows:
         connection.execute(insert(failed), rows)
-
-
-def set_min_coverage(connection: Connection, min_coverage: float) -> bool:
-    """Set the least coverage for a "no" about a segment or a video. Returns whether it changed."""
-    judging = schema.judging
-    if connection.execute(select(judging.c.min_coverage)).scalar() == min_coverage:
-        return False
-    values = {"min_coverage": min_coverage}
-    connection.execute(upsert(judging).values(values).on_conflict_do_update(index_elements=["only"], set_=values))
-    return True

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
-from nightreel.domain import GenerationOptions, Prompt, PromptKind, PromptSet, SamplingPlan, content_hash
+from nightreel.database.policies import InForce, policies_in_force, register_policy
+from nightreel.domain import Prompt, PromptSet, Question, SamplingPlan, content_hash
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +21,9 @@ class Recipe:
     """A model, a sampling plan and a prompt set, with the ids of their rows.
 
     Args:
-        prompt_ids: id of the row in `prompts`, by prompt hash.
+        prompts: with the policies that were in force when it was read.
+        prompt_ids: id of the row in `prompts`, by prompt name.
+        question_ids: id of the row in `questions`, by question hash.
     """
 
     id: int
@@ -31,37 +31,42 @@ class Recipe:
     plan: SamplingPlan
     prompts: PromptSet
     prompt_ids: Mapping[str, int]
+    question_ids: Mapping[str, int]
+
+    def under(self, policies: Mapping[int, InForce]) -> PromptSet:
+        """Its prompts with these policies, by prompt id."""
+        prompts = tuple(
+            replace(prompt, policy=policies[self.prompt_ids[prompt.name]].policy) for prompt in self.prompts.prompts
+        )
+        return PromptSet(self.prompts.name, prompts)
 
 
 def register_recipe(
-    connection: Connection, *, model_hash: str, model_spec: Mapping[str, Any], plan: SamplingPlan, prompts: PromptSet
+    connection: Connection,
+    *,
+    model_hash: str,
+    model_spec: Mapping[str, Any],
+    plan: SamplingPlan,
+    prompts: PromptSet,
+    made_by: str = "a run",
 ) -> Recipe:
-    """Find or add the rows of a recipe.
+    """Find or add the rows of a recipe, and bring changed policies of its prompts into force.
 
     Args:
         model_spec: JSON values; `name` and `revision` are read.
+        made_by: who changed the policies.
     """
     model_id = _find_or_add(
         connection,
         schema.models,
         {"hash": model_hash, "name": model_spec["name"], "revision": model_spec["revision"], "spec": dict(model_spec)},
     )
-    prompt_ids = {}
+    question_ids: dict[str, int] = {}
+    prompt_ids: dict[str, int] = {}
     for prompt in prompts.prompts:
-        row = {
-            "hash": prompt.hash,
-            "name": prompt.name,
-            "set_name": prompt.set_name,
-            "kind": prompt.kind,
-            "text": prompt.text,
-            "choices": list(prompt.choices),
-            "flag": prompt.flag,
-            "definition": asdict(prompt),
-        }
-        _warn_about_new_name(connection, prompt)
-        prompt_ids[prompt.hash] = _find_or_add(connection, schema.prompts, row, latest=("name", "set_name", "flag"))
-    # A condition decides which answers are wanted, so it belongs to the recipe, but not to the prompt.
-    asked = sorted((prompt.hash, _condition(prompts, prompt.when)) for prompt in prompts.prompts)
+        question_id = question_ids[prompt.question.hash] = register_question(connection, prompt.question)
+        prompt_ids[prompt.name] = register_policy(connection, prompt, question_id=question_id, made_by=made_by)
+    asked = sorted([prompt.set_name, prompt.name, prompt.question.hash] for prompt in prompts.prompts)
     recipe_id = _find_or_add(
         connection,
         schema.recipes,
@@ -71,12 +76,41 @@ def register_recipe(
             "plan_hash": plan.hash,
             "plan": str(plan),
             "window_s": plan.window_s,
-            "prompts": [
-                {"name": p.name, "set": p.set_name, "hash": p.hash, "when": dict(p.when)} for p in prompts.prompts
-            ],
         },
     )
-    return Recipe(id=recipe_id, model_id=model_id, plan=plan, prompts=prompts, prompt_ids=prompt_ids)
+    connection.execute(
+        insert(schema.recipe_prompts).on_conflict_do_nothing(),
+        [
+            {
+                "recipe_id": recipe_id,
+                "place": place,
+                "prompt_id": prompt_ids[prompt.name],
+                "question_id": question_ids[prompt.question.hash],
+            }
+            for place, prompt in enumerate(prompts.prompts)
+        ],
+    )
+    recipe = Recipe(
+        id=recipe_id,
+        model_id=model_id,
+        plan=plan,
+        prompts=prompts,
+        prompt_ids=prompt_ids,
+        question_ids=question_ids,
+    )
+    return replace(recipe, prompts=recipe.under(policies_in_force(connection, prompt_ids.values())))
+
+
+def register_question(connection: Connection, question: Question) -> int:
+    """The id of the row of a question, which is added if it is new."""
+    row = {
+        "hash": question.hash,
+        "kind": question.kind,
+        "text": question.text,
+        "choices": list(question.choices),
+        "definition": question.to_json(),
+    }
+    return _find_or_add(connection, schema.questions, row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +123,12 @@ class KnownModel:
 
 
 def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownModel]:
-    """A registered recipe and its model.
+    """A registered recipe, with the policies in force, and its model.
 
     Raises:
-        PermanentError: `no_such_recipe`; `stale_recipe` if this version words its prompts differently, or if two of
-            them ask the same question.
+        PermanentError: `no_such_recipe`; `stale_recipe` if this version words its questions differently.
     """
-    recipes, models, prompts = schema.recipes, schema.models, schema.prompts
+    recipes, models = schema.recipes, schema.models
     row = connection.execute(
         select(recipes, models.c.hash.label("model_hash"), models.c.name, models.c.revision)
         .join(models, models.c.id == recipes.c.model_id)
@@ -103,83 +136,48 @@ def read_recipe(connection: Connection, recipe_id: int) -> tuple[Recipe, KnownMo
     ).first()
     if row is None:
         raise PermanentError(Reason.NO_SUCH_RECIPE, f"there is no recipe {recipe_id} in nightreel.recipes")
-    known = {
-        item.hash: item
-        for item in connection.execute(select(prompts).where(prompts.c.hash.in_([one["hash"] for one in row.prompts])))
-    }
-    asked = tuple(_prompt(one, known[one["hash"]]) for one in row.prompts)
-    stale = [prompt.name for prompt, one in zip(asked, row.prompts, strict=True) if prompt.hash != one["hash"]]
+    asked, prompts, questions = schema.recipe_prompts, schema.prompts, schema.questions
+    rows = connection.execute(
+        select(asked.c.prompt_id, asked.c.question_id, prompts.c.name, prompts.c.set_name, questions)
+        .join(prompts, prompts.c.id == asked.c.prompt_id)
+        .join(questions, questions.c.id == asked.c.question_id)
+        .where(asked.c.recipe_id == recipe_id)
+        .order_by(asked.c.place)
+    ).all()
+    policies = policies_in_force(connection, [one.prompt_id for one in rows])
+    found = tuple(
+        Prompt(
+            name=one.name,
+            set_name=one.set_name,
+            question=Question.from_json(one.definition),
+            policy=policies[one.prompt_id].policy,
+        )
+        for one in rows
+    )
+    stale = [prompt.name for prompt, one in zip(found, rows, strict=True) if prompt.question.hash != one.hash]
     if stale:
         raise PermanentError(
             Reason.STALE_RECIPE,
             f"recipe {recipe_id} was made by a version that words prompt {stale[0]!r} differently: start again with "
             "the prompt sets of this version",
         )
-    if len({prompt.hash for prompt in asked}) < len(asked):
-        raise PermanentError(
-            Reason.STALE_RECIPE,
-            f"recipe {recipe_id} was made by a version that let two prompts ask the same question: start again with "
-            "prompt sets in which each question has one name",
-        )
-    names = "+".join(dict.fromkeys(prompt.set_name for prompt in asked))
     recipe = Recipe(
         id=row.id,
         model_id=row.model_id,
         plan=SamplingPlan.parse(row.plan, row.window_s),
-        prompts=PromptSet(names, asked),
-        prompt_ids={key: item.id for key, item in known.items()},
+        prompts=PromptSet("+".join(dict.fromkeys(prompt.set_name for prompt in found)), found),
+        prompt_ids={one.name: one.prompt_id for one in rows},
+        question_ids={one.hash: one.question_id for one in rows},
     )
     return recipe, KnownModel(hash=row.model_hash, name=row.name, revision=row.revision)
 
 
-def _prompt(asked: Mapping[str, Any], known: Any) -> Prompt:
-    """A prompt with the name and condition that it has in a recipe."""
-    values = dict(known.definition)
-    values |= {
-        "name": asked["name"],
-        "set_name": asked["set"],
-        "when": tuple(asked["when"].items()),
-        "kind": PromptKind(values["kind"]),
-        "choices": tuple(values["choices"]),
-        "decoding": GenerationOptions(**values["decoding"]),
-        "flag": known.flag,
-    }
-    return Prompt(**values)
-
-
-def _warn_about_new_name(connection: Connection, prompt: Prompt) -> None:
-    """Log that answers which exist under another name move to this one, with its flag."""
-    table = schema.prompts
-    known = connection.execute(select(table.c.set_name, table.c.name).where(table.c.hash == prompt.hash)).first()
-    if known is not None and (known.set_name, known.name) != (prompt.set_name, prompt.name):
-        logger.warning(
-            "prompt %r of set %r asks the question of prompt %r of set %r: all its answers are now shown under the new "
-            "name, with flag %r; to keep both names, change the text of one",
-            prompt.name,
-            prompt.set_name,
-            known.name,
-            known.set_name,
-            prompt.flag,
-        )
-
-
-def _condition(prompts: PromptSet, when: tuple[tuple[str, str], ...]) -> list[list[str]]:
-    hashes = {prompt.name: prompt.hash for prompt in prompts.prompts}
-    return sorted([hashes[name], answer] for name, answer in when)
-
-
-def _find_or_add(connection: Connection, table: Table, row: dict[str, Any], *, latest: tuple[str, ...] = ()) -> int:
-    """The id of the row with this hash. Columns in `latest` are updated if they differ."""
-    known = connection.execute(
-        select(table.c.id, *(table.c[name] for name in latest)).where(table.c.hash == row["hash"])
-    ).first()
-    if known is None:
-        added = connection.execute(
-            insert(table).values(**row).on_conflict_do_nothing(index_elements=["hash"]).returning(table.c.id)
-        ).scalar()
+def _find_or_add(connection: Connection, table: Table, row: dict[str, Any]) -> int:
+    """The id of the row with this hash."""
+    known = select(table.c.id).where(table.c.hash == row["hash"])
+    found = connection.execute(known).scalar()
+    if found is None:
+        added = insert(table).values(**row).on_conflict_do_nothing(index_elements=["hash"]).returning(table.c.id)
         # Another run may have added it between the two statements: then it exists now.
-        return int(added or connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar_one())
-    changed = {name: row[name] for name in latest if getattr(known, name) != row[name]}
-    if changed:
-        connection.execute(table.update().where(table.c.id == known.id).values(**changed))
-    return int(known.id)
+        found = connection.execute(added).scalar() or connection.execute(known).scalar_one()
+    return int(found)

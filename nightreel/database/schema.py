@@ -71,23 +71,51 @@ models = Table(
     _created(),
 )
 
-# A prompt. The hash is its identity. Name, set and flag are those of its last use.
-prompts = Table(
-    "prompts",
+# What a model is asked about a segment. `definition` is domain.Question.
+questions = Table(
+    "questions",
     metadata,
     _id(),
     Column("hash", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("set_name", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("choices", ARRAY(Text), nullable=False),
-    Column("flag", Text),
     _json("definition", nullable=False),
     _created(),
 )
 
-# A model, a sampling plan and prompts: what answers depend on.
+# A prompt: set and name identify it. Its question and its policy are those in force.
+prompts = Table(
+    "prompts",
+    metadata,
+    _id(),
+    Column("set_name", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("question_id", BigInteger, ForeignKey("nightreel.questions.id"), nullable=False),
+    Column("policy_id", BigInteger, ForeignKey("nightreel.policies.id", use_alter=True)),
+    _created(),
+    UniqueConstraint("set_name", "name"),
+)
+
+# The policies of a prompt, one row for each time that one came into force. `definition` is domain.Policy. `progress`:
+# how far the stored answers are judged by it (database.policies); `applied_at`: when all were.
+policies = Table(
+    "policies",
+    metadata,
+    _id(),
+    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), nullable=False),
+    Column("hash", Text, nullable=False),
+    _json("definition", nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    _created("since"),
+    _json("progress"),
+    _time("applied_at"),
+    CheckConstraint("origin IN ('file', 'applied', 'upgrade')", name="origin"),
+    Index("policies_prompt_id_idx", "prompt_id", "id"),
+)
+
+# A model, a sampling plan and prompts: what answers depend on. `recipe_prompts` has the prompts.
 recipes = Table(
     "recipes",
     metadata,
@@ -97,8 +125,39 @@ recipes = Table(
     Column("plan_hash", Text, nullable=False),
     Column("plan", Text, nullable=False),
     Column("window_s", Double, nullable=False),
-    _json("prompts", nullable=False),
     _created(),
+)
+
+# The prompts of a recipe in their order, with the questions that it asks.
+recipe_prompts = Table(
+    "recipe_prompts",
+    metadata,
+    Column("recipe_id", BigInteger, ForeignKey("nightreel.recipes.id"), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), nullable=False),
+    Column("question_id", BigInteger, ForeignKey("nightreel.questions.id"), nullable=False),
+    UniqueConstraint("recipe_id", "prompt_id"),
+)
+
+# The recipe whose answers are on show, for the videos below a source and the prompts of a set. `shown_up_to`: the id of
+# the last video whose answers were chosen again since the row changed; null: all were.
+current_recipes = Table(
+    "current_recipes",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("set_name", Text, primary_key=True),
+    Column("recipe_id", BigInteger, ForeignKey("nightreel.recipes.id"), nullable=False),
+    Column("made_by", Text, nullable=False),
+    _created("since"),
+    Column("shown_up_to", BigInteger),
+)
+
+# Shipped prompt sets that keep the meaning that they had when this database was made by an earlier version.
+kept_prompt_sets = Table(
+    "kept_prompt_sets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("means", Text, nullable=False),
 )
 
 # Old videos to analyse. An engineer accepted the estimated cost (`plan`); shards process the videos.
@@ -319,16 +378,17 @@ cache_keys = Table(
     CheckConstraint("octet_length(secret) >= 32", name="secret"),
 )
 
+# What a model measured (domain.Answer), whole. `p` is judging.probability. `mass`: a number, or one for each tag. A
+# superseded answer is history.
 answers = Table(
     "answers",
     metadata,
     _id(),
     Column("segment_id", BigInteger, ForeignKey("nightreel.segments.id"), nullable=False),
-    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), nullable=False),
+    Column("question_id", BigInteger, ForeignKey("nightreel.questions.id"), nullable=False),
     Column("model_id", BigInteger, ForeignKey("nightreel.models.id"), nullable=False),
     Column("state", Text, nullable=False),
     Column("text", Text),
-    _json("value"),
     Column("p", Double),
     _json("scores"),
     Column("reason", Text),
@@ -338,10 +398,78 @@ answers = Table(
     Column("reused_from", BigInteger, ForeignKey("nightreel.answers.id")),
     Column("run_id", BigInteger, ForeignKey("nightreel.runs.id"), nullable=False),
     _created("answered_at"),
-    UniqueConstraint("segment_id", "prompt_id", "model_id"),
-    CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
-    CheckConstraint("(state = 'answered') = (value IS NOT NULL)", name="value"),
+    Column("superseded", Boolean, nullable=False, server_default="false"),
+    _json("mass"),
+    _json("bounds"),
+    CheckConstraint("state IN ('measured', 'unmeasured', 'error')", name="state"),
+    CheckConstraint("(state = 'measured') = (reason IS NULL)", name="reason"),
     CheckConstraint("p >= 0 AND p <= 1", name="p"),
+    Index(
+        "answers_segment_id_question_id_model_id_key",
+        "segment_id",
+        "question_id",
+        "model_id",
+        unique=True,
+        postgresql_where=text("NOT superseded"),
+    ),
+    # Re-judging reads only the answers that a change of policy can touch.
+    Index("answers_question_id_p_idx", "question_id", "p", "id"),
+    Index("answers_bounded_idx", "question_id", "id", postgresql_where=text("bounds IS NOT NULL")),
+)
+
+
+def _verdict_columns() -> list[Column[Any]]:
+    return [
+        Column("state", Text, nullable=False),
+        Column("text", Text),
+        _json("value"),
+        Column("reason", Text),
+        _json("labels"),
+        Column("severity", Integer),
+        Column("lane", Text),
+        Column("flagged", Boolean, nullable=False),
+        Column("needs_review", Boolean, nullable=False),
+    ]
+
+
+# What an answer means for a prompt, by the policy that made it (domain.Verdict). The text of a caption is that of its
+# answer. `due`: its condition holds. `shown`: it is the one on show for its segment and prompt; `outdated`: how its
+# answer differs from what is asked now.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("answer_id", BigInteger, ForeignKey("nightreel.answers.id", ondelete="CASCADE"), primary_key=True),
+    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), primary_key=True),
+    Column("policy_id", BigInteger, ForeignKey("nightreel.policies.id"), nullable=False),
+    *_verdict_columns(),
+    Column("due", Boolean, nullable=False, server_default="true"),
+    Column("shown", Boolean, nullable=False, server_default="false"),
+    Column("outdated", Text),
+    _created("judged_at"),
+    CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
+    CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
+    Index("verdicts_flagged_idx", "prompt_id", text("answer_id DESC"), postgresql_where=text("flagged AND shown")),
+)
+
+# What the verdicts on show of a video's segments say about the video (domain.VideoVerdict).
+video_verdicts = Table(
+    "video_verdicts",
+    metadata,
+    Column("video_id", BigInteger, ForeignKey("nightreel.videos.id", ondelete="CASCADE"), primary_key=True),
+    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), primary_key=True),
+    Column("policy_id", BigInteger, ForeignKey("nightreel.policies.id"), nullable=False),
+    *_verdict_columns(),
+    Column("max_p", Double),
+    Column("first_flagged_s", Double),
+    Column("segments", Integer, nullable=False),
+    Column("unknown", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("covered_s", Double),
+    Column("expected_s", Double),
+    _created("judged_at"),
+    CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
+    CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
+    Index("video_verdicts_flagged_idx", "prompt_id", text("video_id DESC"), postgresql_where=text("flagged")),
 )
 
 # Requests for memory of a host's devices, waiting or granted. Rows that are not extended in time no longer count.
@@ -380,14 +508,4 @@ memory_peaks = Table(
     UniqueConstraint("model_id", "device", "stage", "shape", "out_of_memory"),
     CheckConstraint("stage IN ('vision', 'language')", name="stage"),
     CheckConstraint("segments > 0 AND estimated_bytes > 0 AND measured_bytes >= 0", name="counts"),
-)
-
-# How stored answers are judged when they are read: one row, or none for the defaults of sql/views.
-judging = Table(
-    "judging",
-    metadata,
-    Column("only", Boolean, primary_key=True, server_default="true"),
-    Column("min_coverage", Double, nullable=False),
-    CheckConstraint('"only"', name="only"),
-    CheckConstraint("min_coverage >= 0 AND min_coverage <= 1", name="min_coverage"),
 )

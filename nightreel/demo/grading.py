@@ -84,7 +84,7 @@ def grade_answers(
 def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
     """Whether an answer's text is correct for a scene."""
     true = truth(prompt, scene)
-    if prompt.kind is PromptKind.CAPTION:
+    if prompt.question.kind is PromptKind.CAPTION:
         return read_caption(said) == said_of(scene)
     if isinstance(true, list):
         return {*filter(None, said.split(", "))} == {*true}

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from nightreel import domain
 from nightreel.demo.captions import caption, explain_warning, name
 from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOTIONS, NO_MOTION, SHAPES, Scene, Thing
 from nightreel.domain import Prompt, PromptKind
 from nightreel.errors import SettingsError
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 
 NONE, SEVERAL = "none", "several"
 
@@ -51,12 +52,12 @@ def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
         SettingsError: the prompt is not in the catalogue.
     """
     try:
-        asked = [catalogue()[text] for text in questions_of(prompt)]
+        asked = [catalogue()[text] for text in texts_of(prompt.question)]
     except KeyError as error:
         raise SettingsError(f"prompt {prompt.name!r}: the demo's world has no answer to {error}") from None
     answers = [question.answer(scene) for question in asked]
-    if prompt.kind is PromptKind.TAGS:
-        return [choice for choice, answer in zip(prompt.choices, answers, strict=True) if answer == "yes"]
+    if prompt.question.kind is PromptKind.TAGS:
+        return [choice for choice, answer in zip(prompt.question.choices, answers, strict=True) if answer == "yes"]
     return answers[0]
 
 
@@ -130,7 +131,7 @@ def _presence() -> Iterator[Question]:
 def _ask(
     family: str, kind: PromptKind, text: str, answer: Callable[[Scene], str], *, choices: Sequence[str] = ()
 ) -> Question:
-    (asked,) = questions_of(Prompt(name=family, kind=kind, text=text, choices=tuple(choices)))
+    (asked,) = texts_of(domain.Question(kind=kind, text=text, choices=tuple(choices)))
     return Question(family, asked, answer)
 
 

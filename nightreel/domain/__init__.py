@@ -5,21 +5,23 @@ identity: hashes here are SHA-256 over canonical JSON (sorted keys, no spaces), 
 languages and machines.
 """
 
+from nightreel.domain.answers import Answer, AnswerState
 from nightreel.domain.identity import content_hash
-from nightreel.domain.judging import MIN_COVERAGE, judge, saw, too_little
+from nightreel.domain.judging import TIE, bare, judge, probability
 from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
-from nightreel.domain.prompts import (
+from nightreel.domain.policies import MIN_COVERAGE, Band, LookAgain, Policy, Review, RollUp, RollUpKind
+from nightreel.domain.prompts import Prompt, PromptSet
+from nightreel.domain.questions import (
     GREEDY,
     MOST_SCORED_NUMBERS,
-    ONE_NAME,
     WORDING_VERSION,
-    Answer,
-    AnswerState,
     GenerationOptions,
-    Prompt,
+    Language,
     PromptKind,
-    PromptSet,
+    Question,
 )
+from nightreel.domain.rolling import SegmentVerdict, VideoVerdict, roll_up, roll_ups_of
+from nightreel.domain.verdicts import Verdict, VerdictState, saw, too_little
 from nightreel.domain.videos import (
     FeatureRef,
     Features,
@@ -48,11 +50,12 @@ __all__ = [
     "GREEDY",
     "MIN_COVERAGE",
     "MOST_SCORED_NUMBERS",
-    "ONE_NAME",
+    "TIE",
     "WORDING_VERSION",
     "Answer",
     "AnswerState",
     "AnsweredChunk",
+    "Band",
     "ChunkCounts",
     "Claim",
     "EncodedChunk",
@@ -62,6 +65,8 @@ __all__ = [
     "Features",
     "FrameBatch",
     "GenerationOptions",
+    "Language",
+    "LookAgain",
     "MemoryPeak",
     "MemoryRequest",
     "MemoryRequirement",
@@ -69,19 +74,32 @@ __all__ = [
     "Outcome",
     "OutcomeState",
     "PlanKind",
+    "Policy",
     "Prompt",
     "PromptKind",
     "PromptSet",
+    "Question",
     "QueuedRequest",
+    "Review",
+    "RollUp",
+    "RollUpKind",
     "SamplingPlan",
     "Segment",
     "SegmentAnswers",
+    "SegmentVerdict",
     "StoredObject",
     "StoredTensor",
+    "Verdict",
+    "VerdictState",
     "Video",
     "VideoEnd",
+    "VideoVerdict",
+    "bare",
     "content_hash",
     "judge",
+    "probability",
+    "roll_up",
+    "roll_ups_of",
     "saw",
     "too_little",
 ]

@@ -1,51 +1,241 @@
-"""Judge an answer by how much of the video was seen: a "no" needs coverage, whatever was found stands.
+"""The judge: what an answer means under a policy. Every verdict about a segment comes from here.
 
-`nightreel ask` calls this. The views of schema `reporting` judge stored answers by the same rule (sql/views); a test
-compares the two.
+Conditions of follow-ups, the write stage, re-judging, previews, the demo and `nightreel ask` call it. It reads nothing
+but its arguments. As p rises, a verdict goes from "no" over unknown to "yes", and never back.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from nightreel.domain.prompts import Answer, AnswerState, PromptKind
+from nightreel.domain.answers import Answer, AnswerState
+from nightreel.domain.numbers import read_number
+from nightreel.domain.policies import Band, Policy, Review
+from nightreel.domain.questions import PromptKind, Question
+from nightreel.domain.verdicts import UNSURE, Value, Verdict, VerdictState, saw, too_little
 
-MIN_COVERAGE = 0.8
-"""Least share of a segment or video that must be seen for a "no", by default. One bad frame of eight sampled ones costs
-0.125 or a little more, because frames are not exactly where the plan asks for them; two cost about 0.25."""
-
-_TOLERANCE_S = 1e-6  # sums of seconds are rounded
-
-
-def judge(answer: Answer, kind: PromptKind, *, covered_s: float, expected_s: float, min_coverage: float) -> Answer:
-    """The answer; or unknown, if it is a "no" and too little was seen."""
-    if not is_no(answer, kind) or not too_little(covered_s, expected_s, min_coverage):
-        return answer
-    return replace(answer, state=AnswerState.UNKNOWN, text=None, value=None, reason=saw(covered_s, expected_s))
+TIE = 1e-5
+"""Probabilities closer than this are equal: scores of the same tokens differ as much from batch to batch."""
+_WORDS_DECIDE_AT = Band(0.5, 0.5)  # a greedy "yes" without probabilities says no more than that yes is likelier
+_NOT_FINITE = "the model's scores are not finite"
+_AROUND_WORDS = " \t\r\n.,;:!\"'`*()[]。，！"
+_MOST_QUOTED = 80
 
 
-def is_no(answer: Answer, kind: PromptKind) -> bool:
-    """Whether the answer says that something does not occur: "no", no tag, or the number 0."""
-    match kind:
-        case PromptKind.YES_NO:
-            return answer.value is False
-        case PromptKind.TAGS:
-            return answer.value == []
-        case PromptKind.NUMBER:
-            return answer.value == 0
-    return False
+def judge(question: Question, answer: Answer, policy: Policy) -> Verdict:
+    """The verdict on one answer."""
+    if answer.state is AnswerState.ERROR:
+        verdict = Verdict(state=VerdictState.ERROR, reason=answer.reason)
+    elif answer.state is AnswerState.UNMEASURED:
+        verdict = _unknown(answer.reason or "")
+    else:
+        match question.kind:
+            case PromptKind.YES_NO:
+                verdict = _yes_no(answer, policy)
+            case PromptKind.TAGS:
+                verdict = _tags(question, answer, policy)
+            case PromptKind.CHOICE:
+                verdict = _choice(question, answer, policy)
+            case PromptKind.NUMBER:
+                verdict = _number(question, answer, policy)
+            case _:
+                verdict = _text(answer)
+    return with_flags(
+        verdict,
+        policy,
+        flags=[flag for flag in policy.flags if verdict.says(flag)],
+        is_whole=not _too_little(answer, policy),
+    )
 
 
-def too_little(covered_s: float, expected_s: float, min_coverage: float) -> bool:
-    return covered_s + _TOLERANCE_S < min_coverage * expected_s
+def probability(question: Question, answer: Answer) -> float | None:
+    """The probability by which answers are found: of "yes", of the likeliest tag or choice; None if not scored."""
+    if not answer.scores:
+        return None
+    p = answer.scores.get("yes") if question.kind is PromptKind.YES_NO else max(answer.scores.values())
+    return p if p is not None and math.isfinite(p) else None
 
 
-def saw(covered_s: float, expected_s: float) -> str:
-    """The coverage in words. The seen seconds are rounded down, so that a part never looks like the whole.
+def bare(text: str) -> str:
+    """An answer without surrounding spaces and punctuation: "**Yes.**" becomes yes, "Yes, but" does not."""
+    return text.strip(_AROUND_WORDS).casefold()
 
-    >>> saw(1.2, 6.2), saw(90, 120), saw(6.19, 6.2)
-    ('saw 1.2 of 6.2 s', 'saw 90 of 120 s', 'saw 6.1 of 6.2 s')
+
+# -- kinds -------------------------------------------------------------------------------------------------------
+
+
+def _yes_no(answer: Answer, policy: Policy) -> Verdict:
+    if answer.scores is None:
+        decided = _by_words(answer.text or "", policy, policy.band)
+    elif doubt := _little_mass(answer.mass, policy):
+        return _unknown(doubt)
+    else:
+        decided = _side("yes", answer, policy.band)
+    if decided is not True and decided is not False:
+        return _unknown(decided)
+    if decided is False and _too_little(answer, policy):
+        return _unknown(saw(answer.covered_s, answer.expected_s))
+    return _answered(decided, "yes" if decided else "no")
+
+
+def _tags(question: Question, answer: Answer, policy: Policy) -> Verdict:
+    """Each tag on its own: one that is unsure hides no other."""
+    said = (answer.text or "").split(",") if answer.scores is None else []
+    if answer.scores is None and len(said) != len(question.choices):
+        return _unknown("no answer for each tag")
+    unsure: dict[str, str] = {}
+    tags: list[str] = []
+    for place, tag in enumerate(question.choices):
+        band = policy.band_of(tag)
+        mass = answer.mass.get(tag) if isinstance(answer.mass, Mapping) else answer.mass
+        if answer.scores is None:
+            decided = _by_words(said[place], policy, band)
+        else:
+            decided = _little_mass(mass, policy) or _side(tag, answer, band)
+        if decided is False and _too_little(answer, policy):
+            decided = saw(answer.covered_s, answer.expected_s)
+        if decided is True:
+            tags.append(tag)
+        elif decided is not False:
+            unsure[tag] = decided
+    labels = {tag: "yes" if tag in tags else UNSURE for tag in question.choices if tag in tags or tag in unsure}
+    if unsure and not tags:
+        reasons = dict.fromkeys(unsure.values())
+        where = f"{', '.join(unsure)}: " if len(unsure) < len(question.choices) else ""
+        return replace(_unknown(where + next(iter(reasons))), labels=labels)
+    return replace(_answered(tags, ", ".join(tags)), labels=labels)
+
+
+def _choice(question: Question, answer: Answer, policy: Policy) -> Verdict:
+    said = None
+    if answer.text is not None:
+        said = next((choice for choice in question.choices if bare(choice) == bare(answer.text)), None)
+        if said is None:
+            return _unknown(f"none of the choices: {answer.text[:_MOST_QUOTED]!r}")
+    if answer.scores is None:
+        if policy.min_mass or policy.min_margin:
+            return _unknown("min_mass and min_margin need a probability; the server gives none")
+        return _unknown("no choice") if said is None else _answered(said, said)
+    best = _best(answer, policy)
+    if isinstance(best, Verdict):
+        return best
+    if said is not None and said != best:
+        return _unknown(f"the text is {said!r}, but {best!r} starts with likelier tokens")
+    return _answered(best, best)
+
+
+def _number(question: Question, answer: Answer, policy: Policy) -> Verdict:
+    if answer.scores is not None:
+        best = _best(answer, policy)
+        if isinstance(best, Verdict):
+            return best
+        number: float | None = float(best)
+    elif policy.min_mass or policy.min_margin:
+        return _unknown("min_mass and min_margin need a probability; a generated number has none")
+    else:
+        number = read_number(answer.text or "")
+    if number is None:
+        return _unknown(f"no single number in {(answer.text or '')[:_MOST_QUOTED]!r}")
+    low = -math.inf if question.minimum is None else question.minimum
+    high = math.inf if question.maximum is None else question.maximum
+    if not low <= number <= high:
+        return _unknown(f"{number:.15g} is not in the range {low:g} to {high:g}")
+    if number == 0 and _too_little(answer, policy):
+        return _unknown(saw(answer.covered_s, answer.expected_s))
+    return _answered(number, f"{number:.15g}")
+
+
+def _text(answer: Answer) -> Verdict:
+    return _answered(answer.text, answer.text) if answer.text else _unknown("the model generated no text")
+
+
+# -- deciding ----------------------------------------------------------------------------------------------------
+
+
+def _side(name: str, answer: Answer, band: Band) -> bool | str:
+    """On which side of a band a probability is; a sentence if it is between, or if its bounds are not on one side."""
+    assert answer.scores is not None
+    p = answer.scores.get(name)
+    if p is None or not math.isfinite(p):
+        return _NOT_FINITE
+    low, high = (answer.bounds or {}).get(name, (p, p))
+    if low >= band.yes_from:
+        return True
+    if high < band.no_below:
+        return False
+    if low < high and (p < band.no_below or p >= band.yes_from):
+        return f"the server does not list all tokens: the probability is between {low:.3g} and {high:.3g}"
+    return f"the probability {p:.3g} is in doubt: below {band.no_below:g} is no, from {band.yes_from:g} is yes"
+
+
+def _by_words(text: str, policy: Policy, band: Band) -> bool | str:
+    word = bare(text)
+    if word not in ("yes", "no"):
+        return f"neither yes nor no: {text[:_MOST_QUOTED]!r}"
+    if policy.min_mass or band != _WORDS_DECIDE_AT:
+        return "thresholds, doubt and min_mass need a probability; the server gives none"
+    return word == "yes"
+
+
+def _best(answer: Answer, policy: Policy) -> str | Verdict:
+    """The likeliest answer; or unknown, if it does not lead."""
+    assert answer.scores is not None
+    if not answer.scores or not all(map(math.isfinite, answer.scores.values())):
+        return _unknown(_NOT_FINITE)
+    if doubt := _little_mass(answer.mass, policy):
+        return _unknown(doubt)
+    best, *others = sorted(answer.scores, key=answer.scores.__getitem__, reverse=True)
+    margin = answer.scores[best] - answer.scores[others[0]] if others else 1.0
+    if margin < TIE:
+        return _unknown("the two likeliest answers are equally likely")
+    if margin < policy.min_margin:
+        return _unknown(f"the best answer leads by {margin:.3g}, less than min_margin {policy.min_margin:g}")
+    return best
+
+
+def _little_mass(mass: float | Mapping[str, float] | None, policy: Policy) -> str:
+    if not policy.min_mass:
+        return ""
+    if mass is None or isinstance(mass, Mapping) or not math.isfinite(mass):
+        return "min_mass needs the probability of the allowed answers together, which was not kept"
+    if mass < policy.min_mass:
+        return f"the allowed answers have a probability of {mass:.3g}, less than min_mass {policy.min_mass:g}"
+    return ""
+
+
+def _too_little(answer: Answer, policy: Policy) -> bool:
+    return too_little(answer.covered_s, answer.expected_s, policy.coverage)
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------------
+
+
+def _answered(value: Value | None, text: str | None) -> Verdict:
+    return Verdict(state=VerdictState.ANSWERED, value=value, text=text)
+
+
+def _unknown(reason: str) -> Verdict:
+    return Verdict(state=VerdictState.UNKNOWN, reason=reason)
+
+
+def with_flags(verdict: Verdict, policy: Policy, *, flags: Collection[str], is_whole: bool) -> Verdict:
+    """The verdict with its flags, its severity, and whether a person should look.
+
+    Args:
+        flags: the flags of the policy that hold.
+        is_whole: all was answered, and enough was seen.
     """
-    seen = math.floor(covered_s * 10 + 1e-6) / 10
-    return f"saw {seen:.10g} of {round(expected_s, 1):.10g} s"
+    severities = [severity for flag in flags if (severity := policy.severity_of(flag)) is not None]
+    in_doubt = verdict.state is not VerdictState.ANSWERED or not is_whole
+    unsure = in_doubt or any(verdict.labels.get(flag) == UNSURE for flag in policy.flags)
+    wanted = {
+        Review.ALL: True,
+        Review.NONE: False,
+        Review.FLAGGED: bool(flags),
+        Review.FLAGGED_OR_UNKNOWN: bool(flags) or (bool(policy.flags) and unsure),
+    }
+    return replace(
+        verdict, flagged=bool(flags), severity=max(severities, default=None), needs_review=wanted[policy.review]
+    )

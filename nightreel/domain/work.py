@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from nightreel.domain.prompts import Answer, AnswerState
+from nightreel.domain.answers import Answer
+from nightreel.domain.verdicts import VerdictState
 from nightreel.domain.videos import FeatureRef, Segment, Video
 from nightreel.reasons import Reason
 
@@ -155,14 +156,15 @@ class ChunkCounts:
         reasons: number of failed and quarantined videos, by reason. partly_done: the same of partly done videos.
         covered_s, expected_s: seconds of the answered videos that were seen, and that they should have.
         little_seen: number of answered videos whose coverage is below the least for a "no".
-        segments: number of segments whose answers were written. answers: number of these answers, by state.
+        segments: number of segments whose answers were written. verdicts: number of the verdicts
+            on them, by prompt set and state.
     """
 
     videos: Counter[VideoEnd] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     partly_done: Counter[Reason] = field(default_factory=Counter)
     segments: int = 0
-    answers: Counter[AnswerState] = field(default_factory=Counter)
+    verdicts: Counter[tuple[str, VerdictState]] = field(default_factory=Counter)
     ended: tuple[EndedVideo, ...] = ()
     covered_s: float = 0.0
     expected_s: float = 0.0

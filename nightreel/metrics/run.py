@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from nightreel.domain import Answer, ChunkCounts, PromptSet, VideoEnd
-from nightreel.metrics.labels import OTHER, BoundedLabels
+from nightreel.domain import Answer, ChunkCounts, VideoEnd
+from nightreel.metrics.labels import BoundedLabels
 
 _PROMPT_SETS = 50
 _SECONDS = (0.005, 0.02, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
@@ -27,7 +27,7 @@ class RunMetrics:
         self._videos = self._counter("videos", "Videos by how their claim ended.", "outcome")
         self._failures = self._counter("video_failures", "Videos that failed or were quarantined.", "reason")
         self._segments = self._counter("segments", "Segments whose answers were written.")
-        self._answers = self._counter("answers", "Answers written.", "prompt_set", "state")
+        self._answers = self._counter("answers", "Answers written, by their verdict.", "prompt_set", "state")
         self._tokens = self._counter("tokens", "Prompt and generated tokens of the answers written.", "kind")
         self._cache = self._counter("cache_lookups", "Segments whose features were looked up in the cache.", "result")
         self._work = self._counter("work", "Items fetched, decoded, encoded, evicted.", "what")
@@ -54,7 +54,7 @@ class RunMetrics:
         """Serve the seconds by stage in which the stage had at least one thread."""
         self.registry.register(_BusySeconds(busy_s))
 
-    def written(self, counts: ChunkCounts, answers: Iterable[Answer], prompts: PromptSet) -> None:
+    def written(self, counts: ChunkCounts, answers: Iterable[Answer]) -> None:
         """Count a committed chunk."""
         for end, count in counts.videos.items():
             if end is not VideoEnd.CONTINUES:  # a long video: other chunks have the rest
@@ -62,9 +62,9 @@ class RunMetrics:
         for reason, count in counts.reasons.items():
             self._failures.labels(reason.value).inc(count)
         self._segments.inc(counts.segments)
-        sets = {prompt.hash: self._sets.admit(prompt.set_name) for prompt in prompts.prompts}
+        for (set_name, state), count in counts.verdicts.items():
+            self._answers.labels(self._sets.admit(set_name), state.value).inc(count)
         for answer in answers:
-            self._answers.labels(sets.get(answer.prompt_hash, OTHER), answer.state.value).inc()
             self._tokens.labels("prompt").inc(answer.prompt_tokens)
             self._tokens.labels("generated").inc(answer.generated_tokens)
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Segment, content_hash
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Segment, Verdict, content_hash
+from nightreel.models.inquiry import Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,17 +99,19 @@ class VideoModel(Protocol):
         features: Sequence[Features],
         questions: Sequence[Sequence[Prompt]],
         *,
-        known: Sequence[Mapping[str, Answer]] | None = None,
+        known: Sequence[Mapping[str, Verdict]] | None = None,
+        seen: Sequence[Seen] | None = None,
     ) -> list[list[Answer]]:
         """Ask `questions[i]` of `features[i]`; segments and prompts share forward passes where possible.
 
         Args:
             features: from `encode` of this model, or read back from the cache.
             questions: the prompts for each segment, in the order of their set; lists may differ by segment.
-            known: answers that each segment already has, by prompt name: `when` conditions are checked against them.
+            known: verdicts that each segment already has, by prompt name: `when` conditions are checked against them.
+            seen: how much of each segment was seen; None: all of it.
 
         Returns:
-            One list per segment, in the order asked, with one Answer per prompt hash. A follow-up whose condition
+            One list per segment, in the order asked, with one Answer per question. A follow-up whose condition
             does not hold has no Answer.
 
         Raises:

@@ -95,8 +95,8 @@ def _without_server(error: NightreelError, latest: list[RunSummary]) -> Nightree
     if not latest or not latest[-1].timings:
         return error
     summary = latest[-1]
-    if summary.verdict.red:
-        return TransientError(Reason.PREFECT_UNREACHABLE, f"run {summary.run_id} ended: {summary.verdict.red}")
+    if summary.health.red:
+        return TransientError(Reason.PREFECT_UNREACHABLE, f"run {summary.run_id} ended: {summary.health.red}")
     return TransientError(
         Reason.PREFECT_UNREACHABLE,
         f"run {summary.run_id} ended in good order ({summary.headline}), but the Prefect server went away before it "

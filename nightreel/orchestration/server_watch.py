@@ -1,7 +1,7 @@
 """Asks the Prefect server every few seconds whether it is there. `runs` starts one for each run.
 
 Prefect's own client waits a minute for each request to a server that is gone, and a run makes many. So a run asks here
-before it sends what only informs people, and `domain.verdicts` decides when the run ends without its server.
+before it sends what only informs people, and `domain.run_health` decides when the run ends without its server.
 """
 
 from __future__ import annotations

@@ -8,9 +8,7 @@ and `007` keeps its zeros.
       - {name: violence, kind: yes_no, text: "Does this video show physical violence?", flag: "yes", threshold: 0.5}
       - {name: why, kind: text, text: "Explain what makes it violent.", when: {violence: "yes"}}
 
-Keys of a prompt: name, kind, text; choices (choice, tags); threshold (yes_no, tags); min_mass, min_margin and flag
-(yes_no, choice, tags); minimum and maximum (number); max_new_tokens, temperature, top_k, top_p, seed,
-repetition_penalty and beams (caption, text, number); when: earlier prompts of the set and the answer each must have.
+docs/prompts.md lists the keys.
 """
 
 from __future__ import annotations
@@ -24,9 +22,10 @@ from typing import Any
 
 import yaml
 
-from nightreel.domain import Prompt, PromptSet
+from nightreel.domain import MIN_COVERAGE, Prompt, PromptSet
 from nightreel.errors import SettingsError
-from nightreel.prompts.schema import PromptEntry, SetEntry, cross_checks, explain
+from nightreel.prompts.rules import problems_of
+from nightreel.prompts.schema import PromptEntry, SetEntry, explain
 from nightreel.suggestions import did_you_mean, sentence
 
 _LARGEST_BYTES = 1 << 20
@@ -34,19 +33,21 @@ _DEEPEST = 8
 _SUFFIXES = (".yaml", ".yml")
 
 
-def load_prompt_sets(names: Sequence[str]) -> PromptSet:
+def load_prompt_sets(names: Sequence[str], *, coverage: float | None = None) -> PromptSet:
     """Load prompt sets and combine them in order.
 
     Args:
+        coverage: least share seen for a "no", of prompts that set none; None: `MIN_COVERAGE`.
         names: shipped sets ("tagging") or paths of YAML files (with a slash, or ending in .yaml or .yml).
 
     Raises:
         SettingsError: no set, an unknown set, mistakes in a file (all of the file's mistakes, one per line), or a
-            prompt name or a question that two sets have in common.
+            prompt name that two sets have in common.
     """
     if not names:
         raise SettingsError(f"no prompt set: set NIGHTREEL_PROMPTS to {', '.join(shipped_sets())} or YAML files")
-    return functools.reduce(PromptSet.__add__, (_load(name) for name in names))
+    least = MIN_COVERAGE if coverage is None else coverage
+    return functools.reduce(PromptSet.__add__, (_load(name, least) for name in names))
 
 
 def shipped_sets() -> list[str]:
@@ -72,7 +73,7 @@ def find_prompt_file(name: str) -> Path:
     return Path(str(resources.files(__package__) / f"{name}.yaml"))
 
 
-def _load(name: str) -> PromptSet:
+def _load(name: str, coverage: float) -> PromptSet:
     path = find_prompt_file(name)
     try:
         data = path.read_bytes()
@@ -80,7 +81,7 @@ def _load(name: str) -> PromptSet:
         raise SettingsError(f"prompt set {name!r}: {error.strerror or error}") from error
     if len(data) > _LARGEST_BYTES:
         raise SettingsError(f"{path} has {len(data):,} bytes: expected at most {_LARGEST_BYTES:,}")
-    return _File(str(path)).read(data)
+    return _File(str(path), coverage).read(data)
 
 
 @dataclass
@@ -88,6 +89,7 @@ class _File:
     """Reads one file and collects its mistakes."""
 
     path: str
+    coverage: float
     mistakes: list[str] = field(default_factory=list)
 
     def read(self, data: bytes) -> PromptSet:
@@ -101,14 +103,13 @@ class _File:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             self._note(_line_of(node or root), "expected a list with at least one prompt", key="prompts")
         else:
-            set_name = top.value.name if top.value else ""
             for item in node.value:
-                prompts.extend(self._prompt(item, set_name, prompts))
+                prompts.extend(self._prompt(item, top.value, prompts))
         if self.mistakes or top.value is None:
             raise SettingsError("\n".join(self.mistakes))
         return PromptSet(top.value.name, tuple(prompts))
 
-    def _prompt(self, node: yaml.Node, set_name: str, earlier: Sequence[Prompt]) -> Iterator[Prompt]:
+    def _prompt(self, node: yaml.Node, top: SetEntry | None, earlier: Sequence[Prompt]) -> Iterator[Prompt]:
         if not isinstance(node, yaml.MappingNode):
             self._note(_line_of(node), "expected a prompt, such as {name: ..., kind: ..., text: ...}")
             return
@@ -116,11 +117,13 @@ class _File:
         values = {key: self._plain(value) for key, (value, _) in entries.items()}
         name = values.get("name")
         checked = explain(PromptEntry, values)
-        problems = checked.problems or cross_checks(checked.value, earlier)
+        problems = checked.problems
+        if checked.value is not None:
+            problems = problems_of(checked.value, earlier, taxonomies=top.taxonomies if top else ())
         for key, problem in problems:
             self._note(self._line(entries, key, node), problem, prompt=name, key=key)
         if checked.value is not None and not problems:
-            yield checked.value.to_prompt(set_name)
+            yield checked.value.to_prompt(top or SetEntry(name="unnamed"), coverage=self.coverage)
 
     def _compose(self, data: bytes) -> yaml.MappingNode:
         try:

@@ -1,29 +1,40 @@
-"""The questions that a model gets for a prompt: its text and one short instruction per kind.
+"""The texts that a model gets for a question: its text and one short instruction per kind.
 
-`nightreel.models` asks these. If you change a sentence here, raise `domain.prompts.WORDING_VERSION`: it is part of
-every prompt hash, so that old answers do not count as answers to the new question.
+`nightreel.models` asks these. If you change a sentence here, raise `domain.questions.WORDING_VERSION`: it is part of
+every hash, so that old answers do not count as answers to the new question.
 """
 
 from __future__ import annotations
 
-from nightreel.domain import Prompt, PromptKind
+from nightreel.domain import Language, PromptKind, Question
 
 
-def questions_of(prompt: Prompt) -> tuple[str, ...]:
-    """The questions for one prompt: one question, or for tags one per choice, because several tags can apply.
+def texts_of(question: Question) -> tuple[str, ...]:
+    """The texts for one question: one, or for tags one per choice, because several tags can apply.
 
-    >>> questions_of(Prompt(name="q", kind=PromptKind.YES_NO, text="Is it raining?"))
+    >>> texts_of(Question(kind=PromptKind.YES_NO, text="Is it raining?"))
     ('Is it raining? Answer yes or no.',)
+    >>> texts_of(Question(kind=PromptKind.YES_NO, text="在下雨吗？", language=Language.CHINESE))
+    ('在下雨吗？请回答 yes 或 no。',)
     """
-    text = prompt.text.strip()
-    match prompt.kind:
+    text = question.text.strip()
+    chinese = question.language is Language.CHINESE
+    match question.kind:
         case PromptKind.CAPTION | PromptKind.TEXT:
             return (text,)
         case PromptKind.YES_NO:
-            return (f"{text} Answer yes or no.",)
+            return (f"{text}{_YES_OR_NO_ZH}" if chinese else f"{text} {_YES_OR_NO}",)
         case PromptKind.NUMBER:
-            return (f"{text} Answer with a number.",)
+            return (f"{text}请用一个数字回答。" if chinese else f"{text} Answer with a number.",)
         case PromptKind.CHOICE:
-            return (f"{text} Answer with one of: {', '.join(prompt.choices)}.",)
+            if chinese:
+                return (f"{text}请从以下选项中选择一个回答：{'、'.join(question.choices)}。",)
+            return (f"{text} Answer with one of: {', '.join(question.choices)}.",)
         case PromptKind.TAGS:
-            return tuple(f"{text} {choice}? Answer yes or no." for choice in prompt.choices)
+            if chinese:
+                return tuple(f"{text}{choice}？{_YES_OR_NO_ZH}" for choice in question.choices)
+            return tuple(f"{text} {choice}? {_YES_OR_NO}" for choice in question.choices)
+
+
+_YES_OR_NO = "Answer yes or no."
+_YES_OR_NO_ZH = "请回答 yes 或 no。"

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nightreel.cache.features import FeatureCache
+from nightreel.database.answers import StoredAnswer, answers_given
 from nightreel.database.connection import Database
 from nightreel.database.features import forget_features
 from nightreel.database.recipes import Recipe
-from nightreel.database.results import answers_given
-from nightreel.domain import Answer, AnsweredChunk, EncodedSegment, Features, SegmentAnswers
+from nightreel.domain import AnsweredChunk, EncodedSegment, Features, SegmentAnswers
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.logs import log_context
+from nightreel.models.inquiry import Seen
 from nightreel.reasons import UNUSABLE_FEATURES, Scope
+from nightreel.stages.judge import judged
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideo, OpenVideos
@@ -72,17 +74,22 @@ class Asking:
             return None
 
     def _ask(
-        self, readable: list[tuple[EncodedSegment, Features]], known: list[dict[str, Answer]]
+        self, readable: list[tuple[EncodedSegment, Features]], known: list[dict[str, StoredAnswer]]
     ) -> list[SegmentAnswers]:
         """Ask all segments together; if that fails, ask each alone, so that one cannot fail the others."""
         prompts = self.recipe.prompts
-        names = {prompt.hash: prompt.name for prompt in prompts.prompts}
+        verdicts = [judged(answers, prompts) for answers in known]
+        due = [prompts.due(own) for own in verdicts]
         try:
             with self.model.use() as model, self.recorder.stage("model.language"):
                 answers = model.ask(
                     [features for _, features in readable],
-                    [prompts.missing(answered) for answered in known],
-                    known=[{names[key]: answer for key, answer in answered.items()} for answered in known],
+                    [prompts.missing(own) for own in verdicts],
+                    known=[
+                        {name: verdict for name, verdict in own.items() if is_due[name] is not False}
+                        for own, is_due in zip(verdicts, due, strict=True)
+                    ],
+                    seen=[_seen(segment) for segment, _ in readable],
                 )
         except NightreelError as error:
             if error.reason.scope is not Scope.SEGMENT:
@@ -102,3 +109,11 @@ class Asking:
         video = self.videos.find(segment.analysis_id)
         assert video is not None, f"{segment.analysis_id = } is open until its chunk is written"
         return video
+
+
+def _seen(item: EncodedSegment) -> Seen:
+    """How much of a segment its frames cover. A version without this measure cached it: the share of good frames."""
+    covered_s = item.covered_s
+    if covered_s is None:
+        covered_s = item.segment.duration_s * (1 - item.damaged_frames / max(len(item.pts_s), 1))
+    return Seen(covered_s, item.segment.expected_s)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nightreel.database.connection import Database
-from nightreel.database.coverage import set_min_coverage
 from nightreel.database.migrations import require_current, upgrade
 from nightreel.database.requirements import require_rights
 from nightreel.services import open_services
 from nightreel.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -36,8 +32,6 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
             if to_write:
                 with database.begin() as connection:
                     require_rights(connection)
-            if settings.min_coverage is not None:
-                _set_min_coverage(database, settings.min_coverage)
             yield database
         finally:
             database.close()
@@ -50,9 +44,3 @@ def _upgrade(owner_url: str) -> None:
             upgrade(owner.engine)
     finally:
         owner.close()
-
-
-def _set_min_coverage(database: Database, min_coverage: float) -> None:
-    with database.begin() as connection:
-        if set_min_coverage(connection, min_coverage):
-            logger.info('a "no" now needs a coverage of %g (NIGHTREEL_MIN_COVERAGE)', min_coverage)

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from nightreel.cache.features import FeatureCache, feature_key
+from nightreel.database.answers import answers_given
 from nightreel.database.connection import Database
 from nightreel.database.features import KnownFeatures, known_features
 from nightreel.database.recipes import Recipe
-from nightreel.database.results import answers_given
 from nightreel.domain import Claim, FrameBatch, Outcome, OutcomeState, Segment
-from nightreel.domain.verdicts import fails_alone
+from nightreel.domain.run_health import fails_alone
 from nightreel.errors import NightreelError, TransientError
 from nightreel.logs import log_context
 from nightreel.models.base import ModelSpec
 from nightreel.stages.identify import Identification
+from nightreel.stages.judge import judged
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideo, OpenVideos, VideoFiles
@@ -121,7 +122,8 @@ class Decoding:
         video_id = video.claim.video.id
         with self.recorder.stage("database"), self.database.begin() as connection:
             given = answers_given(connection, [video_id], self.recipe)[video_id]
-        return [item for item in video.segments[first:] if self.recipe.prompts.missing(given[item.index])]
+        prompts = self.recipe.prompts
+        return [item for item in video.segments[first:] if prompts.missing(judged(given[item.index], prompts))]
 
     def _inputs(
         self, video: OpenVideo, segments: Sequence[Segment], decoders: ThreadPoolExecutor

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from nightreel.database.answers import reuse_answers
 from nightreel.database.claims import take_content
 from nightreel.database.connection import Database
 from nightreel.database.recipes import Recipe
-from nightreel.database.results import known_video, probe_of_content, record_content, record_probe, reuse_answers
+from nightreel.database.results import known_video, probe_of_content, record_content, record_probe
 from nightreel.media.sampling import segments
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideo, VideoFiles

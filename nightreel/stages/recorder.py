@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry
 
-from nightreel.domain import Answer, ChunkCounts, PromptSet
+from nightreel.domain import Answer, ChunkCounts
 from nightreel.metrics import RunMetrics
 from nightreel.stages.timings import StageTimings
 
@@ -42,9 +42,9 @@ class RunRecorder:
             self._counts[name] += by
         self._metrics.count(name, by)
 
-    def written(self, counts: ChunkCounts, answers: Iterable[Answer], prompts: PromptSet) -> None:
+    def written(self, counts: ChunkCounts, answers: Iterable[Answer]) -> None:
         """Count a committed chunk."""
-        self._metrics.written(counts, answers, prompts)
+        self._metrics.written(counts, answers)
 
     def report(self) -> tuple[dict[str, int], dict[str, float]]:
         """The counts of work, and the seconds by stage of `StageTimings.report`."""

@@ -19,7 +19,7 @@ from nightreel.database.quarantine import read_quarantine
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
 from nightreel.database.runs import RunRegistration, read_run_before, record_environment, recover_dead_runs
 from nightreel.domain import PromptSet
-from nightreel.domain.verdicts import RunLimits
+from nightreel.domain.run_health import RunLimits
 from nightreel.environment import describe_environment
 from nightreel.errors import SettingsError
 from nightreel.metrics import serve_metrics
@@ -108,11 +108,11 @@ class Run:
                     selection=self.discovery.selection,
                     since=before.finished_at if before else None,
                 )
-        verdict = summary.verdict
-        status = "failed" if verdict.red else "completed"
-        self.registration.finish(status, counts=summary.to_json(), timings=summary.timings, error=verdict.red)
-        if self.shard and not (verdict.stop and verdict.red):
-            self.shard.end(stop=verdict.stop)
+        health = summary.health
+        status = "failed" if health.red else "completed"
+        self.registration.finish(status, counts=summary.to_json(), timings=summary.timings, error=health.red)
+        if self.shard and not (health.stop and health.red):
+            self.shard.end(stop=health.stop)
 
 
 @contextmanager

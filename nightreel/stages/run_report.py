@@ -24,7 +24,7 @@ _NAME, _DETAIL = 80, 160  # longest name and message, characters
 
 def run_report(summary: RunSummary) -> str:
     """The artifact of a run, as Markdown."""
-    red = summary.verdict.red
+    red = summary.health.red
     sections = [
         f"# {summary.headline}",
         f"**This run is red:** {_code(red)}" if red else "",
@@ -85,7 +85,7 @@ def _since(summary: RunSummary) -> Iterator[str]:
 def _compared(summary: RunSummary, before: PastRun) -> Iterator[tuple[str, Any, Any]]:
     """What both runs have: its name, its value now, its value before."""
     now, then = summary.to_json(), before.counts
-    yield "status", "red" if summary.verdict.red else "green", "green" if before.status == "completed" else "red"
+    yield "status", "red" if summary.health.red else "green", "green" if before.status == "completed" else "red"
     yield "model", _code(summary.model, _NAME), _code(before.model, _NAME)
     yield "recipe", summary.recipe_id, before.recipe_id
     yield "Nightreel", __version__, before.version

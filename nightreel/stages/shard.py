@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nightreel.database.backfills import Shard, end_shard, memory_is_wanted, read_shard
 from nightreel.database.connection import Database
-from nightreel.domain.verdicts import why_make_room
+from nightreel.domain.run_health import why_make_room
 
 NightDue = Callable[[str], bool]
 """Whether a nightly run is due on a work pool and no worker has taken it."""

@@ -9,8 +9,8 @@ from typing import Any
 from nightreel.database.discovery import PageCounts
 from nightreel.database.quarantine import Quarantine
 from nightreel.database.runs import PastRun
-from nightreel.domain import AnswerState, ChunkCounts, VideoEnd, saw, too_little
-from nightreel.domain.verdicts import RunLimits, Verdict, judge
+from nightreel.domain import ChunkCounts, VerdictState, VideoEnd, saw, too_little
+from nightreel.domain.run_health import RunHealth, RunLimits, health_of
 from nightreel.reasons import Reason
 from nightreel.stages.tally import Tally
 from nightreel.units import counted
@@ -24,7 +24,7 @@ class RunSummary:
 
     Args:
         name: what the run is, such as "night 2026-11-26".
-        limits: of failures; `verdict` applies them.
+        limits: of failures; `health` applies them.
         dollars_per_hour: of the worker's device; None: not known.
         make_room: why other work needs the device, so that this run ends in good order.
         listing: counts of listed objects. videos: by how they ended (done, reused, failed, quarantined, retried, ...).
@@ -46,7 +46,7 @@ class RunSummary:
     listing: PageCounts = field(default_factory=PageCounts)
     segments: int = 0
     videos: Counter[VideoEnd] = field(default_factory=Counter)
-    answers: Counter[AnswerState] = field(default_factory=Counter)
+    answers: Counter[VerdictState] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     tally: Tally = field(default_factory=Tally)
     partly_done: Counter[Reason] = field(default_factory=Counter)
@@ -65,7 +65,8 @@ class RunSummary:
         """Add the counts of one chunk."""
         self.segments += counts.segments
         self.videos.update(counts.videos)
-        self.answers.update(counts.answers)
+        for (_, state), count in counts.verdicts.items():
+            self.answers[state] += count
         self.reasons.update(counts.reasons)
         self.tally.add(counts.ended)
         self.partly_done.update(counts.partly_done)
@@ -82,21 +83,21 @@ class RunSummary:
         return self.videos[VideoEnd.FAILED] + self.videos[VideoEnd.QUARANTINED]
 
     @property
-    def verdict(self) -> Verdict:
+    def health(self) -> RunHealth:
         """Whether the run goes on, and whether it is red."""
         facts = self.tally.facts(
             make_room=self.make_room, quarantined=self.quarantine.new, server_silent_s=self.server_silent_s
         )
-        return judge(facts, self.limits)
+        return health_of(facts, self.limits)
 
     @property
     def is_green(self) -> bool:
-        return self.verdict.red is None
+        return self.health.red is None
 
     @property
     def stopped(self) -> str | None:
         """Why the run ended before its work was done; None: it did not."""
-        return self.verdict.stop
+        return self.health.stop
 
     @property
     def cost_s(self) -> float:
@@ -151,7 +152,7 @@ class RunSummary:
             "source": self.source,
             "model": self.model,
             "headline": self.headline,
-            "red": self.verdict.red,
+            "red": self.health.red,
             "stopped": self.stopped,
             "new_videos": {"succeeded": facts.new_succeeded, "failed": facts.new_failed},
             "videos": dict(self.videos),

@@ -1,4 +1,4 @@
-"""The facts of a run that `domain.verdicts` judges, counted from the videos that ended, and the failures to show.
+"""The facts of a run that `domain.run_health` reads, counted from the videos that ended, and the failures to show.
 
 `RunSummary` has one. It decides nothing.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nightreel.domain import EndedVideo, VideoEnd
-from nightreel.domain.verdicts import INTERNAL, Failure, RunFacts
+from nightreel.domain.run_health import INTERNAL, Failure, RunFacts
 
 MOST_SHOWN = 100
 """Failures that a run keeps for its artifact; all of them are in Postgres."""

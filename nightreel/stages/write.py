@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nightreel.backoff import backoff_s
+from nightreel.database.answers import answers_given, write_answers
 from nightreel.database.claims import close_claim, lock_own
 from nightreel.database.connection import Database
 from nightreel.database.coverage import SegmentFailure, record_coverage, record_failed_segments
+from nightreel.database.policies import policies_in_force
 from nightreel.database.recipes import Recipe
-from nightreel.database.results import answers_given, write_answers
 from nightreel.domain import (
-    Answer,
     AnsweredChunk,
     AnswerState,
     ChunkCounts,
@@ -24,11 +24,14 @@ from nightreel.domain import (
     OutcomeState,
     PromptSet,
     SegmentAnswers,
+    Verdict,
+    VerdictState,
     VideoEnd,
 )
 from nightreel.errors import PermanentError
 from nightreel.logs import FAILURES, log_context
 from nightreel.reasons import OF_HOST, UNUSABLE_FEATURES, Reason
+from nightreel.stages.judge import Judged, judge_answers, show_videos
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideos
 
@@ -68,13 +71,16 @@ class Writing:
             own = lock_own(connection, run_id=self.run_id, analysis_ids=sorted(attempts))
             write_answers(connection, answered.answered, video_ids=own, recipe=self.recipe, run_id=self.run_id)
             given = answers_given(connection, sorted(own.values()), self.recipe)
+            policies = policies_in_force(connection, self.recipe.prompt_ids.values(), lock=True)
+            prompts = self.recipe.under(policies)
+            judged = judge_answers(connection, given, self.recipe, policies)
             for outcome in outcomes:
                 if outcome.analysis_id not in own:
                     ends[VideoEnd.LOST] += 1
                     continue
                 video = self.videos.find(outcome.analysis_id)
                 failures = video.failures if video else []
-                final = _settled(outcome, failures, self.recipe.prompts, given[own[outcome.analysis_id]])
+                final = _settled(outcome, failures, prompts, judged.get(own[outcome.analysis_id], {}))
                 is_given_back = _is_fault_of_the_cache(final) and self.videos.may_give_back(outcome.analysis_id)
                 if is_given_back:
                     final = Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.DEFERRED)
@@ -94,10 +100,13 @@ class Writing:
                     closed[outcome.analysis_id] = failures if end in _FAILED else ()
             record_failed_segments(connection, closed)
             seen = record_coverage(connection, list(closed), self.recipe)
+            ended_ids = [own[analysis_id] for analysis_id in closed]
+            show_videos(connection, self.recipe, policies, video_ids=own.values(), ended=ended_ids)
             written = [item for item in answered.answered if item.segment.analysis_id in own]
         for outcome in outcomes:
             if outcome.state is not OutcomeState.CONTINUES:
                 self.videos.close(outcome.analysis_id)
+        coverage = max(prompt.policy.coverage for prompt in prompts.prompts)
         answers = [answer for item in written for answer in item.answers]
         seen = [video for video in seen if video.covered_s]
         counts = ChunkCounts(
@@ -105,13 +114,13 @@ class Writing:
             reasons=_reasons(failed, OutcomeState.FAILED),
             partly_done=_reasons(failed, OutcomeState.PARTLY_DONE),
             segments=len(written),
-            answers=Counter(answer.state for answer in answers),
+            verdicts=_states(written, judged, prompts),
             ended=tuple(ended),
             covered_s=sum(video.covered_s for video in seen),
             expected_s=sum(video.expected_s or video.covered_s for video in seen),
-            little_seen=sum(video.little_seen for video in seen),
+            little_seen=sum(video.little_seen(coverage) for video in seen),
         )
-        self.recorder.written(counts, answers, self.recipe.prompts)
+        self.recorder.written(counts, answers)
         self._log_failures(claims, failed)
         return counts
 
@@ -132,12 +141,12 @@ class Writing:
         return self.write_chunk(claims, outcomes, AnsweredChunk(answered=()))
 
     def _fail_videos_with_error_answers(self, answered: Sequence[SegmentAnswers]) -> None:
-        names = {prompt.hash: prompt.name for prompt in self.recipe.prompts.prompts}
+        names = {prompt.question.hash: prompt.name for prompt in self.recipe.prompts.prompts}
         for item in answered:
             for answer in item.answers:
                 video = self.videos.find(item.segment.analysis_id)
                 if answer.state is AnswerState.ERROR and video is not None:
-                    detail = f"prompt {names[answer.prompt_hash]}: {answer.reason}"
+                    detail = f"prompt {names[answer.question_hash]}: {answer.reason}"
                     video.fail(item.segment.segment, PermanentError(Reason.ANSWER_ERROR, detail))
 
     def _log_failures(self, claims: Sequence[Claim], failed: Sequence[Outcome]) -> None:
@@ -152,7 +161,7 @@ def _settled(
     outcome: Outcome,
     failures: Sequence[SegmentFailure],
     prompts: PromptSet,
-    given: Mapping[int, Mapping[str, Answer]],
+    judged: Mapping[int, Mapping[str, Verdict]],
 ) -> Outcome:
     """How a finished video ends, by its segments that lack answers and by the failures of its segments.
 
@@ -162,7 +171,7 @@ def _settled(
     if outcome.state not in _FINISHED:
         return outcome
     assert outcome.segments is not None
-    lacking = [index for index in range(outcome.segments) if prompts.missing(given.get(index, {}))]
+    lacking = [index for index in range(outcome.segments) if prompts.missing(judged.get(index, {}))]
     if not lacking:
         return outcome
     failures = [failure for failure in failures if failure.segment.index in lacking]
@@ -185,6 +194,19 @@ def _settled(
         detail=_told(failures, told, segments=outcome.segments),
         transient=bool(passing),
     )
+
+
+def _states(written: Sequence[SegmentAnswers], judged: Judged, prompts: PromptSet) -> Counter[tuple[str, VerdictState]]:
+    """The number of verdicts on the written answers, by prompt set and state."""
+    found: Counter[tuple[str, VerdictState]] = Counter()
+    for item in written:
+        asked = {answer.question_hash for answer in item.answers}
+        verdicts = judged.get(item.segment.video_id, {}).get(item.segment.segment.index, {})
+        for prompt in prompts.prompts:
+            if prompt.question.hash in asked:
+                verdict = verdicts.get(prompt.name)
+                found[prompt.set_name, verdict.state if verdict else VerdictState.ERROR] += 1
+    return found
 
 
 def _is_fault_of_the_cache(outcome: Outcome) -> bool:

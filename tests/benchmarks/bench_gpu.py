@@ -30,7 +30,7 @@ _FRAMES, _ASKED = 32, 8
 _LOOP, _BATCH = "a: generate() per prompt", "b: one padded batch"
 # Dense bfloat16 operations and bytes a second, from the makers' data sheets; the first matching name counts.
 _PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.04e12), "L40S": (362e12, 0.86e12)}
-_YES_NO = Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?")
+_YES_NO = Prompt.of(name="night", kind=PromptKind.YES_NO, text="Is it night?")
 
 
 def main(rounds: int = 5) -> None:

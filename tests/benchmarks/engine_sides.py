@@ -60,8 +60,8 @@ def prompts(count: int) -> list[Prompt]:
         prompt
         for place, (text, question) in enumerate(zip(_TEXTS, _YES_NO, strict=True))
         for prompt in (
-            Prompt(name=f"text-{place}", kind=PromptKind.TEXT, text=text, max_new_tokens=TEXT_TOKENS),
-            Prompt(name=f"yes-no-{place}", kind=PromptKind.YES_NO, text=question),
+            Prompt.of(name=f"text-{place}", kind=PromptKind.TEXT, text=text, max_new_tokens=TEXT_TOKENS),
+            Prompt.of(name=f"yes-no-{place}", kind=PromptKind.YES_NO, text=question),
         )
     ]
     return each[:count]

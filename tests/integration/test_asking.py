@@ -14,8 +14,8 @@ from nightreel.errors import NightreelError, SettingsError
 from nightreel.settings import Settings, load_settings
 
 _PROMPTS = [
-    Prompt(name="caption", kind=PromptKind.CAPTION, text="Describe what happens in this video.", max_new_tokens=8),
-    Prompt(name="violence", kind=PromptKind.YES_NO, text="Does this video show physical violence?"),
+    Prompt.of(name="caption", kind=PromptKind.CAPTION, text="Describe what happens in this video.", max_new_tokens=8),
+    Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Does this video show physical violence?"),
 ]
 
 

@@ -6,8 +6,8 @@ from nightreel.domain import Answer, AnswerState, GenerationOptions, Prompt, Pro
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.reasons import Reason
 
-VIOLENCE = Prompt(name="violence", kind=PromptKind.YES_NO, text="Violence?")
-WHY = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("violence", "yes"),))
+VIOLENCE = Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Violence?")
+WHY = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("violence", "yes"),))
 PROMPTS = PromptSet("test", (VIOLENCE, WHY))
 
 
@@ -25,9 +25,9 @@ def test_a_follow_up_is_missing_until_its_condition_fails():
 
 
 def test_names_flags_and_conditions_do_not_change_the_hash_of_a_prompt():
-    other = Prompt(name="v", kind=PromptKind.YES_NO, text="Violence?", flag="yes", when=(("x", "y"),), set_name="s")
+    other = Prompt.of(name="v", kind=PromptKind.YES_NO, text="Violence?", flags=("yes",), when=(("x", "y"),), set_name="s")
     assert other.hash == VIOLENCE.hash
-    assert Prompt(name="violence", kind=PromptKind.YES_NO, text="Violence!").hash != VIOLENCE.hash
+    assert Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Violence!").hash != VIOLENCE.hash
 
 
 def test_an_answer_has_either_a_value_or_a_reason():
@@ -75,6 +75,6 @@ def test_errors_survive_a_process_boundary(error):
     ],
 )
 def test_a_number_with_narrow_bounds_and_default_decoding_is_scored(bounds, numbers):
-    prompt = Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", **bounds)
+    prompt = Prompt.of(name="n", kind=PromptKind.NUMBER, text="How many?", **bounds)
     assert prompt.numbers == numbers
     assert prompt.scored == bool(numbers)

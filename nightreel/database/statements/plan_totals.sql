@@ -2,7 +2,7 @@
 WITH work AS (
     SELECT plan_wanted.*,
            status IN ('none', 'pending', 'claimed') AS wanted,
-           CASE WHEN copy THEN 0 ELSE greatest(0, segments * CAST(:prompts AS bigint) - answered) END AS to_ask
+           CASE WHEN copy THEN 0 ELSE greatest(0, segments * CAST(:questions AS bigint) - answered) END AS to_ask
     FROM plan_wanted
 ), costed AS (
     SELECT work.*, CASE WHEN to_ask = 0 THEN 0 ELSE segments - cached END AS to_look FROM work
@@ -14,8 +14,8 @@ SELECT count(*) AS admitted,
        count(*) FILTER (WHERE wanted AND copy) AS copies,
        count(*) FILTER (WHERE wanted AND guessed) AS guessed,
        coalesce(sum(segments) FILTER (WHERE wanted), 0)::bigint AS segments,
-       coalesce(sum(segments * CAST(:prompts AS bigint)) FILTER (WHERE wanted), 0)::bigint AS answers,
-       coalesce(sum(least(answered, segments * CAST(:prompts AS bigint))) FILTER (WHERE wanted), 0)::bigint AS answered,
+       coalesce(sum(segments * CAST(:questions AS bigint)) FILTER (WHERE wanted), 0)::bigint AS answers,
+       coalesce(sum(least(answered, segments * CAST(:questions AS bigint))) FILTER (WHERE wanted), 0)::bigint AS answered,
        coalesce(sum(to_ask) FILTER (WHERE wanted), 0)::bigint AS to_ask,
        coalesce(sum(cached) FILTER (WHERE wanted AND to_ask > 0), 0)::bigint AS cached_segments,
        coalesce(sum(to_look) FILTER (WHERE wanted), 0)::bigint AS to_look,

@@ -55,7 +55,8 @@ SELECT counted.uri,
                  WHERE segment.video_id = counted.video_id
                    AND segment.plan_hash = :plan_hash
                    AND answer.model_id = :model_id
-                   AND answer.prompt_id = ANY (CAST(:prompt_ids AS bigint[]))
+                   AND answer.question_id = ANY (CAST(:question_ids AS bigint[]))
+                   AND NOT answer.superseded
                    AND answer.state <> 'error'), 0) AS answered
 FROM counted
 LEFT JOIN feature ON feature.content_sha256 = counted.content_sha256

@@ -11,7 +11,7 @@ WITH seen AS (
     JOIN nightreel.features AS feature ON feature.key = answer.feature_key
     WHERE analysis.id = ANY (CAST(:analysis_ids AS bigint[]))
       AND answer.model_id = :model_id
-      AND answer.prompt_id = ANY (CAST(:prompt_ids AS bigint[]))
+      AND answer.question_id = ANY (CAST(:question_ids AS bigint[]))
       AND answer.state <> 'error'
     GROUP BY analysis.id, segment.id
 ), total AS (
@@ -28,9 +28,4 @@ JOIN nightreel.videos AS video ON video.id = total.video_id
 WHERE analysis.id = total.id
 RETURNING analysis.id AS analysis_id,
           total.covered_s,
-          video.expected_s,
-          nightreel.too_little(
-              total.covered_s,
-              video.expected_s,
-              coalesce((SELECT min_coverage FROM nightreel.judging), 0.8)
-          ) AS little_seen
+          video.expected_s

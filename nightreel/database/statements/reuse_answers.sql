@@ -1,9 +1,9 @@
--- Copies the twin's answers to these prompts (see reuse_segments.sql). Each copy refers to its original.
-INSERT INTO nightreel.answers (segment_id, prompt_id, model_id, state, text, value, p, scores, reason, prompt_tokens,
-                               generated_tokens, feature_key, reused_from, run_id, answered_at)
-SELECT DISTINCT ON (own.id, answer.prompt_id)
-       own.id, answer.prompt_id, answer.model_id, answer.state, answer.text, answer.value, answer.p, answer.scores,
-       answer.reason, answer.prompt_tokens, answer.generated_tokens, answer.feature_key,
+-- Copies the twin's answers to these questions (see reuse_segments.sql). Each copy refers to its original.
+INSERT INTO nightreel.answers (segment_id, question_id, model_id, state, text, p, scores, mass, bounds, reason,
+                               prompt_tokens, generated_tokens, feature_key, reused_from, run_id, answered_at)
+SELECT DISTINCT ON (own.id, answer.question_id)
+       own.id, answer.question_id, answer.model_id, answer.state, answer.text, answer.p, answer.scores, answer.mass,
+       answer.bounds, answer.reason, answer.prompt_tokens, answer.generated_tokens, answer.feature_key,
        coalesce(answer.reused_from, answer.id), :run_id, answer.answered_at
 FROM nightreel.videos AS twin
 JOIN nightreel.segments AS segment ON segment.video_id = twin.id AND segment.plan_hash = :plan_hash
@@ -13,7 +13,8 @@ JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
 WHERE twin.content_sha256 = :content_sha256
   AND twin.id <> :video_id
   AND answer.model_id = :model_id
-  AND answer.prompt_id = ANY (CAST(:prompt_ids AS bigint[]))
+  AND answer.question_id = ANY (CAST(:question_ids AS bigint[]))
   AND answer.state <> 'error'
-ORDER BY own.id, answer.prompt_id, answer.id
-ON CONFLICT (segment_id, prompt_id, model_id) DO NOTHING
+  AND NOT answer.superseded
+ORDER BY own.id, answer.question_id, answer.id
+ON CONFLICT (segment_id, question_id, model_id) WHERE NOT superseded DO NOTHING

@@ -1,7 +1,7 @@
 """Token sequences of the answers that are scored: yes, no, the choices, the numbers of a range.
 
 `rows` gets the continuations to score from it, `scoring` reads the scores with it. `problem` says why the answers to a
-prompt cannot be told apart by their tokens: a score of such answers would mean nothing.
+question cannot be told apart by their tokens: a score of such answers would mean nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nightreel.domain import Prompt, PromptKind
+from nightreel.domain import PromptKind, Question
 
 _WORDS = ("yes", "no")
 _LONGEST_FORM = 8
@@ -45,7 +45,7 @@ class AnswerTokens:
         end = tokenizer.eos_token_id
         self._end: Form = () if end is None else (end,)
         self._forms: dict[str, tuple[Form, ...]] = {}
-        self._problems: dict[Prompt, str | None] = {}
+        self._problems: dict[Question, str | None] = {}
         self._starts: dict[tuple[str, ...], tuple[str, str] | None] = {}
         found: dict[str, list[int]] = {word: [] for word in _WORDS}
         for token, id_ in tokenizer.get_vocab().items():
@@ -70,35 +70,35 @@ class AnswerTokens:
         """Token sequences of a number as the whole answer, with the end of the turn: 1 is then not a prefix of 12."""
         return tuple((*form, *self._end) for form in self.forms(str(number)))
 
-    def branches(self, prompt: Prompt) -> tuple[Form, ...]:
-        """The continuations to score for each question of a prompt.
+    def branches(self, question: Question) -> tuple[Form, ...]:
+        """The continuations to score for each question of a question.
 
         Choices get the end of the turn only if one of them is the start of another: a model that answers "sports" gives
         "sport" the same tokens, and only the end tells the two apart.
         """
-        if prompt.numbers:
-            return tuple(form for number in prompt.numbers for form in self.whole(number))
-        if prompt.kind is PromptKind.CHOICE:
-            end = self._end if self._starts_another(prompt.choices) else ()
-            return tuple((*form, *end) for choice in prompt.choices for form in self.forms(choice))
-        if prompt.kind.scored and self.yes_no.single is None:
+        if question.numbers:
+            return tuple(form for number in question.numbers for form in self.whole(number))
+        if question.kind is PromptKind.CHOICE:
+            end = self._end if self._starts_another(question.choices) else ()
+            return tuple((*form, *end) for choice in question.choices for form in self.forms(choice))
+        if question.kind.scored and self.yes_no.single is None:
             return self.yes_no.branches[0] + self.yes_no.branches[1]
         return ()
 
-    def problem(self, prompt: Prompt) -> str | None:
-        """Why scores of the answers to a prompt would mean nothing; None if they mean something, or if it has none."""
-        if prompt not in self._problems:
-            self._problems[prompt] = self._problem(prompt)
-        return self._problems[prompt]
+    def problem(self, question: Question) -> str | None:
+        """Why scores of the answers to a question would mean nothing; None if they mean something, or it has none."""
+        if question not in self._problems:
+            self._problems[question] = self._problem(question)
+        return self._problems[question]
 
-    def _problem(self, prompt: Prompt) -> str | None:
-        match prompt.kind:
+    def _problem(self, question: Question) -> str | None:
+        match question.kind:
             case PromptKind.YES_NO:
                 return self._of_yes_no()
             case PromptKind.TAGS:  # their words are in the questions, and the answers are yes and no
-                asked = {tag: self._legible(tag, self._forms_of(f" {tag}")) for tag in prompt.choices}
+                asked = {tag: self._legible(tag, self._forms_of(f" {tag}")) for tag in question.choices}
                 return self._indistinct(asked) or self._of_yes_no()
-        words = prompt.choices or tuple(map(str, prompt.numbers))
+        words = question.choices or tuple(map(str, question.numbers))
         problem = self._indistinct({word: self._legible(word, self._spellings(word)) for word in words})
         if problem is None and not self._end and (starts := self._starts_another(words)):
             return f"{starts[0]!r} is the start of {starts[1]!r}, and this tokenizer has no token that ends a turn"

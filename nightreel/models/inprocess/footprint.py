@@ -54,7 +54,8 @@ def measure_footprint(
     ids = inputs["input_ids"][0].tolist()
     length, lead = dialogue.split(ids)
     place = PrefixEnd(0, ids[length - 1], lead)
-    rows = [row for prompt in prompts for row in rows_of(prompt, place, dialogue=dialogue, answer_tokens=answer_tokens)]
+    questions = dict.fromkeys(prompt.question for prompt in prompts)
+    rows = [row for one in questions for row in rows_of(one, place, dialogue=dialogue, answer_tokens=answer_tokens)]
     estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length), frame_shape(inputs)
     return Footprint(
         spec=spec,

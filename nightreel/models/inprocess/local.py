@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Segment
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Question, Segment, Verdict
 from nightreel.errors import PermanentError
-from nightreel.models.answering import answer_text, not_finite
+from nightreel.models.answering import not_finite, written
 from nightreel.models.base import ModelSpec
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.attention import use_grouped_attention
@@ -23,11 +23,11 @@ from nightreel.models.inprocess.prefix import Prefix, Row, Scores, is_plain
 from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
 from nightreel.models.inprocess.scoring import answer_scores
 from nightreel.models.inprocess.vision import Tensors, Vision, from_stored, to_stored
-from nightreel.models.inquiry import Inquiry
+from nightreel.models.inquiry import Inquiry, Seen
 from nightreel.models.memory.batches import BatchBudget
 from nightreel.models.memory.meters import MemoryMeter
 from nightreel.models.memory.shapes import SegmentShape
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 from nightreel.reasons import Reason
 
 
@@ -91,15 +91,17 @@ class LocalModel:
         features: Sequence[Features],
         questions: Sequence[Sequence[Prompt]],
         *,
-        known: Sequence[Mapping[str, Answer]] | None = None,
+        known: Sequence[Mapping[str, Verdict]] | None = None,
+        seen: Sequence[Seen] | None = None,
     ) -> list[list[Answer]]:
         for prompt in {prompt for prompts in questions for prompt in prompts}:
-            for question in questions_of(prompt):
-                self._dialogue.check(question)
+            for text in texts_of(prompt.question):
+                self._dialogue.check(text)
         inquiries = [
             _Inquiry(
                 waiting=list(prompts),
                 known=dict(known[i] if known else {}),
+                seen=seen[i] if seen else Seen(),
                 tensors=self._read(one),
                 lead=one.metadata["lead"],
             )
@@ -127,7 +129,8 @@ class LocalModel:
         return from_stored(features.tensors, self._model.device)
 
     def _shape(self, inquiry: _Inquiry) -> SegmentShape:
-        rows = [row for prompt in inquiry.waiting for row in self._rows(0, inquiry, prompt)]
+        questions = dict.fromkeys(prompt.question for prompt in inquiry.waiting)
+        rows = [row for question in questions for row in self._rows(0, inquiry, question)]
         return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]))
 
     def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
@@ -148,31 +151,33 @@ class LocalModel:
             if not asked:
                 return
             # Scored prompts are cheap, and generated ones may depend on them: generate all texts together at the end.
-            if any(one.waiting for one in inquiries) and any(prompt.scored for _, prompt in asked):
+            if any(one.waiting for one in inquiries) and any(prompt.question.scored for _, prompt in asked):
                 for segment, prompt in asked:
-                    if not prompt.scored:
-                        inquiries[segment].waiting.insert(0, prompt)
-                asked = [(segment, prompt) for segment, prompt in asked if prompt.scored]
-            rows = [(segment, prompt, self._rows(segment, inquiries[segment], prompt)) for segment, prompt in asked]
+                    if not prompt.question.scored:
+                        inquiries[segment].put_back(prompt)
+                asked = [(segment, prompt) for segment, prompt in asked if prompt.question.scored]
+            rows = [
+                (segment, prompt.question, self._rows(segment, inquiries[segment], prompt.question))
+                for segment, prompt in asked
+            ]
             scores = iter(prefix.ask([row for *_, own in rows for row in own], end_ids=self._end_ids))
-            for segment, prompt, own in rows:
+            for segment, question, own in rows:
                 tokens = prefix.lengths[segment] + sum(len(row.suffix) for row in own)
-                answer = self._answer(prompt, [next(scores) for _ in own], tokens)
-                inquiries[segment].record(prompt, answer)
+                inquiries[segment].record(self._answer(question, [next(scores) for _ in own], tokens))
 
-    def _rows(self, segment: int, inquiry: _Inquiry, prompt: Prompt) -> list[Row]:
+    def _rows(self, segment: int, inquiry: _Inquiry, question: Question) -> list[Row]:
         anchor = int(inquiry.tensors["input/prefix_ids"][-1])
         place = PrefixEnd(segment, anchor, inquiry.lead)
-        return rows_of(prompt, place, dialogue=self._dialogue, answer_tokens=self._answer_tokens)
+        return rows_of(question, place, dialogue=self._dialogue, answer_tokens=self._answer_tokens)
 
-    def _answer(self, prompt: Prompt, scores: Sequence[Scores], tokens: int) -> Answer:
-        if prompt.scored:
-            return answer_scores(prompt, scores, self._answer_tokens, tokens=tokens)
+    def _answer(self, question: Question, scores: Sequence[Scores], tokens: int) -> Answer:
+        if question.scored:
+            return answer_scores(question, scores, self._answer_tokens, tokens=tokens)
         if scores[0].next_token.isnan().any():
-            return not_finite(prompt, tokens=tokens)
+            return not_finite(question, tokens=tokens)
         generated = scores[0].generated
         text = self._tokenizer.decode(generated, skip_special_tokens=True)
-        return answer_text(prompt, text, tokens=tokens, generated=len(generated) + scores[0].ended)
+        return written(question, text, tokens=tokens, generated=len(generated) + scores[0].ended)
 
 
 @dataclass(slots=True, kw_only=True)

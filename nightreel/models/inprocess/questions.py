@@ -11,7 +11,7 @@ from nightreel.domain import Prompt
 from nightreel.errors import NightreelError, SettingsError
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 
 
 def require_answerable(
@@ -32,11 +32,12 @@ def require_answerable(
 
 def _problems(prompt: Prompt, dialogue: Dialogue, answer_tokens: AnswerTokens) -> Iterator[str]:
     where = f"prompt {prompt.name!r}" + (f" of set {prompt.set_name!r}" if prompt.set_name else "")
-    for question in questions_of(prompt):
+    question = prompt.question
+    for text in texts_of(question):
         try:
-            dialogue.check(question)
+            dialogue.check(text)
         except NightreelError as error:
             yield f"{where}: {error.detail}"
-    if problem := answer_tokens.problem(prompt):
-        what = "choices" if prompt.choices else "numbers" if prompt.numbers else "answers"
+    if problem := answer_tokens.problem(question):
+        what = "choices" if question.choices else "numbers" if question.numbers else "answers"
         yield f"{where}: its {what} cannot be scored: {problem}; use other words, or another model"

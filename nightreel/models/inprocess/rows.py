@@ -1,4 +1,4 @@
-"""Turn prompts into Rows, the tokens of each question, and Rows into a shape, their size in a batch.
+"""Turn questions into Rows, the tokens of each of their texts, and Rows into a shape, their size in a batch.
 
 `local` asks the rows, `footprint` only counts them.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nightreel.domain import Prompt
+from nightreel.domain import Question
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.prefix import Row
 from nightreel.models.memory.shapes import SegmentShape
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 
 
 class PrefixEnd(NamedTuple):
@@ -24,17 +24,17 @@ class PrefixEnd(NamedTuple):
     lead: str
 
 
-def rows_of(prompt: Prompt, place: PrefixEnd, *, dialogue: Dialogue, answer_tokens: AnswerTokens) -> list[Row]:
-    """One Row for each question of a prompt."""
+def rows_of(question: Question, place: PrefixEnd, *, dialogue: Dialogue, answer_tokens: AnswerTokens) -> list[Row]:
+    """One Row for each text of a question."""
     return [
         Row(
             place.segment,
-            dialogue.suffix(place.anchor, place.lead, question),
-            answer_tokens.branches(prompt),
-            0 if prompt.scored else prompt.max_new_tokens,
-            prompt.decoding,
+            dialogue.suffix(place.anchor, place.lead, text),
+            answer_tokens.branches(question),
+            0 if question.scored else question.max_new_tokens,
+            question.decoding,
         )
-        for question in questions_of(prompt)
+        for text in texts_of(question)
     ]
 
 

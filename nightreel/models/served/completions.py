@@ -1,10 +1,9 @@
-"""Turn a server's completions into Answers: from the first token's probabilities if listed, else from the exact text.
+"""Turn a server's completions into Answers: the first token's probabilities if they are listed, and the text.
 
-A server lists only the likeliest tokens, as text. If the unlisted rest could change a close answer, the answer is
-`unknown`. Without probabilities, `p` is None, and a text that is not exactly one allowed answer is `unknown`. So is
-every answer to a prompt that needs a probability (min_mass, min_margin, or a threshold other than 0.5).
+A server lists only the likeliest tokens, as text. How much the unlisted rest can change is kept as bounds. Without
+probabilities, the text is kept. `domain.judging` decides what they mean.
 
-`remote` calls it. `answering` decides from the probabilities, as it does for a local model.
+`remote` calls it.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
+from nightreel.domain import TIE, Answer, PromptKind, Question, bare
 from nightreel.errors import PermanentError
 from nightreel.models import answering
-from nightreel.models.answering import Distribution, YesNo
+from nightreel.models.answering import YesNo
 from nightreel.reasons import Reason
 
 _YES_NO = ("yes", "no")
@@ -27,7 +26,6 @@ _MAX_TEXT = 64 * 1024  # characters; a prompt allows at most 4096 tokens
 _MAX_TOKENS = 2**31 - 1
 _SLACK = 1e-3  # probabilities in a listing are rounded
 _SPACE_MARKS = "▁ĠĊ"  # spaces and line ends in vocabularies, in case a server lists raw tokens
-_AROUND_WORDS = " \t\r\n.,;:!\"'`*()[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,104 +142,72 @@ def _not_the_protocol(expected: str, got: Any) -> PermanentError:
 # -- answering ---------------------------------------------------------------------------------------------------
 
 
-def to_answer(prompt: Prompt, replies: Sequence[Completion]) -> Answer:
-    """The answer to a prompt, from one reply per question (see `wording.questions_of`)."""
+def to_answer(question: Question, replies: Sequence[Completion]) -> Answer:
+    """The answer to a question, from one reply per text (see `wording.texts_of`)."""
     tokens = min(sum(reply.prompt_tokens for reply in replies), _MAX_TOKENS)
     withheld = next((reply.withheld for reply in replies if reply.withheld), "")
     if withheld:
-        return _unknown(prompt, withheld, tokens)
-    match prompt.kind:
+        return answering.unmeasured(question, withheld, tokens=tokens)
+    match question.kind:
         case PromptKind.YES_NO | PromptKind.TAGS:
-            return _yes_no(prompt, replies, tokens)
+            return _yes_no(question, replies, tokens)
         case PromptKind.CHOICE:
-            return _choice(prompt, replies[0], tokens)
-        case PromptKind.NUMBER if prompt.min_mass or prompt.min_margin:
-            return _unknown(prompt, "min_mass and min_margin need a probability; a server's numbers have none", tokens)
-    return answering.answer_text(prompt, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
+            return _choice(question, replies[0], tokens)
+    return answering.written(question, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
 
 
-def _yes_no(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answer:
-    """From one reply, or for tags from one reply per tag."""
-    each = [_masses(reply) for reply in replies]
-    if not all(any(masses) for masses in each):
-        return _yes_no_by_words(prompt, replies, tokens)
-    for reply, (yes, no) in zip(replies, each, strict=True):
-        whole = yes + no + reply.unlisted
-        if yes < prompt.threshold * whole <= yes + reply.unlisted:
-            return _unknown(
-                prompt,
-                f"the listed tokens give yes {yes:.3g} and no {no:.3g}; those not listed, up to "
-                f"{reply.unlisted:.3g}, could change the answer",
-                tokens,
-            )
-    measured = [_measured(yes, no) for yes, no in each]
-    if prompt.kind is PromptKind.TAGS:
-        return answering.answer_tags(prompt, measured, tokens=tokens)
-    return answering.answer_yes_no(prompt, measured[0], tokens=tokens)
+def _yes_no(question: Question, replies: Sequence[Completion], tokens: int) -> Answer:
+    """From one reply, or for tags from one reply per tag. The words decide if the server lists no tokens of one."""
+    each = [_measured(reply) for reply in replies]
+    if None in each:
+        said = ",".join(reply.text.replace(",", " ") for reply in replies) if len(replies) > 1 else replies[0].text
+        return answering.written(question, said, tokens=tokens, generated=0)
+    if question.kind is PromptKind.TAGS:
+        return answering.measured_tags(question, each, tokens=tokens)
+    return answering.measured_yes_no(question, each[0], tokens=tokens)
 
 
-def _yes_no_by_words(prompt: Prompt, replies: Sequence[Completion], tokens: int) -> Answer:
-    said = [bare(reply.text) for reply in replies]
-    for reply, word in zip(replies, said, strict=True):
-        if word not in _YES_NO:
-            return _unknown(prompt, f"neither yes nor no: {reply.text[:80]!r}", tokens)
-    if prompt.threshold != 0.5:
-        return _unknown(prompt, f"threshold {prompt.threshold:g} needs a probability; the server gives none", tokens)
-    if prompt.kind is PromptKind.TAGS:
-        value = [choice for choice, word in zip(prompt.choices, said, strict=True) if word == "yes"]
-        return _by_words(prompt, ", ".join(value), value, tokens)
-    return _by_words(prompt, said[0], said[0] == "yes", tokens)
+def _choice(question: Question, reply: Completion, tokens: int) -> Answer:
+    """The choice in the text, with probabilities if the first tokens of the choices distinguish them.
 
-
-def _choice(prompt: Prompt, reply: Completion, tokens: int) -> Answer:
-    """The choice in the text, with probabilities if the first tokens of the choices distinguish them."""
-    said = next((choice for choice in prompt.choices if bare(choice) == bare(reply.text)), None)
-    if said is None:
-        return _unknown(prompt, f"none of the choices: {reply.text[:80]!r}", tokens)
-    masses = dict.fromkeys(prompt.choices, 0.0)
+    What the server lists is kept as bounds. It becomes scores where it leads for or against the text, whatever the
+    unlisted tokens are.
+    """
+    masses = dict.fromkeys(question.choices, 0.0)
     shared = 0.0
     for token, probability in reply.listed:
-        begun = [choice for choice in prompt.choices if token and choice.casefold().startswith(token)]
+        begun = [choice for choice in question.choices if token and choice.casefold().startswith(token)]
         if len(begun) == 1:
             masses[begun[0]] += probability
         elif begun:
             shared += probability
-    others = max((mass for choice, mass in masses.items() if choice != said), default=0.0)
     unclear = shared + reply.unlisted
-    if others > masses[said] + unclear:
-        best = max(masses, key=masses.__getitem__)
-        return _unknown(prompt, f"the text is {said!r}, but {best!r} starts with likelier tokens", tokens)
-    if masses[said] and abs(others - masses[said]) < answering.TIE and not shared:
-        return _unknown(prompt, f"the text is {said!r}, but another choice is equally likely", tokens)
-    if masses[said] <= others + unclear:
-        return _by_words(prompt, said, said, tokens)
-    floored = {choice: max(mass, _LEAST) for choice, mass in masses.items()}
-    total = sum(floored.values())
-    distribution = Distribution({choice: mass / total for choice, mass in floored.items()}, total)
-    return answering.answer_best(prompt, distribution, tokens=tokens)
+    bounds = {choice: (mass, min(1.0, mass + unclear)) for choice, mass in masses.items()} if reply.listed else None
+    said = next((choice for choice in question.choices if bare(choice) == bare(reply.text)), None)
+    others = max((mass for choice, mass in masses.items() if choice != said), default=0.0)
+    own = masses[said] if said else 0.0
+    tied = bool(own) and abs(others - own) < TIE and not shared
+    scores = None
+    if said and (own > others + unclear or others > own + unclear or tied):
+        floored = {choice: max(mass, _LEAST) for choice, mass in masses.items()}
+        scores = {choice: mass / sum(floored.values()) for choice, mass in floored.items()}
+    return Answer(
+        question_hash=question.hash,
+        text=reply.text.strip(),
+        scores=scores,
+        mass=sum(masses.values()) + shared if reply.listed else None,
+        bounds=bounds,
+        prompt_tokens=tokens,
+    )
 
 
-def _masses(reply: Completion) -> tuple[float, float]:
-    """Total probability of the listed tokens for yes, and for no."""
+def _measured(reply: Completion) -> YesNo | None:
+    """The probabilities of yes and no, with bounds for what the server does not list; None if it lists neither."""
     yes, no = (sum(probability for token, probability in reply.listed if token == word) for word in _YES_NO)
-    return yes, no
-
-
-def _measured(yes: float, no: float) -> YesNo:
+    if not yes and not no:
+        return None
+    unlisted = reply.unlisted
+    whole = yes + no + unlisted
+    bounds = (yes / whole, (yes + unlisted) / whole) if unlisted else None
     yes, no = max(yes, _LEAST), max(no, _LEAST)
-    return YesNo(p=yes / (yes + no), mass=yes + no)
-
-
-def bare(text: str) -> str:
-    """An answer without surrounding spaces and punctuation: "**Yes.**" becomes yes, "Yes, but" does not."""
-    return text.strip(_AROUND_WORDS).casefold()
-
-
-def _by_words(prompt: Prompt, text: str, value: bool | str | list[str], tokens: int) -> Answer:
-    if prompt.min_mass or prompt.min_margin:
-        return _unknown(prompt, "min_mass and min_margin need a probability; the server gives none", tokens)
-    return Answer(prompt_hash=prompt.hash, state=AnswerState.ANSWERED, text=text, value=value, prompt_tokens=tokens)
-
-
-def _unknown(prompt: Prompt, reason: str, tokens: int) -> Answer:
-    return Answer(prompt_hash=prompt.hash, state=AnswerState.UNKNOWN, reason=reason, prompt_tokens=tokens)
+    return YesNo(p=yes / (yes + no), mass=yes + no, bounds=bounds)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from nightreel.domain import Prompt, PromptKind
+from nightreel.domain import Prompt, PromptKind, bare
 from nightreel.errors import SettingsError
-from nightreel.models.served.completions import bare
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>|</?s>|<(?:image|video|IMG_CONTEXT)>|</?img>")
 
@@ -29,14 +28,15 @@ def require_askable(prompts: Iterable[Prompt]) -> None:
 
 
 def _problems(prompt: Prompt) -> Iterator[str]:
-    for question in questions_of(prompt):
-        found = _SPECIAL_TOKEN.search(question)
+    question = prompt.question
+    for text in texts_of(question):
+        found = _SPECIAL_TOKEN.search(text)
         if found:
-            yield f"the question {question!r} contains {found.group()!r}, a special token: reword it"
-    if not prompt.kind.scored and prompt.decoding.beams > 1:
+            yield f"the question {text!r} contains {found.group()!r}, a special token: reword it"
+    if not question.kind.scored and question.decoding.beams > 1:
         yield "a model on a server does not support beam search: remove `beams`"
-    if prompt.kind is PromptKind.CHOICE:
-        yield from _alike(prompt.choices)
+    if question.kind is PromptKind.CHOICE:
+        yield from _alike(question.choices)
 
 
 def _alike(choices: Iterable[str]) -> Iterator[str]:

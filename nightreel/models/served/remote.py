@@ -21,16 +21,16 @@ from typing import Any
 
 import PIL
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Segment
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Question, Segment, Verdict
 from nightreel.errors import NightreelError, PermanentError
-from nightreel.models.answering import unknown
+from nightreel.models.answering import unmeasured
 from nightreel.models.base import ModelSpec
-from nightreel.models.inquiry import Inquiry
+from nightreel.models.inquiry import Inquiry, Seen
 from nightreel.models.served import jpeg_frames
 from nightreel.models.served.completions import Completion, read_completion, to_answer
 from nightreel.models.served.identity import CHAT, connect
 from nightreel.models.served.questions import require_askable
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -61,7 +61,7 @@ class RemoteModel:
         self._concurrency = settings.remote_concurrency
         self._candidates = _CANDIDATES[0]
         self._has_answered = False
-        # answers from failed calls, by feature key and prompt hash: the caller asks again, segment by segment
+        # answers from failed calls, by feature key and question: the caller asks again, segment by segment
         self._kept: dict[tuple[str, str], Answer] = {}
 
     def close(self) -> None:
@@ -94,13 +94,15 @@ class RemoteModel:
         features: Sequence[Features],
         questions: Sequence[Sequence[Prompt]],
         *,
-        known: Sequence[Mapping[str, Answer]] | None = None,
+        known: Sequence[Mapping[str, Verdict]] | None = None,
+        seen: Sequence[Seen] | None = None,
     ) -> list[list[Answer]]:
         require_askable({prompt: None for prompts in questions for prompt in prompts})
         inquiries = [
             _Inquiry(
                 waiting=list(prompts),
                 known=dict(known[i] if known else {}),
+                seen=seen[i] if seen else Seen(),
                 key=one.key,
                 parts=self._conversation(one),
                 kept=self._kept,
@@ -114,7 +116,7 @@ class RemoteModel:
             raise
         for inquiry in inquiries:
             for answer in inquiry.answers:
-                self._kept.pop((inquiry.key, answer.prompt_hash), None)
+                self._kept.pop((inquiry.key, answer.question_hash), None)
         return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
 
     def take_peaks(self) -> list[MemoryPeak]:
@@ -137,7 +139,7 @@ class RemoteModel:
         error is raised after the others finish.
         """
         stop = threading.Event()
-        running: dict[Future[Completion], tuple[_Inquiry, _Question]] = {}
+        running: dict[Future[Completion], tuple[_Inquiry, _Request]] = {}
         failed: NightreelError | None = None
         with ThreadPoolExecutor(self._concurrency, "ask") as pool:
             try:
@@ -173,12 +175,12 @@ class RemoteModel:
             return self._has_answered  # else it is a server of another kind
         return error.reason is Reason.MODEL_REFUSED
 
-    def _request(self, parts: list[dict[str, Any]], question: _Question, stop: threading.Event) -> Completion:
-        candidates = self._candidates if question.prompt.kind.scored else 0
+    def _request(self, parts: list[dict[str, Any]], question: _Request, stop: threading.Event) -> Completion:
+        candidates = self._candidates if question.prompt.question.kind.scored else 0
         body = {
             "model": self.spec.name,
             "messages": jpeg_frames.with_question(parts, question.text),
-            **_decoding(question.prompt),
+            **_decoding(question.prompt.question),
             **({"logprobs": True, "top_logprobs": candidates} if candidates else {}),
         }
         try:
@@ -194,17 +196,17 @@ class RemoteModel:
 
     def _keep(self, inquiries: Sequence[_Inquiry]) -> None:
         for inquiry in inquiries:
-            refused = {prompt.hash for prompt in inquiry.refusals}
+            refused = {prompt.question.hash for prompt in inquiry.refusals}
             for answer in inquiry.answers:
-                if answer.prompt_hash not in refused:
-                    self._kept[inquiry.key, answer.prompt_hash] = answer
+                if answer.question_hash not in refused:
+                    self._kept[inquiry.key, answer.question_hash] = answer
         while len(self._kept) > _MAX_KEPT:
             del self._kept[next(iter(self._kept))]
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """One question of a prompt."""
+class _Request:
+    """One text of a question, and the prompt that asks it."""
 
     prompt: Prompt
     place: int
@@ -226,13 +228,13 @@ class _Inquiry(Inquiry):
     key: str
     parts: list[dict[str, Any]]
     kept: Mapping[tuple[str, str], Answer]
-    queue: deque[_Question] = field(default_factory=deque)
+    queue: deque[_Request] = field(default_factory=deque)
     replies: dict[Prompt, dict[int, Completion]] = field(default_factory=dict)
     running: int = 0
     warm: bool = False
     refusals: dict[Prompt, NightreelError] = field(default_factory=dict)
 
-    def next(self) -> _Question | None:
+    def next(self) -> _Request | None:
         """A question that can be asked now, or None."""
         # conditions are decided once all earlier questions are answered
         while not self.queue and not self.running:
@@ -240,40 +242,41 @@ class _Inquiry(Inquiry):
             if not ready:
                 return None
             for prompt in ready:
-                answer = self.kept.get((self.key, prompt.hash))
+                answer = self.kept.get((self.key, prompt.question.hash))
                 if answer:
-                    self.record(prompt, answer)
+                    self.record(answer)
                 else:
-                    texts = enumerate(questions_of(prompt))
-                    self.queue.extend(_Question(prompt, place, text) for place, text in texts)
+                    texts = enumerate(texts_of(prompt.question))
+                    self.queue.extend(_Request(prompt, place, text) for place, text in texts)
         if not self.queue or (self.running and not self.warm):
             return None
         self.running += 1
         return self.queue.popleft()
 
-    def replied(self, question: _Question, reply: Completion) -> None:
+    def replied(self, question: _Request, reply: Completion) -> None:
         self.running -= 1
         self.warm = True
         if question.prompt in self.refusals:
             return
         replies = self.replies.setdefault(question.prompt, {})
         replies[question.place] = reply
-        if len(replies) == len(questions_of(question.prompt)):
+        if len(replies) == len(texts_of(question.prompt.question)):
             in_order = [replies[place] for place in range(len(replies))]
-            self.record(question.prompt, to_answer(question.prompt, in_order))
+            self.record(to_answer(question.prompt.question, in_order))
 
-    def refused(self, question: _Question, error: NightreelError) -> None:
-        """Answer the prompt with "unknown", and drop its other questions."""
+    def refused(self, question: _Request, error: NightreelError) -> None:
+        """Record that the question has no answer, and drop its other texts."""
         self.running -= 1
         prompt = question.prompt
         if prompt not in self.refusals:
             self.refusals[prompt] = error
             self.queue = deque(other for other in self.queue if other.prompt != prompt)
-            self.record(prompt, unknown(prompt, f"the server did not answer: {error.detail}", tokens=0))
+            self.record(unmeasured(prompt.question, f"the server did not answer: {error.detail}", tokens=0))
 
     def take_failure(self) -> NightreelError | None:
         """The error of the segment if the server refused all of its prompts; its answers are dropped."""
-        if not self.refusals or len(self.known) > len(self.refusals):
+        refused = {one.name for prompt in self.refusals for one in self.asked[prompt.question.hash]}
+        if not refused or self.known.keys() - refused:
             return None
         self.answers.clear()
         return next(iter(self.refusals.values()))
@@ -284,9 +287,9 @@ class _Inquiry(Inquiry):
         self.queue.clear()
 
 
-def _next(inquiries: Sequence[_Inquiry], free: int) -> list[tuple[_Inquiry, _Question]]:
+def _next(inquiries: Sequence[_Inquiry], free: int) -> list[tuple[_Inquiry, _Request]]:
     """The next questions, at most `free`: earlier segments first, because the server has seen their frames."""
-    chosen: list[tuple[_Inquiry, _Question]] = []
+    chosen: list[tuple[_Inquiry, _Request]] = []
     for inquiry in inquiries:
         while len(chosen) < free:
             question = inquiry.next()
@@ -296,14 +299,14 @@ def _next(inquiries: Sequence[_Inquiry], free: int) -> list[tuple[_Inquiry, _Que
     return chosen
 
 
-def _decoding(prompt: Prompt) -> dict[str, Any]:
-    """The parameters that choose tokens: only those that the prompt sets, because not all servers know all of them."""
-    if prompt.kind.scored:
+def _decoding(question: Question) -> dict[str, Any]:
+    """The parameters that choose tokens: only those that the question sets, because few servers know all of them."""
+    if question.kind.scored:
         # a word has at most as many tokens as bytes
-        longest = max((len(choice.encode()) for choice in prompt.choices), default=0)
-        return {"temperature": 0, "max_tokens": _YES_NO_TOKENS + (longest if prompt.kind is PromptKind.CHOICE else 0)}
-    wanted = prompt.decoding
-    max_tokens = _NUMBER_TOKENS if prompt.numbers else prompt.max_new_tokens
+        longest = max((len(choice.encode()) for choice in question.choices), default=0)
+        return {"temperature": 0, "max_tokens": _YES_NO_TOKENS + (longest if question.kind is PromptKind.CHOICE else 0)}
+    wanted = question.decoding
+    max_tokens = _NUMBER_TOKENS if question.numbers else question.max_new_tokens
     parameters: dict[str, Any] = {"temperature": wanted.temperature, "max_tokens": max_tokens}
     if wanted.temperature:
         parameters |= {"top_p": wanted.top_p, "seed": wanted.seed % 2**31}

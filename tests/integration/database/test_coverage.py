@@ -36,11 +36,11 @@ from nightreel.errors import PermanentError
 from nightreel.settings import load_settings
 from nightreel.stages.database import open_database
 
-WEAPON = Prompt(name="weapon", kind=PromptKind.YES_NO, text="Weapon?", flag="yes", set_name="test")
-DRAWN = Prompt(name="drawn", kind=PromptKind.YES_NO, text="Drawn?", when=(("weapon", "yes"),), set_name="test")
-TAGS = Prompt(name="tags", kind=PromptKind.TAGS, text="Tags?", choices=("gun", "dog"), flag="gun", set_name="test")
-COUNT = Prompt(name="count", kind=PromptKind.NUMBER, text="How many?", set_name="test")
-PLACE = Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("in", "out"), set_name="test")
+WEAPON = Prompt.of(name="weapon", kind=PromptKind.YES_NO, text="Weapon?", flags=("yes",), set_name="test")
+DRAWN = Prompt.of(name="drawn", kind=PromptKind.YES_NO, text="Drawn?", when=(("weapon", "yes"),), set_name="test")
+TAGS = Prompt.of(name="tags", kind=PromptKind.TAGS, text="Tags?", choices=("gun", "dog"), flag="gun", set_name="test")
+COUNT = Prompt.of(name="count", kind=PromptKind.NUMBER, text="How many?", set_name="test")
+PLACE = Prompt.of(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("in", "out"), set_name="test")
 PROMPTS = PromptSet("test", (WEAPON, DRAWN, TAGS, COUNT, PLACE))
 
 

@@ -23,15 +23,15 @@ from nightreel.prompts.loading import load_prompt_sets, shipped_sets
         PromptSet(
             "odd",
             (
-                Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, set_name="odd"),
-                Prompt(
+                Prompt.of(name="n", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, set_name="odd"),
+                Prompt.of(
                     name="t",
                     kind=PromptKind.TEXT,
                     text="'; --\n日本",
                     decoding=GenerationOptions(temperature=0.5, top_k=3, seed=7),
                     set_name="odd",
                 ),
-                Prompt(name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flag="b", set_name="odd"),
+                Prompt.of(name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flag="b", set_name="odd"),
             ),
         ),
     ],
@@ -46,15 +46,15 @@ def test_a_recipe_is_read_back_as_it_was_registered(database, prompts):
 
 
 def test_prompts_keep_their_names_in_a_recipe(database):
-    first = register(database, PromptSet("one", (Prompt(name="a", kind=PromptKind.TEXT, text="Why?", set_name="one"),)))
-    register(database, PromptSet("two", (Prompt(name="b", kind=PromptKind.TEXT, text="Why?", set_name="two"),)))
+    first = register(database, PromptSet("one", (Prompt.of(name="a", kind=PromptKind.TEXT, text="Why?", set_name="one"),)))
+    register(database, PromptSet("two", (Prompt.of(name="b", kind=PromptKind.TEXT, text="Why?", set_name="two"),)))
     with database.begin() as connection:
         recipe, _ = read_recipe(connection, first.id)
     assert [(prompt.name, prompt.set_name) for prompt in recipe.prompts.prompts] == [("a", "one")]
 
 
 def test_a_question_that_gets_another_name_is_logged(database, caplog):
-    why = Prompt(name="a", kind=PromptKind.YES_NO, text="Why?", flag="yes", set_name="one")
+    why = Prompt.of(name="a", kind=PromptKind.YES_NO, text="Why?", flags=("yes",), set_name="one")
     register(database, PromptSet("one", (why,)))
     register(database, PromptSet("one", (why,)))
     assert caplog.messages == []

@@ -157,8 +157,8 @@ def test_the_same_bytes_under_another_key_reuse_the_answers_and_record_it(work):
 
 
 def test_sampled_answers_are_marked_and_not_reused_for_the_same_bytes_under_another_key(open_work):
-    drawn = Prompt(name="drawn", kind=PromptKind.CAPTION, text="Tell.", decoding=GenerationOptions(temperature=0.7))
-    scored = Prompt(name="scored", kind=PromptKind.YES_NO, text="Is it?", decoding=GenerationOptions(temperature=0.7))
+    drawn = Prompt.of(name="drawn", kind=PromptKind.CAPTION, text="Tell.", decoding=GenerationOptions(temperature=0.7))
+    scored = Prompt.of(name="scored", kind=PromptKind.YES_NO, text="Is it?", decoding=GenerationOptions(temperature=0.7))
     work = open_work(prompts=PromptSet("test", (CAPTION, drawn, scored)))
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, copy = work.claim()

@@ -34,12 +34,12 @@ from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
-_YES = Prompt(name="sure", kind=PromptKind.YES_NO, text="Is it so?", threshold=0.0)
-_NO = Prompt(name="never", kind=PromptKind.YES_NO, text="Is it otherwise?", threshold=1.0)
+_YES = Prompt.of(name="sure", kind=PromptKind.YES_NO, text="Is it so?", threshold=0.0)
+_NO = Prompt.of(name="never", kind=PromptKind.YES_NO, text="Is it otherwise?", threshold=1.0)
 
 
 def _text(name: str, *when: tuple[str, str]) -> Prompt:
-    return Prompt(name=name, kind=PromptKind.TEXT, text=f"Tell me about {name}.", max_new_tokens=4, when=when)
+    return Prompt.of(name=name, kind=PromptKind.TEXT, text=f"Tell me about {name}.", max_new_tokens=4, when=when)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_an_unknown_answer_fulfils_no_condition(model: VideoModel, features: Fea
 
 
 def test_a_tag_among_others_fulfils_a_condition(model: VideoModel, features: Features) -> None:
-    tags = Prompt(name="topics", kind=PromptKind.TAGS, text="Which fit?", choices=("news", "sports"), threshold=0.0)
+    tags = Prompt.of(name="topics", kind=PromptKind.TAGS, text="Which fit?", choices=("news", "sports"), threshold=0.0)
     assert _asked(model, features, [tags, _text("a", ("topics", "sports"))]) == ["topics", "a"]
 
 
@@ -123,8 +123,8 @@ def test_a_batch_larger_than_the_cap_is_split_without_changing_answers(
 def test_scores_of_choices_and_tags_equal_those_of_a_plain_forward_pass(
     model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
 ) -> None:
-    choice = Prompt(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "garden", "street"))
-    tags = Prompt(name="t", kind=PromptKind.TAGS, text="Which?", choices=("news", "sports"))
+    choice = Prompt.of(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "garden", "street"))
+    tags = Prompt.of(name="t", kind=PromptKind.TAGS, text="Which?", choices=("news", "sports"))
     ((chosen, tagged),) = model.ask([features], [[choice, tags]])
     plain = PlainModel(tiny_model("internvl"))
     question = "Where? Answer with one of: indoors, garden, street."
@@ -143,7 +143,7 @@ def test_scores_of_choices_and_tags_equal_those_of_a_plain_forward_pass(
 def test_a_choice_that_starts_another_is_scored_with_the_end_of_its_turn(
     model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
 ) -> None:
-    choice = Prompt(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "out", "outdoors"))
+    choice = Prompt.of(name="c", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "out", "outdoors"))
     ((chosen,),) = model.ask([features], [[choice]])
     plain = PlainModel(tiny_model("internvl"))
     end = plain.processor.tokenizer.eos_token
@@ -159,7 +159,7 @@ def test_a_choice_that_starts_another_is_scored_with_the_end_of_its_turn(
 def test_scores_of_a_bounded_number_equal_those_of_a_plain_forward_pass(
     model: VideoModel, features: Features, tiny_model: Callable[[str], Path]
 ) -> None:
-    prompt = Prompt(name="n", kind=PromptKind.NUMBER, text="How many?", minimum=8, maximum=12)
+    prompt = Prompt.of(name="n", kind=PromptKind.NUMBER, text="How many?", minimum=8, maximum=12)
     ((answer,),) = model.ask([features], [[prompt]])
     plain = PlainModel(tiny_model("internvl"))
     end = plain.processor.tokenizer.eos_token
@@ -191,8 +191,8 @@ def _mean_score(plain: PlainModel, question: str, answer: str) -> float:
 def test_a_prompt_whose_answers_the_tokenizer_cannot_tell_apart_is_unknown_and_others_are_answered() -> None:
     demo = load_model(load_settings(model="demo", device="cpu"))
     (seen,) = demo.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
-    place = Prompt(name="p", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外", "工作室"))
-    colour = Prompt(name="c", kind=PromptKind.CHOICE, text="What colour is the background?", choices=("black", "grey"))
+    place = Prompt.of(name="p", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外", "工作室"))
+    colour = Prompt.of(name="c", kind=PromptKind.CHOICE, text="What colour is the background?", choices=("black", "grey"))
     ((unsure, sure),) = demo.ask([seen], [[place, colour]])
     assert (unsure.state, unsure.value, unsure.p) == (AnswerState.UNKNOWN, None, None)
     assert unsure.reason == "this tokenizer has no tokens for '室内', '室外', '工作室'"

@@ -26,8 +26,8 @@ from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
 _PROMPTS = [
-    Prompt(name="sure", kind=PromptKind.YES_NO, text="Is it so?", threshold=0.0),
-    Prompt(name="why", kind=PromptKind.TEXT, text="Why?", max_new_tokens=6, when=(("sure", "yes"),)),
+    Prompt.of(name="sure", kind=PromptKind.YES_NO, text="Is it so?", threshold=0.0),
+    Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", max_new_tokens=6, when=(("sure", "yes"),)),
 ]
 
 

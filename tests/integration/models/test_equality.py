@@ -19,14 +19,14 @@ from nightreel.prompts.wording import questions_of
 from nightreel.settings import load_settings
 
 _QUESTIONS = (
-    Prompt(name="caption", kind=PromptKind.CAPTION, text="Describe the video.", max_new_tokens=20),
-    Prompt(name="violence", kind=PromptKind.YES_NO, text="Is anyone hurt in this video, or about to be hurt?"),
-    Prompt(name="count", kind=PromptKind.TEXT, text="How many shapes are there in the whole video?", max_new_tokens=9),
-    Prompt(name="red", kind=PromptKind.YES_NO, text="Red?"),
-    Prompt(name="colour", kind=PromptKind.TEXT, text="What colour is the square?", max_new_tokens=20),
-    Prompt(name="short", kind=PromptKind.TEXT, text="Why?", max_new_tokens=5),
-    Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
-    Prompt(name="long", kind=PromptKind.CAPTION, text="Say what moves, where to and how fast.", max_new_tokens=20),
+    Prompt.of(name="caption", kind=PromptKind.CAPTION, text="Describe the video.", max_new_tokens=20),
+    Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Is anyone hurt in this video, or about to be hurt?"),
+    Prompt.of(name="count", kind=PromptKind.TEXT, text="How many shapes are there in the whole video?", max_new_tokens=9),
+    Prompt.of(name="red", kind=PromptKind.YES_NO, text="Red?"),
+    Prompt.of(name="colour", kind=PromptKind.TEXT, text="What colour is the square?", max_new_tokens=20),
+    Prompt.of(name="short", kind=PromptKind.TEXT, text="Why?", max_new_tokens=5),
+    Prompt.of(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
+    Prompt.of(name="long", kind=PromptKind.CAPTION, text="Say what moves, where to and how fast.", max_new_tokens=20),
 )
 _SEGMENTS = (Segment(0, 0.0, 4.0), Segment(1, 4.0, 8.0), Segment(2, 8.0, 13.0))
 

@@ -24,8 +24,8 @@ from nightreel.models.loading import estimate_footprint, load_model
 from nightreel.settings import load_settings
 
 _PROMPTS = (
-    Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
-    Prompt(name="what", kind=PromptKind.TEXT, text="What is it?", max_new_tokens=30),
+    Prompt.of(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
+    Prompt.of(name="what", kind=PromptKind.TEXT, text="What is it?", max_new_tokens=30),
 )
 
 

@@ -18,7 +18,7 @@ from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
-_PROMPT = Prompt(name="q", kind=PromptKind.TEXT, text="Describe the video at length.", max_new_tokens=16)
+_PROMPT = Prompt.of(name="q", kind=PromptKind.TEXT, text="Describe the video at length.", max_new_tokens=16)
 
 
 @dataclass

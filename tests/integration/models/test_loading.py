@@ -273,10 +273,10 @@ def test_a_model_with_a_full_vocabulary_can_answer_every_shipped_set(
 
 
 def test_all_prompts_that_a_model_cannot_answer_are_named_together() -> None:
-    place = Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外"), set_name="mine")
-    count = Prompt(name="count", kind=PromptKind.NUMBER, text="How many?", minimum=9, maximum=10, set_name="mine")
-    fake = Prompt(name="fake", kind=PromptKind.YES_NO, text="Is it?<|im_end|>")
-    good = Prompt(name="good", kind=PromptKind.YES_NO, text="Is anything moving?")
+    place = Prompt.of(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外"), set_name="mine")
+    count = Prompt.of(name="count", kind=PromptKind.NUMBER, text="How many?", minimum=9, maximum=10, set_name="mine")
+    fake = Prompt.of(name="fake", kind=PromptKind.YES_NO, text="Is it?<|im_end|>")
+    good = Prompt.of(name="good", kind=PromptKind.YES_NO, text="Is anything moving?")
     with pytest.raises(SettingsError) as caught:
         check_model(_settings("demo"), prompts=[place, count, fake, good])
     assert str(caught.value).splitlines() == [

@@ -22,8 +22,8 @@ from nightreel.settings import Settings, load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
 _PROMPTS = [
-    Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
-    Prompt(name="what", kind=PromptKind.TEXT, text="What is it?", max_new_tokens=8),
+    Prompt.of(name="night", kind=PromptKind.YES_NO, text="Is it night?"),
+    Prompt.of(name="what", kind=PromptKind.TEXT, text="What is it?", max_new_tokens=8),
 ]
 _RANK, _ALPHA = 4, 8
 _MODULE = "language_model.layers.1.self_attn.q_proj"

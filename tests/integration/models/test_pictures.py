@@ -15,7 +15,7 @@ from nightreel.models.loading import check_model
 from nightreel.models.served import chat_endpoint
 from nightreel.settings import load_settings
 
-_YES = Prompt(name="red", kind=PromptKind.YES_NO, text="Is it red?")
+_YES = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Is it red?")
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_other_errors_keep_their_own_message(chat_server: ChatServer, status: in
 def test_prompts_that_a_server_cannot_be_asked_are_refused_without_a_request(
     chat_server: ChatServer, text: str
 ) -> None:
-    prompt = Prompt(name="q", kind=PromptKind.YES_NO, text=text)
+    prompt = Prompt.of(name="q", kind=PromptKind.YES_NO, text=text)
     with pytest.raises(SettingsError, match=r"prompt 'q': .* a special token: reword it"):
         check_model(load_settings(model=chat_server.setting), prompts=[prompt])
     assert not chat_server.requests

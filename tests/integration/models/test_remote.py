@@ -32,8 +32,8 @@ from nightreel.settings import Settings, load_settings
 
 _SEGMENT = Segment(2, 60.0, 64.0)
 _KEY = "secret-4711"
-_YES = Prompt(name="red", kind=PromptKind.YES_NO, text="Is it red?")
-_CAPTION = Prompt(name="caption", kind=PromptKind.CAPTION, text="Describe it.", max_new_tokens=12)
+_YES = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Is it red?")
+_CAPTION = Prompt.of(name="caption", kind=PromptKind.CAPTION, text="Describe it.", max_new_tokens=12)
 
 
 @pytest.fixture(autouse=True)
@@ -126,9 +126,9 @@ def test_a_random_model_without_probabilities_answers_unknown(
 ) -> None:
     prompts = [
         _YES,
-        Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("in", "out")),
-        Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
-        Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),)),
+        Prompt.of(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("in", "out")),
+        Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
+        Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),)),
     ]
     with closing(load_model(load_settings(model=transformers_serve.setting("internvl")))) as model:
         (answers,) = model.ask(encode(model), [prompts])
@@ -199,7 +199,7 @@ def test_all_questions_of_a_segment_share_their_start_and_the_first_is_sent_alon
     chat_server: ChatServer, model: RemoteModel
 ) -> None:
     chat_server.delay_s = 0.05
-    tags = Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
+    tags = Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
     model.ask(encode(model, seeds=(0, 1)), [[_YES, tags, _CAPTION]] * 2)
     by_segment: dict[str, list[Request]] = {}
     for request in chat_server.requests:
@@ -244,7 +244,7 @@ def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, m
 
 def test_a_bounded_number_has_no_probability(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.answer = lambda _: said("3", top={"3": -0.1})
-    people = Prompt(name="people", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, max_new_tokens=1)
+    people = Prompt.of(name="people", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, max_new_tokens=1)
     sure = replace(people, name="sure", min_mass=0.5)
     (number, unsure) = ask(model, people, sure)
     assert (number.value, number.p) == (3, None)
@@ -307,10 +307,10 @@ def test_every_kind_is_answered(chat_server: ChatServer, model: RemoteModel) -> 
     )
     prompts = [
         _YES,
-        Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
-        Prompt(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors")),
+        Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
+        Prompt.of(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors")),
         _CAPTION,
-        Prompt(name="people", kind=PromptKind.NUMBER, text="How many?"),
+        Prompt.of(name="people", kind=PromptKind.NUMBER, text="How many?"),
     ]
     red, topics, place, caption, people = ask(model, *prompts)
     e = np.exp
@@ -323,7 +323,7 @@ def test_every_kind_is_answered(chat_server: ChatServer, model: RemoteModel) -> 
 
 
 def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServer, model: RemoteModel) -> None:
-    why = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
+    why = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
     words = iter(["yes", "no", "perhaps"])
 
     def answer(request: Request) -> Response:
@@ -338,7 +338,7 @@ def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServe
 
 
 def test_conditions_use_earlier_answers(chat_server: ChatServer, model: RemoteModel) -> None:
-    why = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
+    why = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
     chat_server.answer = lambda _: said("Because.")
     known = Answer(prompt_hash=_YES.hash, state=AnswerState.ANSWERED, text="yes", value=True)
     assert [answer.text for answer in ask(model, why, known=[{"red": known}])] == ["Because."]
@@ -593,8 +593,8 @@ def test_an_empty_caption_is_unknown(chat_server: ChatServer, model: RemoteModel
     assert (answer.state, answer.reason) == (AnswerState.UNKNOWN, "the model generated no text")
 
 
-_TOPICS = Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
-_WHY = Prompt(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
+_TOPICS = Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
+_WHY = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
 _BAD_RESPONSES = {
     "a content filter": failure(400, "The response was filtered due to the prompt triggering the content policy"),
     "too long a prompt": failure(400, "This model's maximum context length is 8192 tokens."),
@@ -652,7 +652,7 @@ def test_choices_that_a_text_cannot_name_are_refused(
     chat_server: ChatServer, model: RemoteModel, choices: tuple[str, ...], problem: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        ask(model, Prompt(name="q", kind=PromptKind.CHOICE, text="Which?", choices=choices))
+        ask(model, Prompt.of(name="q", kind=PromptKind.CHOICE, text="Which?", choices=choices))
     assert f"prompt 'q': {problem}" in str(caught.value)
     assert not chat_server.requests
 

@@ -17,7 +17,7 @@ from nightreel.settings import Settings, load_settings
 
 _MIB = 1 << 20
 _GPU = "NVIDIA H200"
-_PROMPTS = (Prompt(name="night", kind=PromptKind.YES_NO, text="Is it night?"),)
+_PROMPTS = (Prompt.of(name="night", kind=PromptKind.YES_NO, text="Is it night?"),)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_wrong_captions_are_read_as_other_facts():
 
 def test_a_question_outside_the_world_is_refused():
     with pytest.raises(SettingsError, match="no answer to 'Is it raining"):
-        truth(Prompt(name="rain", kind=PromptKind.YES_NO, text="Is it raining?"), ONE)
+        truth(Prompt.of(name="rain", kind=PromptKind.YES_NO, text="Is it raining?"), ONE)
 
 
 def test_questions_are_asked_in_the_words_of_the_pipeline():

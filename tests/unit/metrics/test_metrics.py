@@ -17,7 +17,7 @@ from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.timings import StageTimings
 
-PROMPT = Prompt(name="red", kind=PromptKind.YES_NO, text="Red?", set_name="colours")
+PROMPT = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Red?", set_name="colours")
 NOWHERE = Database("postgresql+psycopg://nobody:nothing@127.0.0.1:1/none")
 
 

@@ -74,14 +74,14 @@ def _answer_tokens(kind: str, *, end: str | None = "</s>") -> AnswerTokens:
 
 
 def _choice(*choices: str, kind: PromptKind = PromptKind.CHOICE) -> Prompt:
-    return Prompt(name="q", kind=kind, text="Which?", choices=choices)
+    return Prompt.of(name="q", kind=kind, text="Which?", choices=choices)
 
 
 def _number(minimum: float, maximum: float) -> Prompt:
-    return Prompt(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=minimum, maximum=maximum)
+    return Prompt.of(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=minimum, maximum=maximum)
 
 
-_YES_NO = Prompt(name="q", kind=PromptKind.YES_NO, text="Is it?")
+_YES_NO = Prompt.of(name="q", kind=PromptKind.YES_NO, text="Is it?")
 
 
 @pytest.mark.parametrize("kind", _TOKENIZERS)
@@ -94,8 +94,8 @@ _YES_NO = Prompt(name="q", kind=PromptKind.YES_NO, text="Is it?")
         _choice("car", "car park"),
         _YES_NO,
         _number(0, 9),
-        Prompt(name="q", kind=PromptKind.TEXT, text="室内?"),
-        Prompt(name="q", kind=PromptKind.NUMBER, text="室内?"),
+        Prompt.of(name="q", kind=PromptKind.TEXT, text="室内?"),
+        Prompt.of(name="q", kind=PromptKind.NUMBER, text="室内?"),
     ],
     ids=lambda prompt: f"{prompt.kind} {prompt.choices}",
 )

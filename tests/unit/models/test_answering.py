@@ -63,7 +63,7 @@ def _scores(probabilities: dict[str, float], branches: tuple[tuple[float, ...], 
 
 
 def _prompt(kind: PromptKind, **more: object) -> Prompt:
-    return Prompt(name="q", kind=kind, text="Well?", **more)  # type: ignore[arg-type]
+    return Prompt.of(name="q", kind=kind, text="Well?", **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.errors import PermanentError
 from nightreel.models.served.completions import Completion, read_completion, to_answer
 
-_YES = Prompt(name="q", kind=PromptKind.YES_NO, text="Is it?")
-_CHOICE = Prompt(name="q", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors", "out at sea"))
+_YES = Prompt.of(name="q", kind=PromptKind.YES_NO, text="Is it?")
+_CHOICE = Prompt.of(name="q", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors", "out at sea"))
 
 
 def reply(text: str, *listed: tuple[str, float]) -> Completion:
@@ -201,7 +201,7 @@ def test_without_yes_or_no_among_the_candidates_the_text_decides() -> None:
 
 # -- tags --------------------------------------------------------------------------------------------------------
 
-_TAGS = Prompt(name="q", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
+_TAGS = Prompt.of(name="q", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
 
 
 def test_each_tag_has_its_probability() -> None:
@@ -288,7 +288,7 @@ def test_choices_of_any_language_are_found(choice: str) -> None:
 
 @pytest.mark.parametrize("doubt", [{"min_mass": 0.5}, {"min_margin": 0.1}])
 def test_a_number_that_needs_a_probability_is_unknown_on_a_server(doubt: dict[str, float]) -> None:
-    number = Prompt(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9)
+    number = Prompt.of(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9)
     assert answer(number, reply("3")).value == 3
     sure = answer(replace(number, **doubt), reply("3"))
     assert (sure.state, sure.value) == (AnswerState.UNKNOWN, None)

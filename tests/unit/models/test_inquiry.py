@@ -5,12 +5,12 @@ from __future__ import annotations
 from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
 from nightreel.models.inquiry import Inquiry
 
-_RED = Prompt(name="red", kind=PromptKind.YES_NO, text="Red?")
-_TOPICS = Prompt(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
+_RED = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Red?")
+_TOPICS = Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
 
 
 def follow_up(name: str, **when: str) -> Prompt:
-    return Prompt(name=name, kind=PromptKind.YES_NO, text=f"{name}?", when=tuple(when.items()))
+    return Prompt.of(name=name, kind=PromptKind.YES_NO, text=f"{name}?", when=tuple(when.items()))
 
 
 def answered(prompt: Prompt, text: str, value: bool | list[str] | None = None) -> Answer:
@@ -50,7 +50,7 @@ def test_a_condition_on_tags_holds_for_each_tag() -> None:
 
 
 def test_answers_come_in_the_order_of_the_questions_one_each() -> None:
-    same = Prompt(name="same", kind=PromptKind.YES_NO, text="Red?")
+    same = Prompt.of(name="same", kind=PromptKind.YES_NO, text="Red?")
     one = inquiry(_RED, _TOPICS, same)
     for prompt in reversed(one.take_ready()):
         one.record(prompt, answered(prompt, "yes"))

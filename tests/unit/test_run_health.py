@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from nightreel.domain import EndedVideo, VideoEnd
-from nightreel.domain.verdicts import (
+from nightreel.domain.run_health import (
     INTERNAL,
     AfterError,
     Failure,
@@ -15,7 +15,7 @@ from nightreel.domain.verdicts import (
     RunLimits,
     after_chunk_error,
     fails_alone,
-    judge,
+    health_of,
     why_make_room,
 )
 from nightreel.errors import PermanentError, TransientError
@@ -43,7 +43,7 @@ def videos(count: int, end: VideoEnd, reason: Reason | None = None, first: int =
 
 
 def red(*items: EndedVideo, limits: RunLimits = LIMITS) -> str | None:
-    return judge(tally(*items).facts(), limits).red
+    return health_of(tally(*items).facts(), limits).red
 
 
 # -- too many of the new videos failed ------------------------------------------------------------------------------
@@ -96,50 +96,50 @@ def test_the_setting_is_the_largest_share_that_may_fail(share, is_red):
 @pytest.mark.parametrize("reason", sorted(INTERNAL))
 def test_a_run_stops_and_is_red_when_its_first_videos_fail_with_the_same_internal_error(reason):
     facts = tally(*videos(5, VideoEnd.FAILED, reason, detail=BUG)).facts()
-    verdict = judge(facts, LIMITS)
-    assert verdict.stop
-    assert verdict.red == verdict.stop
-    assert f"the first 5 videos failed with the same error, which the videos do not cause: {reason}" in verdict.stop
-    assert f"nightreel retry --reason {reason}" in verdict.stop
-    assert judge(facts, RunLimits(same_failures=6)).stop is None
+    health = health_of(facts, LIMITS)
+    assert health.stop
+    assert health.red == health.stop
+    assert f"the first 5 videos failed with the same error, which the videos do not cause: {reason}" in health.stop
+    assert f"nightreel retry --reason {reason}" in health.stop
+    assert health_of(facts, RunLimits(same_failures=6)).stop is None
 
 
 def test_a_run_goes_on_when_its_videos_fail_for_reasons_of_their_own():
     for reason in (Reason.NOT_A_VIDEO, Reason.DAMAGED, Reason.ENCRYPTED, Reason.LIMIT_PIXELS):
-        assert judge(tally(*videos(50, VideoEnd.FAILED, reason)).facts(), LIMITS).stop is None
+        assert health_of(tally(*videos(50, VideoEnd.FAILED, reason)).facts(), LIMITS).stop is None
 
 
 def test_a_broken_file_between_them_does_not_hide_an_internal_error():
     mixed = videos(4, VideoEnd.FAILED, Reason.INTERNAL_ERROR, detail=BUG)
     mixed += [ended(8, VideoEnd.FAILED, Reason.NOT_A_VIDEO), ended(9, VideoEnd.FAILED, Reason.INTERNAL_ERROR)]
-    assert judge(tally(*mixed).facts(), LIMITS).stop is None, "the last one has another error"
+    assert health_of(tally(*mixed).facts(), LIMITS).stop is None, "the last one has another error"
     mixed[-1] = ended(9, VideoEnd.FAILED, Reason.INTERNAL_ERROR, detail=BUG)
-    assert judge(tally(*mixed).facts(), LIMITS).stop
+    assert health_of(tally(*mixed).facts(), LIMITS).stop
 
 
 def test_a_run_goes_on_when_one_video_succeeded():
     facts = tally(ended(99, VideoEnd.DONE), *videos(9, VideoEnd.FAILED, Reason.INTERNAL_ERROR, detail=BUG)).facts()
-    assert judge(facts, LIMITS).stop is None
+    assert health_of(facts, LIMITS).stop is None
 
 
 def test_internal_errors_of_several_kinds_are_not_the_same_error():
     kinds = ("KeyError: 1", "ValueError: 1", "TypeError: 1", "OSError: 1", "IndexError: 1", "KeyError: 2")
     mixed = [ended(n, VideoEnd.FAILED, Reason.INTERNAL_ERROR, detail=kind) for n, kind in enumerate(kinds)]
     assert tally(*mixed).facts().internal_failures[Failure(Reason.INTERNAL_ERROR, "KeyError")] == 2
-    assert judge(tally(*mixed).facts(), LIMITS).stop is None
+    assert health_of(tally(*mixed).facts(), LIMITS).stop is None
 
 
 def test_attempts_that_are_retried_do_not_stop_a_run():
     away = videos(50, VideoEnd.RETRIED, Reason.STORAGE_UNREACHABLE)
-    assert judge(tally(*away).facts(), LIMITS).stop is None
+    assert health_of(tally(*away).facts(), LIMITS).stop is None
 
 
 # -- other work, and errors that are not of one video -----------------------------------------------------------------
 
 
 def test_a_run_that_makes_room_stops_and_stays_green():
-    verdict = judge(RunFacts(make_room="it made room for a night that is due"), LIMITS)
-    assert (verdict.stop, verdict.red) == ("it made room for a night that is due", None)
+    health = health_of(RunFacts(make_room="it made room for a night that is due"), LIMITS)
+    assert (health.stop, health.red) == ("it made room for a night that is due", None)
 
 
 def test_a_shard_makes_room_for_a_pause_for_memory_and_for_a_night():

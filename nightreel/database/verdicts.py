@@ -1,0 +1,171 @@
+"""The verdicts on answers and on videos: rows of their own, made by `domain.judging` and `domain.rolling`.
+
+One answer has as many verdicts as prompts ask its question. Which of them is on show for a segment is chosen by
+`choose_shown`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from nightreel.database import schema
+from nightreel.database.policies import InForce
+from nightreel.database.results import storable
+from nightreel.database.statements import statement
+from nightreel.domain import Prompt, PromptKind, SegmentVerdict, Verdict, VerdictState, VideoVerdict, roll_up
+
+_TEXTS = (PromptKind.CAPTION, PromptKind.TEXT)
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVerdict:
+    """A verdict to write. `due`: whether the condition of its prompt holds."""
+
+    answer_id: int
+    prompt_id: int
+    policy_id: int
+    kind: PromptKind
+    lane: str | None
+    verdict: Verdict
+    due: bool = True
+
+
+def known_verdicts(connection: Connection, answer_ids: Collection[int]) -> dict[tuple[int, int], tuple[int, bool]]:
+    """The policy and `due` of the verdicts on these answers, by (answer id, prompt id)."""
+    verdicts = schema.verdicts
+    rows = connection.execute(
+        select(verdicts.c.answer_id, verdicts.c.prompt_id, verdicts.c.policy_id, verdicts.c.due).where(
+            verdicts.c.answer_id == func.any(list(answer_ids))
+        )
+    )
+    return {(row.answer_id, row.prompt_id): (row.policy_id, row.due) for row in rows}
+
+
+def write_verdicts(connection: Connection, verdicts: Iterable[NewVerdict]) -> None:
+    """Write verdicts, or replace those of the same answer and prompt."""
+    rows = [
+        {
+            "answer_id": new.answer_id,
+            "prompt_id": new.prompt_id,
+            "policy_id": new.policy_id,
+            "due": new.due,
+            **_columns(new.verdict, new.kind, new.lane),
+        }
+        for new in sorted(verdicts, key=lambda new: (new.answer_id, new.prompt_id))
+    ]
+    if not rows:
+        return
+    new = insert(schema.verdicts)
+    keys = ("answer_id", "prompt_id")
+    changes = {name: new.excluded[name] for name in rows[0] if name not in keys} | {"judged_at": func.now()}
+    for start in range(0, len(rows), _BATCH):
+        connection.execute(new.on_conflict_do_update(index_elements=keys, set_=changes), rows[start : start + _BATCH])
+
+
+def choose_shown(connection: Connection, video_ids: Collection[int], set_names: Collection[str]) -> None:
+    """Choose, for these videos and prompt sets, which verdict of each segment is on show (`choose_shown.sql`)."""
+    connection.execute(statement("choose_shown"), {"video_ids": sorted(video_ids), "set_names": sorted(set_names)})
+
+
+def roll_up_videos(
+    connection: Connection,
+    video_ids: Collection[int],
+    prompts: Sequence[Prompt],
+    *,
+    prompt_ids: Mapping[str, int],
+    policies: Mapping[int, InForce],
+) -> None:
+    """Write the verdicts on videos, from those on show of their segments. A video without any loses its own.
+
+    Args:
+        prompts: with the policies in force. prompt_ids: by prompt name. policies: by prompt id.
+    """
+    asked = {prompt_ids[prompt.name]: prompt for prompt in prompts}
+    found: dict[tuple[int, int], list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(
+        statement("shown_verdicts"), {"video_ids": sorted(video_ids), "prompt_ids": sorted(asked)}
+    ):
+        found[row.video_id, row.prompt_id].append(row)
+    table = schema.video_verdicts
+    connection.execute(
+        table.delete().where(
+            table.c.video_id == func.any(sorted(video_ids)), table.c.prompt_id == func.any(sorted(asked))
+        )
+    )
+    rows = []
+    for (video_id, prompt_id), own in sorted(found.items()):
+        prompt = asked[prompt_id]
+        rolled = _rolled(prompt, own)
+        rows.append(
+            {
+                "video_id": video_id,
+                "prompt_id": prompt_id,
+                "policy_id": policies[prompt_id].id,
+                **_columns(rolled.verdict, None, prompt.policy.lane),
+                "max_p": rolled.max_p,
+                "first_flagged_s": rolled.first_flagged_s,
+                "segments": rolled.segments,
+                "unknown": rolled.unknown,
+                "errors": rolled.errors,
+                "covered_s": own[0].covered_s,
+                "expected_s": own[0].expected_s,
+            }
+        )
+    if rows:
+        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+def _rolled(prompt: Prompt, rows: Sequence[Row[Any]]) -> VideoVerdict:
+    first = rows[0]
+    covered_s = first.covered_s or 0.0
+    segments = [
+        SegmentVerdict(row.start_s, row.end_s, verdict_of(row), row.scores)
+        for row in sorted(rows, key=lambda row: row.start_s)
+    ]
+    return roll_up(
+        prompt.question,
+        prompt.policy,
+        segments,
+        missing=first.failed,
+        covered_s=covered_s,
+        expected_s=covered_s if first.expected_s is None else first.expected_s,
+    )
+
+
+def verdict_of(row: Row[Any]) -> Verdict:
+    """The verdict of a row. The text of a caption is that of its answer, `answer_text`."""
+    answered = row.state == VerdictState.ANSWERED
+    text = row.text if row.text is not None else row.answer_text if answered else None
+    return Verdict(
+        state=VerdictState(row.state),
+        value=text if answered and row.value is None else row.value,
+        text=text,
+        flagged=row.flagged,
+        severity=row.severity,
+        labels=row.labels or {},
+        reason=row.reason,
+        needs_review=row.needs_review,
+    )
+
+
+def _columns(verdict: Verdict, kind: PromptKind | None, lane: str | None) -> dict[str, Any]:
+    """The columns of a verdict. A text that its answer has is not stored again."""
+    is_stored = kind in _TEXTS
+    return {
+        "state": verdict.state,
+        "text": None if is_stored else storable(verdict.text),
+        "value": None if is_stored else storable(verdict.value),
+        "reason": storable(verdict.reason),
+        "labels": dict(verdict.labels) or None,
+        "severity": verdict.severity,
+        "lane": lane,
+        "flagged": verdict.flagged,
+        "needs_review": verdict.needs_review,
+    }

@@ -1,0 +1,52 @@
+"""Answers: what a model measured, whole, without any decision. `judging` makes verdicts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AnswerState(StrEnum):
+    MEASURED = "measured"
+    UNMEASURED = "unmeasured"  # asked, but the reply says nothing: refused, withheld, empty
+    ERROR = "error"  # the model failed: asked again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to one question about one segment.
+
+    Args:
+        text: what the model wrote, trimmed; None if nothing was generated.
+        scores: the probability of each allowed answer, which sum to 1; for tags, that of "yes" for each tag.
+        mass: the next-token probability that the allowed answers hold together; for tags, of each tag's yes and no;
+            None: not known.
+        bounds: for each score, the least and the greatest value it can have, if a server does not list all tokens.
+        reason: why it is not measured.
+        covered_s, expected_s: seconds of the segment that were seen, and that it should have.
+    """
+
+    question_hash: str
+    state: AnswerState = AnswerState.MEASURED
+    text: str | None = None
+    scores: Mapping[str, float] | None = None
+    mass: float | Mapping[str, float] | None = None
+    bounds: Mapping[str, tuple[float, float]] | None = None
+    reason: str | None = None
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    covered_s: float = 0.0
+    expected_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        measured = self.state is AnswerState.MEASURED
+        assert measured == (self.reason is None), self
+        assert measured == (self.text is not None or self.scores is not None or self.bounds is not None), self
+
+    @property
+    def p(self) -> float | None:
+        """The probability of "yes" for yes_no, of the likeliest answer for others; None if nothing was scored."""
+        if not self.scores:
+            return None
+        return self.scores["yes"] if self.scores.keys() == {"yes", "no"} else max(self.scores.values())

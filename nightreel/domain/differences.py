@@ -1,0 +1,95 @@
+"""Which stored answers a change of policy can touch, so that re-judging and previews read only these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nightreel.domain.policies import Band, Policy
+from nightreel.domain.questions import PromptKind, Question
+
+_WORDS_DECIDE = Band(0.5, 0.5)  # see `judging`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """The answers whose verdict may differ.
+
+    Args:
+        ranges: of p (`judging.probability`), ends included; they do not overlap.
+        unscored: those without p. bounded: those with bounds, whatever their p is.
+        videos: the verdicts on all videos may differ.
+    """
+
+    ranges: tuple[tuple[float, float], ...] = ()
+    unscored: bool = False
+    bounded: bool = False
+    videos: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.ranges or self.unscored or self.bounded or self.videos)
+
+
+EVERYTHING = Touched(ranges=((0.0, 1.0),), unscored=True, bounded=True, videos=True)
+
+
+def touched(question: Question, old: Policy | None, new: Policy) -> Touched:
+    """The answers to a question whose verdict may differ between two policies. Without an old one, all of them."""
+    if old is None or _decided_by(old) != _decided_by(new):
+        return EVERYTHING
+    videos = (old.roll_up, old.coverage) != (new.roll_up, new.coverage)
+    ranges: list[tuple[float, float]] = []
+    if old.coverage != new.coverage:
+        ranges.append((0.0, max(_limits(question, old) + _limits(question, new))))
+    if (old.severity, old.severities) != (new.severity, new.severities):
+        ranges.append((min(_limits(question, old) + _limits(question, new)), 1.0))
+    changed = [pair for pair in _bands(question, old, new) if pair[0] != pair[1]]
+    for before, after in changed:
+        moved = [sorted(ends) for ends in zip(before, after, strict=True) if ends[0] != ends[1]]
+        if question.kind is PromptKind.TAGS:  # p is that of the likeliest tag: this tag's is at most as high
+            ranges.append((moved[0][0], 1.0))
+        else:
+            ranges += [(low, high) for low, high in moved]
+    by_words = any(_WORDS_DECIDE in pair for pair in changed)
+    return Touched(
+        ranges=_joined(ranges),
+        unscored=by_words or any(low == 0.0 or high == 1.0 for low, high in ranges),
+        bounded=bool(ranges),
+        videos=videos,
+    )
+
+
+def _decided_by(policy: Policy) -> Policy:
+    """What every verdict depends on."""
+    return Policy(
+        min_mass=policy.min_mass,
+        min_margin=policy.min_margin,
+        flags=policy.flags,
+        lane=policy.lane,
+        review=policy.review,
+    )
+
+
+def _limits(question: Question, policy: Policy) -> list[float]:
+    """The ends of all bands; for kinds without a band, those of all probabilities."""
+    if question.kind not in (PromptKind.YES_NO, PromptKind.TAGS):
+        return [0.0, 1.0]
+    return [limit for band in (policy.band, *dict(policy.bands).values()) for limit in band]
+
+
+def _bands(question: Question, old: Policy, new: Policy) -> list[tuple[Band, Band]]:
+    match question.kind:
+        case PromptKind.YES_NO:
+            return [(old.band, new.band)]
+        case PromptKind.TAGS:
+            return [(old.band_of(tag), new.band_of(tag)) for tag in question.choices]
+    return []
+
+
+def _joined(ranges: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    joined: list[tuple[float, float]] = []
+    for low, high in sorted(ranges):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+        else:
+            joined.append((low, high))
+    return tuple(joined)

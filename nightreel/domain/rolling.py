@@ -1,0 +1,219 @@
+"""Roll-up: what the verdicts on a video's segments say about the video, under a policy.
+
+A video of which a segment failed, is unknown or was not seen never rolls up to "no", no tag at all, or the number 0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from nightreel.domain.judging import with_flags
+from nightreel.domain.policies import Policy, RollUp, RollUpKind
+from nightreel.domain.questions import PromptKind, Question
+from nightreel.domain.verdicts import UNSURE, Verdict, VerdictState, saw, too_little
+
+_ROLL_UPS = {
+    PromptKind.YES_NO: (RollUpKind.ANY, RollUpKind.ALL, RollUpKind.SHARE, RollUpKind.LONGEST),
+    PromptKind.TAGS: (RollUpKind.ANY, RollUpKind.ALL, RollUpKind.SHARE, RollUpKind.LONGEST),
+    PromptKind.CHOICE: (RollUpKind.MODE, RollUpKind.FIRST),
+    PromptKind.NUMBER: (RollUpKind.MAX, RollUpKind.MEAN, RollUpKind.FIRST, RollUpKind.MODE),
+}
+_Value = TypeVar("_Value", str, float)
+_GAP_S = 1e-3  # segments that are no further apart follow each other
+
+
+def roll_ups_of(kind: PromptKind) -> tuple[RollUpKind, ...]:
+    """The roll-ups that a kind of prompt can have, the default first. Texts have none: they are joined."""
+    return _ROLL_UPS.get(kind, ())
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentVerdict:
+    """The verdict on one segment, `start_s <= t < end_s`, and the probabilities of its answers (`Answer.scores`)."""
+
+    start_s: float
+    end_s: float
+    verdict: Verdict
+    scores: Mapping[str, float] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoVerdict:
+    """The verdict on a video.
+
+    Args:
+        max_p: the greatest probability that a segment gives the answer that is shown; None if it has none, and for
+            "no", which no single segment can show.
+        first_flagged_s: start of the first flagged segment.
+        segments, unknown, errors: the segments with a verdict, and how many of them are unknown and errors.
+    """
+
+    verdict: Verdict
+    max_p: float | None
+    first_flagged_s: float | None
+    segments: int
+    unknown: int
+    errors: int
+
+
+def roll_up(
+    question: Question,
+    policy: Policy,
+    verdicts: Sequence[SegmentVerdict],
+    *,
+    missing: int,
+    covered_s: float,
+    expected_s: float,
+) -> VideoVerdict:
+    """The verdict on a video from those on its segments, in the order of time.
+
+    Args:
+        missing: segments without a verdict.
+        covered_s, expected_s: seconds of the video that were seen, and that it should have.
+    """
+    video = _Video(question, policy, verdicts, missing=missing, covered_s=covered_s, expected_s=expected_s)
+    verdict = video.verdict()
+    errors = sum(one.verdict.state is VerdictState.ERROR for one in verdicts)
+    if verdict.state is VerdictState.UNKNOWN and errors:
+        verdict = replace(verdict, state=VerdictState.ERROR)
+    return VideoVerdict(
+        verdict=with_flags(
+            verdict,
+            policy,
+            flags=[flag for flag in policy.flags if video.holds(flag)],
+            is_whole=video.is_whole,
+        ),
+        max_p=video.max_p(verdict),
+        first_flagged_s=min((one.start_s for one in verdicts if one.verdict.flagged), default=None),
+        segments=len(verdicts),
+        unknown=sum(one.verdict.state is VerdictState.UNKNOWN for one in verdicts),
+        errors=errors,
+    )
+
+
+class _Video:
+    """The segments of a video under one policy. `is_whole`: all of them are answered, and enough was seen."""
+
+    def __init__(
+        self,
+        question: Question,
+        policy: Policy,
+        verdicts: Sequence[SegmentVerdict],
+        *,
+        missing: int,
+        covered_s: float,
+        expected_s: float,
+    ) -> None:
+        self._question = question
+        usual = next(iter(roll_ups_of(question.kind)), RollUpKind.ANY)
+        self._how = policy.roll_up or RollUp(usual)
+        self._segments = verdicts
+        self._answered = [one for one in verdicts if one.verdict.state is VerdictState.ANSWERED]
+        self._seconds = max(expected_s, sum(one.seconds for one in verdicts))
+        lacking = len(verdicts) - len(self._answered) + missing
+        little_seen = too_little(covered_s, expected_s, policy.coverage)
+        self._lacks = bool(lacking)
+        self.is_whole = not lacking and not little_seen
+        if little_seen:
+            self._why_unknown = saw(covered_s, expected_s)
+        else:
+            self._why_unknown = f"{lacking} of {len(verdicts) + missing} segments have no answer"
+
+    def verdict(self) -> Verdict:
+        match self._question.kind:
+            case PromptKind.YES_NO:
+                if self.holds("yes"):
+                    return Verdict(state=VerdictState.ANSWERED, value=True, text="yes")
+                return (
+                    Verdict(state=VerdictState.ANSWERED, value=False, text="no") if self.is_whole else self._unknown()
+                )
+            case PromptKind.TAGS:
+                return self._tags()
+            case PromptKind.NUMBER:
+                return self._number()
+            case PromptKind.CHOICE:
+                texts = [one.verdict.text or "" for one in self._answered]
+                if not texts:
+                    return self._unknown()
+                text = texts[0] if self._how.kind is RollUpKind.FIRST else _mode(texts)
+                return Verdict(state=VerdictState.ANSWERED, value=text, text=text)
+        told = " ".join(one.verdict.text or "" for one in self._answered)
+        return Verdict(state=VerdictState.ANSWERED, value=told, text=told) if told else self._unknown()
+
+    def holds(self, answer: str) -> bool:
+        """Whether the video has this answer, by the roll-up; a roll-up of numbers or choices counts as `any`."""
+        said = [one for one in self._segments if one.verdict.says(answer)]
+        match self._how.kind:
+            case RollUpKind.ALL:
+                return self.is_whole and len(said) == len(self._segments) > 0
+            case RollUpKind.SHARE:
+                return sum(one.seconds for one in said) >= self._how.least * self._seconds > 0
+            case RollUpKind.LONGEST:
+                return _longest_s(said) >= self._how.least
+        return bool(said)
+
+    def max_p(self, verdict: Verdict) -> float | None:
+        if verdict.state is not VerdictState.ANSWERED or verdict.value is False:
+            return None
+        shown = verdict.value if isinstance(verdict.value, list) else [verdict.text or ""]
+        found = [
+            one.scores[answer]
+            for one in self._answered
+            for answer in shown
+            if one.scores and answer in one.scores and one.verdict.says(answer)
+        ]
+        return max(found, default=None)
+
+    def _tags(self) -> Verdict:
+        choices = self._question.choices
+        tags = [tag for tag in choices if self.holds(tag)]
+        doubted = {tag for one in self._segments for tag, label in one.verdict.labels.items() if label == UNSURE}
+        unsure = [tag for tag in choices if tag not in tags and (tag in doubted or not self.is_whole)]
+        labels = {tag: "yes" if tag in tags else UNSURE for tag in choices if tag in tags or tag in unsure}
+        if unsure and not tags:
+            why = self._why_unknown if not self.is_whole else f"{', '.join(unsure)}: in doubt"
+            return Verdict(state=VerdictState.UNKNOWN, reason=why, labels=labels)
+        return Verdict(state=VerdictState.ANSWERED, value=tags, text=", ".join(tags), labels=labels)
+
+    def _number(self) -> Verdict:
+        numbers = [float(one.verdict.value) for one in self._answered if isinstance(one.verdict.value, int | float)]
+        if not numbers:
+            return self._unknown()
+        match self._how.kind:
+            case RollUpKind.MEAN:
+                number = sum(numbers) / len(numbers)
+            case RollUpKind.FIRST:
+                number = numbers[0]
+            case RollUpKind.MODE:
+                number = _mode(numbers)
+            case _:
+                number = max(numbers)
+        if number == 0 and not self.is_whole:
+            return self._unknown()
+        return Verdict(state=VerdictState.ANSWERED, value=number, text=f"{number:.15g}")
+
+    def _unknown(self) -> Verdict:
+        return Verdict(state=VerdictState.UNKNOWN, reason=self._why_unknown)
+
+
+def _mode(values: Sequence[_Value]) -> _Value:
+    """The most frequent value; of several, the one that comes first."""
+    return Counter(values).most_common(1)[0][0]
+
+
+def _longest_s(segments: Sequence[SegmentVerdict]) -> float:
+    """Seconds of the longest stretch of segments that follow each other."""
+    longest = began = ended = 0.0
+    for one in segments:
+        if one.start_s > ended + _GAP_S:
+            began = one.start_s
+        ended = one.end_s
+        longest = max(longest, ended - began)
+    return longest
