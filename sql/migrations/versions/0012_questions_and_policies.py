@@ -458,8 +458,9 @@ def _change_recipes(
     connection: sa.Connection, question_of: dict[str, int], prompt_ids: dict[tuple[str, str], int]
 ) -> None:
     """Give recipes their new hashes. Of those that now ask the same, the latest used one keeps the work."""
-    hashes = dict(connection.execute(sa.text("SELECT id, hash FROM nightreel.questions")).tuples())
-    texts = dict(connection.execute(sa.text("SELECT id, text FROM nightreel.questions")).tuples())
+    questions = connection.execute(sa.text("SELECT id, hash, text FROM nightreel.questions")).all()
+    hashes = {row.id: row.hash for row in questions}
+    texts = {row.id: row.text for row in questions}
     rows = connection.execute(
         sa.text(
             "SELECT recipe.id, recipe.hash, recipe.plan_hash, recipe.prompts, model.hash AS model_hash "

@@ -38,7 +38,7 @@ from nightreel.stages.database import open_database
 
 WEAPON = Prompt.of(name="weapon", kind=PromptKind.YES_NO, text="Weapon?", flags=("yes",), set_name="test")
 DRAWN = Prompt.of(name="drawn", kind=PromptKind.YES_NO, text="Drawn?", when=(("weapon", "yes"),), set_name="test")
-TAGS = Prompt.of(name="tags", kind=PromptKind.TAGS, text="Tags?", choices=("gun", "dog"), flag="gun", set_name="test")
+TAGS = Prompt.of(name="tags", kind=PromptKind.TAGS, text="Tags?", choices=("gun", "dog"), flags=("gun",), set_name="test")
 COUNT = Prompt.of(name="count", kind=PromptKind.NUMBER, text="How many?", set_name="test")
 PLACE = Prompt.of(name="place", kind=PromptKind.CHOICE, text="Where?", choices=("in", "out"), set_name="test")
 PROMPTS = PromptSet("test", (WEAPON, DRAWN, TAGS, COUNT, PLACE))

@@ -31,7 +31,7 @@ from nightreel.prompts.loading import load_prompt_sets, shipped_sets
                     decoding=GenerationOptions(temperature=0.5, top_k=3, seed=7),
                     set_name="odd",
                 ),
-                Prompt.of(name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flag="b", set_name="odd"),
+                Prompt.of(name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flags=("b",), set_name="odd"),
             ),
         ),
     ],
