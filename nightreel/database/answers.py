@@ -67,14 +67,13 @@ def answer_of(row: Row[Any], question_hash: str) -> StoredAnswer:
 
 
 def joined_answers(*columns: Any) -> Select[Any]:
-    """A query of answers that are not superseded, with their segments and features."""
+    """A query of answers with their segments and features."""
     answers, segments, features = schema.answers, schema.segments, schema.features
     return (
         select(*MEASURED, *columns)
         .select_from(answers)
         .join(segments, segments.c.id == answers.c.segment_id)
         .join(features, features.c.key == answers.c.feature_key)
-        .where(~answers.c.superseded)
     )
 
 
@@ -94,6 +93,7 @@ def answers_given(
             _answers.model_id == recipe.model_id,
             _answers.question_id.in_(recipe.question_ids.values()),
             _answers.state != AnswerState.ERROR,
+            ~_answers.superseded,
         )
     )
     given: dict[int, dict[int, dict[str, StoredAnswer]]] = defaultdict(lambda: defaultdict(dict))

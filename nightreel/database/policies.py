@@ -62,14 +62,26 @@ def policies_in_force(connection: Connection, prompt_ids: Collection[int], *, lo
 
 def register_policy(connection: Connection, prompt: Prompt, *, question_id: int, made_by: str) -> int:
     """Find or add the row of a prompt, and bring its policy into force if its file has changed. Returns its id."""
-    row = _locked(connection, prompt, question_id)
+    prompts = schema.prompts
+    named = (prompts.c.set_name == prompt.set_name, prompts.c.name == prompt.name)
+    values = {"set_name": prompt.set_name, "name": prompt.name, "question_id": question_id}
+    connection.execute(insert(prompts).values(values).on_conflict_do_nothing())
+    row = connection.execute(select(prompts).where(*named)).one()
+    if row.question_id != question_id:
+        connection.execute(update(prompts).where(prompts.c.id == row.id).values(question_id=question_id))
+    wanted = prompt.policy.hash
+    newest = _newest(connection, row.id)
+    if newest is not None and newest.hash == wanted:
+        return int(row.id)
+    # Only a change takes the lock, for which writers of verdicts wait.
+    connection.execute(select(prompts.c.id).where(prompts.c.id == row.id).with_for_update())
     newest = _newest(connection, row.id)
     read = _newest(connection, row.id, of_files=True)
-    wanted = prompt.policy.hash
-    if newest is None or (newest.hash != wanted and (read is None or read.hash != wanted)):
+    if newest is None:
+        mark_applied(connection, _bring_into_force(connection, row.id, prompt.policy, origin="file", made_by=made_by))
+    elif newest.hash != wanted and (read is None or read.hash != wanted):
         _bring_into_force(connection, row.id, prompt.policy, origin="file", made_by=made_by)
-        if newest is not None:
-            logger.warning("the policy of prompt %r of set %r has changed", prompt.name, prompt.set_name)
+        logger.warning("the policy of prompt %r of set %r has changed", prompt.name, prompt.set_name)
     elif newest.hash != wanted:
         logger.info(
             "prompt %r of set %r: the policy that %s applied on %s is in force, not that of the file",
@@ -81,13 +93,14 @@ def register_policy(connection: Connection, prompt: Prompt, *, question_id: int,
     return int(row.id)
 
 
-def apply_policy(connection: Connection, prompt: Prompt, *, question_id: int, made_by: str) -> bool:
-    """Bring the policy of a prompt into force, whatever its file says. Returns whether it is another one."""
-    row = _locked(connection, prompt, question_id)
-    newest = _newest(connection, row.id)
-    if newest is not None and newest.hash == prompt.policy.hash:
+def apply_policy(connection: Connection, prompt_id: int, policy: Policy, *, made_by: str) -> bool:
+    """Bring a policy of a known prompt into force, whatever its file says. Returns whether it is another one."""
+    prompts = schema.prompts
+    connection.execute(select(prompts.c.id).where(prompts.c.id == prompt_id).with_for_update())
+    newest = _newest(connection, prompt_id)
+    if newest is not None and newest.hash == policy.hash:
         return False
-    _bring_into_force(connection, row.id, prompt.policy, origin="applied", made_by=made_by)
+    _bring_into_force(connection, prompt_id, policy, origin="applied", made_by=made_by)
     return True
 
 
@@ -115,19 +128,6 @@ def _version(row: Row[Any]) -> PolicyVersion:
     )
 
 
-def _locked(connection: Connection, prompt: Prompt, question_id: int) -> Row[Any]:
-    """The row of a prompt, added if it is new and locked, with this question."""
-    prompts = schema.prompts
-    values = {"set_name": prompt.set_name, "name": prompt.name, "question_id": question_id}
-    connection.execute(insert(prompts).values(values).on_conflict_do_nothing())
-    row = connection.execute(
-        select(prompts).where(prompts.c.set_name == prompt.set_name, prompts.c.name == prompt.name).with_for_update()
-    ).one()
-    if row.question_id != question_id:
-        connection.execute(update(prompts).where(prompts.c.id == row.id).values(question_id=question_id))
-    return row
-
-
 def _newest(connection: Connection, prompt_id: int, *, of_files: bool = False) -> Row[Any] | None:
     policies = schema.policies
     query = select(policies).where(policies.c.prompt_id == prompt_id)
@@ -136,7 +136,7 @@ def _newest(connection: Connection, prompt_id: int, *, of_files: bool = False) -
     return connection.execute(query.order_by(policies.c.id.desc()).limit(1)).first()
 
 
-def _bring_into_force(connection: Connection, prompt_id: int, policy: Policy, *, origin: str, made_by: str) -> None:
+def _bring_into_force(connection: Connection, prompt_id: int, policy: Policy, *, origin: str, made_by: str) -> int:
     values = {
         "prompt_id": prompt_id,
         "hash": policy.hash,
@@ -146,6 +146,7 @@ def _bring_into_force(connection: Connection, prompt_id: int, policy: Policy, *,
     }
     policy_id = connection.execute(insert(schema.policies).values(values).returning(schema.policies.c.id)).scalar_one()
     connection.execute(update(schema.prompts).where(schema.prompts.c.id == prompt_id).values(policy_id=policy_id))
+    return int(policy_id)
 
 
 def mark_applied(connection: Connection, policy_id: int) -> None:

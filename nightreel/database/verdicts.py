@@ -56,7 +56,7 @@ def write_verdicts(connection: Connection, verdicts: Iterable[NewVerdict]) -> No
             "prompt_id": new.prompt_id,
             "policy_id": new.policy_id,
             "due": new.due,
-            **_columns(new.verdict, new.kind, new.lane),
+            **columns_of(new.verdict, new.kind, new.lane),
         }
         for new in sorted(verdicts, key=lambda new: (new.answer_id, new.prompt_id))
     ]
@@ -69,9 +69,16 @@ def write_verdicts(connection: Connection, verdicts: Iterable[NewVerdict]) -> No
         connection.execute(new.on_conflict_do_update(index_elements=keys, set_=changes), rows[start : start + _BATCH])
 
 
-def choose_shown(connection: Connection, video_ids: Collection[int], set_names: Collection[str]) -> None:
-    """Choose, for these videos and prompt sets, which verdict of each segment is on show (`choose_shown.sql`)."""
-    connection.execute(statement("choose_shown"), {"video_ids": sorted(video_ids), "set_names": sorted(set_names)})
+def choose_shown(connection: Connection, video_ids: Collection[int], set_names: Collection[str]) -> set[int]:
+    """Choose, for these videos and prompt sets, which verdict of each segment is on show (`choose_shown.sql`).
+
+    Returns:
+        The videos for which something changed.
+    """
+    rows = connection.execute(
+        statement("choose_shown"), {"video_ids": sorted(video_ids), "set_names": sorted(set_names)}
+    )
+    return set(rows.scalars())
 
 
 def roll_up_videos(
@@ -108,7 +115,7 @@ def roll_up_videos(
                 "video_id": video_id,
                 "prompt_id": prompt_id,
                 "policy_id": policies[prompt_id].id,
-                **_columns(rolled.verdict, None, prompt.policy.lane),
+                **columns_of(rolled.verdict, None, prompt.policy.lane),
                 "max_p": rolled.max_p,
                 "first_flagged_s": rolled.first_flagged_s,
                 "segments": rolled.segments,
@@ -155,7 +162,7 @@ def verdict_of(row: Row[Any]) -> Verdict:
     )
 
 
-def _columns(verdict: Verdict, kind: PromptKind | None, lane: str | None) -> dict[str, Any]:
+def columns_of(verdict: Verdict, kind: PromptKind | None, lane: str | None) -> dict[str, Any]:
     """The columns of a verdict. A text that its answer has is not stored again."""
     is_stored = kind in _TEXTS
     return {

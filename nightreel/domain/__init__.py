@@ -6,6 +6,7 @@ languages and machines.
 """
 
 from nightreel.domain.answers import Answer, AnswerState
+from nightreel.domain.differences import Touched, touched
 from nightreel.domain.identity import content_hash
 from nightreel.domain.judging import TIE, bare, judge, probability
 from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
@@ -89,6 +90,7 @@ __all__ = [
     "SegmentVerdict",
     "StoredObject",
     "StoredTensor",
+    "Touched",
     "Verdict",
     "VerdictState",
     "Video",
@@ -102,4 +104,5 @@ __all__ = [
     "roll_ups_of",
     "saw",
     "too_little",
+    "touched",
 ]

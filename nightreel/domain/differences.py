@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nightreel.domain.policies import Band, Policy
@@ -24,6 +25,17 @@ class Touched:
     unscored: bool = False
     bounded: bool = False
     videos: bool = False
+
+    @classmethod
+    def any_of(cls, parts: Iterable[Touched]) -> Touched:
+        """What at least one of these touches."""
+        parts = tuple(parts)
+        return cls(
+            ranges=_joined([one for part in parts for one in part.ranges]),
+            unscored=any(part.unscored for part in parts),
+            bounded=any(part.bounded for part in parts),
+            videos=any(part.videos for part in parts),
+        )
 
     def __bool__(self) -> bool:
         return bool(self.ranges or self.unscored or self.bounded or self.videos)

@@ -83,13 +83,21 @@ class PromptSet:
             verdicts: by prompt name.
         """
         due: dict[str, bool | None] = {}
-        for prompt in self.prompts:
-            holds = [
-                False if due.get(name) is False else verdicts[name].says(wanted) if name in verdicts else None
-                for name, wanted in prompt.policy.when
-            ]
-            due[prompt.name] = False if False in holds else None if None in holds else True
-        return due
+        conditions = {prompt.name: prompt.policy.when for prompt in self.prompts}
+
+        def says(name: str, wanted: str) -> bool | None:
+            if is_due(name) is False:
+                return False
+            return verdicts[name].says(wanted) if name in verdicts else None
+
+        def is_due(name: str) -> bool | None:
+            if name not in due:
+                due[name] = None  # a prompt that is its own condition stays undecided
+                holds = [says(earlier, wanted) for earlier, wanted in conditions.get(name, ())]
+                due[name] = False if False in holds else None if None in holds else True
+            return due[name]
+
+        return {name: is_due(name) for name in conditions}
 
     def missing(self, verdicts: Mapping[str, Verdict]) -> tuple[Prompt, ...]:
         """The prompts that a segment with these verdicts, by prompt name, still lacks.

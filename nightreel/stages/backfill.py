@@ -12,6 +12,7 @@ from nightreel.database.backfill_work import ListingTable, first_wanted, listing
 from nightreel.database.backfills import add_backfill
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter
+from nightreel.database.prompt_sets import kept_meanings
 from nightreel.database.recipes import Recipe, register_recipe
 from nightreel.database.requirements import require_rights
 from nightreel.domain import PromptSet
@@ -138,9 +139,10 @@ def list_backfill(
     Raises:
         SettingsError and others: as `load_prompt_sets`, `describe_model` and the storage.
     """
-    prompts = load_prompt_sets(settings.prompt_sets)
     with database.begin() as connection:
+        names = kept_meanings(connection, settings.prompt_sets)
         used = used_revisions(connection, settings)
+    prompts = load_prompt_sets(names, coverage=settings.min_coverage)
     spec = describe_model(settings, used=used)
     source = open_storage(settings.source, settings)
     source.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from nightreel.cache.eviction import CacheLimit
 from nightreel.database.backfills import Shard, read_shard
 from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
+from nightreel.database.current_recipes import make_current
 from nightreel.database.discovery import ListingFilter
+from nightreel.database.prompt_sets import kept_meanings
 from nightreel.database.quarantine import read_quarantine
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
 from nightreel.database.runs import RunRegistration, read_run_before, record_environment, recover_dead_runs
@@ -40,7 +43,9 @@ from nightreel.stages.identify import Identification
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
+from nightreel.stages.rejudge import apply_changes, log_progress
 from nightreel.stages.shard import NightDue, ShardRun, no_night_due
+from nightreel.stages.show import show_current
 from nightreel.stages.sniff import Sniffing
 from nightreel.stages.summary import RunSummary, SweepSummary
 from nightreel.stages.sweep import Sweep
@@ -48,6 +53,8 @@ from nightreel.stages.used_revisions import used_revisions
 from nightreel.stages.videos import OpenVideos, VideoFiles
 from nightreel.stages.write import Writing
 from nightreel.storage import Storage, open_storage
+
+logger = logging.getLogger(__name__)
 
 Summary = TypeVar("Summary", bound=RunSummary)
 
@@ -142,7 +149,9 @@ def open_run(
         if shard:
             settings = settings.model_copy(update={"source": shard.source, "model": shard.model})
         source = open_storage(settings.source, settings)
-        prompts = None if options.recipe or shard else load_prompt_sets(settings.prompt_sets)
+        prompts = None
+        if not (options.recipe or shard):
+            prompts = _prompts(database, settings)
         recipe_id = shard.recipe_id if shard else options.recipe
         with database.begin() as connection:
             used = used_revisions(connection, settings, recipe_id=recipe_id)
@@ -152,6 +161,7 @@ def open_run(
                 recipe = _register(connection, settings, found.spec, prompts)
             else:
                 recipe = _known_recipe(connection, recipe_id, found.spec)
+        _bring_up_to_date(database, recipe, source=source.url, name=name, instead=shard is not None)
         settings = settings.model_copy(update={"plan": str(recipe.plan), "window_s": recipe.plan.window_s})
         registration = stack.enter_context(
             RunRegistration(
@@ -340,6 +350,38 @@ def _read_shard(database: Database, shard_id: int | None) -> Shard | None:
         return None
     with database.begin() as connection:
         return read_shard(connection, shard_id)
+
+
+def _prompts(database: Database, settings: Settings) -> PromptSet:
+    """The prompt sets of the settings. A shipped set may keep the meaning that it had for this database."""
+    with database.begin() as connection:
+        names = kept_meanings(connection, settings.prompt_sets)
+    return load_prompt_sets(names, coverage=settings.min_coverage)
+
+
+def _bring_up_to_date(database: Database, recipe: Recipe, *, source: str, name: str, instead: bool) -> None:
+    """Judge stored answers by the policies in force, and make the recipe current where it should be.
+
+    Args:
+        name: of the run; its first word is its kind.
+        instead: whether the run makes its recipe current where another one is; a night always does.
+    """
+    apply_changes(database, on_progress=log_progress)
+    kind = name.split(" ", 1)[0]
+    if kind in ("sweep", "retry"):
+        return
+    with database.begin() as connection:
+        changed = make_current(
+            connection,
+            recipe.id,
+            source=source,
+            set_names={prompt.set_name for prompt in recipe.prompts.prompts},
+            made_by=name,
+            instead=instead or kind == "night",
+        )
+    if changed:
+        logger.info("recipe %d is current for %s of %s", recipe.id, ", ".join(changed), source)
+    show_current(database)
 
 
 def _register(connection: Connection, settings: Settings, spec: ModelSpec, prompts: PromptSet) -> Recipe:

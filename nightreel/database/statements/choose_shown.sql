@@ -13,7 +13,7 @@ WITH verdict AS (
            answer.question_id = asked.question_id AS same_question,
            answer.model_id = recipe.model_id AS same_model,
            segment.plan_hash = recipe.plan_hash AS same_plan,
-           current.recipe_id IS NULL OR asked.prompt_id IS NOT NULL AS is_asked
+           NOT answer.superseded AND (current.recipe_id IS NULL OR asked.prompt_id IS NOT NULL) AS is_asked
     FROM nightreel.segments AS segment
     JOIN nightreel.videos AS video ON video.id = segment.video_id
     JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
@@ -47,6 +47,7 @@ WITH verdict AS (
 ), chosen AS (
     SELECT answer_id,
            prompt_id,
+           video_id,
            is_asked AND plan_hash = shown_plan AND place = 1 AS shown,
            nullif(concat_ws(', ', CASE WHEN NOT same_question THEN 'question' END,
                                   CASE WHEN NOT same_model THEN 'model' END,
@@ -59,3 +60,4 @@ FROM chosen
 WHERE verdict.answer_id = chosen.answer_id
   AND verdict.prompt_id = chosen.prompt_id
   AND (verdict.shown, verdict.outdated) IS DISTINCT FROM (chosen.shown, chosen.outdated)
+RETURNING chosen.video_id

@@ -1,4 +1,4 @@
--- The verdicts on show of videos, for their roll-up: with the probabilities of their answers, how much of the video was
+-- The verdicts on show of videos that are due, for their roll-up: with the probabilities of their answers, how much of the video was
 -- seen, and how many of its segments failed. Analyses of versions that did not measure coverage had at least nine good
 -- frames of ten in each segment.
 SELECT segment.video_id,
@@ -22,7 +22,7 @@ SELECT segment.video_id,
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id
 JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
-JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown
+JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
 JOIN nightreel.runs AS run ON run.id = answer.run_id
 LEFT JOIN nightreel.analyses AS analysis ON analysis.video_id = video.id AND analysis.recipe_id = run.recipe_id
 WHERE segment.video_id = ANY (CAST(:video_ids AS bigint[]))

@@ -1,0 +1,226 @@
+"""Re-judge: bring stored verdicts up to date with the policies in force. No model is asked.
+
+It works in batches, one transaction each, and continues where it was cut off. Several processes may do it at the same
+time: they take the batches in turn. A follow-up that becomes due puts the analysis of its video back to pending, and
+the next run asks it. One that is no longer due keeps its answer, marked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from nightreel.database.answers import answer_of
+from nightreel.database.connection import Database
+from nightreel.database.policies import mark_applied, policies_in_force
+from nightreel.database.rejudging import (
+    Change,
+    Pass,
+    Progress,
+    answers_of,
+    lock_progress,
+    passes_of,
+    pending_changes,
+    prompts_of_set,
+    record_progress,
+    reopen_analyses,
+    set_due,
+    verdicts_of,
+    videos_of,
+)
+from nightreel.database.verdicts import (
+    NewVerdict,
+    choose_shown,
+    columns_of,
+    roll_up_videos,
+    verdict_of,
+    write_verdicts,
+)
+from nightreel.domain import Prompt, PromptSet, Verdict, judge
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 2000
+_VIDEOS = 500
+
+OnProgress = Callable[[Change, Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejudged:
+    """What re-judging did: verdicts judged and changed, and analyses that follow-ups put back to pending."""
+
+    judged: int = 0
+    changed: int = 0
+    reopened: int = 0
+
+
+def log_progress(change: Change, progress: Progress) -> None:
+    logger.info(
+        "policy of prompt %r of set %r: %d answers judged again, %d verdicts changed",
+        change.name,
+        change.set_name,
+        progress.judged,
+        progress.changed,
+    )
+
+
+def apply_changes(database: Database, *, on_progress: OnProgress = lambda *_: None) -> Rejudged:
+    """Judge the stored answers that policies in force can touch, and were not judged by them yet.
+
+    Args:
+        on_progress: called after each batch.
+    """
+    with database.begin() as connection:
+        changes = pending_changes(connection)
+    total = Rejudged()
+    for change in changes:
+        passes = passes_of(change)
+        while True:
+            with database.begin() as connection:
+                progress = lock_progress(connection, change.policy.id)
+                if progress is None:
+                    break
+                if progress.passes == len(passes):
+                    mark_applied(connection, change.policy.id)
+                    break
+                after, reopened = _batch(connection, change, passes[progress.passes], progress)
+                record_progress(connection, change.policy.id, after)
+            total = Rejudged(
+                judged=total.judged + after.judged - progress.judged,
+                changed=total.changed + after.changed - progress.changed,
+                reopened=total.reopened + reopened,
+            )
+            on_progress(change, after)
+    return total
+
+
+def _batch(connection: Connection, change: Change, one: Pass, progress: Progress) -> tuple[Progress, int]:
+    """Judge the next batch of a pass. Returns how far the change is applied then, and the reopened analyses."""
+    if one.kind == "videos":
+        prompts = prompts_of_set(connection, change.set_name)
+        conditions = {name for name, _ in change.policy.policy.when}
+        ids = {key for key, prompt in prompts.items() if prompt.name in conditions} | {change.prompt_id}
+        videos = videos_of(connection, ids, after=progress.id, limit=_VIDEOS)
+        reopened = _follow(connection, change, videos)
+        if len(videos) < _VIDEOS:
+            return replace(progress, passes=progress.passes + 1, p=-1.0, id=0), reopened
+        return replace(progress, id=videos[-1]), reopened
+    is_first = not change.earlier
+    rows = answers_of(
+        connection,
+        one,
+        prompt_id=change.prompt_id,
+        after=(progress.p, progress.id),
+        limit=_BATCH,
+        new=is_first,
+    )
+    question = change.questions[one.question_id]
+    policy = change.policy.policy
+    changed = []
+    for row in rows:
+        verdict = judge(question, answer_of(row, question.hash).answer, policy)
+        columns = columns_of(verdict, question.kind, policy.lane)
+        if row.verdict_state is None or columns != _stored_columns(row):
+            changed.append((row, verdict))
+    write_verdicts(
+        connection,
+        [
+            NewVerdict(
+                answer_id=row.answer_id,
+                prompt_id=change.prompt_id,
+                policy_id=change.policy.id,
+                kind=question.kind,
+                lane=policy.lane,
+                verdict=verdict,
+                due=row.due is not False,
+            )
+            for row, verdict in changed
+        ],
+    )
+    videos = sorted({row.video_id for row, _ in changed})
+    if is_first:
+        choose_shown(connection, videos, [change.set_name])
+    reopened = _follow(connection, change, videos)
+    after = replace(progress, judged=progress.judged + len(rows), changed=progress.changed + len(changed))
+    if len(rows) < _BATCH:
+        return replace(after, passes=progress.passes + 1, p=-1.0, id=0), reopened
+    last = rows[-1]
+    return replace(after, p=-1.0 if last.p is None or one.kind != "range" else last.p, id=last.answer_id), reopened
+
+
+def _follow(connection: Connection, change: Change, video_ids: Collection[int]) -> int:
+    """Roll these videos up again, and find the follow-ups that are due or no longer due. Returns reopened analyses."""
+    if not video_ids:
+        return 0
+    prompts = prompts_of_set(connection, change.set_name)
+    rolled = {change.prompt_id}
+    reopened = 0
+    # Verdicts that are made for the first time make nothing due: until now, nothing was judged at all.
+    if change.earlier and any(prompt.policy.when for prompt in prompts.values()):
+        marks, lacking = _due_again(connection, prompts, video_ids)
+        for is_due, keys in marks.items():
+            set_due(connection, keys, due=is_due)
+            rolled |= {prompt_id for _, prompt_id in keys}
+        for prompt_id, videos in lacking.items():
+            reopened += reopen_analyses(connection, videos, [prompt_id])
+    roll_up_videos(
+        connection,
+        video_ids,
+        [prompts[prompt_id] for prompt_id in sorted(rolled)],
+        prompt_ids={prompt.name: prompt_id for prompt_id, prompt in prompts.items()},
+        policies=policies_in_force(connection, prompts),
+    )
+    return reopened
+
+
+def _due_again(
+    connection: Connection, prompts: Mapping[int, Prompt], video_ids: Collection[int]
+) -> tuple[dict[bool, set[tuple[int, int]]], dict[int, set[int]]]:
+    """Which verdicts become due or cease to be, by (answer id, prompt id); and the videos that lack a due follow-up."""
+    ids = {prompt.name: prompt_id for prompt_id, prompt in prompts.items()}
+    names = {prompt_id: prompt.name for prompt_id, prompt in prompts.items()}
+    prompt_set = PromptSet("", tuple(prompts.values()))
+    segments: dict[tuple[int, int], list[Row[Any]]] = defaultdict(list)
+    for row in verdicts_of(connection, video_ids, prompts):
+        segments[row.segment_id, row.model_id].append(row)
+    marks: dict[bool, set[tuple[int, int]]] = {True: set(), False: set()}
+    lacking: dict[int, set[int]] = defaultdict(set)
+    for rows in segments.values():
+        verdicts = {names[row.prompt_id]: verdict_of(row) for row in rows}
+        due = prompt_set.due(verdicts)
+        for row in rows:
+            is_due = due[names[row.prompt_id]] is not False
+            if row.due != is_due:
+                marks[is_due].add((row.answer_id, row.prompt_id))
+        for name in _newly_due(prompt_set, verdicts, due):
+            lacking[ids[name]].add(rows[0].video_id)
+    return marks, lacking
+
+
+def _newly_due(prompts: PromptSet, verdicts: dict[str, Verdict], due: dict[str, bool | None]) -> list[str]:
+    """The follow-ups whose condition holds and that have no verdict yet."""
+    return [
+        prompt.name
+        for prompt in prompts.prompts
+        if prompt.policy.when and due[prompt.name] and prompt.name not in verdicts
+    ]
+
+
+def _stored_columns(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "state": row.verdict_state,
+        "text": row.verdict_text,
+        "value": row.value,
+        "reason": row.verdict_reason,
+        "labels": row.labels,
+        "severity": row.severity,
+        "lane": row.lane,
+        "flagged": row.flagged,
+        "needs_review": row.needs_review,
+    }
