@@ -42,6 +42,8 @@ COMMANDS = {
     "gpu": "gpu",
     "cache": "cache",
     "prompts": "prompts",
+    "policy": "policy",
+    "recipes": "recipes",
     "settings": "settings",
     "metrics": "metrics",
     "deploy": "deploy",

@@ -9,13 +9,12 @@ import typer
 
 from nightreel import services
 from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
-from nightreel.database.connection import Database
-from nightreel.database.migrations import upgrade
+from nightreel.cli.policy import print_progress
 from nightreel.database.quarantine import count_quarantined
 from nightreel.errors import NightreelError
 from nightreel.services import ServiceStatus, open_services
 from nightreel.settings import Settings
-from nightreel.stages.database import open_database
+from nightreel.stages.database import open_database, upgrade_database
 from nightreel.units import counted, human_seconds
 
 
@@ -23,13 +22,8 @@ def up() -> None:
     """Start the embedded Postgres and Prefect server and leave them running."""
     settings = command_settings()
     endpoints = services.up(settings)
-    database = Database(endpoints.owner_url)
-    try:
-        if settings.database_url is None:
-            with database.translated():
-                upgrade(database.engine)
-    finally:
-        database.close()
+    if settings.database_url is None:
+        upgrade_database(endpoints.owner_url)
     print_line(f"started: {', '.join(endpoints.started) or 'nothing, all were running'}")
     _print_status(services.status(settings))
 
@@ -58,12 +52,7 @@ def status(as_json: Json = False) -> None:
 def database_upgrade() -> None:
     """Upgrade the database to the tables and views of this version."""
     with open_services(command_settings(), prefect=False) as endpoints:
-        database = Database(endpoints.owner_url)
-        try:
-            with database.translated():
-                before, after = upgrade(database.engine)
-        finally:
-            database.close()
+        before, after = upgrade_database(endpoints.owner_url, on_progress=print_progress)
     print_line(f"database at revision {after}" + ("" if before == after else f" (was {before or 'empty'})"))
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, func, literal, or_, select, tuple_, update
 
 from nightreel.database import schema
 from nightreel.database.answers import joined_answers
@@ -186,7 +186,10 @@ def answers_of(
         since: only those that were answered since then.
     """
     segments, verdicts = schema.segments.c, schema.verdicts
-    query = joined_answers(*STORED, _answers.p, segments.video_id, segments.start_s, segments.end_s)
+    videos = schema.videos
+    query = joined_answers(*STORED, _answers.p, segments.video_id, segments.start_s, segments.end_s, videos.c.uri).join(
+        videos, videos.c.id == segments.video_id
+    )
     query = query.join(
         verdicts,
         and_(verdicts.c.answer_id == _answers.id, verdicts.c.prompt_id == prompt_id),
@@ -194,9 +197,8 @@ def answers_of(
     ).where(_answers.question_id == one.question_id)
     match one.kind:
         case "range":
-            query = query.where(
-                _answers.p.between(one.low, one.high), tuple_(_answers.p, _answers.id) > tuple_(after[0], after[1])
-            ).order_by(_answers.p, _answers.id)
+            is_next = tuple_(_answers.p, _answers.id) > tuple_(literal(after[0]), literal(after[1]))
+            query = query.where(_answers.p.between(one.low, one.high), is_next).order_by(_answers.p, _answers.id)
         case "unscored":
             query = query.where(_answers.p.is_(None), _answers.id > after[1]).order_by(_answers.id)
         case _:
@@ -211,6 +213,49 @@ def videos_of(connection: Connection, prompt_ids: Collection[int], *, after: int
     table = schema.video_verdicts.c
     query = select(table.video_id).where(table.prompt_id.in_(prompt_ids), table.video_id > after).distinct()
     return list(connection.execute(query.order_by(table.video_id).limit(limit)).scalars())
+
+
+def shown_answers(connection: Connection, video_ids: Collection[int], prompt_id: int) -> Sequence[Row[Any]]:
+    """The answers on show of videos for a prompt, with their stored verdicts (`STORED`) and facts of their videos."""
+    segments, verdicts, videos = schema.segments.c, schema.verdicts, schema.videos
+    runs, analyses, failed = schema.runs, schema.analyses, schema.failed_segments
+    query = (
+        joined_answers(
+            *STORED,
+            segments.video_id,
+            segments.start_s,
+            segments.end_s,
+            func.coalesce(analyses.c.covered_s, videos.c.duration_s).label("video_covered_s"),
+            videos.c.expected_s.label("video_expected_s"),
+            select(func.count())
+            .select_from(failed)
+            .where(failed.c.analysis_id == analyses.c.id)
+            .scalar_subquery()
+            .label("failed"),
+        )
+        .join(verdicts, and_(verdicts.c.answer_id == _answers.id, verdicts.c.prompt_id == prompt_id))
+        .join(videos, videos.c.id == segments.video_id)
+        .join(runs, runs.c.id == _answers.run_id)
+        .join(
+            analyses,
+            and_(analyses.c.video_id == videos.c.id, analyses.c.recipe_id == runs.c.recipe_id),
+            isouter=True,
+        )
+        .where(segments.video_id == func.any(sorted(video_ids)), verdicts.c.shown, verdicts.c.due)
+        .order_by(segments.video_id, segments.start_s)
+    )
+    return connection.execute(query).all()
+
+
+def find_prompts(connection: Connection, prompts: Sequence[Prompt]) -> dict[tuple[str, str], Row[Any]]:
+    """The rows of these prompts, with `question_hash`, by set and name; without those that no run has asked."""
+    table, questions = schema.prompts, schema.questions
+    rows = connection.execute(
+        select(table, questions.c.hash.label("question_hash"))
+        .join(questions, questions.c.id == table.c.question_id)
+        .where(tuple_(table.c.set_name, table.c.name).in_([(one.set_name, one.name) for one in prompts]))
+    )
+    return {(row.set_name, row.name): row for row in rows}
 
 
 def prompts_of_set(connection: Connection, set_name: str) -> dict[int, Prompt]:

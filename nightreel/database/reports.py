@@ -16,7 +16,8 @@ from nightreel.database import schema
 _answers = table(
     "answers",
     *map(column, ("uri", "start_s", "end_s", "prompt_set", "prompt", "kind", "state", "answer", "p", "reason",
-                  "flagged", "needs_review", "covered_s", "expected_s", "video_covered_s", "video_expected_s",
+                  "flagged", "needs_review", "severity", "lane", "labels", "due", "outdated",
+                  "covered_s", "expected_s", "video_covered_s", "video_expected_s",
                   "little_of_video", "model", "frame_times_s", "reused_from", "answered_at", "run_id",
                   "video_id", "segment", "sampled")),
     schema="reporting",
@@ -45,6 +46,13 @@ _runs = table(
     "runs",
     *map(column, ("run_id", "status", "source", "started_at", "finished_at", "seconds", "model", "model_revision",
                   "plan", "counts", "timings", "error", "options", "flow_run_id")),
+    schema="reporting",
+)  # fmt: skip
+
+_recipes = table(
+    "recipes",
+    *map(column, ("recipe_id", "model", "model_revision", "dtype", "plan", "window_s", "prompts", "current_for",
+                  "created_at")),
     schema="reporting",
 )  # fmt: skip
 
@@ -93,6 +101,11 @@ def runs(connection: Connection, *, run_id: int | None = None, limit: int = 1) -
     """The latest runs, the newest first; or one run."""
     query = select(_runs).order_by(_runs.c.run_id.desc()).limit(limit)
     return list(connection.execute(query.where(_runs.c.run_id == run_id) if run_id else query).mappings())
+
+
+def recipes(connection: Connection) -> list[RowMapping]:
+    """All recipes, the newest first."""
+    return list(connection.execute(select(_recipes).order_by(_recipes.c.recipe_id.desc())).mappings())
 
 
 def prompt_names(connection: Connection) -> set[str]:

@@ -10,6 +10,7 @@ from nightreel.database.migrations import require_current, upgrade
 from nightreel.database.requirements import require_rights
 from nightreel.services import open_services
 from nightreel.settings import Settings
+from nightreel.stages.rejudge import OnProgress, apply_changes
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
     """
     with open_services(settings, prefect=False) as endpoints:
         if settings.database_url is None:
-            _upgrade(endpoints.owner_url)
+            upgrade_database(endpoints.owner_url)
         database = Database(endpoints.database_url)
         try:
             with database.translated():
@@ -37,10 +38,18 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
             database.close()
 
 
-def _upgrade(owner_url: str) -> None:
-    owner = Database(owner_url, pool_size=1)
+def upgrade_database(owner_url: str, *, on_progress: OnProgress = lambda *_: None) -> tuple[str | None, str]:
+    """Bring tables and views to this version, and the verdicts with them. Returns the revisions before and after.
+
+    Args:
+        owner_url: of the user that owns the tables.
+    """
+    owner = Database(owner_url)
     try:
         with owner.translated():
-            upgrade(owner.engine)
+            before, after = upgrade(owner.engine)
+        if before != after:
+            apply_changes(owner, on_progress=on_progress)
+        return before, after
     finally:
         owner.close()

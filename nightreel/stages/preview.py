@@ -1,0 +1,227 @@
+"""Preview: what a change of policy would do to the verdicts on show. It asks no model and changes nothing."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from nightreel.database.answers import answer_of
+from nightreel.database.connection import Database
+from nightreel.database.policies import InForce, policies_in_force
+from nightreel.database.rejudging import (
+    Change,
+    Pass,
+    answers_of,
+    find_prompts,
+    passes_of,
+    questions_of,
+    shown_answers,
+    videos_of,
+)
+from nightreel.domain import (
+    Policy,
+    Prompt,
+    PromptSet,
+    Question,
+    SegmentVerdict,
+    Verdict,
+    VerdictState,
+    judge,
+    roll_up,
+)
+
+_BATCH = 5000
+_VIDEOS = 500
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Example:
+    """A verdict that would change. `distance`: how far p is from the nearest limit that moved."""
+
+    distance: float
+    uri: str
+    start_s: float
+    end_s: float
+    p: float | None = field(compare=False)
+    before: str = field(compare=False)
+    after: str = field(compare=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class PromptPreview:
+    """What would change for one prompt.
+
+    Args:
+        asked: whether its question is asked already; if not, its policy comes into force with the first run.
+        differences: of the policy in force and the new one, by key.
+        judged: answers that were read. segments, videos: verdicts that would change, by (before, after).
+        examples: those nearest to a limit.
+    """
+
+    prompt: Prompt
+    asked: bool
+    differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    judged: int = 0
+    segments: Counter[tuple[str, str]] = field(default_factory=Counter)
+    videos: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+
+
+def preview(database: Database, prompts: PromptSet, *, since: datetime | None = None) -> list[PromptPreview]:
+    """What the policies of these prompts would change.
+
+    Args:
+        since: count only answers that were given since then.
+    """
+    with database.begin() as connection:
+        known = find_prompts(connection, prompts.prompts)
+        policies = policies_in_force(connection, [row.id for row in known.values()])
+    found = []
+    for prompt in prompts.prompts:
+        row = known.get((prompt.set_name, prompt.name))
+        asked = row is not None and row.question_hash == prompt.question.hash
+        one = PromptPreview(prompt=prompt, asked=asked)
+        found.append(one)
+        if row is None:
+            continue
+        old = policies[row.id].policy
+        one.differences = differences(old, prompt.policy)
+        if one.differences:
+            with database.begin() as connection:
+                _Preview(connection, one, row.id, old, since).run()
+    return found
+
+
+def differences(old: Policy, new: Policy) -> dict[str, tuple[Any, Any]]:
+    """The keys of two policies whose values differ, with both values."""
+    before, after = old.to_json(), new.to_json()
+    return {key: (before[key], after[key]) for key in after if before[key] != after[key]}
+
+
+def said(verdict: Verdict) -> str:
+    """A verdict in a word or a few: its answer, or "unknown"."""
+    if verdict.state is not VerdictState.ANSWERED:
+        return str(verdict.state)
+    return verdict.text or "none"
+
+
+class _Preview:
+    def __init__(
+        self, connection: Connection, found: PromptPreview, prompt_id: int, old: Policy, since: datetime | None
+    ) -> None:
+        self._connection = connection
+        self._found = found
+        self._prompt_id = prompt_id
+        self._old = old
+        self._since = since
+        self._change = Change(
+            prompt_id=prompt_id,
+            set_name=found.prompt.set_name,
+            name=found.prompt.name,
+            policy=InForce(0, found.prompt.policy),
+            earlier=(old,),
+            questions=questions_of(connection, prompt_id),
+        )
+        self._examples: list[tuple[float, int, Example]] = []
+
+    def run(self) -> None:
+        videos: set[int] = set()
+        seen: set[int] = set()
+        for one in passes_of(self._change):
+            if one.kind == "videos":
+                videos.update(self._all_videos())
+                continue
+            for row in self._answers(one):
+                if row.answer_id in seen or not row.shown:
+                    continue
+                self._found.judged += 1
+                if one.kind == "bounded" or row.bounds:
+                    seen.add(row.answer_id)
+                if self._judge(row):
+                    videos.add(row.video_id)
+        self._found.examples = [example for *_, example in sorted(self._examples, reverse=True)]
+        ids = sorted(videos)
+        for start in range(0, len(ids), _VIDEOS):
+            self._roll_up(ids[start : start + _VIDEOS])
+
+    def _answers(self, one: Pass) -> Iterator[Row[Any]]:
+        after = (-1.0, 0)
+        while True:
+            rows = answers_of(
+                self._connection, one, prompt_id=self._prompt_id, after=after, limit=_BATCH, since=self._since
+            )
+            yield from rows
+            if len(rows) < _BATCH:
+                return
+            after = (-1.0 if rows[-1].p is None else rows[-1].p, rows[-1].answer_id)
+
+    def _all_videos(self) -> Iterator[int]:
+        after = 0
+        while ids := videos_of(self._connection, [self._prompt_id], after=after, limit=_VIDEOS):
+            yield from ids
+            after = ids[-1]
+
+    def _judge(self, row: Row[Any]) -> bool:
+        """Count an answer whose verdict changes."""
+        before, after = self._both(row)
+        if before == after:
+            return False
+        self._found.segments[said(before), said(after)] += 1
+        limits = {limit for policy in (self._old, self._found.prompt.policy) for limit in _limits(policy)}
+        distance = 1.0 if row.p is None else min(abs(row.p - limit) for limit in limits)
+        example = Example(
+            distance=distance,
+            uri=row.uri,
+            start_s=row.start_s,
+            end_s=row.end_s,
+            p=row.p,
+            before=said(before),
+            after=said(after),
+        )
+        push = heapq.heappush if len(self._examples) < _EXAMPLES else heapq.heappushpop
+        push(self._examples, (-distance, -row.answer_id, example))
+        return True
+
+    def _both(self, row: Row[Any]) -> tuple[Verdict, Verdict]:
+        question = self._change.questions[row.question_id]
+        answer = answer_of(row, question.hash).answer
+        return judge(question, answer, self._old), judge(question, answer, self._found.prompt.policy)
+
+    def _roll_up(self, video_ids: Sequence[int]) -> None:
+        rows = shown_answers(self._connection, video_ids, self._prompt_id)
+        for _, group in groupby(rows, key=lambda row: row.video_id):
+            own = list(group)
+            both = [self._both(row) for row in own]
+            question = self._change.questions[own[0].question_id]
+            before = _rolled(question, self._old, own, [pair[0] for pair in both])
+            after = _rolled(question, self._found.prompt.policy, own, [pair[1] for pair in both])
+            if before != after:
+                self._found.videos[said(before), said(after)] += 1
+
+
+def _limits(policy: Policy) -> list[float]:
+    return [limit for band in (policy.band, *dict(policy.bands).values()) for limit in band]
+
+
+def _rolled(question: Question, policy: Policy, rows: Sequence[Row[Any]], verdicts: Sequence[Verdict]) -> Verdict:
+    first = rows[0]
+    covered_s = first.video_covered_s or 0.0
+    return roll_up(
+        question,
+        policy,
+        [
+            SegmentVerdict(row.start_s, row.end_s, verdict, row.scores)
+            for row, verdict in zip(rows, verdicts, strict=True)
+        ],
+        missing=first.failed,
+        covered_s=covered_s,
+        expected_s=covered_s if first.video_expected_s is None else first.video_expected_s,
+    ).verdict
