@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from nightreel.cli.console import file_name
 from nightreel.database import reports
-from nightreel.domain import AnswerState
+from nightreel.domain import VerdictState
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.reasons import Reason
@@ -36,7 +36,7 @@ def check_word(option: str, value: str | None, known: Collection[str], *, kind: 
 
 
 def check_state(state: str | None) -> None:
-    check_word("--state", state, list(AnswerState), kind="state")
+    check_word("--state", state, list(VerdictState), kind="state")
 
 
 def check_prompt(connection: Connection, settings: Settings, prompt: str | None) -> None:

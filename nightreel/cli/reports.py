@@ -11,7 +11,7 @@ from rich.text import Text
 from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
 from nightreel.cli.filters import check_key, check_prompt, check_reason, check_state
 from nightreel.database import reports
-from nightreel.domain import AnswerState, saw, too_little
+from nightreel.domain import VerdictState, saw, too_little
 from nightreel.reasons import Reason
 from nightreel.stages.database import open_database
 from nightreel.units import counted
@@ -33,7 +33,7 @@ def answers(
     settings = command_settings()
     with open_database(settings) as database, database.begin() as connection:
         check_prompt(connection, settings, prompt)
-        check_key(connection, uri, options={"--prompt": reports.prompt_names(connection), "--state": list(AnswerState)})
+        check_key(connection, uri, options={"--prompt": reports.prompt_names(connection), "--state": list(VerdictState)})
         rows = reports.answers(connection, uri=uri, prompt=prompt, state=state, needs_review=review, limit=limit)
         is_empty = not (rows or reports.has_video(connection, ""))
     if as_json:

@@ -530,6 +530,7 @@ def downgrade() -> None:
         op.execute(f"DROP VIEW IF EXISTS reporting.{view} CASCADE")
     op.execute("DROP VIEW IF EXISTS reporting.answers_all, reporting.policies, reporting.recipes CASCADE")
     op.execute("DROP FUNCTION IF EXISTS reporting.changes")
+    op.execute("DROP VIEW IF EXISTS nightreel.all_answers")
     op.create_table(
         "judging",
         sa.Column("only", sa.Boolean, nullable=False, server_default="true"),

@@ -83,7 +83,13 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "backfills",
         "backfill_shards",
         "failed_segments",
-        "judging",
+        "questions",
+        "policies",
+        "verdicts",
+        "video_verdicts",
+        "recipe_prompts",
+        "current_recipes",
+        "kept_prompt_sets",
         "cache_keys",
     }
     with pytest.raises(PermanentError, match="is at revision 0001"):
@@ -150,6 +156,9 @@ def test_every_view_can_be_read(database):
         assert names == {
             "videos",
             "answers",
+            "answers_all",
+            "policies",
+            "recipes",
             "video_answers",
             "failures",
             "failed_segments",
