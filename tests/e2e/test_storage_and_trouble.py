@@ -70,6 +70,7 @@ def test_a_full_disk_for_the_cache_breaks_the_run_and_leaves_nothing_half_writte
     assert pipeline.value("SELECT count(*) FROM nightreel.features") == 0
     assert pipeline.value("SELECT count(*) FROM nightreel.answers") == 0
     assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'pending' AND attempts = 0") == 3
+    pipeline.end_waits()
     assert pipeline.analyze().videos == {"done": 3}
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fixtures.pipeline import Pipeline, make_clip
+from fixtures.pipeline import IMPATIENT, Pipeline, make_clip
 
 from nightreel.errors import TransientError
 from nightreel.reasons import Reason
@@ -32,11 +32,7 @@ if name == "MEMORY":
     decode.Decoding._decode = exhausted
 else:
     resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
-import tasks.encode as encode_task
-encode_task.encode.retry_delay_seconds = [0.1, 0.1, 0.1]
-from nightreel.cli.app import main
-sys.argv = ["nightreel", *sys.argv[3:]]
-main()
+del sys.argv[1:3]
 """
 
 
@@ -46,7 +42,7 @@ def limited() -> Callable[..., tuple[int, str]]:
 
     def run(pipeline: Pipeline, name: str, value: int) -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, "-c", _LIMITED, name, str(value), "analyze", pipeline.source],
+            [sys.executable, "-c", _LIMITED + IMPATIENT, name, str(value), "analyze", pipeline.source],
             env={**os.environ, **pipeline.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -80,6 +76,7 @@ def test_a_file_beyond_the_file_size_limit_goes_back_and_the_other_videos_are_do
     assert "ulimit -f" in said
     assert "NIGHTREEL_MAX_BYTES" in said
     assert uncharged(pipeline) == {"pending": 1}
+    pipeline.end_waits()
     assert pipeline.analyze().videos == {"done": 1}, "no hand is needed once the limit is gone"
 
 
@@ -89,6 +86,7 @@ def test_a_process_without_memory_charges_no_video(make_pipeline, limited, clips
     assert status == 1, said
     assert "NIGHTREEL_CHUNK_SEGMENTS" in said
     assert uncharged(pipeline) == {"pending": 3}
+    pipeline.end_waits()
     assert pipeline.analyze().videos == {"done": 3}
 
 
@@ -126,6 +124,7 @@ def test_a_full_disk_of_the_spool_charges_no_video(make_pipeline, clips, small_d
     assert "NIGHTREEL_SPOOL_MIB" in output
     assert "NIGHTREEL_WORK_DIR" in output
     assert uncharged(pipeline) == {"pending": 3}
+    pipeline.end_waits()
     assert pipeline.analyze().videos == {"done": 3}
 
 
