@@ -13,11 +13,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, SyncClientContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from nightreel.orchestration.server_watch import ServerWatch
 
+_LAST_REQUESTS_S = 1.0  # of Prefect's engine, which tries twice to report the end of the flow run
 _kept: list[AbstractContextManager[Any]] = []  # a context that is garbage-collected ends
 
 
@@ -33,7 +34,8 @@ def leave_without_server(
 ) -> None:
     """Wait for a server that does not respond; if it is gone, end a worker's run with one sentence.
 
-    In a command, Prefect's engine fails at its next request instead of after minutes, and the command says why.
+    In a command, Prefect's engine fails at its next requests within seconds, not after minutes, and the command says
+    why.
     """
     if not server.settle():
         return
@@ -46,6 +48,8 @@ def leave_without_server(
     hurry = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_LOGGING_TO_API_ENABLED: False})
     hurry.__enter__()
     _kept.append(hurry)
+    if engine := SyncClientContext.get():
+        engine.client._client.timeout = _LAST_REQUESTS_S  # Prefect has no setting for a client that exists
 
 
 def _has_own_process() -> bool:
