@@ -14,8 +14,8 @@ SUPPLY := build/supply
 LOCK := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 # Whole files go to one worker, because their tests share servers and models. Three workers keep two cores busy, because
-# tests often wait for servers.
-PYTEST := --numprocesses $(WORKERS) --dist loadfile
+# tests often wait for servers. tests/conftest.py decides which files come first.
+PYTEST := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: demo demo-model test check format docs fuzz chaos bench bench-docs check-media clean install

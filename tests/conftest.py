@@ -4,7 +4,10 @@ import signal
 from pathlib import Path
 
 import hypothesis
+import pytest
 
+# Whole runs first, short tests last: the workers then end together, and none is left with a long file.
+_FIRST = ("chaos", "e2e", "security", "integration")
 _FIXTURES = Path(__file__).parent / "fixtures"
 pytest_plugins = [f"fixtures.{path.stem}" for path in sorted(_FIXTURES.glob("*.py")) if path.stem != "__init__"]
 
@@ -15,3 +18,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # An example may take long where the machine is busy; pytest's own limit ends a test that hangs.
 hypothesis.settings.register_profile("nightreel", deadline=None)
 hypothesis.settings.load_profile("nightreel")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.removeprefix("tests/").partition("/")[0], len(ranks)))

@@ -15,7 +15,7 @@ from fixtures.chat_server import ChatServer
 from fixtures.hosts import one_by_one, wait_for
 
 WITHIN_S = 2.0  # on a busy machine; the end of the work in progress takes longer
-DELAY_S = 5.0
+DELAY_S = 3.0
 
 
 @pytest.fixture

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
+
+from nightreel.settings import load_settings
+from nightreel.stages.summary import RunSummary
+from nightreel.storage import choose
 
 
 @pytest.fixture
@@ -25,18 +30,24 @@ def analyze(pipeline: Pipeline, *arguments: str) -> dict:
     return json.loads(output[output.index("{\n") :])
 
 
+def analyze_here(pipeline: Pipeline, *paths: str) -> RunSummary:
+    """What the command does with its paths, in this process: a process of its own imports torch and Prefect again."""
+    choice = choose(list(paths), load_settings())
+    return replace(pipeline, source=choice.source).analyze(only=choice.only)
+
+
 def test_only_the_named_files_are_analysed_in_one_run(pipeline, clips):
     first = analyze(pipeline, str(clips / "2.mp4"), str(clips / "3.mp4"))
     assert first["videos"] == {"done": 2}
     assert first["listing"]["listed"] == 2
     assert set(pipeline.statuses()) == {"2.mp4", "3.mp4"}
-    again = analyze(pipeline, str(clips / "2.mp4"))
-    assert again["headline"].startswith("nothing new: 1 objects listed, 1 known")
+    again = analyze_here(pipeline, str(clips / "2.mp4"))
+    assert again.headline.startswith("nothing new: 1 objects listed, 1 known")
 
-    several = analyze(pipeline, str(clips / "more"), str(clips / "1.mp4"), str(clips.parent / "5.camera"))
-    assert several["videos"] == {"done": 3}, "a named file needs no known ending"
+    several = analyze_here(pipeline, str(clips / "more"), str(clips / "1.mp4"), str(clips.parent / "5.camera"))
+    assert several.videos == {"done": 3}, "a named file needs no known ending"
     assert pipeline.value("SELECT count(*) FROM reporting.answers") == 5 * PROMPT_COUNT
-    assert analyze(pipeline, str(clips))["headline"].startswith("nothing new: 4 objects listed, 4 known")
+    assert analyze_here(pipeline, str(clips)).headline.startswith("nothing new: 4 objects listed, 4 known")
 
 
 def test_work_that_is_pending_in_the_same_directory_is_left_alone(pipeline, clips):
@@ -44,7 +55,7 @@ def test_work_that_is_pending_in_the_same_directory_is_left_alone(pipeline, clip
     pending = "SELECT count(*) FROM nightreel.analyses WHERE status = 'pending'"
     before = pipeline.value(pending)
     assert before == 3
-    analyze(pipeline, str(clips / "3.mp4"))
+    analyze_here(pipeline, str(clips / "3.mp4"))
     assert pipeline.value(pending) == before - 1
     assert pipeline.statuses()["3.mp4"] == ("done", None)
 
@@ -55,7 +66,7 @@ def test_objects_of_a_bucket_can_be_named(make_pipeline, s3_server, s3_bucket, t
         s3_server.client().put_object(Bucket=s3_bucket, Key=key, Body=path.read_bytes())
     pipeline = make_pipeline(f"s3://{s3_bucket}")
     assert analyze(pipeline, f"s3://{s3_bucket}/videos/a.mp4")["listing"]["listed"] == 1
-    analyze(pipeline, f"s3://{s3_bucket}/videos/a", f"s3://{s3_bucket}/d.mp4")
+    analyze_here(pipeline, f"s3://{s3_bucket}/videos/a", f"s3://{s3_bucket}/d.mp4")
     assert set(pipeline.statuses()) == {"a.mp4", "c.mp4", "d.mp4"}
 
 

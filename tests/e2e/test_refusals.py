@@ -20,6 +20,7 @@ from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.gpu import ram_device
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.local import LocalModel
+from tasks.discover import claim
 
 
 def refuse(pipeline: Pipeline, *arguments: str) -> tuple[str, float, float]:
@@ -136,7 +137,10 @@ def test_a_prompt_with_a_special_token_of_the_model_is_refused_before_a_video_is
 
 
 @pytest.mark.parametrize("cache", ["file://{directory}/file/features", "s3://{bucket}-not-there/features"])
-def test_an_unwritable_cache_is_one_error_before_a_video_is_claimed(make_pipeline, clips, tmp_path, s3_bucket, cache):
+def test_an_unwritable_cache_is_one_error_before_a_video_is_claimed(
+    make_pipeline, clips, tmp_path, s3_bucket, cache, monkeypatch
+):
+    monkeypatch.setattr(claim, "retry_delay_seconds", [0.01, 0.01, 0.01])
     (tmp_path / "file").write_text("not a directory")
     url = cache.format(directory=tmp_path, bucket=s3_bucket)
     pipeline = make_pipeline(clips, NIGHTREEL_CACHE_URL=url)
