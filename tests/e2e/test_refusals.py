@@ -10,16 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fixtures.chat_server import ChatServer, failure
 from fixtures.pipeline import PROMPT_COUNT, Pipeline
 
 from nightreel.cache.features import FeatureCache
+from nightreel.doctor import report
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.gpu import ram_device
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.local import LocalModel
+from nightreel.settings import load_settings
 from tasks.discover import claim
 
 
@@ -108,9 +111,9 @@ def nothing_was_claimed(pipeline: Pipeline) -> None:
     assert pipeline.value("SELECT status FROM nightreel.runs ORDER BY id DESC LIMIT 1") == "failed"
 
 
-def problems_of_doctor(pipeline: Pipeline) -> dict[str, str]:
-    report = json.loads(pipeline.start("doctor", "--json").communicate(timeout=120)[0])
-    return {check["name"]: check["advice"] for check in report["checks"] if not check["ok"]}
+def problems(told: dict[str, Any]) -> dict[str, str]:
+    """What `nightreel doctor --json` finds wrong, by the name of the check."""
+    return {check["name"]: check["advice"] for check in told["checks"] if not check["ok"]}
 
 
 def test_a_model_without_a_chat_template_is_one_error_before_a_video_is_claimed(pipeline, broken_model, noise_model):
@@ -123,9 +126,9 @@ def test_a_model_without_a_chat_template_is_one_error_before_a_video_is_claimed(
 
 def test_doctor_knows_a_model_without_a_chat_template(pipeline, broken_model):
     pipeline.environment["NIGHTREEL_MODEL"] = str(broken_model)
-    problems = problems_of_doctor(pipeline)
-    assert list(problems) == ["model"]
-    assert "it has no chat template" in problems["model"]
+    found = problems(json.loads(pipeline.start("doctor", "--json").communicate(timeout=120)[0]))
+    assert list(found) == ["model"]
+    assert "it has no chat template" in found["model"]
 
 
 def test_a_prompt_with_a_special_token_of_the_model_is_refused_before_a_video_is_claimed(pipeline, tmp_path):
@@ -148,7 +151,7 @@ def test_an_unwritable_cache_is_one_error_before_a_video_is_claimed(
         pipeline.analyze()
     nothing_was_claimed(pipeline)
     assert pipeline.value("SELECT count(*) FROM nightreel.videos WHERE content_sha256 IS NOT NULL") == 0
-    assert "cache" in problems_of_doctor(pipeline)
+    assert "cache" in problems(report(load_settings()))
 
 
 def test_a_run_writes_to_the_cache_once_before_its_first_claim_and_leaves_nothing_there(pipeline, monkeypatch):
@@ -178,7 +181,7 @@ def test_a_model_that_needs_more_memory_than_a_device_has_is_refused_before_a_vi
     with pytest.raises(SettingsError, match=said) as caught:
         pipeline.analyze()
     nothing_was_claimed(pipeline)
-    assert problems_of_doctor(pipeline) == {"model": caught.value.detail}
+    assert problems(report(load_settings())) == {"model": caught.value.detail}
 
 
 def test_an_unexpected_error_of_the_model_ends_the_run_and_charges_no_video(pipeline, monkeypatch):
