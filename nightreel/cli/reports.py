@@ -33,7 +33,9 @@ def answers(
     settings = command_settings()
     with open_database(settings) as database, database.begin() as connection:
         check_prompt(connection, settings, prompt)
-        check_key(connection, uri, options={"--prompt": reports.prompt_names(connection), "--state": list(VerdictState)})
+        check_key(
+            connection, uri, options={"--prompt": reports.prompt_names(connection), "--state": list(VerdictState)}
+        )
         rows = reports.answers(connection, uri=uri, prompt=prompt, state=state, needs_review=review, limit=limit)
         is_empty = not (rows or reports.has_video(connection, ""))
     if as_json:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
@@ -78,9 +78,12 @@ def joined_answers(*columns: Any) -> Select[Any]:
 
 
 def answers_given(
-    connection: Connection, video_ids: Sequence[int], recipe: Recipe
+    connection: Connection, video_ids: Sequence[int], recipe: Recipe, *, errors: bool = False
 ) -> dict[int, dict[int, dict[str, StoredAnswer]]]:
-    """The answers that these videos have under a recipe, without errors.
+    """The answers that these videos have under a recipe.
+
+    Args:
+        errors: with those that are errors, and will be asked again.
 
     Returns:
         `{video id: {segment index: {question hash: StoredAnswer}}}`.
@@ -92,7 +95,7 @@ def answers_given(
             _segments.plan_hash == recipe.plan.hash,
             _answers.model_id == recipe.model_id,
             _answers.question_id.in_(recipe.question_ids.values()),
-            _answers.state != AnswerState.ERROR,
+            or_(_answers.state != AnswerState.ERROR, literal(errors)),
             ~_answers.superseded,
         )
     )

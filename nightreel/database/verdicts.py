@@ -38,11 +38,11 @@ class NewVerdict:
 
 
 def known_verdicts(connection: Connection, answer_ids: Collection[int]) -> dict[tuple[int, int], tuple[int, bool]]:
-    """The policy and `due` of the verdicts on these answers, by (answer id, prompt id)."""
+    """The policy and `due` of the verdicts on these answers, by (answer id, prompt id); without errors."""
     verdicts = schema.verdicts
     rows = connection.execute(
         select(verdicts.c.answer_id, verdicts.c.prompt_id, verdicts.c.policy_id, verdicts.c.due).where(
-            verdicts.c.answer_id == func.any(list(answer_ids))
+            verdicts.c.answer_id == func.any(list(answer_ids)), verdicts.c.state != VerdictState.ERROR
         )
     )
     return {(row.answer_id, row.prompt_id): (row.policy_id, row.due) for row in rows}
@@ -131,7 +131,6 @@ def roll_up_videos(
 
 def _rolled(prompt: Prompt, rows: Sequence[Row[Any]]) -> VideoVerdict:
     first = rows[0]
-    covered_s = first.covered_s or 0.0
     segments = [
         SegmentVerdict(row.start_s, row.end_s, verdict_of(row), row.scores)
         for row in sorted(rows, key=lambda row: row.start_s)
@@ -141,8 +140,8 @@ def _rolled(prompt: Prompt, rows: Sequence[Row[Any]]) -> VideoVerdict:
         prompt.policy,
         segments,
         missing=first.failed,
-        covered_s=covered_s,
-        expected_s=covered_s if first.expected_s is None else first.expected_s,
+        covered_s=first.covered_s or 0.0,
+        expected_s=first.expected_s,
     )
 
 

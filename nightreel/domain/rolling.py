@@ -70,13 +70,14 @@ def roll_up(
     *,
     missing: int,
     covered_s: float,
-    expected_s: float,
+    expected_s: float | None,
 ) -> VideoVerdict:
     """The verdict on a video from those on its segments, in the order of time.
 
     Args:
         missing: segments without a verdict.
-        covered_s, expected_s: seconds of the video that were seen, and that it should have.
+        covered_s, expected_s: seconds of the video that were seen, and that it should have; None: not known, so that
+            it is not known whether enough was seen.
     """
     video = _Video(question, policy, verdicts, missing=missing, covered_s=covered_s, expected_s=expected_s)
     verdict = video.verdict()
@@ -109,20 +110,20 @@ class _Video:
         *,
         missing: int,
         covered_s: float,
-        expected_s: float,
+        expected_s: float | None,
     ) -> None:
         self._question = question
         usual = next(iter(roll_ups_of(question.kind)), RollUpKind.ANY)
         self._how = policy.roll_up or RollUp(usual)
         self._segments = verdicts
         self._answered = [one for one in verdicts if one.verdict.state is VerdictState.ANSWERED]
-        self._seconds = max(expected_s, sum(one.seconds for one in verdicts))
+        self._seconds = max(expected_s or 0.0, sum(one.seconds for one in verdicts))
         lacking = len(verdicts) - len(self._answered) + missing
-        little_seen = too_little(covered_s, expected_s, policy.coverage)
-        self._lacks = bool(lacking)
+        little_seen = policy.coverage > 0 if expected_s is None else too_little(covered_s, expected_s, policy.coverage)
         self.is_whole = not lacking and not little_seen
         if little_seen:
-            self._why_unknown = saw(covered_s, expected_s)
+            unknown = "it is not known how much was seen"
+            self._why_unknown = unknown if expected_s is None else saw(covered_s, expected_s)
         else:
             self._why_unknown = f"{lacking} of {len(verdicts) + missing} segments have no answer"
 

@@ -13,7 +13,7 @@ from nightreel.database.answers import StoredAnswer
 from nightreel.database.policies import InForce
 from nightreel.database.recipes import Recipe
 from nightreel.database.verdicts import NewVerdict, choose_shown, known_verdicts, roll_up_videos, write_verdicts
-from nightreel.domain import PromptSet, Verdict
+from nightreel.domain import PromptSet, Verdict, VerdictState
 
 Given = Mapping[int, Mapping[int, Mapping[str, StoredAnswer]]]
 """Answers by video id, segment index and question hash: `database.answers.answers_given`."""
@@ -27,9 +27,10 @@ def judged(answers: Mapping[str, StoredAnswer], prompts: PromptSet) -> dict[str,
 
 
 def judge_answers(connection: Connection, given: Given, recipe: Recipe, policies: Mapping[int, InForce]) -> Judged:
-    """The verdicts on these answers; those that are new or differ in policy are written.
+    """The verdicts on these answers, without errors. Those that are new or differ in policy are written.
 
     Args:
+        given: with errors.
         policies: in force, locked, by prompt id.
     """
     prompts = recipe.under(policies)
@@ -38,8 +39,10 @@ def judge_answers(connection: Connection, given: Given, recipe: Recipe, policies
     for video_id, segments in given.items():
         found[video_id] = {}
         for index, answers in segments.items():
-            verdicts = found[video_id][index] = judged(answers, prompts)
-            due = prompts.due(verdicts)
+            verdicts = judged(answers, prompts)
+            usable = {name: one for name, one in verdicts.items() if one.state is not VerdictState.ERROR}
+            found[video_id][index] = usable
+            due = prompts.due(usable)
             for prompt in prompts.prompts:
                 if prompt.name in verdicts:
                     prompt_id = recipe.prompt_ids[prompt.name]

@@ -213,7 +213,6 @@ def _limits(policy: Policy) -> list[float]:
 
 def _rolled(question: Question, policy: Policy, rows: Sequence[Row[Any]], verdicts: Sequence[Verdict]) -> Verdict:
     first = rows[0]
-    covered_s = first.video_covered_s or 0.0
     return roll_up(
         question,
         policy,
@@ -222,6 +221,6 @@ def _rolled(question: Question, policy: Policy, rows: Sequence[Row[Any]], verdic
             for row, verdict in zip(rows, verdicts, strict=True)
         ],
         missing=first.failed,
-        covered_s=covered_s,
-        expected_s=covered_s if first.video_expected_s is None else first.video_expected_s,
+        covered_s=first.video_covered_s or 0.0,
+        expected_s=first.video_expected_s,
     ).verdict

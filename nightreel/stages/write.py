@@ -70,7 +70,7 @@ class Writing:
         with self.recorder.stage("database"), self.database.begin() as connection:
             own = lock_own(connection, run_id=self.run_id, analysis_ids=sorted(attempts))
             write_answers(connection, answered.answered, video_ids=own, recipe=self.recipe, run_id=self.run_id)
-            given = answers_given(connection, sorted(own.values()), self.recipe)
+            given = answers_given(connection, sorted(own.values()), self.recipe, errors=True)
             policies = policies_in_force(connection, self.recipe.prompt_ids.values(), lock=True)
             prompts = self.recipe.under(policies)
             judged = judge_answers(connection, given, self.recipe, policies)

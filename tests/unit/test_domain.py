@@ -25,7 +25,9 @@ def test_a_follow_up_is_missing_until_its_condition_fails():
 
 
 def test_names_flags_and_conditions_do_not_change_the_hash_of_a_prompt():
-    other = Prompt.of(name="v", kind=PromptKind.YES_NO, text="Violence?", flags=("yes",), when=(("x", "y"),), set_name="s")
+    other = Prompt.of(
+        name="v", kind=PromptKind.YES_NO, text="Violence?", flags=("yes",), when=(("x", "y"),), set_name="s"
+    )
     assert other.hash == VIOLENCE.hash
     assert Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Violence!").hash != VIOLENCE.hash
 

@@ -66,7 +66,7 @@ def see(work: Work, content: str, segment: int, *, has_file: bool = True) -> str
     return key
 
 
-def answer(work: Work, name: str, segment: int, prompt: str, *, key: str, state: str = "unknown") -> None:
+def answer(work: Work, name: str, segment: int, prompt: str, *, key: str, state: str = "unmeasured") -> None:
     execute(
         work,
         "INSERT INTO nightreel.segments (video_id, plan_hash, index, start_s, end_s) SELECT id, :plan, :segment, 0, 1"
@@ -77,11 +77,11 @@ def answer(work: Work, name: str, segment: int, prompt: str, *, key: str, state:
     )
     execute(
         work,
-        "INSERT INTO nightreel.answers (segment_id, prompt_id, model_id, state, prompt_tokens, generated_tokens,"
-        " feature_key, run_id) SELECT segment.id, :prompt_id, :model_id, :state, 1, 1, :key, :run_id"
+        "INSERT INTO nightreel.answers (segment_id, question_id, model_id, state, reason, prompt_tokens, generated_tokens,"
+        " feature_key, run_id) SELECT segment.id, :question_id, :model_id, :state, 'refused', 1, 1, :key, :run_id"
         " FROM nightreel.segments AS segment JOIN nightreel.videos AS video ON video.id = video_id"
         " WHERE uri = :uri AND index = :segment",
-        prompt_id=work.recipe.prompt_ids[next(p.hash for p in PROMPTS.prompts if p.name == prompt)],
+        question_id=work.recipe.question_ids[next(p.question.hash for p in PROMPTS.prompts if p.name == prompt)],
         model_id=work.recipe.model_id,
         state=state,
         key=key,

@@ -9,7 +9,7 @@ from fixtures.work import PROMPTS, register
 from sqlalchemy import text
 
 from nightreel.database.recipes import read_recipe
-from nightreel.domain import GenerationOptions, Prompt, PromptKind, PromptSet
+from nightreel.domain import Band, GenerationOptions, Prompt, PromptKind, PromptSet
 from nightreel.errors import PermanentError
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 
@@ -31,7 +31,9 @@ from nightreel.prompts.loading import load_prompt_sets, shipped_sets
                     decoding=GenerationOptions(temperature=0.5, top_k=3, seed=7),
                     set_name="odd",
                 ),
-                Prompt.of(name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flags=("b",), set_name="odd"),
+                Prompt.of(
+                    name="c", kind=PromptKind.CHOICE, text="Which?", choices=("a", "b"), flags=("b",), set_name="odd"
+                ),
             ),
         ),
     ],
@@ -46,39 +48,36 @@ def test_a_recipe_is_read_back_as_it_was_registered(database, prompts):
 
 
 def test_prompts_keep_their_names_in_a_recipe(database):
-    first = register(database, PromptSet("one", (Prompt.of(name="a", kind=PromptKind.TEXT, text="Why?", set_name="one"),)))
+    first = register(
+        database, PromptSet("one", (Prompt.of(name="a", kind=PromptKind.TEXT, text="Why?", set_name="one"),))
+    )
     register(database, PromptSet("two", (Prompt.of(name="b", kind=PromptKind.TEXT, text="Why?", set_name="two"),)))
     with database.begin() as connection:
         recipe, _ = read_recipe(connection, first.id)
     assert [(prompt.name, prompt.set_name) for prompt in recipe.prompts.prompts] == [("a", "one")]
 
 
-def test_a_question_that_gets_another_name_is_logged(database, caplog):
+def test_two_prompts_may_ask_one_question(database):
     why = Prompt.of(name="a", kind=PromptKind.YES_NO, text="Why?", flags=("yes",), set_name="one")
-    register(database, PromptSet("one", (why,)))
-    register(database, PromptSet("one", (why,)))
-    assert caplog.messages == []
-    register(database, PromptSet("two", (replace(why, name="b", set_name="two", flag=None),)))
-    (message,) = caplog.messages
-    assert message.startswith("prompt 'b' of set 'two' asks the question of prompt 'a' of set 'one'")
-    assert "with flag None" in message
+    strict = replace(why, name="b", policy=replace(why.policy, band=Band(0.9, 0.9)))
+    both = register(database, PromptSet("one", (why, strict)))
+    assert len(both.prompt_ids) == 2
+    assert len(both.question_ids) == 1
 
 
-def test_a_recipe_that_lost_one_of_two_names_is_refused(database):
-    registered = register(database)
-    with database.begin() as connection:
-        connection.execute(
-            text("UPDATE nightreel.recipes SET prompts = prompts || jsonb_set(prompts -> 0, '{name}', '\"again\"')")
-        )
-    with database.begin() as connection, pytest.raises(PermanentError, match=r"stale_recipe.*ask the same question"):
-        read_recipe(connection, registered.id)
+def test_policy_is_no_part_of_a_recipe_and_names_are(database):
+    why = Prompt.of(name="a", kind=PromptKind.YES_NO, text="Why?", set_name="one")
+    first = register(database, PromptSet("one", (why,)))
+    strict = replace(why, policy=replace(why.policy, band=Band(0.9, 0.9), when=()))
+    assert register(database, PromptSet("one", (strict,))).id == first.id
+    assert register(database, PromptSet("one", (replace(why, name="b"),))).id != first.id
 
 
 def test_a_recipe_whose_prompts_are_worded_differently_is_refused(database):
     registered = register(database)
     with database.begin() as connection:
         connection.execute(
-            text("UPDATE nightreel.prompts SET definition = jsonb_set(definition, '{text}', '\"Else?\"')")
+            text("UPDATE nightreel.questions SET definition = jsonb_set(definition, '{text}', '\"Else?\"')")
         )
     with database.begin() as connection, pytest.raises(PermanentError, match=r"stale_recipe.*'caption'"):
         read_recipe(connection, registered.id)

@@ -4,10 +4,11 @@ import pytest
 from fixtures.work import PROMPTS, stored
 from sqlalchemy import text
 
+from nightreel.database.answers import answers_given, reuse_answers, write_answers
 from nightreel.database.claims import close_claim, lock_own
 from nightreel.database.coverage import record_coverage
 from nightreel.database.features import forget_features, known_features, record_features
-from nightreel.database.results import answers_given, record_content, record_probe, reuse_answers, write_answers
+from nightreel.database.results import record_content, record_probe
 from nightreel.domain import (
     Answer,
     AnswerState,
@@ -22,6 +23,7 @@ from nightreel.domain import (
     Segment,
     SegmentAnswers,
 )
+from nightreel.stages.judge import judged
 
 CAPTION, VIOLENCE, WHY = PROMPTS.prompts
 
@@ -41,13 +43,11 @@ def encoded(claim, index: int = 0) -> EncodedSegment:
 
 
 def caption(said: str) -> Answer:
-    return Answer(prompt_hash=CAPTION.hash, state=AnswerState.ANSWERED, text=said, value=said, generated_tokens=3)
+    return Answer(question_hash=CAPTION.question.hash, text=said, generated_tokens=3)
 
 
-def violence(said: str, p: float) -> Answer:
-    return Answer(
-        prompt_hash=VIOLENCE.hash, state=AnswerState.ANSWERED, text=said, value=said == "yes", p=p, scores={"yes": p}
-    )
+def violence(p: float) -> Answer:
+    return Answer(question_hash=VIOLENCE.question.hash, scores={"yes": p, "no": 1 - p}, mass=0.9)
 
 
 def write(work, claim, *answers: Answer, index: int = 0) -> int:
@@ -55,13 +55,15 @@ def write(work, claim, *answers: Answer, index: int = 0) -> int:
     with work.database.begin() as connection:
         record_features(connection, [segment], recipe=work.recipe, evictions={})
         own = lock_own(connection, run_id=work.run.id, analysis_ids=[claim.analysis_id])
-        return write_answers(
+        written = write_answers(
             connection,
             [SegmentAnswers(segment=segment, answers=answers)],
             video_ids=own,
             recipe=work.recipe,
             run_id=work.run.id,
         )
+    work.judge(claim)
+    return written
 
 
 @pytest.fixture
@@ -83,14 +85,14 @@ def test_writing_an_answer_twice_changes_nothing(work, claimed):
 
 
 def test_an_answer_replaces_only_an_error(work, claimed):
-    write(work, claimed, Answer(prompt_hash=CAPTION.hash, state=AnswerState.ERROR, reason="empty"))
+    write(work, claimed, Answer(question_hash=CAPTION.question.hash, state=AnswerState.ERROR, reason="empty"))
     assert view(work)[0].state == "error"
     write(work, claimed, caption("a dog"))
     assert (view(work)[0].state, view(work)[0].answer) == ("answered", "a dog")
 
 
 def test_an_answer_can_be_traced_to_frames_content_model_prompt_and_run(work, claimed):
-    write(work, claimed, violence("yes", 0.9))
+    write(work, claimed, violence(0.9))
     row = view(work)[0]
     assert (row.p, row.flagged, row.needs_review, row.value) == (0.9, True, True, True)
     assert (row.frame_times_s, row.damaged_frames, row.decoder, row.decoder_version) == (
@@ -99,23 +101,29 @@ def test_an_answer_can_be_traced_to_frames_content_model_prompt_and_run(work, cl
         "decord",
         "0.6.0",
     )
-    assert (row.prompt_hash, row.model_revision, row.plan, row.run_id) == (VIOLENCE.hash, "1", "uniform:4", work.run.id)
+    assert (row.prompt_hash, row.model_revision, row.plan, row.run_id) == (
+        VIOLENCE.question.hash,
+        "1",
+        "uniform:4",
+        work.run.id,
+    )
 
 
 def test_an_unknown_answer_needs_review_and_is_not_a_no(work, claimed):
-    write(work, claimed, Answer(prompt_hash=VIOLENCE.hash, state=AnswerState.UNKNOWN, reason="thin margin"))
+    write(work, claimed, Answer(question_hash=VIOLENCE.question.hash, state=AnswerState.UNMEASURED, reason="refused"))
     row = view(work)[0]
     assert (row.answer, row.flagged, row.needs_review) == (None, False, True)
     assert view(work, "video_answers")[0].answer is None
 
 
 def test_a_video_is_yes_if_one_segment_is_yes(work, claimed):
-    write(work, claimed, violence("no", 0.1))
+    write(work, claimed, violence(0.1))
     with work.database.begin() as connection:
         record_probe(connection, claimed.video.id, {}, duration_s=30.0, expected_s=30.0)
         record_coverage(connection, [claimed.analysis_id], work.recipe)
+    work.judge(claimed)
     assert view(work, "video_answers")[0].answer == "no"
-    write(work, claimed, violence("yes", 0.8), index=1)
+    write(work, claimed, violence(0.8), index=1)
     row = view(work, "video_answers")[0]
     assert (row.answer, row.max_p, row.first_flagged_s, row.segments) == ("yes", 0.8, 30.0, 2)
 
@@ -135,7 +143,7 @@ def test_characters_that_postgres_cannot_hold_are_replaced(work, claimed):
 def test_the_same_bytes_under_another_key_reuse_the_answers_and_record_it(work):
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, copy = work.claim()
-    write(work, first, caption("a dog"), violence("no", 0.2))
+    write(work, first, caption("a dog"), violence(0.2))
     sha = "e" * 64
     with work.database.begin() as connection:
         record_content(connection, first.video.id, sha)
@@ -151,19 +159,22 @@ def test_the_same_bytes_under_another_key_reuse_the_answers_and_record_it(work):
         assert reuse_answers(connection, **arguments) == 2
         assert reuse_answers(connection, **arguments) == 0
         given = answers_given(connection, [copy.video.id], work.recipe)[copy.video.id][0]
-    assert work.recipe.prompts.missing(given) == ()
+    assert work.recipe.prompts.missing(judged(given, work.recipe.prompts)) == ()
+    work.judge(copy)
     rows = {(row.uri[-6:], row.prompt): row for row in view(work)}
     assert rows["py.mp4", "caption"].reused_from == rows["/a.mp4", "caption"].answer_id
 
 
 def test_sampled_answers_are_marked_and_not_reused_for_the_same_bytes_under_another_key(open_work):
     drawn = Prompt.of(name="drawn", kind=PromptKind.CAPTION, text="Tell.", decoding=GenerationOptions(temperature=0.7))
-    scored = Prompt.of(name="scored", kind=PromptKind.YES_NO, text="Is it?", decoding=GenerationOptions(temperature=0.7))
+    scored = Prompt.of(
+        name="scored", kind=PromptKind.YES_NO, text="Is it?", decoding=GenerationOptions(temperature=0.7)
+    )
     work = open_work(prompts=PromptSet("test", (CAPTION, drawn, scored)))
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, copy = work.claim()
-    said = [caption("a dog"), replace(caption("a cat"), prompt_hash=drawn.hash)]
-    write(work, first, *said, replace(violence("no", 0.2), prompt_hash=scored.hash))
+    said = [caption("a dog"), replace(caption("a cat"), question_hash=drawn.question.hash)]
+    write(work, first, *said, replace(violence(0.2), question_hash=scored.question.hash))
     assert {row.prompt: row.sampled for row in view(work)} == {"caption": False, "drawn": True, "scored": False}
     sha = "e" * 64
     with work.database.begin() as connection:
@@ -171,8 +182,8 @@ def test_sampled_answers_are_marked_and_not_reused_for_the_same_bytes_under_anot
         record_content(connection, copy.video.id, sha)
         reuse_answers(connection, video_id=copy.video.id, content_sha256=sha, recipe=work.recipe, run_id=work.run.id)
         given = answers_given(connection, [copy.video.id], work.recipe)[copy.video.id][0]
-    assert set(given) == {CAPTION.hash, scored.hash}
-    assert work.recipe.prompts.missing(given) == (drawn,)
+    assert set(given) == {CAPTION.question.hash, scored.question.hash}
+    assert [one.name for one in work.recipe.prompts.missing(judged(given, work.recipe.prompts))] == ["drawn"]
 
 
 def test_a_forgotten_feature_keeps_its_row_for_its_answers(work, claimed):

@@ -135,7 +135,7 @@ def test_a_prompt_that_is_now_worded_differently_is_not_asked_again(work):
     pass_time(work, HOUR)
     with work.database.begin() as connection:
         connection.execute(
-            text("UPDATE nightreel.prompts SET definition = jsonb_set(definition, '{text}', '\"Other words\"')")
+            text("UPDATE nightreel.questions SET definition = jsonb_set(definition, '{text}', '\"Other words\"')")
         )
     assert reopen(work) == 0
 

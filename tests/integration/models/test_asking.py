@@ -192,7 +192,9 @@ def test_a_prompt_whose_answers_the_tokenizer_cannot_tell_apart_is_unknown_and_o
     demo = load_model(load_settings(model="demo", device="cpu"))
     (seen,) = demo.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
     place = Prompt.of(name="p", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外", "工作室"))
-    colour = Prompt.of(name="c", kind=PromptKind.CHOICE, text="What colour is the background?", choices=("black", "grey"))
+    colour = Prompt.of(
+        name="c", kind=PromptKind.CHOICE, text="What colour is the background?", choices=("black", "grey")
+    )
     ((unsure, sure),) = demo.ask([seen], [[place, colour]])
     assert (unsure.state, unsure.value, unsure.p) == (AnswerState.UNKNOWN, None, None)
     assert unsure.reason == "this tokenizer has no tokens for '室内', '室外', '工作室'"

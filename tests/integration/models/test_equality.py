@@ -21,7 +21,9 @@ from nightreel.settings import load_settings
 _QUESTIONS = (
     Prompt.of(name="caption", kind=PromptKind.CAPTION, text="Describe the video.", max_new_tokens=20),
     Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Is anyone hurt in this video, or about to be hurt?"),
-    Prompt.of(name="count", kind=PromptKind.TEXT, text="How many shapes are there in the whole video?", max_new_tokens=9),
+    Prompt.of(
+        name="count", kind=PromptKind.TEXT, text="How many shapes are there in the whole video?", max_new_tokens=9
+    ),
     Prompt.of(name="red", kind=PromptKind.YES_NO, text="Red?"),
     Prompt.of(name="colour", kind=PromptKind.TEXT, text="What colour is the square?", max_new_tokens=20),
     Prompt.of(name="short", kind=PromptKind.TEXT, text="Why?", max_new_tokens=5),

@@ -30,8 +30,8 @@ from nightreel.stages.videos import OpenVideos
 from nightreel.stages.write import Writing
 
 CAPTION, VIOLENCE, _ = PROMPTS.prompts
-NO = Answer(prompt_hash=VIOLENCE.hash, state=AnswerState.ANSWERED, text="no", value=False, p=0.1)
-SAID = Answer(prompt_hash=CAPTION.hash, state=AnswerState.ANSWERED, text="a dog", value="a dog")
+NO = Answer(question_hash=VIOLENCE.question.hash, scores={"yes": 0.1, "no": 0.9}, mass=0.9)
+SAID = Answer(question_hash=CAPTION.question.hash, text="a dog")
 
 
 @pytest.fixture
@@ -165,13 +165,13 @@ def test_a_retry_of_a_partly_done_video_asks_only_its_failed_segments(work, writ
 
 
 def test_an_error_answer_fails_its_segment(work, writing, claimed):
-    error = Answer(prompt_hash=CAPTION.hash, state=AnswerState.ERROR, reason="empty")
+    error = Answer(question_hash=CAPTION.question.hash, state=AnswerState.ERROR, reason="empty")
     write(writing, claimed, answered(work, claimed, 0, error, NO), answered(work, claimed, 1, SAID, NO))
     assert status(work) == ("partly_done", "answer_error")
 
 
 def test_an_error_answer_in_every_segment_fails_the_video(work, writing, claimed):
-    error = Answer(prompt_hash=CAPTION.hash, state=AnswerState.ERROR, reason="empty")
+    error = Answer(question_hash=CAPTION.question.hash, state=AnswerState.ERROR, reason="empty")
     write(writing, claimed, *(answered(work, claimed, index, error, NO) for index in (0, 1)))
     assert status(work) == ("failed", "answer_error")
 
