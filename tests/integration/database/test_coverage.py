@@ -27,7 +27,6 @@ from nightreel.domain import (
     Prompt,
     PromptKind,
     PromptSet,
-    SamplingPlan,
     Segment,
     SegmentAnswers,
     judge,
