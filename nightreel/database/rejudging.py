@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, func, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, and_, func, literal, or_, select, tuple_, update
 
 from nightreel.database import schema
 from nightreel.database.answers import joined_answers
 from nightreel.database.policies import InForce
 from nightreel.database.statements import statement
-from nightreel.domain import Policy, Prompt, Question, Touched, touched
+from nightreel.domain import EVERYTHING, Policy, Prompt, Question, Touched, touched
 
 _answers, _verdicts = schema.answers.c, schema.verdicts.c
 STORED = (
@@ -67,9 +67,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """One pass over answers of a question, or over videos (without a question)."""
+    """One pass over answers of a question; or over videos: all their answers, or only their roll-up."""
 
-    kind: Literal["range", "unscored", "bounded", "videos"]
+    kind: Literal["all", "range", "unscored", "bounded", "videos"]
     question_id: int = 0
     low: float = 0.0
     high: float = 1.0
@@ -90,6 +90,8 @@ def passes_of(change: Change) -> list[Pass]:
     """The passes of a change, in their order."""
     found: list[Pass] = []
     touches = change.touches
+    if EVERYTHING in touches.values():
+        return [Pass(kind="all")]
     for question_id, what in sorted(touches.items()):
         found += [Pass(kind="range", question_id=question_id, low=low, high=high) for low, high in what.ranges]
         if what.unscored:
@@ -168,6 +170,22 @@ def record_progress(connection: Connection, policy_id: int, progress: Progress) 
     connection.execute(update(policies).where(policies.c.id == policy_id).values(progress=asdict(progress)))
 
 
+def answers_of_videos(
+    connection: Connection,
+    video_ids: Collection[int],
+    *,
+    prompt_id: int,
+    question_ids: Collection[int],
+    new: bool = False,
+    since: datetime | None = None,
+) -> Sequence[Row[Any]]:
+    """All answers of these videos to questions, as `answers_of` returns them."""
+    query = _with_verdicts(prompt_id, new=new, since=since).where(
+        schema.segments.c.video_id == func.any(sorted(video_ids)), _answers.question_id.in_(question_ids)
+    )
+    return connection.execute(query.order_by(_answers.id)).all()
+
+
 def answers_of(
     connection: Connection,
     one: Pass,
@@ -175,26 +193,15 @@ def answers_of(
     prompt_id: int,
     after: tuple[float, int],
     limit: int,
-    new: bool = False,
     since: datetime | None = None,
 ) -> Sequence[Row[Any]]:
-    """The next answers of a pass, with their stored verdicts for a prompt (`STORED`, null if there is none).
+    """The next answers of a pass, with their stored verdicts for a prompt (`STORED`).
 
     Args:
         after: p and id of the last answer of the batch before.
-        new: also those that have no verdict for the prompt.
         since: only those that were answered since then.
     """
-    segments, verdicts = schema.segments.c, schema.verdicts
-    videos = schema.videos
-    query = joined_answers(*STORED, _answers.p, segments.video_id, segments.start_s, segments.end_s, videos.c.uri).join(
-        videos, videos.c.id == segments.video_id
-    )
-    query = query.join(
-        verdicts,
-        and_(verdicts.c.answer_id == _answers.id, verdicts.c.prompt_id == prompt_id),
-        isouter=new,
-    ).where(_answers.question_id == one.question_id)
+    query = _with_verdicts(prompt_id, new=False, since=since).where(_answers.question_id == one.question_id)
     match one.kind:
         case "range":
             is_next = tuple_(_answers.p, _answers.id) > tuple_(literal(after[0]), literal(after[1]))
@@ -203,9 +210,29 @@ def answers_of(
             query = query.where(_answers.p.is_(None), _answers.id > after[1]).order_by(_answers.id)
         case _:
             query = query.where(_answers.bounds.is_not(None), _answers.id > after[1]).order_by(_answers.id)
-    if since is not None:
-        query = query.where(_answers.answered_at >= since)
     return connection.execute(query.limit(limit)).all()
+
+
+def _with_verdicts(prompt_id: int, *, new: bool, since: datetime | None) -> Select[Any]:
+    """A query of answers with their stored verdicts for a prompt; `new`: also of answers that have none."""
+    segments, verdicts, videos = schema.segments.c, schema.verdicts, schema.videos
+    query = (
+        joined_answers(*STORED, _answers.p, segments.video_id, segments.start_s, segments.end_s, videos.c.uri)
+        .join(videos, videos.c.id == segments.video_id)
+        .join(
+            verdicts,
+            and_(verdicts.c.answer_id == _answers.id, verdicts.c.prompt_id == prompt_id),
+            isouter=new,
+        )
+    )
+    return query if since is None else query.where(_answers.answered_at >= since)
+
+
+def videos_with_segments(connection: Connection, *, after: int, limit: int) -> list[int]:
+    """The next videos that have segments, by id."""
+    segments = schema.segments.c
+    query = select(segments.video_id).where(segments.video_id > after).distinct()
+    return list(connection.execute(query.order_by(segments.video_id).limit(limit)).scalars())
 
 
 def videos_of(connection: Connection, prompt_ids: Collection[int], *, after: int, limit: int) -> list[int]:

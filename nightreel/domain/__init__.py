@@ -6,7 +6,7 @@ languages and machines.
 """
 
 from nightreel.domain.answers import Answer, AnswerState
-from nightreel.domain.differences import Touched, touched
+from nightreel.domain.differences import EVERYTHING, Touched, touched
 from nightreel.domain.identity import content_hash
 from nightreel.domain.judging import TIE, bare, judge, probability
 from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
@@ -22,7 +22,7 @@ from nightreel.domain.questions import (
     Question,
 )
 from nightreel.domain.rolling import SegmentVerdict, VideoVerdict, roll_up, roll_ups_of
-from nightreel.domain.verdicts import Verdict, VerdictState, saw, too_little
+from nightreel.domain.verdicts import UNSURE, Verdict, VerdictState, saw, too_little
 from nightreel.domain.videos import (
     FeatureRef,
     Features,
@@ -48,10 +48,12 @@ from nightreel.domain.work import (
 )
 
 __all__ = [
+    "EVERYTHING",
     "GREEDY",
     "MIN_COVERAGE",
     "MOST_SCORED_NUMBERS",
     "TIE",
+    "UNSURE",
     "WORDING_VERSION",
     "Answer",
     "AnswerState",

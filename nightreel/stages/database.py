@@ -11,6 +11,7 @@ from nightreel.database.requirements import require_rights
 from nightreel.services import open_services
 from nightreel.settings import Settings
 from nightreel.stages.rejudge import OnProgress, apply_changes
+from nightreel.stages.show import show_current
 
 
 @contextmanager
@@ -50,6 +51,7 @@ def upgrade_database(owner_url: str, *, on_progress: OnProgress = lambda *_: Non
             before, after = upgrade(owner.engine)
         if before != after:
             apply_changes(owner, on_progress=on_progress)
+            show_current(owner)
         return before, after
     finally:
         owner.close()

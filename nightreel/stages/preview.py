@@ -19,13 +19,16 @@ from nightreel.database.rejudging import (
     Change,
     Pass,
     answers_of,
+    answers_of_videos,
     find_prompts,
     passes_of,
     questions_of,
     shown_answers,
     videos_of,
+    videos_with_segments,
 )
 from nightreel.domain import (
+    UNSURE,
     Policy,
     Prompt,
     PromptSet,
@@ -107,10 +110,11 @@ def differences(old: Policy, new: Policy) -> dict[str, tuple[Any, Any]]:
 
 
 def said(verdict: Verdict) -> str:
-    """A verdict in a word or a few: its answer, or "unknown"."""
-    if verdict.state is not VerdictState.ANSWERED:
-        return str(verdict.state)
-    return verdict.text or "none"
+    """A verdict in a few words: its answer and its unsure tags, or "unknown"; its flag and severity."""
+    unsure = ", ".join(tag for tag, label in verdict.labels.items() if label == UNSURE)
+    answer = (verdict.text or "none") if verdict.state is VerdictState.ANSWERED else str(verdict.state)
+    severity = "" if verdict.severity is None else f" {verdict.severity}"
+    return answer + (f" (unsure: {unsure})" if unsure else "") + (f", flagged{severity}" if verdict.flagged else "")
 
 
 class _Preview:
@@ -145,7 +149,7 @@ class _Preview:
                 self._found.judged += 1
                 if one.kind == "bounded" or row.bounds:
                     seen.add(row.answer_id)
-                if self._judge(row):
+                if self._judge(row) or one.kind == "all":
                     videos.add(row.video_id)
         self._found.examples = [example for *_, example in sorted(self._examples, reverse=True)]
         ids = sorted(videos)
@@ -153,6 +157,18 @@ class _Preview:
             self._roll_up(ids[start : start + _VIDEOS])
 
     def _answers(self, one: Pass) -> Iterator[Row[Any]]:
+        if one.kind == "all":
+            last = 0
+            while ids := videos_with_segments(self._connection, after=last, limit=_VIDEOS):
+                yield from answers_of_videos(
+                    self._connection,
+                    ids,
+                    prompt_id=self._prompt_id,
+                    question_ids=self._change.questions,
+                    since=self._since,
+                )
+                last = ids[-1]
+            return
         after = (-1.0, 0)
         while True:
             rows = answers_of(
@@ -174,6 +190,8 @@ class _Preview:
         before, after = self._both(row)
         if before == after:
             return False
+        if said(before) == said(after):
+            return True
         self._found.segments[said(before), said(after)] += 1
         limits = {limit for policy in (self._old, self._found.prompt.policy) for limit in _limits(policy)}
         distance = 1.0 if row.p is None else min(abs(row.p - limit) for limit in limits)
@@ -203,7 +221,7 @@ class _Preview:
             question = self._change.questions[own[0].question_id]
             before = _rolled(question, self._old, own, [pair[0] for pair in both])
             after = _rolled(question, self._found.prompt.policy, own, [pair[1] for pair in both])
-            if before != after:
+            if said(before) != said(after):
                 self._found.videos[said(before), said(after)] += 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from nightreel.database.rejudging import (
     Pass,
     Progress,
     answers_of,
+    answers_of_videos,
     lock_progress,
     passes_of,
     pending_changes,
@@ -32,10 +33,10 @@ from nightreel.database.rejudging import (
     set_due,
     verdicts_of,
     videos_of,
+    videos_with_segments,
 )
 from nightreel.database.verdicts import (
     NewVerdict,
-    choose_shown,
     columns_of,
     roll_up_videos,
     verdict_of,
@@ -102,35 +103,51 @@ def apply_changes(database: Database, *, on_progress: OnProgress = lambda *_: No
 
 def _batch(connection: Connection, change: Change, one: Pass, progress: Progress) -> tuple[Progress, int]:
     """Judge the next batch of a pass. Returns how far the change is applied then, and the reopened analyses."""
-    if one.kind == "videos":
-        prompts = prompts_of_set(connection, change.set_name)
-        conditions = {name for name, _ in change.policy.policy.when}
-        ids = {key for key, prompt in prompts.items() if prompt.name in conditions} | {change.prompt_id}
-        videos = videos_of(connection, ids, after=progress.id, limit=_VIDEOS)
-        reopened = _follow(connection, change, videos)
-        if len(videos) < _VIDEOS:
-            return replace(progress, passes=progress.passes + 1, p=-1.0, id=0), reopened
-        return replace(progress, id=videos[-1]), reopened
+    match one.kind:
+        case "all":
+            return _all_of_videos(connection, change, progress)
+        case "videos":
+            videos = videos_of(connection, _followed(connection, change), after=progress.id, limit=_VIDEOS)
+            return _next(progress, videos), _follow(connection, change, videos)
+    rows = answers_of(connection, one, prompt_id=change.prompt_id, after=(progress.p, progress.id), limit=_BATCH)
+    changed = _judge(connection, change, rows)
+    reopened = _follow(connection, change, {row.video_id for row in changed})
+    after = replace(progress, judged=progress.judged + len(rows), changed=progress.changed + len(changed))
+    if len(rows) < _BATCH:
+        return replace(after, passes=progress.passes + 1, p=-1.0, id=0), reopened
+    return replace(after, p=rows[-1].p if one.kind == "range" else -1.0, id=rows[-1].answer_id), reopened
+
+
+def _all_of_videos(connection: Connection, change: Change, progress: Progress) -> tuple[Progress, int]:
+    """Judge all answers of the next videos. Verdicts that are made for the first time are shown by `stages.show`."""
+    videos = videos_with_segments(connection, after=progress.id, limit=_VIDEOS)
     is_first = not change.earlier
-    rows = answers_of(
-        connection,
-        one,
-        prompt_id=change.prompt_id,
-        after=(progress.p, progress.id),
-        limit=_BATCH,
-        new=is_first,
+    rows = answers_of_videos(
+        connection, videos, prompt_id=change.prompt_id, question_ids=change.questions, new=is_first
     )
-    question = change.questions[one.question_id]
+    changed = _judge(connection, change, rows)
+    reopened = 0 if is_first else _follow(connection, change, {row.video_id for row in rows})
+    judged = replace(progress, judged=progress.judged + len(rows), changed=progress.changed + len(changed))
+    return _next(judged, videos), reopened
+
+
+def _next(progress: Progress, videos: Sequence[int]) -> Progress:
+    if len(videos) < _VIDEOS:
+        return replace(progress, passes=progress.passes + 1, p=-1.0, id=0)
+    return replace(progress, id=videos[-1])
+
+
+def _judge(connection: Connection, change: Change, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Judge answers, and write the verdicts that differ from the stored ones. Returns the rows of these."""
     policy = change.policy.policy
-    changed = []
+    changed, verdicts = [], []
     for row in rows:
+        question = change.questions[row.question_id]
         verdict = judge(question, answer_of(row, question.hash).answer, policy)
-        columns = columns_of(verdict, question.kind, policy.lane)
-        if row.verdict_state is None or columns != _stored_columns(row):
-            changed.append((row, verdict))
-    write_verdicts(
-        connection,
-        [
+        if row.verdict_state is not None and columns_of(verdict, question.kind, policy.lane) == _stored_columns(row):
+            continue
+        changed.append(row)
+        verdicts.append(
             NewVerdict(
                 answer_id=row.answer_id,
                 prompt_id=change.prompt_id,
@@ -140,18 +157,16 @@ def _batch(connection: Connection, change: Change, one: Pass, progress: Progress
                 verdict=verdict,
                 due=row.due is not False,
             )
-            for row, verdict in changed
-        ],
-    )
-    videos = sorted({row.video_id for row, _ in changed})
-    if is_first:
-        choose_shown(connection, videos, [change.set_name])
-    reopened = _follow(connection, change, videos)
-    after = replace(progress, judged=progress.judged + len(rows), changed=progress.changed + len(changed))
-    if len(rows) < _BATCH:
-        return replace(after, passes=progress.passes + 1, p=-1.0, id=0), reopened
-    last = rows[-1]
-    return replace(after, p=-1.0 if last.p is None or one.kind != "range" else last.p, id=last.answer_id), reopened
+        )
+    write_verdicts(connection, verdicts)
+    return changed
+
+
+def _followed(connection: Connection, change: Change) -> set[int]:
+    """The prompts whose videos a change of conditions or of the roll-up concerns: its own, and its conditions."""
+    conditions = {name for name, _ in change.policy.policy.when}
+    prompts = prompts_of_set(connection, change.set_name)
+    return {key for key, prompt in prompts.items() if prompt.name in conditions} | {change.prompt_id}
 
 
 def _follow(connection: Connection, change: Change, video_ids: Collection[int]) -> int:
@@ -161,8 +176,7 @@ def _follow(connection: Connection, change: Change, video_ids: Collection[int]) 
     prompts = prompts_of_set(connection, change.set_name)
     rolled = {change.prompt_id}
     reopened = 0
-    # Verdicts that are made for the first time make nothing due: until now, nothing was judged at all.
-    if change.earlier and any(prompt.policy.when for prompt in prompts.values()):
+    if any(prompt.policy.when for prompt in prompts.values()):
         marks, lacking = _due_again(connection, prompts, video_ids)
         for is_due, keys in marks.items():
             set_due(connection, keys, due=is_due)

@@ -512,7 +512,7 @@ def _make_current(connection: sa.Connection) -> None:
             """
             INSERT INTO nightreel.current_recipes (source, set_name, recipe_id, made_by, shown_up_to)
             SELECT DISTINCT ON (run.source, prompt.set_name)
-                   run.source, prompt.set_name, run.recipe_id, 'upgrade', NULL
+                   run.source, prompt.set_name, run.recipe_id, 'upgrade', 0
             FROM nightreel.runs AS run
             JOIN nightreel.recipe_prompts AS asked ON asked.recipe_id = run.recipe_id
             JOIN nightreel.prompts AS prompt ON prompt.id = asked.prompt_id

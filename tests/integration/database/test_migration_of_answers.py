@@ -18,6 +18,7 @@ from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.domain import Policy, Question
 from nightreel.stages.rejudge import apply_changes
+from nightreel.stages.show import show_current
 
 _DATA = Path(__file__).parents[2] / "data"
 _MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
@@ -54,6 +55,7 @@ def migrated(empty_database_url):
         before = connection.execute(text("SELECT id, reused_from FROM nightreel.answers ORDER BY id")).all()
     upgrade(database.engine)
     apply_changes(database)
+    show_current(database)
     yield database, before
     database.close()
 
