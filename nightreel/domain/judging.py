@@ -167,7 +167,7 @@ def _side(name: str, answer: Answer, band: Band) -> bool | str:
         return False
     if low < high and (p < band.no_below or p >= band.yes_from):
         return f"the server does not list all tokens: the probability is between {low:.3g} and {high:.3g}"
-    return f"the probability {p:.3g} is in doubt: below {band.no_below:g} is no, from {band.yes_from:g} is yes"
+    return f"the probability {p:.3g} is in doubt"
 
 
 def _by_words(text: str, policy: Policy, band: Band) -> bool | str:

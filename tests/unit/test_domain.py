@@ -2,41 +2,81 @@ import pickle
 
 import pytest
 
-from nightreel.domain import Answer, AnswerState, GenerationOptions, Prompt, PromptKind, PromptSet, SamplingPlan
+from nightreel.domain import (
+    Answer,
+    AnswerState,
+    Band,
+    GenerationOptions,
+    Language,
+    Prompt,
+    PromptKind,
+    PromptSet,
+    Question,
+    SamplingPlan,
+    Verdict,
+    VerdictState,
+)
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.reasons import Reason
 
-VIOLENCE = Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Violence?")
+VIOLENCE = Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Violence?", band=Band.around(0.5, 0.2))
 WHY = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("violence", "yes"),))
 PROMPTS = PromptSet("test", (VIOLENCE, WHY))
 
 
-def said(text: str | None) -> dict[str, Answer]:
-    state = AnswerState.ANSWERED if text else AnswerState.UNKNOWN
-    reason = None if text else "thin margin"
-    return {VIOLENCE.hash: Answer(prompt_hash=VIOLENCE.hash, state=state, text=text, value=text, reason=reason)}
+DEEPER = Prompt.of(name="deeper", kind=PromptKind.TEXT, text="And then?", when=(("why", "because"),))
+
+
+def said(p: float) -> dict[str, Verdict]:
+    answer = Answer(question_hash=VIOLENCE.question.hash, scores={"yes": p, "no": 1 - p})
+    return PROMPTS.judge({VIOLENCE.question.hash: answer})
 
 
 def test_a_follow_up_is_missing_until_its_condition_fails():
     assert PROMPTS.missing({}) == (VIOLENCE, WHY)
-    assert PROMPTS.missing(said("yes")) == (WHY,)
-    assert PROMPTS.missing(said("no")) == ()
-    assert PROMPTS.missing(said(None)) == (), "unknown does not count as yes"
+    assert PROMPTS.missing(said(0.9)) == (WHY,)
+    assert PROMPTS.missing(said(0.1)) == ()
+    assert PROMPTS.missing(said(0.5)) == (), "unknown does not count as yes"
 
 
-def test_names_flags_and_conditions_do_not_change_the_hash_of_a_prompt():
+def test_a_follow_up_of_a_follow_up_that_is_not_due_is_not_due():
+    prompts = PromptSet("test", (VIOLENCE, WHY, DEEPER))
+    assert prompts.missing(said(0.1)) == ()
+    told = Verdict(state=VerdictState.ANSWERED, text="because", value="because")
+    assert prompts.due(said(0.1) | {"why": told}) == {"violence": True, "why": False, "deeper": False}
+    assert prompts.due(said(0.9) | {"why": told}) == {"violence": True, "why": True, "deeper": True}
+    assert prompts.due(said(0.9)) == {"violence": True, "why": True, "deeper": None}
+
+
+def test_policy_and_names_do_not_change_the_hash_of_a_question():
     other = Prompt.of(
         name="v", kind=PromptKind.YES_NO, text="Violence?", flags=("yes",), when=(("x", "y"),), set_name="s"
     )
-    assert other.hash == VIOLENCE.hash
-    assert Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Violence!").hash != VIOLENCE.hash
+    assert other.question.hash == VIOLENCE.question.hash
+    assert other.policy.hash != VIOLENCE.policy.hash
+    assert Prompt.of(name="violence", kind=PromptKind.YES_NO, text="Violence!").question.hash != VIOLENCE.question.hash
 
 
-def test_an_answer_has_either_a_value_or_a_reason():
+@pytest.mark.parametrize(
+    ("question", "hash_"),
+    [
+        (Question(kind=PromptKind.CAPTION, text="Describe."), "9ce45197c3267d2d"),
+        (Question(kind=PromptKind.YES_NO, text="Is it?"), "206f56d8f4dddba0"),
+        (Question(kind=PromptKind.TAGS, text="Is it", choices=("a", "b")), "af49747189f0cddb"),
+        (Question(kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=3), "3d18b10b1446b1ec"),
+        (Question(kind=PromptKind.YES_NO, text="是吗？", language=Language.CHINESE), "a0eb1b291577ae04"),
+    ],
+)
+def test_the_hash_of_a_question_stays_what_it_was(question, hash_):
+    """A change of it asks every library again."""
+    assert question.hash.startswith(hash_)
+
+
+def test_an_answer_has_either_a_measurement_or_a_reason():
     with pytest.raises(AssertionError):
-        Answer(prompt_hash="x", state=AnswerState.UNKNOWN, text="no", value=False, reason="?")
+        Answer(question_hash="x", state=AnswerState.UNMEASURED, text="no", reason="?")
     with pytest.raises(AssertionError):
-        Answer(prompt_hash="x", state=AnswerState.ANSWERED)
+        Answer(question_hash="x")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +117,6 @@ def test_errors_survive_a_process_boundary(error):
     ],
 )
 def test_a_number_with_narrow_bounds_and_default_decoding_is_scored(bounds, numbers):
-    prompt = Prompt.of(name="n", kind=PromptKind.NUMBER, text="How many?", **bounds)
-    assert prompt.numbers == numbers
-    assert prompt.scored == bool(numbers)
+    question = Question(kind=PromptKind.NUMBER, text="How many?", **bounds)
+    assert question.numbers == numbers
+    assert question.scored == bool(numbers)

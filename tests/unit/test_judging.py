@@ -1,53 +1,205 @@
-"""A "no" needs coverage; what was found stands."""
+"""Verdicts follow from answers and policy: they are monotone, each tag is judged alone, and no failure is a "no"."""
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nightreel.domain import Answer, AnswerState, PromptKind, judge
+from nightreel.domain import (
+    Answer,
+    AnswerState,
+    Band,
+    LookAgain,
+    Policy,
+    PromptKind,
+    Question,
+    Review,
+    RollUp,
+    VerdictState,
+    judge,
+    probability,
+    touched,
+)
 
-NOES = [(PromptKind.YES_NO, "no", False), (PromptKind.TAGS, "", []), (PromptKind.NUMBER, "0", 0.0)]
-FINDS = [
-    (PromptKind.YES_NO, "yes", True),
-    (PromptKind.TAGS, "dog", ["dog"]),
-    (PromptKind.NUMBER, "3", 3.0),
-    (PromptKind.CHOICE, "indoors", "indoors"),
-    (PromptKind.CHOICE, "no", "no"),
-    (PromptKind.CAPTION, "no", "no"),
-    (PromptKind.TEXT, "0", "0"),
-]
+YES_NO = Question(kind=PromptKind.YES_NO, text="Is it?")
+TAGS = Question(kind=PromptKind.TAGS, text="Is it", choices=("gun", "fire", "dog"))
+CHOICE = Question(kind=PromptKind.CHOICE, text="Where?", choices=("in", "out"))
+NUMBER = Question(kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=2)
+COUNT = Question(kind=PromptKind.NUMBER, text="How many?")
+ORDER = {"no": 0, "unknown": 1, "yes": 2}
+
+shares = st.floats(0, 1)
+bands = st.tuples(shares, shares).map(lambda pair: Band(*sorted(pair)))
+policies = st.builds(
+    Policy,
+    band=bands,
+    bands=st.dictionaries(st.sampled_from(TAGS.choices), bands).map(lambda found: tuple(found.items())),
+    min_mass=st.sampled_from([0.0, 0.5]),
+    min_margin=st.sampled_from([0.0, 0.2]),
+    flags=st.sampled_from([(), ("yes",), ("gun", "fire"), ("out",)]),
+    severity=st.sampled_from([None, 1, 4]),
+    severities=st.sampled_from([(), (("gun", 2),)]),
+    lane=st.sampled_from([None, "restricted"]),
+    review=st.sampled_from(Review),
+    roll_up=st.sampled_from([None, RollUp.parse("all"), RollUp.parse("share 0.5")]),
+    coverage=st.sampled_from([0.0, 0.5, 0.8, 1.0]),
+    text=st.sampled_from(["", "what counts"]),
+    codes=st.sampled_from([{}, {"iab": ["1"]}]),
+    when=st.sampled_from([(), (("a", "yes"),)]),
+    look_again=st.sampled_from([None, LookAgain(from_p=0.2, plan="fps:2:64", window_s=5.0)]),
+)
+coverages = st.sampled_from([0.0, 15.0, 24.0, 30.0])
 
 
-def judged(kind: PromptKind, text: str, value, *, covered_s: float, min_coverage: float = 0.8) -> Answer:
-    answer = Answer(prompt_hash="h", state=AnswerState.ANSWERED, text=text, value=value, p=0.1)
-    return judge(answer, kind, covered_s=covered_s, expected_s=30.0, min_coverage=min_coverage)
+def yes(p: float, **more) -> Answer:
+    return Answer(question_hash=YES_NO.hash, scores={"yes": p, "no": 1 - p}, **{"mass": 0.9, **more})
 
 
-@pytest.mark.parametrize(("kind", "text", "value"), NOES)
-def test_a_no_is_unknown_exactly_below_the_least_coverage(kind, text, value):
-    states = [
-        judged(kind, text, value, covered_s=tenth / 10, min_coverage=0.8).state is AnswerState.ANSWERED
-        for tenth in range(301)
+def tags(*p: float, **more) -> Answer:
+    scores = dict(zip(TAGS.choices, p, strict=True))
+    return Answer(question_hash=TAGS.hash, scores=scores, **{"mass": dict.fromkeys(TAGS.choices, 0.9), **more})
+
+
+@st.composite
+def answers(draw, question: Question) -> Answer:
+    covered = {"covered_s": draw(coverages), "expected_s": 30.0}
+    if draw(st.integers(0, 9)) == 0:
+        return Answer(question_hash=question.hash, state=AnswerState.UNMEASURED, reason="refused", **covered)
+    mass = draw(st.sampled_from([None, 0.3, 0.9]))
+    if question is TAGS:
+        if draw(st.booleans()) and draw(st.booleans()):
+            words = ",".join(draw(st.sampled_from(["yes", "no", "perhaps"])) for _ in TAGS.choices)
+            return Answer(question_hash=question.hash, text=words, **covered)
+        return tags(*(draw(shares) for _ in TAGS.choices), **covered)
+    if question is YES_NO:
+        if draw(st.booleans()) and draw(st.booleans()):
+            return Answer(question_hash=question.hash, text=draw(st.sampled_from(["Yes.", "no", "well"])), **covered)
+        p = draw(shares)
+        bounds = {"yes": (p * draw(shares), p + (1 - p) * draw(shares))} if draw(st.booleans()) else None
+        return yes(p, mass=mass, bounds=bounds, **covered)
+    if question is COUNT:
+        return Answer(question_hash=question.hash, text=draw(st.sampled_from(["0", "2", "many"])), **covered)
+    words = question.choices or tuple(map(str, question.numbers))
+    weights = [draw(st.floats(0.01, 1)) for _ in words]
+    scores = {word: weight / sum(weights) for word, weight in zip(words, weights, strict=True)}
+    return Answer(question_hash=question.hash, scores=scores, mass=mass, **covered)
+
+
+def side(verdict) -> int:
+    return ORDER[verdict.text or "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0, "no"), (0.5499, "no"), (0.55, None), (0.6, None), (0.6499, None), (0.65, "yes"), (1.0, "yes")]
+)
+def test_doubt_is_a_band_around_the_threshold(p, text):
+    verdict = judge(YES_NO, yes(p), Policy(band=Band.around(0.6, 0.1)))
+    assert (verdict.text, verdict.state is VerdictState.UNKNOWN) == (text, text is None)
+
+
+@given(policies, st.lists(shares, min_size=2, max_size=8), coverages)
+def test_as_p_rises_a_verdict_goes_from_no_over_unknown_to_yes_and_never_back(policy, probabilities, covered_s):
+    seen = {"covered_s": covered_s, "expected_s": 30.0}
+    sides = [side(judge(YES_NO, yes(p, **seen), policy)) for p in sorted(probabilities)]
+    assert sides == sorted(sides)
+    labels = [judge(TAGS, tags(p, 0.99, 0.01, **seen), policy).labels.get("gun", "no") for p in sorted(probabilities)]
+    assert [ORDER[label] for label in labels] == sorted(ORDER[label] for label in labels)
+
+
+@given(policies, st.lists(st.tuples(shares, shares, shares).map(sorted), min_size=2, max_size=6))
+def test_an_interval_that_moves_up_never_goes_back(policy, intervals):
+    lows, middles, highs = (sorted(ends) for ends in zip(*intervals, strict=True))
+    sides = [
+        side(judge(YES_NO, yes(p, bounds={"yes": (low, high)}), policy))
+        for low, p, high in zip(lows, middles, highs, strict=True)
     ]
-    assert states == [False] * 240 + [True] * 61
-    unknown = judged(kind, text, value, covered_s=1.25)
-    assert (unknown.text, unknown.value, unknown.p, unknown.reason) == (None, None, 0.1, "saw 1.2 of 30 s")
+    assert sides == sorted(sides)
 
 
-@pytest.mark.parametrize(("kind", "text", "value"), FINDS)
-def test_what_was_found_stands_at_any_coverage(kind, text, value):
-    for covered_s in (0.0, 1.0, 30.0):
-        assert judged(kind, text, value, covered_s=covered_s, min_coverage=1.0).text == text
+@given(policies, shares, st.tuples(shares, shares), st.tuples(shares, shares))
+def test_other_tags_never_change_the_label_of_a_tag(policy, p, others, more):
+    policy = replace(policy, min_mass=0.0)
+    first = judge(TAGS, tags(p, *others), policy).labels.get("gun", "no")
+    assert judge(TAGS, tags(p, *more), policy).labels.get("gun", "no") == first
 
 
-@pytest.mark.parametrize("state", [AnswerState.UNKNOWN, AnswerState.ERROR])
-def test_other_answers_keep_their_reason(state):
-    answer = Answer(prompt_hash="h", state=state, reason="thin margin")
-    assert judge(answer, PromptKind.YES_NO, covered_s=0, expected_s=30, min_coverage=1) == answer
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_measurement_that_is_not_finite_is_never_a_no(broken):
+    policy = Policy(flags=("gun",))
+    assert judge(YES_NO, yes(broken), policy).state is VerdictState.UNKNOWN
+    verdict = judge(TAGS, tags(broken, 0.9, 0.1), policy)
+    assert (verdict.value, verdict.labels, verdict.needs_review) == (["fire"], {"gun": "unknown", "fire": "yes"}, True)
+    for question, names in ((CHOICE, ("in", "out")), (NUMBER, ("0", "1", "2"))):
+        scores = dict.fromkeys(names, 0.1) | {names[0]: broken}
+        answer = Answer(question_hash=question.hash, scores=scores)
+        assert judge(question, answer, policy).state is VerdictState.UNKNOWN
+    missing = Answer(question_hash=TAGS.hash, scores={"fire": 0.1, "dog": 0.1})
+    assert judge(TAGS, missing, policy).state is VerdictState.UNKNOWN
+
+
+@given(
+    st.sampled_from([YES_NO, TAGS, NUMBER, COUNT]).flatmap(lambda one: st.tuples(st.just(one), answers(one))), policies
+)
+def test_too_little_coverage_never_gives_a_no(pair, policy):
+    question, answer = pair
+    verdict = judge(question, answer, policy)
+    if answer.covered_s < policy.coverage * answer.expected_s:
+        assert verdict.value not in (False, [], 0.0)
+    assert (verdict.state is VerdictState.ANSWERED) == (verdict.value is not None)
+
+
+def test_what_was_found_stands_at_any_coverage():
+    seen = {"covered_s": 1.0, "expected_s": 30.0}
+    assert judge(YES_NO, yes(0.9, **seen), Policy()).text == "yes"
+    assert judge(YES_NO, yes(0.1, **seen), Policy()).reason == "saw 1 of 30 s"
+    assert judge(TAGS, tags(0.9, 0.1, 0.1, **seen), Policy()).labels == {
+        "gun": "yes",
+        "fire": "unknown",
+        "dog": "unknown",
+    }
 
 
 def test_rounding_never_makes_a_whole_video_too_little():
     parts = [0.1] * 3
     assert sum(parts) != 0.3
-    answer = Answer(prompt_hash="h", state=AnswerState.ANSWERED, text="no", value=False)
-    assert judge(answer, PromptKind.YES_NO, covered_s=0.3, expected_s=sum(parts), min_coverage=1) == answer
+    assert judge(YES_NO, yes(0.1, covered_s=0.3, expected_s=sum(parts)), Policy(coverage=1)).text == "no"
+
+
+def test_flags_have_their_severities_and_unsure_flags_need_review():
+    policy = Policy(flags=("gun", "fire"), severity=2, severities=(("gun", 4),), band=Band(0.4, 0.6))
+    both = judge(TAGS, tags(0.9, 0.9, 0.1), policy)
+    assert (both.text, both.flagged, both.severity, both.needs_review) == ("gun, fire", True, 4, True)
+    unsure = judge(TAGS, tags(0.5, 0.1, 0.9), policy)
+    assert (unsure.text, unsure.flagged, unsure.severity, unsure.needs_review) == ("dog", False, None, True)
+    quiet = judge(TAGS, tags(0.5, 0.1, 0.9), replace(policy, review=Review.FLAGGED))
+    assert not quiet.needs_review
+
+
+@given(policies)
+def test_a_policy_survives_json_with_its_hash(policy):
+    again = Policy.from_json(json.loads(json.dumps(policy.to_json())))
+    assert again == policy
+    assert again.hash == policy.hash
+
+
+@given(
+    st.sampled_from([YES_NO, TAGS, CHOICE, NUMBER, COUNT]).flatmap(lambda one: st.tuples(st.just(one), answers(one))),
+    policies,
+    policies,
+    st.sets(st.sampled_from(["band", "bands", "coverage", "severity", "severities", "text", "roll_up", "when"])),
+)
+def test_an_answer_whose_verdict_differs_is_touched(pair, old, other, keys):
+    question, answer = pair
+    new = replace(old, **{key: getattr(other, key) for key in keys})
+    what = touched(question, old, new)
+    if judge(question, answer, old) != judge(question, answer, new):
+        p = probability(question, answer)
+        in_range = p is not None and any(low <= p <= high for low, high in what.ranges)
+        assert in_range or (p is None and what.unscored) or (answer.bounds and what.bounded)
+    if (old.roll_up, old.coverage) != (new.roll_up, new.coverage):
+        assert what.videos

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from fixtures.scraping import scrape_metrics
 
 from nightreel.database.connection import Database
-from nightreel.domain import Answer, AnswerState, ChunkCounts, Prompt, PromptKind, PromptSet, VideoEnd
+from nightreel.domain import Answer, AnswerState, ChunkCounts, VerdictState, VideoEnd
 from nightreel.metrics import RunMetrics, serve_metrics
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.timings import StageTimings
 
-PROMPT = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Red?", set_name="colours")
 NOWHERE = Database("postgresql+psycopg://nobody:nothing@127.0.0.1:1/none")
 
 
@@ -26,8 +24,8 @@ def value(metrics: RunMetrics, name: str, **labels: str) -> float | None:
 
 
 def answer(state: AnswerState, **changes) -> Answer:
-    given = {"text": "yes", "value": True, "p": 0.9} if state is AnswerState.ANSWERED else {"reason": "empty"}
-    return Answer(prompt_hash=PROMPT.hash, state=state, prompt_tokens=100, generated_tokens=3, **given, **changes)
+    given = {"text": "yes"} if state is AnswerState.MEASURED else {"reason": "empty"}
+    return Answer(question_hash="q", state=state, prompt_tokens=100, generated_tokens=3, **given, **changes)
 
 
 def test_a_chunk_counts_its_videos_segments_answers_and_tokens():
@@ -36,9 +34,10 @@ def test_a_chunk_counts_its_videos_segments_answers_and_tokens():
         videos=Counter({VideoEnd.DONE: 2, VideoEnd.FAILED: 1, VideoEnd.CONTINUES: 1, VideoEnd.LOST: 1}),
         reasons=Counter({Reason.NO_INDEX: 1}),
         segments=3,
+        verdicts=Counter({("colours", VerdictState.ANSWERED): 1, ("colours", VerdictState.UNKNOWN): 2}),
     )
-    answers = [answer(AnswerState.ANSWERED), answer(AnswerState.UNKNOWN), answer(AnswerState.UNKNOWN)]
-    metrics.written(counts, answers, PromptSet("test", (PROMPT,)))
+    answers = [answer(AnswerState.MEASURED), answer(AnswerState.MEASURED), answer(AnswerState.UNMEASURED)]
+    metrics.written(counts, answers)
     assert value(metrics, "nightreel_videos_total", outcome="done") == 2
     assert value(metrics, "nightreel_videos_total", outcome="lost") == 1
     assert value(metrics, "nightreel_videos_total", outcome="continues") is None
@@ -52,8 +51,8 @@ def test_a_chunk_counts_its_videos_segments_answers_and_tokens():
 def test_prompt_sets_beyond_the_limit_are_counted_as_other():
     metrics = RunMetrics()
     for number in range(1000):
-        prompts = PromptSet("test", (replace(PROMPT, set_name=f"set_{number}"),))
-        metrics.written(ChunkCounts(), [answer(AnswerState.ANSWERED)], prompts)
+        verdicts = Counter({(f"set_{number}", VerdictState.ANSWERED): 1})
+        metrics.written(ChunkCounts(verdicts=verdicts), [])
     samples = [
         sample
         for family in metrics.registry.collect()

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from nightreel.domain import AnswerState, Prompt, PromptKind
+from nightreel.domain import AnswerState, PromptKind, Question
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.prefix import Scores
 from nightreel.models.inprocess.scoring import answer_scores
@@ -73,15 +73,15 @@ def _answer_tokens(kind: str, *, end: str | None = "</s>") -> AnswerTokens:
     return AnswerTokens(PreTrainedTokenizerFast(tokenizer_object=_TOKENIZERS[kind](), eos_token=end, unk_token=unknown))
 
 
-def _choice(*choices: str, kind: PromptKind = PromptKind.CHOICE) -> Prompt:
-    return Prompt.of(name="q", kind=kind, text="Which?", choices=choices)
+def _choice(*choices: str, kind: PromptKind = PromptKind.CHOICE) -> Question:
+    return Question(kind=kind, text="Which?", choices=choices)
 
 
-def _number(minimum: float, maximum: float) -> Prompt:
-    return Prompt.of(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=minimum, maximum=maximum)
+def _number(minimum: float, maximum: float) -> Question:
+    return Question(kind=PromptKind.NUMBER, text="How many?", minimum=minimum, maximum=maximum)
 
 
-_YES_NO = Prompt.of(name="q", kind=PromptKind.YES_NO, text="Is it?")
+_YES_NO = Question(kind=PromptKind.YES_NO, text="Is it?")
 
 
 @pytest.mark.parametrize("kind", _TOKENIZERS)
@@ -94,12 +94,12 @@ _YES_NO = Prompt.of(name="q", kind=PromptKind.YES_NO, text="Is it?")
         _choice("car", "car park"),
         _YES_NO,
         _number(0, 9),
-        Prompt.of(name="q", kind=PromptKind.TEXT, text="室内?"),
-        Prompt.of(name="q", kind=PromptKind.NUMBER, text="室内?"),
+        Question(kind=PromptKind.TEXT, text="室内?"),
+        Question(kind=PromptKind.NUMBER, text="室内?"),
     ],
     ids=lambda prompt: f"{prompt.kind} {prompt.choices}",
 )
-def test_answers_that_a_tokenizer_can_write_have_no_problem(kind: str, prompt: Prompt) -> None:
+def test_answers_that_a_tokenizer_can_write_have_no_problem(kind: str, prompt: Question) -> None:
     assert _answer_tokens(kind).problem(prompt) is None
 
 
@@ -154,7 +154,7 @@ def test_a_tokenizer_without_yes_and_no_can_answer_neither_yes_no_nor_tags() -> 
 
 
 @pytest.mark.parametrize("prompt", [_choice("sport", "sports"), _choice("car park", "car"), _number(1, 12)])
-def test_an_answer_that_starts_another_needs_a_token_that_ends_a_turn(prompt: Prompt) -> None:
+def test_an_answer_that_starts_another_needs_a_token_that_ends_a_turn(prompt: Question) -> None:
     assert _answer_tokens("characters").problem(prompt) is None
     problem = _answer_tokens("characters", end=None).problem(prompt) or ""
     assert problem.endswith("and this tokenizer has no token that ends a turn")
@@ -173,7 +173,7 @@ def test_scores_of_answers_that_cannot_be_told_apart_are_unknown() -> None:
     sure = Scores(torch.tensor([-5.0] * 50), ((-0.01,), (-3.0,)) * 20, (), ended=False)
     for prompt in (_choice("室内", "室外"), _number(8, 11), _choice("indoors", "室外", kind=PromptKind.TAGS)):
         answer = answer_scores(prompt, [sure, sure], answer_tokens, tokens=3)
-        assert (answer.state, answer.value, answer.p) == (AnswerState.UNKNOWN, None, None)
+        assert (answer.state, answer.scores) == (AnswerState.UNMEASURED, None)
         assert "has no tokens for" in (answer.reason or "")
 
 

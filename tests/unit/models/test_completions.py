@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fixtures.judged import Judged, judged, under
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nightreel.domain import Answer, AnswerState, Prompt, PromptKind
+from nightreel.domain import Band, Prompt, PromptKind, VerdictState
 from nightreel.errors import PermanentError
 from nightreel.models.served.completions import Completion, read_completion, to_answer
 
@@ -24,8 +25,8 @@ def reply(text: str, *listed: tuple[str, float]) -> Completion:
     return Completion(text=text, withheld="", listed=listed, prompt_tokens=7, generated_tokens=2)
 
 
-def answer(prompt: Prompt, *replies: Completion) -> Answer:
-    return to_answer(prompt, replies)
+def answer(prompt: Prompt, *replies: Completion) -> Judged:
+    return judged(prompt, to_answer(prompt.question, replies))
 
 
 def completion(text: Any = "No.", **choice: Any) -> dict[str, Any]:
@@ -109,7 +110,7 @@ _JSON = st.recursive(
 def test_any_json_gives_an_answer_or_a_permanent_error(whole: Any, logprobs: Any, text: Any) -> None:
     for value in (whole, completion(text, logprobs=logprobs)):
         with suppress(PermanentError):
-            assert answer(_YES, read_completion(value)).state in (AnswerState.ANSWERED, AnswerState.UNKNOWN)
+            assert answer(_YES, read_completion(value)).state in (VerdictState.ANSWERED, VerdictState.UNKNOWN)
 
 
 # -- yes and no --------------------------------------------------------------------------------------------------
@@ -123,30 +124,30 @@ def test_p_is_the_share_of_all_forms_of_yes() -> None:
     assert said.scores == pytest.approx({"yes": 0.6 / 0.9, "no": 0.3 / 0.9})
 
 
-def test_min_mass_and_min_margin_apply_as_for_a_local_model() -> None:
+def test_min_mass_and_doubt_apply_as_for_a_local_model() -> None:
     read = reply("The", ("the", 0.9), ("yes", 0.06), ("no", 0.03), ("a", 1e-4))
     assert answer(_YES, read).value is True
-    thin = answer(replace(_YES, min_mass=0.1), read)
-    assert (thin.state, thin.p) == (AnswerState.UNKNOWN, pytest.approx(2 / 3))
+    thin = answer(under(_YES, min_mass=0.1), read)
+    assert (thin.state, thin.p) == (VerdictState.UNKNOWN, pytest.approx(2 / 3))
     assert "min_mass" in (thin.reason or "")
-    assert "min_margin" in (answer(replace(_YES, min_margin=0.5), read).reason or "")
+    assert "in doubt" in (answer(under(_YES, band=Band.around(0.5, 0.5)), read).reason or "")
 
 
 def test_a_close_answer_that_unlisted_tokens_could_change_is_unknown() -> None:
     close = reply("No", ("no", 0.4), ("yes", 0.35), ("maybe", 0.1))
     said = answer(_YES, close)
-    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
-    assert "those not listed" in (said.reason or "")
+    assert (said.state, said.value) == (VerdictState.UNKNOWN, None)
+    assert "does not list all tokens" in (said.reason or "")
     assert answer(_YES, replace(close, listed=(*close.listed, ("the", 1e-4)))).value is False
 
 
 def test_several_forms_of_a_word_may_be_missing_from_a_list() -> None:
     """Each form may be as likely as the least likely candidate: five forms of yes could outweigh the no."""
-    assert answer(_YES, reply("No", ("no", 0.25), ("yes", 0.06), ("the", 0.06))).state is AnswerState.UNKNOWN
+    assert answer(_YES, reply("No", ("no", 0.25), ("yes", 0.06), ("the", 0.06))).state is VerdictState.UNKNOWN
 
 
 def test_a_single_candidate_decides_only_if_it_has_nearly_all_probability() -> None:
-    assert answer(_YES, reply("No", ("no", 0.45))).state is AnswerState.UNKNOWN
+    assert answer(_YES, reply("No", ("no", 0.45))).state is VerdictState.UNKNOWN
     assert answer(_YES, reply("No", ("no", 0.97))).value is False
 
 
@@ -168,7 +169,7 @@ def test_an_answer_from_some_candidates_equals_that_from_all(
     assume(any(word in ("yes", "no") for word, _ in listed))
     yes, no = (sum(p for p, word in everything if word.strip().lower() == wanted) for wanted in ("yes", "no"))
     assume(abs(yes / (yes + no) - threshold) > 1e-9)
-    said = answer(replace(_YES, threshold=threshold), reply("?", *listed))
+    said = answer(under(_YES, band=Band(threshold, threshold)), reply("?", *listed))
     assert said.value in (None, yes / (yes + no) >= threshold)
 
 
@@ -186,17 +187,17 @@ def test_without_candidates_only_a_bare_word_is_an_answer(text: str, value: bool
     assert (said.reason is None) == (value is not None)
 
 
-@pytest.mark.parametrize("demand", [{"threshold": 0.3}, {"min_mass": 0.5}, {"min_margin": 0.1}])
-def test_a_prompt_that_needs_a_probability_is_unknown_without_one(demand: dict[str, float]) -> None:
+@pytest.mark.parametrize("demand", [{"band": Band(0.3, 0.3)}, {"min_mass": 0.5}, {"band": Band(0.45, 0.55)}])
+def test_a_prompt_that_needs_a_probability_is_unknown_without_one(demand: dict[str, Any]) -> None:
     for text in ("yes", "no"):
-        said = answer(replace(_YES, **demand), reply(text))  # type: ignore[arg-type]
-        assert said.state is AnswerState.UNKNOWN
+        said = answer(under(_YES, **demand), reply(text))
+        assert said.state is VerdictState.UNKNOWN
         assert "needs a probability" in (said.reason or "") or "need a probability" in (said.reason or "")
 
 
 def test_without_yes_or_no_among_the_candidates_the_text_decides() -> None:
     assert answer(_YES, reply("\nYes", ("", 0.9), ("the", 0.05))).value is True
-    assert answer(_YES, reply("The sky", ("the", 0.9), ("a", 0.05))).state is AnswerState.UNKNOWN
+    assert answer(_YES, reply("The sky", ("the", 0.9), ("a", 0.05))).state is VerdictState.UNKNOWN
 
 
 # -- tags --------------------------------------------------------------------------------------------------------
@@ -216,10 +217,12 @@ def test_token_counts_of_tags_together_fit_the_column_of_the_table() -> None:
     assert answer(_TAGS, many, many).prompt_tokens == 2**31 - 1
 
 
-def test_one_doubtful_tag_makes_all_unknown() -> None:
+def test_one_doubtful_tag_hides_no_other() -> None:
     sure = reply("yes", ("yes", 0.9), ("no", 0.09))
-    assert answer(_TAGS, sure, reply("no", ("no", 0.4), ("yes", 0.35))).state is AnswerState.UNKNOWN
-    assert answer(_TAGS, sure, reply("perhaps")).state is AnswerState.UNKNOWN
+    said = answer(_TAGS, sure, reply("no", ("no", 0.4), ("yes", 0.35)))
+    assert (said.value, said.verdict.labels) == (["news"], {"news": "yes", "sports": "unknown"})
+    said = answer(_TAGS, reply("yes"), reply("perhaps"))
+    assert (said.value, said.verdict.labels) == (["news"], {"news": "yes", "sports": "unknown"})
     assert answer(_TAGS, sure, replace(sure, withheld="the server refused")).reason == "the server refused"
 
 
@@ -242,46 +245,44 @@ def test_a_choice_has_the_probability_of_its_first_token() -> None:
 def test_choices_with_the_same_start_are_told_apart_by_the_text() -> None:
     said = answer(_CHOICE, reply("outdoors", ("out", 0.9), ("in", 0.05)))
     assert (said.text, said.p) == ("outdoors", None)
-    assert answer(replace(_CHOICE, min_margin=0.1), reply("outdoors", ("out", 0.9))).state is AnswerState.UNKNOWN
+    assert answer(under(_CHOICE, min_margin=0.1), reply("outdoors", ("out", 0.9))).state is VerdictState.UNKNOWN
 
 
 def test_a_choice_that_contradicts_its_probabilities_is_unknown() -> None:
     said = answer(_CHOICE, reply("indoors", ("in", 0.3), ("outd", 0.6), ("the", 1e-5)))
-    assert said.state is AnswerState.UNKNOWN
+    assert said.state is VerdictState.UNKNOWN
     assert "'outdoors' starts with likelier tokens" in (said.reason or "")
 
 
 def test_choices_that_are_equally_likely_are_unknown() -> None:
     said = answer(_CHOICE, reply("indoors", ("in", 0.4), ("outd", 0.4), ("the", 1e-5)))
-    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
+    assert (said.state, said.value) == (VerdictState.UNKNOWN, None)
     assert "equally likely" in (said.reason or "")
-
-
-def test_yes_and_no_that_are_equally_likely_are_unknown() -> None:
-    said = answer(_YES, reply("Yes", ("yes", 0.5), ("no", 0.5), ("the", 0.0)))
-    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
 
 
 @pytest.mark.parametrize(("choice", "text"), [("U.S.", "U.S."), ("U.S.", "u.s"), ('"red"', "red"), ("(none)", "None.")])
 def test_a_choice_with_punctuation_around_it_is_found(choice: str, text: str) -> None:
-    assert answer(replace(_CHOICE, choices=(choice, "other")), reply(text)).text == choice
+    assert (
+        answer(replace(_CHOICE, question=replace(_CHOICE.question, choices=(choice, "other"))), reply(text)).text
+        == choice
+    )
 
 
 @pytest.mark.parametrize("text", ["inside", "In this video, people run", "indoors or outdoors", "out", "", "sea"])
 def test_a_text_that_is_not_a_choice_is_unknown(text: str) -> None:
     said = answer(_CHOICE, reply(text, ("in", 0.9), ("out", 0.05)))
-    assert (said.state, said.value) == (AnswerState.UNKNOWN, None)
+    assert (said.state, said.value) == (VerdictState.UNKNOWN, None)
 
 
 def test_min_mass_counts_the_first_tokens_of_choices() -> None:
     listed = (("the", 0.5), ("in", 0.3), ("outd", 0.1), ("a", 1e-5))
     assert answer(_CHOICE, reply("indoors", *listed)).text == "indoors"
-    assert answer(replace(_CHOICE, min_mass=0.6), reply("indoors", *listed)).state is AnswerState.UNKNOWN
+    assert answer(under(_CHOICE, min_mass=0.6), reply("indoors", *listed)).state is VerdictState.UNKNOWN
 
 
 @pytest.mark.parametrize("choice", ["ılık", "İstanbul", "straße", "日本", "yes"])
 def test_choices_of_any_language_are_found(choice: str) -> None:
-    prompt = replace(_CHOICE, choices=(choice, "other"))
+    prompt = replace(_CHOICE, question=replace(_CHOICE.question, choices=(choice, "other")))
     said = answer(prompt, reply(f" {choice}. ", (choice.casefold(), 0.9), ("other", 0.05)))
     assert (said.text, said.p) == (choice, pytest.approx(0.9 / 0.95))
 
@@ -290,6 +291,6 @@ def test_choices_of_any_language_are_found(choice: str) -> None:
 def test_a_number_that_needs_a_probability_is_unknown_on_a_server(doubt: dict[str, float]) -> None:
     number = Prompt.of(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9)
     assert answer(number, reply("3")).value == 3
-    sure = answer(replace(number, **doubt), reply("3"))
-    assert (sure.state, sure.value) == (AnswerState.UNKNOWN, None)
+    sure = answer(under(number, **doubt), reply("3"))
+    assert (sure.state, sure.value) == (VerdictState.UNKNOWN, None)
     assert "need a probability" in (sure.reason or "")

@@ -4,7 +4,7 @@ from typing import Any
 
 from nightreel.database.discovery import PageCounts
 from nightreel.database.runs import PastRun
-from nightreel.domain import AnswerState, ChunkCounts, EndedVideo, VideoEnd
+from nightreel.domain import ChunkCounts, EndedVideo, VerdictState, VideoEnd
 from nightreel.reasons import Reason
 from nightreel.stages.run_report import run_report
 from nightreel.stages.summary import RunSummary
@@ -18,7 +18,7 @@ def counts(
         videos=Counter(ends),
         reasons=Counter(reasons or {}),
         segments=segments,
-        answers=Counter({AnswerState.ANSWERED: answered}),
+        verdicts=Counter({("set", VerdictState.ANSWERED): answered}),
         ended=tuple(EndedVideo(analysis_id=n, uri=f"file:///v/{n}.mp4", end=end) for n, end in enumerate(ends)),
     )
 
