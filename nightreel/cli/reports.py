@@ -62,7 +62,8 @@ def answers(
 
 def _note(row: Mapping[str, Any]) -> Text:
     """Why a person should look at an answer, and how much was seen of its segment and its video, if not all."""
-    note = "flagged" if row["flagged"] else "review" if row["needs_review"] else ""
+    to_review = row["needs_review"] or (row["video_needs_review"] and row["little_of_video"])
+    note = "flagged" if row["flagged"] else "review" if to_review else ""
     part = _saw(row["covered_s"], row["expected_s"]) if row["state"] == "answered" else ""
     video = _saw(row["video_covered_s"], row["video_expected_s"]) if row["little_of_video"] else ""
     words = [note, part, f"{video} of the video" if video else ""]

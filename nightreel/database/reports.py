@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, column, func, or_, select, table, true, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, column, func, or_, select, table, true, update
 
 from nightreel.database import schema
 
@@ -18,7 +18,7 @@ _answers = table(
     *map(column, ("uri", "start_s", "end_s", "prompt_set", "prompt", "kind", "state", "answer", "p", "reason",
                   "flagged", "needs_review", "severity", "lane", "labels", "due", "outdated",
                   "covered_s", "expected_s", "video_covered_s", "video_expected_s",
-                  "little_of_video", "model", "frame_times_s", "reused_from", "answered_at", "run_id",
+                  "little_of_video", "video_needs_review", "model", "frame_times_s", "reused_from", "answered_at", "run_id",
                   "video_id", "segment", "sampled")),
     schema="reporting",
 )  # fmt: skip
@@ -77,7 +77,7 @@ def answers(
         *([_has(view.uri, uri)] if uri else []),
         *([view.prompt == prompt] if prompt else []),
         *([view.state == state] if state else []),
-        *([view.needs_review] if needs_review else []),
+        *([or_(view.needs_review, and_(view.video_needs_review, view.little_of_video))] if needs_review else []),
         *([view.run_id == run_id] if run_id else []),
     ]
     query = select(_answers).where(true(), *conditions).order_by(view.video_id.desc(), view.segment, view.prompt)

@@ -380,7 +380,7 @@ def _bring_up_to_date(database: Database, recipe: Recipe, *, source: str, name: 
             instead=instead or kind == "night",
         )
     if changed:
-        logger.info("recipe %d is current for %s of %s", recipe.id, ", ".join(changed), source)
+        logger.debug("recipe %d is current for %s of %s", recipe.id, ", ".join(changed), source)
     show_current(database)
 
 

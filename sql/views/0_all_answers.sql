@@ -1,5 +1,4 @@
--- All answers with their verdicts. One answer has a row for each prompt that asks its question; a superseded answer of an
--- earlier version may have none. Verdicts are made by nightreel.domain.judging and stored: no view judges.
+-- All answers with their verdicts: one row for each prompt that asks the question of an answer. Verdicts are made by nightreel.domain.judging and stored: no view judges.
 
 -- The seconds of a segment that were seen. Features of versions that did not measure it: the share of good frames.
 CREATE OR REPLACE FUNCTION nightreel.seen_s(covered_s float8, window_s float8, damaged_frames integer, frames integer)
@@ -22,9 +21,9 @@ SELECT answer.id AS answer_id,
        coalesce(verdict.text, CASE WHEN verdict.state = 'answered' THEN answer.text END) AS answer,
        coalesce(verdict.value, CASE WHEN verdict.state = 'answered' THEN to_jsonb(answer.text) END) AS value,
        answer.p,
-       coalesce(verdict.reason, answer.reason) AS reason,
-       coalesce(verdict.flagged, false) AS flagged,
-       coalesce(verdict.needs_review, false) AS needs_review,
+       verdict.reason,
+       verdict.flagged,
+       verdict.needs_review,
        question.text AS question,
        answer.scores,
        feature.pts_s AS frame_times_s,
@@ -55,7 +54,7 @@ SELECT answer.id AS answer_id,
        greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
        coalesce(analysis.covered_s, CASE WHEN analysis.status = 'done' THEN video.duration_s END) AS video_covered_s,
        video.expected_s AS video_expected_s,
-       coalesce(policy.definition ->> 'coverage', '0')::float8 AS coverage_wanted,
+       (policy.definition ->> 'coverage')::float8 AS coverage_wanted,
        verdict.severity,
        verdict.lane,
        verdict.labels,
@@ -68,10 +67,13 @@ SELECT answer.id AS answer_id,
        answer.question_id,
        answer.model_id,
        verdict.judged_at,
-       coalesce(verdict.shown, false) AS shown,
+       verdict.shown,
        answer.superseded,
-       video.replaced_at
-FROM nightreel.answers AS answer
+       video.replaced_at,
+       coalesce(rolled.needs_review, false) AS video_needs_review
+FROM nightreel.prompts AS prompt
+JOIN nightreel.verdicts AS verdict ON verdict.prompt_id = prompt.id
+JOIN nightreel.answers AS answer ON answer.id = verdict.answer_id
 JOIN nightreel.segments AS segment ON segment.id = answer.segment_id
 JOIN nightreel.videos AS video ON video.id = segment.video_id
 JOIN nightreel.questions AS question ON question.id = answer.question_id
@@ -79,7 +81,6 @@ JOIN nightreel.models AS model ON model.id = answer.model_id
 JOIN nightreel.features AS feature ON feature.key = answer.feature_key
 JOIN nightreel.runs AS run ON run.id = answer.run_id
 JOIN nightreel.recipes AS recipe ON recipe.id = run.recipe_id
-LEFT JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id
-LEFT JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
-LEFT JOIN nightreel.policies AS policy ON policy.id = verdict.policy_id
-LEFT JOIN nightreel.analyses AS analysis ON analysis.video_id = video.id AND analysis.recipe_id = run.recipe_id;
+JOIN nightreel.policies AS policy ON policy.id = verdict.policy_id
+LEFT JOIN nightreel.analyses AS analysis ON analysis.video_id = video.id AND analysis.recipe_id = run.recipe_id
+LEFT JOIN nightreel.video_verdicts AS rolled ON rolled.video_id = video.id AND rolled.prompt_id = prompt.id;

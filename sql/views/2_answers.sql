@@ -2,7 +2,9 @@
 -- to check it. `outdated`: it was made with another question, model or plan than what is asked now, because the segment
 -- was not asked again yet. `due` is false if the condition of a follow-up no longer holds. `p`: the probability of "yes",
 -- or of the likeliest answer. `prompt_hash` identifies the question. `sampled`: drawn at random (a prompt with a
--- temperature); the model may answer differently next time. `reporting.answers_all` has the other answers.
+-- temperature); the model may answer differently next time.
+-- `video_needs_review`: a person should look at the video, whatever this segment says: too little of it was seen, say.
+-- `reporting.answers_all` has the other answers.
 CREATE OR REPLACE VIEW reporting.answers AS
 SELECT answer_id,
        uri,
@@ -56,7 +58,8 @@ SELECT answer_id,
        due,
        outdated,
        policy_id,
-       judged_at
+       judged_at,
+       video_needs_review
 FROM nightreel.all_answers
 WHERE shown AND replaced_at IS NULL;
 

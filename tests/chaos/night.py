@@ -38,11 +38,8 @@ from nightreel.stages.database import open_database
 
 VICTIMS = ("run", "child", "postgres", "prefect", "worker")
 _ANSWERS = """
-SELECT split_part(video.uri, '/', -1) AS name, segment.index, prompt.name AS prompt, answer.state, answer.value
-FROM nightreel.answers AS answer
-JOIN nightreel.segments AS segment ON segment.id = answer.segment_id
-JOIN nightreel.videos AS video ON video.id = segment.video_id
-JOIN nightreel.prompts AS prompt ON prompt.id = answer.prompt_id
+SELECT split_part(uri, '/', -1), segment, prompt, state, answer, flagged
+FROM reporting.answers
 ORDER BY 1, 2, 3
 """
 _RUN_WITHIN_S = 300.0

@@ -85,7 +85,7 @@ def test_a_no_about_a_file_that_is_cut_off_is_unknown_and_a_yes_stands(forced, v
     assert {row["uri"].rsplit("/", 1)[1] for row in review} == set(CUT)
 
 
-def test_the_least_coverage_changes_what_is_on_show_and_not_the_stored_answers(forced, videos, monkeypatch):
+def test_the_next_run_judges_by_another_least_coverage_and_asks_nothing(forced, videos, monkeypatch):
     encode_numbers(videos / "cut.mp4", range(60), *CUT["cut.mp4"], fps="10")
     cut_file(videos / "cut.mp4", 0.6)
     forced.analyze()
@@ -96,6 +96,8 @@ def test_the_least_coverage_changes_what_is_on_show_and_not_the_stored_answers(f
             monkeypatch.delenv("NIGHTREEL_MIN_COVERAGE", raising=False)
         else:
             monkeypatch.setenv("NIGHTREEL_MIN_COVERAGE", least)
+        summary = forced.analyze()
+        assert (summary.work, summary.answers) == ({}, {}), "nothing is fetched, decoded or asked"
         (row,) = json.loads(invoke("answers", "--prompt", "never", "--json"))
         rolled = rolled_up(forced, "never")["cut.mp4"]
         assert (rolled.answer, rolled.state) == (row["answer"], row["state"])
@@ -104,7 +106,7 @@ def test_the_least_coverage_changes_what_is_on_show_and_not_the_stored_answers(f
 
     assert shown(None) == (None, "unknown")
     assert shown("0.3") == ("no", "answered")
-    assert shown(None) == ("no", "answered"), "the number is stored"
+    assert shown(None) == (None, "unknown"), "the default is 0.8"
     assert shown("0.9") == (None, "unknown")
     assert forced.rows("SELECT * FROM nightreel.answers ORDER BY id") == stored
 
@@ -133,7 +135,7 @@ def test_a_video_with_one_damaged_segment_is_partly_done(make_pipeline, forced, 
     assert (always.answer, always.flagged) == ("yes", True)
     segments = forced.rows("SELECT * FROM reporting.answers WHERE prompt = 'never' AND uri LIKE '%camera.ts'")
     assert [(row.segment, row.answer) for row in segments] == [(0, "no"), (2, "no"), (3, "no")]
-    assert all(row.needs_review for row in segments), "too little of the video was seen"
+    assert all(row.video_needs_review for row in segments), "too little of the video was seen"
     shown = invoke("failures")
     assert "partly_done" in shown
     assert "saw " in shown

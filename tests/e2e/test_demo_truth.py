@@ -15,6 +15,7 @@ from PIL import Image
 
 import nightreel.cache.features
 from nightreel.database import reports
+from nightreel.database.current_recipes import make_current
 from nightreel.demo.clips import Clip, draw_clip, write_clip
 from nightreel.demo.grading import Grade, grade_answers, share_right
 from nightreel.demo.scenes import draw_scene
@@ -23,6 +24,7 @@ from nightreel.media.sandbox import DecoderPool
 from nightreel.models.inprocess import packed
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.prompts.loading import load_prompt_sets
+from nightreel.stages.show import show_current
 
 SETS = ("demo", "demo_moderation")
 LEAST = 0.98
@@ -60,6 +62,10 @@ def run(make_pipeline, tmp_path) -> Run:
             )
         summary = pipelines[0].analyze(plan=plan)
         assert summary.videos.get("done") == len(clips), summary.headline
+        with pipelines[0].database.begin() as connection:
+            source = {"source": summary.source, "set_names": SETS, "made_by": "test"}
+            make_current(connection, summary.recipe_id, **source, instead=True)
+        show_current(pipelines[0].database)
         with pipelines[0].database.begin() as connection:
             rows = reports.answers(connection, run_id=summary.run_id, limit=100_000)
         return grade_answers(rows, clips, load_prompt_sets(SETS).prompts)

@@ -38,6 +38,6 @@ def test_good_clips_are_done_and_each_bad_clip_has_its_own_reason(make_pipeline,
     details = [row.detail for row in pipeline.rows("SELECT detail FROM reporting.failures")]
     assert len(set(details)) == len(REASONS), "every failure has its own detail"
     # A model of noise ties now and then.
-    assert pipeline.value("SELECT count(*) FROM nightreel.answers WHERE state IN ('answered', 'unknown')") == (
+    assert pipeline.value("SELECT count(*) FROM nightreel.answers WHERE state IN ('measured', 'unmeasured')") == (
         summary.segments * PROMPT_COUNT
     )

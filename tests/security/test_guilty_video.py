@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from nightreel.database.claims import Selection, close_claim
 from nightreel.database.connection import Database
+from nightreel.database.migrations import upgrade
 from nightreel.database.quarantine import read_quarantine
 from nightreel.database.reports import reopen_failures
 from nightreel.database.runs import recover_dead_runs
@@ -208,7 +209,8 @@ def test_an_upgrade_frees_the_innocent_videos_that_the_version_before_quarantine
                 "WHERE uri NOT LIKE '%c'"
             )
         )
-        command.upgrade(config, "head")
+    with closing(Database(owner_url)) as owner:
+        upgrade(owner.engine)
     run = open_work()
     assert [name_of(claim) for claim in run.claim()] == ["c"]
     finish(run, run.claim_suspect()[0])

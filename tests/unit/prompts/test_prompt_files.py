@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nightreel.domain import GenerationOptions, PromptKind
+from nightreel.domain import Band, GenerationOptions, Language, LookAgain, PromptKind, Review, RollUp
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 
 _HEAD = "name: mine\nprompts:\n"
 _VIOLENCE = '  - {name: violence, kind: yes_no, text: "Is there violence?"}\n'
@@ -22,12 +22,63 @@ def _write(tmp_path: Path, text: str) -> str:
 
 
 def test_all_shipped_sets_load_and_can_be_combined() -> None:
-    names = shipped_sets()
-    assert {"tagging", "moderation"} <= set(names)
+    assert {"tagging", "moderation", "tagging.zh", "moderation.zh", "tagging_2026"} <= set(shipped_sets())
+    for name in shipped_sets():
+        assert {prompt.set_name for prompt in load_prompt_sets([name]).prompts} == {name.replace(".", "_")}
+    names = ["demo", "demo_moderation", "tagging", "moderation"]
     combined = load_prompt_sets(names)
     assert combined.name == "+".join(names)
-    assert {prompt.set_name for prompt in combined.prompts} == set(names)
     assert len({prompt.name for prompt in combined.prompts}) == len(combined)
+
+
+@pytest.mark.parametrize("name", ["moderation", "tagging"])
+def test_the_chinese_sets_mirror_the_english_ones(name: str) -> None:
+    for english, chinese in zip(
+        load_prompt_sets([name]).prompts, load_prompt_sets([f"{name}.zh"]).prompts, strict=True
+    ):
+        assert (english.name, english.question.kind) == (chinese.name, chinese.question.kind)
+        assert (english.question.language, chinese.question.language) == (Language.ENGLISH, Language.CHINESE)
+        one, other = english.policy, chinese.policy
+        assert (one.band, one.severity, one.lane, one.review) == (other.band, other.severity, other.lane, other.review)
+        places = [
+            [prompt.question.possible_answers.index(flag) for flag in prompt.policy.flags]
+            for prompt in (english, chinese)
+        ]
+        assert places[0] == places[1]
+        assert list(dict(one.severities).values()) == list(dict(other.severities).values())
+        assert set(one.codes) == set(other.codes)
+        assert bool(one.text) == bool(other.text)
+
+
+def test_every_category_has_a_severity_and_a_policy_text() -> None:
+    prompts = load_prompt_sets(["moderation"]).prompts
+    categories = [prompt for prompt in prompts if prompt.question.kind is PromptKind.YES_NO]
+    assert len(categories) == 12
+    assert all(prompt.policy.severity and prompt.policy.text and prompt.policy.flags for prompt in categories)
+    (minors,) = [prompt for prompt in categories if prompt.policy.lane]
+    assert (minors.name, minors.policy.lane) == ("minors_at_risk", "restricted")
+
+
+def test_the_keys_of_a_policy_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\nlanguage: zh\ntaxonomies: {iab: {title: a, version: b, date: c, url: d}}\nprompts:\n"
+        "  - {name: a, kind: yes_no, text: b, threshold: 0.6, doubt: 0.1, flag: 'yes', severity: 3, lane: restricted,\n"
+        "     review: all, roll_up: share 0.3, coverage: 0.5, policy_text: what counts, codes: {iab: ['1']},\n"
+        "     look_again: {from: 0.2, plan: 'fps:2:64', window_s: 5}}\n"
+        "  - {name: c, kind: tags, text: d, choices: [x, y], no_below: 0.2, yes_from: 0.7, thresholds: {x: 0.4},\n"
+        "     flag: [x, y], severity: 1, severities: {y: 4}, min_mass: 0.1}\n"
+    )
+    first, second = load_prompt_sets([str(path)], coverage=0.9).prompts
+    policy = first.policy
+    assert (policy.band, policy.flags, policy.severity, policy.lane) == (Band(0.55, 0.65), ("yes",), 3, "restricted")
+    assert (policy.review, policy.roll_up, policy.coverage) == (Review.ALL, RollUp.parse("share 0.3"), 0.5)
+    assert (policy.text, policy.codes) == ("what counts", {"iab": ["1"]})
+    assert policy.look_again == LookAgain(from_p=0.2, plan="fps:2:64", window_s=5)
+    assert first.question.language is Language.CHINESE
+    policy = second.policy
+    assert (policy.band, policy.band_of("x"), policy.coverage) == (Band(0.2, 0.7), Band(0.4, 0.4), 0.9)
+    assert (policy.severity_of("x"), policy.severity_of("y")) == (1, 4)
 
 
 def test_sets_are_combined_in_the_given_order() -> None:
@@ -42,9 +93,9 @@ def test_yaml_scalars_stay_text(tmp_path: Path) -> None:
         "  - {name: n, kind: choice, text: 'Which?', choices: [007, off, 1.50], flag: off, when: {q: no}}\n",
     )
     really, which = load_prompt_sets([path]).prompts
-    assert really.flag == "yes"
-    assert which.choices == ("007", "off", "1.50")
-    assert (which.flag, which.when) == ("off", (("q", "no"),))
+    assert really.policy.flags == ("yes",)
+    assert which.question.choices == ("007", "off", "1.50")
+    assert (which.policy.flags, which.policy.when) == (("off",), (("q", "no"),))
 
 
 def test_a_number_gets_few_tokens_unless_the_file_sets_more(tmp_path: Path) -> None:
@@ -53,7 +104,7 @@ def test_a_number_gets_few_tokens_unless_the_file_sets_more(tmp_path: Path) -> N
         _HEAD + "  - {name: a, kind: number, text: 'How many?'}\n"
         "  - {name: b, kind: number, text: 'How many?', max_new_tokens: 40}\n",
     )
-    assert [prompt.max_new_tokens for prompt in load_prompt_sets([path]).prompts] == [16, 40]
+    assert [prompt.question.max_new_tokens for prompt in load_prompt_sets([path]).prompts] == [16, 40]
 
 
 def test_decoding_and_ranges_are_read(tmp_path: Path) -> None:
@@ -63,69 +114,30 @@ def test_decoding_and_ranges_are_read(tmp_path: Path) -> None:
         "     repetition_penalty: 1.1}\n"
         "  - {name: c, kind: number, text: d, minimum: 0, maximum: 20, beams: 4}\n",
     )
-    drawn, counted = load_prompt_sets([path]).prompts
+    drawn, counted = (prompt.question for prompt in load_prompt_sets([path]).prompts)
     assert drawn.decoding == GenerationOptions(temperature=0.7, top_k=40, top_p=0.9, seed=3, repetition_penalty=1.1)
     assert (counted.minimum, counted.maximum, counted.decoding) == (0, 20, GenerationOptions(beams=4))
 
 
-def test_names_flags_and_conditions_do_not_change_the_hash(tmp_path: Path) -> None:
+def test_policy_and_names_do_not_change_the_hash(tmp_path: Path) -> None:
     head = _HEAD + '  - {name: dark, kind: yes_no, text: "Is it dark?"}\n'
-    prompts = [
-        load_prompt_sets([_write(tmp_path, head + entry)]).prompts[1].hash
+    hashes = {
+        load_prompt_sets([_write(tmp_path, head + entry)]).prompts[1].question.hash
         for entry in (
             _VIOLENCE,
             '  - {name: again, kind: yes_no, text: "Is there violence?", flag: "yes", when: {dark: "no"}}\n',
-            '  - {name: violence, kind: yes_no, text: "Is there violence?", threshold: 0.9}\n',
+            '  - {name: violence, kind: yes_no, text: "Is there violence?", threshold: 0.9, min_mass: 0.1}\n',
+            "  - {name: violence, kind: yes_no, text: ' Is there violence? ', severity: 2, flag: 'yes'}\n",
         )
-    ]
-    assert prompts[0] == prompts[1] != prompts[2]
+    }
+    assert len(hashes) == 1
 
 
-_SAME_QUESTIONS = {
-    "another flag": ("kind: yes_no, text: 'Any?'", "kind: yes_no, text: 'Any?', flag: 'yes'"),
-    "the opposite flag": ("kind: yes_no, text: 'Any?', flag: 'no'", "kind: yes_no, text: 'Any?', flag: 'yes'"),
-    "a condition": ("kind: caption, text: 'What?'", "kind: caption, text: 'What?', when: {dark: 'yes'}"),
-    "spaces around it": ("kind: text, text: 'What?'", "kind: text, text: '  What? '"),
-    "the default written out": ("kind: yes_no, text: 'Any?'", "kind: yes_no, text: 'Any?', threshold: 0.5"),
-    "choices": ("kind: choice, text: 'Who?', choices: [a, b]", "kind: choice, text: 'Who?', choices: [a, b], flag: a"),
-    "tags": ("kind: tags, text: 'Is it', choices: [a, b]", "kind: tags, text: 'Is it', choices: [a, b], flag: b"),
-    "a number whose length does not matter": (
-        "kind: number, text: 'Count?', minimum: 0, maximum: 9",
-        "kind: number, text: 'Count?', minimum: 0, maximum: 9, max_new_tokens: 4",
-    ),
-}
-
-
-@pytest.mark.parametrize("same", _SAME_QUESTIONS)
-def test_a_question_with_two_names_is_refused_in_one_file(tmp_path: Path, same: str) -> None:
-    dark = '  - {name: dark, kind: yes_no, text: "Is it dark?"}\n'
-    first, second = _SAME_QUESTIONS[same]
-    path = _write(tmp_path, f"{_HEAD}{dark}  - {{name: first, {first}}}\n  - {{name: second, {second}}}\n")
-    with pytest.raises(SettingsError) as caught:
-        load_prompt_sets([path])
-    assert str(caught.value) == (
-        f"{path}:5: prompt 'second': key 'text': prompt 'first' asks the same question: an answer belongs to one name; "
-        "remove one of the two prompts, or change its text"
-    )
-
-
-@pytest.mark.parametrize("same", [name for name in _SAME_QUESTIONS if name != "a condition"])
-def test_a_question_with_two_names_is_refused_in_two_sets(tmp_path: Path, same: str) -> None:
-    paths = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
-    for path, entry in zip(paths, _SAME_QUESTIONS[same], strict=True):
-        path.write_text(f"name: set_{path.stem}\nprompts:\n  - {{name: of_{path.stem}, {entry}}}\n")
-    with pytest.raises(SettingsError) as caught:
-        load_prompt_sets(["moderation", *map(str, paths)])
-    assert "prompt 'of_two' of set 'set_two' asks the same question as prompt 'of_one' of set 'set_one'" in str(
-        caught.value
-    )
-
-
-@pytest.mark.parametrize("other", ["threshold: 0.9", "min_margin: 0.2", "min_mass: 0.1"])
-def test_a_question_that_is_judged_in_another_way_may_have_another_name(tmp_path: Path, other: str) -> None:
-    entry = f'  - {{name: strict, kind: yes_no, text: "Is there violence?", {other}}}\n'
-    path = _write(tmp_path, _HEAD + _VIOLENCE + entry)
-    assert len({prompt.hash for prompt in load_prompt_sets([path]).prompts}) == 2
+def test_two_prompts_of_a_file_may_ask_one_question(tmp_path: Path) -> None:
+    strict = '  - {name: strict, kind: yes_no, text: "Is there violence?", threshold: 0.9}\n'
+    first, second = load_prompt_sets([_write(tmp_path, _HEAD + _VIOLENCE + strict)]).prompts
+    assert first.question == second.question
+    assert first.policy != second.policy
 
 
 @pytest.mark.parametrize(
@@ -166,6 +178,56 @@ def test_choices_that_look_the_same_are_refused(tmp_path: Path, one: str, other:
         ("{name: q, kind: choice, text: a, choices: [x, y], threshold: 0.5}", "'threshold': not allowed for kind"),
         ("{name: q, kind: yes_no, text: a, min_mass: -1}", "'min_mass': '-1': input should be greater than or equal"),
         ("{name: q, kind: text, text: a, min_margin: 0.1}", "'min_margin': not allowed for kind text"),
+        (
+            "{name: q, kind: yes_no, text: a, min_margin: 0.1}",
+            "'min_margin': not allowed for kind yes_no: its doubt is a band around the threshold; at threshold 0.5, write "
+            "`doubt: 0.1`",
+        ),
+        ("{name: q, kind: tags, text: a, choices: [x], min_margin: 0.2, threshold: 0.3}", "0.3, write `doubt: 0.2`"),
+        ("{name: q, kind: yes_no, text: a, doubt: 2}", "'doubt': '2': input should be less than or equal to 1"),
+        ("{name: q, kind: choice, text: a, choices: [x, y], doubt: 0.1}", "'doubt': not allowed for kind choice"),
+        ("{name: q, kind: yes_no, text: a, no_below: 0.2}", "'no_below': no_below and yes_from belong together"),
+        ("{name: q, kind: yes_no, text: a, no_below: 0.7, yes_from: 0.2}", "'yes_from': 0.2 is less than no_below 0.7"),
+        (
+            "{name: q, kind: yes_no, text: a, no_below: 0.2, yes_from: 0.7, doubt: 0.1}",
+            "'doubt': cannot be combined with no_below and yes_from",
+        ),
+        ("{name: q, kind: tags, text: a, choices: [x], thresholds: {y: 0.2}}", "'thresholds': 'y' is not a possible"),
+        ("{name: q, kind: tags, text: a, choices: [x], thresholds: {x: 2}}", "'thresholds': '2': input should be less"),
+        ("{name: q, kind: choice, text: a, choices: [x, y], thresholds: {x: 0.2}}", "'thresholds': not allowed for"),
+        ("{name: q, kind: yes_no, text: a, severity: 3}", "'severity': has no effect without a flag"),
+        ("{name: q, kind: yes_no, text: a, flag: 'yes', severity: 5}", "'severity': '5': input should be less than or"),
+        (
+            "{name: q, kind: tags, text: a, choices: [x, y], flag: x, severities: {y: 2}}",
+            "'severities': 'y' is not flagged: add it to `flag`",
+        ),
+        ("{name: q, kind: yes_no, text: a, lane: 'A b'}", "'lane': 'A b': expected lower-case letters"),
+        (
+            "{name: q, kind: yes_no, text: a, review: often}",
+            "'review': 'often' is not known: expected flagged_or_unknown",
+        ),
+        ("{name: q, kind: yes_no, text: a, roll_up: most}", "'roll_up': 'most': expected any, all, share X"),
+        ("{name: q, kind: yes_no, text: a, roll_up: share 2}", "'roll_up': 'share 2': expected any, all, share X"),
+        (
+            "{name: q, kind: yes_no, text: a, roll_up: mean}",
+            "'roll_up': 'mean' is not for kind yes_no: expected any, all",
+        ),
+        ("{name: q, kind: caption, text: a, roll_up: any}", "'roll_up': not allowed for kind caption"),
+        ("{name: q, kind: yes_no, text: a, coverage: -1}", "'coverage': '-1': input should be greater than or equal"),
+        ("{name: q, kind: yes_no, text: a, policy_text: ' '}", "'policy_text': is empty"),
+        ("{name: q, kind: yes_no, text: a, codes: {iab: ['1']}}", "'codes': 'iab' is not in `taxonomies` at the top"),
+        (
+            "{name: q, kind: yes_no, text: a, look_again: {from: 0.2, plan: often, window_s: 5}}",
+            "'look_again': sampling plan 'often': expected uniform:N",
+        ),
+        (
+            "{name: q, kind: yes_no, text: a, look_again: {from: 0.2, plan: 'fps:2:8'}}",
+            "'look_again': 'window_s' is missing",
+        ),
+        (
+            "{name: q, kind: text, text: a, look_again: {from: 0, plan: 'fps:2:8', window_s: 5}}",
+            "'look_again': not allowed",
+        ),
         (
             "{name: q, kind: yes_no, text: a, flag: maybe}",
             "'flag': 'maybe' is not a possible answer: expected 'yes' or",
@@ -248,7 +310,7 @@ def test_a_name_in_two_sets_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_set_is_refused_with_the_shipped_names() -> None:
-    with pytest.raises(SettingsError, match=r"'taging' does not .* one of demo, demo_moderation, moderation, tagging"):
+    with pytest.raises(SettingsError, match=r"'taging' does not .* one of demo, demo_moderation, moderation"):
         load_prompt_sets(["taging"])
 
 
@@ -265,8 +327,8 @@ def test_an_empty_list_of_sets_is_refused() -> None:
 def test_tags_become_one_question_per_choice(tmp_path: Path) -> None:
     path = _write(tmp_path, _HEAD + "  - {name: t, kind: tags, text: 'Which fit?', choices: [sports, news]}\n")
     (prompt,) = load_prompt_sets([path]).prompts
-    assert prompt.kind is PromptKind.TAGS
-    assert questions_of(prompt) == (
+    assert prompt.question.kind is PromptKind.TAGS
+    assert texts_of(prompt.question) == (
         "Which fit? sports? Answer yes or no.",
         "Which fit? news? Answer yes or no.",
     )
