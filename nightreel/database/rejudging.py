@@ -17,7 +17,7 @@ from nightreel.database import schema
 from nightreel.database.answers import joined_answers
 from nightreel.database.policies import InForce
 from nightreel.database.statements import statement
-from nightreel.domain import EVERYTHING, Policy, Prompt, Question, Touched, touched
+from nightreel.domain import EVERYTHING, Policy, Prompt, Question, Touched, Verdict, VerdictState, touched
 
 _answers, _verdicts = schema.answers.c, schema.verdicts.c
 STORED = (
@@ -33,6 +33,22 @@ STORED = (
     _verdicts.due,
     _verdicts.shown,
 )
+
+
+def stored_verdict(row: Row[Any]) -> Verdict:
+    """The verdict of a row with the columns `MEASURED` and `STORED`."""
+    answered = row.verdict_state == VerdictState.ANSWERED
+    text = row.verdict_text if row.verdict_text is not None else row.text if answered else None
+    return Verdict(
+        state=VerdictState(row.verdict_state),
+        value=text if answered and row.value is None else row.value,
+        text=text,
+        flagged=row.flagged,
+        severity=row.severity,
+        labels=row.labels or {},
+        reason=row.verdict_reason,
+        needs_review=row.needs_review,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

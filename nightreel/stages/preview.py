@@ -24,6 +24,7 @@ from nightreel.database.rejudging import (
     passes_of,
     questions_of,
     shown_answers,
+    stored_verdict,
     videos_of,
     videos_with_segments,
 )
@@ -211,7 +212,7 @@ class _Preview:
     def _both(self, row: Row[Any]) -> tuple[Verdict, Verdict]:
         question = self._change.questions[row.question_id]
         answer = answer_of(row, question.hash).answer
-        return judge(question, answer, self._old), judge(question, answer, self._found.prompt.policy)
+        return stored_verdict(row), judge(question, answer, self._found.prompt.policy)
 
     def _roll_up(self, video_ids: Sequence[int]) -> None:
         rows = shown_answers(self._connection, video_ids, self._prompt_id)

@@ -4,6 +4,7 @@
 -- or of the likeliest answer. `prompt_hash` identifies the question. `sampled`: drawn at random (a prompt with a
 -- temperature); the model may answer differently next time.
 -- `video_needs_review`: a person should look at the video, whatever this segment says: too little of it was seen, say.
+-- Filtered by `prompt_id` (reporting.policies has it), flags are found in their order by an index.
 -- `reporting.answers_all` has the other answers.
 CREATE OR REPLACE VIEW reporting.answers AS
 SELECT answer_id,
@@ -59,7 +60,8 @@ SELECT answer_id,
        outdated,
        policy_id,
        judged_at,
-       video_needs_review
+       video_needs_review,
+       prompt_id
 FROM nightreel.all_answers
 WHERE shown AND replaced_at IS NULL;
 

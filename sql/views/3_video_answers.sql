@@ -23,7 +23,8 @@ SELECT video.id AS video_id,
        verdict.lane,
        verdict.labels,
        verdict.policy_id,
-       verdict.judged_at
+       verdict.judged_at,
+       verdict.prompt_id
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

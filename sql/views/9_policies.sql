@@ -10,6 +10,7 @@ SELECT policy.id AS policy_id,
        policy.origin,
        policy.definition,
        policy.hash,
-       policy.applied_at
+       policy.applied_at,
+       prompt.id AS prompt_id
 FROM nightreel.policies AS policy
 JOIN nightreel.prompts AS prompt ON prompt.id = policy.prompt_id;

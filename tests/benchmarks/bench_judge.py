@@ -100,8 +100,8 @@ def _add_rows(report: Report, database: Database, recipe: Recipe, rounds: int) -
     note = f"peak memory {before:.0f} -> {_peak_mib():.0f} MiB"
     report.add(_row("apply a change of coverage to all prompts", all_s, None, note))
     query = (
-        "SELECT answer_id, uri, start_s FROM reporting.answers WHERE answer_id IN (SELECT answer_id FROM "
-        "nightreel.verdicts WHERE prompt_id = :prompt AND flagged AND shown ORDER BY answer_id DESC LIMIT 100)"
+        "SELECT uri, start_s, p FROM reporting.answers WHERE prompt_id = :prompt AND flagged "
+        "ORDER BY answer_id DESC LIMIT 100"
     )
     with database.begin() as connection:
         connection.execute(text("ANALYZE nightreel.verdicts"))
