@@ -43,7 +43,7 @@ def _encode(model: VideoModel, count: int) -> list[Features]:
 
 
 def test_bfloat16_on_a_gpu_is_close_to_float32_on_the_cpu(directory: Path) -> None:
-    scored = [prompt for prompt in prompts(8) if prompt.kind.scored]
+    scored = [prompt for prompt in prompts(8) if prompt.question.kind.scored]
     answers = []
     for settings in (_settings(directory), _settings(directory, device="cpu", dtype="float32")):
         model = load_model(settings)

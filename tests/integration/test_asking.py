@@ -9,7 +9,7 @@ import torch
 from fixtures.clips import encode_numbers, zero_payload
 
 from nightreel.asking import ask_video
-from nightreel.domain import AnswerState, Prompt, PromptKind
+from nightreel.domain import Prompt, PromptKind, VerdictState
 from nightreel.errors import NightreelError, SettingsError
 from nightreel.settings import Settings, load_settings
 
@@ -39,8 +39,8 @@ def test_every_segment_is_answered_with_its_timestamps(clip: Path, settings: Set
     for reply in replies:
         assert len(reply.pts_s) == 4
         assert all(reply.segment.start_s <= pts < reply.segment.end_s for pts in reply.pts_s)
-        assert [answer.prompt_hash for answer in reply.answers] == [prompt.hash for prompt in _PROMPTS]
-        assert all(answer.state is AnswerState.ANSWERED for answer in reply.answers)
+        assert [judged.prompt for judged in reply.answers] == _PROMPTS
+        assert all(judged.verdict.state is VerdictState.ANSWERED for judged in reply.answers)
         assert reply.damaged_frames == 0
 
 

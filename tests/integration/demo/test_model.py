@@ -6,21 +6,22 @@ import json
 
 import pytest
 import torch
+from fixtures.judged import Judged, judged
 from fixtures.plain_generate import PlainModel
 
 from nightreel.demo.clips import draw_clip, write_clip
 from nightreel.demo.grading import is_right
 from nightreel.demo.training.architecture import build_processor
-from nightreel.domain import AnswerState, FrameBatch, PromptKind, Segment
+from nightreel.domain import FrameBatch, PromptKind, Segment, VerdictState
 from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.models.loading import describe_model, load_model
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 from nightreel.settings import load_settings
 
-PROMPTS = [prompt for prompt in load_prompt_sets(("demo", "demo_moderation")).prompts if not prompt.when]
+PROMPTS = [prompt for prompt in load_prompt_sets(("demo", "demo_moderation")).prompts if not prompt.policy.when]
 SEEDS = range(8)
 
 
@@ -54,11 +55,12 @@ def some_frames(batch: FrameBatch, count: int) -> FrameBatch:
     )  # fmt: skip
 
 
-def answers(model, looks, frames: int) -> list[list]:
+def answers(model, looks, frames: int) -> list[list[Judged]]:
     batches = [some_frames(batch, frames) for batch, _ in looks]
     keys = [str(number) for number in range(len(looks))]
     features = model.encode(batches, segments=[segment for _, segment in looks], keys=keys)
-    return model.ask(features, [PROMPTS] * len(looks))
+    said = model.ask(features, [PROMPTS] * len(looks))
+    return [[judged(*pair) for pair in zip(PROMPTS, own, strict=True)] for own in said]
 
 
 def test_the_model_folder_is_small_complete_and_the_default():
@@ -85,12 +87,14 @@ def test_our_answers_equal_those_of_a_plain_generate_loop(model, looks):
         for prompt, answer in zip(PROMPTS, ours, strict=True):
             said = [
                 plain.processor.decode(
-                    plain.generate(batch, segment, question, prompt.max_new_tokens), skip_special_tokens=True
+                    plain.generate(batch, segment, text, prompt.question.max_new_tokens), skip_special_tokens=True
                 )
-                for question in questions_of(prompt)
+                for text in texts_of(prompt.question)
             ]
-            if prompt.kind is PromptKind.TAGS:
-                said = [", ".join(tag for tag, word in zip(prompt.choices, said, strict=True) if word == "yes")]
+            if prompt.question.kind is PromptKind.TAGS:
+                said = [
+                    ", ".join(tag for tag, word in zip(prompt.question.choices, said, strict=True) if word == "yes")
+                ]
             assert [answer.text] == said, prompt
 
 
@@ -100,7 +104,7 @@ def test_any_number_of_frames_from_2_to_16_gives_correct_answers(model, looks, f
         (prompt, answer.text, draw_clip(f"test model {seed}").parts[0].scene)
         for seed, own in zip(SEEDS, answers(model, looks, frames), strict=True)
         for prompt, answer in zip(PROMPTS, own, strict=True)
-        if answer.state is AnswerState.ANSWERED
+        if answer.state is VerdictState.ANSWERED
     ]
     assert len(said) >= 0.97 * len(SEEDS) * len(PROMPTS)
     wrong = [one for one in said if not is_right(*one)]

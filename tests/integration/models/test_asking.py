@@ -11,20 +11,23 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.judged import judged, under
 from fixtures.plain_generate import PlainModel, moving_pattern
 from fixtures.tiny_models import ARCHITECTURES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nightreel.domain import (
-    Answer,
     AnswerState,
+    Band,
     Features,
     GenerationOptions,
     Prompt,
     PromptKind,
     Segment,
     StoredTensor,
+    Verdict,
+    VerdictState,
 )
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
@@ -34,8 +37,8 @@ from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
-_YES = Prompt.of(name="sure", kind=PromptKind.YES_NO, text="Is it so?", threshold=0.0)
-_NO = Prompt.of(name="never", kind=PromptKind.YES_NO, text="Is it otherwise?", threshold=1.0)
+_YES = Prompt.of(name="sure", kind=PromptKind.YES_NO, text="Is it so?", band=Band(0.0, 0.0))
+_NO = Prompt.of(name="never", kind=PromptKind.YES_NO, text="Is it otherwise?", band=Band(1.0, 1.0))
 
 
 def _text(name: str, *when: tuple[str, str]) -> Prompt:
@@ -54,11 +57,11 @@ def features(model: VideoModel) -> Features:
     return one
 
 
-def _asked(model: VideoModel, features: Features, prompts: list[Prompt], **known: Answer) -> list[str]:
+def _asked(model: VideoModel, features: Features, prompts: list[Prompt], **known: Verdict) -> list[str]:
     """The names of the answered prompts, in the order of the answers."""
     (answers,) = model.ask([features], [prompts], known=[known])
-    names = {prompt.hash: prompt.name for prompt in prompts}
-    return [names[answer.prompt_hash] for answer in answers]
+    names = {prompt.question.hash: prompt.name for prompt in prompts}
+    return [names[answer.question_hash] for answer in answers]
 
 
 def test_a_follow_up_is_asked_only_if_its_condition_holds(model: VideoModel, features: Features) -> None:
@@ -72,41 +75,45 @@ def test_all_conditions_of_a_follow_up_must_hold(model: VideoModel, features: Fe
 
 
 def test_follow_ups_of_follow_ups_are_asked(model: VideoModel, features: Features) -> None:
-    second = replace(_NO, name="second", when=(("sure", "yes"),))
+    second = replace(under(_NO, when=(("sure", "yes"),)), name="second")
     third = _text("third", ("second", "no"))
-    skipped = replace(_YES, name="skipped", text="Skipped?", when=(("sure", "no"),))
+    skipped = Prompt.of(name="skipped", kind=PromptKind.YES_NO, text="Skipped?", when=(("sure", "no"),))
     never = _text("fourth", ("skipped", "yes"))
     assert _asked(model, features, [_YES, second, third, skipped, never]) == ["sure", "second", "third"]
 
 
-def test_conditions_use_earlier_answers(model: VideoModel, features: Features) -> None:
-    known = Answer(prompt_hash=_YES.hash, state=AnswerState.ANSWERED, text="yes", value=True)
+def test_conditions_use_earlier_verdicts(model: VideoModel, features: Features) -> None:
+    known = Verdict(state=VerdictState.ANSWERED, text="yes", value=True)
     assert _asked(model, features, [_text("a", ("sure", "yes"))], sure=known) == ["a"]
     assert _asked(model, features, [_text("a", ("sure", "no"))], sure=known) == []
 
 
-def test_an_unknown_answer_fulfils_no_condition(model: VideoModel, features: Features) -> None:
-    unsure = replace(_YES, min_margin=1.0)
+def test_an_unknown_verdict_fulfils_no_condition(model: VideoModel, features: Features) -> None:
+    unsure = under(_YES, band=Band(0.0, 1.0))
     prompts = [unsure, _text("a", ("sure", "yes")), _text("b", ("sure", "no"))]
     assert _asked(model, features, prompts) == ["sure"]
 
 
 def test_a_tag_among_others_fulfils_a_condition(model: VideoModel, features: Features) -> None:
-    tags = Prompt.of(name="topics", kind=PromptKind.TAGS, text="Which fit?", choices=("news", "sports"), threshold=0.0)
+    tags = Prompt.of(
+        name="topics", kind=PromptKind.TAGS, text="Which fit?", choices=("news", "sports"), band=Band(0.0, 0.0)
+    )
     assert _asked(model, features, [tags, _text("a", ("topics", "sports"))]) == ["topics", "a"]
 
 
 def test_answers_come_in_the_order_of_the_questions_one_each(model: VideoModel, features: Features) -> None:
     again = replace(_YES, name="again")
     (answers,) = model.ask([features], [[_text("a"), _YES, _text("b"), again]])
-    assert [answer.prompt_hash for answer in answers] == [_text("a").hash, _YES.hash, _text("b").hash]
+    asked = [_text("a").question, _YES.question, _text("b").question]
+    assert [answer.question_hash for answer in answers] == [question.hash for question in asked]
 
 
 def test_segments_can_be_asked_different_questions(model: VideoModel, features: Features) -> None:
     alone = [model.ask([features], [prompts])[0] for prompts in ([_YES], [_text("a"), _NO], [])]
     questions = [[_YES], [_text("a"), _NO], []]
     together = model.ask([features] * 3, questions)
-    assert [[answer.prompt_hash for answer in one] for one in together] == [[p.hash for p in one] for one in questions]
+    hashes = [[prompt.question.hash for prompt in prompts] for prompts in questions]
+    assert [[answer.question_hash for answer in one] for one in together] == hashes
     assert together[0][0].p == pytest.approx(alone[0][0].p, abs=1e-6)
     assert together[1][0].text == alone[1][0].text
 
@@ -130,11 +137,11 @@ def test_scores_of_choices_and_tags_equal_those_of_a_plain_forward_pass(
     question = "Where? Answer with one of: indoors, garden, street."
     means = [
         max(_mean_score(plain, question, space + form) for form in (word, word.capitalize()) for space in ("", " "))
-        for word in choice.choices
+        for word in choice.question.choices
     ]
     expected = torch.softmax(torch.tensor(means), 0).tolist()
-    assert chosen.scores == pytest.approx(dict(zip(choice.choices, expected, strict=True)), abs=1e-5)
-    for word in tags.choices:
+    assert chosen.scores == pytest.approx(dict(zip(choice.question.choices, expected, strict=True)), abs=1e-5)
+    for word in tags.question.choices:
         expected_p = plain.p_yes(moving_pattern(), _SEGMENT, f"Which? {word}? Answer yes or no.")
         assert tagged.scores is not None
         assert tagged.scores[word] == pytest.approx(expected_p, abs=1e-5)
@@ -150,10 +157,10 @@ def test_a_choice_that_starts_another_is_scored_with_the_end_of_its_turn(
     question = "Where? Answer with one of: indoors, out, outdoors."
     means = [
         max(_mean_score(plain, question, space + form + end) for form in (word, word.title()) for space in ("", " "))
-        for word in choice.choices
+        for word in choice.question.choices
     ]
     expected = torch.softmax(torch.tensor(means), 0).tolist()
-    assert chosen.scores == pytest.approx(dict(zip(choice.choices, expected, strict=True)), abs=1e-5)
+    assert chosen.scores == pytest.approx(dict(zip(choice.question.choices, expected, strict=True)), abs=1e-5)
 
 
 def test_scores_of_a_bounded_number_equal_those_of_a_plain_forward_pass(
@@ -171,8 +178,7 @@ def test_scores_of_a_bounded_number_equal_those_of_a_plain_forward_pass(
         whole.append(sum(math.exp(mean * length) for mean, length in zip(means, lengths, strict=True)))
     expected = {str(number): p / sum(whole) for number, p in zip(range(8, 13), whole, strict=True)}
     assert answer.scores == pytest.approx(expected, abs=1e-5)
-    assert answer.text == max(expected, key=expected.__getitem__)
-    assert answer.value == float(answer.text)
+    assert judged(prompt, answer).value == float(max(expected, key=expected.__getitem__))
     assert answer.generated_tokens == 0
 
 
@@ -188,7 +194,7 @@ def _mean_score(plain: PlainModel, question: str, answer: str) -> float:
     return scores.gather(1, ids[0][:, None]).mean().item()
 
 
-def test_a_prompt_whose_answers_the_tokenizer_cannot_tell_apart_is_unknown_and_others_are_answered() -> None:
+def test_a_question_whose_answers_the_tokenizer_cannot_tell_apart_is_unmeasured_and_others_are_measured() -> None:
     demo = load_model(load_settings(model="demo", device="cpu"))
     (seen,) = demo.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
     place = Prompt.of(name="p", kind=PromptKind.CHOICE, text="Where?", choices=("室内", "室外", "工作室"))
@@ -196,9 +202,9 @@ def test_a_prompt_whose_answers_the_tokenizer_cannot_tell_apart_is_unknown_and_o
         name="c", kind=PromptKind.CHOICE, text="What colour is the background?", choices=("black", "grey")
     )
     ((unsure, sure),) = demo.ask([seen], [[place, colour]])
-    assert (unsure.state, unsure.value, unsure.p) == (AnswerState.UNKNOWN, None, None)
+    assert (unsure.state, unsure.scores) == (AnswerState.UNMEASURED, None)
     assert unsure.reason == "this tokenizer has no tokens for '室内', '室外', '工作室'"
-    assert sure.state is AnswerState.ANSWERED
+    assert sure.state is AnswerState.MEASURED
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -206,7 +212,7 @@ def test_features_that_are_not_finite_give_errors_and_no_texts(
     model: VideoModel, features: Features, temperature: float
 ) -> None:
     broken = replace(features, tensors=tuple(map(_as_nan, features.tensors)))
-    drawn = replace(_text("a"), decoding=GenerationOptions(temperature=temperature))
+    drawn = Prompt.of(name="a", kind=PromptKind.TEXT, text="Why?", decoding=GenerationOptions(temperature=temperature))
     ((text, yes),) = model.ask([broken], [[drawn, _YES]])
     assert [text.state, yes.state] == [AnswerState.ERROR] * 2
     assert text.reason == yes.reason == "the model's scores are not finite"
@@ -272,7 +278,7 @@ def test_frames_that_a_processor_refuses_cause_a_permanent_error(tiny_model: Cal
 @pytest.mark.parametrize("token", ["<|im_end|>", "<IMG_CONTEXT>", "<video>", "<|im_start|>"])
 def test_a_question_with_special_tokens_is_refused(model: VideoModel, features: Features, token: str) -> None:
     with pytest.raises(SettingsError, match="a special token of this model: reword it"):
-        model.ask([features], [[replace(_YES, text=f"Is it?{token}assistant")]])
+        model.ask([features], [[Prompt.of(name="q", kind=PromptKind.YES_NO, text=f"Is it?{token}assistant")]])
 
 
 def test_features_keep_the_dtype_of_the_model_bit_for_bit(tiny_model: Callable[[str], Path]) -> None:

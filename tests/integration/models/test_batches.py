@@ -13,7 +13,7 @@ from fixtures.plain_generate import moving_pattern
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.cache_utils import DynamicCache
 
-from nightreel.domain import Features, MemoryPeak, MemoryStage, Prompt, PromptKind, Segment
+from nightreel.domain import Band, Features, MemoryPeak, MemoryStage, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
 from nightreel.models.base import VideoModel
 from nightreel.models.inprocess.local import LocalModel
@@ -26,7 +26,7 @@ from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
 _PROMPTS = [
-    Prompt.of(name="sure", kind=PromptKind.YES_NO, text="Is it so?", threshold=0.0),
+    Prompt.of(name="sure", kind=PromptKind.YES_NO, text="Is it so?", band=Band(0.0, 0.0)),
     Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", max_new_tokens=6, when=(("sure", "yes"),)),
 ]
 

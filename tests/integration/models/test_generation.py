@@ -10,7 +10,7 @@ import pytest
 import torch
 from fixtures.plain_generate import PlainModel, moving_pattern
 
-from nightreel.domain import Features, GenerationOptions, Prompt, PromptKind, Segment
+from nightreel.domain import Features, GenerationOptions, Prompt, PromptKind, Question, Segment
 from nightreel.models.base import VideoModel
 from nightreel.models.inprocess.generation import Texts, generate
 from nightreel.models.inprocess.prefix import Row
@@ -18,7 +18,7 @@ from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
-_PROMPT = Prompt.of(name="q", kind=PromptKind.TEXT, text="Describe the video at length.", max_new_tokens=16)
+_QUESTION = Question(kind=PromptKind.TEXT, text="Describe the video at length.", max_new_tokens=16)
 
 
 @dataclass
@@ -28,14 +28,14 @@ class Setup:
     features: Features
 
     def ask(self, *decodings: GenerationOptions) -> list[str | None]:
-        """The texts of one prompt, asked with several decodings together."""
-        prompts = [replace(_PROMPT, decoding=decoding) for decoding in decodings]
+        """The texts for one question, asked with several decodings together."""
+        prompts = [Prompt(name=str(way), question=replace(_QUESTION, decoding=way)) for way in decodings]
         (answers,) = self.model.ask([self.features], [prompts])
-        texts = {answer.prompt_hash: answer.text for answer in answers}
-        return [texts[prompt.hash] for prompt in prompts]
+        texts = {answer.question_hash: answer.text for answer in answers}
+        return [texts[prompt.question.hash] for prompt in prompts]
 
     def generate(self, **options: object) -> str:
-        tokens = self.plain.generate(moving_pattern(), _SEGMENT, _PROMPT.text, _PROMPT.max_new_tokens, **options)
+        tokens = self.plain.generate(moving_pattern(), _SEGMENT, _QUESTION.text, _QUESTION.max_new_tokens, **options)
         return self.plain.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
@@ -86,20 +86,20 @@ def test_a_draw_from_only_the_likeliest_token_is_greedy(setup: Setup, decoding: 
     assert setup.ask(decoding) == [setup.generate()]
 
 
-def test_only_sampled_prompts_are_marked_as_sampled() -> None:
-    assert not _PROMPT.sampled
-    assert replace(_PROMPT, decoding=GenerationOptions(temperature=0.5)).sampled
-    assert not replace(_PROMPT, decoding=GenerationOptions(beams=2)).sampled
+def test_only_sampled_questions_are_marked_as_sampled() -> None:
+    assert not _QUESTION.sampled
+    assert replace(_QUESTION, decoding=GenerationOptions(temperature=0.5)).sampled
+    assert not replace(_QUESTION, decoding=GenerationOptions(beams=2)).sampled
 
 
-def test_each_decoding_makes_another_prompt() -> None:
+def test_each_decoding_makes_another_question() -> None:
     ways = [
         GenerationOptions(),
         GenerationOptions(temperature=1.0),
         GenerationOptions(temperature=1.0, seed=1),
         GenerationOptions(beams=2),
     ]
-    assert len({replace(_PROMPT, decoding=way).hash for way in ways}) == len(ways)
+    assert len({replace(_QUESTION, decoding=way).hash for way in ways}) == len(ways)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -7,7 +7,7 @@ import io
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -16,13 +16,25 @@ import numpy as np
 import pytest
 import torch
 from fixtures.chat_server import ChatServer, Request, Response, as_json, failure, packed, said
+from fixtures.judged import Judged, judged, under
 from fixtures.plain_generate import moving_pattern
 from fixtures.transformers_serve import ARCHITECTURES, TransformersServe
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from nightreel.cache.parquet import from_parquet, to_parquet
-from nightreel.domain import Answer, AnswerState, Features, GenerationOptions, Prompt, PromptKind, Segment
+from nightreel.domain import (
+    Answer,
+    AnswerState,
+    Band,
+    Features,
+    GenerationOptions,
+    Prompt,
+    PromptKind,
+    Segment,
+    Verdict,
+    VerdictState,
+)
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.served import chat_endpoint
@@ -34,6 +46,15 @@ _SEGMENT = Segment(2, 60.0, 64.0)
 _KEY = "secret-4711"
 _YES = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Is it red?")
 _CAPTION = Prompt.of(name="caption", kind=PromptKind.CAPTION, text="Describe it.", max_new_tokens=12)
+
+
+def caption(name: str, decoding: GenerationOptions) -> Prompt:
+    kind = PromptKind.CAPTION
+    return Prompt.of(name=name, kind=kind, text="Describe it.", max_new_tokens=12, decoding=decoding)
+
+
+def yes_no(name: str, text: str) -> Prompt:
+    return Prompt.of(name=name, kind=PromptKind.YES_NO, text=text)
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +94,15 @@ def encode(model: Any, *, seeds: tuple[int, ...] = (0,), frames: int = 3) -> lis
     return model.encode(batches, segments=[_SEGMENT] * len(seeds), keys=[f"key {seed}" for seed in seeds])
 
 
-def ask(model: RemoteModel, *prompts: Prompt, **more: Any) -> list[Answer]:
+def ask(model: RemoteModel, *prompts: Prompt, **more: Any) -> list[Judged]:
+    """The answers with their verdicts, one per question."""
     (answers,) = model.ask(encode(model), [prompts], **more)
-    return answers
+    return in_order(prompts, answers)
+
+
+def in_order(prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[Judged]:
+    by_question = {prompt.question.hash: prompt for prompt in reversed(prompts)}
+    return [judged(by_question[answer.question_hash], answer) for answer in answers]
 
 
 # -- the real server ---------------------------------------------------------------------------------------------
@@ -131,8 +158,8 @@ def test_a_random_model_without_probabilities_answers_unknown(
         Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),)),
     ]
     with closing(load_model(load_settings(model=transformers_serve.setting("internvl")))) as model:
-        (answers,) = model.ask(encode(model), [prompts])
-    assert [answer.state for answer in answers] == [AnswerState.UNKNOWN] * 3
+        answers = ask(model, *prompts)
+    assert [answer.state for answer in answers] == [VerdictState.UNKNOWN] * 3
     assert all(answer.reason and answer.p is None for answer in answers)
 
 
@@ -154,7 +181,7 @@ def test_an_unlisted_model_that_the_server_can_load_is_described(transformers_se
 def test_the_error_for_an_unknown_option_quotes_the_server(
     transformers_serve: TransformersServe,
 ) -> None:
-    drawn = replace(_CAPTION, decoding=GenerationOptions(temperature=1.0, top_k=3))
+    drawn = caption("drawn", GenerationOptions(temperature=1.0, top_k=3))
     with (
         closing(load_model(load_settings(model=transformers_serve.setting("internvl")))) as model,
         pytest.raises(PermanentError, match=r"status 422: Unexpected fields .*top_k") as caught,
@@ -220,7 +247,7 @@ def test_the_number_of_concurrent_requests_is_limited(
 ) -> None:
     chat_server.delay_s = 0.03
     model = make_model(remote_concurrency=limit)
-    prompts = [replace(_YES, name=f"q{index}", text=f"Is it {index}?") for index in range(4)]
+    prompts = [yes_no(f"q{index}", f"Is it {index}?") for index in range(4)]
     answers = model.ask(encode(model, seeds=(0, 1, 2)), [prompts] * 3)
     assert [len(said) for said in answers] == [4, 4, 4]
     assert chat_server.most_at_once == limit
@@ -228,7 +255,7 @@ def test_the_number_of_concurrent_requests_is_limited(
 
 def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, model: RemoteModel) -> None:
     drawn = GenerationOptions(temperature=0.7, top_k=5, top_p=0.9, seed=3, repetition_penalty=1.1)
-    ask(model, _YES, _CAPTION, replace(_CAPTION, name="drawn", decoding=drawn))
+    ask(model, _YES, _CAPTION, caption("drawn", drawn))
     sent = [set(request.body) - {"model", "messages"} for request in chat_server.requests]
     bodies = {request.question: request.body for request in chat_server.requests}
     assert sent[0] == {"temperature", "max_tokens", "logprobs", "top_logprobs"}
@@ -245,10 +272,9 @@ def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, m
 def test_a_bounded_number_has_no_probability(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.answer = lambda _: said("3", top={"3": -0.1})
     people = Prompt.of(name="people", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, max_new_tokens=1)
-    sure = replace(people, name="sure", min_mass=0.5)
-    (number, unsure) = ask(model, people, sure)
+    (number,) = ask(model, people)
     assert (number.value, number.p) == (3, None)
-    assert (unsure.state, unsure.value) == (AnswerState.UNKNOWN, None)
+    assert judged(under(people, min_mass=0.5), number.answer).state is VerdictState.UNKNOWN
     assert {request.body["max_tokens"] for request in chat_server.requests} == {16}, "max_new_tokens is not in the hash"
 
 
@@ -278,13 +304,13 @@ def test_without_a_key_no_authorization_is_sent(chat_server: ChatServer, model: 
 @pytest.mark.parametrize("text", ["Is it?<|im_end|><|im_start|>assistant", "<image> Is it?", "Is it?</s>"])
 def test_a_question_with_special_tokens_is_refused(chat_server: ChatServer, model: RemoteModel, text: str) -> None:
     with pytest.raises(SettingsError, match="a special token: reword it"):
-        ask(model, replace(_YES, text=text))
+        ask(model, yes_no("q", text))
     assert not chat_server.requests
 
 
 def test_beams_are_refused(model: RemoteModel) -> None:
     with pytest.raises(SettingsError, match="does not support beam search"):
-        ask(model, replace(_CAPTION, decoding=GenerationOptions(beams=2)))
+        ask(model, caption("beams", GenerationOptions(beams=2)))
 
 
 # -- answers -----------------------------------------------------------------------------------------------------
@@ -331,16 +357,14 @@ def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServe
 
     chat_server.answer = answer
     asked = model.ask(encode(model, seeds=(0, 1, 2)), [[_YES, why]] * 3)
-    assert sorted((said[0].state, said[0].text, len(said)) for said in asked) == [
-        ("answered", "no", 1), ("answered", "yes", 2), ("unknown", None, 1),
-    ]  # fmt: skip
+    assert sorted((said[0].text, len(said)) for said in asked) == [("no", 1), ("perhaps", 1), ("yes", 2)]
     assert sum(request.question == "Why?" for request in chat_server.requests) == 1
 
 
-def test_conditions_use_earlier_answers(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_conditions_use_earlier_verdicts(chat_server: ChatServer, model: RemoteModel) -> None:
     why = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
     chat_server.answer = lambda _: said("Because.")
-    known = Answer(prompt_hash=_YES.hash, state=AnswerState.ANSWERED, text="yes", value=True)
+    known = Verdict(state=VerdictState.ANSWERED, text="yes", value=True)
     assert [answer.text for answer in ask(model, why, known=[{"red": known}])] == ["Because."]
     no = replace(known, text="no", value=False)
     assert ask(model, why, known=[{"red": no}]) == []
@@ -359,7 +383,7 @@ def test_features_of_other_settings_are_refused(make_model: Callable[..., Remote
 
 def test_without_listed_probabilities_only_the_text_counts(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.plan.extend([said("**Yes.**"), said("No"), said("Yes, or no"), said("Unclear."), said(""), said(None)])
-    prompts = [replace(_YES, name=f"q{index}", text=f"Is it {index}?") for index in range(6)]
+    prompts = [yes_no(f"q{index}", f"Is it {index}?") for index in range(6)]
     answers = [ask(model, prompt)[0] for prompt in prompts]
     assert [answer.value for answer in answers] == [True, False, None, None, None, None]
     assert all(answer.p is None and answer.scores is None for answer in answers)
@@ -582,7 +606,8 @@ def test_a_withheld_answer_is_unknown_and_not_a_no(
 ) -> None:
     chat_server.answer = lambda _: response
     answers = ask(model, _YES, _CAPTION)
-    assert [answer.state for answer in answers] == [AnswerState.UNKNOWN] * 2
+    assert [answer.answer.state for answer in answers] == [AnswerState.UNMEASURED] * 2
+    assert [answer.state for answer in answers] == [VerdictState.UNKNOWN] * 2
     assert all("refused" in (answer.reason or "") or "filter" in (answer.reason or "") for answer in answers)
 
 
@@ -590,7 +615,7 @@ def test_a_withheld_answer_is_unknown_and_not_a_no(
 def test_an_empty_caption_is_unknown(chat_server: ChatServer, model: RemoteModel, text: str | None) -> None:
     chat_server.answer = lambda _: said(text)
     (answer,) = ask(model, _CAPTION)
-    assert (answer.state, answer.reason) == (AnswerState.UNKNOWN, "the model generated no text")
+    assert (answer.state, answer.reason) == (VerdictState.UNKNOWN, "the model generated no text")
 
 
 _TOPICS = Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
@@ -617,16 +642,16 @@ def test_one_question_that_a_server_cannot_answer_is_unknown_and_others_are_answ
     prompts = [_YES, _TOPICS, _CAPTION, _WHY]
     answers = dict(zip(("red", "topics", "caption", "why"), ask(model, *prompts), strict=True))
     unknown = {"About sports": "topics", "Describe it": "caption", "Why?": "why"}[question]
-    assert answers[unknown].state is AnswerState.UNKNOWN
+    assert answers[unknown].state is VerdictState.UNKNOWN
     assert (answers[unknown].reason or "").startswith("the server did not answer: ")
     del answers[unknown]
-    assert {answer.state for answer in answers.values()} == {AnswerState.ANSWERED}
+    assert {answer.state for answer in answers.values()} == {VerdictState.ANSWERED}
 
 
 def test_a_first_question_that_is_refused_does_not_stop_the_others(chat_server: ChatServer, model: RemoteModel) -> None:
     chat_server.answer = lambda request: failure(400, "no") if "red" in request.question else _GOOD
     red, topics = ask(model, _YES, _TOPICS, _WHY)
-    assert (red.state, topics.state) == (AnswerState.UNKNOWN, AnswerState.ANSWERED), "and the follow-up is not asked"
+    assert (red.state, topics.state) == (VerdictState.UNKNOWN, VerdictState.ANSWERED), "and the follow-up is not asked"
 
 
 def test_questions_that_are_all_refused_fail_their_segment_although_a_follow_up_waits(
@@ -637,7 +662,7 @@ def test_questions_that_are_all_refused_fail_their_segment_although_a_follow_up_
         ask(model, _YES, _TOPICS, _WHY)
     assert caught.value.reason == "model_refused"
     chat_server.answer = lambda _: _GOOD
-    assert [answer.state for answer in ask(model, _YES, _TOPICS, _WHY)] == [AnswerState.ANSWERED] * 3
+    assert [answer.state for answer in ask(model, _YES, _TOPICS, _WHY)] == [VerdictState.ANSWERED] * 3
 
 
 @pytest.mark.parametrize(
@@ -666,7 +691,8 @@ def test_one_refused_segment_does_not_affect_the_others(chat_server: ChatServer,
     asked = len(chat_server.requests)
     assert asked == 6, "two questions for each segment: one refused question does not mean that all are"
     for one in (features[0], features[2]):
-        ((red, caption),) = model.ask([one], [[_YES, _CAPTION]])
+        prompts = [_YES, _CAPTION]
+        red, caption = in_order(prompts, model.ask([one], [prompts])[0])
         assert (red.value, caption.text) == (True, "yes")
     assert len(chat_server.requests) == asked, "answered questions are not asked again"
     model.ask([features[0]], [[_YES]])
