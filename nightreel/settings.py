@@ -224,7 +224,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description='smallest share of a segment or video that must be seen for a "no"; with less, the answer is '
-        "unknown. Any command stores it in the database, for all readers; unset: as stored, 0.8 at first",
+        "unknown. A run judges the stored answers by it; a prompt may set its own (`coverage`); unset: 0.8",
     )
 
     # how work is divided

@@ -270,6 +270,7 @@ def shown_answers(connection: Connection, video_ids: Collection[int], prompt_id:
             segments.end_s,
             func.coalesce(analyses.c.covered_s, videos.c.duration_s).label("video_covered_s"),
             videos.c.expected_s.label("video_expected_s"),
+            _answers.p,
             select(func.count())
             .select_from(failed)
             .where(failed.c.analysis_id == analyses.c.id)

@@ -18,7 +18,8 @@ _answers = table(
     *map(column, ("uri", "start_s", "end_s", "prompt_set", "prompt", "kind", "state", "answer", "p", "reason",
                   "flagged", "needs_review", "severity", "lane", "labels", "due", "outdated",
                   "covered_s", "expected_s", "video_covered_s", "video_expected_s",
-                  "little_of_video", "video_needs_review", "model", "frame_times_s", "reused_from", "answered_at", "run_id",
+                  "little_of_video", "video_needs_review", "model",
+                  "frame_times_s", "reused_from", "answered_at", "run_id",
                   "video_id", "segment", "sampled")),
     schema="reporting",
 )  # fmt: skip

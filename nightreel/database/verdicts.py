@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
@@ -127,6 +127,17 @@ def roll_up_videos(
         )
     if rows:
         connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+def known_video_verdicts(connection: Connection, video_ids: Collection[int], prompt_id: int) -> dict[int, Verdict]:
+    """The stored verdicts on videos for a prompt, by video id."""
+    table = schema.video_verdicts
+    rows = connection.execute(
+        select(table, literal(None).label("answer_text")).where(
+            table.c.video_id == func.any(sorted(video_ids)), table.c.prompt_id == prompt_id
+        )
+    )
+    return {row.video_id: verdict_of(row) for row in rows}
 
 
 def _rolled(prompt: Prompt, rows: Sequence[Row[Any]]) -> VideoVerdict:

@@ -37,6 +37,12 @@ class Touched:
             videos=any(part.videos for part in parts),
         )
 
+    def includes(self, p: float | None, *, bounded: bool) -> bool:
+        """Whether the verdict on an answer with this probability may differ."""
+        if bounded and self.bounded:
+            return True
+        return self.unscored if p is None else any(low <= p <= high for low, high in self.ranges)
+
     def __bool__(self) -> bool:
         return bool(self.ranges or self.unscored or self.bounded or self.videos)
 

@@ -28,6 +28,7 @@ from nightreel.database.rejudging import (
     videos_of,
     videos_with_segments,
 )
+from nightreel.database.verdicts import known_video_verdicts
 from nightreel.domain import (
     UNSURE,
     Policy,
@@ -135,6 +136,7 @@ class _Preview:
             earlier=(old,),
             questions=questions_of(connection, prompt_id),
         )
+        self._touches = self._change.touches
         self._examples: list[tuple[float, int, Example]] = []
 
     def run(self) -> None:
@@ -210,19 +212,22 @@ class _Preview:
         return True
 
     def _both(self, row: Row[Any]) -> tuple[Verdict, Verdict]:
+        """The stored verdict on an answer, and that under the new policy."""
+        before = stored_verdict(row)
         question = self._change.questions[row.question_id]
-        answer = answer_of(row, question.hash).answer
-        return stored_verdict(row), judge(question, answer, self._found.prompt.policy)
+        if not self._touches[row.question_id].includes(row.p, bounded=bool(row.bounds)):
+            return before, before
+        return before, judge(question, answer_of(row, question.hash).answer, self._found.prompt.policy)
 
     def _roll_up(self, video_ids: Sequence[int]) -> None:
         rows = shown_answers(self._connection, video_ids, self._prompt_id)
-        for _, group in groupby(rows, key=lambda row: row.video_id):
+        known = known_video_verdicts(self._connection, video_ids, self._prompt_id)
+        for video_id, group in groupby(rows, key=lambda row: row.video_id):
             own = list(group)
-            both = [self._both(row) for row in own]
             question = self._change.questions[own[0].question_id]
-            before = _rolled(question, self._old, own, [pair[0] for pair in both])
-            after = _rolled(question, self._found.prompt.policy, own, [pair[1] for pair in both])
-            if said(before) != said(after):
+            after = _rolled(question, self._found.prompt.policy, own, [self._both(row)[1] for row in own])
+            before = known.get(video_id)
+            if before is not None and said(before) != said(after):
                 self._found.videos[said(before), said(after)] += 1
 
 

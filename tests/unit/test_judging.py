@@ -198,8 +198,6 @@ def test_an_answer_whose_verdict_differs_is_touched(pair, old, other, keys):
     new = replace(old, **{key: getattr(other, key) for key in keys})
     what = touched(question, old, new)
     if judge(question, answer, old) != judge(question, answer, new):
-        p = probability(question, answer)
-        in_range = p is not None and any(low <= p <= high for low, high in what.ranges)
-        assert in_range or (p is None and what.unscored) or (answer.bounds and what.bounded)
+        assert what.includes(probability(question, answer), bounded=bool(answer.bounds))
     if (old.roll_up, old.coverage) != (new.roll_up, new.coverage):
         assert what.videos

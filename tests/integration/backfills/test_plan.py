@@ -78,7 +78,8 @@ def answer(work: Work, name: str, segment: int, prompt: str, *, key: str, state:
     execute(
         work,
         "INSERT INTO nightreel.answers (segment_id, question_id, model_id, state, reason, prompt_tokens,"
-        " generated_tokens, feature_key, run_id) SELECT segment.id, :question_id, :model_id, :state, 'refused', 1, 1, :key, :run_id"
+        " generated_tokens, feature_key, run_id)"
+        " SELECT segment.id, :question_id, :model_id, :state, 'refused', 1, 1, :key, :run_id"
         " FROM nightreel.segments AS segment JOIN nightreel.videos AS video ON video.id = video_id"
         " WHERE uri = :uri AND index = :segment",
         question_id=work.recipe.question_ids[next(p.question.hash for p in PROMPTS.prompts if p.name == prompt)],

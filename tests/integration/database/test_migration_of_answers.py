@@ -1,7 +1,7 @@
 """A database of the version before, filled by its own code, is migrated: what it says stays, and more can be judged.
 
-tests/data/database_0011.sql.gz holds the rows of three runs of the demo model at commit f7c9f9b: the demo's prompt sets,
-then a set `shapes` with thresholds, then the same set with others. Some answers were changed by hand to ones in doubt,
+tests/data/database_0011.sql.gz holds the rows of three runs of the demo model at commit f7c9f9b: the demo's sets, then
+a set `shapes` with thresholds, then the same set with others. Some answers were changed by hand to ones in doubt,
 and to ones of a server without probabilities. database_0011_answers.json.gz is what its views then showed.
 """
 
@@ -22,9 +22,9 @@ from nightreel.stages.show import show_current
 
 _DATA = Path(__file__).parents[2] / "data"
 _MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
-# Verdicts of the set `shapes` that differ: prompt, p, before, after. The old rule was wrong here: with a threshold of 0.4
-# and a min_margin of 0.1, `moving` was in doubt around 0.5; one unsure tag of `colours` hid the others; a tie at 0.5 was
-# in doubt whatever the threshold was. A tag by words has no probability that a band could be applied to.
+# Verdicts of the set `shapes` that differ: prompt, p, before, after. The old rule was wrong here: with a threshold of
+# 0.4 and a min_margin of 0.1, `moving` was in doubt around 0.5; one unsure tag of `colours` hid the others; a tie
+# at 0.5 was in doubt whatever the threshold was. A tag by words has no probability that a band could be applied to.
 _CHANGED = [
     ("colours", 0.97, None, "red"),
     ("colours", None, "red, blue", None),

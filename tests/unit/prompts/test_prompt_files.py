@@ -180,8 +180,8 @@ def test_choices_that_look_the_same_are_refused(tmp_path: Path, one: str, other:
         ("{name: q, kind: text, text: a, min_margin: 0.1}", "'min_margin': not allowed for kind text"),
         (
             "{name: q, kind: yes_no, text: a, min_margin: 0.1}",
-            "'min_margin': not allowed for kind yes_no: its doubt is a band around the threshold; at threshold 0.5, write "
-            "`doubt: 0.1`",
+            "'min_margin': not allowed for kind yes_no: its doubt is a band around the threshold; at threshold 0.5, "
+            "write `doubt: 0.1`",
         ),
         ("{name: q, kind: tags, text: a, choices: [x], min_margin: 0.2, threshold: 0.3}", "0.3, write `doubt: 0.2`"),
         ("{name: q, kind: yes_no, text: a, doubt: 2}", "'doubt': '2': input should be less than or equal to 1"),
