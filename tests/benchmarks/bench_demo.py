@@ -74,7 +74,7 @@ def _add_accuracy(report: Report, grades: Sequence[Grade], plain: Mapping) -> No
         PromptKind.CAPTION: 0.97, PromptKind.TEXT: 0.97, PromptKind.YES_NO: 0.99, PromptKind.NUMBER: 0.99,
         PromptKind.CHOICE: 0.99, PromptKind.TAGS: 0.99,
     }.items():  # fmt: skip
-        groups[f"{kind}: right"] = [one for one in grades if one.prompt.kind is kind], goal
+        groups[f"{kind}: right"] = [one for one in grades if one.prompt.question.kind is kind], goal
     groups["about absent things: right"] = [one for one in grades if one.of_nothing], 0.98
     groups["empty clips: right"] = [one for one in grades if not one.scene.things], 0.98
     groups["segments of clips of several scenes: right"] = [one for one in grades if _is_long(one)], 0.98

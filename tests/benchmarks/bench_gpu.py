@@ -82,7 +82,7 @@ def _add_rates(report: Report, shape: Shape, network: torch.nn.Module, ours: Our
     """Prefill and decoding of one segment, beside the device's peak."""
     features, model = ours.kept(), ours.model
     config = network.config.get_text_config()
-    texts = [prompt for prompt in prompts(_ASKED) if not prompt.kind.scored]
+    texts = [prompt for prompt in prompts(_ASKED) if not prompt.question.kind.scored]
     prefill_s = _median_s(lambda: model.ask([features], [[_YES_NO]]), rounds)
     decode_s = _median_s(lambda: model.ask([features], [texts]), rounds) - prefill_s
     step_s = max(decode_s, 1e-9) / TEXT_TOKENS

@@ -146,13 +146,13 @@ class _FreshPlace:
         ) as connection:
             connection.execute(
                 "DELETE FROM nightreel.answers USING nightreel.prompts AS prompt"
-                " WHERE prompt.id = prompt_id AND prompt.name = %s",
+                " WHERE prompt.question_id = answers.question_id AND prompt.name = %s",
                 (prompt,),
             )
             connection.execute(
                 "UPDATE nightreel.analyses SET status = 'pending', attempts = 0 WHERE recipe_id IN"
-                " (SELECT id FROM nightreel.recipes"
-                " WHERE prompts @> jsonb_build_array(jsonb_build_object('name', %s::text)))",
+                " (SELECT recipe_id FROM nightreel.recipe_prompts AS asked"
+                " JOIN nightreel.prompts AS prompt ON prompt.id = asked.prompt_id WHERE prompt.name = %s)",
                 (prompt,),
             )
 

@@ -9,24 +9,22 @@ they differ from the embedded default of 128 MB: `bench_scale 10000000 5 4GB`.
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Report, Row
-from benchmarks.scale_rows import SOURCE, connect, fill, new_objects
+from benchmarks.scale_rows import SOURCE, fill, new_objects
 from benchmarks.scale_sides import CHUNK, PAGE, Side
-from psycopg import sql
+from fixtures.postgres import PostgresServer, running_postgres
 from sqlalchemy.engine import make_url
 
 from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
-from nightreel.services import open_services
-from nightreel.settings import load_settings
 
 _SIZES = (100_000, 1_000_000, 10_000_000)
 _FLAT = 1.5
@@ -42,11 +40,9 @@ def main(largest: int = _SIZES[-1], rounds: int = 5, shared_buffers: str = "") -
     if len(sizes) < 2:
         raise SystemExit(f"{largest = } leaves nothing to compare: expected {_SIZES[1]} or {_SIZES[2]}")
     with tempfile.TemporaryDirectory() as name:
-        os.environ["NIGHTREEL_WORK_DIR"] = name
-        if shared_buffers:
-            _set_shared_buffers(shared_buffers)
-        with open_services(load_settings(), prefect=False) as services, ExitStack() as stack:
-            sides = [stack.enter_context(_filled(services.database_url, size)) for size in sizes]
+        options = {"shared_buffers": shared_buffers} if shared_buffers else {}
+        with running_postgres(Path(name), options) as server, ExitStack() as stack:
+            sides = [stack.enter_context(_filled(server, size)) for size in sizes]
             _add_rows_bytes(report, sides)
             for number in range(rounds + 1):  # the first warms up and does not count
                 for side in sides:
@@ -58,26 +54,17 @@ def main(largest: int = _SIZES[-1], rounds: int = 5, shared_buffers: str = "") -
             report.finish()
 
 
-def _set_shared_buffers(size: str) -> None:
-    """Set the shared buffers for the next start of the server."""
-    with open_services(load_settings(), prefect=False) as services:
-        with connect(services.database_url) as connection:
-            connection.execute(sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(size))
-
-
 @contextmanager
-def _filled(server: str, size: int) -> Iterator[Side]:
-    """Create and fill a database of this size on the server."""
-    name = f"scale_{size}"
-    with connect(server) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    filled = make_url(server).set(database=name).render_as_string(hide_password=False)
-    fill(filled, size)
-    database = Database(filled)
-    try:
-        yield Side(database, size)
-    finally:
-        database.close()
+def _filled(server: PostgresServer, size: int) -> Iterator[Side]:
+    """Create and fill a database of this size on the server. Its superuser may leave foreign keys unchecked."""
+    with server.new_database() as made:
+        url = server.admin_url.set(database=make_url(made).database).render_as_string(hide_password=False)
+        fill(url, size)
+        database = Database(url)
+        try:
+            yield Side(database, size)
+        finally:
+            database.close()
 
 
 def _add_rounds(report: Report, sides: Sequence[Side]) -> None:

@@ -19,7 +19,7 @@ from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.media.writing import write_h264
 from nightreel.models.checkpoints import DEMO_DIRECTORY
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 from nightreel.settings import load_settings
 from nightreel.stages.database import open_database
 
@@ -128,20 +128,21 @@ def plain_answers(directory: Path, prompts: Sequence[Prompt], wanted: Iterable[t
                 )
                 for prompt in starts[segment.start_s]:
                     asked = by_name[prompt]
-                    words = [
+                    said_words = [
                         plain.processor.decode(
-                            plain.generate(batch, segment, question, asked.max_new_tokens), skip_special_tokens=True
+                            plain.generate(batch, segment, words, asked.question.max_new_tokens),
+                            skip_special_tokens=True,
                         )
-                        for question in questions_of(asked)
+                        for words in texts_of(asked.question)
                     ]
-                    said[name, segment.start_s, prompt] = _joined(asked, words)
+                    said[name, segment.start_s, prompt] = _joined(asked, said_words)
     return said
 
 
 def _joined(prompt: Prompt, words: Sequence[str]) -> str:
-    if prompt.kind is not PromptKind.TAGS:
+    if prompt.question.kind is not PromptKind.TAGS:
         return words[0]
-    return ", ".join(tag for tag, word in zip(prompt.choices, words, strict=True) if word == "yes")
+    return ", ".join(tag for tag, word in zip(prompt.question.choices, words, strict=True) if word == "yes")
 
 
 def plain_share(grades: Sequence[Grade], plain: Answers) -> float:

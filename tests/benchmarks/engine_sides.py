@@ -25,12 +25,12 @@ from transformers import (
 
 from nightreel.cache.features import FeatureCache
 from nightreel.cache.signing import CacheKeys
-from nightreel.domain import FeatureRef, Features, Prompt, PromptKind
+from nightreel.domain import Answer, FeatureRef, Features, Prompt, PromptKind, judge
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import load_model
-from nightreel.prompts.wording import questions_of
+from nightreel.prompts.wording import texts_of
 from nightreel.settings import Settings, load_settings
 from nightreel.storage import open_storage
 
@@ -130,7 +130,7 @@ class Plain:
     @torch.inference_mode()
     def _ask(self, frames: torch.Tensor, metadata: dict[str, Any], asked: Sequence[Prompt]) -> Answers:
         messages = [
-            {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": questions_of(prompt)[0]}]}
+            {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": texts_of(prompt.question)[0]}]}
             for prompt in asked
         ]
         inputs = self._processor(
@@ -146,7 +146,9 @@ class Plain:
         ).to(self._model.device, self._model.dtype)
         made = self._model.generate(
             **inputs,
-            max_new_tokens=max(prompt.max_new_tokens if not prompt.kind.scored else 1 for prompt in asked),
+            max_new_tokens=max(
+                1 if prompt.question.kind.scored else prompt.question.max_new_tokens for prompt in asked
+            ),
             do_sample=False,
             output_logits=True,
             return_dict_in_generate=True,
@@ -154,7 +156,7 @@ class Plain:
         texts = made.sequences[:, inputs["input_ids"].shape[1] :]
         return [
             self._yes_or_no(made.logits[0][place])
-            if prompt.kind.scored
+            if prompt.question.kind.scored
             else self._processor.decode(texts[place], skip_special_tokens=True).strip()
             for place, prompt in enumerate(asked)
         ]
@@ -187,11 +189,11 @@ class Ours:
         self._colds += 1
         (features,) = self.model.encode([frames], segments=[segment], keys=[f"{self._colds:064x}"])
         self._kept = self._cache.put(features)
-        return self._answers(self.model.ask([features], [asked])[0])
+        return self._answers(asked, self.model.ask([features], [asked])[0])
 
     def warm(self, asked: Sequence[Prompt]) -> Answers:
         """(d): read the features of `cold` from disk, check them, ask."""
-        return self._answers(self.model.ask([self.kept()], [asked])[0])
+        return self._answers(asked, self.model.ask([self.kept()], [asked])[0])
 
     def kept(self) -> Features:
         """The features that the last cold run cached."""
@@ -199,8 +201,9 @@ class Ours:
         return self._cache.get(self._kept)
 
     @staticmethod
-    def _answers(answers: Sequence[Any]) -> Answers:
-        return [answer.text or f"{answer.state}: {answer.reason}" for answer in answers]
+    def _answers(asked: Sequence[Prompt], answers: Sequence[Answer]) -> Answers:
+        verdicts = [judge(one.question, answer, one.policy) for one, answer in zip(asked, answers, strict=True)]
+        return [verdict.text or f"{verdict.state}: {verdict.reason}" for verdict in verdicts]
 
 
 @contextmanager

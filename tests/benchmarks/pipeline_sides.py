@@ -40,7 +40,7 @@ def plain(source: str, prompts: list[str], model: str, database_url: str) -> dic
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from nightreel.prompts.loading import load_prompt_sets
-    from nightreel.prompts.wording import questions_of
+    from nightreel.prompts.wording import texts_of
 
     processor = AutoProcessor.from_pretrained(model)
     network = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
@@ -59,15 +59,15 @@ def plain(source: str, prompts: list[str], model: str, database_url: str) -> dic
             for prompt in questions:
                 message = {
                     "role": "user",
-                    "content": [{"type": "video"}, {"type": "text", "text": questions_of(prompt)[0]}],
+                    "content": [{"type": "video"}, {"type": "text", "text": texts_of(prompt.question)[0]}],
                 }
                 text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
                 inputs = processor(text=[text], videos=[frames], video_metadata=[metadata], do_sample_frames=False,
                                    return_tensors="pt")  # fmt: skip
-                length = 1 if prompt.kind.scored else prompt.max_new_tokens
+                length = 1 if prompt.question.kind.scored else prompt.question.max_new_tokens
                 made = network.generate(**inputs, max_new_tokens=length, do_sample=False, output_logits=True,
                                         return_dict_in_generate=True)  # fmt: skip
-                if prompt.kind.scored:
+                if prompt.question.kind.scored:
                     logits = made.logits[0][0]
                     said = max(words, key=lambda word: logits[words[word]].item())
                 else:

@@ -2,7 +2,7 @@
 
 Half of the objects have keys by day and camera: a page of the listing is contiguous in the tables. Half have unordered
 names: a page is scattered over all nights. Nine tenths are done, and a hundredth of these failed; the newest tenth is
-pending. A tenth of the videos have a segment, its features and its answers.
+pending. A tenth of the videos have a segment, its features, its answers, and the verdicts on them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from nightreel.database.connection import Database
+from nightreel.database.current_recipes import make_current
 from nightreel.database.migrations import upgrade
 from nightreel.database.recipes import Recipe, register_recipe
 from nightreel.domain import SamplingPlan, StoredObject
 from nightreel.prompts.loading import load_prompt_sets
 
 SOURCE = "s3://bucket"
+SETS = ("tagging_2026", "moderation_2026")
 _FIRST_NIGHT = datetime(2026, 11, 1, tzinfo=UTC)
 _NIGHTS = 20
 
@@ -67,30 +69,58 @@ SELECT id, '{plan_hash}', 0, 0, duration_s FROM nightreel.videos WHERE id <= {kn
 """
 _FEATURES = """
 INSERT INTO nightreel.features (key, uri, size_bytes, sha256, pts_s, damaged_frames, decoder, decoder_version,
-                                thumbnail_uri, content_sha256, plan, model_id)
+                                thumbnail_uri, content_sha256, plan, model_id, covered_s)
 SELECT key, 's3://cache/features/' || left(key, 2) || '/' || key || '.parquet', 14700000,
        encode(sha256(key::bytea), 'hex'), ARRAY[0.5, 3.1, 5.7, 8.2, 10.8, 13.4, 15.9, 18.5], 0, 'decord', '0.6.0',
-       's3://cache/features/' || left(key, 2) || '/' || key || '.jpg', content_sha256, 'uniform:8', 1
+       's3://cache/features/' || left(key, 2) || '/' || key || '.jpg', content_sha256, 'uniform:8', 1, duration_s
 FROM nightreel.videos, LATERAL (SELECT encode(sha256((id || 'features')::bytea), 'hex') AS key) AS made
 WHERE id <= {known} / 10 ORDER BY id
 """
 _ANSWERS = """
-INSERT INTO nightreel.answers (segment_id, prompt_id, model_id, state, text, value, p, scores, prompt_tokens,
+INSERT INTO nightreel.answers (segment_id, question_id, model_id, state, text, p, scores, mass, prompt_tokens,
                                generated_tokens, feature_key, run_id)
-SELECT segment.id, prompt.id, 1, 'answered',
-       CASE prompt.kind WHEN 'caption' THEN {caption} ELSE prompt.kind END,
-       CASE prompt.kind WHEN 'caption' THEN to_jsonb({caption}) WHEN 'yes_no' THEN '"no"' WHEN 'number' THEN '2'
-                        WHEN 'tags' THEN '["sports", "nature"]' ELSE '"outdoors"' END,
-       CASE prompt.kind WHEN 'caption' THEN NULL ELSE 0.9731 END,
-       CASE prompt.kind WHEN 'yes_no' THEN '{{"yes": 0.0269, "no": 0.9731}}'::jsonb
-                        WHEN 'choice' THEN '{{"indoors": 0.01, "outdoors": 0.97, "studio": 0.02}}'
-                        WHEN 'tags' THEN '{{"sports": 0.9, "news": 0.1, "music": 0.1, "animals": 0.2, "nature": 0.8,
-                                           "food": 0.1, "travel": 0.3, "gaming": 0.1}}' END,
-       1120, CASE prompt.kind WHEN 'caption' THEN 24 ELSE 1 END,
+SELECT segment.id, question.id, 1, 'measured',
+       CASE question.kind WHEN 'caption' THEN {caption} WHEN 'number' THEN '2' END,
+       CASE question.kind WHEN 'yes_no' THEN 0.0269 WHEN 'choice' THEN 0.97 WHEN 'tags' THEN 0.9 END,
+       CASE question.kind WHEN 'yes_no' THEN '{{"yes": 0.0269, "no": 0.9731}}'::jsonb
+                          WHEN 'choice' THEN '{{"indoors": 0.01, "outdoors": 0.97, "studio": 0.02}}'
+                          WHEN 'tags' THEN '{{"sports": 0.9, "news": 0.1, "music": 0.1, "animals": 0.2, "nature": 0.8,
+                                             "food": 0.1, "travel": 0.3, "gaming": 0.1}}' END,
+       CASE question.kind WHEN 'tags' THEN '{{"sports": 0.98, "news": 0.97, "music": 0.97, "animals": 0.98,
+                                              "nature": 0.98, "food": 0.97, "travel": 0.97, "gaming": 0.97}}'::jsonb
+                          WHEN 'yes_no' THEN '0.9812' WHEN 'choice' THEN '0.9623' END,
+       1120, CASE question.kind WHEN 'caption' THEN 24 ELSE 1 END,
        encode(sha256((segment.video_id || 'features')::bytea), 'hex'), 1
 FROM nightreel.segments AS segment
-CROSS JOIN (SELECT * FROM nightreel.prompts WHERE name <> 'why_violent') AS prompt
-ORDER BY segment.id, prompt.id
+CROSS JOIN (SELECT * FROM nightreel.questions WHERE kind <> 'text') AS question
+ORDER BY segment.id, question.id
+"""
+_SAID = """
+       'answered',
+       CASE question.kind WHEN 'yes_no' THEN 'no' WHEN 'number' THEN '2' WHEN 'choice' THEN 'outdoors'
+                          WHEN 'tags' THEN 'sports, nature' END,
+       CASE question.kind WHEN 'yes_no' THEN 'false'::jsonb WHEN 'number' THEN '2' WHEN 'choice' THEN '"outdoors"'
+                          WHEN 'tags' THEN '["sports", "nature"]' END,
+       CASE question.kind WHEN 'tags' THEN '{{"sports": "yes", "nature": "yes"}}'::jsonb END, false, false"""
+_VERDICTS = f"""
+INSERT INTO nightreel.verdicts (answer_id, prompt_id, policy_id, state, text, value, labels, flagged, needs_review,
+                                shown)
+SELECT answer.id, prompt.id, prompt.policy_id, {_SAID}, true
+FROM nightreel.answers AS answer
+JOIN nightreel.prompts AS prompt USING (question_id)
+JOIN nightreel.questions AS question ON question.id = answer.question_id
+ORDER BY answer.id, prompt.id
+"""
+_VIDEO_VERDICTS = f"""
+INSERT INTO nightreel.video_verdicts (video_id, prompt_id, policy_id, state, text, value, labels, flagged, needs_review,
+                                      max_p, segments, unknown, errors, covered_s, expected_s)
+SELECT segment.video_id, prompt.id, prompt.policy_id, {_SAID},
+       CASE question.kind WHEN 'yes_no' THEN 0.0269 END, 1, 0, 0, segment.end_s, segment.end_s
+FROM nightreel.segments AS segment
+CROSS JOIN nightreel.prompts AS prompt
+JOIN nightreel.questions AS question ON question.id = prompt.question_id
+WHERE question.kind <> 'text'
+ORDER BY segment.video_id, prompt.id
 """
 CAPTION = "A man in a red jacket walks across a parking lot, stops beside a white van and looks at his phone."
 PROBE = """{"container": "mov", "codec": "h264", "profile": "High", "pixel_format": "yuv420p", "width": 1920,
@@ -100,7 +130,7 @@ PROBE = """{"container": "mov", "codec": "h264", "profile": "High", "pixel_forma
 "streams": 2, "stream_index": 0, "decoder": "decord", "decoder_reason": "h264 in mov, every frame timed",
 "keyframes": 12}"""
 _TABLES = (("videos", _VIDEOS), ("analyses", _ANALYSES), ("segments", _SEGMENTS), ("features", _FEATURES),
-           ("answers", _ANSWERS))  # fmt: skip
+           ("answers", _ANSWERS), ("verdicts", _VERDICTS), ("video_verdicts", _VIDEO_VERDICTS))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,15 +172,17 @@ def new_objects(name: str, count: int) -> list[StoredObject]:
 
 
 def register(database: Database) -> Recipe:
-    """The recipe of all rows: the shipped prompts and a model that does not exist."""
+    """The recipe of all rows: shipped prompts and a model that does not exist. It is the current one."""
     with database.begin() as connection:
-        return register_recipe(
+        recipe = register_recipe(
             connection,
             model_hash="a" * 64,
             model_spec={"name": "none", "revision": "1"},
             plan=SamplingPlan.parse("uniform:8"),
-            prompts=load_prompt_sets(("tagging", "moderation")),
+            prompts=load_prompt_sets(SETS),
         )
+        make_current(connection, recipe.id, source=SOURCE, set_names=SETS, made_by="benchmark", instead=True)
+        return recipe
 
 
 def connect(url: str) -> psycopg.Connection:

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from benchmarks.scale_rows import CAPTION, PROBE, SOURCE, Objects, new_objects, register
 from sqlalchemy import Connection, text
 
+from nightreel.database.answers import answers_given, write_answers
 from nightreel.database.claims import (
     ClaimsInOrder,
     Selection,
@@ -28,22 +29,24 @@ from nightreel.database.claims import (
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter, discover_page
 from nightreel.database.features import known_features, record_features
-from nightreel.database.results import answers_given, known_video, record_content, record_probe, write_answers
+from nightreel.database.policies import policies_in_force
+from nightreel.database.results import known_video, record_content, record_probe
 from nightreel.database.statements import statement
 from nightreel.domain import (
     Answer,
-    AnswerState,
     Claim,
     EncodedSegment,
     FeatureRef,
     Outcome,
     OutcomeState,
     PromptKind,
+    Question,
     Segment,
     SegmentAnswers,
     StoredObject,
 )
 from nightreel.metrics.backlog import MOST_COUNTED
+from nightreel.stages.judge import judge_answers, show_videos
 
 PAGE, CHUNK, SHARD, FEW = 1000, 16, 1000, 50
 EVERYTHING = Selection(f"{SOURCE}/")
@@ -190,7 +193,7 @@ class Side:
     # -- a chunk --------------------------------------------------------------------------------------------------
 
     def _write(self, claims: Sequence[Claim]) -> float:
-        """Write all rows of a chunk between its claim and its end: content, probe, features, answers."""
+        """Write all rows of a chunk between its claim and its end: content, probe, features, answers, verdicts."""
         with self._timed() as took:
             for item in claims:
                 with self.database.begin() as connection:
@@ -210,15 +213,18 @@ class Side:
             with self.database.begin() as connection:
                 own = lock_own(connection, run_id=self._run_id, analysis_ids=[item.analysis_id for item in claims])
                 written = write_answers(connection, answered, video_ids=own, recipe=self.recipe, run_id=self._run_id)
-                answers_given(connection, sorted(own.values()), self.recipe)
+                given = answers_given(connection, sorted(own.values()), self.recipe, errors=True)
+                policies = policies_in_force(connection, self.recipe.prompt_ids.values(), lock=True)
+                judge_answers(connection, given, self.recipe, policies)
                 for item in claims:
                     outcome = Outcome(analysis_id=item.analysis_id, state=OutcomeState.DONE, segments=1)
                     close_claim(connection, outcome, attempt=1, max_attempts=3, wait_s=0)
+                show_videos(connection, self.recipe, policies, video_ids=own.values(), ended=own.values())
         assert written == len(claims) * len(self._answers()), written
         return took[0]
 
     def _answers(self) -> tuple[Answer, ...]:
-        return tuple(_answer(prompt.hash, prompt.kind) for prompt in self.recipe.prompts.prompts if not prompt.when)
+        return tuple(_answer(prompt.question) for prompt in self.recipe.prompts.prompts if not prompt.policy.when)
 
     # -- private --------------------------------------------------------------------------------------------------
 
@@ -255,31 +261,25 @@ def _segment(item: Claim) -> EncodedSegment:
         feature=FeatureRef(key=key, uri=f"{place}.parquet", size_bytes=14_700_000, sha256=key[::-1]),
         pts_s=tuple(n * 3.1 for n in range(8)),
         damaged_frames=0,
-        covered_s=None,
+        covered_s=24.0,
         decoder="decord",
         decoder_version="0.6.0",
         thumbnail_uri=f"{place}.jpg",
     )
 
 
-def _answer(prompt_hash: str, kind: PromptKind) -> Answer:
+def _answer(question: Question) -> Answer:
     """An answer as long as a real one."""
-    said: dict[PromptKind, tuple[Any, Any]] = {
-        PromptKind.CAPTION: (CAPTION, None),
-        PromptKind.NUMBER: (2, None),
-        PromptKind.YES_NO: ("no", {"yes": 0.0269, "no": 0.9731}),
-        PromptKind.CHOICE: ("outdoors", {"indoors": 0.01, "outdoors": 0.97, "studio": 0.02}),
-        PromptKind.TAGS: (["sports"], dict.fromkeys(("sports", "news", "music", "food"), 0.1)),
-    }
-    value, scores = said[kind]
-    return Answer(
-        prompt_hash=prompt_hash,
-        state=AnswerState.ANSWERED,
-        text=str(value),
-        value=value,
-        p=None if kind is PromptKind.CAPTION else 0.9731,
-        scores=scores,
-        reason=None,
-        prompt_tokens=1120,
-        generated_tokens=24,
-    )
+    answer = partial(Answer, question_hash=question.hash, prompt_tokens=1120, generated_tokens=24)
+    match question.kind:
+        case PromptKind.CAPTION:
+            return answer(text=CAPTION)
+        case PromptKind.NUMBER:
+            return answer(text="2")
+        case PromptKind.YES_NO:
+            return answer(scores={"yes": 0.0269, "no": 0.9731}, mass=0.9812)
+        case PromptKind.TAGS:
+            each = dict.fromkeys(question.choices, 0.1)
+            return answer(scores=each, mass=dict.fromkeys(each, 0.97))
+    scores = {"indoors": 0.01, "outdoors": 0.97, "studio": 0.02}
+    return answer(scores=scores, mass=0.9623)

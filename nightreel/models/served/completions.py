@@ -1,7 +1,7 @@
-"""Turn a server's completions into Answers: the first token's probabilities if they are listed, and the text.
+"""Turn a server's completions into Answers: the text, and the first token's probabilities if they are listed.
 
-A server lists only the likeliest tokens, as text. How much the unlisted rest can change is kept as bounds. Without
-probabilities, the text is kept. `domain.judging` decides what they mean.
+A server lists only the likeliest tokens, as text. How much the unlisted rest can change is kept as bounds.
+`domain.judging` decides what they mean.
 
 `remote` calls it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nightreel.domain import TIE, Answer, PromptKind, Question, bare
@@ -159,12 +159,14 @@ def to_answer(question: Question, replies: Sequence[Completion]) -> Answer:
 def _yes_no(question: Question, replies: Sequence[Completion], tokens: int) -> Answer:
     """From one reply, or for tags from one reply per tag. The words decide if the server lists no tokens of one."""
     each = [_measured(reply) for reply in replies]
+    said = ",".join(reply.text.replace(",", " ") for reply in replies) if len(replies) > 1 else replies[0].text
     if None in each:
-        said = ",".join(reply.text.replace(",", " ") for reply in replies) if len(replies) > 1 else replies[0].text
         return answering.written(question, said, tokens=tokens, generated=0)
     if question.kind is PromptKind.TAGS:
-        return answering.measured_tags(question, each, tokens=tokens)
-    return answering.measured_yes_no(question, each[0], tokens=tokens)
+        answer = answering.measured_tags(question, each, tokens=tokens)
+    else:
+        answer = answering.measured_yes_no(question, each[0], tokens=tokens)
+    return replace(answer, text=said.strip())
 
 
 def _choice(question: Question, reply: Completion, tokens: int) -> Answer:
@@ -182,7 +184,10 @@ def _choice(question: Question, reply: Completion, tokens: int) -> Answer:
         elif begun:
             shared += probability
     unclear = shared + reply.unlisted
-    bounds = {choice: (mass, min(1.0, mass + unclear)) for choice, mass in masses.items()} if reply.listed else None
+    whole = sum(masses.values()) + unclear
+    bounds = None
+    if reply.listed and unclear:
+        bounds = {choice: (mass / whole, (mass + unclear) / whole) for choice, mass in masses.items()}
     said = next((choice for choice in question.choices if bare(choice) == bare(reply.text)), None)
     others = max((mass for choice, mass in masses.items() if choice != said), default=0.0)
     own = masses[said] if said else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ from nightreel.domain import (
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
 from nightreel.models.inprocess.dialogue import Dialogue
-from nightreel.models.inprocess.prefix import is_plain
+from nightreel.models.inprocess.packed import PackedPrefix
+from nightreel.models.inprocess.prefix import Row, is_plain
+from nightreel.models.inquiry import Seen
 from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
@@ -80,6 +82,32 @@ def test_follow_ups_of_follow_ups_are_asked(model: VideoModel, features: Feature
     skipped = Prompt.of(name="skipped", kind=PromptKind.YES_NO, text="Skipped?", when=(("sure", "no"),))
     never = _text("fourth", ("skipped", "yes"))
     assert _asked(model, features, [_YES, second, third, skipped, never]) == ["sure", "second", "third"]
+
+
+def test_prompts_with_one_question_are_asked_once_and_judged_each(
+    model: VideoModel, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    ask = PackedPrefix.ask
+
+    def counted(self: PackedPrefix, asked: Sequence[Row], **more: Any) -> Any:
+        rows.append(len(asked))
+        return ask(self, asked, **more)
+
+    monkeypatch.setattr(PackedPrefix, "ask", counted)
+    strict = replace(under(_YES, band=Band(1.0, 1.0)), name="strict")
+    prompts = [_YES, strict, _text("a", ("sure", "yes"), ("strict", "no")), _text("b", ("strict", "yes"))]
+    assert [answer.question_hash for answer in model.ask([features], [prompts])[0]] == [
+        _YES.question.hash,
+        _text("a").question.hash,
+    ]
+    assert rows == [1, 1]
+
+
+def test_a_follow_up_on_a_no_of_which_too_little_was_seen_is_not_asked(model: VideoModel, features: Features) -> None:
+    prompts = [_NO, _text("a", ("never", "no"))]
+    whole, part = model.ask([features] * 2, [prompts] * 2, seen=[Seen(4.0, 4.0), Seen(1.0, 4.0)])
+    assert [(answer.covered_s, answer.expected_s) for answer in (*whole, *part)] == [(4, 4), (4, 4), (1, 4)]
 
 
 def test_conditions_use_earlier_verdicts(model: VideoModel, features: Features) -> None:
@@ -145,6 +173,13 @@ def test_scores_of_choices_and_tags_equal_those_of_a_plain_forward_pass(
         expected_p = plain.p_yes(moving_pattern(), _SEGMENT, f"Which? {word}? Answer yes or no.")
         assert tagged.scores is not None
         assert tagged.scores[word] == pytest.approx(expected_p, abs=1e-5)
+    vocabulary = plain.processor.tokenizer.get_vocab()
+    yes_no = {vocabulary[form] for form in ("yes", "Yes", "Ġyes", "no", "No", "Ġno")}
+    asked = {word: f"Which? {word}? Answer yes or no." for word in tags.question.choices}
+    assert tagged.mass == pytest.approx({word: _mass(plain, text, yes_no) for word, text in asked.items()}, abs=1e-6)
+    forms = [space + form for word in choice.question.choices for form in (word, word.title()) for space in ("", " ")]
+    starts = {plain.processor.tokenizer(form, add_special_tokens=False).input_ids[0] for form in forms}
+    assert chosen.mass == pytest.approx(_mass(plain, question, starts), abs=1e-6)
 
 
 def test_a_choice_that_starts_another_is_scored_with_the_end_of_its_turn(
@@ -178,8 +213,14 @@ def test_scores_of_a_bounded_number_equal_those_of_a_plain_forward_pass(
         whole.append(sum(math.exp(mean * length) for mean, length in zip(means, lengths, strict=True)))
     expected = {str(number): p / sum(whole) for number, p in zip(range(8, 13), whole, strict=True)}
     assert answer.scores == pytest.approx(expected, abs=1e-5)
+    assert answer.mass == pytest.approx(sum(whole), rel=1e-4)
     assert judged(prompt, answer).value == float(max(expected, key=expected.__getitem__))
     assert answer.generated_tokens == 0
+
+
+def _mass(plain: PlainModel, question: str, tokens: Set[int]) -> float:
+    """The probability that an answer starts with one of these tokens."""
+    return plain.next_token(moving_pattern(), _SEGMENT, question).exp()[sorted(tokens)].sum().item()
 
 
 @torch.inference_mode()

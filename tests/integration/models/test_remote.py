@@ -35,6 +35,7 @@ from nightreel.domain import (
     VerdictState,
 )
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.models.inquiry import Seen
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.served import chat_endpoint
 from nightreel.models.served.remote import RemoteModel
@@ -358,6 +359,30 @@ def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServe
     asked = model.ask(encode(model, seeds=(0, 1, 2)), [[_YES, why]] * 3)
     assert sorted((said[0].text, len(said)) for said in asked) == [("no", 1), ("perhaps", 1), ("yes", 2)]
     assert sum(request.question == "Why?" for request in chat_server.requests) == 1
+
+
+def test_prompts_with_one_question_are_requested_once_and_judged_each(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    chat_server.answer = lambda _: said("yes", top={"yes": -0.1, "no": -2.4})
+    strict = replace(under(_YES, band=Band(0.95, 0.95)), name="strict")
+    why = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"), ("strict", "no")))
+    answers = ask(model, _YES, strict, why, _CAPTION)
+    assert [answer.prompt.name for answer in answers] == ["red", "why", "caption"]
+    assert sorted(request.question for request in chat_server.requests) == [
+        "Describe it.", "Is it red? Answer yes or no.", "Why?",
+    ]  # fmt: skip
+
+
+def test_a_follow_up_on_a_no_of_which_too_little_was_seen_is_not_asked(
+    chat_server: ChatServer, model: RemoteModel
+) -> None:
+    chat_server.answer = lambda request: said("Because." if request.question == "Why not?" else "no")
+    why_not = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why not?", when=(("red", "no"),))
+    assert len(ask(model, _YES, why_not, seen=[Seen(4.0, 4.0)])) == 2
+    (red,) = ask(model, _YES, why_not, seen=[Seen(1.0, 4.0)])
+    assert (red.state, red.answer.covered_s) == (VerdictState.UNKNOWN, 1.0)
+    assert len(chat_server.requests) == 3
 
 
 def test_conditions_use_earlier_verdicts(chat_server: ChatServer, model: RemoteModel) -> None:

@@ -200,6 +200,54 @@ def test_without_yes_or_no_among_the_candidates_the_text_decides() -> None:
     assert answer(_YES, reply("The sky", ("the", 0.9), ("a", 0.05))).state is VerdictState.UNKNOWN
 
 
+_KEPT = [
+    (
+        _YES,
+        [reply("Yes.", ("yes", 0.6), ("no", 0.2), ("the", 0.02))],
+        ({"yes": 0.75, "no": 0.25}, 0.8, {"yes": (0.6 / 0.92, 0.72 / 0.92)}, "Yes."),
+    ),
+    (
+        Prompt.of(name="q", kind=PromptKind.TAGS, text="About", choices=("news", "sports")),
+        [reply("No", ("no", 0.6), ("yes", 0.2), ("the", 0.02)), reply("yes", ("yes", 0.8), ("no", 0.2))],
+        ({"news": 0.25, "sports": 0.8}, {"news": 0.8, "sports": 1.0}, {"news": (0.2 / 0.92, 0.32 / 0.92)}, "No,yes"),
+    ),
+    (
+        _CHOICE,
+        [reply("Indoors.", ("in", 0.5), ("outd", 0.2), ("out", 0.1), ("the", 0.01))],
+        (
+            {"indoors": 0.5 / 0.7, "outdoors": 0.2 / 0.7, "out at sea": 0.0},
+            0.8,
+            {
+                "indoors": (0.5 / 0.86, 0.66 / 0.86),
+                "outdoors": (0.2 / 0.86, 0.36 / 0.86),
+                "out at sea": (0, 0.16 / 0.86),
+            },
+            "Indoors.",
+        ),
+    ),
+    (
+        Prompt.of(name="q", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9),
+        [reply("Three.")],
+        (None, None, None, "Three."),
+    ),
+]
+
+
+@pytest.mark.parametrize(("prompt", "replies", "kept"), _KEPT, ids=lambda one: str(getattr(one, "name", "")))
+def test_an_answer_keeps_text_scores_mass_and_the_bounds_of_what_is_not_listed(
+    prompt: Prompt, replies: list[Completion], kept: tuple[Any, Any, Any, str]
+) -> None:
+    measured = to_answer(prompt.question, replies)
+    scores, mass, bounds, text = kept
+    assert measured.text == text
+    assert measured.scores == (scores and pytest.approx(scores, abs=1e-9))
+    assert measured.mass == (mass and pytest.approx(mass))
+    assert (measured.bounds or {}).keys() == (bounds or {}).keys()
+    for name, between in (measured.bounds or {}).items():
+        assert between == pytest.approx(bounds[name], abs=1e-9)
+        assert between[0] <= measured.scores[name] <= between[1] + 1e-9
+
+
 # -- tags --------------------------------------------------------------------------------------------------------
 
 _TAGS = Prompt.of(name="q", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
