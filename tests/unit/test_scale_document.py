@@ -68,10 +68,10 @@ def test_units_of_the_code_match_the_code():
     from nightreel.stages.backfill_costs import SHARD_VIDEOS
 
     fields = Settings.model_fields
-    questions = load_prompt_sets(tuple(fields["prompts"].default)).prompts
+    questions = load_prompt_sets(("tagging_2026", "moderation_2026")).prompts
     assert _UNITS["shard"] == SHARD_VIDEOS
     assert _UNITS["chunk"] == fields["chunk_segments"].default
     assert _UNITS["page"] == fields["page_size"].default
-    assert _UNITS["questions"] == sum(not prompt.when for prompt in questions)
+    assert _UNITS["questions"] == sum(not prompt.policy.when for prompt in questions)
     assert str(SamplingPlan.parse(f"uniform:{_UNITS['frames']:g}")) == str(SamplingPlan.parse(fields["plan"].default))
     assert f"at most {fields['shards_at_once'].default} shards" in _TEXT

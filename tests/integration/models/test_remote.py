@@ -26,6 +26,7 @@ from nightreel.cache.parquet import from_parquet, to_parquet
 from nightreel.domain import (
     Answer,
     AnswerState,
+    Band,
     Features,
     GenerationOptions,
     Prompt,
