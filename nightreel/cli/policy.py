@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
 from nightreel.cli.console import Json, command_settings, err, file_name, plain, print_json, print_line, print_table
 from nightreel.database.policies import apply_policy, history, policies_in_force
+from nightreel.database.prompt_sets import forget_meaning, kept_meanings
 from nightreel.database.rejudging import Change, Progress, find_prompts
 from nightreel.domain import Policy, Prompt, PromptSet
 from nightreel.errors import SettingsError
-from nightreel.prompts.loading import load_prompt_sets
+from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
 from nightreel.stages.preview import PromptPreview, differences, preview
@@ -57,8 +59,8 @@ def list_history(set_name: Set = None, prompt: Name = None, as_json: Json = Fals
 def diff(sets: Files, as_json: Json = False) -> None:
     """Show how the policies of prompt sets differ from those in force."""
     settings = command_settings()
-    prompts = _load(sets, settings)
     with open_database(settings) as database, database.begin() as connection:
+        prompts = _load(connection, sets, settings)
         known = find_prompts(connection, prompts.prompts)
         policies = policies_in_force(connection, [row.id for row in known.values()])
     found = {
@@ -87,8 +89,9 @@ def show_preview(
 ) -> None:
     """Show what the policies of prompt sets would change, without asking any model."""
     settings = command_settings()
-    prompts = _load(sets, settings)
     with open_database(settings) as database:
+        with database.begin() as connection:
+            prompts = _load(connection, sets, settings)
         found = preview(database, prompts, since=since.replace(tzinfo=since.tzinfo or UTC) if since else None)
     if as_json:
         print_json([_values(one) for one in found])
@@ -104,10 +107,10 @@ def show_preview(
 def apply(sets: Files, made_by: Annotated[str | None, typer.Option("--by", help="Who applies it.")] = None) -> None:
     """Bring the policies of prompt sets into force, and judge the stored answers by them."""
     settings = command_settings()
-    prompts = _load(sets, settings)
     who = made_by or getpass.getuser()
     with open_database(settings, to_write=True) as database:
         with database.begin() as connection:
+            prompts = _load(connection, sets, settings)
             known = find_prompts(connection, prompts.prompts)
             changed = [
                 prompt
@@ -126,11 +129,22 @@ def apply(sets: Files, made_by: Annotated[str | None, typer.Option("--by", help=
     _print_unknown([prompt for prompt in prompts.prompts if (prompt.set_name, prompt.name) not in known])
 
 
-def _load(sets: list[str], settings: Settings) -> PromptSet:
+def adopt(name: Annotated[str, typer.Argument(metavar="SET", help="Name of a shipped prompt set.")]) -> None:
+    """Let a name mean the prompt set that is shipped now, in a database that kept its earlier meaning."""
+    if name not in shipped_sets():
+        raise typer.BadParameter(f"{name!r} is not shipped: expected one of {', '.join(shipped_sets())}")
+    with open_database(command_settings(), to_write=True) as database, database.begin() as connection:
+        changed = forget_meaning(connection, name)
+    then = "the next run asks its questions" if changed else "it did before"
+    print_line(f"{plain(name)} means the set that is shipped now: {then}")
+
+
+def _load(connection: Connection, sets: list[str], settings: Settings) -> PromptSet:
+    """The prompt sets as this database means their names."""
     names = [name.strip() for item in sets for name in item.split(",") if name.strip()]
     if not names:
         raise SettingsError("no prompt set: pass a name or a YAML file")
-    return load_prompt_sets(names, coverage=settings.min_coverage)
+    return load_prompt_sets(kept_meanings(connection, names), coverage=settings.min_coverage)
 
 
 def _print_versions(versions: Iterable[Any], *, as_json: bool) -> None:
@@ -218,4 +232,5 @@ def register(app: typer.Typer) -> None:
     group.command("preview")(show_preview)
     group.command("apply")(apply)
     group.command("history")(list_history)
+    group.command("adopt")(adopt)
     app.add_typer(group, name="policy")
