@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,10 @@ def test_half_the_precision_halves_the_weights_and_the_cache(tiny_model: Callabl
     assert half.weights_bytes < 0.51 * whole.weights_bytes  # positions stay in float32
 
 
-@pytest.mark.parametrize("more", [{"frames": 16}, {"prompts": (*_PROMPTS, *_PROMPTS)}])
+_ANOTHER = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", max_new_tokens=30)
+
+
+@pytest.mark.parametrize("more", [{"frames": 16}, {"prompts": (*_PROMPTS, _ANOTHER)}])
 def test_more_frames_or_prompts_need_more_memory_and_fit_fewer_segments(
     tiny_model: Callable[[str], Path], more: dict[str, object]
 ) -> None:
@@ -75,6 +79,11 @@ def test_more_frames_or_prompts_need_more_memory_and_fit_fewer_segments(
     assert much.segment_bytes > little.segment_bytes
     free = little.weights_bytes + 100 * much.segment_bytes
     assert 0 < much.largest_batch(free, on_gpu=True) < little.largest_batch(free, on_gpu=True)
+
+
+def test_a_prompt_with_the_question_of_another_needs_no_memory(tiny_model: Callable[[str], Path]) -> None:
+    again = replace(_PROMPTS[0], name="again")
+    assert _estimate(tiny_model("internvl"), prompts=(*_PROMPTS, again)) == _estimate(tiny_model("internvl"))
 
 
 def test_a_model_that_does_not_fit_has_a_largest_batch_of_zero(tiny_model: Callable[[str], Path]) -> None:
