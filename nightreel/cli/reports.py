@@ -11,7 +11,7 @@ from rich.text import Text
 from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
 from nightreel.cli.filters import check_key, check_prompt, check_reason, check_state
 from nightreel.database import reports
-from nightreel.domain import VerdictState, saw, too_little
+from nightreel.domain import UNSURE, VerdictState, saw, too_little
 from nightreel.reasons import Reason
 from nightreel.stages.database import open_database
 from nightreel.units import counted
@@ -61,12 +61,15 @@ def answers(
 
 
 def _note(row: Mapping[str, Any]) -> Text:
-    """Why a person should look at an answer, and how much was seen of its segment and its video, if not all."""
+    """Why a person should look at an answer, what it lacks, and how much was seen, if not all."""
     to_review = row["needs_review"] or (row["video_needs_review"] and row["little_of_video"])
     note = "flagged" if row["flagged"] else "review" if to_review else ""
     part = _saw(row["covered_s"], row["expected_s"]) if row["state"] == "answered" else ""
     video = _saw(row["video_covered_s"], row["video_expected_s"]) if row["little_of_video"] else ""
-    words = [note, part, f"{video} of the video" if video else ""]
+    note += f" {row['severity']}" if row["severity"] else ""
+    unsure = ", ".join(tag for tag, label in (row["labels"] or {}).items() if label == UNSURE)
+    marks = [f"unsure: {plain(unsure)}" if unsure else "", f"outdated: {row['outdated']}" if row["outdated"] else ""]
+    words = [note, *marks, "no longer due" if not row["due"] else "", part, f"{video} of the video" if video else ""]
     return Text(", ".join(word for word in words if word), style="red" if row["flagged"] else "")
 
 
