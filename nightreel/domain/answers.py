@@ -43,10 +43,3 @@ class Answer:
         measured = self.state is AnswerState.MEASURED
         assert measured == (self.reason is None), self
         assert measured == (self.text is not None or self.scores is not None or self.bounds is not None), self
-
-    @property
-    def p(self) -> float | None:
-        """The probability of "yes" for yes_no, of the likeliest answer for others; None if nothing was scored."""
-        if not self.scores:
-            return None
-        return self.scores["yes"] if self.scores.keys() == {"yes", "no"} else max(self.scores.values())

@@ -82,16 +82,16 @@ def _yes_no(answer: Answer, policy: Policy) -> Verdict:
 
 def _tags(question: Question, answer: Answer, policy: Policy) -> Verdict:
     """Each tag on its own: one that is unsure hides no other."""
-    said = (answer.text or "").split(",") if answer.scores is None else []
-    if answer.scores is None and len(said) != len(question.choices):
-        return _unknown("no answer for each tag")
+    said = (answer.text or "").split(",")
+    words = dict(zip(question.choices, said, strict=True)) if len(said) == len(question.choices) else {}
+    scores = answer.scores or {}
     unsure: dict[str, str] = {}
     tags: list[str] = []
-    for place, tag in enumerate(question.choices):
+    for tag in question.choices:
         band = policy.band_of(tag)
         mass = answer.mass.get(tag) if isinstance(answer.mass, Mapping) else answer.mass
-        if answer.scores is None:
-            decided = _by_words(said[place], policy, band)
+        if tag not in scores and answer.text is not None:
+            decided = _by_words(words.get(tag, answer.text), policy, band)
         else:
             decided = _little_mass(mass, policy) or _side(tag, answer, band)
         if decided is False and _too_little(answer, policy):
@@ -156,8 +156,7 @@ def _text(answer: Answer) -> Verdict:
 
 def _side(name: str, answer: Answer, band: Band) -> bool | str:
     """On which side of a band a probability is; a sentence if it is between, or if its bounds are not on one side."""
-    assert answer.scores is not None
-    p = answer.scores.get(name)
+    p = (answer.scores or {}).get(name)
     if p is None or not math.isfinite(p):
         return _NOT_FINITE
     low, high = (answer.bounds or {}).get(name, (p, p))
@@ -188,6 +187,9 @@ def _best(answer: Answer, policy: Policy) -> str | Verdict:
         return _unknown(doubt)
     best, *others = sorted(answer.scores, key=answer.scores.__getitem__, reverse=True)
     margin = answer.scores[best] - answer.scores[others[0]] if others else 1.0
+    if policy.min_margin and answer.bounds and others:
+        unsure = (answer.bounds.get(other, (0.0, answer.scores[other]))[1] for other in others)
+        margin = min(margin, answer.bounds.get(best, (answer.scores[best], 1.0))[0] - max(unsure))
     if margin < TIE:
         return _unknown("the two likeliest answers are equally likely")
     if margin < policy.min_margin:

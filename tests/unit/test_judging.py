@@ -75,7 +75,13 @@ def answers(draw, question: Question) -> Answer:
         if draw(st.booleans()) and draw(st.booleans()):
             words = ",".join(draw(st.sampled_from(["yes", "no", "perhaps"])) for _ in TAGS.choices)
             return Answer(question_hash=question.hash, text=words, **covered)
-        return tags(*(draw(shares) for _ in TAGS.choices), **covered)
+        measured = tags(*(draw(shares) for _ in TAGS.choices), **covered)
+        if draw(st.booleans()):
+            return measured
+        # A server that lists no tokens of one tag.
+        scores = {tag: p for tag, p in (measured.scores or {}).items() if tag != "gun"}
+        words = ",".join(draw(st.sampled_from(["yes", "no"])) for _ in TAGS.choices)
+        return replace(measured, scores=scores, text=words, bounds={"gun": (0.0, 1.0)})
     if question is YES_NO:
         if draw(st.booleans()) and draw(st.booleans()):
             return Answer(question_hash=question.hash, text=draw(st.sampled_from(["Yes.", "no", "well"])), **covered)
@@ -162,6 +168,20 @@ def test_what_was_found_stands_at_any_coverage():
         "fire": "unknown",
         "dog": "unknown",
     }
+
+
+def test_a_tag_without_probability_has_its_word_and_leaves_the_others_theirs():
+    mixed = Answer(question_hash=TAGS.hash, scores={"fire": 0.9, "dog": 0.1}, text="yes,no,no", bounds={"gun": (0, 1)})
+    assert judge(TAGS, mixed, Policy()).value == ["gun", "fire"]
+    verdict = judge(TAGS, mixed, Policy(band=Band(0.4, 0.6)))
+    assert (verdict.value, verdict.labels) == (["fire"], {"gun": "unknown", "fire": "yes"})
+
+
+def test_a_margin_counts_what_a_server_does_not_list():
+    bounds = {"in": (0.5, 0.7), "out": (0.2, 0.35)}
+    answer = Answer(question_hash=CHOICE.hash, scores={"in": 0.71, "out": 0.29}, bounds=bounds, text="in")
+    assert judge(CHOICE, answer, Policy(min_margin=0.1)).text == "in"
+    assert judge(CHOICE, answer, Policy(min_margin=0.2)).state is VerdictState.UNKNOWN
 
 
 def test_rounding_never_makes_a_whole_video_too_little():

@@ -157,16 +157,20 @@ def to_answer(question: Question, replies: Sequence[Completion]) -> Answer:
 
 
 def _yes_no(question: Question, replies: Sequence[Completion], tokens: int) -> Answer:
-    """From one reply, or for tags from one reply per tag. The words decide if the server lists no tokens of one."""
+    """From one reply, or for tags from one reply per tag, whose words are joined by commas.
+
+    A tag of which the server lists neither yes nor no has its word alone. Its bounds say that any value is possible.
+    """
     each = [_measured(reply) for reply in replies]
-    said = ",".join(reply.text.replace(",", " ") for reply in replies) if len(replies) > 1 else replies[0].text
-    if None in each:
+    is_tags = question.kind is PromptKind.TAGS
+    said = ",".join(reply.text.replace(",", " ") for reply in replies) if is_tags else replies[0].text
+    if not any(each):
         return answering.written(question, said, tokens=tokens, generated=0)
-    if question.kind is PromptKind.TAGS:
-        answer = answering.measured_tags(question, each, tokens=tokens)
-    else:
-        answer = answering.measured_yes_no(question, each[0], tokens=tokens)
-    return replace(answer, text=said.strip())
+    if not is_tags:
+        return replace(answering.measured_yes_no(question, each[0], tokens=tokens), text=said.strip())
+    answer = answering.measured_tags(question, each, tokens=tokens)
+    by_words = {tag: (0.0, 1.0) for tag, one in zip(question.choices, each, strict=True) if one is None}
+    return replace(answer, text=said.strip(), bounds={**(answer.bounds or {}), **by_words} or None)
 
 
 def _choice(question: Question, reply: Completion, tokens: int) -> Answer:
