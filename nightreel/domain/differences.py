@@ -54,12 +54,12 @@ def touched(question: Question, old: Policy | None, new: Policy) -> Touched:
     """The answers to a question whose verdict may differ between two policies. Without an old one, all of them."""
     if old is None or _decided_by(old) != _decided_by(new):
         return EVERYTHING
-    videos = (old.roll_up, old.coverage) != (new.roll_up, new.coverage)
+    if old.coverage != new.coverage:  # a flag that is not there is sure only if enough was seen, whatever p is
+        return EVERYTHING
     ranges: list[tuple[float, float]] = []
-    if old.coverage != new.coverage:
-        ranges.append((0.0, max(_limits(question, old) + _limits(question, new))))
-    if (old.severity, old.severities) != (new.severity, new.severities):
-        ranges.append((min(_limits(question, old) + _limits(question, new)), 1.0))
+    severity_moved = any(old.severity_of(flag) != new.severity_of(flag) for flag in new.flags)
+    if severity_moved:
+        ranges.append((_least_flagged(question, old, new), 1.0))
     changed = [pair for pair in _bands(question, old, new) if pair[0] != pair[1]]
     for before, after in changed:
         moved = [sorted(ends) for ends in zip(before, after, strict=True) if ends[0] != ends[1]]
@@ -67,12 +67,11 @@ def touched(question: Question, old: Policy | None, new: Policy) -> Touched:
             ranges.append((moved[0][0], 1.0))
         else:
             ranges += [(low, high) for low, high in moved]
-    by_words = any(_WORDS_DECIDE in pair for pair in changed)
     return Touched(
         ranges=_joined(ranges),
-        unscored=by_words or any(low == 0.0 or high == 1.0 for low, high in ranges),
+        unscored=severity_moved or any(_WORDS_DECIDE in pair for pair in changed),
         bounded=bool(ranges),
-        videos=videos,
+        videos=old.roll_up != new.roll_up,
     )
 
 
@@ -87,11 +86,11 @@ def _decided_by(policy: Policy) -> Policy:
     )
 
 
-def _limits(question: Question, policy: Policy) -> list[float]:
-    """The ends of all bands; for kinds without a band, those of all probabilities."""
-    if question.kind not in (PromptKind.YES_NO, PromptKind.TAGS):
-        return [0.0, 1.0]
-    return [limit for band in (policy.band, *dict(policy.bands).values()) for limit in band]
+def _least_flagged(question: Question, old: Policy, new: Policy) -> float:
+    """The least p of an answer that either policy flags."""
+    if question.kind is PromptKind.TAGS or (question.kind is PromptKind.YES_NO and new.flags == ("yes",)):
+        return min(band.yes_from for pair in _bands(question, old, new) for band in pair)
+    return 0.0
 
 
 def _bands(question: Question, old: Policy, new: Policy) -> list[tuple[Band, Band]]:

@@ -42,6 +42,8 @@ def judge(question: Question, answer: Answer, policy: Policy) -> Verdict:
                 verdict = _number(question, answer, policy)
             case _:
                 verdict = _text(answer)
+    if question.kind is PromptKind.TAGS and answer.state is not AnswerState.MEASURED:
+        verdict = replace(verdict, labels=dict.fromkeys(question.choices, UNSURE))
     return with_flags(
         verdict,
         policy,
@@ -52,10 +54,8 @@ def judge(question: Question, answer: Answer, policy: Policy) -> Verdict:
 
 def probability(question: Question, answer: Answer) -> float | None:
     """The probability by which answers are found: of "yes", of the likeliest tag or choice; None if not scored."""
-    if not answer.scores:
-        return None
-    p = answer.scores.get("yes") if question.kind is PromptKind.YES_NO else max(answer.scores.values())
-    return p if p is not None and math.isfinite(p) else None
+    scores = {name: p for name, p in (answer.scores or {}).items() if math.isfinite(p)}
+    return scores.get("yes") if question.kind is PromptKind.YES_NO else max(scores.values(), default=None)
 
 
 def bare(text: str) -> str:
@@ -91,7 +91,7 @@ def _tags(question: Question, answer: Answer, policy: Policy) -> Verdict:
         band = policy.band_of(tag)
         mass = answer.mass.get(tag) if isinstance(answer.mass, Mapping) else answer.mass
         if tag not in scores and answer.text is not None:
-            decided = _by_words(words.get(tag, answer.text), policy, band)
+            decided = _by_words(words[tag], policy, band) if words else "no answer for each tag"
         else:
             decided = _little_mass(mass, policy) or _side(tag, answer, band)
         if decided is False and _too_little(answer, policy):
@@ -160,6 +160,8 @@ def _side(name: str, answer: Answer, band: Band) -> bool | str:
     if p is None or not math.isfinite(p):
         return _NOT_FINITE
     low, high = (answer.bounds or {}).get(name, (p, p))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return _NOT_FINITE
     if low >= band.yes_from:
         return True
     if high < band.no_below:

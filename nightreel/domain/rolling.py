@@ -5,6 +5,7 @@ A video of which a segment failed, is unknown or was not seen never rolls up to 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ _ROLL_UPS = {
     PromptKind.NUMBER: (RollUpKind.MAX, RollUpKind.MEAN, RollUpKind.FIRST, RollUpKind.MODE),
 }
 _Value = TypeVar("_Value", str, float)
-_GAP_S = 1e-3  # segments that are no further apart follow each other
+_GAP_S = 1e-3  # segments that are no further apart follow each other, and as much may be missing from a stretch
 
 
 def roll_ups_of(kind: PromptKind) -> tuple[RollUpKind, ...]:
@@ -120,7 +121,7 @@ class _Video:
         self._seconds = max(expected_s or 0.0, sum(one.seconds for one in verdicts))
         lacking = len(verdicts) - len(self._answered) + missing
         little_seen = policy.coverage > 0 if expected_s is None else too_little(covered_s, expected_s, policy.coverage)
-        self.is_whole = not lacking and not little_seen
+        self.is_whole = bool(verdicts) and not lacking and not little_seen
         if little_seen:
             unknown = "it is not known how much was seen"
             self._why_unknown = unknown if expected_s is None else saw(covered_s, expected_s)
@@ -153,11 +154,11 @@ class _Video:
         said = [one for one in self._segments if one.verdict.says(answer)]
         match self._how.kind:
             case RollUpKind.ALL:
-                return self.is_whole and len(said) == len(self._segments) > 0
+                return self.is_whole and len(said) == len(self._segments)
             case RollUpKind.SHARE:
-                return sum(one.seconds for one in said) >= self._how.least * self._seconds > 0
+                return bool(said) and sum(one.seconds for one in said) + _GAP_S >= self._how.least * self._seconds
             case RollUpKind.LONGEST:
-                return _longest_s(said) >= self._how.least
+                return bool(said) and _longest_s(said) + _GAP_S >= self._how.least
         return bool(said)
 
     def max_p(self, verdict: Verdict) -> float | None:
@@ -211,7 +212,7 @@ def _mode(values: Sequence[_Value]) -> _Value:
 
 def _longest_s(segments: Sequence[SegmentVerdict]) -> float:
     """Seconds of the longest stretch of segments that follow each other."""
-    longest = began = ended = 0.0
+    longest, began, ended = 0.0, -math.inf, -math.inf
     for one in segments:
         if one.start_s > ended + _GAP_S:
             began = one.start_s

@@ -56,8 +56,8 @@ _TOLERANCE_S = 1e-6  # sums of seconds are rounded
 
 
 def too_little(covered_s: float, expected_s: float, coverage: float) -> bool:
-    """Whether less than this share was seen."""
-    return covered_s + _TOLERANCE_S < coverage * expected_s
+    """Whether less than this share was seen. Seconds that are not a number are too little."""
+    return not covered_s + _TOLERANCE_S >= coverage * expected_s
 
 
 def saw(covered_s: float, expected_s: float) -> str:
@@ -66,5 +66,7 @@ def saw(covered_s: float, expected_s: float) -> str:
     >>> saw(1.2, 6.2), saw(90, 120), saw(6.19, 6.2)
     ('saw 1.2 of 6.2 s', 'saw 90 of 120 s', 'saw 6.1 of 6.2 s')
     """
+    if not (math.isfinite(covered_s) and math.isfinite(expected_s)):
+        return "it is not known how much was seen"
     seen = math.floor(covered_s * 10 + 1e-6) / 10
     return f"saw {seen:.10g} of {round(expected_s, 1):.10g} s"

@@ -20,6 +20,7 @@ from nightreel.domain import (
     Question,
     Review,
     RollUp,
+    Touched,
     VerdictState,
     judge,
     probability,
@@ -221,3 +222,67 @@ def test_an_answer_whose_verdict_differs_is_touched(pair, old, other, keys):
         assert what.includes(probability(question, answer), bounded=bool(answer.bounds))
     if (old.roll_up, old.coverage) != (new.roll_up, new.coverage):
         assert what.videos
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "question", "answer"),
+    [
+        pytest.param(
+            Policy(flags=("no",), severity=1), Policy(flags=("no",), severity=4), YES_NO, yes(0.1), id="a flagged no"
+        ),
+        pytest.param(
+            Policy(flags=("no",), coverage=0.1), Policy(flags=("no",), coverage=0.9), YES_NO,
+            yes(0.9, covered_s=15.0, expected_s=30.0), id="a yes that may hide a flagged no",
+        ),
+        pytest.param(
+            Policy(flags=("gun",), coverage=0.1), Policy(flags=("gun",), coverage=0.9), TAGS,
+            tags(0.1, 0.1, 0.9, covered_s=15.0, expected_s=30.0), id="a flag beside a likelier tag",
+        ),
+        pytest.param(
+            Policy(band=Band(0.5, 0.5)), Policy(band=Band(0.3, 0.3)), TAGS,
+            tags(math.nan, 0.4, 0.1), id="a tag beside one that is not finite",
+        ),
+        pytest.param(
+            Policy(band=Band(0.6, 0.6)), Policy(band=Band(0.7, 0.7)), YES_NO,
+            yes(0.2, bounds={"yes": (0.1, 0.65)}), id="bounds that reach the line from far away",
+        ),
+    ],
+)  # fmt: skip
+def test_answers_that_are_easily_overlooked_are_touched(old, new, question, answer):
+    assert judge(question, answer, old) != judge(question, answer, new)
+    what, p = touched(question, old, new), probability(question, answer)
+    in_range = p is not None and any(low <= p <= high for low, high in what.ranges)
+    assert in_range or (answer.bounds and what.bounded)
+
+
+def test_only_answers_that_can_differ_are_touched():
+    old, new = Policy(band=Band.around(0.5, 0.1)), Policy(band=Band.around(0.6, 0.1))
+    assert touched(YES_NO, old, new) == Touched(ranges=((0.45, 0.65),), bounded=True)
+    other = replace(old, text="what counts", codes={"iab": ["1"]}, severity=4)
+    assert not touched(YES_NO, old, other), "without a flag, a severity changes nothing"
+
+
+@given(policies)
+def test_a_policy_read_from_the_database_touches_nothing(policy):
+    """Postgres stores the keys of an object in an order of its own."""
+    stored = Policy.from_json(json.loads(json.dumps(policy.to_json(), sort_keys=True)))
+    assert stored.hash == policy.hash
+    assert not any(touched(question, policy, stored) for question in (YES_NO, TAGS, CHOICE, NUMBER, COUNT))
+
+
+def test_no_tag_of_an_answer_without_a_measurement_looks_like_a_no():
+    """A tag that is "no" has no label."""
+    for state in (AnswerState.UNMEASURED, AnswerState.ERROR):
+        answer = Answer(question_hash=TAGS.hash, state=state, reason="refused")
+        assert judge(TAGS, answer, Policy()).labels == dict.fromkeys(TAGS.choices, "unknown")
+    words = Answer(question_hash=TAGS.hash, text="no")
+    assert judge(TAGS, words, Policy()).labels == dict.fromkeys(TAGS.choices, "unknown")
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_bounds_and_coverage_that_are_not_finite_never_give_a_no(broken):
+    for bounds in ((broken, 0.1), (0.0, broken)):
+        assert judge(YES_NO, yes(0.1, bounds={"yes": bounds}), Policy()).state is VerdictState.UNKNOWN
+    if broken != math.inf:
+        unseen = judge(YES_NO, yes(0.1, covered_s=broken, expected_s=30.0), Policy())
+        assert unseen.reason == "it is not known how much was seen"

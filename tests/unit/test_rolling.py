@@ -124,6 +124,21 @@ def test_a_video_that_was_not_wholly_answered_is_never_a_no(what, missing, seen)
         assert not (question is TAGS and found.verdict.value == [])
 
 
+@pytest.mark.parametrize("how", ["any", "all", "share 0.5", "longest 5"])
+def test_a_video_without_segments_is_unknown(how):
+    found = rolled(YES_NO, Policy(roll_up=RollUp.parse(how), coverage=0, flags=("yes",)))
+    assert (found.verdict.text, found.verdict.flagged, found.verdict.needs_review) == (None, False, True)
+
+
+@pytest.mark.parametrize(
+    ("how", "start_s", "end_s", "whole_s"), [("longest 5", 3.2, 8.2, 100.0), ("share 0.07", 0.0, 7.0, 100.0)]
+)
+def test_rounding_never_makes_a_stretch_or_a_share_too_short(how, start_s, end_s, whole_s):
+    one = SegmentVerdict(start_s, end_s, said(True))
+    policy = Policy(roll_up=RollUp.parse(how))
+    assert roll_up(YES_NO, policy, [one], missing=0, covered_s=whole_s, expected_s=whole_s).verdict.text == "yes"
+
+
 def test_a_video_of_unknown_length_is_unknown_by_name():
     assert rolled(YES_NO, Policy(), False, expected_s=None).verdict.reason == "it is not known how much was seen"
     assert rolled(YES_NO, Policy(coverage=0), False, expected_s=None).verdict.text == "no"
