@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import psycopg
-from benchmarks.harness import Report, Row, compare, in_subprocess, take_turns
+from benchmarks.harness import Report, Row, compare, in_subprocess, take_turns, use_prefect
 from fixtures.swift import running_swift
 
 from nightreel.database.discovery import ListingFilter, discover_page
@@ -40,8 +40,7 @@ def add_rows(report: Report, rounds: int) -> None:
         server.client().create_bucket(Bucket=_SOURCE.removeprefix("s3://"))
         server.fill(_SOURCE.removeprefix("s3://"), _LISTED)
         with open_services(load_settings()) as services:
-            assert services.prefect_api_url
-            os.environ["PREFECT_API_URL"] = services.prefect_api_url
+            use_prefect(services)
             _know_all(services.database_url)
 
             runs = take_turns(

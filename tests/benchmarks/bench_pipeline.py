@@ -17,9 +17,11 @@ from pathlib import Path
 
 import psycopg
 from benchmarks import bench_discovery
-from benchmarks.harness import Measurement, Report, Row, Side, compare, in_subprocess, take_turns
+from benchmarks.harness import Measurement, Report, Row, Side, compare, in_subprocess, take_turns, use_prefect
 from benchmarks.pipeline_sides import PROMPTS, Answers
 from fixtures.noise_model import ensure_noise_model
+from fixtures.postgres import running_postgres
+from sqlalchemy import make_url
 
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
@@ -45,11 +47,15 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
         prompts.write_text(PROMPTS)
         new.write_text(_NEW_PROMPT)
         ours = {"NIGHTREEL_WORK_DIR": str(root / "work"), "NIGHTREEL_MODEL": str(model)}
-        with environment(**ours), open_services(load_settings()) as services:
-            assert services.prefect_api_url
-            os.environ["PREFECT_API_URL"] = services.prefect_api_url
-            fresh = _FreshPlace(root, services.database_url)
-            script = [str(model), services.database_url.replace("+psycopg", "")]
+        with (
+            environment(**ours),
+            running_postgres(root / "postgres", {}) as server,
+            open_services(load_settings(), postgres=False) as services,
+        ):
+            use_prefect(services)
+            url = server.admin_url.render_as_string(hide_password=False)
+            fresh = _FreshPlace(root, url)
+            script = [str(model), url.replace("+psycopg", "")]
 
             runs = take_turns(
                 {
@@ -129,10 +135,11 @@ class _FreshPlace:
         return run
 
     def empty(self) -> None:
+        """A new database. Only a superuser may make one, so both sides are that user."""
         name = f"bench_{next(_databases)}"
         with psycopg.connect(self._url.replace("+psycopg", ""), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        url = self._url.rpartition("/")[0] + f"/{name}"
+        url = make_url(self._url).set(database=name).render_as_string(hide_password=False)
         database = Database(url)
         upgrade(database.engine)
         database.close()

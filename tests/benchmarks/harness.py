@@ -32,6 +32,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from nightreel.services.endpoints import Endpoints
+
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
 Metric = Literal["wall_s", "cpu_s", "peak_rss_mib"]
@@ -206,6 +208,14 @@ class Report:
                 row.note,
             )
         return table
+
+
+def use_prefect(services: Endpoints) -> None:
+    """Let this process and its children use the Prefect server of these services."""
+    assert services.prefect
+    os.environ["PREFECT_API_URL"] = services.prefect.url
+    if services.prefect.auth_string:
+        os.environ["PREFECT_API_AUTH_STRING"] = services.prefect.auth_string
 
 
 def header(versions: Sequence[str]) -> dict[str, Any]:
