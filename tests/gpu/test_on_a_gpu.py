@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.engine_sides import FRAMES, build_model, frame_side, prompts
+from fixtures.judged import p_of
 from fixtures.plain_generate import moving_pattern
 
 from nightreel.domain import Features, MemoryPeak, MemoryStage, Segment
@@ -48,7 +49,7 @@ def test_bfloat16_on_a_gpu_is_close_to_float32_on_the_cpu(directory: Path) -> No
     for settings in (_settings(directory), _settings(directory, device="cpu", dtype="float32")):
         model = load_model(settings)
         answers.append(model.ask(_encode(model, 1), [scored])[0])
-    assert [answer.p for answer in answers[0]] == pytest.approx([a.p for a in answers[1]], abs=_SCORE_TOLERANCE)
+    assert [p_of(answer) for answer in answers[0]] == pytest.approx([p_of(a) for a in answers[1]], abs=_SCORE_TOLERANCE)
 
 
 def _peak_of(model: VideoModel, stage: MemoryStage) -> MemoryPeak:

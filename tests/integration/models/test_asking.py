@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures.judged import judged, under
+from fixtures.judged import judged, p_of, under
 from fixtures.plain_generate import PlainModel, moving_pattern
 from fixtures.tiny_models import ARCHITECTURES
 from hypothesis import HealthCheck, given, settings
@@ -142,7 +142,7 @@ def test_segments_can_be_asked_different_questions(model: VideoModel, features: 
     together = model.ask([features] * 3, questions)
     hashes = [[prompt.question.hash for prompt in prompts] for prompts in questions]
     assert [[answer.question_hash for answer in one] for one in together] == hashes
-    assert together[0][0].p == pytest.approx(alone[0][0].p, abs=1e-6)
+    assert p_of(together[0][0]) == pytest.approx(p_of(alone[0][0]), abs=1e-6)
     assert together[1][0].text == alone[1][0].text
 
 
@@ -273,7 +273,7 @@ def test_eager_attention_gives_the_same_answers(
     ((text, yes),) = eager.ask(encoded, [[_text("a"), _YES]])
     ((expected_text, expected_yes),) = model.ask([features], [[_text("a"), _YES]])
     assert text.text == expected_text.text
-    assert yes.p == pytest.approx(expected_yes.p, abs=1e-5)
+    assert p_of(yes) == pytest.approx(p_of(expected_yes), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_segment_of_one_frame_is_answered(tiny_model: Callable[[str], Path], a
     shown = replace(moving_pattern(frames=2), frames_thwc=one.frames_thwc.repeat(2, axis=0), pts_s=one.pts_s.repeat(2))
     ((answer,),) = model.ask(model.encode([one], segments=[_SEGMENT], keys=["k"]), [[_YES]])
     expected = plain.p_yes(shown if pairs else one, _SEGMENT, "Is it so? Answer yes or no.")
-    assert answer.p == pytest.approx(expected, abs=1e-5)
+    assert p_of(answer) == pytest.approx(expected, abs=1e-5)
 
 
 def test_frames_that_a_processor_refuses_cause_a_permanent_error(tiny_model: Callable[[str], Path]) -> None:
@@ -340,7 +340,9 @@ def test_bfloat16_scores_are_as_close_as_those_of_ordinary_batching(tiny_model: 
     plain = PlainModel(directory, torch.bfloat16)
     (features,) = model.encode([moving_pattern()], segments=[_SEGMENT], keys=["k"])
     ((answer,),) = model.ask([features], [[_YES]])
-    assert answer.p == pytest.approx(plain.p_yes(moving_pattern(), _SEGMENT, "Is it so? Answer yes or no."), abs=0.02)
+    assert p_of(answer) == pytest.approx(
+        plain.p_yes(moving_pattern(), _SEGMENT, "Is it so? Answer yes or no."), abs=0.02
+    )
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------

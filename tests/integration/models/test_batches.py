@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.judged import p_of
 from fixtures.meters import FakeMeter, Scarce
 from fixtures.plain_generate import moving_pattern
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -213,7 +214,7 @@ def test_a_batch_of_four_that_does_not_fit_becomes_batches_of_two_for_good(
         scarce.sizes.clear()
         answers = ours.ask(features, [_PROMPTS[:1]] * 4)
         assert scarce.sizes == sizes
-        assert [one[0].p for one in answers] == pytest.approx([one[0].p for one in expected], abs=1e-5)
+        assert [p_of(one[0]) for one in answers] == pytest.approx([p_of(one[0]) for one in expected], abs=1e-5)
 
 
 def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(

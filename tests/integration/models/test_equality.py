@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures.judged import p_of
 from fixtures.plain_generate import PlainModel, moving_pattern
 from fixtures.tiny_models import ARCHITECTURES
 
@@ -57,7 +58,7 @@ class Pair:
                 (text,) = texts_of(prompt.question)
                 where = self.batches[index], _SEGMENTS[index], text
                 if prompt.question.kind is PromptKind.YES_NO:
-                    assert answer.p == pytest.approx(self.plain.p_yes(*where), abs=1e-5), (index, prompt.name)
+                    assert p_of(answer) == pytest.approx(self.plain.p_yes(*where), abs=1e-5), (index, prompt.name)
                 else:
                     tokens = self.plain.generate(*where, prompt.question.max_new_tokens)
                     text = self.plain.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
@@ -102,5 +103,5 @@ def test_answers_from_stored_features_equal_those_of_plain_generate(pair: Pair) 
 def test_answers_depend_on_the_video(pair: Pair) -> None:
     scored = [prompt for prompt in _QUESTIONS if prompt.question.kind.scored]
     first, second, _ = pair.ours.ask(pair.encode(range(3)), [scored] * 3)
-    differences = [abs((one.p or 0) - (other.p or 0)) for one, other in zip(first, second, strict=True)]
+    differences = [abs((p_of(one) or 0) - (p_of(other) or 0)) for one, other in zip(first, second, strict=True)]
     assert max(differences) > 1e-3  # a hundred times the tolerance of equality
