@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nightreel.domain import Answer, PromptKind, VerdictState, judge
+from nightreel.domain import Answer, Prompt, PromptKind, SegmentVerdict, Verdict, VerdictState, judge, roll_up
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.prompts.schema import PromptEntry, SetEntry
@@ -25,9 +25,7 @@ def test_a_worked_example_says_what_the_judge_says(tmp_path, name, file, table):
     assert len(rows) >= 4
     for row in rows:
         said = dict(zip(header, row, strict=True))
-        p = {column.removeprefix("p of ").strip('"'): float(cell) for column, cell in said.items() if "p of" in column}
-        scores = p if prompt.question.kind is PromptKind.TAGS else {"yes": p["yes"], "no": 1 - p["yes"]}
-        verdict = judge(prompt.question, Answer(question_hash="q", scores=scores), prompt.policy)
+        verdict = _rolled(prompt, said) if "segments of 10 s" in said else _judged(prompt, said)
         words = verdict.text if verdict.state is VerdictState.ANSWERED else "unknown"
         unsure = ", ".join(tag for tag, label in verdict.labels.items() if label == "unknown")
         shown = {
@@ -38,6 +36,23 @@ def test_a_worked_example_says_what_the_judge_says(tmp_path, name, file, table):
             "severity": str(verdict.severity or ""),
         }
         assert {key: said[key] for key in said if key in shown} == {key: shown[key] for key in said if key in shown}
+
+
+def _judged(prompt: Prompt, said: dict[str, str]) -> Verdict:
+    p = {column.removeprefix("p of ").strip('"'): float(cell) for column, cell in said.items() if "p of" in column}
+    scores = p if prompt.question.kind is PromptKind.TAGS else {"yes": p["yes"], "no": 1 - p["yes"]}
+    return judge(prompt.question, Answer(question_hash="q", scores=scores), prompt.policy)
+
+
+def _rolled(prompt: Prompt, said: dict[str, str]) -> Verdict:
+    words = said["segments of 10 s"].split(", ")
+    answers = [Answer(question_hash="q", text=word) for word in words]
+    segments = [
+        SegmentVerdict(10.0 * index, 10.0 * index + 10, judge(prompt.question, answer, prompt.policy))
+        for index, answer in enumerate(answers)
+    ]
+    seconds = 10.0 * len(segments)
+    return roll_up(prompt.question, prompt.policy, segments, missing=0, covered_s=seconds, expected_s=seconds).verdict
 
 
 _KINDS = {
@@ -123,6 +138,6 @@ def _is_allowed(tmp_path: Path, key: str, kind: str) -> bool:
 
 
 def test_the_page_has_examples_and_names_every_key():
-    assert len(_EXAMPLES) == 2
+    assert len(_EXAMPLES) == 3
     for key in (*PromptEntry.model_fields, *SetEntry.model_fields, "prompts"):
         assert f"`{key}`" in _PAGE, key
