@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nightreel.domain.policies import Band, Policy
+from nightreel.domain.policies import Band, Policy, RollUp, RollUpKind
 from nightreel.domain.questions import PromptKind, Question
 
 _WORDS_DECIDE = Band(0.5, 0.5)  # see `judging`
@@ -71,7 +71,7 @@ def touched(question: Question, old: Policy | None, new: Policy) -> Touched:
         ranges=_joined(ranges),
         unscored=severity_moved or any(_WORDS_DECIDE in pair for pair in changed),
         bounded=bool(ranges),
-        videos=old.roll_up != new.roll_up,
+        videos=old.roll_up != new.roll_up or (severity_moved and _can_lose_flags(question, new)),
     )
 
 
@@ -91,6 +91,11 @@ def _least_flagged(question: Question, old: Policy, new: Policy) -> float:
     if question.kind is PromptKind.TAGS or (question.kind is PromptKind.YES_NO and new.flags == ("yes",)):
         return min(band.yes_from for pair in _bands(question, old, new) for band in pair)
     return 0.0
+
+
+def _can_lose_flags(question: Question, policy: Policy) -> bool:
+    """Whether the worst flag of a segment can be none of its video, so that a milder one decides there."""
+    return question.kind is PromptKind.TAGS and policy.roll_up not in (None, RollUp(RollUpKind.ANY))
 
 
 def _bands(question: Question, old: Policy, new: Policy) -> list[tuple[Band, Band]]:

@@ -188,14 +188,15 @@ def _best(answer: Answer, policy: Policy) -> str | Verdict:
     if doubt := _little_mass(answer.mass, policy):
         return _unknown(doubt)
     best, *others = sorted(answer.scores, key=answer.scores.__getitem__, reverse=True)
-    margin = answer.scores[best] - answer.scores[others[0]] if others else 1.0
-    if policy.min_margin and answer.bounds and others:
-        unsure = (answer.bounds.get(other, (0.0, answer.scores[other]))[1] for other in others)
-        margin = min(margin, answer.bounds.get(best, (answer.scores[best], 1.0))[0] - max(unsure))
-    if margin < TIE:
+    if others and answer.scores[best] - answer.scores[others[0]] < TIE:
         return _unknown("the two likeliest answers are equally likely")
-    if margin < policy.min_margin:
-        return _unknown(f"the best answer leads by {margin:.3g}, less than min_margin {policy.min_margin:g}")
+    bounds = answer.bounds or {}
+    least, _ = bounds.get(best, (answer.scores[best], 1.0))
+    most = max((bounds.get(other, (0.0, answer.scores[other]))[1] for other in others), default=0.0)
+    if not least > most:
+        return _unknown("the server does not list all tokens: another answer can be as likely")
+    if least - most < policy.min_margin:
+        return _unknown(f"the best answer leads by {least - most:.3g}, less than min_margin {policy.min_margin:g}")
     return best
 
 
@@ -232,7 +233,7 @@ def with_flags(verdict: Verdict, policy: Policy, *, flags: Collection[str], is_w
         is_whole: all was answered, and enough was seen.
     """
     severities = [severity for flag in flags if (severity := policy.severity_of(flag)) is not None]
-    in_doubt = verdict.state is not VerdictState.ANSWERED or not is_whole
+    in_doubt = not is_whole or (verdict.state is not VerdictState.ANSWERED and not verdict.labels)
     unsure = in_doubt or any(verdict.labels.get(flag) == UNSURE for flag in policy.flags)
     wanted = {
         Review.ALL: True,

@@ -101,7 +101,7 @@ def roll_up(
 
 
 class _Video:
-    """The segments of a video under one policy. `is_whole`: all of them are answered, and enough was seen."""
+    """The segments of a video under one policy. `is_whole`: all of them are judged, and enough was seen."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Video:
         self._segments = verdicts
         self._answered = [one for one in verdicts if one.verdict.state is VerdictState.ANSWERED]
         self._seconds = max(expected_s or 0.0, sum(one.seconds for one in verdicts))
-        lacking = len(verdicts) - len(self._answered) + missing
+        lacking = sum(not _is_judged(one.verdict) for one in verdicts) + missing
         little_seen = policy.coverage > 0 if expected_s is None else too_little(covered_s, expected_s, policy.coverage)
         self.is_whole = bool(verdicts) and not lacking and not little_seen
         if little_seen:
@@ -203,6 +203,11 @@ class _Video:
 
     def _unknown(self) -> Verdict:
         return Verdict(state=VerdictState.UNKNOWN, reason=self._why_unknown)
+
+
+def _is_judged(verdict: Verdict) -> bool:
+    """Whether it says something about each answer: if a tag is in doubt, the others are known."""
+    return verdict.state is VerdictState.ANSWERED or bool(verdict.labels)
 
 
 def _mode(values: Sequence[_Value]) -> _Value:

@@ -160,12 +160,12 @@ class _File:
         return entries
 
     def _plain(self, node: yaml.Node) -> Any:
-        """The node as strings, lists and dicts; null is None."""
+        """The node as strings, lists and dicts. `null` is None; a key without a value is an empty text."""
         if isinstance(node, yaml.MappingNode):
             return {key: self._plain(value) for key, (value, _) in self._mapping(node).items()}
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item) for item in node.value]
-        return None if node.tag == "tag:yaml.org,2002:null" else node.value
+        return None if node.tag == "tag:yaml.org,2002:null" and node.value else node.value
 
     @staticmethod
     def _line(entries: dict[str, tuple[yaml.Node, int]], key: str, node: yaml.Node) -> int:

@@ -57,11 +57,10 @@ def _misplaced_keys(entry: PromptEntry) -> Iterator[Problem]:
     for key in (key for key, fits in belongs.items() if not fits and getattr(entry, key) is not None):
         if key == "min_margin" and kind in _WITH_THRESHOLD:
             threshold = 0.5 if entry.threshold is None else entry.threshold
-            yield (
-                key,
-                f"not allowed for kind {kind}: its doubt is a band around the threshold; at threshold {threshold:g}, "
-                f"write `doubt: {entry.min_margin:g}`",
-            )
+            instead = f"at threshold {threshold:g}, write `doubt: {entry.min_margin:g}`"
+            if entry.no_below is not None or entry.yes_from is not None:
+                instead = "no_below and yes_from are its limits"
+            yield key, f"not allowed for kind {kind}: its doubt is a band around the threshold; {instead}"
             continue
         wide = kind is PromptKind.NUMBER and key in ("min_mass", "min_margin")
         bounds = f" unless its minimum and maximum are at most {MOST_SCORED_NUMBERS} apart" if wide else ""
@@ -96,7 +95,7 @@ def _answers(entry: PromptEntry) -> Iterator[Problem]:
         for name in names:
             if possible and name not in possible:
                 yield key, f"{name!r} is not a possible answer: expected {' or '.join(map(repr, possible))}"
-    if (entry.severity or entry.severities) and not entry.flags:
+    if (entry.severity or entry.severities) and entry.kind.scored and not entry.flags:
         yield ("severity" if entry.severity else "severities"), "has no effect without a flag"
     for name in entry.severities or ():
         if entry.flags and name in possible and name not in entry.flags:

@@ -11,7 +11,16 @@ import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+)
 
 from nightreel.domain import (
     MIN_COVERAGE,
@@ -32,7 +41,15 @@ _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Severity = Annotated[int, Field(ge=1, le=4)]
-_Codes = dict[_Name, list[_Words] | dict[_Words, list[_Words] | _Words]]
+_List = Annotated[list[_Words], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+"""A list, or its only item."""
+_Codes = dict[
+    _Name,
+    Annotated[
+        Annotated[_List, Tag("list")] | Annotated[dict[_Words, _List], Tag("mapping")],
+        Discriminator(lambda value: "mapping" if isinstance(value, dict) else "list"),
+    ],
+]
 
 DECODING = tuple(field.name for field in fields(GenerationOptions))
 """The keys that choose the tokens of a generated text."""
@@ -65,7 +82,7 @@ class SetEntry(BaseModel):
 class LookAgainEntry(BaseModel):
     """The key `look_again` of a prompt."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     from_p: _Share = Field(alias="from")
     plan: str
@@ -99,7 +116,7 @@ class PromptEntry(BaseModel):
     thresholds: dict[str, _Share] | None = Field(None, min_length=1)
     min_mass: _Share | None = None
     min_margin: _Share | None = None
-    flag: str | list[str] | None = None
+    flag: _List | None = None
     severity: _Severity | None = None
     severities: dict[str, _Severity] | None = Field(None, min_length=1)
     lane: _Name | None = None
@@ -121,7 +138,7 @@ class PromptEntry(BaseModel):
 
     @property
     def flags(self) -> tuple[str, ...]:
-        return (self.flag,) if isinstance(self.flag, str) else tuple(self.flag or ())
+        return tuple(self.flag or ())
 
     @property
     def band(self) -> Band:
@@ -171,25 +188,42 @@ def explain(model: type[_Entry], values: dict[str, Any]) -> Checked[_Entry]:
         return Checked(None, list(dict.fromkeys(_problem(model, item) for item in error.errors())))
 
 
+_FORMS = {
+    "dict_type": "expected keys and values, such as {key: value}",
+    "model_type": "expected keys and values, such as {key: value}",
+    "list_type": "expected a list, such as [a, b]",
+    "string_type": "expected text",
+}
+_MOST_QUOTED = 80
+
+
 def _problem(model: type[BaseModel], item: Any) -> tuple[str, str]:
-    key, *inner = map(str, item["loc"])
+    key, *inner = item["loc"]
+    names = [name for name in inner if isinstance(name, str) and name not in ("list", "mapping", "[key]")]
     known = list(model.model_fields)
+    given = repr(item["input"])
+    if len(given) > _MOST_QUOTED:
+        given = f"{given[:_MOST_QUOTED]}..."
+    if names and names[-1] != item["input"]:
+        given += f" of {names[-1]!r}"
     match item["type"]:
         case "extra_forbidden" if not inner:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
             return key, f"unknown key: {hint}"
         case "extra_forbidden":
-            return key, f"unknown key {inner[-1]!r}"
+            return key, f"unknown key {names[-1]!r}"
         case "missing":
-            return key, f"{inner[-1]!r} is missing" if inner else "is missing"
+            return key, f"{names[-1]!r} is missing" if names else "is missing"
         case "enum":
             expected = _ENUMS[key]
             what = "a kind" if expected is PromptKind else "known"
-            return key, f"{item['input']!r} is not {what}: expected {', '.join(expected)}"
+            return key, f"{given} is not {what}: expected {', '.join(expected)}"
         case "string_pattern_mismatch":
-            return key, f"{item['input']!r}: expected lower-case letters, digits and _, starting with a letter"
-        case "string_too_short":
-            return key, "is empty"
+            return key, f"{given}: expected lower-case letters, digits and _, starting with a letter"
+        case "string_too_short" | "too_short":
+            return key, f"{names[-1]!r} is empty" if names else "is empty"
+        case form if form in _FORMS:
+            return key, f"{given}: {_FORMS[form]}"
         case _:
-            return key, f"{item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+            return key, f"{given}: {item['msg'][:1].lower()}{item['msg'][1:]}"

@@ -61,6 +61,11 @@ def test_policy_and_names_do_not_change_the_hash_of_a_question():
     ("question", "hash_"),
     [
         (Question(kind=PromptKind.CAPTION, text="Describe."), "9ce45197c3267d2d"),
+        (
+            Question(kind=PromptKind.TEXT, text="Why?", decoding=GenerationOptions(temperature=0.5, seed=1)),
+            "442ee295f6cf27c8",
+        ),
+        (Question(kind=PromptKind.CHOICE, text="Where?", choices=("in", "out")), "dfd406f3d5fbf765"),
         (Question(kind=PromptKind.YES_NO, text="Is it?"), "206f56d8f4dddba0"),
         (Question(kind=PromptKind.TAGS, text="Is it", choices=("a", "b")), "af49747189f0cddb"),
         (Question(kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=3), "3d18b10b1446b1ec"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightreel.domain import (
@@ -20,10 +20,12 @@ from nightreel.domain import (
     Question,
     Review,
     RollUp,
+    SegmentVerdict,
     Touched,
     VerdictState,
     judge,
     probability,
+    roll_up,
     touched,
 )
 
@@ -34,26 +36,39 @@ NUMBER = Question(kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=2
 COUNT = Question(kind=PromptKind.NUMBER, text="How many?")
 ORDER = {"no": 0, "unknown": 1, "yes": 2}
 
-shares = st.floats(0, 1)
+CAPTION = Question(kind=PromptKind.CAPTION, text="Describe.")
+QUESTIONS = (YES_NO, TAGS, CHOICE, NUMBER, COUNT, CAPTION)
+
+shares = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]))
 bands = st.tuples(shares, shares).map(lambda pair: Band(*sorted(pair)))
-policies = st.builds(
-    Policy,
-    band=bands,
-    bands=st.dictionaries(st.sampled_from(TAGS.choices), bands).map(lambda found: tuple(found.items())),
-    min_mass=st.sampled_from([0.0, 0.5]),
-    min_margin=st.sampled_from([0.0, 0.2]),
-    flags=st.sampled_from([(), ("yes",), ("gun", "fire"), ("out",)]),
-    severity=st.sampled_from([None, 1, 4]),
-    severities=st.sampled_from([(), (("gun", 2),)]),
-    lane=st.sampled_from([None, "restricted"]),
-    review=st.sampled_from(Review),
-    roll_up=st.sampled_from([None, RollUp.parse("all"), RollUp.parse("share 0.5")]),
-    coverage=st.sampled_from([0.0, 0.5, 0.8, 1.0]),
-    text=st.sampled_from(["", "what counts"]),
-    codes=st.sampled_from([{}, {"iab": ["1"]}]),
-    when=st.sampled_from([(), (("a", "yes"),)]),
-    look_again=st.sampled_from([None, LookAgain(from_p=0.2, plan="fps:2:64", window_s=5.0)]),
-)
+tag_names = st.sampled_from(TAGS.choices)
+
+
+@st.composite
+def policies(draw, question: Question = TAGS) -> Policy:
+    roll_ups = (
+        ["any", "all", "share 0.5", "longest 40"] if question.kind in (PromptKind.YES_NO, PromptKind.TAGS) else []
+    )
+    possible = question.possible_answers
+    return Policy(
+        band=draw(bands),
+        bands=tuple(draw(st.dictionaries(tag_names, bands)).items()),
+        min_mass=draw(st.sampled_from([0.0, 0.5])),
+        min_margin=draw(st.sampled_from([0.0, 0.2])),
+        flags=tuple(draw(st.sets(st.sampled_from(possible)))) if possible else (),
+        severity=draw(st.sampled_from([None, 1, 4])),
+        severities=tuple(draw(st.dictionaries(tag_names, st.integers(1, 4))).items()),
+        lane=draw(st.sampled_from([None, "restricted"])),
+        review=draw(st.sampled_from(Review)),
+        roll_up=draw(st.sampled_from([None, *map(RollUp.parse, roll_ups)])),
+        coverage=draw(st.sampled_from([0.0, 0.5, 0.8, 1.0])),
+        text=draw(st.sampled_from(["", "what counts"])),
+        codes=draw(st.sampled_from([{}, {"iab": ["1"]}])),
+        when=draw(st.sampled_from([(), (("a", "yes"),)])),
+        look_again=draw(st.sampled_from([None, LookAgain(from_p=0.2, plan="fps:2:64", window_s=5.0)])),
+    )
+
+
 coverages = st.sampled_from([0.0, 15.0, 24.0, 30.0])
 
 
@@ -68,33 +83,47 @@ def tags(*p: float, **more) -> Answer:
 
 @st.composite
 def answers(draw, question: Question) -> Answer:
-    covered = {"covered_s": draw(coverages), "expected_s": 30.0}
-    if draw(st.integers(0, 9)) == 0:
-        return Answer(question_hash=question.hash, state=AnswerState.UNMEASURED, reason="refused", **covered)
-    mass = draw(st.sampled_from([None, 0.3, 0.9]))
-    if question is TAGS:
-        if draw(st.booleans()) and draw(st.booleans()):
-            words = ",".join(draw(st.sampled_from(["yes", "no", "perhaps"])) for _ in TAGS.choices)
-            return Answer(question_hash=question.hash, text=words, **covered)
-        measured = tags(*(draw(shares) for _ in TAGS.choices), **covered)
-        if draw(st.booleans()):
-            return measured
-        # A server that lists no tokens of one tag.
-        scores = {tag: p for tag, p in (measured.scores or {}).items() if tag != "gun"}
-        words = ",".join(draw(st.sampled_from(["yes", "no"])) for _ in TAGS.choices)
-        return replace(measured, scores=scores, text=words, bounds={"gun": (0.0, 1.0)})
+    """Measured or not, finite or not, whole or with bounds, or in words."""
+    covered = {"question_hash": question.hash, "covered_s": draw(coverages), "expected_s": 30.0}
+    form = draw(st.sampled_from(["scored", "scored", "bounded", "broken", "words", "unmeasured", "failed"]))
+    if form in ("unmeasured", "failed"):
+        state = AnswerState.UNMEASURED if form == "unmeasured" else AnswerState.ERROR
+        return Answer(state=state, reason="refused", **covered)
+    if form == "words" or not question.scored:
+        words = ["yes", "no", "No.", "in", "2", "0", "many", ""]
+        said = st.sampled_from(words) if question is not TAGS else st.lists(st.sampled_from(words[:3])).map(",".join)
+        return Answer(text=draw(said), **covered)
+    names = question.possible_answers or tuple(map(str, question.numbers))
+    scores = {name: draw(shares) for name in names}
+    if form == "broken":
+        scores |= draw(
+            st.dictionaries(st.sampled_from(names), st.sampled_from([math.nan, math.inf, -math.inf]), min_size=1)
+        )
     if question is YES_NO:
-        if draw(st.booleans()) and draw(st.booleans()):
-            return Answer(question_hash=question.hash, text=draw(st.sampled_from(["Yes.", "no", "well"])), **covered)
-        p = draw(shares)
-        bounds = {"yes": (p * draw(shares), p + (1 - p) * draw(shares))} if draw(st.booleans()) else None
-        return yes(p, mass=mass, bounds=bounds, **covered)
-    if question is COUNT:
-        return Answer(question_hash=question.hash, text=draw(st.sampled_from(["0", "2", "many"])), **covered)
-    words = question.choices or tuple(map(str, question.numbers))
-    weights = [draw(st.floats(0.01, 1)) for _ in words]
-    scores = {word: weight / sum(weights) for word, weight in zip(words, weights, strict=True)}
-    return Answer(question_hash=question.hash, scores=scores, mass=mass, **covered)
+        scores["no"] = 1 - scores["yes"]
+    bounds = None
+    if form == "bounded":
+        bounds = {name: (p * draw(shares), p + (1 - p) * draw(shares)) for name, p in scores.items()}
+    text = None
+    if form == "bounded" and question is TAGS and draw(st.booleans()):  # the server lists no tokens of one tag
+        text = ",".join(draw(st.sampled_from(["yes", "no"])) for _ in names)
+        del scores["gun"]
+    masses = st.sampled_from([None, math.nan, 0.3, 0.9])
+    mass = {name: draw(masses) for name in names} if question is TAGS else draw(masses)
+    return Answer(scores=scores, bounds=bounds, mass=mass, text=text, **covered)
+
+
+@st.composite
+def changes(draw, question: Question) -> tuple[Policy, Policy]:
+    """Two policies that differ in some keys."""
+    old, other = draw(policies(question)), draw(policies(question))
+    keys = draw(st.sets(st.sampled_from([item.name for item in fields(Policy)]), max_size=3))
+    return old, replace(old, **{key: getattr(other, key) for key in keys})
+
+
+def asked(*questions: Question):
+    """A question, and an answer to it."""
+    return st.sampled_from(questions).flatmap(lambda one: st.tuples(st.just(one), answers(one)))
 
 
 def side(verdict) -> int:
@@ -109,7 +138,7 @@ def test_doubt_is_a_band_around_the_threshold(p, text):
     assert (verdict.text, verdict.state is VerdictState.UNKNOWN) == (text, text is None)
 
 
-@given(policies, st.lists(shares, min_size=2, max_size=8), coverages)
+@given(policies(), st.lists(shares, min_size=2, max_size=8), coverages)
 def test_as_p_rises_a_verdict_goes_from_no_over_unknown_to_yes_and_never_back(policy, probabilities, covered_s):
     seen = {"covered_s": covered_s, "expected_s": 30.0}
     sides = [side(judge(YES_NO, yes(p, **seen), policy)) for p in sorted(probabilities)]
@@ -118,7 +147,7 @@ def test_as_p_rises_a_verdict_goes_from_no_over_unknown_to_yes_and_never_back(po
     assert [ORDER[label] for label in labels] == sorted(ORDER[label] for label in labels)
 
 
-@given(policies, st.lists(st.tuples(shares, shares, shares).map(sorted), min_size=2, max_size=6))
+@given(policies(), st.lists(st.tuples(shares, shares, shares).map(sorted), min_size=2, max_size=6))
 def test_an_interval_that_moves_up_never_goes_back(policy, intervals):
     lows, middles, highs = (sorted(ends) for ends in zip(*intervals, strict=True))
     sides = [
@@ -128,7 +157,7 @@ def test_an_interval_that_moves_up_never_goes_back(policy, intervals):
     assert sides == sorted(sides)
 
 
-@given(policies, shares, st.tuples(shares, shares), st.tuples(shares, shares))
+@given(policies(), shares, st.tuples(shares, shares), st.tuples(shares, shares))
 def test_other_tags_never_change_the_label_of_a_tag(policy, p, others, more):
     policy = replace(policy, min_mass=0.0)
     first = judge(TAGS, tags(p, *others), policy).labels.get("gun", "no")
@@ -149,15 +178,20 @@ def test_a_measurement_that_is_not_finite_is_never_a_no(broken):
     assert judge(TAGS, missing, policy).state is VerdictState.UNKNOWN
 
 
-@given(
-    st.sampled_from([YES_NO, TAGS, NUMBER, COUNT]).flatmap(lambda one: st.tuples(st.just(one), answers(one))), policies
-)
-def test_too_little_coverage_never_gives_a_no(pair, policy):
+@given(asked(*QUESTIONS), st.data())
+def test_nothing_that_was_not_measured_or_not_seen_is_a_no(pair, data):
     question, answer = pair
+    policy = data.draw(policies(question))
     verdict = judge(question, answer, policy)
-    if answer.covered_s < policy.coverage * answer.expected_s:
+    unseen = answer.covered_s < policy.coverage * answer.expected_s
+    broken = answer.scores and not all(map(math.isfinite, answer.scores.values()))
+    if unseen or (broken and question is not TAGS) or answer.state is not AnswerState.MEASURED:
         assert verdict.value not in (False, [], 0.0)
-    assert (verdict.state is VerdictState.ANSWERED) == (verdict.value is not None)
+    if question is TAGS and (verdict.state is VerdictState.ANSWERED or verdict.labels):
+        finite = {tag for tag, p in (answer.scores or {}).items() if math.isfinite(p)}
+        nos = set(TAGS.choices) - set(verdict.labels)
+        assert not nos or (not unseen and (answer.text is not None or nos <= finite))
+    assert not (verdict.flagged and verdict.state is not VerdictState.ANSWERED)
 
 
 def test_what_was_found_stands_at_any_coverage():
@@ -178,11 +212,25 @@ def test_a_tag_without_probability_has_its_word_and_leaves_the_others_theirs():
     assert (verdict.value, verdict.labels) == (["fire"], {"gun": "unknown", "fire": "yes"})
 
 
-def test_a_margin_counts_what_a_server_does_not_list():
-    bounds = {"in": (0.5, 0.7), "out": (0.2, 0.35)}
-    answer = Answer(question_hash=CHOICE.hash, scores={"in": 0.71, "out": 0.29}, bounds=bounds, text="in")
-    assert judge(CHOICE, answer, Policy(min_margin=0.1)).text == "in"
-    assert judge(CHOICE, answer, Policy(min_margin=0.2)).state is VerdictState.UNKNOWN
+@pytest.mark.parametrize("other_tag", [0.9, 0.1])
+def test_a_tag_in_doubt_that_is_no_flag_needs_no_review_whatever_the_others_are(other_tag):
+    verdict = judge(TAGS, tags(0.1, 0.5, other_tag), Policy(flags=("gun",), band=Band(0.4, 0.6)))
+    assert (verdict.labels["fire"], verdict.needs_review) == ("unknown", False)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "min_margin", "text"),
+    [
+        (None, 0.3, "in"),
+        ({"in": (0.6, 0.65), "out": (0.3, 0.35)}, 0.2, "in"),
+        ({"in": (0.6, 0.65), "out": (0.3, 0.35)}, 0.3, None),
+        ({"in": (0.4, 0.9), "out": (0.1, 0.6)}, 0.0, None),
+        ({"in": (math.nan, 0.9), "out": (0.1, 0.2)}, 0.0, None),
+    ],
+)
+def test_the_best_choice_leads_wherever_the_probabilities_are_between_their_bounds(bounds, min_margin, text):
+    answer = Answer(question_hash=CHOICE.hash, scores={"in": 0.65, "out": 0.35}, bounds=bounds)
+    assert judge(CHOICE, answer, Policy(min_margin=min_margin)).text == text
 
 
 def test_rounding_never_makes_a_whole_video_too_little():
@@ -201,27 +249,45 @@ def test_flags_have_their_severities_and_unsure_flags_need_review():
     assert not quiet.needs_review
 
 
-@given(policies)
+@given(policies())
 def test_a_policy_survives_json_with_its_hash(policy):
     again = Policy.from_json(json.loads(json.dumps(policy.to_json())))
     assert again == policy
     assert again.hash == policy.hash
 
 
-@given(
-    st.sampled_from([YES_NO, TAGS, CHOICE, NUMBER, COUNT]).flatmap(lambda one: st.tuples(st.just(one), answers(one))),
-    policies,
-    policies,
-    st.sets(st.sampled_from(["band", "bands", "coverage", "severity", "severities", "text", "roll_up", "when"])),
-)
-def test_an_answer_whose_verdict_differs_is_touched(pair, old, other, keys):
+@settings(max_examples=300)
+@given(asked(*QUESTIONS), st.data())
+def test_an_answer_whose_verdict_differs_is_touched(pair, data):
     question, answer = pair
-    new = replace(old, **{key: getattr(other, key) for key in keys})
+    old, new = data.draw(changes(question))
     what = touched(question, old, new)
     if judge(question, answer, old) != judge(question, answer, new):
         assert what.includes(probability(question, answer), bounded=bool(answer.bounds))
-    if (old.roll_up, old.coverage) != (new.roll_up, new.coverage):
-        assert what.videos
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(QUESTIONS).flatmap(lambda one: st.tuples(st.just(one), st.lists(answers(one), max_size=3))),
+    st.data(),
+)
+def test_a_video_whose_verdict_differs_has_a_segment_whose_verdict_differs_or_all_videos_are_touched(pair, data):
+    question, measured = pair
+    old, new = data.draw(changes(question))
+    before, after = ([judge(question, answer, policy) for answer in measured] for policy in (old, new))
+    rolled = [
+        roll_up(
+            question,
+            policy,
+            [SegmentVerdict(30.0 * i, 30.0 * i + 30, verdict) for i, verdict in enumerate(verdicts)],
+            missing=0,
+            covered_s=sum(answer.covered_s for answer in measured),
+            expected_s=30.0 * len(measured),
+        )
+        for policy, verdicts in ((old, before), (new, after))
+    ]
+    if rolled[0] != rolled[1]:
+        assert before != after or touched(question, old, new).videos
 
 
 @pytest.mark.parametrize(
@@ -255,6 +321,13 @@ def test_answers_that_are_easily_overlooked_are_touched(old, new, question, answ
     assert in_range or (answer.bounds and what.bounded)
 
 
+def test_a_milder_severity_touches_videos_whose_worst_flag_is_not_that_of_their_segments():
+    old = Policy(flags=TAGS.choices, severity=4, severities=(("fire", 2),), roll_up=RollUp.parse("all"))
+    new = replace(old, severities=(("fire", 1),))
+    assert touched(TAGS, old, new).videos, "only fire is in all segments; each segment has a worse flag"
+    assert not touched(TAGS, replace(old, roll_up=None), replace(new, roll_up=None)).videos
+
+
 def test_only_answers_that_can_differ_are_touched():
     old, new = Policy(band=Band.around(0.5, 0.1)), Policy(band=Band.around(0.6, 0.1))
     assert touched(YES_NO, old, new) == Touched(ranges=((0.45, 0.65),), bounded=True)
@@ -262,7 +335,7 @@ def test_only_answers_that_can_differ_are_touched():
     assert not touched(YES_NO, old, other), "without a flag, a severity changes nothing"
 
 
-@given(policies)
+@given(policies())
 def test_a_policy_read_from_the_database_touches_nothing(policy):
     """Postgres stores the keys of an object in an order of its own."""
     stored = Policy.from_json(json.loads(json.dumps(policy.to_json(), sort_keys=True)))

@@ -23,9 +23,11 @@ from nightreel.stages.show import show_current
 _DATA = Path(__file__).parents[2] / "data"
 _MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 # Verdicts of the set `shapes` that differ: prompt, p, before, after. The old rule was wrong here: with a threshold of
-# 0.4 and a min_margin of 0.1, `moving` was in doubt around 0.5; one unsure tag of `colours` hid the others; a tie
-# at 0.5 was in doubt whatever the threshold was. A tag by words has no probability that a band could be applied to.
+# 0.4 and a min_margin of 0.1, `moving` was in doubt around 0.5; one unsure tag of `colours` hid the others, and asked
+# for a review although it is no flag; a tie at 0.5 was in doubt whatever the threshold was. A tag by words has no
+# probability that a band could be applied to.
 _CHANGED = [
+    ("colours", 0.55, None, None),
     ("colours", 0.97, None, "red"),
     ("colours", None, "red, blue", None),
     ("moving", 0.38, "no", None),

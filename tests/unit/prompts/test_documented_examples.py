@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nightreel.domain import Answer, PromptKind, VerdictState, judge
+from nightreel.domain import Answer, Prompt, PromptKind, SegmentVerdict, Verdict, VerdictState, judge, roll_up
+from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.prompts.schema import PromptEntry, SetEntry
 
@@ -24,9 +25,7 @@ def test_a_worked_example_says_what_the_judge_says(tmp_path, name, file, table):
     assert len(rows) >= 4
     for row in rows:
         said = dict(zip(header, row, strict=True))
-        p = {column.removeprefix("p of ").strip('"'): float(cell) for column, cell in said.items() if "p of" in column}
-        scores = p if prompt.question.kind is PromptKind.TAGS else {"yes": p["yes"], "no": 1 - p["yes"]}
-        verdict = judge(prompt.question, Answer(question_hash="q", scores=scores), prompt.policy)
+        verdict = _rolled(prompt, said) if "segments of 10 s" in said else _judged(prompt, said)
         words = verdict.text if verdict.state is VerdictState.ANSWERED else "unknown"
         unsure = ", ".join(tag for tag, label in verdict.labels.items() if label == "unknown")
         shown = {
@@ -39,7 +38,106 @@ def test_a_worked_example_says_what_the_judge_says(tmp_path, name, file, table):
         assert {key: said[key] for key in said if key in shown} == {key: shown[key] for key in said if key in shown}
 
 
+def _judged(prompt: Prompt, said: dict[str, str]) -> Verdict:
+    p = {column.removeprefix("p of ").strip('"'): float(cell) for column, cell in said.items() if "p of" in column}
+    scores = p if prompt.question.kind is PromptKind.TAGS else {"yes": p["yes"], "no": 1 - p["yes"]}
+    return judge(prompt.question, Answer(question_hash="q", scores=scores), prompt.policy)
+
+
+def _rolled(prompt: Prompt, said: dict[str, str]) -> Verdict:
+    words = said["segments of 10 s"].split(", ")
+    answers = [Answer(question_hash="q", text=word) for word in words]
+    segments = [
+        SegmentVerdict(10.0 * index, 10.0 * index + 10, judge(prompt.question, answer, prompt.policy))
+        for index, answer in enumerate(answers)
+    ]
+    seconds = 10.0 * len(segments)
+    return roll_up(prompt.question, prompt.policy, segments, missing=0, covered_s=seconds, expected_s=seconds).verdict
+
+
+_KINDS = {
+    "caption": "kind: caption",
+    "text": "kind: text",
+    "yes_no": "kind: yes_no",
+    "tags": "kind: tags, choices: [x, y]",
+    "choice": "kind: choice, choices: [x, y]",
+    "number": "kind: number",
+    "scored number": "kind: number, minimum: 0, maximum: 9",
+}
+_GROUPS = {
+    "all": set(_KINDS),
+    "scored": {"yes_no", "tags", "choice", "scored number"},
+    "generated": {"caption", "text", "number", "scored number"},
+    "number": {"number", "scored number"},
+}
+_VALUES = {  # of each key, with what it needs beside it
+    "choices": "choices: [x, y]",
+    "minimum": "minimum: 0",
+    "maximum": "maximum: 9",
+    "max_new_tokens": "max_new_tokens: 9",
+    "temperature": "temperature: 0.5",
+    "top_k": "top_k: 5, temperature: 0.5",
+    "top_p": "top_p: 0.5, temperature: 0.5",
+    "seed": "seed: 5, temperature: 0.5",
+    "repetition_penalty": "repetition_penalty: 1.1",
+    "beams": "beams: 2",
+    "threshold": "threshold: 0.6",
+    "doubt": "doubt: 0.1",
+    "no_below": "no_below: 0.2, yes_from: 0.4",
+    "yes_from": "no_below: 0.2, yes_from: 0.4",
+    "thresholds": "thresholds: {x: 0.3}",
+    "min_mass": "min_mass: 0.5",
+    "min_margin": "min_margin: 0.1",
+    "flag": "flag: FLAG",
+    "severity": "severity: 2, flag: FLAG",
+    "severities": "severities: {x: 2}, flag: x",
+    "lane": "lane: restricted",
+    "review": "review: all",
+    "roll_up": "roll_up: HOW",
+    "coverage": "coverage: 0.5",
+    "policy_text": "policy_text: what counts",
+    "codes": "codes: {iab: ['1']}",
+    "when": "when: {first: 'yes'}",
+    "look_again": "look_again: {from: 0.2, plan: 'fps:2:64', window_s: 5}",
+}
+
+
+def _documented_kinds() -> dict[str, set[str]]:
+    """The kinds of each key, as the tables of the page say."""
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| ([a-z_, ]+) \|[^|\n]*\|[^|\n]*\|$", _PAGE, re.MULTILINE)
+    return {
+        key: set().union(*(_GROUPS.get(kind, {kind}) for kind in kinds.split(", ")))
+        for keys, kinds in rows
+        for key in re.findall(r"`(\w+)`", keys)
+    }
+
+
+def test_a_key_is_allowed_for_the_kinds_that_the_page_says(tmp_path):
+    documented = {key: kinds for key, kinds in _documented_kinds().items() if key not in ("name", "kind", "text")}
+    assert documented.keys() == _VALUES.keys() == PromptEntry.model_fields.keys() - {"name", "kind", "text"}
+    allowed = {key: {kind for kind in _KINDS if _is_allowed(tmp_path, key, kind)} for key in _VALUES}
+    assert allowed == documented
+
+
+def _is_allowed(tmp_path: Path, key: str, kind: str) -> bool:
+    value = _VALUES[key].replace("FLAG", "yes" if kind == "yes_no" else "x")
+    hows = {"choice": "first", "number": "mean", "scored number": "mean"}
+    given = dict(re.findall(r"(\w+): (\[.*?\]|\{.*?\}|[^,]+)", f"{_KINDS[kind]}, {value}"))
+    given["roll_up"] = given.get("roll_up", "").replace("HOW", hows.get(kind, "any"))
+    entry = ", ".join(f"{name}: {said}" for name, said in given.items() if said)
+    path = tmp_path / "example.yaml"
+    path.write_text(
+        "name: example\ntaxonomies: {iab: {title: a, version: b, date: c, url: d}}\nprompts:\n"
+        f"  - {{name: first, kind: yes_no, text: a}}\n  - {{name: q, text: a, {entry}}}\n"
+    )
+    try:
+        load_prompt_sets([str(path)])
+    except SettingsError as error:
+        return f"key '{key}': not allowed for kind" not in str(error)
+    return True
+
+
 def test_the_page_has_examples_and_names_every_key():
-    assert len(_EXAMPLES) == 2
+    assert len(_EXAMPLES) == 3
     for key in (*PromptEntry.model_fields, *SetEntry.model_fields, "prompts"):
         assert f"`{key}`" in _PAGE, key

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nightreel.domain import Band, GenerationOptions, Language, LookAgain, PromptKind, Review, RollUp
+from nightreel.domain import Band, GenerationOptions, Language, LookAgain, Prompt, PromptKind, Review, RollUp
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.prompts.wording import texts_of
@@ -46,8 +46,17 @@ def test_the_chinese_sets_mirror_the_english_ones(name: str) -> None:
         ]
         assert places[0] == places[1]
         assert list(dict(one.severities).values()) == list(dict(other.severities).values())
-        assert set(one.codes) == set(other.codes)
+        assert _codes(english) == _codes(chinese)
         assert bool(one.text) == bool(other.text)
+
+
+def _codes(prompt: Prompt) -> dict[str, object]:
+    """The codes of a prompt; those of single answers by the place of the answer."""
+    places = {answer: place for place, answer in enumerate(prompt.question.possible_answers)}
+    return {
+        taxonomy: {places[answer]: code for answer, code in codes.items()} if isinstance(codes, dict) else codes
+        for taxonomy, codes in prompt.policy.codes.items()
+    }
 
 
 def test_every_category_has_a_severity_and_a_policy_text() -> None:
@@ -167,7 +176,7 @@ def test_choices_that_look_the_same_are_refused(tmp_path: Path, one: str, other:
         ("{name: q, kind: choice, text: a, choices: [x]}", "'choices': a prompt of kind choice needs at least 2, got"),
         ("{name: q, kind: choice, text: a, choices: [x, X]}", "'choices': 'X' appears twice"),
         ("{name: q, kind: choice, text: a, choices: [x, '']}", "'choices': is empty"),
-        ("{name: q, kind: choice, text: a, choices: x}", "'choices': 'x': input should be a valid list"),
+        ("{name: q, kind: choice, text: a, choices: x}", "'choices': 'x': expected a list, such as [a, b]"),
         ("{name: q, kind: tags, text: a, choices: []}", "'choices': a prompt of kind tags needs at least 1, got 0"),
         ("{name: q, kind: yes_no, text: a, choices: [x, y]}", "'choices': not allowed for kind yes_no"),
         ("{name: q, kind: yes_no, text: a, max_new_tokens: 3}", "'max_new_tokens': not allowed for kind yes_no"),
@@ -193,7 +202,10 @@ def test_choices_that_look_the_same_are_refused(tmp_path: Path, one: str, other:
             "'doubt': cannot be combined with no_below and yes_from",
         ),
         ("{name: q, kind: tags, text: a, choices: [x], thresholds: {y: 0.2}}", "'thresholds': 'y' is not a possible"),
-        ("{name: q, kind: tags, text: a, choices: [x], thresholds: {x: 2}}", "'thresholds': '2': input should be less"),
+        (
+            "{name: q, kind: tags, text: a, choices: [x], thresholds: {x: 2}}",
+            "'thresholds': '2' of 'x': input should be less",
+        ),
         ("{name: q, kind: choice, text: a, choices: [x, y], thresholds: {x: 0.2}}", "'thresholds': not allowed for"),
         ("{name: q, kind: yes_no, text: a, severity: 3}", "'severity': has no effect without a flag"),
         ("{name: q, kind: yes_no, text: a, flag: 'yes', severity: 5}", "'severity': '5': input should be less than or"),
@@ -237,8 +249,8 @@ def test_choices_that_look_the_same_are_refused(tmp_path: Path, one: str, other:
         ("{name: q, kind: text, text: a, when: {later: x}}", "'when': 'later' is not an earlier prompt of the set"),
         ("{name: q, kind: text, text: a, when: {q: x}}", "'when': 'q' is not an earlier prompt of the set"),
         ("{name: q, kind: text, text: a, when: {violence: maybe}}", "'when': 'violence' never answers 'maybe'"),
-        ("{name: q, kind: text, text: a, when: {}}", "'when': {}: dictionary should have at least 1 item"),
-        ("{name: q, kind: text, text: a, when: violence}", "'when': 'violence': input should be a valid dictionary"),
+        ("{name: q, kind: text, text: a, when: {}}", "'when': is empty"),
+        ("{name: q, kind: text, text: a, when: violence}", "'when': 'violence': expected keys and values"),
         ("{name: q, kind: number, text: a, minimum: 3, maximum: 2}", "'maximum': 2 is less than minimum 3"),
         ("{name: q, kind: number, text: a, minimum: inf}", "'minimum': 'inf': input should be a finite number"),
         (
@@ -253,6 +265,27 @@ def test_choices_that_look_the_same_are_refused(tmp_path: Path, one: str, other:
         ("{name: q, kind: text, text: a, seed: 5}", "'seed': has no effect without a temperature above 0"),
         ("{name: q, kind: text, text: a, beams: 2, temperature: 1}", "'beams': beam search finds the likeliest"),
         ("{name: q, kind: text, text: a, beams: 0}", "'beams': '0': input should be greater than or equal to 1"),
+        ("{name: q, kind: text, text: a, repetition_penalty: 0}", "'repetition_penalty': '0': input should be greater"),
+        (
+            "{name: q, kind: yes_no, text: a, min_margin: 0.1, no_below: 0.2, yes_from: 0.3}",
+            "its doubt is a band around the threshold; no_below and yes_from are its limits",
+        ),
+        ("{name: q, kind: yes_no, text: a, flag: }", "'flag': is empty"),
+        ("{name: q, kind: yes_no, text: a, threshold: }", "'threshold': '': input should be a valid number"),
+        ("{name: q, kind: choice, text: a, choices: [x, null]}", "'choices': None: expected text"),
+        ("{name: q, kind: tags, text: a, choices: [x], flag: {x: 4}}", "'flag': {'x': '4'}: expected a list"),
+        (
+            "{name: q, kind: tags, text: a, choices: [x], flag: x, severities: {x: 9}}",
+            "'severities': '9' of 'x': input",
+        ),
+        ("{name: q, kind: yes_no, text: a, codes: 1}", "'codes': '1': expected keys and values"),
+        ("{name: q, kind: yes_no, text: a, codes: {iab: ['']}}", "'codes': 'iab' is empty"),
+        ("{name: q, kind: yes_no, text: a, look_again: often}", "'look_again': 'often': expected keys and values"),
+        (
+            "{name: q, kind: yes_no, text: a, look_again: {from: 0, from_p: 1, plan: 'fps:2:8', window_s: 5}}",
+            "'look_again': unknown key 'from_p'",
+        ),
+        ("{name: q, kind: yes_no, text: " + "a" * 5000 + "}", f"'text': '{'a' * 79}...: string should have at most"),
         ("just words", "expected a prompt, such as {name: ..., kind: ..., text: ...}"),
     ],
 )
@@ -290,6 +323,9 @@ def test_all_mistakes_of_a_file_are_reported_together(tmp_path: Path) -> None:
         ("- a\n", ":1: expected the keys name and prompts"),
         ("name: mine\nprompts: []\n", ":2: key 'prompts': expected a list with at least one prompt"),
         ("name: mine\n", "key 'prompts': expected a list with at least one prompt"),
+        ("name: mine\nlanguage: de\nprompts: []\n", ":2: key 'language': 'de' is not known: expected en, zh"),
+        ("name: mine\ntaxonomies: {iab: {title: a}}\n", ":2: key 'taxonomies': 'version' is missing"),
+        ("name: mine\ntaxonomies: {iab: here}\n", ":2: key 'taxonomies': 'here' of 'iab': expected keys and values"),
         ("name: mine\nprompts: {a: b}\n", "key 'prompts': expected a list with at least one prompt"),
         ("name: mine\nprompts: [\n", "not valid YAML"),
         ("name: &a mine\nprompts: *a\n", ":2: aliases (*name) are not allowed"),
@@ -324,11 +360,25 @@ def test_an_empty_list_of_sets_is_refused() -> None:
         load_prompt_sets([])
 
 
-def test_tags_become_one_question_per_choice(tmp_path: Path) -> None:
-    path = _write(tmp_path, _HEAD + "  - {name: t, kind: tags, text: 'Which fit?', choices: [sports, news]}\n")
-    (prompt,) = load_prompt_sets([path]).prompts
-    assert prompt.question.kind is PromptKind.TAGS
-    assert texts_of(prompt.question) == (
-        "Which fit? sports? Answer yes or no.",
-        "Which fit? news? Answer yes or no.",
-    )
+@pytest.mark.parametrize(
+    ("entry", "english", "chinese"),
+    [
+        ("kind: caption", ["Q"], ["Q"]),
+        ("kind: text", ["Q"], ["Q"]),
+        ("kind: yes_no", ["Q Answer yes or no."], ["Q请回答 yes 或 no。"]),
+        ("kind: number", ["Q Answer with a number."], ["Q请用一个数字回答。"]),
+        ("kind: choice, choices: [x, y]", ["Q Answer with one of: x, y."], ["Q请从以下选项中选择一个回答：x、y。"]),
+        (
+            "kind: tags, choices: [x, y]",
+            ["Q x? Answer yes or no.", "Q y? Answer yes or no."],
+            ["Qx？请回答 yes 或 no。", "Qy？请回答 yes 或 no。"],
+        ),
+    ],
+)
+def test_a_model_gets_the_text_and_an_instruction_in_its_language(
+    tmp_path: Path, entry: str, english: list[str], chinese: list[str]
+) -> None:
+    for language, texts in (("en", english), ("zh", chinese)):
+        path = _write(tmp_path, f"name: mine\nlanguage: {language}\nprompts:\n  - {{name: q, text: Q, {entry}}}\n")
+        (prompt,) = load_prompt_sets([path]).prompts
+        assert texts_of(prompt.question) == tuple(texts)
