@@ -17,7 +17,8 @@ from nightreel.database import schema
 from nightreel.database.answers import joined_answers
 from nightreel.database.policies import InForce
 from nightreel.database.statements import statement
-from nightreel.domain import EVERYTHING, Policy, Prompt, Question, Touched, Verdict, VerdictState, touched
+from nightreel.database.verdicts import made_verdict
+from nightreel.domain import EVERYTHING, Policy, Prompt, Question, Touched, Verdict, touched
 
 _answers, _verdicts = schema.answers.c, schema.verdicts.c
 STORED = (
@@ -37,17 +38,8 @@ STORED = (
 
 def stored_verdict(row: Row[Any]) -> Verdict:
     """The verdict of a row with the columns `MEASURED` and `STORED`."""
-    answered = row.verdict_state == VerdictState.ANSWERED
-    text = row.verdict_text if row.verdict_text is not None else row.text if answered else None
-    return Verdict(
-        state=VerdictState(row.verdict_state),
-        value=text if answered and row.value is None else row.value,
-        text=text,
-        flagged=row.flagged,
-        severity=row.severity,
-        labels=row.labels or {},
-        reason=row.verdict_reason,
-        needs_review=row.needs_review,
+    return made_verdict(
+        row, state=row.verdict_state, text=row.verdict_text, reason=row.verdict_reason, answer_text=row.text
     )
 
 

@@ -158,16 +158,23 @@ def _rolled(prompt: Prompt, rows: Sequence[Row[Any]]) -> VideoVerdict:
 
 def verdict_of(row: Row[Any]) -> Verdict:
     """The verdict of a row. The text of a caption is that of its answer, `answer_text`."""
-    answered = row.state == VerdictState.ANSWERED
-    text = row.text if row.text is not None else row.answer_text if answered else None
+    return made_verdict(row, state=row.state, text=row.text, reason=row.reason, answer_text=row.answer_text)
+
+
+def made_verdict(
+    row: Row[Any], *, state: str, text: str | None, reason: str | None, answer_text: str | None
+) -> Verdict:
+    """The verdict of a row whose other columns have their own names. The text of a caption is that of its answer."""
+    answered = state == VerdictState.ANSWERED
+    said = text if text is not None else answer_text if answered else None
     return Verdict(
-        state=VerdictState(row.state),
-        value=text if answered and row.value is None else row.value,
-        text=text,
+        state=VerdictState(state),
+        value=said if answered and row.value is None else row.value,
+        text=said,
         flagged=row.flagged,
         severity=row.severity,
         labels=row.labels or {},
-        reason=row.reason,
+        reason=reason,
         needs_review=row.needs_review,
     )
 
