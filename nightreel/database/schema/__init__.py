@@ -1,0 +1,40 @@
+"""The current tables of schema `nightreel`. sql/migrations makes them.
+
+Analysts never see these tables: they read the views of schema `reporting` (sql/views).
+"""
+
+from nightreel.database.schema.columns import metadata
+from nightreel.database.schema.devices import memory_leases, memory_peaks
+from nightreel.database.schema.feature_cache import cache_keys, features
+from nightreel.database.schema.judged import verdicts, video_verdicts
+from nightreel.database.schema.measured import answers
+from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
+from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
+from nightreel.database.schema.shards import backfill_shards, backfills
+from nightreel.database.schema.work import analyses, failed_segments, runs, segments, videos
+
+__all__ = [
+    "analyses",
+    "answers",
+    "backfill_shards",
+    "backfills",
+    "cache_keys",
+    "current_recipes",
+    "failed_segments",
+    "features",
+    "kept_prompt_sets",
+    "memory_leases",
+    "memory_peaks",
+    "metadata",
+    "models",
+    "policies",
+    "prompts",
+    "questions",
+    "recipe_prompts",
+    "recipes",
+    "runs",
+    "segments",
+    "verdicts",
+    "video_verdicts",
+    "videos",
+]

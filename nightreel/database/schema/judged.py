@@ -1,0 +1,76 @@
+"""What policies make of answers: the verdicts of segments and of videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    text,
+)
+
+from nightreel.database.schema.columns import created_column, json_column, metadata
+
+
+def _verdict_columns() -> list[Column[Any]]:
+    return [
+        Column("state", Text, nullable=False),
+        Column("text", Text),
+        json_column("value"),
+        Column("reason", Text),
+        json_column("labels"),
+        Column("severity", Integer),
+        Column("lane", Text),
+        Column("flagged", Boolean, nullable=False),
+        Column("needs_review", Boolean, nullable=False),
+    ]
+
+
+# What an answer means for a prompt, by the policy that made it (domain.Verdict). The text of a caption is that of its
+# answer. `due`: its condition holds. `shown`: it is the one on show for its segment and prompt; `outdated`: how its
+# answer differs from what is asked now.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("answer_id", BigInteger, ForeignKey("nightreel.answers.id", ondelete="CASCADE"), primary_key=True),
+    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), primary_key=True),
+    Column("policy_id", BigInteger, ForeignKey("nightreel.policies.id"), nullable=False),
+    *_verdict_columns(),
+    Column("due", Boolean, nullable=False, server_default="true"),
+    Column("shown", Boolean, nullable=False, server_default="false"),
+    Column("outdated", Text),
+    created_column("judged_at"),
+    CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
+    CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
+    Index("verdicts_flagged_idx", "prompt_id", text("answer_id DESC"), postgresql_where=text("flagged AND shown")),
+)
+
+# What the verdicts on show of a video's segments say about the video (domain.VideoVerdict).
+video_verdicts = Table(
+    "video_verdicts",
+    metadata,
+    Column("video_id", BigInteger, ForeignKey("nightreel.videos.id", ondelete="CASCADE"), primary_key=True),
+    Column("prompt_id", BigInteger, ForeignKey("nightreel.prompts.id"), primary_key=True),
+    Column("policy_id", BigInteger, ForeignKey("nightreel.policies.id"), nullable=False),
+    *_verdict_columns(),
+    Column("max_p", Double),
+    Column("first_flagged_s", Double),
+    Column("segments", Integer, nullable=False),
+    Column("unknown", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("covered_s", Double),
+    Column("expected_s", Double),
+    created_column("judged_at"),
+    CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
+    CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
+    Index("video_verdicts_flagged_idx", "prompt_id", text("video_id DESC"), postgresql_where=text("flagged")),
+)

@@ -1,0 +1,58 @@
+"""What models measured."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    text,
+)
+
+from nightreel.database.schema.columns import created_column, id_column, json_column, metadata
+
+# What a model measured (domain.Answer), whole. `p` is judging.probability. `mass`: a number, or one for each tag. A
+# superseded answer is history.
+answers = Table(
+    "answers",
+    metadata,
+    id_column(),
+    Column("segment_id", BigInteger, ForeignKey("nightreel.segments.id"), nullable=False),
+    Column("question_id", BigInteger, ForeignKey("nightreel.questions.id"), nullable=False),
+    Column("model_id", BigInteger, ForeignKey("nightreel.models.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("text", Text),
+    Column("p", Double),
+    json_column("scores"),
+    Column("reason", Text),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("generated_tokens", Integer, nullable=False),
+    Column("feature_key", Text, ForeignKey("nightreel.features.key"), nullable=False),
+    Column("reused_from", BigInteger, ForeignKey("nightreel.answers.id")),
+    Column("run_id", BigInteger, ForeignKey("nightreel.runs.id"), nullable=False),
+    created_column("answered_at"),
+    Column("superseded", Boolean, nullable=False, server_default="false"),
+    json_column("mass"),
+    json_column("bounds"),
+    CheckConstraint("state IN ('measured', 'unmeasured', 'error')", name="state"),
+    CheckConstraint("(state = 'measured') = (reason IS NULL)", name="reason"),
+    CheckConstraint("p >= 0 AND p <= 1", name="p"),
+    Index(
+        "answers_segment_id_question_id_model_id_key",
+        "segment_id",
+        "question_id",
+        "model_id",
+        unique=True,
+        postgresql_where=text("NOT superseded"),
+    ),
+    # Re-judging reads only the answers that a change of policy can touch.
+    Index("answers_question_id_p_idx", "question_id", "p", "id"),
+    Index("answers_bounded_idx", "question_id", "id", postgresql_where=text("bounds IS NOT NULL")),
+)
