@@ -14,20 +14,16 @@ from sqlalchemy import Connection, Row
 
 from nightreel.database.answers import answer_of
 from nightreel.database.connection import Database
-from nightreel.database.policies import InForce, policies_in_force
-from nightreel.database.rejudging import (
-    Change,
-    Pass,
+from nightreel.database.judged_answers import (
     answers_of,
     answers_of_videos,
-    find_prompts,
-    passes_of,
-    questions_of,
     shown_answers,
     stored_verdict,
     videos_of,
     videos_with_segments,
 )
+from nightreel.database.policies import InForce, policies_in_force
+from nightreel.database.rejudging import Change, Pass, find_prompts, passes_of, questions_of
 from nightreel.database.verdicts import known_video_verdicts
 from nightreel.domain import (
     UNSURE,

@@ -17,23 +17,25 @@ from sqlalchemy import Connection, Row
 
 from nightreel.database.answers import answer_of
 from nightreel.database.connection import Database
-from nightreel.database.policies import mark_applied, policies_in_force
-from nightreel.database.rejudging import (
-    Change,
-    Pass,
-    Progress,
+from nightreel.database.judged_answers import (
     answers_of,
     answers_of_videos,
-    lock_progress,
-    passes_of,
-    pending_changes,
-    prompts_of_set,
-    record_progress,
     reopen_analyses,
     set_due,
     verdicts_of,
     videos_of,
     videos_with_segments,
+)
+from nightreel.database.policies import mark_applied, policies_in_force
+from nightreel.database.rejudging import (
+    Change,
+    Pass,
+    Progress,
+    lock_progress,
+    passes_of,
+    pending_changes,
+    prompts_of_set,
+    record_progress,
 )
 from nightreel.database.verdicts import (
     NewVerdict,
