@@ -99,13 +99,14 @@ def _submit(run_id: int, claims: list[Claim], *, after: _Submitted | None) -> _S
 
 
 def _settle(run_id: int, chunk: _Submitted) -> tuple[ChunkCounts, list[list[Claim]]]:
-    """Wait for a chunk. Returns its counts, and the chunks to try instead of it if it failed."""
+    """Wait for a chunk. Returns its counts, and the chunks that go on with its videos, or try them again."""
     futures = (chunk.encoded, chunk.answered, chunk.written)
     for future in futures:
         future.wait()
     failed = next((future.state for future in futures if not future.state.is_completed()), None)
     if failed is None:
-        return chunk.written.result(), []
+        counts = chunk.written.result()
+        return counts, [list(counts.unfinished)] if counts.unfinished else []
     error: Any = failed.result(raise_on_failure=False)
     after = after_chunk_error(error, videos=len(chunk.claims))
     if after is AfterError.END_RUN:

@@ -13,7 +13,7 @@ from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import storable
 from nightreel.database.statements import statement
-from nightreel.domain import Answer, AnswerState, Segment, SegmentAnswers, probability
+from nightreel.domain import Answer, AnswerState, PromptSet, Segment, SegmentAnswers, Verdict, Window, probability
 
 _features, _segments, _answers = schema.features.c, schema.segments.c, schema.answers.c
 MEASURED = (
@@ -27,11 +27,16 @@ MEASURED = (
     _answers.reason,
     _answers.prompt_tokens,
     _answers.generated_tokens,
-    func.nightreel.seen_s(
-        _features.covered_s,
-        _segments.end_s - _segments.start_s,
-        _features.damaged_frames,
-        func.cardinality(_features.pts_s),
+    _answers.look,
+    _answers.windows,
+    func.coalesce(
+        _answers.covered_s,
+        func.nightreel.seen_s(
+            _features.covered_s,
+            _segments.end_s - _segments.start_s,
+            _features.damaged_frames,
+            func.cardinality(_features.pts_s),
+        ),
     ).label("covered_s"),
     func.greatest(_segments.end_s - _segments.start_s, _segments.promised_s).label("expected_s"),
 )
@@ -45,9 +50,22 @@ class StoredAnswer(NamedTuple):
     answer: Answer
 
 
+class GivenAnswers(NamedTuple):
+    """The answers of one segment: by question hash; those of second looks by question hash and `LookAgain.key`."""
+
+    first: dict[str, StoredAnswer]
+    looks: dict[tuple[str, str], StoredAnswer]
+
+    def verdicts(self, prompts: PromptSet) -> dict[str, Verdict]:
+        """The verdicts of these prompts, by name."""
+        return prompts.judge(
+            {key: stored.answer for key, stored in self.first.items()},
+            {key: stored.answer for key, stored in self.looks.items()},
+        )
+
+
 def answer_of(row: Row[Any], question_hash: str) -> StoredAnswer:
     """The answer of a row with the columns `MEASURED`."""
-    bounds = row.bounds and {name: (low, high) for name, (low, high) in row.bounds.items()}
     return StoredAnswer(
         row.answer_id,
         Answer(
@@ -56,14 +74,40 @@ def answer_of(row: Row[Any], question_hash: str) -> StoredAnswer:
             text=row.text,
             scores=row.scores,
             mass=row.mass,
-            bounds=bounds,
+            bounds=_pairs(row.bounds),
             reason=row.reason,
             prompt_tokens=row.prompt_tokens,
             generated_tokens=row.generated_tokens,
             covered_s=row.covered_s,
             expected_s=row.expected_s,
+            look=row.look,
+            windows=tuple(_window_of(window, question_hash) for window in row.windows or ()),
         ),
     )
+
+
+def _pairs(bounds: Mapping[str, Sequence[float]] | None) -> dict[str, tuple[float, float]] | None:
+    return {name: (low, high) for name, (low, high) in bounds.items()} if bounds else None
+
+
+def _window_of(values: Mapping[str, Any], question_hash: str) -> Window:
+    """The window of JSON values from `_window_values`."""
+    measured = dict(values["measured"])
+    answer = Answer(
+        question_hash=question_hash,
+        **measured | {"state": AnswerState(measured["state"]), "bounds": _pairs(measured["bounds"])},
+    )
+    return Window(start_s=values["start_s"], end_s=values["end_s"], feature_key=values["feature_key"], answer=answer)
+
+
+def _window_values(window: Window) -> dict[str, Any]:
+    kept = ("state", "text", "scores", "mass", "bounds", "reason", "covered_s", "expected_s")
+    return {
+        "start_s": window.start_s,
+        "end_s": window.end_s,
+        "feature_key": window.feature_key,
+        "measured": {name: getattr(window.answer, name) for name in kept},
+    }
 
 
 def joined_answers(*columns: Any) -> Select[Any]:
@@ -79,14 +123,14 @@ def joined_answers(*columns: Any) -> Select[Any]:
 
 def answers_given(
     connection: Connection, video_ids: Sequence[int], recipe: Recipe, *, errors: bool = False
-) -> dict[int, dict[int, dict[str, StoredAnswer]]]:
+) -> dict[int, dict[int, GivenAnswers]]:
     """The answers that these videos have under a recipe.
 
     Args:
         errors: with those that are errors, and will be asked again.
 
     Returns:
-        `{video id: {segment index: {question hash: StoredAnswer}}}`.
+        `{video id: {segment index: GivenAnswers}}`; a segment without any is empty.
     """
     hashes = {question_id: key for key, question_id in recipe.question_ids.items()}
     rows = connection.execute(
@@ -99,10 +143,14 @@ def answers_given(
             ~_answers.superseded,
         )
     )
-    given: dict[int, dict[int, dict[str, StoredAnswer]]] = defaultdict(lambda: defaultdict(dict))
+    given: dict[int, dict[int, GivenAnswers]] = defaultdict(lambda: defaultdict(lambda: GivenAnswers({}, {})))
     for row in rows:
         key = hashes[row.question_id]
-        given[row.video_id][row.segment][key] = answer_of(row, key)
+        own, stored = given[row.video_id][row.segment], answer_of(row, key)
+        if row.look:
+            own.looks[key, row.look] = stored
+        else:
+            own.first[key] = stored
     return given
 
 
@@ -158,6 +206,9 @@ def write_answers(
             "reason": storable(answer.reason),
             "prompt_tokens": answer.prompt_tokens,
             "generated_tokens": answer.generated_tokens,
+            "look": answer.look,
+            "windows": storable([_window_values(window) for window in answer.windows]) if answer.look else None,
+            "covered_s": answer.covered_s if answer.look else None,
             "feature_key": item.segment.feature.key,
             "run_id": run_id,
         }
@@ -167,7 +218,7 @@ def write_answers(
     if not rows:
         return 0
     new = insert(schema.answers)
-    kept = ("segment_id", "question_id", "model_id")
+    kept = ("segment_id", "question_id", "model_id", "look")
     written = connection.execute(
         new.on_conflict_do_update(
             index_elements=kept,
@@ -175,7 +226,7 @@ def write_answers(
             set_={name: new.excluded[name] for name in rows[0] if name not in kept} | {"answered_at": func.now()},
             where=schema.answers.c.state == AnswerState.ERROR,
         ).returning(schema.answers.c.id),
-        sorted(rows, key=lambda row: (row["segment_id"], row["question_id"])),
+        sorted(rows, key=lambda row: (row["segment_id"], row["question_id"], row["look"])),
     )
     return len(written.all())
 

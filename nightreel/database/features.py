@@ -78,7 +78,7 @@ def record_features(
             "decoder_version": segment.decoder_version,
             "thumbnail_uri": segment.thumbnail_uri,
             "content_sha256": contents[segment.video_id],
-            "plan": str(recipe.plan),
+            "plan": str(segment.second_look.look.sampling if segment.second_look else recipe.plan),
             "model_id": recipe.model_id,
             "evictions": evictions.get(segment.feature.key, 0),
         }

@@ -31,6 +31,9 @@ STORED = (
     _verdicts.needs_review,
     _verdicts.due,
     _verdicts.shown,
+    _verdicts.look_again,
+    _verdicts.start_s.label("found_start_s"),
+    _verdicts.end_s.label("found_end_s"),
 )
 
 
@@ -88,7 +91,16 @@ def _with_verdicts(prompt_id: int, *, new: bool, since: datetime | None) -> Sele
     """A query of answers with their stored verdicts for a prompt; `new`: also of answers that have none."""
     segments, verdicts, videos = schema.segments.c, schema.verdicts, schema.videos
     query = (
-        joined_answers(*STORED, _answers.p, segments.video_id, segments.start_s, segments.end_s, videos.c.uri)
+        joined_answers(
+            *STORED,
+            _answers.p,
+            _answers.segment_id,
+            _answers.model_id,
+            segments.video_id,
+            segments.start_s,
+            segments.end_s,
+            videos.c.uri,
+        )
         .join(videos, videos.c.id == segments.video_id)
         .join(
             verdicts,
@@ -116,7 +128,7 @@ def videos_of(connection: Connection, prompt_ids: Collection[int], *, after: int
 def shown_answers(connection: Connection, video_ids: Collection[int], prompt_id: int) -> Sequence[Row[Any]]:
     """The answers on show of videos for a prompt, with their stored verdicts (`STORED`) and facts of their videos."""
     segments, verdicts, videos = schema.segments.c, schema.verdicts, schema.videos
-    runs, analyses, failed = schema.runs, schema.analyses, schema.failed_segments
+    runs, analyses = schema.runs, schema.analyses
     query = (
         joined_answers(
             *STORED,
@@ -126,11 +138,6 @@ def shown_answers(connection: Connection, video_ids: Collection[int], prompt_id:
             func.coalesce(analyses.c.covered_s, videos.c.duration_s).label("video_covered_s"),
             videos.c.expected_s.label("video_expected_s"),
             _answers.p,
-            select(func.count())
-            .select_from(failed)
-            .where(failed.c.analysis_id == analyses.c.id)
-            .scalar_subquery()
-            .label("failed"),
         )
         .join(verdicts, and_(verdicts.c.answer_id == _answers.id, verdicts.c.prompt_id == prompt_id))
         .join(videos, videos.c.id == segments.video_id)
@@ -147,7 +154,7 @@ def shown_answers(connection: Connection, video_ids: Collection[int], prompt_id:
 
 
 def verdicts_of(connection: Connection, video_ids: Collection[int], prompt_ids: Collection[int]) -> Sequence[Row[Any]]:
-    """The verdicts that the segments of these videos have for prompts: by segment, model and prompt, the newest."""
+    """The verdicts that the segments of these videos have for prompts, by segment, model, prompt and answer."""
     segments, answers, verdicts = schema.segments.c, schema.answers, schema.verdicts
     query = (
         select(
@@ -156,7 +163,11 @@ def verdicts_of(connection: Connection, video_ids: Collection[int], prompt_ids: 
             segments.plan_hash,
             _answers.model_id,
             _answers.text.label("answer_text"),
+            _answers.look,
+            _answers.question_id,
             verdicts,
+            _verdicts.start_s.label("found_start_s"),
+            _verdicts.end_s.label("found_end_s"),
         )
         .select_from(schema.segments)
         .join(answers, _answers.segment_id == segments.id)

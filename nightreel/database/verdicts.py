@@ -6,7 +6,7 @@ One answer has as many verdicts as prompts ask its question. Which of them is on
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from nightreel.database import schema
 from nightreel.database.policies import InForce
 from nightreel.database.results import storable
 from nightreel.database.statements import statement
-from nightreel.domain import Prompt, PromptKind, SegmentVerdict, Verdict, VerdictState, VideoVerdict, roll_up
+from nightreel.domain import PromptKind, PromptSet, SegmentVerdict, Verdict, VerdictState, roll_up
 
 _TEXTS = (PromptKind.CAPTION, PromptKind.TEXT)
 _BATCH = 1000
@@ -56,7 +56,7 @@ def write_verdicts(connection: Connection, verdicts: Iterable[NewVerdict]) -> No
             "prompt_id": new.prompt_id,
             "policy_id": new.policy_id,
             "due": new.due,
-            **columns_of(new.verdict, new.kind, new.lane),
+            **segment_columns(new.verdict, new.kind, new.lane),
         }
         for new in sorted(verdicts, key=lambda new: (new.answer_id, new.prompt_id))
     ]
@@ -84,76 +84,121 @@ def choose_shown(connection: Connection, video_ids: Collection[int], set_names: 
 def roll_up_videos(
     connection: Connection,
     video_ids: Collection[int],
-    prompts: Sequence[Prompt],
+    prompts: PromptSet,
     *,
     prompt_ids: Mapping[str, int],
     policies: Mapping[int, InForce],
+    only: Collection[str] | None = None,
 ) -> None:
     """Write the verdicts on videos, from those on show of their segments. A video without any loses its own.
 
     Args:
         prompts: with the policies in force. prompt_ids: by prompt name. policies: by prompt id.
+        only: write those of these prompts; None: of all.
     """
-    asked = {prompt_ids[prompt.name]: prompt for prompt in prompts}
-    found: dict[tuple[int, int], list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(
-        statement("shown_verdicts"), {"video_ids": sorted(video_ids), "prompt_ids": sorted(asked)}
-    ):
-        found[row.video_id, row.prompt_id].append(row)
+    wanted = [prompt for prompt in prompts.prompts if only is None or prompt.name in only]
     table = schema.video_verdicts
     connection.execute(
         table.delete().where(
-            table.c.video_id == func.any(sorted(video_ids)), table.c.prompt_id == func.any(sorted(asked))
+            table.c.video_id == func.any(sorted(video_ids)),
+            table.c.prompt_id == func.any(sorted(prompt_ids[prompt.name] for prompt in wanted)),
         )
     )
     rows = []
-    for (video_id, prompt_id), own in sorted(found.items()):
-        prompt = asked[prompt_id]
-        rolled = _rolled(prompt, own)
-        rows.append(
-            {
-                "video_id": video_id,
-                "prompt_id": prompt_id,
-                "policy_id": policies[prompt_id].id,
-                **columns_of(rolled.verdict, None, prompt.policy.lane),
-                "max_p": rolled.max_p,
-                "first_flagged_s": rolled.first_flagged_s,
-                "segments": rolled.segments,
-                "unknown": rolled.unknown,
-                "errors": rolled.errors,
-                "covered_s": own[0].covered_s,
-                "expected_s": own[0].expected_s,
-            }
-        )
+    for video_id, shown in sorted(shown_verdicts(connection, video_ids, prompts, prompt_ids=prompt_ids).items()):
+        for prompt in wanted:
+            own = [row for row in shown.rows[prompt.name] if row.due]
+            if not own:
+                continue
+            prompt_id = prompt_ids[prompt.name]
+            rolled = roll_up(
+                prompt.question,
+                prompt.policy,
+                [
+                    SegmentVerdict(row.start_s, row.end_s, verdict_of(row), row.scores)
+                    for row in sorted(own, key=lambda row: row.start_s)
+                ],
+                missing=shown.missing[prompt.name],
+                covered_s=own[0].covered_s or 0.0,
+                expected_s=own[0].expected_s,
+            )
+            rows.append(
+                {
+                    "video_id": video_id,
+                    "prompt_id": prompt_id,
+                    "policy_id": policies[prompt_id].id,
+                    **columns_of(rolled.verdict, None, prompt.policy.lane),
+                    "max_p": rolled.max_p,
+                    "first_flagged_s": rolled.first_flagged_s,
+                    "segments": rolled.segments,
+                    "unknown": rolled.unknown,
+                    "errors": rolled.errors,
+                    "missing": rolled.missing,
+                    "covered_s": own[0].covered_s,
+                    "expected_s": own[0].expected_s,
+                }
+            )
     if rows:
         connection.execute(insert(table).on_conflict_do_nothing(), rows)
 
 
-def known_video_verdicts(connection: Connection, video_ids: Collection[int], prompt_id: int) -> dict[int, Verdict]:
-    """The stored verdicts on videos for a prompt, by video id."""
+@dataclass(frozen=True, slots=True)
+class ShownVerdicts:
+    """The verdicts on show of one video.
+
+    Args:
+        rows: by prompt name. missing: by prompt name, the segments that failed or are due and have no verdict.
+    """
+
+    rows: Mapping[str, Sequence[Row[Any]]]
+    missing: Mapping[str, int]
+
+
+def shown_verdicts(
+    connection: Connection, video_ids: Collection[int], prompts: PromptSet, *, prompt_ids: Mapping[str, int]
+) -> dict[int, ShownVerdicts]:
+    """The verdicts on show of these videos, by video id.
+
+    Args:
+        prompts: all prompts of the sets, so that the conditions of follow-ups can be checked.
+    """
+    names = {prompt_ids[prompt.name]: prompt.name for prompt in prompts.prompts}
+    by_video: dict[int, list[Row[Any]]] = defaultdict(list)
+    parameters = {"video_ids": sorted(video_ids), "prompt_ids": sorted(names)}
+    for row in connection.execute(statement("shown_verdicts"), parameters):
+        by_video[row.video_id].append(row)
+    found = {}
+    for video_id, rows in by_video.items():
+        by_prompt: dict[str, list[Row[Any]]] = defaultdict(list)
+        by_segment: dict[int, dict[str, Verdict]] = defaultdict(dict)
+        failed: set[int] = set()
+        for row in rows:
+            by_prompt[names[row.prompt_id]].append(row)
+            by_segment[row.segment][names[row.prompt_id]] = verdict_of(row)
+            failed.update(row.failed)
+        missing = Counter({name: len(failed - {row.segment for row in own}) for name, own in by_prompt.items()})
+        for segment, verdicts in by_segment.items():
+            if segment not in failed:
+                missing.update(prompt.name for prompt in prompts.missing(verdicts))
+        found[video_id] = ShownVerdicts(by_prompt, missing)
+    return found
+
+
+def known_video_verdicts(
+    connection: Connection, video_ids: Collection[int], prompt_id: int
+) -> dict[int, tuple[Verdict, int]]:
+    """The stored verdicts on videos for a prompt, with the number of segments without a verdict, by video id."""
     table = schema.video_verdicts
     rows = connection.execute(
-        select(table, literal(None).label("answer_text")).where(
-            table.c.video_id == func.any(sorted(video_ids)), table.c.prompt_id == prompt_id
-        )
+        select(
+            table,
+            literal(None).label("answer_text"),
+            literal(False).label("look_again"),
+            literal(None).label("found_start_s"),
+            literal(None).label("found_end_s"),
+        ).where(table.c.video_id == func.any(sorted(video_ids)), table.c.prompt_id == prompt_id)
     )
-    return {row.video_id: verdict_of(row) for row in rows}
-
-
-def _rolled(prompt: Prompt, rows: Sequence[Row[Any]]) -> VideoVerdict:
-    first = rows[0]
-    segments = [
-        SegmentVerdict(row.start_s, row.end_s, verdict_of(row), row.scores)
-        for row in sorted(rows, key=lambda row: row.start_s)
-    ]
-    return roll_up(
-        prompt.question,
-        prompt.policy,
-        segments,
-        missing=first.failed,
-        covered_s=first.covered_s or 0.0,
-        expected_s=first.expected_s,
-    )
+    return {row.video_id: (verdict_of(row), row.missing) for row in rows}
 
 
 def verdict_of(row: Row[Any]) -> Verdict:
@@ -176,6 +221,9 @@ def made_verdict(
         labels=row.labels or {},
         reason=reason,
         needs_review=row.needs_review,
+        look_again=row.look_again,
+        start_s=row.found_start_s,
+        end_s=row.found_end_s,
     )
 
 
@@ -192,4 +240,13 @@ def columns_of(verdict: Verdict, kind: PromptKind | None, lane: str | None) -> d
         "lane": lane,
         "flagged": verdict.flagged,
         "needs_review": verdict.needs_review,
+    }
+
+
+def segment_columns(verdict: Verdict, kind: PromptKind, lane: str | None) -> dict[str, Any]:
+    """The columns of a verdict on a segment."""
+    return columns_of(verdict, kind, lane) | {
+        "look_again": verdict.look_again,
+        "start_s": verdict.start_s,
+        "end_s": verdict.end_s,
     }

@@ -5,10 +5,10 @@ identity: hashes here are SHA-256 over canonical JSON (sorted keys, no spaces), 
 languages and machines.
 """
 
-from nightreel.domain.answers import Answer, AnswerState
+from nightreel.domain.answers import Answer, AnswerState, Window, bare
 from nightreel.domain.differences import EVERYTHING, Touched, touched
 from nightreel.domain.identity import content_hash
-from nightreel.domain.judging import TIE, bare, judge, probability
+from nightreel.domain.judging import TIE, judge, probability
 from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
 from nightreel.domain.policies import MIN_COVERAGE, Band, LookAgain, Policy, Review, RollUp, RollUpKind
 from nightreel.domain.prompts import Prompt, PromptSet
@@ -22,6 +22,7 @@ from nightreel.domain.questions import (
     Question,
 )
 from nightreel.domain.rolling import SegmentVerdict, VideoVerdict, roll_up, roll_ups_of
+from nightreel.domain.second_looks import combined, second_look_is_due
 from nightreel.domain.verdicts import UNSURE, Verdict, VerdictState, saw, too_little
 from nightreel.domain.videos import (
     FeatureRef,
@@ -43,6 +44,7 @@ from nightreel.domain.work import (
     EndedVideo,
     Outcome,
     OutcomeState,
+    SecondLook,
     SegmentAnswers,
     VideoEnd,
 )
@@ -87,6 +89,7 @@ __all__ = [
     "RollUp",
     "RollUpKind",
     "SamplingPlan",
+    "SecondLook",
     "Segment",
     "SegmentAnswers",
     "SegmentVerdict",
@@ -98,13 +101,16 @@ __all__ = [
     "Video",
     "VideoEnd",
     "VideoVerdict",
+    "Window",
     "bare",
+    "combined",
     "content_hash",
     "judge",
     "probability",
     "roll_up",
     "roll_ups_of",
     "saw",
+    "second_look_is_due",
     "too_little",
     "touched",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+_AROUND_WORDS = " \t\r\n.,;:!\"'`*()[]。，！"
+
 
 class AnswerState(StrEnum):
     MEASURED = "measured"
@@ -25,6 +27,8 @@ class Answer:
         bounds: for each score, the least and the greatest value it can have, if a server does not list all tokens.
         reason: why it is not measured.
         covered_s, expected_s: seconds of the segment that were seen, and that it should have.
+        look: of a second look, what identifies it (`LookAgain.key`); else empty.
+        windows: of a second look, what was measured in each window. The rest combines them (`second_looks`).
     """
 
     question_hash: str
@@ -38,8 +42,25 @@ class Answer:
     generated_tokens: int = 0
     covered_s: float = 0.0
     expected_s: float = 0.0
+    look: str = ""
+    windows: tuple[Window, ...] = ()
 
     def __post_init__(self) -> None:
         measured = self.state is AnswerState.MEASURED
         assert measured == (self.reason is None), self
         assert measured == (self.text is not None or self.scores is not None or self.bounds is not None), self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What a second look measured in one window of a segment, `start_s <= t < end_s`."""
+
+    start_s: float
+    end_s: float
+    feature_key: str
+    answer: Answer
+
+
+def bare(text: str) -> str:
+    """An answer without surrounding spaces and punctuation: "**Yes.**" becomes yes, "Yes, but" does not."""
+    return text.strip(_AROUND_WORDS).casefold()

@@ -60,6 +60,11 @@ def touched(question: Question, old: Policy | None, new: Policy) -> Touched:
     severity_moved = any(old.severity_of(flag) != new.severity_of(flag) for flag in new.flags)
     if severity_moved:
         ranges.append((_least_flagged(question, old, new), 1.0))
+    looks_changed = _plan_of_look(old) != _plan_of_look(new)
+    reached = [look.from_p for look in (old.look_again, new.look_again) if look]
+    if looks_changed or len(set(reached)) > 1:
+        likeliest = question.kind is PromptKind.TAGS  # p is that of the likeliest tag: others reach less
+        ranges.append((min(reached), 1.0 if looks_changed or likeliest else max(reached)))
     changed = [pair for pair in _bands(question, old, new) if pair[0] != pair[1]]
     for before, after in changed:
         moved = [sorted(ends) for ends in zip(before, after, strict=True) if ends[0] != ends[1]]
@@ -69,9 +74,9 @@ def touched(question: Question, old: Policy | None, new: Policy) -> Touched:
             ranges += [(low, high) for low, high in moved]
     return Touched(
         ranges=_joined(ranges),
-        unscored=severity_moved or any(_WORDS_DECIDE in pair for pair in changed),
+        unscored=severity_moved or looks_changed or any(_WORDS_DECIDE in pair for pair in changed),
         bounded=bool(ranges),
-        videos=old.roll_up != new.roll_up or (severity_moved and _can_lose_flags(question, new)),
+        videos=old.roll_up != new.roll_up or looks_changed or (severity_moved and _can_lose_flags(question, new)),
     )
 
 
@@ -91,6 +96,10 @@ def _least_flagged(question: Question, old: Policy, new: Policy) -> float:
     if question.kind is PromptKind.TAGS or (question.kind is PromptKind.YES_NO and new.flags == ("yes",)):
         return min(band.yes_from for pair in _bands(question, old, new) for band in pair)
     return 0.0
+
+
+def _plan_of_look(policy: Policy) -> str | None:
+    return policy.look_again.key if policy.look_again else None
 
 
 def _can_lose_flags(question: Question, policy: Policy) -> bool:

@@ -10,22 +10,35 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from nightreel.domain.answers import Answer, AnswerState
+from nightreel.domain.answers import Answer, AnswerState, bare
 from nightreel.domain.numbers import read_number
 from nightreel.domain.policies import Band, Policy, Review
 from nightreel.domain.questions import PromptKind, Question
+from nightreel.domain.second_looks import names_of, reaches, second_look_is_due, words_of
 from nightreel.domain.verdicts import UNSURE, Value, Verdict, VerdictState, saw, too_little
 
 TIE = 1e-5
 """Probabilities closer than this are equal: scores of the same tokens differ as much from batch to batch."""
 _WORDS_DECIDE_AT = Band(0.5, 0.5)  # a greedy "yes" without probabilities says no more than that yes is likelier
 _NOT_FINITE = "the model's scores are not finite"
-_AROUND_WORDS = " \t\r\n.,;:!\"'`*()[]。，！"
 _MOST_QUOTED = 80
 
 
 def judge(question: Question, answer: Answer, policy: Policy) -> Verdict:
     """The verdict on one answer."""
+    verdict = _unflagged(question, answer, policy)
+    verdict = with_flags(
+        verdict,
+        policy,
+        flags=[flag for flag in policy.flags if verdict.says(flag)],
+        is_whole=not _too_little(answer, policy),
+    )
+    start_s, end_s = _range(question, answer, policy, verdict)
+    looks_again = second_look_is_due(question, answer, policy)
+    return replace(verdict, look_again=looks_again, start_s=start_s, end_s=end_s)
+
+
+def _unflagged(question: Question, answer: Answer, policy: Policy) -> Verdict:
     if answer.state is AnswerState.ERROR:
         verdict = Verdict(state=VerdictState.ERROR, reason=answer.reason)
     elif answer.state is AnswerState.UNMEASURED:
@@ -33,7 +46,7 @@ def judge(question: Question, answer: Answer, policy: Policy) -> Verdict:
     else:
         match question.kind:
             case PromptKind.YES_NO:
-                verdict = _yes_no(answer, policy)
+                verdict = _yes_no(question, answer, policy)
             case PromptKind.TAGS:
                 verdict = _tags(question, answer, policy)
             case PromptKind.CHOICE:
@@ -44,12 +57,7 @@ def judge(question: Question, answer: Answer, policy: Policy) -> Verdict:
                 verdict = _text(answer)
     if question.kind is PromptKind.TAGS and answer.state is not AnswerState.MEASURED:
         verdict = replace(verdict, labels=dict.fromkeys(question.choices, UNSURE))
-    return with_flags(
-        verdict,
-        policy,
-        flags=[flag for flag in policy.flags if verdict.says(flag)],
-        is_whole=not _too_little(answer, policy),
-    )
+    return verdict
 
 
 def probability(question: Question, answer: Answer) -> float | None:
@@ -58,15 +66,10 @@ def probability(question: Question, answer: Answer) -> float | None:
     return scores.get("yes") if question.kind is PromptKind.YES_NO else max(scores.values(), default=None)
 
 
-def bare(text: str) -> str:
-    """An answer without surrounding spaces and punctuation: "**Yes.**" becomes yes, "Yes, but" does not."""
-    return text.strip(_AROUND_WORDS).casefold()
-
-
 # -- kinds -------------------------------------------------------------------------------------------------------
 
 
-def _yes_no(answer: Answer, policy: Policy) -> Verdict:
+def _yes_no(question: Question, answer: Answer, policy: Policy) -> Verdict:
     if answer.scores is None:
         decided = _by_words(answer.text or "", policy, policy.band)
     elif doubt := _little_mass(answer.mass, policy):
@@ -75,15 +78,14 @@ def _yes_no(answer: Answer, policy: Policy) -> Verdict:
         decided = _side("yes", answer, policy.band)
     if decided is not True and decided is not False:
         return _unknown(decided)
-    if decided is False and _too_little(answer, policy):
-        return _unknown(saw(answer.covered_s, answer.expected_s))
+    if decided is False and (doubt := _why_no_is_unsure("yes", question, answer, policy)):
+        return _unknown(doubt)
     return _answered(decided, "yes" if decided else "no")
 
 
 def _tags(question: Question, answer: Answer, policy: Policy) -> Verdict:
     """Each tag on its own: one that is unsure hides no other."""
-    said = (answer.text or "").split(",")
-    words = dict(zip(question.choices, said, strict=True)) if len(said) == len(question.choices) else {}
+    words = words_of(question, answer)
     scores = answer.scores or {}
     unsure: dict[str, str] = {}
     tags: list[str] = []
@@ -94,8 +96,8 @@ def _tags(question: Question, answer: Answer, policy: Policy) -> Verdict:
             decided = _by_words(words[tag], policy, band) if words else "no answer for each tag"
         else:
             decided = _little_mass(mass, policy) or _side(tag, answer, band)
-        if decided is False and _too_little(answer, policy):
-            decided = saw(answer.covered_s, answer.expected_s)
+        if decided is False:
+            decided = _why_no_is_unsure(tag, question, answer, policy) or False
         if decided is True:
             tags.append(tag)
         elif decided is not False:
@@ -171,6 +173,13 @@ def _side(name: str, answer: Answer, band: Band) -> bool | str:
     return f"the probability {p:.3g} is in doubt"
 
 
+def _why_no_is_unsure(name: str, question: Question, answer: Answer, policy: Policy) -> str:
+    """Why a "no" is unknown: too little was seen, or a second look is due; empty if it is sure."""
+    if _too_little(answer, policy):
+        return saw(answer.covered_s, answer.expected_s)
+    return "a second look is due" if reaches(name, question, answer, policy) else ""
+
+
 def _by_words(text: str, policy: Policy, band: Band) -> bool | str:
     word = bare(text)
     if word not in ("yes", "no"):
@@ -212,6 +221,22 @@ def _little_mass(mass: float | Mapping[str, float] | None, policy: Policy) -> st
 
 def _too_little(answer: Answer, policy: Policy) -> bool:
     return too_little(answer.covered_s, answer.expected_s, policy.coverage)
+
+
+def _range(
+    question: Question, answer: Answer, policy: Policy, verdict: Verdict
+) -> tuple[float, float] | tuple[None, None]:
+    """From the first to the last window of a second look that says what is flagged, or else what is answered."""
+    said = [name for name in names_of(question) if verdict.says(name)]
+    wanted = [name for name in said if name in policy.flags] or said
+    found = []
+    for window in answer.windows:
+        own = _unflagged(question, window.answer, policy)
+        if any(own.says(name) for name in wanted):
+            found.append(window)
+    if not found:
+        return None, None
+    return min(window.start_s for window in found), max(window.end_s for window in found)
 
 
 # -- verdicts ----------------------------------------------------------------------------------------------------

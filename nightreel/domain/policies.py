@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from nightreel.domain.identity import content_hash
+from nightreel.domain.videos import SamplingPlan
 
 MIN_COVERAGE = 0.8
 """Least share of a segment or video that must be seen for a "no", by default. One bad frame of eight sampled ones costs
@@ -94,11 +95,23 @@ class LookAgain:
         from_p: from this probability on.
         plan: the sampling plan of the second look, such as "fps:2:64".
         window_s: length of the windows that a segment is cut into.
+
+    >>> LookAgain(from_p=0.2, plan="fps:2.0:64", window_s=5).key
+    'fps:2:64/5'
     """
 
     from_p: float
     plan: str
     window_s: float
+
+    @property
+    def sampling(self) -> SamplingPlan:
+        return SamplingPlan.parse(self.plan, self.window_s)
+
+    @property
+    def key(self) -> str:
+        """What identifies its measurements: the plan, and the seconds of a window."""
+        return f"{self.sampling}/{self.window_s:g}"
 
 
 _HALF = Band(0.5, 0.5)

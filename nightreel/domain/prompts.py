@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
-from nightreel.domain.answers import Answer
+from nightreel.domain.answers import Answer, AnswerState
 from nightreel.domain.judging import judge
 from nightreel.domain.policies import Policy
 from nightreel.domain.questions import Question
 from nightreel.domain.verdicts import Verdict
 from nightreel.errors import SettingsError
 
+NO_LOOKS: Mapping[tuple[str, str], Answer] = MappingProxyType({})
 _QUESTION = frozenset(item.name for item in fields(Question))
 
 
@@ -62,17 +64,26 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def judge(self, answers: Mapping[str, Answer]) -> dict[str, Verdict]:
-        """The verdict of each prompt whose question is answered, by prompt name.
+    def judge(
+        self, answers: Mapping[str, Answer], looks: Mapping[tuple[str, str], Answer] = NO_LOOKS
+    ) -> dict[str, Verdict]:
+        """The verdict of each prompt whose question is answered, by prompt name. A second look that is due decides.
 
         Args:
-            answers: by question hash.
+            answers: by question hash. looks: answers of second looks, by question hash and `LookAgain.key`.
         """
-        return {
-            prompt.name: judge(prompt.question, answers[prompt.question.hash], prompt.policy)
-            for prompt in self.prompts
-            if prompt.question.hash in answers
-        }
+        verdicts = {}
+        for prompt in self.prompts:
+            question, policy = prompt.question, prompt.policy
+            if question.hash not in answers:
+                continue
+            verdict = judge(question, answers[question.hash], policy)
+            if verdict.look_again and policy.look_again:
+                second = looks.get((question.hash, policy.look_again.key))
+                if second is not None and second.state is not AnswerState.ERROR:
+                    verdict = judge(question, second, policy)
+            verdicts[prompt.name] = verdict
+        return verdicts
 
     def due(self, verdicts: Mapping[str, Verdict]) -> dict[str, bool | None]:
         """For each prompt, whether its condition holds; None if that is undecided.
@@ -106,3 +117,12 @@ class PromptSet:
         """
         due = self.due(verdicts)
         return tuple(one for one in self.prompts if one.name not in verdicts and due[one.name] is not False)
+
+    def to_look_again(self, verdicts: Mapping[str, Verdict]) -> tuple[Prompt, ...]:
+        """The prompts that a segment with these verdicts, by prompt name, must be looked at again for."""
+        due = self.due(verdicts)
+        return tuple(
+            one
+            for one in self.prompts
+            if one.name in verdicts and verdicts[one.name].look_again and due[one.name] is not False
+        )

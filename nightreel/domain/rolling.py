@@ -41,8 +41,13 @@ class SegmentVerdict:
     scores: Mapping[str, float] | None = None
 
     @property
-    def seconds(self) -> float:
-        return self.end_s - self.start_s
+    def said_from_s(self) -> float:
+        """Start of the part that its answer is about: of the segment, or of what a second look found in it."""
+        return self.start_s if self.verdict.start_s is None else self.verdict.start_s
+
+    @property
+    def said_to_s(self) -> float:
+        return self.end_s if self.verdict.end_s is None else self.verdict.end_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +57,10 @@ class VideoVerdict:
     Args:
         max_p: the greatest probability that a segment gives the answer that is shown; None if it has none, and for
             "no", which no single segment can show.
-        first_flagged_s: start of the first flagged segment.
+        first_flagged_s: start of the first flagged segment, or of the flagged part of it; None if the video is not
+            flagged.
         segments, unknown, errors: the segments with a verdict, and how many of them are unknown and errors.
+        missing: segments without a verdict.
     """
 
     verdict: Verdict
@@ -62,6 +69,7 @@ class VideoVerdict:
     segments: int
     unknown: int
     errors: int
+    missing: int
 
 
 def roll_up(
@@ -85,18 +93,21 @@ def roll_up(
     errors = sum(one.verdict.state is VerdictState.ERROR for one in verdicts)
     if verdict.state is VerdictState.UNKNOWN and errors:
         verdict = replace(verdict, state=VerdictState.ERROR)
+    verdict = with_flags(
+        verdict,
+        policy,
+        flags=[flag for flag in policy.flags if video.holds(flag)],
+        is_whole=video.is_whole,
+    )
+    flagged_s = (one.said_from_s for one in verdicts if one.verdict.flagged)
     return VideoVerdict(
-        verdict=with_flags(
-            verdict,
-            policy,
-            flags=[flag for flag in policy.flags if video.holds(flag)],
-            is_whole=video.is_whole,
-        ),
+        verdict=verdict,
         max_p=video.max_p(verdict),
-        first_flagged_s=min((one.start_s for one in verdicts if one.verdict.flagged), default=None),
+        first_flagged_s=min(flagged_s, default=None) if verdict.flagged else None,
         segments=len(verdicts),
         unknown=sum(one.verdict.state is VerdictState.UNKNOWN for one in verdicts),
         errors=errors,
+        missing=missing,
     )
 
 
@@ -118,7 +129,7 @@ class _Video:
         self._how = policy.roll_up or RollUp(usual)
         self._segments = verdicts
         self._answered = [one for one in verdicts if one.verdict.state is VerdictState.ANSWERED]
-        self._seconds = max(expected_s or 0.0, sum(one.seconds for one in verdicts))
+        self._seconds = max(expected_s or 0.0, sum(one.end_s - one.start_s for one in verdicts))
         lacking = sum(not _is_judged(one.verdict) for one in verdicts) + missing
         little_seen = policy.coverage > 0 if expected_s is None else too_little(covered_s, expected_s, policy.coverage)
         self.is_whole = bool(verdicts) and not lacking and not little_seen
@@ -141,10 +152,10 @@ class _Video:
             case PromptKind.NUMBER:
                 return self._number()
             case PromptKind.CHOICE:
-                texts = [one.verdict.text or "" for one in self._answered]
+                texts = [one.verdict.text or "" for one in self._counted()]
                 if not texts:
                     return self._unknown()
-                text = texts[0] if self._how.kind is RollUpKind.FIRST else _mode(texts)
+                text = _mode(texts)
                 return Verdict(state=VerdictState.ANSWERED, value=text, text=text)
         told = " ".join(one.verdict.text or "" for one in self._answered)
         return Verdict(state=VerdictState.ANSWERED, value=told, text=told) if told else self._unknown()
@@ -156,7 +167,10 @@ class _Video:
             case RollUpKind.ALL:
                 return self.is_whole and len(said) == len(self._segments)
             case RollUpKind.SHARE:
-                return bool(said) and sum(one.seconds for one in said) + _GAP_S >= self._how.least * self._seconds
+                return (
+                    bool(said)
+                    and sum(one.said_to_s - one.said_from_s for one in said) + _GAP_S >= self._how.least * self._seconds
+                )
             case RollUpKind.LONGEST:
                 return bool(said) and _longest_s(said) + _GAP_S >= self._how.least
         return bool(said)
@@ -185,21 +199,25 @@ class _Video:
         return Verdict(state=VerdictState.ANSWERED, value=tags, text=", ".join(tags), labels=labels)
 
     def _number(self) -> Verdict:
-        numbers = [float(one.verdict.value) for one in self._answered if isinstance(one.verdict.value, int | float)]
+        numbers = [float(one.verdict.value) for one in self._counted() if isinstance(one.verdict.value, int | float)]
         if not numbers:
             return self._unknown()
         match self._how.kind:
             case RollUpKind.MEAN:
                 number = sum(numbers) / len(numbers)
-            case RollUpKind.FIRST:
-                number = numbers[0]
-            case RollUpKind.MODE:
+            case RollUpKind.FIRST | RollUpKind.MODE:
                 number = _mode(numbers)
             case _:
                 number = max(numbers)
         if number == 0 and not self.is_whole:
             return self._unknown()
         return Verdict(state=VerdictState.ANSWERED, value=number, text=f"{number:.15g}")
+
+    def _counted(self) -> list[SegmentVerdict]:
+        """The answered segments that decide about a choice or a number. `first`: that at the start, if answered."""
+        if self._how.kind is not RollUpKind.FIRST:
+            return self._answered
+        return [one for one in self._answered[:1] if one is self._segments[0] and one.start_s <= _GAP_S]
 
     def _unknown(self) -> Verdict:
         return Verdict(state=VerdictState.UNKNOWN, reason=self._why_unknown)
@@ -219,8 +237,8 @@ def _longest_s(segments: Sequence[SegmentVerdict]) -> float:
     """Seconds of the longest stretch of segments that follow each other."""
     longest, began, ended = 0.0, -math.inf, -math.inf
     for one in segments:
-        if one.start_s > ended + _GAP_S:
-            began = one.start_s
-        ended = one.end_s
+        if one.said_from_s > ended + _GAP_S:
+            began = one.said_from_s
+        ended = one.said_to_s
         longest = max(longest, ended - began)
     return longest

@@ -31,6 +31,8 @@ class Verdict:
         labels: tags: "yes" or "unknown" for each tag; a tag that is "no" is left out.
         reason: why it is unknown or an error.
         needs_review: a person should look at it.
+        look_again: a second look at the segment is due. Until then, a "no" is unknown.
+        start_s, end_s: after a second look, the part of the segment that is flagged, or else the part of the answer.
     """
 
     state: VerdictState
@@ -41,6 +43,9 @@ class Verdict:
     labels: Mapping[str, str] = field(default_factory=dict)
     reason: str | None = None
     needs_review: bool = False
+    look_again: bool = False
+    start_s: float | None = None
+    end_s: float | None = None
 
     def __post_init__(self) -> None:
         answered = self.state is VerdictState.ANSWERED

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nightreel.domain.answers import Answer
+from nightreel.domain.policies import LookAgain
 from nightreel.domain.verdicts import VerdictState
 from nightreel.domain.videos import FeatureRef, Segment, Video
 from nightreel.reasons import Reason
@@ -60,11 +61,20 @@ class Outcome:
         assert failed == (self.reason is not None), self
 
 
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """What a window is part of: a segment that is looked at again."""
+
+    segment: Segment
+    look: LookAgain
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSegment:
-    """A segment whose features are in the cache.
+    """A segment whose features are in the cache, or a window of one.
 
     Args:
+        second_look: of a window; None for a segment.
         covered_s: seconds of the segment that its good frames cover; None if a version without this measure cached it.
         thumbnail_uri: a small picture of its frames, for people.
     """
@@ -79,6 +89,12 @@ class EncodedSegment:
     decoder: str
     decoder_version: str
     thumbnail_uri: str | None = None
+    second_look: SecondLook | None = None
+
+    @property
+    def whole(self) -> Segment:
+        """The segment itself, or the one that the window is part of."""
+        return self.second_look.segment if self.second_look else self.segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +172,7 @@ class ChunkCounts:
         reasons: number of failed and quarantined videos, by reason. partly_done: the same of partly done videos.
         covered_s, expected_s: seconds of the answered videos that were seen, and that they should have.
         little_seen: number of answered videos whose coverage is below the least for a "no".
+        unfinished: claims of videos with more to ask, because of what was answered: second looks and follow-ups.
         segments: number of segments whose answers were written. verdicts: number of the verdicts
             on them, by prompt set and state.
     """
@@ -169,3 +186,4 @@ class ChunkCounts:
     covered_s: float = 0.0
     expected_s: float = 0.0
     little_seen: int = 0
+    unfinished: tuple[Claim, ...] = ()

@@ -64,6 +64,26 @@ def segments(duration_s: float | None, window_s: float, *, expected_s: float | N
     return cut
 
 
+def windows(segment: Segment, window_s: float) -> list[Segment]:
+    """Cut a segment into windows for a second look, as `segments` cuts a video.
+
+    Returns:
+        At least one window; they are contiguous and cover the segment. Their indexes count within the segment.
+
+    >>> [(w.index, w.start_s, w.end_s) for w in windows(Segment(3, 90.0, 101.0), 5)]
+    [(0, 90.0, 95.0), (1, 95.0, 101.0)]
+    """
+    return [
+        Segment(
+            window.index,
+            segment.start_s + window.start_s,
+            min(segment.start_s + window.end_s, segment.end_s),
+            window.promised_s,
+        )
+        for window in segments(segment.duration_s, window_s, expected_s=segment.promised_s)
+    ]
+
+
 def _windows(duration_s: float, window_s: float) -> int:
     whole, rest = divmod(duration_s, window_s)
     return max(1, int(whole) + (rest >= window_s * _SHORTEST_LAST_WINDOW))

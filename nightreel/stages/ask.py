@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nightreel.cache.features import FeatureCache
-from nightreel.database.answers import StoredAnswer, answers_given
+from nightreel.database.answers import GivenAnswers, answers_given
 from nightreel.database.connection import Database
 from nightreel.database.features import forget_features
 from nightreel.database.recipes import Recipe
-from nightreel.domain import AnsweredChunk, EncodedSegment, Features, SegmentAnswers
+from nightreel.domain import AnsweredChunk, EncodedSegment, Features, Prompt, SegmentAnswers, Verdict
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.logs import log_context
 from nightreel.models.inquiry import Seen
 from nightreel.reasons import UNUSABLE_FEATURES, Scope
-from nightreel.stages.judge import judged
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
+from nightreel.stages.second_look import asked_of_windows, second_look_answers
 from nightreel.stages.videos import OpenVideo, OpenVideos
 
 logger = logging.getLogger(__name__)
@@ -47,16 +47,21 @@ class Asking:
         """
         with self.recorder.stage("database"), self.database.begin() as connection:
             given = answers_given(connection, sorted({segment.video_id for segment in segments}), self.recipe)
-        readable: list[tuple[EncodedSegment, Features]] = []
+        items: list[_Item] = []
         with self.recorder.stage("cache"):
             for segment in segments:
                 features = self._read(segment)
                 if features:
-                    readable.append((segment, features))
-        if not readable:
-            return AnsweredChunk(answered=())
-        known = [given[segment.video_id][segment.segment.index] for segment, _ in readable]
-        return AnsweredChunk(answered=tuple(self._ask(readable, known)))
+                    items.append(_item(segment, features, given[segment.video_id][segment.whole.index], self.recipe))
+        answered = self._ask([item for item in items if item.prompts])
+        windows = [item for item in answered if item.segment.second_look]
+        self.recorder.count("second_look_answers", sum(len(item.answers) for item in windows))
+        return AnsweredChunk(
+            answered=(
+                *(item for item in answered if not item.segment.second_look),
+                *second_look_answers(windows, self.recipe.prompts),
+            )
+        )
 
     def _read(self, segment: EncodedSegment) -> Features | None:
         try:
@@ -70,45 +75,58 @@ class Asking:
             with self.database.begin() as connection:
                 forget_features(connection, segment.feature.key)
             self.recorder.count("damaged_features")
-            video.fail(segment.segment, TransientError(error.reason, error.detail))
+            video.fail(segment.whole, TransientError(error.reason, error.detail))
             return None
 
-    def _ask(
-        self, readable: list[tuple[EncodedSegment, Features]], known: list[dict[str, StoredAnswer]]
-    ) -> list[SegmentAnswers]:
+    def _ask(self, items: Sequence[_Item]) -> list[SegmentAnswers]:
         """Ask all segments together; if that fails, ask each alone, so that one cannot fail the others."""
-        prompts = self.recipe.prompts
-        verdicts = [judged(answers, prompts) for answers in known]
-        due = [prompts.due(own) for own in verdicts]
+        if not items:
+            return []
         try:
             with self.model.use() as model, self.recorder.stage("model.language"):
                 answers = model.ask(
-                    [features for _, features in readable],
-                    [prompts.missing(own) for own in verdicts],
-                    known=[
-                        {name: verdict for name, verdict in own.items() if is_due[name] is not False}
-                        for own, is_due in zip(verdicts, due, strict=True)
-                    ],
-                    seen=[_seen(segment) for segment, _ in readable],
+                    [item.features for item in items],
+                    [item.prompts for item in items],
+                    known=[item.known for item in items],
+                    seen=[_seen(item.segment) for item in items],
                 )
         except NightreelError as error:
             if error.reason.scope is not Scope.SEGMENT:
                 raise
-            if len(readable) > 1:
-                alone = [self._ask([pair], [answered]) for pair, answered in zip(readable, known, strict=True)]
-                return [item for one in alone for item in one]
-            segment = readable[0][0]
-            self._video(segment).fail(segment.segment, error)
+            if len(items) > 1:
+                return [one for item in items for one in self._ask([item])]
+            segment = items[0].segment
+            self._video(segment).fail(segment.whole, error)
             return []
         return [
-            SegmentAnswers(segment=segment, answers=tuple(given))
-            for (segment, _), given in zip(readable, answers, strict=True)
+            SegmentAnswers(segment=item.segment, answers=tuple(given))
+            for item, given in zip(items, answers, strict=True)
         ]
 
     def _video(self, segment: EncodedSegment) -> OpenVideo:
         video = self.videos.find(segment.analysis_id)
         assert video is not None, f"{segment.analysis_id = } is open until its chunk is written"
         return video
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A segment or a window, what to ask about it, and the verdicts that conditions are checked against."""
+
+    segment: EncodedSegment
+    features: Features
+    prompts: tuple[Prompt, ...]
+    known: Mapping[str, Verdict]
+
+
+def _item(segment: EncodedSegment, features: Features, given: GivenAnswers, recipe: Recipe) -> _Item:
+    prompts = recipe.prompts
+    verdicts = given.verdicts(prompts)
+    if segment.second_look:
+        return _Item(segment, features, asked_of_windows(prompts.to_look_again(verdicts), segment.second_look.look), {})
+    due = prompts.due(verdicts)
+    known = {name: verdict for name, verdict in verdicts.items() if due[name] is not False}
+    return _Item(segment, features, prompts.missing(verdicts), known)
 
 
 def _seen(item: EncodedSegment) -> Seen:

@@ -17,13 +17,13 @@ from nightreel.database.answers import answers_given
 from nightreel.database.connection import Database
 from nightreel.database.features import KnownFeatures, known_features
 from nightreel.database.recipes import Recipe
-from nightreel.domain import Claim, FrameBatch, Outcome, OutcomeState, Segment
+from nightreel.domain import Claim, FrameBatch, LookAgain, Outcome, OutcomeState, SamplingPlan, SecondLook, Segment
 from nightreel.domain.run_health import fails_alone
 from nightreel.errors import NightreelError, TransientError
 from nightreel.logs import log_context
+from nightreel.media.sampling import windows
 from nightreel.models.base import ModelSpec
 from nightreel.stages.identify import Identification
-from nightreel.stages.judge import judged
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideo, OpenVideos, VideoFiles
@@ -31,13 +31,41 @@ from nightreel.stages.videos import OpenVideo, OpenVideos, VideoFiles
 
 @dataclass(frozen=True, slots=True)
 class SegmentInput:
-    """A segment without all its answers, with its known features or its frames."""
+    """A segment without all its answers, or a window of one, with its known features or its frames.
+
+    Args:
+        second_look: of a window; None for a segment.
+    """
 
     video: OpenVideo
     segment: Segment
+    second_look: SecondLook | None
     key: str
     known: KnownFeatures | None = None
     frames: FrameBatch | None = None
+
+    @property
+    def whole(self) -> Segment:
+        """The segment itself, or the one that the window is part of."""
+        return self.second_look.segment if self.second_look else self.segment
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """A segment that lacks answers: of a first look at it (`is_new`), of second looks, or of both."""
+
+    segment: Segment
+    is_new: bool
+    looks: tuple[LookAgain, ...] = ()
+
+    def to_see(self) -> list[tuple[Segment, SecondLook | None]]:
+        """The segment, and the windows of its second looks."""
+        seen = [
+            (window, SecondLook(self.segment, look))
+            for look in self.looks
+            for window in windows(self.segment, look.window_s)
+        ]
+        return [(self.segment, None), *seen] if self.is_new else [*seen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +82,19 @@ class DecodedVideo:
 
 
 class ChunkRoom:
-    """The number of segments that a chunk still takes. Thread-safe."""
+    """The number of segments and windows that a chunk still takes. Thread-safe."""
 
     def __init__(self, segments: int) -> None:
         self._left = segments
         self._lock = threading.Lock()
 
-    def take(self, wanted: int) -> int:
-        """Take room for at most `wanted` segments; returns how many were taken."""
+    def take(self, sizes: Sequence[int]) -> int:
+        """Take room for the first of these; returns how many were taken. The last one may need more than is left."""
         with self._lock:
-            taken = min(wanted, self._left)
-            self._left -= taken
+            taken = 0
+            while taken < len(sizes) and self._left > 0:
+                self._left -= sizes[taken]
+                taken += 1
             return taken
 
 
@@ -100,8 +130,9 @@ class Decoding:
             if not video.segments and not self.identification.identify(video):
                 return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=OutcomeState.DEFERRED))
             wanted = self._without_answers(video, claim.first_segment)
-            taken = wanted[: room.take(len(wanted))]
-            inputs = self._inputs(video, taken, decoders)
+            to_see = [item.to_see() for item in wanted]
+            taken = to_see[: room.take([len(parts) for parts in to_see])]
+            inputs = self._inputs(video, [part for parts in taken for part in parts], decoders)
         except NightreelError as error:
             if not fails_alone(error, of_model=self.model.failed_to_load(error)):
                 raise
@@ -110,46 +141,68 @@ class Decoding:
             if not keep_file:
                 video.release()
         if len(taken) < len(wanted):
-            rest = replace(claim, first_segment=wanted[len(taken)].index)
+            rest = replace(claim, first_segment=wanted[len(taken)].segment.index)
             outcome = Outcome(analysis_id=claim.analysis_id, state=OutcomeState.CONTINUES)
             return DecodedVideo(outcome, inputs, rest)
         video.release()
         state = OutcomeState.REUSED if video.copied and not wanted else OutcomeState.DONE
         return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=state, segments=len(video.segments)), inputs)
 
-    def _without_answers(self, video: OpenVideo, first: int) -> list[Segment]:
-        """The segments from index `first` on that lack answers."""
+    def _without_answers(self, video: OpenVideo, first: int) -> list[_Unanswered]:
+        """The segments from index `first` on that lack answers, without those that failed for good."""
+        if first == 0:
+            video.advanced = False
         video_id = video.claim.video.id
         with self.recorder.stage("database"), self.database.begin() as connection:
             given = answers_given(connection, [video_id], self.recipe)[video_id]
+        failed = {failure.segment.index for failure in video.failures if not failure.transient}
         prompts = self.recipe.prompts
-        return [item for item in video.segments[first:] if prompts.missing(judged(given[item.index], prompts))]
+        found = []
+        for segment in video.segments[first:]:
+            verdicts = given[segment.index].verdicts(prompts)
+            looks = {
+                one.policy.look_again.key: one.policy.look_again
+                for one in prompts.to_look_again(verdicts)
+                if one.policy.look_again
+            }
+            lacking = _Unanswered(segment, bool(prompts.missing(verdicts)), tuple(looks.values()))
+            if segment.index not in failed and (lacking.is_new or lacking.looks):
+                found.append(lacking)
+        return found
 
     def _inputs(
-        self, video: OpenVideo, segments: Sequence[Segment], decoders: ThreadPoolExecutor
+        self,
+        video: OpenVideo,
+        to_see: Sequence[tuple[Segment, SecondLook | None]],
+        decoders: ThreadPoolExecutor,
     ) -> tuple[SegmentInput, ...]:
-        """Known features or decoded frames of segments, without segments that cannot be decoded."""
-        if not segments:
+        """Known features or decoded frames of segments and windows, without those that cannot be decoded."""
+        if not to_see:
             return ()
-        keys = [self._key(video, segment) for segment in segments]
+        keys = [self._key(video, segment, self._plan(second_look)) for segment, second_look in to_see]
         with self.recorder.stage("database"), self.database.begin() as connection:
             known = known_features(connection, keys)
         known = {key: self._readable(item) for key, item in known.items()}
         inputs = [
-            SegmentInput(video, segment, key, known.get(key)) for segment, key in zip(segments, keys, strict=True)
+            SegmentInput(video, segment, second_look, key, known.get(key))
+            for (segment, second_look), key in zip(to_see, keys, strict=True)
         ]
+        self.recorder.count("second_look_windows", sum(item.second_look is not None for item in inputs))
         return tuple(item for item in decoders.map(self._decode, inputs) if item)
+
+    def _plan(self, second_look: SecondLook | None) -> SamplingPlan:
+        return second_look.look.sampling if second_look else self.recipe.plan
 
     def _readable(self, known: KnownFeatures) -> KnownFeatures:
         """Treat features outside the cache as not cached: the cache was moved."""
         return known if known.ref is None or self.cache.covers(known.ref) else replace(known, ref=None)
 
-    def _key(self, video: OpenVideo, segment: Segment) -> str:
+    def _key(self, video: OpenVideo, segment: Segment, plan: SamplingPlan) -> str:
         decoder = video.facts["decoder"]
         return feature_key(
             content_sha256=video.content_sha256,
             segment=segment,
-            plan=self.recipe.plan,
+            plan=plan,
             decoder=decoder,
             decoder_version=version("av" if decoder == "pyav" else decoder),
             spec=self.spec,
@@ -168,12 +221,16 @@ class Decoding:
                 with self.recorder.stage("decode"):
                     self.recorder.count("decoded_segments")
                     frames = self.files.decoders.decode(
-                        path, probe=probe, plan=self.recipe.plan, segment=item.segment, short_side=short_side
+                        path,
+                        probe=probe,
+                        plan=self._plan(item.second_look),
+                        segment=item.segment,
+                        short_side=short_side,
                     )
         except NightreelError as error:
             if not fails_alone(error, of_model=self.model.failed_to_load(error)):
                 raise
-            video.fail(item.segment, error)
+            video.fail(item.whole, error)
             return None
         return replace(item, frames=frames)
 

@@ -99,7 +99,7 @@ class Encoding:
                 raise
             if len(inputs) > 1:
                 return [feature for item in inputs for feature in self._vision([item])]
-            inputs[0].video.fail(inputs[0].segment, error)
+            inputs[0].video.fail(inputs[0].whole, error)
             return []
         self.recorder.count("encoded_segments", len(inputs))
         return features
@@ -146,6 +146,7 @@ def _from_frames(item: SegmentInput, frames: FrameBatch, ref: FeatureRef, thumbn
         decoder=frames.decoder,
         decoder_version=frames.decoder_version,
         thumbnail_uri=thumbnail_uri,
+        second_look=item.second_look,
     )
 
 
@@ -162,4 +163,5 @@ def _from_cache(item: SegmentInput) -> EncodedSegment:
         covered_s=item.known.covered_s,
         decoder=item.known.decoder,
         decoder_version=item.known.decoder_version,
+        second_look=item.second_look,
     )

@@ -5,25 +5,20 @@ Each function works in the caller's transaction. Repeating it changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from sqlalchemy import Connection
 
-from nightreel.database.answers import StoredAnswer
+from nightreel.database.answers import GivenAnswers, StoredAnswer
 from nightreel.database.policies import InForce
 from nightreel.database.recipes import Recipe
 from nightreel.database.verdicts import NewVerdict, choose_shown, known_verdicts, roll_up_videos, write_verdicts
-from nightreel.domain import PromptSet, Verdict, VerdictState
+from nightreel.domain import AnswerState, Prompt, Verdict, VerdictState, judge
 
-Given = Mapping[int, Mapping[int, Mapping[str, StoredAnswer]]]
-"""Answers by video id, segment index and question hash: `database.answers.answers_given`."""
+Given = Mapping[int, Mapping[int, GivenAnswers]]
+"""Answers by video id and segment index: `database.answers.answers_given`."""
 Judged = dict[int, dict[int, dict[str, Verdict]]]
 """Verdicts by video id, segment index and prompt name."""
-
-
-def judged(answers: Mapping[str, StoredAnswer], prompts: PromptSet) -> dict[str, Verdict]:
-    """The verdicts on the answers of one segment, by prompt name."""
-    return prompts.judge({key: stored.answer for key, stored in answers.items()})
 
 
 def judge_answers(connection: Connection, given: Given, recipe: Recipe, policies: Mapping[int, InForce]) -> Judged:
@@ -39,30 +34,48 @@ def judge_answers(connection: Connection, given: Given, recipe: Recipe, policies
     for video_id, segments in given.items():
         found[video_id] = {}
         for index, answers in segments.items():
-            verdicts = judged(answers, prompts)
+            verdicts = answers.verdicts(prompts)
             usable = {name: one for name, one in verdicts.items() if one.state is not VerdictState.ERROR}
             found[video_id][index] = usable
             due = prompts.due(usable)
             for prompt in prompts.prompts:
-                if prompt.name in verdicts:
-                    prompt_id = recipe.prompt_ids[prompt.name]
-                    wanted.append(
-                        NewVerdict(
-                            answer_id=answers[prompt.question.hash].id,
-                            prompt_id=prompt_id,
-                            policy_id=policies[prompt_id].id,
-                            kind=prompt.question.kind,
-                            lane=prompt.policy.lane,
-                            verdict=verdicts[prompt.name],
-                            due=due[prompt.name] is not False,
-                        )
-                    )
+                policy = policies[recipe.prompt_ids[prompt.name]]
+                wanted += _verdicts(prompt, answers, policy, recipe, is_due=due[prompt.name] is not False)
     known = known_verdicts(connection, {new.answer_id for new in wanted})
     write_verdicts(
         connection,
         [new for new in wanted if known.get((new.answer_id, new.prompt_id)) != (new.policy_id, new.due)],
     )
     return found
+
+
+def _verdicts(
+    prompt: Prompt, answers: GivenAnswers, policy: InForce, recipe: Recipe, *, is_due: bool
+) -> Iterator[NewVerdict]:
+    """The verdicts on the first answer to a prompt, and on that of its second look."""
+
+    def new(stored: StoredAnswer, verdict: Verdict, *, due: bool) -> NewVerdict:
+        return NewVerdict(
+            answer_id=stored.id,
+            prompt_id=recipe.prompt_ids[prompt.name],
+            policy_id=policy.id,
+            kind=prompt.question.kind,
+            lane=prompt.policy.lane,
+            verdict=verdict,
+            due=due,
+        )
+
+    question, look = prompt.question, prompt.policy.look_again
+    first = answers.first.get(question.hash)
+    if first is None:
+        return
+    verdict = judge(question, first.answer, prompt.policy)
+    yield new(first, verdict, due=is_due)
+    second = answers.looks.get((question.hash, look.key)) if look else None
+    if second is not None:
+        is_usable = second.answer.state is not AnswerState.ERROR
+        wanted = is_due and verdict.look_again and is_usable
+        yield new(second, judge(question, second.answer, prompt.policy), due=wanted)
 
 
 def show_videos(
@@ -74,6 +87,6 @@ def show_videos(
     ended: Collection[int],
 ) -> None:
     """Choose the verdicts on show of these videos, and roll up those whose analyses have ended."""
-    prompts = recipe.under(policies).prompts
-    choose_shown(connection, video_ids, {prompt.set_name for prompt in prompts})
+    prompts = recipe.under(policies)
+    choose_shown(connection, video_ids, {prompt.set_name for prompt in prompts.prompts})
     roll_up_videos(connection, ended, prompts, prompt_ids=recipe.prompt_ids, policies=policies)

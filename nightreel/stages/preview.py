@@ -221,9 +221,12 @@ class _Preview:
         for video_id, group in groupby(rows, key=lambda row: row.video_id):
             own = list(group)
             question = self._change.questions[own[0].question_id]
-            after = _rolled(question, self._found.prompt.policy, own, [self._both(row)[1] for row in own])
-            before = known.get(video_id)
-            if before is not None and said(before) != said(after):
+            if video_id not in known:
+                continue
+            before, missing = known[video_id]
+            verdicts = [self._both(row)[1] for row in own]
+            after = _rolled(question, self._found.prompt.policy, own, verdicts, missing=missing)
+            if said(before) != said(after):
                 self._found.videos[said(before), said(after)] += 1
 
 
@@ -231,7 +234,9 @@ def _limits(policy: Policy) -> list[float]:
     return [limit for band in (policy.band, *dict(policy.bands).values()) for limit in band]
 
 
-def _rolled(question: Question, policy: Policy, rows: Sequence[Row[Any]], verdicts: Sequence[Verdict]) -> Verdict:
+def _rolled(
+    question: Question, policy: Policy, rows: Sequence[Row[Any]], verdicts: Sequence[Verdict], *, missing: int
+) -> Verdict:
     first = rows[0]
     return roll_up(
         question,
@@ -240,7 +245,7 @@ def _rolled(question: Question, policy: Policy, rows: Sequence[Row[Any]], verdic
             SegmentVerdict(row.start_s, row.end_s, verdict, row.scores)
             for row, verdict in zip(rows, verdicts, strict=True)
         ],
-        missing=first.failed,
+        missing=missing,
         covered_s=first.video_covered_s or 0.0,
         expected_s=first.video_expected_s,
     ).verdict

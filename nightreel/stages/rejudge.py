@@ -1,8 +1,8 @@
 """Re-judge: bring stored verdicts up to date with the policies in force. No model is asked.
 
 It works in batches, one transaction each, and continues where it was cut off. Several processes may do it at the same
-time: they take the batches in turn. A follow-up that becomes due puts the analysis of its video back to pending, and
-the next run asks it. One that is no longer due keeps its answer, marked.
+time: they take the batches in turn. A follow-up or a second look that becomes due puts the analysis of its video back
+to pending, and the next run asks it. One that is no longer due keeps its answer, marked.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from nightreel.database.rejudging import (
 )
 from nightreel.database.verdicts import (
     NewVerdict,
-    columns_of,
+    choose_shown,
     roll_up_videos,
+    segment_columns,
     verdict_of,
     write_verdicts,
 )
-from nightreel.domain import Prompt, PromptSet, Verdict, judge
+from nightreel.domain import Prompt, PromptSet, Verdict, VerdictState, judge
 
 logger = logging.getLogger(__name__)
 
@@ -142,26 +143,41 @@ def _next(progress: Progress, videos: Sequence[int]) -> Progress:
 def _judge(connection: Connection, change: Change, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
     """Judge answers, and write the verdicts that differ from the stored ones. Returns the rows of these."""
     policy = change.policy.policy
-    changed, verdicts = [], []
+    look = policy.look_again.key if policy.look_again else ""
+    verdicts = {
+        row.answer_id: judge(
+            change.questions[row.question_id], answer_of(row, change.questions[row.question_id].hash).answer, policy
+        )
+        for row in rows
+    }
+    look_again = {_asked(row) for row in rows if verdicts[row.answer_id].look_again}
+    changed, new = [], []
     for row in rows:
-        question = change.questions[row.question_id]
-        verdict = judge(question, answer_of(row, question.hash).answer, policy)
-        if row.verdict_state is not None and columns_of(verdict, question.kind, policy.lane) == _stored_columns(row):
+        kind, verdict = change.questions[row.question_id].kind, verdicts[row.answer_id]
+        is_new = row.verdict_state is None
+        if is_new and row.look not in ("", look):
+            continue
+        if not is_new and segment_columns(verdict, kind, policy.lane) == _stored_columns(row):
             continue
         changed.append(row)
-        verdicts.append(
+        new.append(
             NewVerdict(
                 answer_id=row.answer_id,
                 prompt_id=change.prompt_id,
                 policy_id=change.policy.id,
-                kind=question.kind,
+                kind=kind,
                 lane=policy.lane,
                 verdict=verdict,
-                due=row.due is not False,
+                due=_asked(row) in look_again if is_new and row.look else row.due is not False,
             )
         )
-    write_verdicts(connection, verdicts)
+    write_verdicts(connection, new)
     return changed
+
+
+def _asked(row: Row[Any]) -> tuple[int, int, int]:
+    """What a first and a second look at a segment have in common."""
+    return row.segment_id, row.question_id, row.model_id
 
 
 def _followed(connection: Connection, change: Change) -> set[int]:
@@ -176,31 +192,38 @@ def _follow(connection: Connection, change: Change, video_ids: Collection[int]) 
     if not video_ids:
         return 0
     prompts = prompts_of_set(connection, change.set_name)
-    rolled = {change.prompt_id}
+    rolled = {change.name}
     reopened = 0
-    if any(prompt.policy.when for prompt in prompts.values()):
-        marks, lacking = _due_again(connection, prompts, video_ids)
+    looks = [policy.look_again for policy in (*change.earlier, *(prompt.policy for prompt in prompts.values()))]
+    if any(looks) or any(prompt.policy.when for prompt in prompts.values()):
+        marks, lacking = _due_again(connection, change, prompts, video_ids)
         for is_due, keys in marks.items():
             set_due(connection, keys, due=is_due)
-            rolled |= {prompt_id for _, prompt_id in keys}
+            rolled |= {prompts[prompt_id].name for _, prompt_id in keys}
         for prompt_id, videos in lacking.items():
             reopened += reopen_analyses(connection, videos, [prompt_id])
+            rolled.add(prompts[prompt_id].name)
+        if any(looks):
+            choose_shown(connection, video_ids, [change.set_name])
     roll_up_videos(
         connection,
         video_ids,
-        [prompts[prompt_id] for prompt_id in sorted(rolled)],
+        PromptSet(change.set_name, tuple(prompts.values())),
         prompt_ids={prompt.name: prompt_id for prompt_id, prompt in prompts.items()},
         policies=policies_in_force(connection, prompts),
+        only=rolled,
     )
     return reopened
 
 
 def _due_again(
-    connection: Connection, prompts: Mapping[int, Prompt], video_ids: Collection[int]
+    connection: Connection, change: Change, prompts: Mapping[int, Prompt], video_ids: Collection[int]
 ) -> tuple[dict[bool, set[tuple[int, int]]], dict[int, set[int]]]:
-    """Which verdicts become due or cease to be, by (answer id, prompt id); and the videos that lack a due follow-up."""
+    """Which verdicts become due or cease to be, by (answer id, prompt id); and the videos that lack what is due now.
+
+    They lack a follow-up, or a second look for the changed prompt.
+    """
     ids = {prompt.name: prompt_id for prompt_id, prompt in prompts.items()}
-    names = {prompt_id: prompt.name for prompt_id, prompt in prompts.items()}
     prompt_set = PromptSet("", tuple(prompts.values()))
     segments: dict[tuple[int, int], list[Row[Any]]] = defaultdict(list)
     for row in verdicts_of(connection, video_ids, prompts):
@@ -208,15 +231,39 @@ def _due_again(
     marks: dict[bool, set[tuple[int, int]]] = {True: set(), False: set()}
     lacking: dict[int, set[int]] = defaultdict(set)
     for rows in segments.values():
-        verdicts = {names[row.prompt_id]: verdict_of(row) for row in rows}
+        decisive = _decisive(rows, prompts)
+        verdicts = {prompts[prompt_id].name: verdict_of(row) for prompt_id, row in decisive.items()}
         due = prompt_set.due(verdicts)
         for row in rows:
-            is_due = due[names[row.prompt_id]] is not False
+            is_due = due[prompts[row.prompt_id].name] is not False and (
+                not row.look or row is decisive.get(row.prompt_id)
+            )
             if row.due != is_due:
                 marks[is_due].add((row.answer_id, row.prompt_id))
-        for name in _newly_due(prompt_set, verdicts, due):
+        missing = _newly_due(prompt_set, verdicts, due)
+        missing += [prompt.name for prompt in prompt_set.to_look_again(verdicts) if prompt.name == change.name]
+        for name in missing:
             lacking[ids[name]].add(rows[0].video_id)
     return marks, lacking
+
+
+def _decisive(rows: Sequence[Row[Any]], prompts: Mapping[int, Prompt]) -> dict[int, Row[Any]]:
+    """The newest first look of a segment for each prompt, or its second look if the policy wants one."""
+    found = {row.prompt_id: row for row in rows if not row.look}
+    first = dict(found)
+    for row in rows:
+        look = prompts[row.prompt_id].policy.look_again
+        before = first.get(row.prompt_id)
+        if (
+            before is not None
+            and look is not None
+            and row.look == look.key
+            and row.question_id == before.question_id
+            and before.look_again
+            and row.state != VerdictState.ERROR
+        ):
+            found[row.prompt_id] = row
+    return found
 
 
 def _newly_due(prompts: PromptSet, verdicts: dict[str, Verdict], due: dict[str, bool | None]) -> list[str]:
@@ -239,4 +286,7 @@ def _stored_columns(row: Row[Any]) -> dict[str, Any]:
         "lane": row.lane,
         "flagged": row.flagged,
         "needs_review": row.needs_review,
+        "look_again": row.look_again,
+        "start_s": row.found_start_s,
+        "end_s": row.found_end_s,
     }

@@ -12,6 +12,7 @@ from nightreel.database.current_recipes import lock_switch, pending_switches, re
 from nightreel.database.policies import policies_in_force
 from nightreel.database.rejudging import prompts_of_set
 from nightreel.database.verdicts import choose_shown, roll_up_videos
+from nightreel.domain import PromptSet
 
 _VIDEOS = 500
 
@@ -38,7 +39,7 @@ def show_current(database: Database, *, on_progress: Callable[[str, int], None] 
                 roll_up_videos(
                     connection,
                     others,
-                    list(prompts.values()),
+                    PromptSet(switch.set_name, tuple(prompts.values())),
                     prompt_ids={prompt.name: prompt_id for prompt_id, prompt in prompts.items()},
                     policies=policies_in_force(connection, prompts),
                 )

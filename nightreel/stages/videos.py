@@ -34,6 +34,7 @@ class OpenVideo:
         facts: the probe as JSON, which may come from an earlier run.
         path: the file on disk; `file` deletes it. probe: of that file, for decoding. `lock` guards both.
         copied: number of answers copied from the same bytes under another key.
+        advanced: answers were written since the video was last looked through for what it lacks.
     """
 
     claim: Claim
@@ -42,6 +43,7 @@ class OpenVideo:
     probe: Probe | None = None
     segments: tuple[Segment, ...] = ()
     copied: int = 0
+    advanced: bool = False
     failures: list[SegmentFailure] = field(default_factory=list)
     path: Path | None = None
     file: ExitStack = field(default_factory=ExitStack)

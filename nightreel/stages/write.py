@@ -63,8 +63,13 @@ class Writing:
         """
         attempts = {claim.analysis_id: claim.attempt for claim in claims}
         self._fail_videos_with_error_answers(answered.answered)
+        for item in answered.answered:
+            video = self.videos.find(item.segment.analysis_id)
+            if video is not None and any(answer.state is not AnswerState.ERROR for answer in item.answers):
+                video.advanced = True
         ends: Counter[VideoEnd] = Counter()
         failed: list[Outcome] = []
+        unfinished: list[Claim] = []
         by_id, ended = {claim.analysis_id: claim for claim in claims}, list[EndedVideo]()
         closed: dict[int, Sequence[SegmentFailure]] = {}
         with self.recorder.stage("database"), self.database.begin() as connection:
@@ -80,7 +85,13 @@ class Writing:
                     continue
                 video = self.videos.find(outcome.analysis_id)
                 failures = video.failures if video else []
-                final = _settled(outcome, failures, prompts, judged.get(own[outcome.analysis_id], {}))
+                final = _settled(
+                    outcome,
+                    failures,
+                    prompts,
+                    judged.get(own[outcome.analysis_id], {}),
+                    may_advance=video is not None and video.advanced,
+                )
                 is_given_back = _is_fault_of_the_cache(final) and self.videos.may_give_back(outcome.analysis_id)
                 if is_given_back:
                     final = Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.DEFERRED)
@@ -93,6 +104,8 @@ class Writing:
                     wait_s=0.0 if is_given_back else _wait_s(final, attempt),
                 )
                 ends[end] += 1
+                if end is VideoEnd.CONTINUES and outcome.state is not OutcomeState.CONTINUES:
+                    unfinished.append(replace(by_id[outcome.analysis_id], first_segment=0))
                 ended.append(EndedVideo.of(by_id[outcome.analysis_id], end, final))
                 if end in _FAILED:
                     failed.append(final)
@@ -103,8 +116,9 @@ class Writing:
             ended_ids = [own[analysis_id] for analysis_id in closed]
             show_videos(connection, self.recipe, policies, video_ids=own.values(), ended=ended_ids)
             written = [item for item in answered.answered if item.segment.analysis_id in own]
+        going_on = {claim.analysis_id for claim in unfinished}
         for outcome in outcomes:
-            if outcome.state is not OutcomeState.CONTINUES:
+            if outcome.state is not OutcomeState.CONTINUES and outcome.analysis_id not in going_on:
                 self.videos.close(outcome.analysis_id)
         coverage = max(prompt.policy.coverage for prompt in prompts.prompts)
         answers = [answer for item in written for answer in item.answers]
@@ -113,12 +127,13 @@ class Writing:
             videos=ends,
             reasons=_reasons(failed, OutcomeState.FAILED),
             partly_done=_reasons(failed, OutcomeState.PARTLY_DONE),
-            segments=len(written),
+            segments=sum(not answer.look for item in written for answer in item.answers[:1]),
             verdicts=_states(written, judged, prompts),
             ended=tuple(ended),
             covered_s=sum(video.covered_s for video in seen),
             expected_s=sum(video.expected_s or video.covered_s for video in seen),
             little_seen=sum(video.little_seen(coverage) for video in seen),
+            unfinished=tuple(unfinished),
         )
         self.recorder.written(counts, answers)
         self._log_failures(claims, failed)
@@ -147,7 +162,7 @@ class Writing:
                 video = self.videos.find(item.segment.analysis_id)
                 if answer.state is AnswerState.ERROR and video is not None:
                     detail = f"prompt {names[answer.question_hash]}: {answer.reason}"
-                    video.fail(item.segment.segment, PermanentError(Reason.ANSWER_ERROR, detail))
+                    video.fail(item.segment.whole, PermanentError(Reason.ANSWER_ERROR, detail))
 
     def _log_failures(self, claims: Sequence[Claim], failed: Sequence[Outcome]) -> None:
         uris = {claim.analysis_id: claim.video.uri for claim in claims}
@@ -162,21 +177,33 @@ def _settled(
     failures: Sequence[SegmentFailure],
     prompts: PromptSet,
     judged: Mapping[int, Mapping[str, Verdict]],
+    *,
+    may_advance: bool,
 ) -> Outcome:
     """How a finished video ends, by its segments that lack answers and by the failures of its segments.
 
-    It fails for now if any segment may get its answers later, so that it is retried. It is partly done if some segments
-    failed for good and the others have all their answers.
+    It goes on if answers made second looks or follow-ups due. It fails for now if any segment may get its answers
+    later, so that it is retried. It is partly done if some segments failed for good and the others have their answers.
+
+    Args:
+        may_advance: answers were written since it was last looked through for what it lacks.
     """
     if outcome.state not in _FINISHED:
         return outcome
     assert outcome.segments is not None
-    lacking = [index for index in range(outcome.segments) if prompts.missing(judged.get(index, {}))]
+    each = {index: judged.get(index, {}) for index in range(outcome.segments)}
+    missing = {index: found for index, verdicts in each.items() if (found := prompts.missing(verdicts))}
+    lacking = [index for index, verdicts in each.items() if index in missing or prompts.to_look_again(verdicts)]
     if not lacking:
         return outcome
     failures = [failure for failure in failures if failure.segment.index in lacking]
     failed = {failure.segment.index for failure in failures}
-    if not failures or not failed.issuperset(lacking):
+    if not failed.issuperset(lacking):
+        first_prompts = [
+            one for index in missing if index not in failed for one in missing[index] if not one.policy.when
+        ]
+        if may_advance and not first_prompts:
+            return Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.CONTINUES)
         return replace(
             outcome,
             state=OutcomeState.FAILED,
@@ -186,7 +213,7 @@ def _settled(
         )
     passing = [failure for failure in failures if failure.transient]
     told = (passing or failures)[0]
-    is_partly_done = not passing and len(lacking) < outcome.segments
+    is_partly_done = not passing and len(missing) < outcome.segments
     return replace(
         outcome,
         state=OutcomeState.PARTLY_DONE if is_partly_done else OutcomeState.FAILED,
@@ -205,6 +232,8 @@ def _states(written: Sequence[SegmentAnswers], judged: Judged, prompts: PromptSe
         for prompt in prompts.prompts:
             if prompt.question.hash in asked:
                 verdict = verdicts.get(prompt.name)
+                if verdict and verdict.look_again:
+                    continue  # counted after the second look
                 found[prompt.set_name, verdict.state if verdict else VerdictState.ERROR] += 1
     return found
 

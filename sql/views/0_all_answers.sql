@@ -48,9 +48,9 @@ SELECT answer.id AS answer_id,
        segment.video_id,
        question.kind NOT IN ('yes_no', 'choice', 'tags')
            AND coalesce((question.definition #>> '{decoding,temperature}')::float8, 0) > 0 AS sampled,
-       nightreel.seen_s(
+       coalesce(answer.covered_s, nightreel.seen_s(
            feature.covered_s, segment.end_s - segment.start_s, feature.damaged_frames, cardinality(feature.pts_s)
-       ) AS covered_s,
+       )) AS covered_s,
        greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
        coalesce(analysis.covered_s, CASE WHEN analysis.status = 'done' THEN video.duration_s END) AS video_covered_s,
        video.expected_s AS video_expected_s,
@@ -70,7 +70,12 @@ SELECT answer.id AS answer_id,
        verdict.shown,
        answer.superseded,
        video.replaced_at,
-       coalesce(rolled.needs_review, false) AS video_needs_review
+       coalesce(rolled.needs_review, false) AS video_needs_review,
+       answer.look,
+       answer.windows,
+       verdict.look_again,
+       verdict.start_s AS found_start_s,
+       verdict.end_s AS found_end_s
 FROM nightreel.prompts AS prompt
 JOIN nightreel.verdicts AS verdict ON verdict.prompt_id = prompt.id
 JOIN nightreel.answers AS answer ON answer.id = verdict.answer_id

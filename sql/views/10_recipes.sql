@@ -26,7 +26,8 @@ RETURNS TABLE (uri text, start_s float8, end_s float8, prompt_set text, prompt t
                state_a text, answer_a text, p_a float8, state_b text, answer_b text, p_b float8)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
     WITH given AS (
-        SELECT recipe.id AS recipe_id, answer.*
+        SELECT DISTINCT ON (recipe.id, answer.video_id, answer.segment, answer.prompt_id)
+               recipe.id AS recipe_id, answer.*
         FROM nightreel.recipes AS recipe
         JOIN nightreel.recipe_prompts AS asked ON asked.recipe_id = recipe.id
         JOIN nightreel.all_answers AS answer
@@ -40,6 +41,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
            AND segment.end_s = answer.end_s
            AND segment.plan_hash = recipe.plan_hash
         WHERE recipe.id IN (recipe_a, recipe_b) AND NOT answer.superseded AND answer.replaced_at IS NULL
+          AND (answer.look = '' OR answer.due)
+        ORDER BY recipe.id, answer.video_id, answer.segment, answer.prompt_id, answer.look <> '' DESC
     )
     SELECT one.uri, one.start_s, one.end_s, one.prompt_set, one.prompt,
            one.state, one.answer, one.p, other.state, other.answer, other.p

@@ -4,14 +4,17 @@
 -- or of the likeliest answer. `prompt_hash` identifies the question. `sampled`: drawn at random (a prompt with a
 -- temperature); the model may answer differently next time.
 -- `video_needs_review`: a person should look at the video, whatever this segment says: too little of it was seen, say.
+-- After a second look at a segment (`look`: its plan and the seconds of a window), `p` is the highest one of its
+-- windows, `start_s` and `end_s` are the part of the segment where the answer was found, the frames are those of the
+-- window with that p, and `windows` has all measurements. `look_again`: a second look is due and not done yet.
 -- Filtered by `prompt_id` (reporting.policies has it), flags are found in their order by an index.
 -- `reporting.answers_all` has the other answers.
 CREATE OR REPLACE VIEW reporting.answers AS
 SELECT answer_id,
        uri,
        segment,
-       start_s,
-       end_s,
+       coalesce(found_start_s, start_s) AS start_s,
+       coalesce(found_end_s, end_s) AS end_s,
        prompt_set,
        prompt,
        kind,
@@ -61,7 +64,10 @@ SELECT answer_id,
        policy_id,
        judged_at,
        video_needs_review,
-       prompt_id
+       prompt_id,
+       nullif(look, '') AS look,
+       windows,
+       look_again
 FROM nightreel.all_answers
 WHERE shown AND replaced_at IS NULL;
 
@@ -71,8 +77,8 @@ CREATE OR REPLACE VIEW reporting.answers_all AS
 SELECT answer_id,
        uri,
        segment,
-       start_s,
-       end_s,
+       coalesce(found_start_s, start_s) AS start_s,
+       coalesce(found_end_s, end_s) AS end_s,
        prompt_set,
        prompt,
        kind,
@@ -103,5 +109,7 @@ SELECT answer_id,
        shown AND replaced_at IS NULL AS shown,
        outdated,
        superseded,
-       replaced_at
+       replaced_at,
+       nullif(look, '') AS look,
+       windows
 FROM nightreel.all_answers;

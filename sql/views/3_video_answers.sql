@@ -1,5 +1,5 @@
 -- What the answers on show of a video's segments say about the video: see `roll_up` in docs/prompts.md. `max_p`: the
--- greatest probability that a segment gives the answer shown.
+-- greatest probability that a segment gives the answer shown. `missing`: segments that have no verdict yet.
 CREATE OR REPLACE VIEW reporting.video_answers AS
 SELECT video.id AS video_id,
        video.uri,
@@ -24,7 +24,8 @@ SELECT video.id AS video_id,
        verdict.labels,
        verdict.policy_id,
        verdict.judged_at,
-       verdict.prompt_id
+       verdict.prompt_id,
+       verdict.missing::bigint AS missing
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

@@ -65,10 +65,16 @@ def policies(draw, question: Question = TAGS) -> Policy:
         text=draw(st.sampled_from(["", "what counts"])),
         codes=draw(st.sampled_from([{}, {"iab": ["1"]}])),
         when=draw(st.sampled_from([(), (("a", "yes"),)])),
-        look_again=draw(st.sampled_from([None, LookAgain(from_p=0.2, plan="fps:2:64", window_s=5.0)])),
+        look_again=draw(st.sampled_from(LOOKS)),
     )
 
 
+LOOKS = (
+    None,
+    LookAgain(from_p=0.2, plan="fps:2:64", window_s=5.0),
+    LookAgain(from_p=0.6, plan="fps:2:64", window_s=5.0),
+    LookAgain(from_p=0.2, plan="uniform:8", window_s=5.0),
+)
 coverages = st.sampled_from([0.0, 15.0, 24.0, 30.0])
 
 

@@ -36,8 +36,9 @@ def _verdict_columns() -> list[Column[Any]]:
 
 
 # What an answer means for a prompt, by the policy that made it (domain.Verdict). The text of a caption is that of its
-# answer. `due`: its condition holds. `shown`: it is the one on show for its segment and prompt; `outdated`: how its
-# answer differs from what is asked now.
+# answer. `look_again`: a second look is due; `start_s`, `end_s`: what a second look found in the segment. `due`: the
+# condition of its prompt holds, and a second look is still wanted. `shown`: it is the one on show for its segment and
+# prompt; `outdated`: how its answer differs from what is asked now.
 verdicts = Table(
     "verdicts",
     metadata,
@@ -48,6 +49,9 @@ verdicts = Table(
     Column("due", Boolean, nullable=False, server_default="true"),
     Column("shown", Boolean, nullable=False, server_default="false"),
     Column("outdated", Text),
+    Column("look_again", Boolean, nullable=False, server_default="false"),
+    Column("start_s", Double),
+    Column("end_s", Double),
     created_column("judged_at"),
     CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
     CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
@@ -67,6 +71,7 @@ video_verdicts = Table(
     Column("segments", Integer, nullable=False),
     Column("unknown", Integer, nullable=False),
     Column("errors", Integer, nullable=False),
+    Column("missing", Integer, nullable=False, server_default="0"),
     Column("covered_s", Double),
     Column("expected_s", Double),
     created_column("judged_at"),

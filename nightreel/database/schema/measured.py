@@ -19,7 +19,9 @@ from sqlalchemy import (
 from nightreel.database.schema.columns import created_column, id_column, json_column, metadata
 
 # What a model measured (domain.Answer), whole. `p` is judging.probability. `mass`: a number, or one for each tag. A
-# superseded answer is history.
+# superseded answer is history. `look`: of a second look at its segment, domain.LookAgain.key, else empty; `windows`:
+# what that measured in each window; `covered_s`: the seconds that it saw. `feature_key` is then that of the window with
+# the highest p.
 answers = Table(
     "answers",
     metadata,
@@ -41,14 +43,19 @@ answers = Table(
     Column("superseded", Boolean, nullable=False, server_default="false"),
     json_column("mass"),
     json_column("bounds"),
+    Column("look", Text, nullable=False, server_default=""),
+    json_column("windows"),
+    Column("covered_s", Double),
     CheckConstraint("state IN ('measured', 'unmeasured', 'error')", name="state"),
     CheckConstraint("(state = 'measured') = (reason IS NULL)", name="reason"),
+    CheckConstraint("(look = '') = (windows IS NULL AND covered_s IS NULL)", name="look"),
     CheckConstraint("p >= 0 AND p <= 1", name="p"),
     Index(
-        "answers_segment_id_question_id_model_id_key",
+        "answers_segment_id_question_id_model_id_look_key",
         "segment_id",
         "question_id",
         "model_id",
+        "look",
         unique=True,
         postgresql_where=text("NOT superseded"),
     ),

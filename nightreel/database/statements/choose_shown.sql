@@ -1,7 +1,8 @@
 -- Chooses the verdicts that are on show, for these videos and prompt sets: for each segment and prompt the one of the
 -- recipe that is current for the video's source, else the newest other one, with what differs. Prompts that the current
 -- recipe does not ask are not on show. All segments of a video and set are of one sampling plan: that of the current
--- recipe if it has answers, else that of the newest answer. Without a current recipe, the newest answers are on show.
+-- recipe if it has answers, else that of the newest answer. Without a current recipe, the newest answers are on show. A
+-- second look at a segment that is still wanted comes before the first one.
 WITH verdict AS (
     SELECT verdict.answer_id,
            verdict.prompt_id,
@@ -10,10 +11,15 @@ WITH verdict AS (
            segment.id AS segment_id,
            segment.plan_hash,
            answer.answered_at,
+           answer.look <> '' AS is_second_look,
+           max(answer.answered_at) OVER (
+               PARTITION BY segment.id, verdict.prompt_id, answer.question_id, answer.model_id
+           ) AS last_answered_at,
            answer.question_id = asked.question_id AS same_question,
            answer.model_id = recipe.model_id AS same_model,
            segment.plan_hash = recipe.plan_hash AS same_plan,
-           NOT answer.superseded AND (current.recipe_id IS NULL OR asked.prompt_id IS NOT NULL) AS is_asked
+           NOT answer.superseded AND (answer.look = '' OR verdict.due)
+               AND (current.recipe_id IS NULL OR asked.prompt_id IS NOT NULL) AS is_asked
     FROM nightreel.segments AS segment
     JOIN nightreel.videos AS video ON video.id = segment.video_id
     JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
@@ -41,7 +47,8 @@ WITH verdict AS (
     SELECT planned.*,
            row_number() OVER (
                PARTITION BY segment_id, prompt_id
-               ORDER BY (same_question AND same_model) IS TRUE DESC, answered_at DESC, answer_id DESC
+               ORDER BY is_asked DESC, (same_question AND same_model) IS TRUE DESC, last_answered_at DESC,
+                        is_second_look DESC, answered_at DESC, answer_id DESC
            ) AS place
     FROM planned
 ), chosen AS (

@@ -56,6 +56,7 @@ SELECT counted.uri,
                    AND segment.plan_hash = :plan_hash
                    AND answer.model_id = :model_id
                    AND answer.question_id = ANY (CAST(:question_ids AS bigint[]))
+                   AND answer.look = ''
                    AND NOT answer.superseded
                    AND answer.state <> 'error'), 0) AS answered
 FROM counted

@@ -12,6 +12,7 @@ WITH seen AS (
     WHERE analysis.id = ANY (CAST(:analysis_ids AS bigint[]))
       AND answer.model_id = :model_id
       AND answer.question_id = ANY (CAST(:question_ids AS bigint[]))
+      AND answer.look = ''
       AND answer.state <> 'error'
     GROUP BY analysis.id, segment.id
 ), total AS (

@@ -1,8 +1,9 @@
--- The verdicts on show of videos that are due, for their roll-up: with the probabilities of their answers, how much of the video was
--- seen, and how many of its segments failed. Analyses of versions that did not measure coverage had at least nine good
+-- The verdicts on show of videos, for their roll-up: with the probabilities of their answers, how much of the video was
+-- seen, and which of its segments failed. Analyses of versions that did not measure coverage had at least nine good
 -- frames of ten in each segment.
 SELECT segment.video_id,
        verdict.prompt_id,
+       segment.index AS segment,
        segment.start_s,
        segment.end_s,
        verdict.state,
@@ -13,16 +14,20 @@ SELECT segment.video_id,
        verdict.severity,
        verdict.flagged,
        verdict.needs_review,
+       verdict.look_again,
+       verdict.start_s AS found_start_s,
+       verdict.end_s AS found_end_s,
+       verdict.due,
        answer.scores,
        answer.text AS answer_text,
        coalesce(analysis.covered_s, CASE WHEN analysis.status = 'done' THEN video.duration_s END) AS covered_s,
        video.expected_s,
-       coalesce((SELECT count(*) FROM nightreel.failed_segments AS failed WHERE failed.analysis_id = analysis.id), 0)
+       ARRAY(SELECT failed.index FROM nightreel.failed_segments AS failed WHERE failed.analysis_id = analysis.id)
            AS failed
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id
 JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
-JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
+JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown
 JOIN nightreel.runs AS run ON run.id = answer.run_id
 LEFT JOIN nightreel.analyses AS analysis ON analysis.video_id = video.id AND analysis.recipe_id = run.recipe_id
 WHERE segment.video_id = ANY (CAST(:video_ids AS bigint[]))

@@ -23,7 +23,6 @@ from nightreel.domain import (
     Segment,
     SegmentAnswers,
 )
-from nightreel.stages.judge import judged
 
 CAPTION, VIOLENCE, WHY = PROMPTS.prompts
 
@@ -159,7 +158,7 @@ def test_the_same_bytes_under_another_key_reuse_the_answers_and_record_it(work):
         assert reuse_answers(connection, **arguments) == 2
         assert reuse_answers(connection, **arguments) == 0
         given = answers_given(connection, [copy.video.id], work.recipe)[copy.video.id][0]
-    assert work.recipe.prompts.missing(judged(given, work.recipe.prompts)) == ()
+    assert work.recipe.prompts.missing(given.verdicts(work.recipe.prompts)) == ()
     work.judge(copy)
     rows = {(row.uri[-6:], row.prompt): row for row in view(work)}
     assert rows["py.mp4", "caption"].reused_from == rows["/a.mp4", "caption"].answer_id
@@ -182,8 +181,8 @@ def test_sampled_answers_are_marked_and_not_reused_for_the_same_bytes_under_anot
         record_content(connection, copy.video.id, sha)
         reuse_answers(connection, video_id=copy.video.id, content_sha256=sha, recipe=work.recipe, run_id=work.run.id)
         given = answers_given(connection, [copy.video.id], work.recipe)[copy.video.id][0]
-    assert set(given) == {CAPTION.question.hash, scored.question.hash}
-    assert [one.name for one in work.recipe.prompts.missing(judged(given, work.recipe.prompts))] == ["drawn"]
+    assert set(given.first) == {CAPTION.question.hash, scored.question.hash}
+    assert [one.name for one in work.recipe.prompts.missing(given.verdicts(work.recipe.prompts))] == ["drawn"]
 
 
 def test_a_forgotten_feature_keeps_its_row_for_its_answers(work, claimed):
