@@ -21,7 +21,7 @@ from nightreel.database.backfills import KeyRange
 from nightreel.database.connection import Database
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
-from nightreel.domain import StoredObject
+from nightreel.domain import Prompt, StoredObject
 from nightreel.errors import TransientError
 from nightreel.host_errors import host_error
 from nightreel.private import private_directory
@@ -168,6 +168,33 @@ def measured_work(connection: Connection, recipe: Recipe) -> Measured:
     stages = connection.execute(statement("unit_costs"), ids).mappings().one()
     sizes = connection.execute(statement("size_measures"), ids).mappings().one()
     return Measured(**stages, **sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookShare:
+    """How often a prompt's first answers led to a second look, or would have: `hits` of `answers`."""
+
+    prompt: Prompt
+    answers: int
+    hits: int
+
+
+def second_look_shares(connection: Connection, recipe: Recipe) -> list[LookShare]:
+    """The shares of all prompts of a recipe that have a second look, from the answers of its model."""
+    looks = [(prompt, prompt.policy.look_again) for prompt in recipe.prompts.prompts]
+    wanted = [(prompt, look) for prompt, look in looks if look is not None]
+    rows = connection.execute(
+        statement("second_look_shares"),
+        {
+            "question_ids": [recipe.question_ids[prompt.question.hash] for prompt, _ in wanted],
+            "from_ps": [look.from_p for _, look in wanted],
+            "model_id": recipe.model_id,
+        },
+    )
+    return [
+        LookShare(prompt=prompt, answers=row.answers, hits=row.hits)
+        for (prompt, _), row in zip(wanted, rows, strict=True)
+    ]
 
 
 def wanted_work(

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from nightreel.database.backfill_work import ListingTable, first_wanted, listing_table, measured_work, wanted_work
+from nightreel.database.backfill_work import (
+    ListingTable,
+    first_wanted,
+    listing_table,
+    measured_work,
+    second_look_shares,
+    wanted_work,
+)
 from nightreel.database.backfills import add_backfill
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter
@@ -22,7 +29,7 @@ from nightreel.models.loading import describe_model
 from nightreel.options import AnalyzeOptions, BackfillOptions, settings_for
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.settings import Settings, load_settings
-from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate, Rates, UnitCosts
+from nightreel.stages.backfill_costs import SHARD_VIDEOS, BackfillEstimate, Rates, SecondLooks, UnitCosts
 from nightreel.stages.database import open_database
 from nightreel.stages.used_revisions import used_revisions
 from nightreel.storage import Storage, open_inventory, open_storage
@@ -85,6 +92,8 @@ class ListedBackfill:
         totals, shards = wanted_work(
             connection, recipe, bytes_per_s=measured.bytes_per_s, shard_videos=self.shard_videos
         )
+        shares = second_look_shares(connection, recipe)
+        looks = SecondLooks.of(shares, segments=totals.to_ask / len(recipe.question_ids), window_s=recipe.plan.window_s)
         return BackfillEstimate(
             source=self.source.url,
             model=self.spec.name,
@@ -99,6 +108,7 @@ class ListedBackfill:
             measured_videos=measured.videos,
             shards=tuple(shards),
             first=first_wanted(connection, limit=_SHOWN_FIRST),
+            second_looks=looks if shares else None,
         )
 
 

@@ -7,11 +7,14 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nightreel.database.backfill_work import Measured, Totals
+from nightreel.database.backfill_work import LookShare, Measured, Totals
 from nightreel.database.backfills import KeyRange
+from nightreel.domain import Segment
+from nightreel.media.sampling import windows
 
 SHARD_VIDEOS = 1000
 """Fewest videos of a shard: a flow run takes 10 to 20 s to start, and a server handles a limited number of them."""
@@ -67,12 +70,51 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondLooks:
+    """The second looks that a backfill will probably take, by the share of earlier answers that led to one.
+
+    Args:
+        windows, answers: to decode and encode, and to ask. measured: answers that the shares come from.
+        unknown: prompts with a second look that have no answers yet, so that theirs are not counted.
+    """
+
+    windows: int = 0
+    answers: int = 0
+    measured: int = 0
+    unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, shares: Sequence[LookShare], *, segments: float, window_s: float) -> SecondLooks:
+        """Prompts with the same look share its windows: the most frequent one counts.
+
+        Args:
+            segments: that get first answers. window_s: length of a segment.
+        """
+        windows_of: dict[str, float] = {}
+        answers = 0.0
+        for share in shares:
+            look = share.prompt.policy.look_again
+            if look is None or not share.answers:
+                continue
+            each = segments * share.hits / share.answers * len(windows(Segment(0, 0.0, window_s), look.window_s))
+            windows_of[look.key] = max(windows_of.get(look.key, 0.0), each)
+            answers += each
+        return cls(
+            windows=round(sum(windows_of.values())),
+            answers=round(answers),
+            measured=sum(share.answers for share in shares),
+            unknown=tuple(share.prompt.name for share in shares if not share.answers),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillEstimate:
     """A backfill before it is accepted.
 
     Args:
         listed: objects, videos or not. prompts: per segment; conditional ones count in full.
         guessed_by: bytes per second of video, for unknown durations. measured_videos: how many it was measured on.
+        second_looks: None if no prompt has one.
         first: the first keys of its work.
     """
 
@@ -87,19 +129,28 @@ class BackfillEstimate:
     measured_videos: int
     shards: tuple[KeyRange, ...]
     first: tuple[str, ...]
+    second_looks: SecondLooks | None = None
+
+    @property
+    def _to_look(self) -> int:
+        return self.totals.to_look + (self.second_looks.windows if self.second_looks else 0)
+
+    @property
+    def _to_ask(self) -> int:
+        return self.totals.to_ask + (self.second_looks.answers if self.second_looks else 0)
 
     @property
     def decode_hours(self) -> float | None:
         """Hours of one worker's decode processes, including fetching; 0 if no segment must be encoded."""
-        return _hours(self.totals.to_look, self.costs.decode_s)
+        return _hours(self._to_look, self.costs.decode_s)
 
     @property
     def vision_hours(self) -> float | None:
-        return _hours(self.totals.to_look, self.costs.vision_s)
+        return _hours(self._to_look, self.costs.vision_s)
 
     @property
     def language_hours(self) -> float | None:
-        return _hours(self.totals.to_ask, self.costs.answer_s)
+        return _hours(self._to_ask, self.costs.answer_s)
 
     @property
     def gpu_hours(self) -> float | None:
@@ -118,7 +169,7 @@ class BackfillEstimate:
     @property
     def cache_bytes(self) -> float | None:
         """Bytes that the backfill adds to the feature cache."""
-        return _times(self.totals.to_look, self.costs.feature_bytes)
+        return _times(self._to_look, self.costs.feature_bytes)
 
     @property
     def gpu_dollars(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nightreel.stages.backfill_costs import GIB, BackfillEstimate
+from nightreel.stages.backfill_costs import GIB, BackfillEstimate, SecondLooks
 from nightreel.units import counted
 
 
@@ -43,7 +43,21 @@ def _work(estimate: BackfillEstimate) -> list[tuple[str, str, str]]:
         ("answers", f"{work.answers:,}", f"{estimate.prompts} prompts per segment, conditional ones counted in full"),
         ("  already answered", f"{work.answered:,}", ""),
         ("  to answer", f"{work.to_ask:,}", ""),
+        *_second_looks(estimate.second_looks),
         ("GiB to fetch", amount(work.fetch_bytes / GIB), ""),
+    ]
+
+
+def _second_looks(looks: SecondLooks | None) -> list[tuple[str, str, str]]:
+    if looks is None:
+        return []
+    basis = f"by the share of {counted(looks.measured, 'earlier answer')} that reached `look_again`"
+    if looks.unknown:
+        basis += f"; not known for {', '.join(looks.unknown)}, which has no answers yet"
+    return [
+        ("second looks", "", "included in the hours"),
+        ("  windows to encode", f"{looks.windows:,}", basis),
+        ("  to answer", f"{looks.answers:,}", ""),
     ]
 
 

@@ -37,7 +37,9 @@ class RunRecorder:
         return self._timings.stage(name)
 
     def count(self, name: str, by: int = 1) -> None:
-        """Count work: videos fetched, segments decoded or encoded, features evicted."""
+        """Count work: videos fetched, segments decoded or encoded, features evicted. A count of 0 is no work."""
+        if not by:
+            return
         with self._lock:
             self._counts[name] += by
         self._metrics.count(name, by)

@@ -4,7 +4,8 @@ WITH run AS (
     SELECT run.recipe_id = :recipe_id AS of_recipe,
            run.counts -> 'work' AS work,
            run.timings,
-           coalesce((SELECT sum(value::bigint) FROM jsonb_each_text(run.counts -> 'answers')), 0) AS answers
+           coalesce((SELECT sum(value::bigint) FROM jsonb_each_text(run.counts -> 'answers')), 0)
+               + coalesce((run.counts #>> '{work,second_look_answers}')::bigint, 0) AS answers
     FROM nightreel.runs AS run
     JOIN nightreel.recipes AS recipe ON recipe.id = run.recipe_id
     WHERE recipe.model_id = :model_id AND run.counts IS NOT NULL AND run.timings IS NOT NULL
