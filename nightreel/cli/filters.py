@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from nightreel.cli.console import file_name
 from nightreel.database import reports
+from nightreel.database.prompt_sets import kept_meanings
 from nightreel.domain import VerdictState
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets
@@ -43,7 +44,7 @@ def check_prompt(connection: Connection, settings: Settings, prompt: str | None)
     """Refuse a prompt that neither the database nor the prompt sets of the settings have."""
     known = reports.prompt_names(connection)
     if prompt and prompt not in known:
-        check_word("--prompt", prompt, known | _configured(settings), kind="prompt")
+        check_word("--prompt", prompt, known | _configured(connection, settings), kind="prompt")
 
 
 def check_reason(connection: Connection, reason: str | None) -> None:
@@ -81,8 +82,9 @@ def check_key(connection: Connection, part: str | None, *, options: Mapping[str,
     raise SettingsError(sentence(f"no video has {part!r} in its key", hint, f"the newest of {count:,} are {some}"))
 
 
-def _configured(settings: Settings) -> set[str]:
+def _configured(connection: Connection, settings: Settings) -> set[str]:
     try:
-        return {prompt.name for prompt in load_prompt_sets(settings.prompts).prompts}
+        names = kept_meanings(connection, settings.prompt_sets)
+        return {prompt.name for prompt in load_prompt_sets(names).prompts}
     except SettingsError:
         return set()  # a wrong prompt set stops analyses, not the view of their answers

@@ -1,15 +1,27 @@
-"""`prompts`: show the prompt sets, their prompts, and the files that they come from. Starts no service."""
+"""`prompts`: show the prompt sets, their prompts, and the files that they come from. Starts no service.
+
+A database that an earlier version filled may keep the earlier meaning of a shipped set's name. It is asked if it runs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
 from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
+from nightreel.database.connection import Database
+from nightreel.database.migrations import require_current
+from nightreel.database.prompt_sets import RENAMED, kept_meanings
 from nightreel.domain import Prompt
+from nightreel.errors import NightreelError
 from nightreel.prompts.loading import find_prompt_file, load_prompt_sets, shipped_sets
-from nightreel.settings import origin
+from nightreel.services import running_database
+from nightreel.settings import Settings, origin
+
+_PATIENCE_S = 3  # for a database that does not respond: the command does without it
 
 
 def prompts(
@@ -20,17 +32,29 @@ def prompts(
 ) -> None:
     """Show the prompt sets in use, their prompts, and where they come from."""
     settings = command_settings()
-    names = [name.strip() for item in sets or settings.prompts for name in item.split(",") if name.strip()]
-    found = [(name, find_prompt_file(name), load_prompt_sets([name])) for name in names]
-    unused = [name for name in shipped_sets() if name not in names]
+    names = [name.strip() for item in sets or settings.prompt_sets for name in item.split(",") if name.strip()]
+    means, problem = _meanings(settings, names)
+    used = [means.get(name, name) for name in names]
+    found = [(name, find_prompt_file(name), load_prompt_sets([name])) for name in used]
+    unused = [name for name in shipped_sets() if name not in (*names, *used)]
     if as_json:
         told = [
             {"set": group.name, "file": str(path), "prompts": [_values(prompt) for prompt in group.prompts]}
             for _, path, group in found
         ]
-        print_json({"sets": told, "other_sets": unused, "chosen_by": "argument" if sets else origin("prompts")})
+        chosen_by = "argument" if sets else origin("prompts")
+        meanings = None if problem else means
+        print_json({"sets": told, "other_sets": unused, "chosen_by": chosen_by, "kept_meanings": meanings})
         return
     print_line(f"chosen by {'this command' if sets else origin('prompts')}: {plain(', '.join(names))}")
+    for name, meant in means.items():
+        print_line(
+            f"{plain(name)} means {plain(meant)} in this database: `nightreel policy adopt {plain(name)}` lets it mean "
+            f"{plain(find_prompt_file(name))}"
+        )
+    if problem:
+        asked = ", ".join(name for name in names if name in RENAMED)
+        print_line(f"it is not known what {asked} means in the database: {plain(problem)}")
     for name, path, group in found:
         print_line()
         print_line(f"{plain(group.name)}: {plain(path)}{' (shipped)' if name in shipped_sets() else ''}", style="bold")
@@ -51,6 +75,24 @@ def prompts(
     if unused:
         print_line()
         print_line(f"other shipped sets: {', '.join(unused)}; `nightreel prompts SET` shows one")
+
+
+def _meanings(settings: Settings, names: Sequence[str]) -> tuple[dict[str, str], str]:
+    """What these names mean in the database, where that is another set; and why the database could not be asked."""
+    renamed = [name for name in names if name in RENAMED]
+    try:
+        url = running_database(settings) if renamed else None
+        if url is None:
+            return {}, ""
+        patient = url.update_query_dict({"connect_timeout": str(_PATIENCE_S)})
+        with closing(Database(patient.render_as_string(hide_password=False))) as database:
+            with database.translated():
+                require_current(database.engine)
+            with database.begin() as connection:
+                meant = kept_meanings(connection, renamed)
+    except NightreelError as error:
+        return {}, error.detail
+    return {name: means for name, means in zip(renamed, meant, strict=True) if means != name}, ""
 
 
 def _when(prompt: Prompt) -> str:

@@ -8,6 +8,9 @@ from sqlalchemy import Connection, delete, select
 
 from nightreel.database import schema
 
+RENAMED = ("moderation", "tagging")
+"""Names of shipped sets that meant another set in an earlier version: a database may keep that meaning."""
+
 _kept = schema.kept_prompt_sets
 
 

@@ -11,6 +11,7 @@ from nightreel.services.endpoints import (
     login_page,
     open_services,
     prefect_api,
+    running_database,
     status,
     up,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "login_page",
     "open_services",
     "prefect_api",
+    "running_database",
     "status",
     "up",
 ]

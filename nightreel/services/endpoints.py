@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from sqlalchemy import URL
+
 from nightreel.database.url import shown
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.host_errors import host_error
@@ -180,6 +182,29 @@ def _explained(settings: Settings) -> Iterator[None]:
             f"{error}: the services keep their files below {settings.work_dir.resolve()}, which must be writable; "
             "set NIGHTREEL_WORK_DIR to use another directory",
         ) from error
+
+
+def running_database(settings: Settings) -> URL | None:
+    """The configured Postgres, or the embedded one; None if none was ever started here. Starts nothing.
+
+    Raises:
+        TransientError("database_unreachable"): the embedded one does not run.
+        SettingsError: NIGHTREEL_DATABASE_URL is wrong.
+    """
+    if settings.database_url:
+        return configured.database_url(settings.database_url)
+    with _explained(settings):
+        program = _postgres(settings)
+        server = SharedServer(program)
+        state = server.state()
+        if state is None:
+            return None
+        if server.process() is None:
+            raise TransientError(
+                Reason.DATABASE_UNREACHABLE,
+                f"the Postgres of {settings.work_dir} does not run: `nightreel up` starts it",
+            )
+        return program.url(state.port)
 
 
 def prefect_api(settings: Settings) -> PrefectApi | None:

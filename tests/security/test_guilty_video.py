@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from alembic import command
-from alembic.config import Config
+from fixtures.earlier_versions import downgrade_to
 from fixtures.work import Work, stored
 from sqlalchemy import text
 
@@ -197,12 +196,9 @@ def test_the_quarantine_tells_new_killers_from_known_ones(work, open_work):
 
 
 def test_an_upgrade_frees_the_innocent_videos_that_the_version_before_quarantined(work, open_work, owner_url):
-    config = Config()
-    config.set_main_option("script_location", "sql/migrations")
     work.discover(*(stored(name) for name in "abc"))
     with closing(Database(owner_url)) as owner, owner.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0010")
+        downgrade_to(connection, "0010")
         connection.execute(
             text(
                 "UPDATE nightreel.analyses SET status = 'quarantined', attempts = 3, reason = 'attempts_exhausted' "

@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+from fixtures.judged import yes_no
 
 from nightreel.domain import (
     Answer,
@@ -28,8 +29,7 @@ DEEPER = Prompt.of(name="deeper", kind=PromptKind.TEXT, text="And then?", when=(
 
 
 def said(p: float) -> dict[str, Verdict]:
-    answer = Answer(question_hash=VIOLENCE.question.hash, scores={"yes": p, "no": 1 - p})
-    return PROMPTS.judge({VIOLENCE.question.hash: answer})
+    return PROMPTS.judge({VIOLENCE.question.hash: yes_no(VIOLENCE.question, p)})
 
 
 def test_a_follow_up_is_missing_until_its_condition_fails():

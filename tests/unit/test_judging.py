@@ -7,6 +7,7 @@ import math
 from dataclasses import fields, replace
 
 import pytest
+from fixtures.judged import yes_no
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,7 +80,7 @@ coverages = st.sampled_from([0.0, 15.0, 24.0, 30.0])
 
 
 def yes(p: float, **more) -> Answer:
-    return Answer(question_hash=YES_NO.hash, scores={"yes": p, "no": 1 - p}, **{"mass": 0.9, **more})
+    return yes_no(YES_NO, p, **more)
 
 
 def tags(*p: float, **more) -> Answer:

@@ -110,3 +110,12 @@ def test_an_empty_database_is_not_an_all_clear(database_url, tmp_path, monkeypat
     for command in ("answers", "failures"):
         assert "no videos yet" in invoke(command).stdout
         assert "this database has no videos" in str(invoke(command, "clip").exception)
+
+
+def test_prompts_of_a_set_that_this_database_means_by_its_name_are_known(stored_work, monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_PROMPTS", "moderation")
+    with pytest.raises(SettingsError, match="why_violent"):
+        CliRunner().invoke(app, ("answers", "--prompt", "why_violent"), catch_exceptions=False)
+    with stored_work.database.begin() as connection:
+        connection.execute(text("INSERT INTO nightreel.kept_prompt_sets VALUES ('moderation', 'moderation_2026')"))
+    assert "none" in invoke("answers", "--prompt", "why_violent").stdout

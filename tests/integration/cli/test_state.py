@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from contextlib import closing
 
 import pytest
 from fixtures.work import stored
@@ -14,10 +15,12 @@ from typer.testing import CliRunner
 
 from nightreel.cli import console
 from nightreel.cli.app import app
+from nightreel.database.connection import Database
 from nightreel.errors import SettingsError
 from nightreel.services import open_services, status
 from nightreel.services.endpoints import ServiceStatus
 from nightreel.settings import Settings, variables_of
+from nightreel.stages.database import open_database
 
 
 def invoke(*arguments: str):
@@ -104,6 +107,66 @@ def test_prompts_are_shown_with_their_files(tmp_path, monkeypatch):
     assert "moderation" in said, "the sets that are not in use"
     assert [one["set"] for one in json.loads(invoke("prompts", "demo", "--json").stdout)["sets"]] == ["demo"]
     assert "did you mean 'tagging'?" in str(invoke("prompts", "taging").exception)
+
+
+def test_prompts_say_what_a_name_means_in_an_upgraded_database(configured, owner_url):
+    with closing(Database(owner_url)) as database, database.begin() as connection:
+        connection.execute(text("INSERT INTO nightreel.kept_prompt_sets VALUES ('moderation', 'moderation_2026')"))
+    said = invoke("prompts", "moderation,tagging").stdout
+    assert "moderation means moderation_2026 in this database: `nightreel policy adopt moderation`" in said
+    assert "\nmoderation_2026: " in said, "the set that a run would ask"
+    assert "\ntagging: " in said
+    assert "not known" not in said
+    shown = json.loads(invoke("prompts", "moderation", "--json").stdout)
+    assert [one["set"] for one in shown["sets"]] == ["moderation_2026"]
+    assert shown["kept_meanings"] == {"moderation": "moderation_2026"}
+    assert not {"moderation", "moderation_2026"} & set(shown["other_sets"])
+    invoke("policy", "adopt", "moderation")
+    shown = json.loads(invoke("prompts", "moderation", "--json").stdout)
+    assert [one["set"] for one in shown["sets"]] == ["moderation"]
+    assert shown["kept_meanings"] == {}
+
+
+def test_prompts_need_no_database_and_start_none(tmp_path, monkeypatch, free_port):
+    monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.delenv("NIGHTREEL_DATABASE_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert "not known" not in invoke("prompts", "moderation").stdout, "a new database has no earlier meanings"
+    assert not (tmp_path / "work" / "postgres").exists()
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", f"postgresql://u:secret-4711@127.0.0.1:{free_port}/x")
+    said = invoke("prompts", "moderation")
+    assert said.exit_code == 0
+    assert "it is not known what moderation means in the database: " in said.stdout
+    assert "\nmoderation: " in said.stdout
+    assert "4711" not in said.output
+    assert json.loads(invoke("prompts", "moderation", "--json").stdout)["kept_meanings"] is None
+    assert "not known" not in invoke("prompts", "demo").stdout, "no version gave this name another meaning"
+
+
+def test_a_database_of_an_earlier_version_is_not_upgraded_to_ask_what_prompts_mean(empty_0011, monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", empty_0011.engine.url.render_as_string(hide_password=False))
+    assert "run `nightreel db upgrade`" in invoke("prompts", "moderation").stdout
+
+
+def test_a_stopped_embedded_database_is_not_started_to_ask_what_prompts_mean(tmp_path, monkeypatch):
+    work_dir = tmp_path / "work"
+    monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(work_dir))
+    monkeypatch.delenv("NIGHTREEL_DATABASE_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(work_dir=work_dir, database_url=None, prefect_api_url=None, _env_file=None)
+    with open_database(settings) as database:
+        with database.begin() as connection:
+            connection.execute(text("INSERT INTO nightreel.kept_prompt_sets VALUES ('tagging', 'tagging_2026')"))
+        assert "tagging means tagging_2026 in this database" in invoke("prompts", "tagging").stdout
+    assert "`nightreel up` starts it" in invoke("prompts", "tagging").stdout
+    assert status(settings)[0].state == "stopped"
+
+
+def test_the_sets_in_use_are_those_that_the_demo_model_is_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTREEL_MODEL", "demo")
+    monkeypatch.delenv("NIGHTREEL_PROMPTS", raising=False)
+    assert [one["set"] for one in json.loads(invoke("prompts", "--json").stdout)["sets"]] == ["demo", "demo_moderation"]
 
 
 def test_a_new_database_is_announced_once_and_names_the_one_above(tmp_path, caplog, monkeypatch):

@@ -6,29 +6,20 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from fixtures.judged import yes_no
 from fixtures.work import Work, stored
+from fixtures.work_answers import analyse, answered, window, write
 from sqlalchemy import make_url, text
 
-from nightreel.database.answers import write_answers
-from nightreel.database.claims import close_claim, lock_own
 from nightreel.database.connection import Database
-from nightreel.database.coverage import record_coverage
-from nightreel.database.features import record_features
 from nightreel.database.policies import apply_policy
-from nightreel.database.results import record_probe
 from nightreel.domain import (
     Answer,
     AnswerState,
     Claim,
-    EncodedSegment,
-    FeatureRef,
-    Outcome,
-    OutcomeState,
     Prompt,
     PromptKind,
     PromptSet,
-    Segment,
-    SegmentAnswers,
     judge,
 )
 from nightreel.errors import PermanentError
@@ -65,35 +56,8 @@ def said(prompt: Prompt, value) -> Answer:
     elif prompt is PLACE:
         scores = {choice: 0.9 if choice == value else 0.1 for choice in question.choices}
     else:
-        scores = {"yes": 0.9, "no": 0.1} if value else {"yes": 0.1, "no": 0.9}
+        return yes_no(question, 0.9 if value else 0.1)
     return Answer(question_hash=question.hash, scores=scores, mass=0.9)
-
-
-def segment_answers(claim: Claim, segment: Segment, covered_s: float | None, *answers: Answer, **feature):
-    values = {"pts_s": (0.0,), "damaged_frames": 0, "decoder": "pyav", "decoder_version": "18"} | feature
-    encoded = EncodedSegment(
-        analysis_id=claim.analysis_id,
-        video_id=claim.video.id,
-        segment=segment,
-        feature=FeatureRef(key=f"{claim.video.id}-{segment.start_s}-{segment.end_s}", uri="file:///f", size_bytes=1,
-                           sha256="0"),
-        covered_s=covered_s,
-        **values,
-    )  # fmt: skip
-    return SegmentAnswers(segment=encoded, answers=answers)
-
-
-def write(work: Work, claim: Claim, *items: SegmentAnswers, expected_s: float | None, end: bool = True) -> None:
-    with work.database.begin() as connection:
-        record_probe(connection, claim.video.id, {}, duration_s=60.0, expected_s=expected_s)
-        record_features(connection, [item.segment for item in items], recipe=work.recipe, evictions={})
-        own = lock_own(connection, run_id=work.run.id, analysis_ids=[claim.analysis_id])
-        write_answers(connection, items, video_ids=own, recipe=work.recipe, run_id=work.run.id)
-        if end:
-            outcome = Outcome(analysis_id=claim.analysis_id, state=OutcomeState.DONE, segments=len(items))
-            close_claim(connection, outcome, attempt=1, max_attempts=3, wait_s=0)
-            record_coverage(connection, [claim.analysis_id], work.recipe)
-    work.judge(claim, ended=end)
 
 
 def rows(work: Work, view: str) -> dict[str, list]:
@@ -116,15 +80,15 @@ def least(work: Work, coverage: float) -> None:
     apply_changes(work.database)
 
 
-FIRST, SECOND = Segment(0, 0.0, 30.0), Segment(1, 30.0, 60.0)
+FIRST, SECOND = window(0), window(1)
 
 
 @pytest.mark.parametrize("covered_s", [0.0, 23.99, 24.0, 30.0])
 @pytest.mark.parametrize("coverage", [0.0, 0.5, 0.8, 1.0])
 def test_what_is_stored_is_what_the_judge_says(work, claimed, covered_s, coverage):
     answers = [said(WEAPON, False), said(DRAWN, True), said(TAGS, []), said(COUNT, 0.0), said(PLACE, "in")]
-    items = segment_answers(claimed, FIRST, covered_s, *answers)
-    write(work, claimed, items, expected_s=30.0)
+    items = answered(claimed, FIRST, *answers, covered_s=covered_s)
+    analyse(work, claimed, items, expected_s=30.0)
     with work.database.begin() as connection:
         connection.execute(text("UPDATE nightreel.verdicts SET due = true"))
     least(work, coverage)
@@ -138,10 +102,10 @@ def test_what_is_stored_is_what_the_judge_says(work, claimed, covered_s, coverag
 
 def test_a_no_never_stands_below_the_number_and_a_yes_always_stands(work, claimed):
     items = [
-        segment_answers(claimed, FIRST, 30.0, said(WEAPON, False), said(TAGS, ["dog"])),
-        segment_answers(claimed, SECOND, 12.0, said(WEAPON, False), said(TAGS, ["gun"])),
+        answered(claimed, FIRST, said(WEAPON, False), said(TAGS, ["dog"])),
+        answered(claimed, SECOND, said(WEAPON, False), said(TAGS, ["gun"]), covered_s=12.0),
     ]
-    write(work, claimed, *items, expected_s=60.0)
+    analyse(work, claimed, *items, expected_s=60.0)
     for hundredth in (0, 39, 40, 41, 71, 100):
         least(work, hundredth / 100)
         no, yes = video(work, WEAPON), video(work, TAGS)
@@ -151,7 +115,7 @@ def test_a_no_never_stands_below_the_number_and_a_yes_always_stands(work, claime
 
 
 def test_a_video_is_judged_by_what_the_whole_file_should_hold(work, claimed):
-    write(work, claimed, segment_answers(claimed, FIRST, 30.0, said(WEAPON, False)), expected_s=120.0)
+    analyse(work, claimed, answered(claimed, FIRST, said(WEAPON, False)), expected_s=120.0)
     (segment,) = rows(work, "answers")["weapon"]
     assert (segment.answer, segment.needs_review, segment.little_of_video) == ("no", False, True)
     row = video(work, WEAPON)
@@ -160,7 +124,7 @@ def test_a_video_is_judged_by_what_the_whole_file_should_hold(work, claimed):
 
 def test_a_cut_last_segment_is_judged_by_the_window_that_it_should_hold(work, claimed):
     last = replace(FIRST, end_s=1.2, promised_s=6.2)
-    write(work, claimed, segment_answers(claimed, last, 1.2, said(WEAPON, False), said(TAGS, ["dog"])), expected_s=6.2)
+    analyse(work, claimed, answered(claimed, last, said(WEAPON, False), said(TAGS, ["dog"])), expected_s=6.2)
     (row,) = rows(work, "answers")["weapon"]
     assert (row.state, row.reason, row.needs_review) == ("unknown", "saw 1.2 of 6.2 s", True)
     (tags,) = rows(work, "answers")["tags"]
@@ -169,31 +133,31 @@ def test_a_cut_last_segment_is_judged_by_the_window_that_it_should_hold(work, cl
 
 
 def test_segments_that_were_not_seen_count_against_a_no_of_the_video(work, claimed):
-    write(work, claimed, segment_answers(claimed, FIRST, 30.0, said(WEAPON, False)), expected_s=60.0)
+    analyse(work, claimed, answered(claimed, FIRST, said(WEAPON, False)), expected_s=60.0)
     assert video(work, WEAPON).reason == "saw 30 of 60 s"
 
 
 def test_a_video_whose_analysis_has_not_ended_has_no_verdict(work, claimed):
-    write(work, claimed, segment_answers(claimed, FIRST, 30.0, said(WEAPON, False)), expected_s=60.0, end=False)
+    write(work, claimed, answered(claimed, FIRST, said(WEAPON, False)), ended=False)
     assert rows(work, "video_answers") == {}
 
 
 def test_a_follow_up_that_was_asked_of_few_segments_is_judged_by_the_whole_video(work, claimed):
     items = [
-        segment_answers(claimed, FIRST, 30.0, said(WEAPON, True), said(DRAWN, False)),
-        segment_answers(claimed, SECOND, 30.0, said(WEAPON, False)),
+        answered(claimed, FIRST, said(WEAPON, True), said(DRAWN, False)),
+        answered(claimed, SECOND, said(WEAPON, False)),
     ]
-    write(work, claimed, *items, expected_s=60.0)
+    analyse(work, claimed, *items, expected_s=60.0)
     assert video(work, DRAWN).answer == "no"
 
 
 def test_zero_is_a_no_only_if_every_segment_counted_zero(work, claimed):
     unsure = Answer(question_hash=COUNT.question.hash, state=AnswerState.UNMEASURED, reason="refused")
     items = [
-        segment_answers(claimed, FIRST, 30.0, said(COUNT, 0.0)),
-        segment_answers(claimed, SECOND, 30.0, unsure),
+        answered(claimed, FIRST, said(COUNT, 0.0)),
+        answered(claimed, SECOND, unsure),
     ]
-    write(work, claimed, *items, expected_s=60.0)
+    analyse(work, claimed, *items, expected_s=60.0)
     row = video(work, COUNT)
     assert (row.answer, row.state, row.reason) == (None, "unknown", "1 of 2 segments have no answer")
 
@@ -201,24 +165,24 @@ def test_zero_is_a_no_only_if_every_segment_counted_zero(work, claimed):
 def test_answers_from_before_coverage_was_measured_are_judged_by_their_good_frames(work, claimed):
     pts_s = tuple(float(number) for number in range(8))
     items = [
-        segment_answers(claimed, FIRST, None, said(WEAPON, False), pts_s=pts_s, damaged_frames=1),
-        segment_answers(claimed, SECOND, None, said(WEAPON, False), pts_s=pts_s, damaged_frames=4),
+        answered(claimed, FIRST, said(WEAPON, False), pts_s=pts_s, damaged_frames=1, covered_s=None),
+        answered(claimed, SECOND, said(WEAPON, False), pts_s=pts_s, damaged_frames=4, covered_s=None),
     ]
-    write(work, claimed, *items, expected_s=60.0)
+    analyse(work, claimed, *items, expected_s=60.0)
     first, second = sorted(rows(work, "answers")["weapon"], key=lambda row: row.segment)
     assert (first.answer, first.covered_s) == ("no", 26.25)
     assert (second.answer, second.reason) == (None, "saw 15 of 30 s")
 
 
 def test_a_video_of_unknown_length_has_no_no(work, claimed):
-    write(work, claimed, segment_answers(claimed, FIRST, 30.0, said(WEAPON, False)), expected_s=None)
+    analyse(work, claimed, answered(claimed, FIRST, said(WEAPON, False)), expected_s=None)
     assert video(work, WEAPON).reason == "it is not known how much was seen"
     least(work, 0.0)
     assert video(work, WEAPON).answer == "no"
 
 
 def test_a_reader_without_rights_on_the_tables_reads_judged_answers(work, claimed, database_url, postgres_server):
-    write(work, claimed, segment_answers(claimed, FIRST, 3.0, said(WEAPON, False)), expected_s=30.0)
+    analyse(work, claimed, answered(claimed, FIRST, said(WEAPON, False), covered_s=3.0), expected_s=30.0)
     url = postgres_server.admin_url.set(database=make_url(database_url).database)
     superuser = Database(url.render_as_string(hide_password=False))
     with closing(superuser), superuser.engine.connect() as connection, connection.begin() as transaction:
@@ -243,7 +207,7 @@ def test_a_coverage_outside_0_to_1_is_refused(monkeypatch, value):
 
 
 def test_the_view_of_videos_shows_their_coverage(work, claimed):
-    write(work, claimed, segment_answers(claimed, FIRST, 15.0, said(WEAPON, False)), expected_s=30.0)
+    analyse(work, claimed, answered(claimed, FIRST, said(WEAPON, False), covered_s=15.0), expected_s=30.0)
     with work.database.begin() as connection:
         row = connection.execute(text("SELECT * FROM reporting.videos")).one()
     assert (row.covered_s, row.expected_s, row.coverage, row.failed_segments) == (15.0, 30.0, 0.5, 0)

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import text
 
-from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.database.prompt_sets import forget_meaning, kept_meanings
 from nightreel.database.recipes import register_recipe
 from nightreel.domain import SamplingPlan
 from nightreel.prompts.loading import load_prompt_sets
 
-_MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 _PLAN = SamplingPlan.parse("uniform:8")
 
 
 @pytest.fixture
-def database(empty_database_url):
-    """A database at revision 0011, with the prompts that the version before registered for `moderation`."""
-    database = Database(empty_database_url)
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    with database.begin() as connection:
-        connection.execute(text("CREATE SCHEMA nightreel"))
-        connection.execute(text("CREATE SCHEMA reporting"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0011")
+def database(empty_0011):
+    """A database with the prompts that the version before registered for `moderation`, upgraded."""
+    with empty_0011.begin() as connection:
         asked = []
         for prompt in load_prompt_sets(["moderation_2026"]).prompts:
             question = prompt.question
@@ -77,9 +65,8 @@ def database(empty_database_url):
                 "VALUES ('s3://bucket', 1, '{}', '{}', '{}')"
             )
         )
-    upgrade(database.engine)
-    yield database
-    database.close()
+    upgrade(empty_0011.engine)
+    return empty_0011
 
 
 def test_the_old_set_is_asked_under_its_old_name_and_nothing_is_new(database):

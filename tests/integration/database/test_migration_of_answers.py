@@ -1,27 +1,13 @@
-"""A database of the version before, filled by its own code, is migrated: what it says stays, and more can be judged.
-
-tests/data/database_0011.sql.gz holds the rows of three runs of the demo model at commit f7c9f9b: the demo's sets, then
-a set `shapes` with thresholds, then the same set with others. Some answers were changed by hand to ones in doubt,
-and to ones of a server without probabilities. database_0011_answers.json.gz is what its views then showed.
-"""
-
-import gzip
-import json
-from pathlib import Path
+"""A database of the version before, filled by its own code, is migrated: what it says stays, and more can be judged."""
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import text
 
-from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.domain import Policy, Question
 from nightreel.stages.rejudge import apply_changes
 from nightreel.stages.show import show_current
 
-_DATA = Path(__file__).parents[2] / "data"
-_MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 # Verdicts of the set `shapes` that differ: prompt, p, before, after. The old rule was wrong here: with a threshold of
 # 0.4 and a min_margin of 0.1, `moving` was in doubt around 0.5; one unsure tag of `colours` hid the others, and asked
 # for a review although it is no flag; a tie at 0.5 was in doubt whatever the threshold was. A tag by words has no
@@ -37,29 +23,15 @@ _CHANGED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shown():
-    return json.loads(gzip.decompress((_DATA / "database_0011_answers.json.gz").read_bytes()))
-
-
 @pytest.fixture
-def migrated(empty_database_url):
-    database = Database(empty_database_url)
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+def migrated(filled_0011):
+    database = filled_0011
     with database.begin() as connection:
-        connection.execute(text("CREATE SCHEMA nightreel"))
-        connection.execute(text("CREATE SCHEMA reporting"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0011")
-        rows_of_old = gzip.decompress((_DATA / "database_0011.sql.gz").read_bytes()).decode()
-        connection.connection.cursor().execute(rows_of_old)
         before = connection.execute(text("SELECT id, reused_from FROM nightreel.answers ORDER BY id")).all()
     upgrade(database.engine)
     apply_changes(database)
     show_current(database)
-    yield database, before
-    database.close()
+    return database, before
 
 
 def rows(database, query):
@@ -67,12 +39,12 @@ def rows(database, query):
         return connection.execute(text(query)).all()
 
 
-def test_answers_are_judged_as_before_except_where_the_old_rule_was_wrong(migrated, shown):
+def test_answers_are_judged_as_before_except_where_the_old_rule_was_wrong(migrated, shown_0011):
     database, _ = migrated
     query = "SELECT uri, segment, prompt_set, prompt, state, answer, flagged, needs_review, p FROM reporting.answers"
     now = {tuple(row[:4]): tuple(row[4:]) for row in rows(database, query)}
     differing = []
-    for row in shown["answers"]:
+    for row in shown_0011["answers"]:
         key, before = tuple(row[:4]), tuple(row[4:])
         *after, p = now[key]
         # Old rows keep no mass: the set's `background` asks for one, and the next test looks at it.

@@ -1,13 +1,11 @@
 """The migrations and the schema in code describe the same tables: these tests compare them."""
 
 import json
-from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
+from fixtures.earlier_versions import downgrade_to
 from fixtures.work import stored
 from sqlalchemy import create_engine, inspect, text
 
@@ -15,8 +13,6 @@ from nightreel.database import schema
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
 from nightreel.errors import PermanentError
-
-_MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 
 
 @pytest.fixture
@@ -72,11 +68,8 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
 
     everything = tables()
     assert "memory_peaks" in everything
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
     with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0001")
+        downgrade_to(connection, "0001")
     assert everything - tables() == {
         "memory_peaks",
         "memory_leases",
@@ -101,11 +94,8 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
 
 def test_work_from_before_the_migration_is_claimed_by_its_key(work):
     work.discover(stored("a.mp4"), stored("b.mp4"))
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
     with work.database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0005")
+        downgrade_to(connection, "0005")
     upgrade(work.database.engine)
     assert [claim.video.uri for claim in work.claim()] == ["s3://bucket/a.mp4", "s3://bucket/b.mp4"]
 
@@ -127,11 +117,8 @@ def test_work_from_before_the_migration_is_claimed_by_its_key(work):
 )
 def test_the_expected_length_of_videos_from_before_coverage_comes_from_their_probe(work, probe, expected_s):
     work.discover(stored("a.mp4"))
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
     with work.database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0006")
+        downgrade_to(connection, "0006")
         change = text("UPDATE nightreel.videos SET duration_s = 6, probe = CAST(:probe AS jsonb)")
         connection.execute(change, {"probe": json.dumps(probe)})
     upgrade(work.database.engine)

@@ -1,44 +1,26 @@
 from dataclasses import replace
 
 import pytest
+from fixtures.judged import yes_no
 from fixtures.work import PROMPTS, stored
+from fixtures.work_answers import analyse, answered, window, write
 from sqlalchemy import text
 
-from nightreel.database.answers import answers_given, reuse_answers, write_answers
-from nightreel.database.claims import close_claim, lock_own
+from nightreel.database.answers import answers_given, reuse_answers
 from nightreel.database.coverage import record_coverage
-from nightreel.database.features import forget_features, known_features, record_features
+from nightreel.database.features import forget_features, known_features
 from nightreel.database.results import record_content, record_probe
 from nightreel.domain import (
     Answer,
     AnswerState,
-    EncodedSegment,
-    FeatureRef,
     GenerationOptions,
-    Outcome,
-    OutcomeState,
     Prompt,
     PromptKind,
     PromptSet,
-    Segment,
     SegmentAnswers,
 )
 
 CAPTION, VIOLENCE, WHY = PROMPTS.prompts
-
-
-def encoded(claim, index: int = 0) -> EncodedSegment:
-    return EncodedSegment(
-        analysis_id=claim.analysis_id,
-        video_id=claim.video.id,
-        segment=Segment(index, index * 30.0, index * 30.0 + 30),
-        feature=FeatureRef(key=f"{claim.video.id}-{index}", uri="file:///f", size_bytes=1, sha256="0"),
-        pts_s=(0.0, 1.5),
-        damaged_frames=1,
-        covered_s=26.25,
-        decoder="decord",
-        decoder_version="0.6.0",
-    )
 
 
 def caption(said: str) -> Answer:
@@ -46,23 +28,13 @@ def caption(said: str) -> Answer:
 
 
 def violence(p: float) -> Answer:
-    return Answer(question_hash=VIOLENCE.question.hash, scores={"yes": p, "no": 1 - p}, mass=0.9)
+    return yes_no(VIOLENCE.question, p)
 
 
-def write(work, claim, *answers: Answer, index: int = 0) -> int:
-    segment = encoded(claim, index)
-    with work.database.begin() as connection:
-        record_features(connection, [segment], recipe=work.recipe, evictions={})
-        own = lock_own(connection, run_id=work.run.id, analysis_ids=[claim.analysis_id])
-        written = write_answers(
-            connection,
-            [SegmentAnswers(segment=segment, answers=answers)],
-            video_ids=own,
-            recipe=work.recipe,
-            run_id=work.run.id,
-        )
-    work.judge(claim)
-    return written
+def seen(claim, *answers: Answer, index: int = 0) -> SegmentAnswers:
+    """A segment of which one of two frames was damaged."""
+    frames = {"pts_s": (0.0, 1.5), "damaged_frames": 1, "covered_s": 26.25}
+    return answered(claim, window(index), *answers, **frames, decoder="decord", decoder_version="0.6.0")
 
 
 @pytest.fixture
@@ -77,21 +49,22 @@ def view(work, name: str = "answers") -> list:
 
 
 def test_writing_an_answer_twice_changes_nothing(work, claimed):
-    assert write(work, claimed, caption("a dog")) == 1
+    assert write(work, claimed, seen(claimed, caption("a dog"))) == 1
     before = view(work)
-    assert write(work, claimed, caption("another dog")) == 0
+    assert write(work, claimed, seen(claimed, caption("another dog"))) == 0
     assert view(work) == before
 
 
 def test_an_answer_replaces_only_an_error(work, claimed):
-    write(work, claimed, Answer(question_hash=CAPTION.question.hash, state=AnswerState.ERROR, reason="empty"))
+    error = Answer(question_hash=CAPTION.question.hash, state=AnswerState.ERROR, reason="empty")
+    write(work, claimed, seen(claimed, error))
     assert view(work)[0].state == "error"
-    write(work, claimed, caption("a dog"))
+    write(work, claimed, seen(claimed, caption("a dog")))
     assert (view(work)[0].state, view(work)[0].answer) == ("answered", "a dog")
 
 
 def test_an_answer_can_be_traced_to_frames_content_model_prompt_and_run(work, claimed):
-    write(work, claimed, violence(0.9))
+    write(work, claimed, seen(claimed, violence(0.9)))
     row = view(work)[0]
     assert (row.p, row.flagged, row.needs_review, row.value) == (0.9, True, True, True)
     assert (row.frame_times_s, row.damaged_frames, row.decoder, row.decoder_version) == (
@@ -109,20 +82,21 @@ def test_an_answer_can_be_traced_to_frames_content_model_prompt_and_run(work, cl
 
 
 def test_an_unknown_answer_needs_review_and_is_not_a_no(work, claimed):
-    write(work, claimed, Answer(question_hash=VIOLENCE.question.hash, state=AnswerState.UNMEASURED, reason="refused"))
+    refused = Answer(question_hash=VIOLENCE.question.hash, state=AnswerState.UNMEASURED, reason="refused")
+    write(work, claimed, seen(claimed, refused))
     row = view(work)[0]
     assert (row.answer, row.flagged, row.needs_review) == (None, False, True)
     assert view(work, "video_answers")[0].answer is None
 
 
 def test_a_video_is_yes_if_one_segment_is_yes(work, claimed):
-    write(work, claimed, violence(0.1))
+    write(work, claimed, seen(claimed, violence(0.1)))
     with work.database.begin() as connection:
         record_probe(connection, claimed.video.id, {}, duration_s=30.0, expected_s=30.0)
         record_coverage(connection, [claimed.analysis_id], work.recipe)
     work.judge(claimed)
     assert view(work, "video_answers")[0].answer == "no"
-    write(work, claimed, violence(0.8), index=1)
+    write(work, claimed, seen(claimed, violence(0.8), index=1))
     row = view(work, "video_answers")[0]
     assert (row.answer, row.max_p, row.first_flagged_s, row.segments) == ("yes", 0.8, 30.0, 2)
 
@@ -130,29 +104,22 @@ def test_a_video_is_yes_if_one_segment_is_yes(work, claimed):
 def test_answers_of_a_lost_claim_are_not_written(work, claimed):
     with work.database.begin() as connection:
         connection.execute(text("UPDATE nightreel.analyses SET run_id = NULL, status = 'pending'"))
-    assert write(work, claimed, caption("late")) == 0
+    assert write(work, claimed, seen(claimed, caption("late"))) == 0
     assert view(work) == []
 
 
 def test_characters_that_postgres_cannot_hold_are_replaced(work, claimed):
-    write(work, claimed, caption("nul \x00 surrogate \ud800 '; DROP TABLE nightreel.answers; --"))
+    write(work, claimed, seen(claimed, caption("nul \x00 surrogate \ud800 '; DROP TABLE nightreel.answers; --")))
     assert view(work)[0].answer == "nul \ufffd surrogate ? '; DROP TABLE nightreel.answers; --"
 
 
 def test_the_same_bytes_under_another_key_reuse_the_answers_and_record_it(work):
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, copy = work.claim()
-    write(work, first, caption("a dog"), violence(0.2))
+    analyse(work, first, seen(first, caption("a dog"), violence(0.2)), expected_s=30.0)
     sha = "e" * 64
     with work.database.begin() as connection:
         record_content(connection, first.video.id, sha)
-        close_claim(
-            connection,
-            Outcome(analysis_id=first.analysis_id, state=OutcomeState.DONE, segments=1),
-            attempt=1,
-            max_attempts=3,
-            wait_s=0,
-        )
         record_content(connection, copy.video.id, sha)
         arguments = {"video_id": copy.video.id, "content_sha256": sha, "recipe": work.recipe, "run_id": work.run.id}
         assert reuse_answers(connection, **arguments) == 2
@@ -173,7 +140,7 @@ def test_sampled_answers_are_marked_and_not_reused_for_the_same_bytes_under_anot
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, copy = work.claim()
     said = [caption("a dog"), replace(caption("a cat"), question_hash=drawn.question.hash)]
-    write(work, first, *said, replace(violence(0.2), question_hash=scored.question.hash))
+    write(work, first, seen(first, *said, replace(violence(0.2), question_hash=scored.question.hash)))
     assert {row.prompt: row.sampled for row in view(work)} == {"caption": False, "drawn": True, "scored": False}
     sha = "e" * 64
     with work.database.begin() as connection:
@@ -186,7 +153,7 @@ def test_sampled_answers_are_marked_and_not_reused_for_the_same_bytes_under_anot
 
 
 def test_a_forgotten_feature_keeps_its_row_for_its_answers(work, claimed):
-    write(work, claimed, caption("a dog"))
+    write(work, claimed, seen(claimed, caption("a dog")))
     key = f"{claimed.video.id}-0"
     with work.database.begin() as connection:
         assert known_features(connection, [key])[key].ref is not None

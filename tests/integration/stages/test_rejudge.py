@@ -7,29 +7,20 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from fixtures.judged import yes_no
 from fixtures.work import Work, stored
+from fixtures.work_answers import analyse, answered, window
 from sqlalchemy import text
 
-from nightreel.database.answers import write_answers
-from nightreel.database.claims import close_claim, lock_own
-from nightreel.database.coverage import record_coverage
 from nightreel.database.current_recipes import make_current
-from nightreel.database.features import record_features
 from nightreel.database.policies import apply_policy, policies_in_force
-from nightreel.database.results import record_probe
 from nightreel.domain import (
     Answer,
     Band,
     Claim,
-    EncodedSegment,
-    FeatureRef,
-    Outcome,
-    OutcomeState,
     Prompt,
     PromptKind,
     PromptSet,
-    Segment,
-    SegmentAnswers,
 )
 from nightreel.stages import rejudge
 from nightreel.stages.preview import preview
@@ -52,7 +43,7 @@ def work(open_work) -> Work:
 
 
 def gun(p: float) -> Answer:
-    return Answer(question_hash=GUN.question.hash, scores={"yes": p, "no": 1 - p}, mass=0.9)
+    return yes_no(GUN.question, p)
 
 
 def tags(knife: float, fire: float) -> Answer:
@@ -63,41 +54,16 @@ def why(words: str) -> Answer:
     return Answer(question_hash=WHY.question.hash, text=words)
 
 
-def analyse(work: Work, claim: Claim, *segments: tuple[Answer, ...]) -> None:
+def analyse_segments(work: Work, claim: Claim, *segments: tuple[Answer, ...]) -> None:
     """Write the answers of segments of 30 s, and end the analysis."""
-    items = [
-        SegmentAnswers(
-            segment=EncodedSegment(
-                analysis_id=claim.analysis_id,
-                video_id=claim.video.id,
-                segment=Segment(index, index * 30.0, index * 30.0 + 30.0),
-                feature=FeatureRef(key=f"{claim.video.id}-{index}", uri="file:///f", size_bytes=1, sha256="0"),
-                pts_s=(0.0,),
-                damaged_frames=0,
-                covered_s=30.0,
-                decoder="pyav",
-                decoder_version="18",
-            ),
-            answers=answers,
-        )
-        for index, answers in enumerate(segments)
-    ]
-    seconds = 30.0 * len(items)
-    with work.database.begin() as connection:
-        record_probe(connection, claim.video.id, {}, duration_s=seconds, expected_s=seconds)
-        record_features(connection, [item.segment for item in items], recipe=work.recipe, evictions={})
-        own = lock_own(connection, run_id=work.run.id, analysis_ids=[claim.analysis_id])
-        write_answers(connection, items, video_ids=own, recipe=work.recipe, run_id=work.run.id)
-        outcome = Outcome(analysis_id=claim.analysis_id, state=OutcomeState.DONE, segments=len(items))
-        close_claim(connection, outcome, attempt=1, max_attempts=3, wait_s=0)
-        record_coverage(connection, [claim.analysis_id], work.recipe)
-    work.judge(claim)
+    items = [answered(claim, window(index), *answers) for index, answers in enumerate(segments)]
+    analyse(work, claim, *items, expected_s=30.0 * len(items))
 
 
 def analyse_all(work: Work, *videos: tuple[tuple[Answer, ...], ...]) -> None:
     work.discover(*(stored(f"{number:03}.mp4") for number in range(len(videos))))
     for claim, segments in zip(work.claim(segments=1000), videos, strict=True):
-        analyse(work, claim, *segments)
+        analyse_segments(work, claim, *segments)
 
 
 def move(work: Work, prompt: Prompt, **policy) -> None:
@@ -181,7 +147,7 @@ def test_follow_ups_that_become_due_are_asked_by_the_next_run_and_others_stay_ma
     assert apply_changes(work.database).reopened == 1
     (claim,) = work.claim()
     assert claim.video.uri.endswith("001.mp4"), "the one whose follow-up was not due before"
-    analyse(work, claim, (gun(0.3), why("a toy")))
+    analyse_segments(work, claim, (gun(0.3), why("a toy")))
     move(work, GUN, band=Band(0.9, 0.9))
     apply_changes(work.database)
     due = "SELECT answer, due FROM reporting.answers WHERE prompt = 'why' ORDER BY uri"
@@ -279,7 +245,7 @@ def test_going_back_to_an_earlier_question_shows_its_answers_again(open_work):
     assert read(first, outdated) == [("yes", "question"), ("no", "question")], "shown until they are asked again"
     second.discover(stored("000.mp4"), stored("001.mp4"))
     claim = second.claim()[0]
-    analyse(second, claim, (replace(gun(0.1), question_hash=reworded.question.hash),))
+    analyse_segments(second, claim, (replace(gun(0.1), question_hash=reworded.question.hash),))
     assert read(first, outdated) == [("no", None), ("no", "question")]
     use(first)
     assert read(first, outdated) == [("yes", None), ("no", None)], "the flagged video is back, and nothing was asked"
@@ -298,7 +264,7 @@ def test_a_video_never_shows_two_plans_and_another_model_is_marked(open_work):
     other = open_work(prompts=PromptSet("test", (GUN,)), model="b" * 64)
     other.discover(stored("000.mp4"))
     (claim,) = other.claim()
-    analyse(other, claim, (gun(0.3),))
+    analyse_segments(other, claim, (gun(0.3),))
     shown = "SELECT start_s, answer, outdated FROM reporting.answers ORDER BY start_s"
     assert read(first, shown) == [(0.0, "yes", None), (30.0, "no", None)], "another run changes nothing on show"
     with first.database.begin() as connection:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from fixtures.judged import yes_no
 from fixtures.work import PROMPTS, stored
+from fixtures.work_answers import answered, window
 from sqlalchemy import text
 
 from nightreel.database import reports
@@ -15,8 +17,6 @@ from nightreel.domain import (
     AnsweredChunk,
     AnswerState,
     ChunkCounts,
-    EncodedSegment,
-    FeatureRef,
     Outcome,
     OutcomeState,
     Segment,
@@ -30,7 +30,7 @@ from nightreel.stages.videos import OpenVideos
 from nightreel.stages.write import Writing
 
 CAPTION, VIOLENCE, _ = PROMPTS.prompts
-NO = Answer(question_hash=VIOLENCE.question.hash, scores={"yes": 0.1, "no": 0.9}, mass=0.9)
+NO = yes_no(VIOLENCE.question, 0.1)
 SAID = Answer(question_hash=CAPTION.question.hash, text="a dog")
 
 
@@ -50,25 +50,16 @@ def writing(work):
 def claimed(work, writing):
     work.discover(stored("a.mp4"))
     claim = work.claim()[0]
-    writing.videos.open(claim).segments = (Segment(0, 0, 30), Segment(1, 30, 60))
+    writing.videos.open(claim).segments = (window(0), window(1))
     return claim
 
 
-def answered(work, claim, index: int, *answers: Answer) -> SegmentAnswers:
-    segment = EncodedSegment(
-        analysis_id=claim.analysis_id,
-        video_id=claim.video.id,
-        segment=Segment(index, index * 30.0, index * 30.0 + 30),
-        feature=FeatureRef(key=f"key-{index}", uri="file:///f", size_bytes=1, sha256="0"),
-        pts_s=(0.0,),
-        damaged_frames=0,
-        covered_s=None,
-        decoder="pyav",
-        decoder_version="18",
-    )
+def cached(work, claim, index: int, *answers: Answer) -> SegmentAnswers:
+    """A segment whose features are recorded, with answers that are not written yet."""
+    item = answered(claim, window(index), *answers)
     with work.database.begin() as connection:
-        record_features(connection, [segment], recipe=work.recipe, evictions={})
-    return SegmentAnswers(segment=segment, answers=answers)
+        record_features(connection, [item.segment], recipe=work.recipe, evictions={})
+    return item
 
 
 def write(
@@ -84,15 +75,15 @@ def status(work) -> tuple[str, str | None]:
 
 
 def test_done_means_that_every_segment_has_every_answer(work, writing, claimed):
-    counts = write(writing, claimed, answered(work, claimed, 0, SAID, NO))
+    counts = write(writing, claimed, cached(work, claimed, 0, SAID, NO))
     assert counts.videos == {VideoEnd.RETRIED: 1}
     assert status(work) == ("pending", "incomplete")
 
 
 def test_a_long_video_is_done_with_its_last_chunk(work, writing, claimed):
-    write(writing, claimed, answered(work, claimed, 0, SAID, NO), state=OutcomeState.CONTINUES)
+    write(writing, claimed, cached(work, claimed, 0, SAID, NO), state=OutcomeState.CONTINUES)
     assert status(work) == ("claimed", None)
-    assert write(writing, claimed, answered(work, claimed, 1, SAID, NO)).videos == {VideoEnd.DONE: 1}
+    assert write(writing, claimed, cached(work, claimed, 1, SAID, NO)).videos == {VideoEnd.DONE: 1}
     assert status(work) == ("done", None)
 
 
@@ -100,7 +91,7 @@ def test_a_video_with_a_bad_segment_is_partly_done_and_keeps_the_answers_of_the_
     video = writing.videos.find(claimed.analysis_id)
     for _ in range(2):  # its stage was tried twice
         video.fail(video.segments[1], PermanentError(Reason.DAMAGED, "2 of 8 frames good"))
-    counts = write(writing, claimed, answered(work, claimed, 0, SAID, NO))
+    counts = write(writing, claimed, cached(work, claimed, 0, SAID, NO))
     assert (counts.videos, counts.partly_done, counts.reasons) == (
         {VideoEnd.PARTLY_DONE: 1},
         {Reason.DAMAGED: 1},
@@ -129,28 +120,28 @@ def test_a_segment_that_failed_for_now_is_tried_again_although_another_failed_fo
     video.segments = (*video.segments, Segment(2, 60, 90))
     video.fail(video.segments[1], PermanentError(Reason.DAMAGED, "2 of 8 frames good"))
     video.fail(video.segments[2], TransientError(Reason.DECODER_KILLED, "killed from outside"))
-    assert write(writing, claimed, answered(work, claimed, 0, SAID, NO), segments=3).videos == {VideoEnd.RETRIED: 1}
+    assert write(writing, claimed, cached(work, claimed, 0, SAID, NO), segments=3).videos == {VideoEnd.RETRIED: 1}
     assert status(work) == ("pending", "decoder_killed")
 
 
 def test_a_failure_of_a_segment_that_has_all_its_answers_in_the_end_does_not_count(work, writing, claimed):
     video = writing.videos.find(claimed.analysis_id)
     video.fail(video.segments[0], PermanentError(Reason.UNENCODABLE_FRAMES, "the first try of the stage"))
-    items = [answered(work, claimed, index, SAID, NO) for index in (0, 1)]
+    items = [cached(work, claimed, index, SAID, NO) for index in (0, 1)]
     assert write(writing, claimed, *items).videos == {VideoEnd.DONE: 1}
 
 
 def test_a_retry_of_a_partly_done_video_asks_only_its_failed_segments(work, writing, claimed):
     video = writing.videos.find(claimed.analysis_id)
     video.fail(video.segments[1], PermanentError(Reason.DAMAGED, "2 of 8 frames good"))
-    write(writing, claimed, answered(work, claimed, 0, SAID, NO))
+    write(writing, claimed, cached(work, claimed, 0, SAID, NO))
     assert work.claim() == [], "a run does not claim it by itself"
     with work.database.begin() as connection:
         assert reports.reopen_failures(connection, reason="damaged") == ["s3://bucket/a.mp4"]
         before = connection.execute(text("SELECT * FROM nightreel.answers")).all()
     (again,) = work.claim()
     video = writing.videos.open(again)
-    video.segments = (Segment(0, 0, 30), Segment(1, 30, 60))
+    video.segments = (window(0), window(1))
     video.fail(video.segments[1], PermanentError(Reason.DAMAGED, "2 of 8 frames good"))
     assert write(writing, again).videos == {VideoEnd.PARTLY_DONE: 1}
     with work.database.begin() as connection:
@@ -158,7 +149,7 @@ def test_a_retry_of_a_partly_done_video_asks_only_its_failed_segments(work, writ
         assert connection.execute(text("SELECT count(*) FROM reporting.failed_segments")).scalar() == 1
         reports.reopen_failures(connection, reason="damaged")
     (again,) = work.claim()
-    assert write(writing, again, answered(work, again, 1, SAID, NO)).videos == {VideoEnd.DONE: 1}
+    assert write(writing, again, cached(work, again, 1, SAID, NO)).videos == {VideoEnd.DONE: 1}
     with work.database.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM reporting.failed_segments")).scalar() == 0
         assert reports.failures(connection) == []
@@ -166,20 +157,20 @@ def test_a_retry_of_a_partly_done_video_asks_only_its_failed_segments(work, writ
 
 def test_an_error_answer_fails_its_segment(work, writing, claimed):
     error = Answer(question_hash=CAPTION.question.hash, state=AnswerState.ERROR, reason="empty")
-    write(writing, claimed, answered(work, claimed, 0, error, NO), answered(work, claimed, 1, SAID, NO))
+    write(writing, claimed, cached(work, claimed, 0, error, NO), cached(work, claimed, 1, SAID, NO))
     assert status(work) == ("partly_done", "answer_error")
 
 
 def test_an_error_answer_in_every_segment_fails_the_video(work, writing, claimed):
     error = Answer(question_hash=CAPTION.question.hash, state=AnswerState.ERROR, reason="empty")
-    write(writing, claimed, *(answered(work, claimed, index, error, NO) for index in (0, 1)))
+    write(writing, claimed, *(cached(work, claimed, index, error, NO) for index in (0, 1)))
     assert status(work) == ("failed", "answer_error")
 
 
 def test_analyses_that_another_run_took_over_are_left_alone(work, writing, claimed):
     with work.database.begin() as connection:
         connection.execute(text("UPDATE nightreel.analyses SET status = 'pending', run_id = NULL"))
-    assert write(writing, claimed, answered(work, claimed, 0, SAID, NO)) == ChunkCounts(
+    assert write(writing, claimed, cached(work, claimed, 0, SAID, NO)) == ChunkCounts(
         videos=Counter({VideoEnd.LOST: 1})
     )
     assert status(work) == ("pending", None)
