@@ -46,7 +46,7 @@ class Found:
 def write_signs(directory: Path, count: int) -> dict[str, float]:
     """`count` clips with a sign and as many without; returns the start of the sign by file name."""
     directory.mkdir(parents=True)
-    dice = random.Random("signs")  # noqa: S311 - not a secret
+    dice = random.Random("signs")
     calm, signs = _scenes(warning=False), _scenes(warning=True)
     starts = {}
     for number in range(count):

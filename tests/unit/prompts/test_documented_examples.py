@@ -6,8 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
+from fixtures import judged
 
-from nightreel.domain import Answer, Prompt, PromptKind, SegmentVerdict, Verdict, VerdictState, judge, roll_up
+from nightreel.domain import (
+    Answer,
+    Prompt,
+    PromptKind,
+    SegmentVerdict,
+    Verdict,
+    VerdictState,
+    Window,
+    combined,
+    judge,
+    roll_up,
+)
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.prompts.schema import PromptEntry, SetEntry
@@ -25,7 +37,7 @@ def test_a_worked_example_says_what_the_judge_says(tmp_path, name, file, table):
     assert len(rows) >= 4
     for row in rows:
         said = dict(zip(header, row, strict=True))
-        verdict = _rolled(prompt, said) if "segments of 10 s" in said else _judged(prompt, said)
+        verdict = _verdict(prompt, said)
         words = verdict.text if verdict.state is VerdictState.ANSWERED else "unknown"
         unsure = ", ".join(tag for tag, label in verdict.labels.items() if label == "unknown")
         shown = {
@@ -34,8 +46,37 @@ def test_a_worked_example_says_what_the_judge_says(tmp_path, name, file, table):
             "review": "yes" if verdict.needs_review else "no",
             "unsure": unsure,
             "severity": str(verdict.severity or ""),
+            "from second": "" if verdict.start_s is None else f"{verdict.start_s:g}",
+            "to second": "" if verdict.end_s is None else f"{verdict.end_s:g}",
         }
         assert {key: said[key] for key in said if key in shown} == {key: shown[key] for key in said if key in shown}
+
+
+def _verdict(prompt: Prompt, said: dict[str, str]) -> Verdict:
+    if "segments of 10 s" in said:
+        return _rolled(prompt, said)
+    return _looked_again(prompt, said) if "p of windows of 5 s" in said else _judged(prompt, said)
+
+
+def _looked_again(prompt: Prompt, said: dict[str, str]) -> Verdict:
+    """The verdict of the first look, or of the windows, which the policy must want."""
+    question, look = prompt.question, prompt.policy.look_again
+    assert look is not None
+    assert look.window_s == 5
+    first = judge(question, judged.yes_no(question, float(said['first p of "yes"'])), prompt.policy)
+    windows = [
+        Window(
+            start_s=5.0 * place,
+            end_s=5.0 * place + 5,
+            feature_key="",
+            answer=judged.yes_no(question, float(p), covered_s=5.0, expected_s=5.0),
+        )
+        for place, p in enumerate(filter(None, said["p of windows of 5 s"].split(", ")))
+    ]
+    if not windows:
+        return first
+    assert first.look_again
+    return judge(question, combined(question, look, windows, expected_s=5.0 * len(windows)), prompt.policy)
 
 
 def _judged(prompt: Prompt, said: dict[str, str]) -> Verdict:
@@ -138,6 +179,6 @@ def _is_allowed(tmp_path: Path, key: str, kind: str) -> bool:
 
 
 def test_the_page_has_examples_and_names_every_key():
-    assert len(_EXAMPLES) == 3
+    assert len(_EXAMPLES) == 4
     for key in (*PromptEntry.model_fields, *SetEntry.model_fields, "prompts"):
         assert f"`{key}`" in _PAGE, key
