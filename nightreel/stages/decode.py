@@ -139,14 +139,21 @@ class Decoding:
             return DecodedVideo(_failed(claim.analysis_id, error))
         finally:
             if not keep_file:
-                video.release()
+                self._put_away(video)
         if len(taken) < len(wanted):
             rest = replace(claim, first_segment=wanted[len(taken)].segment.index)
             outcome = Outcome(analysis_id=claim.analysis_id, state=OutcomeState.CONTINUES)
             return DecodedVideo(outcome, inputs, rest)
-        video.release()
+        self._put_away(video)
         state = OutcomeState.REUSED if video.copied and not wanted else OutcomeState.DONE
         return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=state, segments=len(video.segments)), inputs)
+
+    def _put_away(self, video: OpenVideo) -> None:
+        """Release the file of a decoded video; where second looks are possible, keep it while there is room."""
+        if any(prompt.policy.look_again for prompt in self.recipe.prompts.prompts):
+            self.files.set_aside(video)
+        else:
+            video.release()
 
     def _without_answers(self, video: OpenVideo, first: int) -> list[_Unanswered]:
         """The segments from index `first` on that lack answers, without those that failed for good."""

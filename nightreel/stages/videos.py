@@ -32,7 +32,8 @@ class OpenVideo:
 
     Args:
         facts: the probe as JSON, which may come from an earlier run.
-        path: the file on disk; `file` deletes it. probe: of that file, for decoding. `lock` guards both.
+        path: the file on disk; `file` deletes it. probe: of that file, for decoding.
+        idle: the file is not in use, and deleted if another one needs its space. `lock` guards these.
         copied: number of answers copied from the same bytes under another key.
         advanced: answers were written since the video was last looked through for what it lacks.
     """
@@ -46,6 +47,7 @@ class OpenVideo:
     advanced: bool = False
     failures: list[SegmentFailure] = field(default_factory=list)
     path: Path | None = None
+    idle: bool = False
     file: ExitStack = field(default_factory=ExitStack)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -58,8 +60,16 @@ class OpenVideo:
     def release(self) -> None:
         """Delete the file; keep the rest of the state."""
         with self.lock:
-            self.path = None
-            self.file.close()
+            self._delete_file()
+
+    def release_if_idle(self) -> None:
+        with self.lock:
+            if self.idle:
+                self._delete_file()
+
+    def _delete_file(self) -> None:
+        self.path, self.idle = None, False
+        self.file.close()
 
 
 class OpenVideos:
@@ -116,6 +126,7 @@ class VideoFiles:
         self._lock = threading.Lock()
         self._spool: Spool | None = None
         self._decoders: DecoderPool | None = None
+        self._set_aside: list[OpenVideo] = []
 
     @property
     def decoders(self) -> DecoderPool:
@@ -144,6 +155,7 @@ class VideoFiles:
         """
         wanted = video.claim.video
         with video.lock:
+            video.idle = False
             if video.path is None:
                 with self._recorder.stage("fetch"):
                     directory = video.file.enter_context(self._open_spool().admit(wanted.size_bytes))
@@ -162,6 +174,22 @@ class VideoFiles:
                 video.file.callback(self._close_file, fetched.path)
                 video.path, video.content_sha256 = fetched.path, fetched.content_sha256
             return video.path
+
+    def set_aside(self, video: OpenVideo) -> None:
+        """Keep the file, in case the video is decoded again, until another file needs the space."""
+        with video.lock:
+            video.idle = video.path is not None
+        with self._lock:
+            self._set_aside = [*(other for other in self._set_aside if other.idle), video]
+            spool = self._spool
+        if spool is not None and spool.is_awaited:
+            self._release_idle()
+
+    def _release_idle(self) -> None:
+        with self._lock:
+            videos, self._set_aside = self._set_aside, []
+        for video in videos:
+            video.release_if_idle()
 
     def probe(self, video: OpenVideo) -> Probe:
         """The probe of the video's file, made at the first call.
@@ -197,7 +225,7 @@ class VideoFiles:
         with self._lock:
             if self._spool is None:
                 limit_bytes = self._settings.spool_mib << 20
-                spool = Spool(self._settings.work_dir / "spool", limit_bytes=limit_bytes)
+                spool = Spool(self._settings.work_dir / "spool", limit_bytes=limit_bytes, on_full=self._release_idle)
                 self._spool = self._stack.enter_context(spool)
             return self._spool
 

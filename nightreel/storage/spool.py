@@ -22,7 +22,7 @@ import shutil
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -44,15 +44,24 @@ class Spool:
         directory: created if it is missing.
         limit_bytes: high water mark. A larger file is admitted when the spool is empty.
         low_water: share of the limit to which a full spool drains before it admits files again.
+        on_full: called when a file must wait, to release what is kept only in case it is needed again.
 
     Raises:
         TransientError: `disk_full`. PermanentError: `access_denied`.
     """
 
-    def __init__(self, directory: Path, limit_bytes: int, *, low_water: float = 0.75) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limit_bytes: int,
+        *,
+        low_water: float = 0.75,
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
         assert limit_bytes > 0, f"{limit_bytes = }"
         assert 0 <= low_water <= 1, f"{low_water = }"
         self._limit_bytes = limit_bytes
+        self._on_full = on_full
         self._low_bytes = int(limit_bytes * low_water)
         self._held_bytes = 0
         self._held_files = 0
@@ -68,6 +77,11 @@ class Spool:
     def held_bytes(self) -> int:
         """Expected bytes of all files admitted and not yet released."""
         return self._held_bytes
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a file waits for room."""
+        return bool(self._waiting)
 
     @contextmanager
     def admit(self, size_bytes: int) -> Iterator[Path]:
@@ -109,15 +123,20 @@ class Spool:
         self.close()
 
     def _acquire(self, size_bytes: int) -> None:
+        turn = threading.Condition(self._lock)
         with self._lock:
-            turn = threading.Condition(self._lock)
             self._waiting.append(turn)
-            try:
+            must_wait = self._waiting[0] is not turn or not self._has_room(size_bytes)
+        try:
+            if must_wait:
+                self._on_full()
+            with self._lock:
                 while self._waiting[0] is not turn or not self._has_room(size_bytes):
                     turn.wait()
                 self._held_bytes += size_bytes
                 self._held_files += 1
-            finally:  # also when this thread is interrupted while it waits
+        finally:  # also when this thread is interrupted while it waits
+            with self._lock:
                 self._waiting.remove(turn)
                 self._call_next()
 
