@@ -24,6 +24,7 @@ from nightreel.models.memory.device_request import request_device
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import ServiceStatus, status
 from nightreel.services.configured import database_url
+from nightreel.services.prompt_meanings import meant_sets
 from nightreel.settings import Settings
 from nightreel.storage import open_storage
 
@@ -114,7 +115,8 @@ def _disk(settings: Settings) -> Check:
 
 
 def _prompts(settings: Settings) -> str:
-    return f"{len(load_prompt_sets(settings.prompt_sets))} in {', '.join(settings.prompt_sets)}"
+    names = meant_sets(settings)
+    return f"{len(load_prompt_sets(names))} in {', '.join(names)}"
 
 
 def _sandbox(settings: Settings) -> str:
@@ -138,7 +140,7 @@ def _model(settings: Settings, *, deeply: bool) -> str:
 def _known_prompts(settings: Settings) -> tuple[Prompt, ...]:
     """The prompts; none if they cannot be loaded, which is a check of its own."""
     try:
-        return load_prompt_sets(settings.prompt_sets).prompts
+        return load_prompt_sets(meant_sets(settings)).prompts
     except NightreelError:
         return ()
 

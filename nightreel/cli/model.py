@@ -14,13 +14,14 @@ import typer
 from nightreel import services
 from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
 from nightreel.database.memory_peaks import known_peaks
-from nightreel.domain import MemoryPeak
+from nightreel.domain import MemoryPeak, largest_plan
 from nightreel.errors import NightreelError
 from nightreel.gpu import examine_cuda
 from nightreel.models.base import ModelSpec
 from nightreel.models.loading import describe_model, estimate_footprint, find_model, newest_revision
 from nightreel.models.served.identity import is_served
 from nightreel.prompts.loading import load_prompt_sets
+from nightreel.services.prompt_meanings import meant_sets
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
 from nightreel.stages.used_revisions import used_revisions
@@ -42,8 +43,8 @@ def model(
     if is_served(settings.model):
         _print_served(describe_model(settings), as_json)
         return
-    prompts = load_prompt_sets(settings.prompt_sets).prompts
-    frames = settings.sampling_plan.frames
+    prompts = load_prompt_sets(meant_sets(settings)).prompts
+    frames = largest_plan(settings.sampling_plan, prompts).most_frames
     files = find_model(settings, used=_used(settings))
     found = estimate_footprint(settings, prompts=prompts, frames=frames, height=height, width=width, found=files)
     devices = [

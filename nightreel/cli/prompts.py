@@ -5,23 +5,16 @@ A database that an earlier version filled may keep the earlier meaning of a ship
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
 from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
-from nightreel.database.connection import Database
-from nightreel.database.migrations import require_current
-from nightreel.database.prompt_sets import RENAMED, kept_meanings
+from nightreel.database.prompt_sets import RENAMED
 from nightreel.domain import Prompt
-from nightreel.errors import NightreelError
 from nightreel.prompts.loading import find_prompt_file, load_prompt_sets, shipped_sets
-from nightreel.services import running_database
-from nightreel.settings import Settings, origin
-
-_PATIENCE_S = 3  # for a database that does not respond: the command does without it
+from nightreel.services.prompt_meanings import meanings_here
+from nightreel.settings import origin
 
 
 def prompts(
@@ -33,7 +26,7 @@ def prompts(
     """Show the prompt sets in use, their prompts, and where they come from."""
     settings = command_settings()
     names = [name.strip() for item in sets or settings.prompt_sets for name in item.split(",") if name.strip()]
-    means, problem = _meanings(settings, names)
+    means, problem = meanings_here(settings, names)
     used = [means.get(name, name) for name in names]
     found = [(name, find_prompt_file(name), load_prompt_sets([name])) for name in used]
     unused = [name for name in shipped_sets() if name not in (*names, *used)]
@@ -75,24 +68,6 @@ def prompts(
     if unused:
         print_line()
         print_line(f"other shipped sets: {', '.join(unused)}; `nightreel prompts SET` shows one")
-
-
-def _meanings(settings: Settings, names: Sequence[str]) -> tuple[dict[str, str], str]:
-    """What these names mean in the database, where that is another set; and why the database could not be asked."""
-    renamed = [name for name in names if name in RENAMED]
-    try:
-        url = running_database(settings) if renamed else None
-        if url is None:
-            return {}, ""
-        patient = url.update_query_dict({"connect_timeout": str(_PATIENCE_S)})
-        with closing(Database(patient.render_as_string(hide_password=False))) as database:
-            with database.translated():
-                require_current(database.engine)
-            with database.begin() as connection:
-                meant = kept_meanings(connection, renamed)
-    except NightreelError as error:
-        return {}, error.detail
-    return {name: means for name, means in zip(renamed, meant, strict=True) if means != name}, ""
 
 
 def _when(prompt: Prompt) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from nightreel.domain.judging import judge
 from nightreel.domain.policies import Policy
 from nightreel.domain.questions import Question
 from nightreel.domain.verdicts import Verdict
+from nightreel.domain.videos import SamplingPlan
 from nightreel.errors import SettingsError
 
 NO_LOOKS: Mapping[tuple[str, str], Answer] = MappingProxyType({})
@@ -126,3 +127,9 @@ class PromptSet:
             for one in self.prompts
             if one.name in verdicts and verdicts[one.name].look_again and due[one.name] is not False
         )
+
+
+def largest_plan(plan: SamplingPlan, prompts: Iterable[Prompt]) -> SamplingPlan:
+    """The sampling plan that takes the most frames: this one, or that of a second look of these prompts."""
+    looks = [prompt.policy.look_again.sampling for prompt in prompts if prompt.policy.look_again]
+    return max([plan, *looks], key=lambda one: one.most_frames)

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import import_module
 
-from nightreel.domain import MemoryPeak, Prompt
+from nightreel.domain import MemoryPeak, Prompt, largest_plan
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.models.checkpoints import DEMO_DIRECTORY
@@ -94,7 +94,7 @@ def newest_revision(settings: Settings, spec: ModelSpec) -> str:
 
 
 def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundModel | None = None) -> Footprint | None:
-    """Check that the model can answer these prompts about segments of the sampling plan; loads no weights.
+    """Check that the model can answer these prompts about segments and second looks; loads no weights.
 
     Whatever this finds would fail every video in the same way, so it runs before the first one is claimed or fetched.
     For a model in this process, it imports torch. For a model on a server, it sends requests.
@@ -108,17 +108,19 @@ def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundMo
         SettingsError, PermanentError, TransientError: as `find_model` and `estimate_footprint`.
     """
     found = found or find_model(settings)
+    plan = largest_plan(settings.sampling_plan, prompts)
     if found.checkpoint is None:
         from nightreel.models.served.pictures import require_pictures
         from nightreel.models.served.questions import require_askable
 
         require_askable(prompts)
         with closing(connect(settings)) as endpoint:
-            require_pictures(endpoint, settings, model=found.spec.name)
+            require_pictures(endpoint, settings, plan=plan, model=found.spec.name)
         return None
     width, height = ESTIMATED_SIZE
-    frames = settings.sampling_plan.frames
-    return estimate_footprint(settings, prompts=prompts, frames=frames, height=height, width=width, found=found)
+    return estimate_footprint(
+        settings, prompts=prompts, frames=plan.most_frames, height=height, width=width, found=found
+    )
 
 
 def import_libraries() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from nightreel.domain import Features, FrameBatch
+from nightreel.domain import Features, FrameBatch, SamplingPlan
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.served.chat_endpoint import ChatEndpoint
 from nightreel.models.served.completions import read_completion
@@ -24,11 +24,12 @@ _SHAPE = 16 / 9
 _GREY = 128
 
 
-def require_pictures(endpoint: ChatEndpoint, settings: Settings, *, model: str) -> None:
+def require_pictures(endpoint: ChatEndpoint, settings: Settings, *, plan: SamplingPlan, model: str) -> None:
     """Refuse a server that takes fewer pictures in a request than the sampling plan takes from a segment.
 
     Args:
-        settings: the plan, and the size of frames.
+        settings: the size of frames.
+        plan: the one that takes the most frames: of segments, or of a second look.
         model: its name on the server.
 
     Raises:
@@ -36,25 +37,25 @@ def require_pictures(endpoint: ChatEndpoint, settings: Settings, *, model: str) 
         PermanentError: `model_refused` if it refuses a chat without pictures, too; others as `ChatEndpoint.post`.
         TransientError: `model_unreachable`.
     """
-    trial = _Trial(endpoint, settings, model)
-    wanted = settings.sampling_plan.most_frames
+    trial = _Trial(endpoint, settings, plan, model)
+    wanted = plan.most_frames
     try:
         tokens = trial.tokens(wanted)
     except PermanentError as error:
         if error.reason is not Reason.MODEL_REFUSED:
             raise
-        raise SettingsError(_too_many(trial.limit_below(wanted), settings, endpoint.url, why=error.detail)) from error
+        raise SettingsError(_too_many(trial.limit_below(wanted), plan, endpoint.url, why=error.detail)) from error
     if wanted > 1 and tokens == trial.tokens(wanted - 1) and trial.tokens(1) > trial.tokens(0):
         why = f"{endpoint.url} answers, but counts no tokens for the others, so the model does not see them"
-        raise SettingsError(_too_many(trial.counted_below(wanted), settings, endpoint.url, why=why))
+        raise SettingsError(_too_many(trial.counted_below(wanted), plan, endpoint.url, why=why))
 
 
 class _Trial:
     """Requests like those of a real segment, with only some of its pictures."""
 
-    def __init__(self, endpoint: ChatEndpoint, settings: Settings, model: str) -> None:
+    def __init__(self, endpoint: ChatEndpoint, settings: Settings, plan: SamplingPlan, model: str) -> None:
         self._endpoint, self._model = endpoint, model
-        self._parts = _segment(settings)
+        self._parts = _segment(settings, plan.most_frames)
         self._tokens: dict[int, int] = {}
 
     def tokens(self, pictures: int) -> int:
@@ -98,22 +99,21 @@ class _Trial:
         return good
 
 
-def _too_many(limit: int, settings: Settings, url: str, *, why: str) -> str:
-    plan = settings.sampling_plan
-    sent = f"plan {settings.plan} samples up to {plan.most_frames} frames of a segment"
+def _too_many(limit: int, plan: SamplingPlan, url: str, *, why: str) -> str:
+    sent = f"plan {plan} samples up to {plan.most_frames} frames of a segment"
     if limit == 0:
         return f"the model at {url} takes no pictures, but {sent}: {why}; set NIGHTREEL_MODEL to a model for pictures"
     return (
-        f"the server at {url} takes at most {limit} pictures in a request, but {sent}: {why}; set NIGHTREEL_PLAN to a "
-        f"plan with at most {limit} frames, such as uniform:{limit}, or raise the server's limit (vLLM: "
-        f"--limit-mm-per-prompt, SGLang: --limit-mm-data-per-request), or lower NIGHTREEL_REMOTE_FRAME_SIZE if its "
-        "context is too small"
+        f"the server at {url} takes at most {limit} pictures in a request, but {sent}: {why}; set NIGHTREEL_PLAN, or "
+        f"the plan of `look_again`, to one with at most {limit} frames, such as uniform:{limit}, or raise the server's "
+        "limit (vLLM: --limit-mm-per-prompt, SGLang: --limit-mm-data-per-request), or lower "
+        "NIGHTREEL_REMOTE_FRAME_SIZE if its context is too small"
     )
 
 
-def _segment(settings: Settings) -> list[dict[str, Any]]:
-    """The message of a segment with as many frames as the plan takes at most."""
-    frames, height = settings.sampling_plan.most_frames, settings.remote_frame_size
+def _segment(settings: Settings, frames: int) -> list[dict[str, Any]]:
+    """The message of a segment with this many frames."""
+    height = settings.remote_frame_size
     width = round(height * _SHAPE)
     batch = FrameBatch.blank(frames, height=height, width=width, level=_GREY)
     return conversation(
