@@ -203,7 +203,7 @@ class Reason(StrEnum):
     DECODER_FAILED = ("decoder_failed", _VIDEO, _FINAL, "Decoding the file failed with an unexpected error.",
         "Repair or convert the file, and report the message.")
     DECODER_KILLED = ("decoder_killed", _VIDEO, _RETRY, "The decode process was killed from outside.",
-        "Check the system log for an out-of-memory kill.")
+        "Check the system log for an out-of-memory kill. Nightreel retries by itself.")
     DECODER_START = ("decoder_start", _HOST, _RETRY, "No decode process could be started.",
         "Check the host's memory and process limits.")
     DECODER_POOL_CLOSED = ("decoder_pool_closed", _VIDEO, _RETRY, "The run ended before the file was decoded.",

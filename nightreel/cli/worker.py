@@ -11,6 +11,7 @@ import typer
 
 from nightreel.cli.console import command_settings, err, plain, print_line
 from nightreel.cli.filters import check_word
+from nightreel.database.runs import recover_dead_runs
 from nightreel.doctor import run_checks
 from nightreel.errors import SettingsError
 from nightreel.models.memory.device_request import capacities_mib, leasable_devices
@@ -91,18 +92,24 @@ def _serve(
 def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
     """Check what runs need, set the memory limits of this host, and return the queues of the pool.
 
+    Runs that died with an earlier worker are marked as crashed, in Postgres and in Prefect.
+
     Raises:
         SettingsError: as `prepare_pool`. PermanentError: `database_schema`.
     """
+    from nightreel.orchestration.client import prefect_client
+    from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs_if_possible
     from nightreel.orchestration.worker import prepare_pool
 
-    with open_database(settings):
-        pass  # opening it checks that it exists at this version's revision
+    assert endpoints.prefect
+    with open_database(settings) as database:  # opening it checks that it exists at this version's revision
+        recover_dead_runs(database, max_crashes=settings.max_crashes)
+        with prefect_client(endpoints.prefect) as client:
+            end_dead_flow_runs_if_possible(client, database)
     for check in run_checks(settings, devices=False):
         if not check.ok:
             err.print(f"{check.name}: {plain(check.found)}: {plain(check.advice)}", style="yellow", markup=False)
     capacities = capacities_mib(settings, leasable_devices(settings))
-    assert endpoints.prefect
     queues = prepare_pool(endpoints.prefect, settings.work_pool, capacities)
     for device, mib in capacities.items():
         print_line(f"{device}: {mib:,} MiB to lease")

@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nightreel.media.landlock import restrict_to
-from nightreel.media.seccomp import allow_only_decoding
-from nightreel.media.syscalls import capset, forbid_new_privileges, prctl, unshare
+from nightreel.kernel.landlock import restrict_to
+from nightreel.kernel.seccomp import allow_only_reading
+from nightreel.kernel.syscalls import capset, forbid_new_privileges, prctl, unshare
 
 _NEW_USER, _NEW_PROCESSES, _NEW_NETWORK, _NEW_IPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000  # linux/sched.h
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS = 1, 8
@@ -170,7 +170,7 @@ def confine(fd: int, path: str, *, namespaces: Namespaces, memory_bytes: int, th
     # The limit counts all threads of the user, in all processes, but it binds this process alone.
     _limit(resource.RLIMIT_NPROC, _MOST_THREADS + (0 if user else threads_of_user))
     may_open = bool(landlock) and _is_same_file(path, fd)  # only Landlock restricts a path to one file
-    seccomp = allow_only_decoding(threads=may_open, files=may_open)
+    seccomp = allow_only_reading(messages=True, threads=may_open, files=may_open)
     found = Confinement(seccomp=seccomp, landlock=landlock, user=user, namespaces=namespaces.others)
     return Confined(path if may_open else None, found, status_fd)
 

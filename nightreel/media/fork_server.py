@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from nightreel.errors import TransientError
+from nightreel.kernel.syscalls import forbid_inspection
 from nightreel.media.confinement import Confinement
-from nightreel.media.syscalls import forbid_inspection
 from nightreel.media.transport import ConnectionLostError, DeadlineError, Message, receive, send
 from nightreel.reasons import Reason
 

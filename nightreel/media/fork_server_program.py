@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from nightreel.kernel.syscalls import forbid_inspection
 from nightreel.media.confinement import (
     Namespaces,
     confine,
@@ -27,7 +28,6 @@ from nightreel.media.confinement import (
     die_with_parent,
     enter_namespaces,
 )
-from nightreel.media.syscalls import forbid_inspection
 from nightreel.media.transport import ConnectionLostError, receive, send
 
 _ORPHAN_CHECK_S = 1.0

@@ -40,6 +40,7 @@ from nightreel.media.transport import ConnectionLostError, DeadlineError, Messag
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
+# The limits of the process and its own faults end it with other signals.
 _SENT_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
 _READ_BYTES = 2**20
 
@@ -256,11 +257,11 @@ class DecoderPool:
                 Reason.DECODER_START, f"{file.name} was not decoded: its decoder process could not confine itself"
             )
         if self._slots.closed or code is None:
-            return TransientError(Reason.DECODER_KILLED, f"{file.name}: the decoder process was killed from outside")
+            return _killed(file, "with its fork server")
         if ending.killed:
             return _lied(file, "it broke off its reply")
         if -code in _SENT_FROM_OUTSIDE:
-            return TransientError(Reason.DECODER_KILLED, f"{file.name}: the decoder process was killed from outside")
+            return _killed(file, signal.Signals(-code).name)
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return PermanentError(Reason.DECODER_CRASHED, f"{file.name} crashed the decoder process ({how})")
 
@@ -273,6 +274,15 @@ def _unless_readable(file: MediaFile, claim: PermanentError) -> PermanentError |
     except OSError as error:
         return unreadable(file.name, error)
     return _lied(file, f"it claims that the disk fails, but the file can be read: {claim.detail}")
+
+
+def _killed(file: MediaFile, how: str) -> TransientError:
+    """The error for an end that the file cannot cause by itself: seccomp lets a process send none of these signals."""
+    return TransientError(
+        Reason.DECODER_KILLED,
+        f"{file.name}: its decoder process was killed from outside ({how}): if the system log has an out-of-memory "
+        "kill, give the host or container more memory, or lower NIGHTREEL_DECODE_WORKERS",
+    )
 
 
 def _lied(file: MediaFile, why: str) -> PermanentError:

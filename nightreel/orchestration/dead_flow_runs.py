@@ -1,7 +1,7 @@
 """Ends flow runs in Prefect whose process is gone: it was killed, or the server was away when it reported its end.
 
-Each run calls it at its start and at its end. Postgres knows which runs have ended (`database.runs`). The automation of
-`nightreel deploy` does the same earlier, but only for deployments.
+Each run calls it at its start and at its end, and each worker at its start. Postgres knows which runs have ended
+(`database.runs`). The automation of `nightreel deploy` does the same earlier, but only for deployments.
 """
 
 from __future__ import annotations
@@ -74,6 +74,14 @@ def end_dead_flow_runs(client: SyncPrefectClient, database: Database) -> int:
                 logger.info("flow run %r is set to %s: %s", run.name, state.name, state.message)
                 ended += 1
     return ended
+
+
+def end_dead_flow_runs_if_possible(client: SyncPrefectClient, database: Database) -> None:
+    """Call `end_dead_flow_runs`. Its failure ends neither run nor worker: the next one tries it again."""
+    try:
+        end_dead_flow_runs(client, database)
+    except NightreelError as error:
+        logger.warning("flow runs whose process is gone keep their state for now: %s", error)
 
 
 def note_process(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect passes them

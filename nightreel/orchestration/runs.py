@@ -17,10 +17,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.runtime import flow_run
 
 from nightreel.database.connection import Database
-from nightreel.errors import NightreelError
 from nightreel.logs import log_context, set_up_worker_logging
 from nightreel.options import AnalyzeOptions, settings_for
-from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs
+from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs_if_possible
 from nightreel.orchestration.leases import lease_memory
 from nightreel.orchestration.lost_server import leave_without_server
 from nightreel.orchestration.memory_limits import MemoryLimits
@@ -97,13 +96,8 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
 
 
 def _end_dead_flow_runs(client: SyncPrefectClient, database: Database, server: ServerWatch) -> None:
-    """A run does not fail because this fails: the next one tries it again."""
-    if server.silent_s:
-        return
-    try:
-        end_dead_flow_runs(client, database)
-    except NightreelError as error:
-        logger.warning("flow runs whose process is gone keep their state for now: %s", error)
+    if not server.silent_s:
+        end_dead_flow_runs_if_possible(client, database)
 
 
 def show_progress(summary: RunSummary) -> None:

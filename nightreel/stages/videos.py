@@ -88,7 +88,10 @@ class OpenVideos:
         return self._videos.get(analysis_id)
 
     def may_give_back(self, analysis_id: int) -> bool:
-        """Whether a video may go back without a charge once more: a cache that keeps no file must not run for ever."""
+        """Whether a video may go back without a charge once more.
+
+        The bound is for a cache that keeps no file, and for a video whose decoder processes are killed each time.
+        """
         self._given_back[analysis_id] += 1
         return self._given_back[analysis_id] <= _MOST_GIVEN_BACK
 

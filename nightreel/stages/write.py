@@ -68,7 +68,7 @@ class Writing:
             if video is not None and any(answer.state is not AnswerState.ERROR for answer in item.answers):
                 video.advanced = True
         ends: Counter[VideoEnd] = Counter()
-        failed: list[Outcome] = []
+        failed, innocent = list[Outcome](), list[Outcome]()
         unfinished: list[Claim] = []
         by_id, ended = {claim.analysis_id: claim for claim in claims}, list[EndedVideo]()
         closed: dict[int, Sequence[SegmentFailure]] = {}
@@ -92,17 +92,14 @@ class Writing:
                     judged.get(own[outcome.analysis_id], {}),
                     may_advance=video is not None and video.advanced,
                 )
-                is_given_back = _is_fault_of_the_cache(final) and self.videos.may_give_back(outcome.analysis_id)
-                if is_given_back:
-                    final = Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.DEFERRED)
                 attempt = attempts[outcome.analysis_id]
-                end = close_claim(
-                    connection,
-                    final,
-                    attempt=attempt,
-                    max_attempts=self.max_attempts,
-                    wait_s=0.0 if is_given_back else _wait_s(final, attempt),
-                )
+                wait_s = _innocent_wait_s(final)
+                if wait_s is not None and self.videos.may_give_back(outcome.analysis_id):
+                    innocent.append(final)
+                    final = Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.DEFERRED)
+                else:
+                    wait_s = _wait_s(final, attempt)
+                end = close_claim(connection, final, attempt=attempt, max_attempts=self.max_attempts, wait_s=wait_s)
                 ends[end] += 1
                 if end is VideoEnd.CONTINUES and outcome.state is not OutcomeState.CONTINUES:
                     unfinished.append(replace(by_id[outcome.analysis_id], first_segment=0))
@@ -136,7 +133,7 @@ class Writing:
             unfinished=tuple(unfinished),
         )
         self.recorder.written(counts, answers)
-        self._log_failures(claims, failed)
+        self._log_failures(claims, failed, innocent)
         return counts
 
     def close_failed_chunk(
@@ -164,12 +161,15 @@ class Writing:
                     detail = f"prompt {names[answer.question_hash]}: {answer.reason}"
                     video.fail(item.segment.whole, PermanentError(Reason.ANSWER_ERROR, detail))
 
-    def _log_failures(self, claims: Sequence[Claim], failed: Sequence[Outcome]) -> None:
+    def _log_failures(self, claims: Sequence[Claim], failed: Sequence[Outcome], innocent: Sequence[Outcome]) -> None:
         uris = {claim.analysis_id: claim.video.uri for claim in claims}
         for outcome in failed:
             with log_context(run=self.run_id, video=uris[outcome.analysis_id]):
                 state = "partly done" if outcome.state is OutcomeState.PARTLY_DONE else "failed"
                 logger.info("%s: %s: %s", state, outcome.reason, outcome.detail)
+        for outcome in innocent:
+            with log_context(run=self.run_id, video=uris[outcome.analysis_id]):
+                logger.warning("tried again, and not charged: %s: %s", outcome.reason, outcome.detail)
 
 
 def _settled(
@@ -238,9 +238,13 @@ def _states(written: Sequence[SegmentAnswers], judged: Judged, prompts: PromptSe
     return found
 
 
-def _is_fault_of_the_cache(outcome: Outcome) -> bool:
-    """Whether a video lacks answers only for now, because a file of the cache could not be used."""
-    return outcome.transient and outcome.reason in UNUSABLE_FEATURES
+def _innocent_wait_s(outcome: Outcome) -> float | None:
+    """How long a video waits whose failure is transient and no fault of its own; None: it is charged."""
+    if not outcome.transient:
+        return None
+    if outcome.reason in UNUSABLE_FEATURES:
+        return 0.0
+    return _HOST_WAIT_S if outcome.reason is Reason.DECODER_KILLED else None
 
 
 def _told(failures: Sequence[SegmentFailure], told: SegmentFailure, *, segments: int) -> str:

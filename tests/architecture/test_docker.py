@@ -251,6 +251,20 @@ def test_containers_are_confined(name):
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 
+def starts_processes(service: dict) -> bool:
+    """Whether the first process of a container starts others: Python programs, and shells that wait for commands.
+
+    The programs of the other images are made to be the first process.
+    """
+    command = [*service.get("entrypoint", []), *service.get("command", [])]
+    return service["image"] in OURS or (command[:2] == ["sh", "-c"] and "exec " not in command[2])
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if starts_processes(SERVICES[name])])
+def test_containers_that_start_processes_have_a_first_process_that_reaps_them(name):
+    assert SERVICES[name].get("init") is True, "zombies would use up pids_limit, and signals to a shell would be lost"
+
+
 def test_every_place_that_our_containers_write_to_is_a_volume_or_in_memory():
     for service in SERVICES.values():
         if service["image"] in OURS:

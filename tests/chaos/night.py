@@ -46,7 +46,7 @@ _RUN_WITHIN_S = 300.0
 _FIRST_KILL_S = (2.0, 14.0)  # after the start of a round
 _NEXT_KILL_S = (0.2, 4.0)
 _NO_VICTIM_S = 5.0
-_MOST_CHILDREN = 2  # in a round: a third one may be that of the same video, whose tries would then be used up
+_MOST_CHILDREN = 3  # in a round: all may be of the same video, which a run charges from the fourth one on
 
 
 @dataclass

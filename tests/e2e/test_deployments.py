@@ -21,6 +21,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Failed, Pending, Running, Scheduled
 from typer.testing import CliRunner
 
+from flows.analyze_videos import analyze_videos
 from nightreel.cli.app import app
 from nightreel.errors import SettingsError
 from nightreel.options import AnalyzeOptions, settings_for
@@ -249,6 +250,27 @@ def test_deploy_and_worker_refuse_nights_without_a_source(make_pipeline, clips, 
         process = pipeline.start("worker", "--once", *arguments)
         assert f"did you mean {said}?" in process.communicate(timeout=60)[0]
         assert process.returncode == 2
+
+
+def test_a_worker_ends_the_flow_runs_that_died_with_the_one_before(make_pipeline, clips, pool, client):
+    pipeline = make_pipeline(clips, NIGHTREEL_WORK_POOL=pool)
+    pipeline.analyze()
+    dead, alive = (client.create_flow_run(analyze_videos, state=Running()) for _ in range(2))
+    pipeline.rows(
+        "INSERT INTO nightreel.runs (flow_run_id, alive_until, source, recipe_id, options, settings, environment) "
+        "SELECT flow_run.id, now() + flow_run.lives, source, recipe_id, options, settings, environment "
+        f"FROM nightreel.runs, (VALUES ('{dead.id}', interval '-1 s'), ('{alive.id}', interval '1 h')) "
+        "AS flow_run (id, lives) RETURNING id"
+    )
+    worker = pipeline.start("worker", "--once", "--queue", "backfill")
+    output = worker.communicate(timeout=60)[0]
+    assert worker.returncode == 0, output
+    assert [state_of(client, flow_run) for flow_run in (dead, alive)] == ["Crashed", "Running"]
+    assert pipeline.rows("SELECT status FROM nightreel.runs ORDER BY id") == [
+        ("completed",), ("crashed",), ("running",)
+    ]  # fmt: skip
+    for flow_run in (dead, alive):
+        client.delete_flow_run(flow_run.id)
 
 
 def test_a_second_night_is_cancelled_and_a_stopped_worker_releases_its_claims(slow, client, tmp_path):

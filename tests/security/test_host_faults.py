@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from fixtures import hostile_decoder
 from fixtures.pipeline import IMPATIENT, Pipeline, make_clip
 
 from nightreel.errors import TransientError
@@ -126,6 +130,67 @@ def test_a_full_disk_of_the_spool_charges_no_video(make_pipeline, clips, small_d
     assert uncharged(pipeline) == {"pending": 3}
     pipeline.end_waits()
     assert pipeline.analyze().videos == {"done": 3}
+
+
+# A decoder that is slow at each file named victim.mp4, and that says so with its name.
+_SLOW = """
+    from nightreel.media import decoding
+
+    def decode_victim(file, job, frames_thwc):
+        LIBC.prctl(15, b"victim")
+        time.sleep(1.5)
+        return decoding.decode(file, job, frames_thwc)
+"""
+
+
+@contextmanager
+def killing_victims(most: int, number: signal.Signals) -> Iterator[list[int]]:
+    """Kill the first `most` decoder processes of victim.mp4. Yields their process ids."""
+    killed, stop = list[int](), threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.02) and len(killed) < most:
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if process.name() == "victim" and process.pid not in killed:
+                        killed.append(process.pid)
+                        process.send_signal(number)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def victims(make_pipeline, clips, tmp_path, monkeypatch) -> Pipeline:
+    (clips / "1.mp4").rename(clips / "victim.mp4")
+    hostile_decoder.install(monkeypatch, tmp_path, _SLOW)
+    monkeypatch.setattr("nightreel.stages.write._HOST_WAIT_S", 0.1)
+    monkeypatch.setattr("nightreel.stages.write._FIRST_WAIT_S", 0.1)
+    return make_pipeline(clips)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_three_decoders_killed_from_outside_charge_their_video_with_nothing(victims, number):
+    with killing_victims(3, number) as killed:
+        summary = victims.analyze()
+    assert len(killed) == 3
+    assert summary.videos == {"done": 3, "deferred": 3}
+    assert [tuple(row) for row in victims.rows("SELECT status, attempts FROM nightreel.analyses")] == [("done", 1)] * 3
+
+
+def test_a_video_whose_decoders_are_always_killed_fails_within_one_run(victims):
+    with killing_victims(100, signal.SIGKILL) as killed:
+        summary = victims.analyze()
+    assert summary.videos == {"done": 2, "deferred": 3, "retried": 2, "quarantined": 1}
+    (row,) = victims.rows("SELECT uri, reason, detail FROM reporting.failures")
+    assert (row.uri.rpartition("/")[2], row.reason) == ("victim.mp4", "decoder_killed")
+    assert "NIGHTREEL_DECODE_WORKERS" in row.detail
+    assert len(killed) == 6, "three without a charge, then its three tries"
 
 
 def _cache(clips: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -343,6 +344,65 @@ def test_the_process_that_reads_parquet_has_no_secrets(inventories, opened, monk
     monkeypatch.setattr("nightreel.storage.inventory_rows.subprocess.Popen", popen)
     assert names(listed(opened(inventories.write(parquet(), form=PARQUET)))[0]) == ["a", "b", "z"]
     assert not any("4711" in value or "AWS" in name for name, value in started[0].items())
+
+
+# What code does in the process that reads Parquet, if a file takes control of it. It tells what worked.
+CAPTURED = """
+import ctypes, os, socket, sys
+import pyarrow.parquet as pq
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+def call(number, *arguments):
+    if LIBC.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments)) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+def captured(*_, **__):
+    attacks = {
+        "reads a file": lambda: open("/etc/passwd").read(),
+        "reads its file again": lambda: open(sys.argv[1], "rb").read(1),
+        "reads the parent's environment": lambda: open(f"/proc/{os.getppid()}/environ", "rb").read(),
+        "lists": lambda: os.listdir("/"),
+        "writes": lambda: open(sys.argv[1] + ".new", "w"),
+        "deletes": lambda: os.unlink(sys.argv[1]),
+        "connects": lambda: socket.socket(),
+        "forks": lambda: os.fork() or os._exit(0),
+        "runs a program": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+        "signals the parent": lambda: os.kill(os.getppid(), 0),
+        "namespaces": lambda: call(272, 0x10000000),
+        "traces": lambda: call(101, 0x4206, os.getppid(), 0, 0),
+        "io_uring": lambda: call(425, 0, 0),
+    }
+    worked = []
+    for name, attack in attacks.items():
+        try:
+            attack()
+            worked.append(name)
+        except OSError as error:
+            if error.errno != 1:
+                worked.append(f"{name} (errno {error.errno})")
+    raise ValueError(f"worked: {worked}")
+
+pq.ParquetFile = captured
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the attacks have the numbers of x86_64")
+def test_a_captured_parquet_process_can_do_nothing(inventories, opened, monkeypatch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CAPTURED)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(NightreelError) as caught:
+        listed(opened(inventories.write(parquet(), form=PARQUET)))
+    assert "worked: []" in str(caught.value)
+
+
+def test_a_confined_process_reads_every_compression_and_zone(inventories, opened):
+    files = [parquet(compression=name) for name in ("none", "snappy", "gzip", "brotli", "zstd", "lz4")]
+    for unit, zone in (("ms", None), ("us", "+02:00"), ("ms", "America/New_York"), ("ns", "UTC")):
+        files.append(parquet({"last_modified_date": pa.array([AT] * 3, pa.timestamp(unit, zone))}))
+    items, skipped = listed(opened(inventories.write(*files, form=PARQUET)))
+    assert (len(items), skipped) == (3 * len(files), [])
+    assert {item.modified_at for item in items} == {AT}
 
 
 def test_a_listing_that_is_left_early_leaves_no_process(inventories, opened):

@@ -54,6 +54,11 @@ HANG_AND_CRASH = """
     def crash(file):
         ctypes.string_at(0)
 
+    def bus(file):
+        LIBC.mmap.restype = ctypes.c_void_p
+        beyond_its_end = ctypes.c_long(64 << 20)
+        ctypes.string_at(LIBC.mmap(None, ctypes.c_size_t(4096), 1, 1, file.fd, beyond_its_end), 1)
+
     def abort(file):
         os.abort()
 
@@ -77,7 +82,9 @@ def test_a_hanging_process_is_killed_at_its_timeout(monkeypatch, tmp_path, clip,
         assert pool.probe(clip).frame_count == 100
 
 
-@pytest.mark.parametrize(("name", "how"), [("crash", "SIGSEGV"), ("abort", "SIGABRT"), ("leave", "exit code 3")])
+@pytest.mark.parametrize(
+    ("name", "how"), [("crash", "SIGSEGV"), ("bus", "SIGBUS"), ("abort", "SIGABRT"), ("leave", "exit code 3")]
+)
 def test_a_crashed_process_costs_one_error(monkeypatch, tmp_path, clip, name, how):
     hostile_decoder.install(monkeypatch, tmp_path, HANG_AND_CRASH)
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:

@@ -119,9 +119,9 @@ def test_a_segment_that_failed_for_now_is_tried_again_although_another_failed_fo
     video = writing.videos.find(claimed.analysis_id)
     video.segments = (*video.segments, Segment(2, 60, 90))
     video.fail(video.segments[1], PermanentError(Reason.DAMAGED, "2 of 8 frames good"))
-    video.fail(video.segments[2], TransientError(Reason.DECODER_KILLED, "killed from outside"))
+    video.fail(video.segments[2], TransientError(Reason.FILE_UNREADABLE, "the disk"))
     assert write(writing, claimed, cached(work, claimed, 0, SAID, NO), segments=3).videos == {VideoEnd.RETRIED: 1}
-    assert status(work) == ("pending", "decoder_killed")
+    assert status(work) == ("pending", "file_unreadable")
 
 
 def test_a_failure_of_a_segment_that_has_all_its_answers_in_the_end_does_not_count(work, writing, claimed):

@@ -1,7 +1,8 @@
-"""The system calls that a decoder process may make: a list of what decoding needs, with checked arguments.
+"""The system calls that a process may make that reads an untrusted file: a list of those it needs, arguments checked.
 
 The kernel refuses all others with EPERM: no new process, connection, file, namespace or signal to another process.
-Called by `confinement`, in the process that confines itself. Linux on x86_64 and aarch64.
+Called by processes that confine themselves: those that decode, and those that read Parquet.
+Linux on x86_64 and aarch64.
 
 The numbers are from asm/unistd_64.h and asm-generic/unistd.h, the instructions from linux/filter.h: classic BPF over
 `struct seccomp_data`. libseccomp would need a system library that pip cannot install.
@@ -19,7 +20,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nightreel.media.syscalls import prctl
+from nightreel.kernel.syscalls import prctl
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
@@ -61,7 +62,7 @@ class Call:
     conditions: tuple[Only, ...] = ()
 
 
-def _calls(*, threads: bool, files: bool) -> list[Call]:
+def _calls(*, messages: bool, threads: bool, files: bool) -> list[Call]:
     """Those used most often come first."""
     pid = os.getpid()
     no_execution = Only(2, 0, mask=mmap.PROT_EXEC)
@@ -84,10 +85,6 @@ def _calls(*, threads: bool, files: bool) -> list[Call]:
         Call(5, 80),  # fstat
         Call(262, 79, (Only(3, _AT_EMPTY_PATH),)),  # newfstatat, as glibc's fstat uses it
         Call(3, 57),  # close
-        Call(44, 206, (Only(4, 0), Only(4, 0, upper=True))),  # sendto, without an address
-        Call(45, 207),  # recvfrom
-        Call(46, 211),  # sendmsg
-        Call(47, 212),  # recvmsg
         *(Call(72, 25, (Only(1, command),)) for command in (_F_GETFD, _F_SETFD, _F_GETFL, _F_DUPFD_CLOEXEC)),  # fcntl
         Call(228, 113),  # clock_gettime
         Call(96, 169),  # gettimeofday
@@ -118,6 +115,9 @@ def _calls(*, threads: bool, files: bool) -> list[Call]:
         Call(60, 93),  # exit
         Call(231, 94),  # exit_group
     ]
+    if messages:
+        calls.append(Call(44, 206, (Only(4, 0), Only(4, 0, upper=True))))  # sendto, without an address
+        calls += [Call(45, 207), Call(46, 211), Call(47, 212)]  # recvfrom, sendmsg, recvmsg
     if threads:
         calls.append(Call(56, 220, (Only(0, _THREAD, mask=_WHOLE_WORD & ~_CLONE_DETACHED),)))  # clone
     if files:
@@ -129,12 +129,13 @@ def _calls(*, threads: bool, files: bool) -> list[Call]:
 _CLONE3 = 435  # glibc falls back to clone, whose flags a filter can read
 
 
-def allow_only_decoding(*, threads: bool, files: bool) -> bool:
-    """Refuse all system calls but those that decoding needs, for all threads of this process, permanently.
+def allow_only_reading(*, messages: bool = False, threads: bool = False, files: bool = False) -> bool:
+    """Refuse all system calls but those that reading open files needs, for all threads of this process, permanently.
 
     The process must have set PR_SET_NO_NEW_PRIVS.
 
     Args:
+        messages: allow to use open sockets.
         threads: allow new threads, but no new processes. files: allow to open existing files for reading; only
             Landlock can say which.
 
@@ -144,7 +145,7 @@ def allow_only_decoding(*, threads: bool, files: bool) -> bool:
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         return False
-    program = _program(machine, _calls(threads=threads, files=files))
+    program = _program(machine, _calls(messages=messages, threads=threads, files=files))
     code = ctypes.create_string_buffer(program)
     description = ctypes.create_string_buffer(
         struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog

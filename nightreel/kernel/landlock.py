@@ -1,6 +1,6 @@
 """Take away all rights on files, network and other processes from a process, but for reading one file.
 
-Landlock is in Linux 5.13 and later (landlock(7), linux/landlock.h). Called by `confinement`.
+Landlock is in Linux 5.13 and later (landlock(7), linux/landlock.h). Called by processes that confine themselves.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ctypes
 import os
 import struct
 
-from nightreel.media.syscalls import syscall
+from nightreel.kernel.syscalls import syscall
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all machines
 _VERSION = 1  # a flag of landlock_create_ruleset

@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 has no functions for. Called by `seccomp`, `landlock` and `confinement`."""
+"""System calls that Python 3.11 has no functions for. Called by `seccomp`, `landlock` and confined processes."""
 
 from __future__ import annotations
 
