@@ -20,9 +20,10 @@ from flows.map_chunks import map_chunks
 from nightreel.domain import Claim
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.helpers import Helpers
 from nightreel.orchestration.lost_server import publish
 from nightreel.orchestration.run_names import name_of_analysis
-from nightreel.orchestration.runs import open_run, server_of, show_progress
+from nightreel.orchestration.runs import helpers_of, is_needed, open_run, open_run_of, server_of, show_progress
 from nightreel.orchestration.server_watch import ServerWatch
 from nightreel.stages.run_report import run_report
 from nightreel.stages.summary import RunSummary
@@ -32,6 +33,7 @@ from tasks.evict import make_room
 
 _LONGEST_WAIT_S = 120.0  # for a retry that is not due yet; the next run takes later ones
 _LOOK_EVERY_S = 1.0  # whether the run must stop while it waits
+_LONGEST_IDLE_S = 60.0  # of a helper whose night lists and finds nothing new
 _ARTIFACT_EVERY_S = 5.0
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 
@@ -39,15 +41,18 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 @flow(name="analyze-videos", flow_run_name=name_of_analysis, task_runner=_THREADS, persist_result=False)
 def analyze_videos(options: AnalyzeOptions = AnalyzeOptions()) -> State:  # noqa: B008 - frozen
     """Analyse the videos of a source that have no answers yet."""
+    if options.night and not is_needed(options.night):
+        return Completed(message=f"run {options.night} needs no more help")
     with open_run(options) as run:
-        summary, server = run.summary(RunSummary), server_of(run.id)
+        summary, server, helpers = run.summary(RunSummary), server_of(run.id), helpers_of(run.id)
         get_run_logger().info("run %d, %s: %s with %s", run.id, run.name, run.source, run.model)
         progress = _ProgressArtifact(summary, server)
-        for counts in map_chunks(run.id, _Backlog(options, summary, server), in_flight=run.chunks_in_flight):
+        for counts in map_chunks(run.id, _Backlog(options, summary, server, helpers), in_flight=run.chunks_in_flight):
             summary.add(counts)
             show_progress(summary)
             progress.update()
         make_room(run.id)
+        helpers.finish(summary)
         run.finish(summary)
         progress.finish()
         publish(server, run_report(summary), key="analyze-videos", description=summary.headline)
@@ -76,13 +81,17 @@ class _Backlog:
         summary: of the run. The backlog adds the counts of the listing and the facts for which the run stops early.
     """
 
-    def __init__(self, options: AnalyzeOptions, summary: RunSummary, server: ServerWatch) -> None:
+    def __init__(self, options: AnalyzeOptions, summary: RunSummary, server: ServerWatch, helpers: Helpers) -> None:
         self._options = options
         self._summary = summary
         self._server = server
+        self._helpers = helpers
+        self._idle_since: float | None = None
         self._ready: deque[list[Claim]] = deque()  # these start before new work is claimed
         self._started: set[int] = set()  # analyses that count against options.limit
-        self._exhausted = not options.listing
+        self._exhausted = not options.listing or options.night is not None
+        if self._exhausted:
+            helpers.listed()
 
     def next(self, *, busy: bool) -> list[Claim] | None:
         summary = self._summary
@@ -93,7 +102,9 @@ class _Backlog:
                 summary.make_room = claimed.stop
                 if claimed.claims:
                     self._ready.append(claimed.claims)
+            self._helpers.consider(summary)
             if self._ready:
+                self._idle_since = None
                 claims = self._ready.popleft()
                 if self._options.limit:
                     self._started.update(item.analysis_id for item in claims)
@@ -103,6 +114,8 @@ class _Backlog:
             found = discover(summary.run_id)
             summary.listing += found.counts
             self._exhausted = found.exhausted
+            if found.exhausted:
+                self._helpers.listed()
             show_progress(summary)
         return None
 
@@ -110,17 +123,33 @@ class _Backlog:
         self._ready.extend(chunks)
 
     def wait(self) -> bool:
-        """Wait for a retry that is due soon."""
+        """Wait for a retry that is due soon, for what helpers may give back, or for what the night may still find."""
         if self._stopped():
             return False
         rest = remaining(self._summary.run_id)
         self._summary.elsewhere = rest.elsewhere
-        if rest.next_in_s is None or rest.next_in_s > _LONGEST_WAIT_S or self._left() == 0:
+        if self._left() == 0:
             return False
-        until = time.monotonic() + max(0.05, rest.next_in_s)
+        if rest.next_in_s is not None and rest.next_in_s <= _LONGEST_WAIT_S:
+            self._sleep(max(0.05, rest.next_in_s))
+            return True
+        if not (rest.elsewhere and self._helpers.at_work()) and not self._night_may_grow():
+            return False
+        self._sleep(_LOOK_EVERY_S)
+        return True
+
+    def _night_may_grow(self) -> bool:
+        """Whether this run helps a night that still lists. It does not hold its device for long without work."""
+        helper = open_run_of(self._summary.run_id).helper
+        if helper is None or not helper.backlog_may_grow():
+            return False
+        self._idle_since = self._idle_since or time.monotonic()
+        return time.monotonic() - self._idle_since < _LONGEST_IDLE_S
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
         while (left_s := until - time.monotonic()) > 0 and not self._stopped():
             time.sleep(min(_LOOK_EVERY_S, left_s))
-        return True
 
     def _stopped(self) -> bool:
         self._summary.server_silent_s = self._server.silent_s

@@ -40,7 +40,8 @@ class EvictOptions(BaseModel):
 class AnalyzeOptions(BaseModel):
     """The videos, prompts and model of one run of `analyze_videos`.
 
-    `shard` sets all of them. `recipe` sets the prompts and the sampling plan of an earlier run, and requires its model.
+    `shard` and `night` set all of them. `recipe` sets the prompts and the sampling plan of an earlier run, and requires
+    its model.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +66,10 @@ class AnalyzeOptions(BaseModel):
     listing: bool = Field(True, title="Listing", description="list the source; off: analyse known videos only")
     recipe: int | None = Field(None, ge=1, title="Recipe", description="use this row of nightreel.recipes")
     shard: int | None = Field(None, ge=1, title="Shard", description="process this shard of a backfill")
+    night: int | None = Field(None, ge=1, title="Night", description="help this run: work on its backlog")
+    helpers: int | None = Field(
+        None, ge=0, le=1000, title="Helpers", description="most helpers of this run; unset: NIGHTREEL_HELPERS"
+    )
 
     def overrides(self) -> dict[str, Any]:
         """The settings that these options override: name to value."""
@@ -76,7 +81,8 @@ class AnalyzeOptions(BaseModel):
         if self.since and self.until and self.since >= self.until:
             raise ValueError(f"since {self.since} is not before until {self.until}")
         asked, where = {"prompts", "model", "plan"}, {"source", "since", "until", "listing", "recipe", "limit", "only"}
-        for name, says in {"recipe": asked, "shard": asked | where}.items():
+        of_another = asked | where | {"helpers"}
+        for name, says in {"recipe": asked, "shard": of_another, "night": of_another | {"shard"}}.items():
             both = sorted(says & self.model_fields_set) if getattr(self, name) else []
             if any(getattr(self, other) != type(self).model_fields[other].default for other in both):
                 raise ValueError(f"{name} {getattr(self, name)} sets {', '.join(both)} already: leave them out")
@@ -99,7 +105,7 @@ class BackfillOptions(BaseModel):
     @model_validator(mode="after")
     def _whole_selections(self) -> BackfillOptions:
         if self.videos:
-            for name in ("limit", "listing", "recipe", "shard", "only"):
+            for name in ("limit", "listing", "recipe", "shard", "night", "helpers", "only"):
                 if getattr(self.videos, name) != AnalyzeOptions.model_fields[name].default:
                     raise ValueError(
                         f"{name} is for single runs: a backfill takes source, since, until, prompts, model, plan"
@@ -147,7 +153,7 @@ def settings_for(options: AnalyzeOptions, settings: Settings | None = None) -> S
         SettingsError: a setting is wrong, or neither settings nor options name a source.
     """
     settings = (settings or load_settings()).model_copy(update=options.overrides())
-    if not settings.source and options.shard is None:
+    if not settings.source and options.shard is None and options.night is None:
         raise SettingsError("no source: pass a directory or s3://bucket/prefix, or set NIGHTREEL_SOURCE")
     return settings
 

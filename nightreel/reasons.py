@@ -289,7 +289,7 @@ class Reason(StrEnum):
         "Keep the Prefect server reachable, and start the run again.")
     MEMORY_LIMIT_GONE = ("memory_limit_gone", _RUN, _FINAL, "A concurrency limit for device memory was deleted.",
         "Start the run again: it creates the limit.")
-    NO_DEPLOYMENT = ("no_deployment", _RUN, _FINAL, "Prefect has no deployment for shards on this work pool.",
+    NO_DEPLOYMENT = ("no_deployment", _RUN, _FINAL, "Prefect has no deployment for shards or helpers on a work pool.",
         "Run `nightreel deploy --pool POOL`.")
     DEPLOY_FAILED = ("deploy_failed", _RUN, _FINAL, "Prefect did not register a deployment.",
         "Read Prefect's output in the message.")
@@ -297,6 +297,10 @@ class Reason(StrEnum):
         "List the backfills with `nightreel backfill status`.")
     NO_SUCH_SHARD = ("no_such_shard", _RUN, _FINAL, "No shard has this number.",
         "List the backfills with `nightreel backfill status`.")
+    NO_SUCH_RUN = ("no_such_run", _RUN, _FINAL, "No run has this number.",
+        "List the runs with `SELECT run_id, name, status FROM reporting.runs ORDER BY run_id DESC`.")
+    NIGHT_IS_RUNNING = ("night_is_running", _RUN, _FINAL, "A night of this source is still running.",
+        "Wait for its end, or cancel it. It finds new videos too.")
     BACKFILL_STATE = ("backfill_state", _RUN, _FINAL, "The state of the backfill does not allow this.",
         "Check its state with `nightreel backfill status`.")
 

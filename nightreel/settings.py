@@ -267,6 +267,13 @@ class Settings(BaseSettings):
         16, ge=1, le=1000, description="shards of a backfill submitted at the same time; set more than you have GPUs"
     )
 
+    helpers: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="most helpers of a night, runs on other devices of the pool; unset: one for each other device",
+    )
+
     # costs
     gpu_dollars_per_hour: float | None = Field(
         None, ge=0, description="dollars for an hour of one worker's GPU, for estimates"

@@ -64,7 +64,7 @@ def plan(
         model=model,
         plan=sampling,
     )
-    from nightreel.orchestration.shard_runs import require_deployment
+    from nightreel.orchestration.part_runs import require_deployment
 
     settings = settings_for(options, settings)
     check_inputs(options, settings, source="--prefix")
@@ -187,7 +187,7 @@ def _submit(
         pool: whose workers should process them; None: no new work is expected.
     """
     from nightreel.orchestration.dispatch import dispatch
-    from nightreel.orchestration.shard_runs import cancel_waiting
+    from nightreel.orchestration.part_runs import cancel_waiting
     from nightreel.orchestration.worker import has_worker
 
     with open_database(settings) as database, _prefect_client(settings) as client:

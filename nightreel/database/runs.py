@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -55,10 +55,13 @@ class RunRegistration:
     claims.
     """
 
-    def __init__(self, database: Database, *, lease_s: float, **row: Any) -> None:
+    def __init__(
+        self, database: Database, *, lease_s: float, check: Callable[[Connection], None] = lambda _: None, **row: Any
+    ) -> None:
         """Insert the run.
 
         Args:
+            check: called in the same transaction, before that; raises if the run must not start.
             lease_s: seconds for which the run and its claims last without a heartbeat; it sends three in that time.
             row: columns of `runs`: name, source, recipe_id, options, settings, environment, flow_run_id.
         """
@@ -67,6 +70,7 @@ class RunRegistration:
         self._finished = self._taken_for_dead = False
         self._stop = threading.Event()
         with database.begin() as connection:
+            check(connection)
             self.id: int = connection.execute(
                 insert(_runs).values(alive_until=_in(lease_s), **row).returning(_runs.c.id)
             ).scalar_one()

@@ -6,7 +6,7 @@ One answer has as many verdicts as prompts ask its question. Which of them is on
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +97,7 @@ def roll_up_videos(
         only: write those of these prompts; None: of all.
     """
     wanted = [prompt for prompt in prompts.prompts if only is None or prompt.name in only]
+    prompts = prompts.with_conditions({prompt.name for prompt in wanted})
     table = schema.video_verdicts
     connection.execute(
         table.delete().where(
@@ -105,7 +106,7 @@ def roll_up_videos(
         )
     )
     rows = []
-    for video_id, shown in sorted(shown_verdicts(connection, video_ids, prompts, prompt_ids=prompt_ids).items()):
+    for video_id, shown in sorted(_shown_verdicts(connection, video_ids, prompts, prompt_ids=prompt_ids).items()):
         for prompt in wanted:
             own = [row for row in shown.rows[prompt.name] if row.due]
             if not own:
@@ -147,41 +148,52 @@ class ShownVerdicts:
     """The verdicts on show of one video.
 
     Args:
-        rows: by prompt name. missing: by prompt name, the segments that failed or are due and have no verdict.
+        rows: by prompt name. missing: by prompt name, the segments that have no verdict and should: a follow-up should
+            if its condition holds or is undecided.
     """
 
     rows: Mapping[str, Sequence[Row[Any]]]
     missing: Mapping[str, int]
 
 
-def shown_verdicts(
+def _shown_verdicts(
     connection: Connection, video_ids: Collection[int], prompts: PromptSet, *, prompt_ids: Mapping[str, int]
 ) -> dict[int, ShownVerdicts]:
-    """The verdicts on show of these videos, by video id.
+    """The verdicts on show of these videos for prompts, by video id.
 
     Args:
-        prompts: all prompts of the sets, so that the conditions of follow-ups can be checked.
+        prompts: with the conditions of their follow-ups.
     """
     names = {prompt_ids[prompt.name]: prompt.name for prompt in prompts.prompts}
     by_video: dict[int, list[Row[Any]]] = defaultdict(list)
     parameters = {"video_ids": sorted(video_ids), "prompt_ids": sorted(names)}
     for row in connection.execute(statement("shown_verdicts"), parameters):
         by_video[row.video_id].append(row)
+    is_conditional = any(prompt.policy.when for prompt in prompts.prompts)
     found = {}
     for video_id, rows in by_video.items():
-        by_prompt: dict[str, list[Row[Any]]] = defaultdict(list)
-        by_segment: dict[int, dict[str, Verdict]] = defaultdict(dict)
-        failed: set[int] = set()
+        by_prompt: dict[str, list[Row[Any]]] = {name: [] for name in names.values()}
         for row in rows:
             by_prompt[names[row.prompt_id]].append(row)
-            by_segment[row.segment][names[row.prompt_id]] = verdict_of(row)
-            failed.update(row.failed)
-        missing = Counter({name: len(failed - {row.segment for row in own}) for name, own in by_prompt.items()})
-        for segment, verdicts in by_segment.items():
-            if segment not in failed:
-                missing.update(prompt.name for prompt in prompts.missing(verdicts))
+        seen = {row.segment for row in rows}
+        total = max(len(seen), *(row.segments for row in rows))
+        if is_conditional:
+            missing = _missing(rows, prompts, names, unseen=total - len(seen))
+        else:
+            missing = {name: total - len(own) for name, own in by_prompt.items()}
         found[video_id] = ShownVerdicts(by_prompt, missing)
     return found
+
+
+def _missing(rows: Sequence[Row[Any]], prompts: PromptSet, names: Mapping[int, str], *, unseen: int) -> dict[str, int]:
+    by_segment: dict[int, dict[str, Verdict]] = defaultdict(dict)
+    for row in rows:
+        by_segment[row.segment][names[row.prompt_id]] = verdict_of(row)
+    missing = dict.fromkeys(names.values(), unseen)
+    for verdicts in by_segment.values():
+        for prompt in prompts.missing(verdicts):
+            missing[prompt.name] += 1
+    return missing
 
 
 def known_video_verdicts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
@@ -110,6 +110,13 @@ class PromptSet:
             return due[name]
 
         return {name: is_due(name) for name in conditions}
+
+    def with_conditions(self, names: Collection[str]) -> PromptSet:
+        """These prompts, by name, and those that their conditions name."""
+        wanted = set(names)
+        while more := {name for one in self.prompts if one.name in wanted for name, _ in one.policy.when} - wanted:
+            wanted |= more
+        return PromptSet(self.name, tuple(one for one in self.prompts if one.name in wanted))
 
     def missing(self, verdicts: Mapping[str, Verdict]) -> tuple[Prompt, ...]:
         """The prompts that a segment with these verdicts, by prompt name, still lacks.

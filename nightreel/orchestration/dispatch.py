@@ -17,7 +17,7 @@ from nightreel.database.backfills import EarlyEnd, SubmittedShard
 from nightreel.database.connection import Database
 from nightreel.database.runs import recover_dead_runs
 from nightreel.errors import PermanentError
-from nightreel.orchestration.shard_runs import is_in, read_runs, submit
+from nightreel.orchestration.part_runs import is_in, read_runs, submit_shard
 from nightreel.reasons import Reason
 from nightreel.settings import Settings, load_settings
 from nightreel.stages.database import open_database
@@ -83,7 +83,7 @@ def dispatch(database: Database, client: SyncPrefectClient, settings: Settings, 
             if shard.pool in problems:
                 continue
             try:
-                flow_run_id = submit(shard, linked=linked)
+                flow_run_id = submit_shard(shard, linked=linked)
             except PermanentError as error:
                 if error.reason is not Reason.NO_DEPLOYMENT:
                     raise

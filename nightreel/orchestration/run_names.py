@@ -23,8 +23,8 @@ _DAY, _MINUTE = "%Y-%m-%d", "%Y-%m-%d %H:%M"
 def name_of_analysis() -> str:
     """The name of a night, of a retry, of a shard, or of a run that a person started."""
     run, options = _run()
-    if options.shard:
-        return str(run.name)  # the dispatch named it after its backfill
+    if options.shard or options.night:
+        return str(run.name)  # it was named after its backfill or night when it was submitted
     if run.parent_task_run_id:
         return f"retry {_folder(options.source)}"
     return f"night {_time(run, _DAY)}" if run.deployment_id else f"analyze {_folder(options.source)}"

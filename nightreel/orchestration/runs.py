@@ -20,12 +20,15 @@ from nightreel.database.connection import Database
 from nightreel.logs import log_context, set_up_worker_logging
 from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs_if_possible
+from nightreel.orchestration.helpers import Helpers, open_helpers
 from nightreel.orchestration.leases import lease_memory
 from nightreel.orchestration.lost_server import leave_without_server
 from nightreel.orchestration.memory_limits import MemoryLimits
 from nightreel.orchestration.nights import NightWatch
 from nightreel.orchestration.server_watch import ServerWatch
-from nightreel.settings import Settings
+from nightreel.settings import Settings, load_settings
+from nightreel.stages.database import open_database
+from nightreel.stages.helper import needs_help
 from nightreel.stages.run import Run
 from nightreel.stages.run import open_run as open_stages
 from nightreel.stages.summary import RunSummary
@@ -47,6 +50,7 @@ class Caller:
 caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 _runs: dict[int, Run] = {}
 _servers: dict[int, ServerWatch] = {}
+_helpers: dict[int, Helpers] = {}
 _ANSWER_WITHIN_S = 15.0  # of requests about memory, which are repeated
 
 logger = logging.getLogger(__name__)
@@ -60,6 +64,18 @@ def open_run_of(run_id: int) -> Run:
 def server_of(run_id: int) -> ServerWatch:
     """Whether the Prefect server of an open run responds."""
     return _servers[run_id]
+
+
+def helpers_of(run_id: int) -> Helpers:
+    """The helpers of an open run."""
+    return _helpers[run_id]
+
+
+def is_needed(night_id: int) -> bool:
+    """Whether a helper of this run would find work. Takes less than a second."""
+    settings = load_settings()
+    with open_database(settings) as database:
+        return needs_help(database, night_id)
 
 
 @contextmanager
@@ -88,8 +104,10 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
         stack.enter_context(log_context(run=run.id))
         _runs[run.id] = run
         _servers[run.id] = server
+        _helpers[run.id] = stack.enter_context(open_helpers(run, client, options, settings, server))
         stack.callback(_runs.pop, run.id)
         stack.callback(_servers.pop, run.id)
+        stack.callback(_helpers.pop, run.id)
         _end_dead_flow_runs(client, run.database, server)
         stack.callback(_end_dead_flow_runs, client, run.database, server)  # this run may have found dead ones
         yield run

@@ -17,6 +17,7 @@ from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
 from nightreel.database.current_recipes import make_current
 from nightreel.database.discovery import ListingFilter
+from nightreel.database.nights import Night, read_night, require_no_night
 from nightreel.database.prompt_sets import kept_meanings
 from nightreel.database.quarantine import read_quarantine
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
@@ -39,6 +40,7 @@ from nightreel.stages.decode import Decoding
 from nightreel.stages.device_lease import LeaseMemory
 from nightreel.stages.discover import Discovery
 from nightreel.stages.encode import Encoding
+from nightreel.stages.helper import HelperRun
 from nightreel.stages.identify import Identification
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
@@ -87,6 +89,7 @@ class Run:
     recorder: RunRecorder
     registration: RunRegistration
     shard: ShardRun | None
+    helper: HelperRun | None
 
     def summary(self, kind: type[Summary]) -> Summary:
         """An empty summary of this run."""
@@ -105,7 +108,7 @@ class Run:
 
         A shard whose run stopped for an error is not ended here: its flow run fails, and the dispatch counts that.
         """
-        summary.work, summary.timings = self.recorder.report()
+        summary.take_report(*self.recorder.report())
         with self.database.begin() as connection:
             before = summary.before = read_run_before(connection, self.id)
             if not isinstance(summary, SweepSummary):
@@ -145,14 +148,15 @@ def open_run(
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings, to_write=True))
         recover_dead_runs(database, max_crashes=settings.max_crashes)
-        shard = _read_shard(database, options.shard)
-        if shard:
-            settings = settings.model_copy(update={"source": shard.source, "model": shard.model})
+        shard, night = _read_shard(database, options.shard), _read_night(database, options.night)
+        part = shard or night
+        if part:
+            settings = settings.model_copy(update={"source": part.source, "model": part.model})
         source = open_storage(settings.source, settings)
         prompts = None
-        if not (options.recipe or shard):
+        if not (options.recipe or part):
             prompts = _prompts(database, settings)
-        recipe_id = shard.recipe_id if shard else options.recipe
+        recipe_id = part.recipe_id if part else options.recipe
         with database.begin() as connection:
             used = used_revisions(connection, settings, recipe_id=recipe_id)
         found = find_model(settings, used=used)
@@ -167,11 +171,13 @@ def open_run(
             RunRegistration(
                 database,
                 lease_s=settings.lease_s,
+                check=partial(require_no_night, source=source.url) if name.startswith("night ") else lambda _: None,
                 flow_run_id=flow_run_id,
                 name=name,
                 source=source.url,
                 recipe_id=recipe.id,
                 shard_id=options.shard,
+                night_id=options.night,
                 options=options.model_dump(mode="json"),
                 settings=settings.public(),
                 environment=describe_environment(settings, devices=False),  # the model session adds the devices
@@ -180,18 +186,20 @@ def open_run(
         shard_run = None
         if shard:
             shard_run = ShardRun(shard=shard, run_id=registration.id, database=database, night_due=night_due)
+        helper = HelperRun(night=night, database=database) if night else None
         run = stack.enter_context(
             _stages(
                 settings,
                 name=name,
                 source=source,
-                selection=shard.selection if shard else _selection(options, source),
+                selection=part.selection if part else _selection(options, source),
                 recipe=recipe,
                 found=found,
                 database=database,
                 registration=registration,
                 lease_memory=lease_memory,
                 shard=shard_run,
+                helper=helper,
             )
         )
         stack.enter_context(serve_metrics(settings, database=database, registry=run.recorder.registry))
@@ -211,6 +219,7 @@ def _stages(
     registration: RunRegistration,
     lease_memory: LeaseMemory | None,
     shard: ShardRun | None,
+    helper: HelperRun | None,
 ) -> Iterator[Run]:
     """Create the stages of a run. The end of the block releases files, decode processes and model."""
     run_id = registration.id
@@ -288,7 +297,7 @@ def _stages(
                 recorder=recorder,
                 chunk_segments=settings.chunk_segments,
                 max_crashes=settings.max_crashes,
-                why_stop=shard.why_stop if shard else lambda: None,
+                why_stop=part.why_stop if (part := shard or helper) else lambda: None,
                 model=model,
                 cache=cache,
                 files=files,
@@ -336,6 +345,7 @@ def _stages(
             recorder=recorder,
             registration=registration,
             shard=shard,
+            helper=helper,
         )
 
 
@@ -350,6 +360,13 @@ def _read_shard(database: Database, shard_id: int | None) -> Shard | None:
         return None
     with database.begin() as connection:
         return read_shard(connection, shard_id)
+
+
+def _read_night(database: Database, run_id: int | None) -> Night | None:
+    if run_id is None:
+        return None
+    with database.begin() as connection:
+        return read_night(connection, run_id)
 
 
 def _prompts(database: Database, settings: Settings) -> PromptSet:
@@ -368,7 +385,7 @@ def _bring_up_to_date(database: Database, recipe: Recipe, *, source: str, name: 
     """
     apply_changes(database, on_progress=log_progress)
     kind = name.split(" ", 1)[0]
-    if kind in ("sweep", "retry"):
+    if kind in ("sweep", "retry", "helper"):
         return
     with database.begin() as connection:
         changed = make_current(

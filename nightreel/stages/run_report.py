@@ -15,7 +15,7 @@ from nightreel import __version__
 from nightreel.database.runs import PastRun
 from nightreel.domain import EndedVideo
 from nightreel.logs import escape_controls
-from nightreel.stages.summary import RunSummary
+from nightreel.stages.summary import RunSummary, busy_s
 from nightreel.stages.tally import MOST_SHOWN
 
 _OF_THE_RUN = ("total", "overlap", "overhead")  # timings that do not belong to a stage
@@ -31,6 +31,7 @@ def run_report(summary: RunSummary) -> str:
         *_failed(summary),
         *_quarantined(summary),
         *_since(summary),
+        *_helpers(summary),
         _table(("cost", ""), _cost(summary)),
         _table(("videos", "count"), summary.videos.items()),
         summary.coverage or "All of the answered videos was seen.",
@@ -54,6 +55,20 @@ def _failed(summary: RunSummary) -> Iterator[str]:
     yield _table(("failed video", "reason", "message"), (_failure(video, summary.source) for video in failures))
     if summary.failed > len(failures):
         yield f"These are the first {MOST_SHOWN} of {summary.failed}: `nightreel failures` shows all."
+
+
+def _helpers(summary: RunSummary) -> Iterator[str]:
+    if not summary.helpers:
+        return
+    rows = (
+        (f"run {helper.run_id}", helper.status, helper.counts.get("segments", 0), f"{busy_s(helper.timings):.1f}")
+        for helper in summary.helpers
+    )
+    yield _table(("helper", "ended", "segments", "seconds"), rows)
+    if errors := [helper for helper in summary.helpers if helper.error]:
+        yield _table(
+            ("helper", "error"), ((f"run {helper.run_id}", _code(helper.error or "", _DETAIL)) for helper in errors)
+        )
 
 
 def _quarantined(summary: RunSummary) -> Iterator[str]:

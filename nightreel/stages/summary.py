@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nightreel.database.discovery import PageCounts
+from nightreel.database.nights import Helper
 from nightreel.database.quarantine import Quarantine
 from nightreel.database.runs import PastRun
 from nightreel.domain import ChunkCounts, VerdictState, VideoEnd, saw, too_little
 from nightreel.domain.run_health import RunHealth, RunLimits, health_of
 from nightreel.reasons import Reason
-from nightreel.stages.tally import Tally
+from nightreel.stages.tally import SUCCEEDED, Tally
 from nightreel.units import counted
 
 _HOUR_S = 3600.0
@@ -34,6 +36,7 @@ class RunSummary:
         before: the run before of the same kind; None: there is none, or this run is not at its end.
         server_silent_s: seconds for which the Prefect server has not responded.
         quarantine: videos that wait for a person; empty until the end of the run.
+        helpers: that worked on the same backlog. What they did is in all other counts.
     """
 
     run_id: int
@@ -60,6 +63,34 @@ class RunSummary:
     before: PastRun | None = None
     server_silent_s: float = 0.0
     quarantine: Quarantine = field(default_factory=Quarantine)
+    helpers: list[Helper] = field(default_factory=list)
+
+    def add_helper(self, helper: Helper) -> None:
+        """Add what a helper did. A helper that died has no counts: what it did is in Postgres alone."""
+        self.helpers.append(helper)
+        counts = helper.counts
+        self.segments += counts.get("segments", 0)
+        self.videos.update({VideoEnd(name): count for name, count in counts.get("videos", {}).items()})
+        self.answers.update({VerdictState(name): count for name, count in counts.get("answers", {}).items()})
+        self.reasons.update({Reason.of(name): count for name, count in counts.get("reasons", {}).items()})
+        self.partly_done.update({Reason.of(name): count for name, count in counts.get("partly_done", {}).items()})
+        seen = counts.get("seen", {})
+        self.covered_s += seen.get("covered_s", 0.0)
+        self.expected_s += seen.get("expected_s", 0.0)
+        self.little_seen += seen.get("little_seen", 0)
+        new = counts.get("new_videos", {})
+        self.tally.add_run(
+            new_succeeded=new.get("succeeded", 0),
+            new_failed=new.get("failed", 0),
+            succeeded=sum(counts.get("videos", {}).get(end, 0) for end in SUCCEEDED),
+        )
+
+    def take_report(self, work: Mapping[str, int], timings: Mapping[str, float]) -> None:
+        """Set the work of the run and its helpers, and the timings of the run."""
+        total = Counter(work)
+        for helper in self.helpers:
+            total.update(helper.counts.get("work", {}))
+        self.work, self.timings = dict(sorted(total.items())), dict(timings)
 
     def add(self, counts: ChunkCounts) -> None:
         """Add the counts of one chunk."""
@@ -101,8 +132,8 @@ class RunSummary:
 
     @property
     def cost_s(self) -> float:
-        """Seconds for which the run kept its worker busy: without the wait for memory."""
-        return max(0.0, self.timings.get("total", 0.0) - self.timings.get("lease", 0.0))
+        """Seconds for which the run and its helpers kept their workers busy: without the wait for memory."""
+        return sum(busy_s(timings) for timings in (self.timings, *(helper.timings for helper in self.helpers)))
 
     @property
     def dollars(self) -> float | None:
@@ -122,8 +153,15 @@ class RunSummary:
         partly = f"{count} partly done, " if (count := self.videos[VideoEnd.PARTLY_DONE]) else ""
         return (
             f"{self.videos[VideoEnd.DONE]} done, {partly}{self.videos[VideoEnd.REUSED]} reused, {self.failed} failed; "
-            f"{self.segments} segments, {self.answers.total()} answers"
+            f"{self.segments} segments, {self.answers.total()} answers{self._helped}"
         )
+
+    @property
+    def _helped(self) -> str:
+        if not self.helpers:
+            return ""
+        broken = sum(helper.status != "completed" for helper in self.helpers)
+        return f"; with {counted(len(self.helpers), 'helper')}" + (f", of which {broken} ended early" if broken else "")
 
     @property
     def coverage(self) -> str | None:
@@ -159,6 +197,11 @@ class RunSummary:
             "reasons": dict(self.reasons),
             "partly_done": dict(self.partly_done),
             "coverage": self.coverage,
+            "seen": {
+                "covered_s": self.covered_s,
+                "expected_s": self.expected_s,
+                "little_seen": self.little_seen,
+            },
             "quarantine": {
                 "videos": self.quarantine.videos,
                 "new": self.quarantine.new,
@@ -171,7 +214,15 @@ class RunSummary:
             "work": dict(self.work),
             "timings": dict(self.timings),
             "cost": {"seconds": self.cost_s, "dollars": self.dollars},
+            "helpers": [
+                {"run_id": helper.run_id, "status": helper.status, "seconds": busy_s(helper.timings)}
+                for helper in self.helpers
+            ],
         }
+
+
+def busy_s(timings: Mapping[str, float]) -> float:
+    return max(0.0, timings.get("total", 0.0) - timings.get("lease", 0.0))
 
 
 class SweepSummary(RunSummary):

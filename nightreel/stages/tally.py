@@ -14,7 +14,7 @@ from nightreel.domain.run_health import INTERNAL, Failure, RunFacts
 
 MOST_SHOWN = 100
 """Failures that a run keeps for its artifact; all of them are in Postgres."""
-_SUCCEEDED = (VideoEnd.DONE, VideoEnd.REUSED, VideoEnd.PARTLY_DONE)
+SUCCEEDED = (VideoEnd.DONE, VideoEnd.REUSED, VideoEnd.PARTLY_DONE)
 _FAILED = (VideoEnd.FAILED, VideoEnd.QUARANTINED)
 
 
@@ -45,9 +45,19 @@ class Tally:
             new = not video.failed_before or video.analysis_id in self._tried_here
             if video.end is VideoEnd.RETRIED and new:
                 self._tried_here.add(video.analysis_id)
-            elif video.end in _SUCCEEDED or video.end in _FAILED:
+            elif video.end in SUCCEEDED or video.end in _FAILED:
                 self._tried_here.discard(video.analysis_id)
                 self._end(video, new=new)
+
+    def add_run(self, *, new_succeeded: int, new_failed: int, succeeded: int) -> None:
+        """Add the videos that ended in another run."""
+        self._new[True] += new_succeeded
+        self._new[False] += new_failed
+        self._succeeded += succeeded
+
+    def show(self, failures: Iterable[EndedVideo]) -> None:
+        """Add failures of other runs to those that are shown."""
+        self.failures += list(failures)[: MOST_SHOWN - len(self.failures)]
 
     def facts(self, *, make_room: str | None = None, quarantined: int = 0, server_silent_s: float = 0.0) -> RunFacts:
         last = next(reversed(self._given_back.values()), None)
@@ -65,7 +75,7 @@ class Tally:
         )
 
     def _end(self, video: EndedVideo, *, new: bool) -> None:
-        succeeded = video.end in _SUCCEEDED
+        succeeded = video.end in SUCCEEDED
         self._succeeded += succeeded
         self._new[succeeded] += new
         if succeeded:

@@ -1,4 +1,5 @@
--- Runs, their counts, and the duration of each stage.
+-- Runs, their counts, and the duration of each stage. `night_id`: the run that a helper worked for; the counts of a night
+-- include those of its helpers.
 CREATE OR REPLACE VIEW reporting.runs AS
 SELECT run.id AS run_id,
        run.status,
@@ -15,7 +16,8 @@ SELECT run.id AS run_id,
        run.environment,
        run.options,
        run.flow_run_id,
-       run.name
+       run.name,
+       run.night_id
 FROM nightreel.runs AS run
 JOIN nightreel.recipes AS recipe ON recipe.id = run.recipe_id
 JOIN nightreel.models AS model ON model.id = recipe.model_id;

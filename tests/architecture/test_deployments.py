@@ -15,7 +15,7 @@ from nightreel.orchestration.deployments.automations import SILENT_FOR
 from nightreel.orchestration.deployments.definitions import NIGHTLY, load_definitions
 from nightreel.orchestration.deployments.pools import QUEUES, UPKEEP, default_template
 from nightreel.orchestration.nights import NIGHTS
-from nightreel.orchestration.shard_runs import FLOW, SHARDS, deployment_of
+from nightreel.orchestration.part_runs import FLOW, SHARDS, deployment_of
 from nightreel.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from nightreel.orchestration.deployments.automations import DEAD, FAILED_NIGHT, 
 from nightreel.orchestration.deployments.definitions import NIGHTLY
 from nightreel.orchestration.deployments.pools import QUEUES
 from nightreel.orchestration.dispatch import dispatch
-from nightreel.orchestration.shard_runs import FLOW, SHARDS, deployment_of
+from nightreel.orchestration.part_runs import FLOW, SHARDS, deployment_of
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
 

@@ -21,7 +21,8 @@ from sqlalchemy import (
 
 from nightreel.database.schema.columns import KEY, created_column, id_column, json_column, metadata, time_column
 
-# A run is alive while `alive_until` is ahead: its heartbeats move it (database.runs).
+# A run is alive while `alive_until` is ahead: its heartbeats move it (database.runs). `night_id`: of a helper, the run
+# whose backlog it works on. `listed_at`: when a run with helpers had listed its source.
 runs = Table(
     "runs",
     metadata,
@@ -41,7 +42,10 @@ runs = Table(
     Column("shard_id", BigInteger, ForeignKey("nightreel.backfill_shards.id")),
     Column("name", Text),
     time_column("alive_until"),
+    Column("night_id", BigInteger, ForeignKey("nightreel.runs.id")),
+    time_column("listed_at"),
     CheckConstraint("status IN ('running', 'completed', 'failed', 'cancelled', 'crashed')", name="status"),
+    Index("runs_night_id_idx", "night_id", postgresql_where=text("night_id IS NOT NULL")),
 )
 
 # One version of one object. `replaced_at` is set when another version is found under the same key, `gone_at` when a

@@ -1,5 +1,5 @@
 -- The verdicts on show of videos, for their roll-up: with the probabilities of their answers, how much of the video was
--- seen, and which of its segments failed. Analyses of versions that did not measure coverage had at least nine good
+-- seen, and how many segments it has (0: not known). Analyses of versions that did not measure coverage had at least nine good
 -- frames of ten in each segment.
 SELECT segment.video_id,
        verdict.prompt_id,
@@ -22,8 +22,7 @@ SELECT segment.video_id,
        answer.text AS answer_text,
        coalesce(analysis.covered_s, CASE WHEN analysis.status = 'done' THEN video.duration_s END) AS covered_s,
        video.expected_s,
-       ARRAY(SELECT failed.index FROM nightreel.failed_segments AS failed WHERE failed.analysis_id = analysis.id)
-           AS failed
+       coalesce(analysis.segments, 0) AS segments
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id
 JOIN nightreel.answers AS answer ON answer.segment_id = segment.id

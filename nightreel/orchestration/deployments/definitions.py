@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from nightreel import __version__
 from nightreel.errors import PermanentError, SettingsError
-from nightreel.orchestration.shard_runs import SHARDS
+from nightreel.orchestration.part_runs import HELPERS, SHARDS
 from nightreel.reasons import Reason
 
 NIGHTLY = "nightly"
@@ -28,6 +28,8 @@ _SECRET = re.compile(
 )
 _LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
 
+_OF_EACH_POOL = {SHARDS: "shards", HELPERS: "helpers"}
+"""Prefixes of the names of deployments that each pool has, and what runs as them."""
 _FLOWS_OF_A_SOURCE = ("analyze_videos", "sweep_videos")
 
 Definition = dict[str, Any]
@@ -60,8 +62,9 @@ def load_definitions(path: Path) -> list[Definition]:
     names = [entry["name"] for entry in entries]
     if len(set(names)) < len(names):
         raise SettingsError(f"{path}: two deployments have the same name: {', '.join(sorted(names))}")
-    if sum(name.startswith(SHARDS) for name in names) != 1:
-        raise SettingsError(f"{path}: should have exactly one deployment named {SHARDS}<pool>, for shards")
+    for prefix, what in _OF_EACH_POOL.items():
+        if sum(name.startswith(prefix) for name in names) != 1:
+            raise SettingsError(f"{path}: should have exactly one deployment named {prefix}<pool>, for {what}")
     shared = {name: content[name] for name in ("build", "push", "pull") if name in content}
     definitions = [{**shared, **entry} for entry in entries]
     for definition in definitions:
@@ -72,7 +75,7 @@ def load_definitions(path: Path) -> list[Definition]:
 def make_out(
     definitions: Sequence[Definition], pools: Sequence[str], *, cron: str | None = None, time_zone: str | None = None
 ) -> list[Definition]:
-    """The deployments for these pools: all deployments for the first pool, only that of the shards for the others.
+    """The deployments for these pools: all for the first pool, only those of shards and helpers for the others.
 
     A deployment keeps its pool if that differs from the pool of the file's shards.
 
@@ -86,13 +89,13 @@ def make_out(
     home = _pool_of(shards)
     made = []
     for definition in definitions:
-        of_shards = definition is shards
-        for pool in pools if of_shards else pools[:1]:
+        prefix = next((one for one in _OF_EACH_POOL if definition["name"].startswith(one)), None)
+        for pool in pools if prefix else pools[:1]:
             one = deepcopy(definition)
             if _pool_of(one) == home:
                 one["work_pool"] = {**(one.get("work_pool") or {}), "name": pool}
-            if of_shards:
-                one["name"] = SHARDS + pool
+            if prefix:
+                one["name"] = prefix + pool
             for schedule in one.get("schedules") or []:
                 if cron and one["name"] == NIGHTLY:
                     schedule["cron"] = cron
@@ -105,7 +108,7 @@ def make_out(
 
 def needs_source(name: str, entrypoint: str | None, parameters: Mapping[str, Any] | None) -> bool:
     """Whether runs of a deployment use the source of their worker's settings: nights and sweeps without their own."""
-    if name.startswith(SHARDS) or (entrypoint or "").rpartition(".")[2] not in _FLOWS_OF_A_SOURCE:
+    if name.startswith(tuple(_OF_EACH_POOL)) or (entrypoint or "").rpartition(".")[2] not in _FLOWS_OF_A_SOURCE:
         return False
     options = (parameters or {}).get("options")
     return not (isinstance(options, dict) and options.get("source"))

@@ -128,7 +128,7 @@ def test_a_file_that_is_kept_for_a_second_look_gives_way_to_another_video(option
     ("error", "ends"),
     [
         (PermanentError(Reason.NO_FRAMES, "damaged"), [VideoEnd.PARTLY_DONE]),
-        (TransientError(Reason.DECODER_KILLED, "killed"), [VideoEnd.RETRIED]),
+        (TransientError(Reason.DECODE_TIMEOUT, "slow"), [VideoEnd.RETRIED]),
     ],
 )
 def test_a_window_that_fails_leaves_its_segment_unknown_and_is_named(

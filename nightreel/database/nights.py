@@ -1,0 +1,161 @@
+"""A run and its helpers: other runs, on other devices, that work on the same backlog.
+
+The run lists its source, and its helpers only claim. A helper has the id of its run in `runs.night_id`. This module
+does not know flow runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from nightreel.database import schema
+from nightreel.database.claims import Selection
+from nightreel.domain import EndedVideo, VideoEnd
+from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
+
+_runs = schema.runs
+_FAILED = {"failed": VideoEnd.FAILED, "quarantined": VideoEnd.QUARANTINED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """The run that helpers work for.
+
+    Args:
+        is_alive: it runs, and sends heartbeats. is_listed: it has listed all of its source.
+        model: the setting that selects the recipe's model.
+    """
+
+    id: int
+    name: str
+    status: str
+    is_alive: bool
+    is_listed: bool
+    recipe_id: int
+    model: str
+    source: str
+    selection: Selection
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether its backlog may still get more videos."""
+        return self.is_alive and not self.is_listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Helper:
+    """A run of a helper. `counts`: as `RunSummary.to_json`, at its end."""
+
+    run_id: int
+    flow_run_id: str | None
+    status: str
+    is_alive: bool
+    counts: Mapping[str, Any]
+    timings: Mapping[str, float]
+    error: str | None
+
+
+def read_night(connection: Connection, run_id: int) -> Night:
+    """The run that helpers with this number work for. Raises PermanentError `no_such_run`."""
+    row = connection.execute(select(_runs, _alive().label("is_alive")).where(_runs.c.id == run_id)).first()
+    if row is None:
+        raise PermanentError(Reason.NO_SUCH_RUN, f"there is no run {run_id} in nightreel.runs")
+    options = row.options
+    only = options.get("only")
+    return Night(
+        id=row.id,
+        name=row.name or "",
+        status=row.status,
+        is_alive=row.is_alive,
+        is_listed=row.listed_at is not None,
+        recipe_id=row.recipe_id,
+        model=options.get("model") or row.settings["model"],
+        source=row.source,
+        selection=Selection(
+            f"{row.source}/",
+            _time(options.get("since")),
+            _time(options.get("until")),
+            only=tuple(only) if only else None,
+        ),
+    )
+
+
+def require_no_night(connection: Connection, source: str) -> None:
+    """Check that no night of this source runs. Another night cannot start before the transaction ends.
+
+    Raises:
+        PermanentError: `night_is_running`.
+    """
+    key = func.hashtextextended(f"nightreel night {source}", 0)
+    connection.execute(select(func.pg_advisory_xact_lock(key)))
+    other = connection.execute(
+        select(_runs.c.id, _runs.c.name).where(
+            _runs.c.source == source, _runs.c.night_id.is_(None), _runs.c.name.like("night %"), _alive()
+        )
+    ).first()
+    if other is not None:
+        raise PermanentError(
+            Reason.NIGHT_IS_RUNNING,
+            f"{other.name}, run {other.id}, still analyses {source}: it finds new videos too; wait for its end or "
+            "cancel it",
+        )
+
+
+def mark_listed(connection: Connection, run_id: int) -> None:
+    """Record that a run has listed all of its source: its helpers wait for no more."""
+    connection.execute(update(_runs).where(_runs.c.id == run_id).values(listed_at=func.now()))
+
+
+def helpers_of(connection: Connection, run_id: int) -> list[Helper]:
+    """The helpers of a run that have started, in the order of their start."""
+    rows = connection.execute(
+        select(_runs, _alive().label("is_alive")).where(_runs.c.night_id == run_id).order_by(_runs.c.id)
+    )
+    return [
+        Helper(
+            run_id=row.id,
+            flow_run_id=row.flow_run_id,
+            status=row.status,
+            is_alive=row.is_alive,
+            counts=row.counts or {},
+            timings=row.timings or {},
+            error=row.error,
+        )
+        for row in rows
+    ]
+
+
+def failures_of(connection: Connection, run_id: int, *, limit: int = 100) -> list[EndedVideo]:
+    """The videos that failed in the helpers of a run, in the order of their keys."""
+    analyses = schema.analyses
+    rows = connection.execute(
+        select(analyses.c.id, analyses.c.uri, analyses.c.status, analyses.c.reason, analyses.c.detail)
+        .join(_runs, _runs.c.id == analyses.c.run_id)
+        .where(_runs.c.night_id == run_id, analyses.c.status.in_(_FAILED))
+        .order_by(analyses.c.uri)
+        .limit(limit)
+    )
+    return [
+        EndedVideo(
+            analysis_id=row.id,
+            uri=row.uri,
+            end=_FAILED[row.status],
+            reason=Reason.of(row.reason) if row.reason else None,
+            detail=row.detail,
+        )
+        for row in rows
+    ]
+
+
+def _alive() -> Any:
+    return (_runs.c.status == "running") & (func.coalesce(_runs.c.alive_until, _runs.c.started_at) > func.now())
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

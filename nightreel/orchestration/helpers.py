@@ -1,0 +1,169 @@
+"""The helpers of a run: it submits them as its backlog grows, waits for them, and takes over what they did.
+
+A helper is a run of `analyze_videos` with `options: {night: ID}`, on another device of the pool. It claims from the
+same backlog. If the night's own run is killed, its helpers go on with what it has listed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.runtime import flow_run
+
+from nightreel.database import nights
+from nightreel.database.nights import Helper
+from nightreel.database.runs import read_run_before
+from nightreel.domain.helping import HelperCosts, helpers_worth
+from nightreel.errors import NightreelError
+from nightreel.options import AnalyzeOptions
+from nightreel.orchestration.part_runs import cancel_waiting, read_runs, submit_helper
+from nightreel.orchestration.prefect_errors import prefect_errors
+from nightreel.orchestration.server_watch import ServerWatch
+from nightreel.settings import Settings
+from nightreel.stages.run import Run
+from nightreel.stages.summary import RunSummary
+
+_LOOK_EVERY_S = 5.0  # how many helpers there are, and how many would be worth their start
+_MOST_LIMITS = 200  # devices that the server names in one response
+_ENDS_WITHIN_S = 120.0  # a helper without work, after the last video
+
+logger = logging.getLogger(__name__)
+
+
+class Helpers:
+    """The helpers of one run.
+
+    Args:
+        most: helpers at the same time; 0: the run has none.
+        pool: where they run.
+    """
+
+    def __init__(self, run: Run, client: SyncPrefectClient, server: ServerWatch, *, most: int, pool: str) -> None:
+        self._run, self._client, self._server = run, client, server
+        self._most, self._pool = most, pool
+        self._submitted: list[str] = []
+        self._look_at = 0.0
+        self._before: dict[str, Any] | None = None
+
+    def listed(self) -> None:
+        """Tell the helpers that the source is listed: they wait for no more work."""
+        if self._most:
+            with self._run.database.begin() as connection:
+                nights.mark_listed(connection, self._run.id)
+
+    def consider(self, summary: RunSummary) -> None:
+        """Submit as many helpers as are worth their start now. A failure is logged: the run works without them."""
+        if not self._most or time.monotonic() < self._look_at or self._server.silent_s:
+            return
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        try:
+            wanted = min(self._most, helpers_worth(self._pending(), self._costs(summary)))
+            for _ in range(wanted - self._active()):
+                self._submit()
+        except NightreelError as error:
+            logger.warning("no helper was submitted: %s", error)
+            self._most = 0
+
+    def at_work(self) -> list[Helper]:
+        """The helpers that run now."""
+        if not self._submitted:
+            return []
+        with self._run.database.begin() as connection:
+            return [helper for helper in nights.helpers_of(connection, self._run.id) if helper.is_alive]
+
+    def finish(self, summary: RunSummary) -> None:
+        """Cancel the helpers that have not started, wait for the others, and add what they did to the summary."""
+        if not self._submitted:
+            return
+        self.cancel_waiting("the run that it should help has ended")
+        until = time.monotonic() + _ENDS_WITHIN_S
+        while self.at_work() and time.monotonic() < until:
+            time.sleep(0.5)
+        with self._run.database.begin() as connection:
+            for helper in nights.helpers_of(connection, self._run.id):
+                summary.add_helper(helper)
+            summary.tally.show(nights.failures_of(connection, self._run.id))
+
+    def cancel_waiting(self, why: str) -> None:
+        if self._submitted and not self._server.silent_s:
+            try:
+                cancel_waiting(self._client, self._submitted, why=why)
+            except NightreelError as error:
+                logger.warning("helpers that wait for a worker stay: %s", error)
+
+    def _pending(self) -> int:
+        return self._run.discovery.remaining_work().pending
+
+    def _active(self) -> int:
+        flow_runs = read_runs(self._client, self._submitted)
+        return sum(one.state is not None and not one.state.is_final() for one in flow_runs.values())
+
+    def _costs(self, summary: RunSummary) -> HelperCosts:
+        """What a video and a start cost: as measured in this run, else in the one before."""
+        work, timings = self._run.recorder.report()
+        ended = summary.succeeded + summary.failed
+        if ended and work.get("encoded_segments"):
+            return HelperCosts.of(timings, videos=ended)
+        if self._before is None:
+            with self._run.database.begin() as connection:
+                before = read_run_before(connection, self._run.id)
+            self._before = dict(before.counts) if before else {}
+        videos = self._before.get("videos", {})
+        return HelperCosts.of(self._before.get("timings", {}), videos=sum(videos.values()))
+
+    def _submit(self) -> None:
+        number = len(self._submitted) + 1
+        flow_run_id = submit_helper(self._pool, night_id=self._run.id, night_name=self._run.name, number=number)
+        self._submitted.append(flow_run_id)
+        logger.info("helper %d submitted to work pool %s", number, self._pool)
+
+
+@contextmanager
+def open_helpers(
+    run: Run, client: SyncPrefectClient, options: AnalyzeOptions, settings: Settings, server: ServerWatch
+) -> Iterator[Helpers]:
+    """The helpers of a run. Those that have not started at the end of the block are cancelled."""
+    most, pool = 0, settings.work_pool
+    if not (options.night or options.shard or options.recipe):
+        own_pool = _own_pool(client)
+        most, pool = _most(client, options.helpers, settings, is_night=own_pool is not None), own_pool or pool
+    helpers = Helpers(run, client, server, most=most, pool=pool)
+    try:
+        yield helpers
+    finally:
+        helpers.cancel_waiting("the run that it should help has ended")
+
+
+def _own_pool(client: SyncPrefectClient) -> str | None:
+    """The work pool of this flow run; None if a command runs it."""
+    if not (own := flow_run.get_id()):
+        return None
+    runs = read_runs(client, [own])
+    return runs[own].work_pool_name if own in runs else None
+
+
+def _most(client: SyncPrefectClient, asked: int | None, settings: Settings, *, is_night: bool) -> int:
+    if asked is not None:
+        return asked
+    if not is_night:
+        return 0
+    if settings.helpers is not None:
+        return settings.helpers
+    with prefect_errors():
+        names = [limit.name for limit in client.read_global_concurrency_limits(limit=_MOST_LIMITS)]
+    return max(0, _devices(names) - 1)
+
+
+def _devices(limits: Sequence[str]) -> int:
+    """How many devices have a memory limit: GPUs, or hosts where there are none.
+
+    >>> _devices(["gpu-mem-a-GPU-1", "gpu-mem-a-GPU-2", "cpu-mem-a", "other"]), _devices(["cpu-mem-a", "cpu-mem-b"])
+    (2, 2)
+    """
+    gpus = [name for name in limits if name.startswith("gpu-mem-")]
+    return len(gpus or [name for name in limits if name.startswith("cpu-mem-")])
