@@ -46,6 +46,9 @@ def analyze(
     since: Annotated[datetime | None, typer.Option(help="Only objects modified at or after this time (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only objects modified before this time (UTC).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Analyse at most this many videos.")] = None,
+    helpers: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="Let up to this many runs on NIGHTREEL_WORK_POOL help.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Analyse the videos of a source that have no answers yet; or only the files and directories that you name."""
@@ -65,6 +68,7 @@ def analyze(
         since=since,
         until=until,
         limit=limit,
+        helpers=helpers,
     )
     settings = settings_for(options, settings)
     check_inputs(options, settings, source="the argument")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from nightreel.database import schema
 from nightreel.database.claims import Selection
@@ -129,6 +130,31 @@ def helpers_of(connection: Connection, run_id: int) -> list[Helper]:
         )
         for row in rows
     ]
+
+
+def measured_before(connection: Connection, run_id: int) -> tuple[Mapping[str, float], int]:
+    """Seconds by stage of the last run with the model of this one in which videos ended, and how many; none: {}, 0."""
+    recipes = schema.recipes
+    own = (
+        select(recipes.c.model_id)
+        .join(_runs, _runs.c.recipe_id == recipes.c.id)
+        .where(_runs.c.id == run_id)
+        .scalar_subquery()
+    )
+    row = connection.execute(
+        select(_runs.c.timings, _runs.c.counts["videos"].label("videos"))
+        .join(recipes, recipes.c.id == _runs.c.recipe_id)
+        .where(
+            recipes.c.model_id == own,
+            _runs.c.id < run_id,
+            _runs.c.timings.is_not(None),
+            _runs.c.counts["videos"] != literal({}, type_=JSONB),
+            func.coalesce(func.jsonb_array_length(_runs.c.counts["helpers"]), 0) == 0,
+        )
+        .order_by(_runs.c.id.desc())
+        .limit(1)
+    ).first()
+    return (row.timings, sum(row.videos.values())) if row else ({}, 0)
 
 
 def failures_of(connection: Connection, run_id: int, *, limit: int = 100) -> list[EndedVideo]:

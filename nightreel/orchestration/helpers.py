@@ -10,14 +10,12 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.runtime import flow_run
 
 from nightreel.database import nights
 from nightreel.database.nights import Helper
-from nightreel.database.runs import read_run_before
 from nightreel.domain.helping import HelperCosts, helpers_worth
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
@@ -48,7 +46,7 @@ class Helpers:
         self._most, self._pool = most, pool
         self._submitted: list[str] = []
         self._look_at = 0.0
-        self._before: dict[str, Any] | None = None
+        self._before: HelperCosts | None = None
 
     def listed(self) -> None:
         """Tell the helpers that the source is listed: they wait for no more work."""
@@ -104,17 +102,15 @@ class Helpers:
         return sum(one.state is not None and not one.state.is_final() for one in flow_runs.values())
 
     def _costs(self, summary: RunSummary) -> HelperCosts:
-        """What a video and a start cost: as measured in this run, else in the one before."""
-        work, timings = self._run.recorder.report()
+        """What a video and a start cost: as measured in this run, else in the last one that worked alone."""
         ended = summary.succeeded + summary.failed
-        if ended and work.get("encoded_segments"):
-            return HelperCosts.of(timings, videos=ended)
+        if ended:
+            return HelperCosts.of(self._run.recorder.report()[1], videos=ended)
         if self._before is None:
             with self._run.database.begin() as connection:
-                before = read_run_before(connection, self._run.id)
-            self._before = dict(before.counts) if before else {}
-        videos = self._before.get("videos", {})
-        return HelperCosts.of(self._before.get("timings", {}), videos=sum(videos.values()))
+                timings, videos = nights.measured_before(connection, self._run.id)
+            self._before = HelperCosts.of(timings, videos=videos)
+        return self._before
 
     def _submit(self) -> None:
         number = len(self._submitted) + 1

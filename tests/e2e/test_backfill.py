@@ -23,8 +23,8 @@ from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration import dispatch as module
 from nightreel.orchestration.dispatch import dispatch
 from nightreel.orchestration.nights import NightWatch
-from nightreel.orchestration.runs import Caller, caller
 from nightreel.orchestration.part_runs import cancel_waiting, deployment_of
+from nightreel.orchestration.runs import Caller, caller
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
 from nightreel.stages.summary import RunSummary

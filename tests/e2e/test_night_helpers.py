@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from fixtures.chat_server import ChatServer
 from fixtures.hosts import Hosts, one_by_one, wait_for
 from fixtures.pipeline import Pipeline, make_clip
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelling
+from sqlalchemy import text
+
+from nightreel.database.nights import require_no_night
+from nightreel.errors import NightreelError
+from nightreel.orchestration.part_runs import submit_helper
 
 CLIPS, CHUNK = 40, 2
 DONE = "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"
@@ -32,29 +41,100 @@ def slow(make_pipeline, chat_server: ChatServer, tmp_path) -> Pipeline:
     )
 
 
-def test_a_night_is_shared_by_hosts_and_is_one_result(slow, chat_server, tmp_path):
-    def logs() -> list[str]:
-        return [hosts.log(name) for name in ("a", "b")]
+class Night:
+    """A pool with hosts, and its deployment `nightly`."""
 
-    def state(flow_run):
-        return client.read_flow_run(flow_run.id).state
+    def __init__(self, pipeline: Pipeline, hosts: Hosts, client: SyncPrefectClient) -> None:
+        self.pipeline, self.hosts, self.client = pipeline, hosts, client
+        self._nightly = client.read_deployment_by_name("analyze-videos/nightly").id
 
+    def start(self) -> UUID:
+        return self.client.create_flow_run_from_deployment(self._nightly).id
+
+    def state(self, flow_run: UUID) -> State:
+        return self.client.read_flow_run(flow_run).state
+
+    def wait(self, flow_run: UUID) -> State:
+        wait_for(lambda: self.state(flow_run).is_final(), self.logs, 150)
+        return self.state(flow_run)
+
+    def wait_until(self, query: str, least: int) -> None:
+        wait_for(lambda: self.pipeline.value(query) >= least, self.logs, 150)
+
+    def logs(self) -> list[str]:
+        return [self.hosts.log(name) for name in ("a", "b")]
+
+    def runs(self) -> list[Any]:
+        return self.pipeline.rows("SELECT * FROM reporting.runs ORDER BY run_id")
+
+    def host_of(self, run: Any) -> str:
+        """The host whose log names the flow run."""
+        return next(name for name in ("a", "b") if run.flow_run_id in self.hosts.log(name))
+
+
+@pytest.fixture
+def night(slow, tmp_path) -> Iterator[Night]:
     with Hosts(tmp_path, slow.environment) as hosts, get_client(sync_client=True) as client:
         hosts.deploy()
         for name in ("a", "b"):
             hosts.start(name)
-        nightly = client.read_deployment_by_name("analyze-videos/nightly")
-        night = client.create_flow_run_from_deployment(nightly.id)
-        wait_for(lambda: slow.value(RUNNING) == 2, logs, 120)
-        wait_for(lambda: state(night).is_final(), logs, 120)
-        assert state(night).is_completed(), (state(night), logs())
-        (leader, *helpers) = slow.rows("SELECT * FROM reporting.runs ORDER BY run_id")
-        assert leader.night_id is None
-        assert {helper.night_id for helper in helpers} == {leader.run_id}
-        assert leader.counts["videos"] == {"done": CLIPS}
-        assert leader.counts["headline"].endswith(f"; with {len(helpers)} helper{'s' * (len(helpers) > 1)}")
-        assert sum(helper.counts["videos"]["done"] for helper in helpers) > 0
-        children = {run.name: run for run in client.read_flow_runs() if run.parent_task_run_id}
-        assert "helper 1 of " + leader.name in children
-        assert children["helper 1 of " + leader.name].state.is_completed()
+        yield Night(slow, hosts, client)
+
+
+def test_a_night_is_shared_by_hosts_goes_on_without_its_own_run_and_ends_as_one(night, slow, chat_server):
+    first = night.start()
+    night.wait_until(RUNNING, 2)
+    assert night.wait(first).is_completed(), night.logs()
+    (leader, *helpers) = night.runs()
+    assert leader.night_id is None
+    assert {helper.night_id for helper in helpers} == {leader.run_id}
+    assert leader.counts["videos"] == {"done": CLIPS}
+    assert leader.counts["headline"].endswith(f"; with {len(helpers)} helper{'s' * (len(helpers) > 1)}")
+    assert sum(helper.counts["videos"].get("done", 0) for helper in helpers) > 0
+    children = {run.name: run for run in night.client.read_flow_runs() if run.parent_task_run_id}
+    assert children[f"helper 1 of {leader.name}"].state.is_completed()
     assert slow.value("SELECT count(*) FROM nightreel.answers") == chat_server.questions_asked == CLIPS
+
+    late = submit_helper(night.hosts.pool, night_id=leader.run_id, night_name=leader.name, number=9, linked=False)
+    assert night.wait(UUID(late)).message == f"run {leader.run_id} needs no more help"
+    quiet = night.start()
+    assert night.wait(quiet).message.startswith("nothing new")
+    assert len(night.runs()) == len(helpers) + 2, "neither the late helper nor one of a quiet night is a run"
+
+    _forget(slow)
+    asked = chat_server.questions_asked
+    night.start()
+    night.wait_until(RUNNING, 2)
+    night.wait_until(DONE, 6)
+    leader, helper = night.runs()[-2:]
+    killed = night.host_of(leader)
+    night.hosts.kill(killed)
+    claimed = slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'")
+    night.wait_until(DONE, CLIPS)
+    again = chat_server.questions_asked - asked - CLIPS
+    assert 0 <= again <= claimed, "only chunks in flight on the killed host are asked again"
+    assert slow.value("SELECT count(*) FROM nightreel.answers") == CLIPS
+    assert helper.night_id == leader.run_id
+
+    _forget(slow)
+    night.hosts.start(killed)
+    cancelled = night.start()
+    night.wait_until(f"{RUNNING} AND name ~ '^(night|helper)'", 2)
+    with pytest.raises(NightreelError, match="still analyses"), slow.database.begin() as connection:
+        require_no_night(connection, leader.source)
+    night.client.set_flow_run_state(cancelled, Cancelling())
+    night.wait(cancelled)
+    wait_for(lambda: slow.value(RUNNING) == 0, night.logs, 60)
+    leader, helper = night.runs()[-2:]
+    assert (leader.status, helper.status) == ("cancelled", "completed")
+    assert "was cancelled" in helper.counts["headline"]
+    assert slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
+    assert slow.value(DONE) < CLIPS
+
+
+def _forget(pipeline: Pipeline) -> None:
+    """Make all videos new work again."""
+    wait_for(lambda: pipeline.value(RUNNING) == 0, lambda: "a run is still running", 60)
+    with pipeline.database.begin() as connection:
+        for statement in ("DELETE FROM nightreel.answers", "UPDATE nightreel.analyses SET status = 'pending'"):
+            connection.execute(text(statement))
