@@ -91,7 +91,7 @@ class _Backlog:
         self._started: set[int] = set()  # analyses that count against options.limit
         self._exhausted = not options.listing or options.night is not None
         if self._exhausted:
-            helpers.listed()
+            helpers.listed(summary)
 
     def next(self, *, busy: bool) -> list[Claim] | None:
         summary = self._summary
@@ -115,7 +115,7 @@ class _Backlog:
             summary.listing += found.counts
             self._exhausted = found.exhausted
             if found.exhausted:
-                self._helpers.listed()
+                self._helpers.listed(summary)
             show_progress(summary)
         return None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nightreel.errors import SettingsError
-from nightreel.settings import CommaSeparated, PlanText, Settings, load_settings
+from nightreel.settings import CommaSeparated, PlanText, ReadyBy, Settings, load_settings
 
 MOST_NAMED = 1000
 """Most objects and prefixes that one run may name: Prefect stores them with the run."""
@@ -67,6 +67,9 @@ class AnalyzeOptions(BaseModel):
     recipe: int | None = Field(None, ge=1, title="Recipe", description="use this row of nightreel.recipes")
     shard: int | None = Field(None, ge=1, title="Shard", description="process this shard of a backfill")
     night: int | None = Field(None, ge=1, title="Night", description="help this run: work on its backlog")
+    ready_by: ReadyBy | None = Field(
+        None, title="Ready by", description="claim only what will be done by this time: HH:MM ZONE"
+    )
     helpers: int | None = Field(
         None, ge=0, le=1000, title="Helpers", description="most helpers of this run; unset: NIGHTREEL_HELPERS"
     )
@@ -81,7 +84,7 @@ class AnalyzeOptions(BaseModel):
         if self.since and self.until and self.since >= self.until:
             raise ValueError(f"since {self.since} is not before until {self.until}")
         asked, where = {"prompts", "model", "plan"}, {"source", "since", "until", "listing", "recipe", "limit", "only"}
-        of_another = asked | where | {"helpers"}
+        of_another = asked | where | {"helpers", "ready_by"}
         for name, says in {"recipe": asked, "shard": of_another, "night": of_another | {"shard"}}.items():
             both = sorted(says & self.model_fields_set) if getattr(self, name) else []
             if any(getattr(self, other) != type(self).model_fields[other].default for other in both):
@@ -105,7 +108,7 @@ class BackfillOptions(BaseModel):
     @model_validator(mode="after")
     def _whole_selections(self) -> BackfillOptions:
         if self.videos:
-            for name in ("limit", "listing", "recipe", "shard", "night", "helpers", "only"):
+            for name in ("limit", "listing", "recipe", "shard", "night", "helpers", "ready_by", "only"):
                 if getattr(self.videos, name) != AnalyzeOptions.model_fields[name].default:
                     raise ValueError(
                         f"{name} is for single runs: a backfill takes source, since, until, prompts, model, plan"

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nightreel.domain import SamplingPlan
+from nightreel.domain.deadlines import TimeOfDay
 from nightreel.errors import SettingsError
 from nightreel.proxies import keep_loopback_direct
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
@@ -65,6 +66,15 @@ _LOGIN = re.compile(r"://[^/\s]*@")
 
 PlanText = Annotated[str, AfterValidator(_valid_plan)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+
+
+def _valid_time(text: str) -> str:
+    TimeOfDay.parse(text)
+    return text
+
+
+ReadyBy = Annotated[str, AfterValidator(_valid_time)]
+"""See `TimeOfDay`."""
 
 
 class Settings(BaseSettings):
@@ -272,6 +282,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="most helpers of a night, runs on other devices of the pool; unset: one for each other device",
+    )
+
+    ready_by: ReadyBy | None = Field(
+        None,
+        description="time at which nights must be done: HH:MM, or HH:MM and a time zone (else UTC); they claim only "
+        "what they will have done by then",
     )
 
     # costs

@@ -46,6 +46,9 @@ def analyze(
     since: Annotated[datetime | None, typer.Option(help="Only objects modified at or after this time (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only objects modified before this time (UTC).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Analyse at most this many videos.")] = None,
+    ready_by: Annotated[
+        str | None, typer.Option(help="Claim only what will be done by this time: HH:MM, or HH:MM and a time zone.")
+    ] = None,
     helpers: Annotated[
         int | None, typer.Option(min=0, max=1000, help="Let up to this many runs on NIGHTREEL_WORK_POOL help.")
     ] = None,
@@ -68,6 +71,7 @@ def analyze(
         since=since,
         until=until,
         limit=limit,
+        ready_by=ready_by,
         helpers=helpers,
     )
     settings = settings_for(options, settings)

@@ -42,6 +42,7 @@ class Night:
     model: str
     source: str
     selection: Selection
+    ready_by: datetime | None
 
     @property
     def may_grow(self) -> bool:
@@ -84,6 +85,7 @@ def read_night(connection: Connection, run_id: int) -> Night:
             _time(options.get("until")),
             only=tuple(only) if only else None,
         ),
+        ready_by=row.ready_by,
     )
 
 

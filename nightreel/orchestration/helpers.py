@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.runtime import flow_run
@@ -25,6 +26,7 @@ from nightreel.orchestration.server_watch import ServerWatch
 from nightreel.settings import Settings
 from nightreel.stages.run import Run
 from nightreel.stages.summary import RunSummary
+from nightreel.units import counted
 
 _LOOK_EVERY_S = 5.0  # how many helpers there are, and how many would be worth their start
 _MOST_LIMITS = 200  # devices that the server names in one response
@@ -48,8 +50,9 @@ class Helpers:
         self._look_at = 0.0
         self._before: HelperCosts | None = None
 
-    def listed(self) -> None:
-        """Tell the helpers that the source is listed: they wait for no more work."""
+    def listed(self, summary: RunSummary) -> None:
+        """Tell the helpers that the source is listed, so that they wait for no more, and log what is left to do."""
+        self._forecast(summary)
         if self._most:
             with self._run.database.begin() as connection:
                 nights.mark_listed(connection, self._run.id)
@@ -66,6 +69,20 @@ class Helpers:
         except NightreelError as error:
             logger.warning("no helper was submitted: %s", error)
             self._most = 0
+
+    def _forecast(self, summary: RunSummary) -> None:
+        """How long the backlog takes with the devices at hand, as far as costs were measured."""
+        pending, video_s = self._pending(), self._costs(summary).video_s
+        if not pending or video_s is None:
+            return
+        devices = self._most + 1
+        takes = timedelta(seconds=round(pending * video_s / devices))
+        at = self._run.discovery.deadline.at
+        told = f"{counted(pending, 'video')} to analyse: about {takes} on {counted(devices, 'device')}"
+        if at is not None and datetime.now(UTC) + takes > at:
+            logger.warning("%s, but all must be done by %s: what is left waits for the next run", told, at)
+        else:
+            logger.info("%s", told)
 
     def at_work(self) -> list[Helper]:
         """The helpers that run now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from nightreel.cache.features import FeatureCache
 from nightreel.database.claims import ClaimsInOrder, Remaining, Selection, remaining
@@ -13,6 +14,7 @@ from nightreel.database.discovery import ListingFilter, PageCounts, discover_pag
 from nightreel.database.recipes import Recipe
 from nightreel.database.runs import LifeSigns, recover_dead_runs
 from nightreel.domain import Claim
+from nightreel.domain.deadlines import Deadline
 from nightreel.errors import NightreelError
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
@@ -47,6 +49,7 @@ class Discovery:
     Args:
         model, cache: checked before the first claim.
         why_stop: called before each chunk is claimed; returns why this run should end early, or None.
+        deadline: the write stage notes the end of chunks there.
     """
 
     database: Database
@@ -61,6 +64,7 @@ class Discovery:
     chunk_segments: int
     max_crashes: int
     why_stop: Callable[[], str | None]
+    deadline: Deadline
     model: ModelSession
     cache: FeatureCache
     files: VideoFiles
@@ -114,7 +118,7 @@ class Discovery:
             NightreelError: as `ModelSession.check`, `FeatureCache.check_writable` and `VideoFiles.check_sandbox`,
                 before the first claim: no video could be analysed.
         """
-        if stop := self.why_stop():
+        if stop := self.why_stop() or self.deadline.why_stop(datetime.now(UTC)):
             return Claimed(claims=[], stop=stop)
         if not self.model.is_checked:
             if not self._work_is_due():
@@ -125,7 +129,9 @@ class Discovery:
             self.model.check()
         with self.recorder.stage("database"), self.database.begin() as connection:
             claims = self.claims.next(connection, max_videos)
-        return Claimed(claims=claims or (self._claim_suspect() if suspects else []))
+        claims = claims or (self._claim_suspect() if suspects else [])
+        self.deadline.claimed([claim.analysis_id for claim in claims], datetime.now(UTC))
+        return Claimed(claims=claims)
 
     def _claim_suspect(self) -> list[Claim]:
         """Claim a suspect. The model is loaded first: a run that dies of its model must hold no video."""

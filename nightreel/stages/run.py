@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,16 +14,18 @@ from sqlalchemy import Connection
 
 from nightreel.cache.eviction import CacheLimit
 from nightreel.database.backfills import Shard, read_shard
-from nightreel.database.claims import ClaimsInOrder, Selection
+from nightreel.database.claims import ClaimsInOrder, Selection, remaining
 from nightreel.database.connection import Database
 from nightreel.database.current_recipes import make_current
 from nightreel.database.discovery import ListingFilter
-from nightreel.database.nights import Night, read_night, require_no_night
+from nightreel.database.nights import Night, measured_before, read_night, require_no_night
 from nightreel.database.prompt_sets import kept_meanings
 from nightreel.database.quarantine import read_quarantine
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
 from nightreel.database.runs import RunRegistration, read_run_before, record_environment, recover_dead_runs
 from nightreel.domain import PromptSet
+from nightreel.domain.deadlines import Deadline, TimeOfDay
+from nightreel.domain.helping import HelperCosts
 from nightreel.domain.run_health import RunLimits
 from nightreel.environment import describe_environment
 from nightreel.errors import SettingsError
@@ -111,6 +114,10 @@ class Run:
         summary.take_report(*self.recorder.report())
         with self.database.begin() as connection:
             before = summary.before = read_run_before(connection, self.id)
+            if summary.stopped:
+                summary.left = remaining(
+                    connection, recipe=self.recipe, run_id=self.id, selection=self.discovery.selection
+                ).pending
             if not isinstance(summary, SweepSummary):
                 summary.quarantine = read_quarantine(
                     connection,
@@ -167,6 +174,7 @@ def open_run(
                 recipe = _known_recipe(connection, recipe_id, found.spec)
         _bring_up_to_date(database, recipe, source=source.url, name=name, instead=shard is not None)
         settings = settings.model_copy(update={"plan": str(recipe.plan), "window_s": recipe.plan.window_s})
+        ready_by = _ready_by(options, settings, night, name=name)
         registration = stack.enter_context(
             RunRegistration(
                 database,
@@ -178,6 +186,7 @@ def open_run(
                 recipe_id=recipe.id,
                 shard_id=options.shard,
                 night_id=options.night,
+                ready_by=ready_by,
                 options=options.model_dump(mode="json"),
                 settings=settings.public(),
                 environment=describe_environment(settings, devices=False),  # the model session adds the devices
@@ -200,6 +209,7 @@ def open_run(
                 lease_memory=lease_memory,
                 shard=shard_run,
                 helper=helper,
+                deadline=_deadline(database, registration.id, ready_by, chunk=settings.chunk_segments),
             )
         )
         stack.enter_context(serve_metrics(settings, database=database, registry=run.recorder.registry))
@@ -220,6 +230,7 @@ def _stages(
     lease_memory: LeaseMemory | None,
     shard: ShardRun | None,
     helper: HelperRun | None,
+    deadline: Deadline,
 ) -> Iterator[Run]:
     """Create the stages of a run. The end of the block releases files, decode processes and model."""
     run_id = registration.id
@@ -297,6 +308,7 @@ def _stages(
                 recorder=recorder,
                 chunk_segments=settings.chunk_segments,
                 max_crashes=settings.max_crashes,
+                deadline=deadline,
                 why_stop=part.why_stop if (part := shard or helper) else lambda: None,
                 model=model,
                 cache=cache,
@@ -331,6 +343,7 @@ def _stages(
                 max_attempts=settings.max_attempts,
                 videos=videos,
                 recorder=recorder,
+                deadline=deadline,
             ),
             sweep=Sweep(
                 source,
@@ -367,6 +380,23 @@ def _read_night(database: Database, run_id: int | None) -> Night | None:
         return None
     with database.begin() as connection:
         return read_night(connection, run_id)
+
+
+def _ready_by(options: AnalyzeOptions, settings: Settings, night: Night | None, *, name: str) -> datetime | None:
+    """When the run must be done: a helper when its night must be, other runs by their option, nights by the setting."""
+    if night:
+        return night.ready_by
+    said = options.ready_by or (settings.ready_by if name.startswith("night ") else None)
+    return TimeOfDay.parse(said).after(datetime.now(UTC)) if said else None
+
+
+def _deadline(database: Database, run_id: int, ready_by: datetime | None, *, chunk: int) -> Deadline:
+    if ready_by is None:
+        return Deadline()
+    with database.begin() as connection:
+        timings, videos = measured_before(connection, run_id)
+    costs = HelperCosts.of(timings, videos=videos)
+    return Deadline(ready_by, first_chunk_s=costs.start_s + chunk * (costs.video_s or 0.0))
 
 
 def _prompts(database: Database, settings: Settings) -> PromptSet:

@@ -17,6 +17,7 @@ from nightreel.domain import EndedVideo
 from nightreel.logs import escape_controls
 from nightreel.stages.summary import RunSummary, busy_s
 from nightreel.stages.tally import MOST_SHOWN
+from nightreel.units import counted
 
 _OF_THE_RUN = ("total", "overlap", "overhead")  # timings that do not belong to a stage
 _NAME, _DETAIL = 80, 160  # longest name and message, characters
@@ -89,6 +90,8 @@ def _since(summary: RunSummary) -> Iterator[str]:
     before = summary.before
     if before is None:
         return
+    if left := before.counts.get("left"):
+        yield f"The run before left {counted(left, 'video')}."
     label = f"run {before.run_id}{f', {_code(before.name, _NAME)}' if before.name else ''}"
     changed = [row for row in _compared(summary, before) if row[1] != row[2]]
     if changed:

@@ -36,6 +36,7 @@ class RunSummary:
         before: the run before of the same kind; None: there is none, or this run is not at its end.
         server_silent_s: seconds for which the Prefect server has not responded.
         quarantine: videos that wait for a person; empty until the end of the run.
+        left: videos that wait for the next run, if this one ended early.
         helpers: that worked on the same backlog. What they did is in all other counts.
     """
 
@@ -63,6 +64,7 @@ class RunSummary:
     before: PastRun | None = None
     server_silent_s: float = 0.0
     quarantine: Quarantine = field(default_factory=Quarantine)
+    left: int = 0
     helpers: list[Helper] = field(default_factory=list)
 
     def add_helper(self, helper: Helper) -> None:
@@ -142,7 +144,8 @@ class RunSummary:
     @property
     def headline(self) -> str:
         if self.stopped:
-            return f"stopped early: {self.stopped}; {self._done}"
+            left = f"; {counted(self.left, 'video')} left for the next run" if self.left else ""
+            return f"stopped early: {self.stopped}; {self._done}{left}"
         if not self.succeeded and not self.failed:
             held = f"; {self.elsewhere} claimed by other runs" if self.elsewhere else ""
             return f"nothing new: {self.listing.listed} objects listed, {self.listing.known} known{held}"
@@ -211,6 +214,7 @@ class RunSummary:
             "answers": dict(self.answers),
             "listing": asdict(self.listing),
             "elsewhere": self.elsewhere,
+            "left": self.left,
             "work": dict(self.work),
             "timings": dict(self.timings),
             "cost": {"seconds": self.cost_s, "dollars": self.dollars},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from nightreel.backoff import backoff_s
 from nightreel.database.answers import answers_given, write_answers
@@ -28,6 +29,7 @@ from nightreel.domain import (
     VerdictState,
     VideoEnd,
 )
+from nightreel.domain.deadlines import Deadline
 from nightreel.errors import PermanentError
 from nightreel.logs import FAILURES, log_context
 from nightreel.reasons import OF_HOST, UNUSABLE_FEATURES, Reason
@@ -55,6 +57,7 @@ class Writing:
     max_attempts: int
     videos: OpenVideos
     recorder: RunRecorder
+    deadline: Deadline = field(default_factory=Deadline)
 
     def write_chunk(self, claims: Sequence[Claim], outcomes: Sequence[Outcome], answered: AnsweredChunk) -> ChunkCounts:
         """Upsert a chunk's answers and close its claims. Repeating it changes nothing.
@@ -133,6 +136,7 @@ class Writing:
             unfinished=tuple(unfinished),
         )
         self.recorder.written(counts, answers)
+        self.deadline.written(attempts, datetime.now(UTC))
         self._log_failures(claims, failed, innocent)
         return counts
 

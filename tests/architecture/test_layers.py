@@ -149,10 +149,10 @@ print(len(ours), *sorted({{name.split(".")[0] for name in sys.modules}}))
         # `nightreel answers` prints rows: it needs neither features nor pictures nor metrics. 10 modules are tables.
         (
             "nightreel.cli.reports",
-            78,
+            79,
             {"torch", "transformers", "prefect", "pyarrow", "PIL", "prometheus_client", "av"},
         ),
-        ("nightreel.cli.app", 29, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
+        ("nightreel.cli.app", 30, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
         ("nightreel.models.served.remote", 45, {"torch", "transformers", "prefect", "pyarrow"}),
         ("nightreel.stages.run", 200, {"torch", "transformers", "prefect", "decord", "av"}),
     ],

@@ -22,7 +22,8 @@ from sqlalchemy import (
 from nightreel.database.schema.columns import KEY, created_column, id_column, json_column, metadata, time_column
 
 # A run is alive while `alive_until` is ahead: its heartbeats move it (database.runs). `night_id`: of a helper, the run
-# whose backlog it works on. `listed_at`: when a run with helpers had listed its source.
+# whose backlog it works on. `listed_at`: when a run with helpers had listed its source. `ready_by`: when it must be
+# done.
 runs = Table(
     "runs",
     metadata,
@@ -44,6 +45,7 @@ runs = Table(
     time_column("alive_until"),
     Column("night_id", BigInteger, ForeignKey("nightreel.runs.id")),
     time_column("listed_at"),
+    time_column("ready_by"),
     CheckConstraint("status IN ('running', 'completed', 'failed', 'cancelled', 'crashed')", name="status"),
     Index("runs_night_id_idx", "night_id", postgresql_where=text("night_id IS NOT NULL")),
 )

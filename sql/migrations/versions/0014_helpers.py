@@ -10,6 +10,7 @@ down_revision = "0013"
 def upgrade() -> None:
     op.add_column("runs", sa.Column("night_id", sa.BigInteger), schema="nightreel")
     op.add_column("runs", sa.Column("listed_at", sa.DateTime(timezone=True)), schema="nightreel")
+    op.add_column("runs", sa.Column("ready_by", sa.DateTime(timezone=True)), schema="nightreel")
     op.execute(
         "ALTER TABLE nightreel.runs ADD CONSTRAINT runs_night_id_fkey FOREIGN KEY (night_id) REFERENCES nightreel.runs"
     )
@@ -19,5 +20,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP VIEW IF EXISTS reporting.runs CASCADE")
     op.execute("DROP INDEX nightreel.runs_night_id_idx")
-    for column in ("night_id", "listed_at"):
+    for column in ("night_id", "listed_at", "ready_by"):
         op.drop_column("runs", column, schema="nightreel")
