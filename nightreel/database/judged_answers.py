@@ -125,34 +125,6 @@ def videos_of(connection: Connection, prompt_ids: Collection[int], *, after: int
     return list(connection.execute(query.order_by(table.video_id).limit(limit)).scalars())
 
 
-def shown_answers(connection: Connection, video_ids: Collection[int], prompt_id: int) -> Sequence[Row[Any]]:
-    """The answers on show of videos for a prompt, with their stored verdicts (`STORED`) and facts of their videos."""
-    segments, verdicts, videos = schema.segments.c, schema.verdicts, schema.videos
-    runs, analyses = schema.runs, schema.analyses
-    query = (
-        joined_answers(
-            *STORED,
-            segments.video_id,
-            segments.start_s,
-            segments.end_s,
-            func.coalesce(analyses.c.covered_s, videos.c.duration_s).label("video_covered_s"),
-            videos.c.expected_s.label("video_expected_s"),
-            _answers.p,
-        )
-        .join(verdicts, and_(verdicts.c.answer_id == _answers.id, verdicts.c.prompt_id == prompt_id))
-        .join(videos, videos.c.id == segments.video_id)
-        .join(runs, runs.c.id == _answers.run_id)
-        .join(
-            analyses,
-            and_(analyses.c.video_id == videos.c.id, analyses.c.recipe_id == runs.c.recipe_id),
-            isouter=True,
-        )
-        .where(segments.video_id == func.any(sorted(video_ids)), verdicts.c.shown, verdicts.c.due)
-        .order_by(segments.video_id, segments.start_s)
-    )
-    return connection.execute(query).all()
-
-
 def verdicts_of(connection: Connection, video_ids: Collection[int], prompt_ids: Collection[int]) -> Sequence[Row[Any]]:
     """The verdicts that the segments of these videos have for prompts, by segment, model, prompt and answer."""
     segments, answers, verdicts = schema.segments.c, schema.answers, schema.verdicts

@@ -106,7 +106,7 @@ def roll_up_videos(
         )
     )
     rows = []
-    for video_id, shown in sorted(_shown_verdicts(connection, video_ids, prompts, prompt_ids=prompt_ids).items()):
+    for video_id, shown in sorted(_shown_by_video(connection, video_ids, prompts, prompt_ids=prompt_ids).items()):
         for prompt in wanted:
             own = [row for row in shown.rows[prompt.name] if row.due]
             if not own:
@@ -115,10 +115,7 @@ def roll_up_videos(
             rolled = roll_up(
                 prompt.question,
                 prompt.policy,
-                [
-                    SegmentVerdict(row.start_s, row.end_s, verdict_of(row), row.scores)
-                    for row in sorted(own, key=lambda row: row.start_s)
-                ],
+                [SegmentVerdict(row.start_s, row.end_s, verdict_of(row), row.scores) for row in own],
                 missing=shown.missing[prompt.name],
                 covered_s=own[0].covered_s or 0.0,
                 expected_s=own[0].expected_s,
@@ -143,6 +140,14 @@ def roll_up_videos(
         connection.execute(insert(table).on_conflict_do_nothing(), rows)
 
 
+def shown_verdicts(
+    connection: Connection, video_ids: Collection[int], prompt_ids: Collection[int]
+) -> Sequence[Row[Any]]:
+    """The verdicts on show of these videos for prompts, by video and in the order of time (`shown_verdicts.sql`)."""
+    parameters = {"video_ids": sorted(video_ids), "prompt_ids": sorted(prompt_ids)}
+    return connection.execute(statement("shown_verdicts"), parameters).all()
+
+
 @dataclass(frozen=True, slots=True)
 class ShownVerdicts:
     """The verdicts on show of one video.
@@ -156,7 +161,7 @@ class ShownVerdicts:
     missing: Mapping[str, int]
 
 
-def _shown_verdicts(
+def _shown_by_video(
     connection: Connection, video_ids: Collection[int], prompts: PromptSet, *, prompt_ids: Mapping[str, int]
 ) -> dict[int, ShownVerdicts]:
     """The verdicts on show of these videos for prompts, by video id.
@@ -166,8 +171,7 @@ def _shown_verdicts(
     """
     names = {prompt_ids[prompt.name]: prompt.name for prompt in prompts.prompts}
     by_video: dict[int, list[Row[Any]]] = defaultdict(list)
-    parameters = {"video_ids": sorted(video_ids), "prompt_ids": sorted(names)}
-    for row in connection.execute(statement("shown_verdicts"), parameters):
+    for row in shown_verdicts(connection, video_ids, names):
         by_video[row.video_id].append(row)
     is_conditional = any(prompt.policy.when for prompt in prompts.prompts)
     found = {}

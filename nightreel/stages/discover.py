@@ -64,11 +64,11 @@ class Discovery:
     chunk_segments: int
     max_crashes: int
     why_stop: Callable[[], str | None]
-    deadline: Deadline
     model: ModelSession
     cache: FeatureCache
     files: VideoFiles
     life_signs: LifeSigns = field(default_factory=LifeSigns)
+    deadline: Deadline = field(default_factory=Deadline)
 
     def discover_pages(self) -> Discovered:
         """Continue the listing until it finds a chunk of new work, or for some pages.

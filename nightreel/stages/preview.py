@@ -17,20 +17,18 @@ from nightreel.database.connection import Database
 from nightreel.database.judged_answers import (
     answers_of,
     answers_of_videos,
-    shown_answers,
     stored_verdict,
     videos_of,
     videos_with_segments,
 )
 from nightreel.database.policies import InForce, policies_in_force
 from nightreel.database.rejudging import Change, Pass, find_prompts, passes_of, questions_of
-from nightreel.database.verdicts import known_video_verdicts
+from nightreel.database.verdicts import known_video_verdicts, shown_verdicts, verdict_of
 from nightreel.domain import (
     UNSURE,
     Policy,
     Prompt,
     PromptSet,
-    Question,
     SegmentVerdict,
     Verdict,
     VerdictState,
@@ -134,40 +132,46 @@ class _Preview:
         )
         self._touches = self._change.touches
         self._examples: list[tuple[float, int, Example]] = []
+        self._after: dict[int, Verdict] = {}  # verdicts that change, by answer id
 
     def run(self) -> None:
         videos: set[int] = set()
         seen: set[int] = set()
         for one in passes_of(self._change):
-            if one.kind == "videos":
-                videos.update(self._all_videos())
-                continue
-            for row in self._answers(one):
-                if row.answer_id in seen or not row.shown:
-                    continue
-                self._found.judged += 1
-                if one.kind == "bounded" or row.bounds:
-                    seen.add(row.answer_id)
-                if self._judge(row) or one.kind == "all":
-                    videos.add(row.video_id)
+            match one.kind:
+                case "all":
+                    self._judge_videos()
+                case "videos":
+                    videos.update(self._all_videos())
+                case _:
+                    for row in self._answers(one):
+                        if row.answer_id not in seen and self._judge(row):
+                            videos.add(row.video_id)
+                        if one.kind == "bounded" or row.bounds:
+                            seen.add(row.answer_id)
         self._found.examples = [example for *_, example in sorted(self._examples, reverse=True)]
         ids = sorted(videos)
         for start in range(0, len(ids), _VIDEOS):
             self._roll_up(ids[start : start + _VIDEOS])
 
+    def _judge_videos(self) -> None:
+        """Judge all answers, some videos at a time, so that memory stays flat."""
+        last = 0
+        while ids := videos_with_segments(self._connection, after=last, limit=_VIDEOS):
+            rows = answers_of_videos(
+                self._connection,
+                ids,
+                prompt_id=self._prompt_id,
+                question_ids=self._change.questions,
+                since=self._since,
+            )
+            for row in rows:
+                self._judge(row)
+            self._roll_up(ids)
+            self._after.clear()
+            last = ids[-1]
+
     def _answers(self, one: Pass) -> Iterator[Row[Any]]:
-        if one.kind == "all":
-            last = 0
-            while ids := videos_with_segments(self._connection, after=last, limit=_VIDEOS):
-                yield from answers_of_videos(
-                    self._connection,
-                    ids,
-                    prompt_id=self._prompt_id,
-                    question_ids=self._change.questions,
-                    since=self._since,
-                )
-                last = ids[-1]
-            return
         after = (-1.0, 0)
         while True:
             rows = answers_of(
@@ -185,10 +189,18 @@ class _Preview:
             after = ids[-1]
 
     def _judge(self, row: Row[Any]) -> bool:
-        """Count an answer whose verdict changes."""
-        before, after = self._both(row)
+        """Count an answer on show. Returns whether its verdict changes."""
+        if not row.shown:
+            return False
+        self._found.judged += 1
+        question = self._change.questions[row.question_id]
+        if not self._touches[row.question_id].includes(row.p, bounded=bool(row.bounds)):
+            return False
+        before = stored_verdict(row)
+        after = judge(question, answer_of(row, question.hash).answer, self._found.prompt.policy)
         if before == after:
             return False
+        self._after[row.answer_id] = after
         if said(before) == said(after):
             return True
         self._found.segments[said(before), said(after)] += 1
@@ -207,45 +219,31 @@ class _Preview:
         push(self._examples, (-distance, -row.answer_id, example))
         return True
 
-    def _both(self, row: Row[Any]) -> tuple[Verdict, Verdict]:
-        """The stored verdict on an answer, and that under the new policy."""
-        before = stored_verdict(row)
-        question = self._change.questions[row.question_id]
-        if not self._touches[row.question_id].includes(row.p, bounded=bool(row.bounds)):
-            return before, before
-        return before, judge(question, answer_of(row, question.hash).answer, self._found.prompt.policy)
-
     def _roll_up(self, video_ids: Sequence[int]) -> None:
-        rows = shown_answers(self._connection, video_ids, self._prompt_id)
+        rows = [row for row in shown_verdicts(self._connection, video_ids, [self._prompt_id]) if row.due]
         known = known_video_verdicts(self._connection, video_ids, self._prompt_id)
+        prompt = self._found.prompt
         for video_id, group in groupby(rows, key=lambda row: row.video_id):
-            own = list(group)
-            question = self._change.questions[own[0].question_id]
             if video_id not in known:
                 continue
+            own = list(group)
             before, missing = known[video_id]
-            verdicts = [self._both(row)[1] for row in own]
-            after = _rolled(question, self._found.prompt.policy, own, verdicts, missing=missing)
+            after = roll_up(
+                prompt.question,
+                prompt.policy,
+                [
+                    SegmentVerdict(
+                        row.start_s, row.end_s, self._after.get(row.answer_id) or verdict_of(row), row.scores
+                    )
+                    for row in own
+                ],
+                missing=missing,
+                covered_s=own[0].covered_s or 0.0,
+                expected_s=own[0].expected_s,
+            ).verdict
             if said(before) != said(after):
                 self._found.videos[said(before), said(after)] += 1
 
 
 def _limits(policy: Policy) -> list[float]:
     return [limit for band in (policy.band, *dict(policy.bands).values()) for limit in band]
-
-
-def _rolled(
-    question: Question, policy: Policy, rows: Sequence[Row[Any]], verdicts: Sequence[Verdict], *, missing: int
-) -> Verdict:
-    first = rows[0]
-    return roll_up(
-        question,
-        policy,
-        [
-            SegmentVerdict(row.start_s, row.end_s, verdict, row.scores)
-            for row, verdict in zip(rows, verdicts, strict=True)
-        ],
-        missing=missing,
-        covered_s=first.video_covered_s or 0.0,
-        expected_s=first.video_expected_s,
-    ).verdict

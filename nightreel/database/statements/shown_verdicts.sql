@@ -3,6 +3,7 @@
 -- frames of ten in each segment.
 SELECT segment.video_id,
        verdict.prompt_id,
+       verdict.answer_id,
        segment.index AS segment,
        segment.start_s,
        segment.end_s,
@@ -31,3 +32,4 @@ JOIN nightreel.runs AS run ON run.id = answer.run_id
 LEFT JOIN nightreel.analyses AS analysis ON analysis.video_id = video.id AND analysis.recipe_id = run.recipe_id
 WHERE segment.video_id = ANY (CAST(:video_ids AS bigint[]))
   AND verdict.prompt_id = ANY (CAST(:prompt_ids AS bigint[]))
+ORDER BY segment.video_id, segment.start_s
