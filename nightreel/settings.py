@@ -284,6 +284,11 @@ class Settings(BaseSettings):
         description="most helpers of a night, runs on other devices of the pool; unset: one for each other device",
     )
 
+    first: CommaSeparated = Field(
+        (),
+        description="prefixes of keys below the source, whose new videos come before all others, in this order: "
+        "urgent/,news/; set it on all hosts",
+    )
     ready_by: ReadyBy | None = Field(
         None,
         description="time at which nights must be done: HH:MM, or HH:MM and a time zone (else UTC); they claim only "

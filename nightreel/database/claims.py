@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -135,13 +136,24 @@ class ClaimsInOrder:
     Finished work leaves dead entries in the index of pending work, until a vacuum that no open transaction prevents.
     Claims that always started at the first key would step over all these entries. Work that was deferred or given back
     is found when no key ahead has any: then the claims start at the first key again.
+
+    Args:
+        first: prefixes of keys whose videos come before all others, in this order.
     """
 
     def __init__(
-        self, selection: Selection, *, recipe: Recipe, run_id: int, chunk_segments: int, lease_s: float
+        self,
+        selection: Selection,
+        *,
+        recipe: Recipe,
+        run_id: int,
+        chunk_segments: int,
+        lease_s: float,
+        first: Sequence[str] = (),
     ) -> None:
         self._selection = selection
-        self._ahead = selection
+        self._in_order = [*(replace(selection, uri_prefix=prefix) for prefix in first), selection]
+        self._ahead = list(self._in_order)
         self._what: dict[str, Any] = {
             "recipe": recipe,
             "run_id": run_id,
@@ -151,12 +163,15 @@ class ClaimsInOrder:
 
     def next(self, connection: Connection, max_videos: int | None = None) -> list[Claim]:
         """The claims of the next chunk; empty if nothing is free."""
-        ahead = self._ahead
-        claims = self._claim(connection, ahead, max_videos)
-        if not claims and ahead != self._selection:
-            claims = self._claim(connection, self._selection, max_videos)
-        self._ahead = replace(self._selection, after_uri=claims[-1].video.uri) if claims else self._selection
-        return claims
+        for place, selection in enumerate(self._in_order):
+            ahead = self._ahead[place]
+            claims = self._claim(connection, ahead, max_videos)
+            if not claims and ahead != selection:
+                claims = self._claim(connection, selection, max_videos)
+            self._ahead[place] = replace(selection, after_uri=claims[-1].video.uri) if claims else selection
+            if claims:
+                return claims
+        return []
 
     def suspect_is_free(self, connection: Connection) -> bool:
         return suspect_is_free(connection, recipe=self._what["recipe"], selection=self._selection)

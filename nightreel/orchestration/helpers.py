@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.runtime import flow_run
@@ -142,9 +143,9 @@ def open_helpers(
 ) -> Iterator[Helpers]:
     """The helpers of a run. Those that have not started at the end of the block are cancelled."""
     most, pool = 0, settings.work_pool
-    if not (options.night or options.shard or options.recipe):
+    if not (options.night or options.shard):
         own_pool = _own_pool(client)
-        most, pool = _most(client, options.helpers, settings, is_night=own_pool is not None), own_pool or pool
+        most, pool = _most(client, options.helpers, settings, is_deployed=own_pool is not None), own_pool or pool
     helpers = Helpers(run, client, server, most=most, pool=pool)
     try:
         yield helpers
@@ -153,17 +154,21 @@ def open_helpers(
 
 
 def _own_pool(client: SyncPrefectClient) -> str | None:
-    """The work pool of this flow run; None if a command runs it."""
+    """The work pool of this flow run, or of the one that it is a part of; None if a command runs it."""
     if not (own := flow_run.get_id()):
         return None
-    runs = read_runs(client, [own])
-    return runs[own].work_pool_name if own in runs else None
+    with prefect_errors():
+        run = client.read_flow_run(UUID(own))
+        if run.work_pool_name is None and run.parent_task_run_id is not None:
+            parent = client.read_task_run(run.parent_task_run_id).flow_run_id
+            run = client.read_flow_run(parent) if parent else run
+    return run.work_pool_name
 
 
-def _most(client: SyncPrefectClient, asked: int | None, settings: Settings, *, is_night: bool) -> int:
+def _most(client: SyncPrefectClient, asked: int | None, settings: Settings, *, is_deployed: bool) -> int:
     if asked is not None:
         return asked
-    if not is_night:
+    if not is_deployed:
         return 0
     if settings.helpers is not None:
         return settings.helpers

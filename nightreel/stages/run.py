@@ -304,6 +304,7 @@ def _stages(
                     run_id=run_id,
                     chunk_segments=settings.chunk_segments,
                     lease_s=settings.lease_s,
+                    first=[f"{source.url}/{prefix.lstrip('/')}" for prefix in settings.first],
                 ),
                 recorder=recorder,
                 chunk_segments=settings.chunk_segments,

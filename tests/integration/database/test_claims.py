@@ -111,6 +111,19 @@ def test_claims_come_in_key_order_regardless_of_the_order_of_discovery(work):
     assert [claim.video.uri[-5] for claim in [*work.claim(segments=2), *work.claim()]] == ["a", "b", "c"]
 
 
+def test_videos_below_the_first_prefixes_come_before_all_others_in_their_order(work):
+    work.discover(*(stored(name) for name in ("a.mp4", "news/b.mp4", "urgent/c.mp4", "urgent/d.mp4", "z.mp4")))
+    first = [f"{work.selection.uri_prefix}{name}" for name in ("urgent/", "news/", "none/")]
+    run = ClaimsInOrder(
+        work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=1, lease_s=60, first=first
+    )
+    order = []
+    with work.database.begin() as connection:
+        while claims := run.next(connection):
+            order += [claim.video.uri.removeprefix(work.selection.uri_prefix) for claim in claims]
+    assert order == ["urgent/c.mp4", "urgent/d.mp4", "news/b.mp4", "a.mp4", "z.mp4"]
+
+
 def test_a_run_continues_after_its_last_claim_and_starts_again_at_the_end(work, open_work):
     work.discover(*(stored(f"{name}.mp4") for name in "abcdef"))
     run = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=2, lease_s=60)
