@@ -34,6 +34,7 @@ class Night:
     """
 
     id: int
+    flow_run_id: str | None
     name: str
     status: str
     is_alive: bool
@@ -72,6 +73,7 @@ def read_night(connection: Connection, run_id: int) -> Night:
     only = options.get("only")
     return Night(
         id=row.id,
+        flow_run_id=row.flow_run_id,
         name=row.name or "",
         status=row.status,
         is_alive=row.is_alive,
@@ -89,17 +91,21 @@ def read_night(connection: Connection, run_id: int) -> Night:
     )
 
 
-def require_no_night(connection: Connection, source: str) -> None:
-    """Check that no night of this source runs. Another night cannot start before the transaction ends.
+def require_no_night(connection: Connection, *, source: str, recipe_id: int) -> None:
+    """Check that no night does this work already. Another night cannot start before the transaction ends.
 
     Raises:
         PermanentError: `night_is_running`.
     """
-    key = func.hashtextextended(f"nightreel night {source}", 0)
+    key = func.hashtextextended(f"nightreel night {recipe_id} {source}", 0)
     connection.execute(select(func.pg_advisory_xact_lock(key)))
     other = connection.execute(
         select(_runs.c.id, _runs.c.name).where(
-            _runs.c.source == source, _runs.c.night_id.is_(None), _runs.c.name.like("night %"), _alive()
+            _runs.c.source == source,
+            _runs.c.recipe_id == recipe_id,
+            _runs.c.night_id.is_(None),
+            _runs.c.name.like("night %"),
+            _alive(),
         )
     ).first()
     if other is not None:

@@ -1,9 +1,10 @@
-"""Finds out whether a due night waits for a worker: then a shard makes room for it."""
+"""Finds out whether a due night waits for a worker, so that a shard makes room, and whether a night was cancelled."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -18,10 +19,12 @@ from prefect.client.schemas.filters import (
     WorkQueueFilterName,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
 
 NIGHTS = "nightly"
 """The work queue of nights, which have the highest priority."""
 _ASK_EVERY_S = 15.0
+_ASK_CANCELLED_EVERY_S = 5.0
 _TAKEN_WITHIN = timedelta(seconds=30)  # workers look for due runs every 10 to 15 seconds
 
 
@@ -56,3 +59,25 @@ class NightWatch:
                 limit=1,
             )
         )
+
+
+class CancelWatch:
+    """Finds out whether a person cancelled a night. Asks the server at most every few seconds.
+
+    A night's own run that is cancelled may be killed before it can say so in Postgres.
+    """
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client = client
+        self._ask_at = 0.0
+        self._cancelled = False
+
+    def __call__(self, flow_run_id: str) -> bool:
+        if time.monotonic() >= self._ask_at and not self._cancelled:
+            self._ask_at = time.monotonic() + _ASK_CANCELLED_EVERY_S
+            try:
+                state = self._client.read_flow_run(UUID(flow_run_id)).state
+            except (httpx.HTTPError, ObjectNotFound):  # the helper continues: a failed check must not fail it
+                return False
+            self._cancelled = state is not None and state.type in (StateType.CANCELLED, StateType.CANCELLING)
+        return self._cancelled

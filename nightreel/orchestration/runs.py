@@ -24,7 +24,7 @@ from nightreel.orchestration.helpers import Helpers, open_helpers
 from nightreel.orchestration.leases import lease_memory
 from nightreel.orchestration.lost_server import leave_without_server
 from nightreel.orchestration.memory_limits import MemoryLimits
-from nightreel.orchestration.nights import NightWatch
+from nightreel.orchestration.nights import CancelWatch, NightWatch
 from nightreel.orchestration.server_watch import ServerWatch
 from nightreel.settings import Settings, load_settings
 from nightreel.stages.database import open_database
@@ -99,6 +99,7 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
                 flow_run_id=flow_run_id,
                 lease_memory=partial(lease_memory, limits=limits),
                 night_due=NightWatch(client),
+                is_cancelled=CancelWatch(client),
             )
         )
         stack.enter_context(log_context(run=run.id))

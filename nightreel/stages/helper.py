@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nightreel.database.claims import remaining
@@ -10,6 +11,12 @@ from nightreel.database.nights import Night, read_night
 from nightreel.database.recipes import read_recipe
 
 _CANCELLED = "cancelled"
+IsCancelled = Callable[[str], bool]
+
+
+def never_cancelled(_: str) -> bool:
+    """Always False: for runs without Prefect."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,15 +25,18 @@ class HelperRun:
 
     Args:
         night: as it was when the run was opened.
+        is_cancelled: whether a person cancelled the flow run with this id.
     """
 
     night: Night
     database: Database
+    is_cancelled: IsCancelled
 
     def why_stop(self) -> str | None:
         """Why the run should claim no more; None: it may go on. A night that was killed stops no helper."""
         night = self._read()
-        return f"run {night.id}, which it helps, was cancelled" if night.status == _CANCELLED else None
+        cancelled = night.status == _CANCELLED or (night.flow_run_id and self.is_cancelled(night.flow_run_id))
+        return f"run {night.id}, which it helps, was cancelled" if cancelled else None
 
     def backlog_may_grow(self) -> bool:
         return self._read().may_grow

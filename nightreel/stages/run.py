@@ -43,7 +43,7 @@ from nightreel.stages.decode import Decoding
 from nightreel.stages.device_lease import LeaseMemory
 from nightreel.stages.discover import Discovery
 from nightreel.stages.encode import Encoding
-from nightreel.stages.helper import HelperRun
+from nightreel.stages.helper import HelperRun, IsCancelled, never_cancelled
 from nightreel.stages.identify import Identification
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
@@ -141,6 +141,7 @@ def open_run(
     flow_run_id: str | None = None,
     lease_memory: LeaseMemory | None = None,
     night_due: NightDue = no_night_due,
+    is_cancelled: IsCancelled = never_cancelled,
 ) -> Iterator[Run]:
     """Check the options, take back the claims of dead runs, register the run, and create its stages.
 
@@ -150,7 +151,7 @@ def open_run(
         settings: of the process, overridden by the options: `options.settings_for`.
         name: what the run is; the first word is its kind.
         lease_memory: waits for device memory and holds it; None: the model uses any free memory.
-        night_due: called by runs of shards.
+        night_due: called by runs of shards. is_cancelled: called by runs of helpers.
     """
     with ExitStack() as stack:
         database = stack.enter_context(open_database(settings, to_write=True))
@@ -179,7 +180,9 @@ def open_run(
             RunRegistration(
                 database,
                 lease_s=settings.lease_s,
-                check=partial(require_no_night, source=source.url) if name.startswith("night ") else lambda _: None,
+                check=partial(require_no_night, source=source.url, recipe_id=recipe.id)
+                if name.startswith("night ")
+                else lambda _: None,
                 flow_run_id=flow_run_id,
                 name=name,
                 source=source.url,
@@ -195,7 +198,7 @@ def open_run(
         shard_run = None
         if shard:
             shard_run = ShardRun(shard=shard, run_id=registration.id, database=database, night_due=night_due)
-        helper = HelperRun(night=night, database=database) if night else None
+        helper = HelperRun(night=night, database=database, is_cancelled=is_cancelled) if night else None
         run = stack.enter_context(
             _stages(
                 settings,

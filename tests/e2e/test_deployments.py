@@ -115,10 +115,11 @@ def slow(make_pipeline, pool, chat_server: ChatServer, tmp_path) -> Pipeline:
     )
 
 
-def submit(client: SyncPrefectClient, deployment: str) -> FlowRun:
+def submit(client: SyncPrefectClient, deployment: str, **options: str) -> FlowRun:
     """A run that is due now."""
     found = client.read_deployment_by_name(deployment)
-    return client.create_flow_run_from_deployment(found.id, state=Scheduled())
+    parameters = {"options": options} if options else None
+    return client.create_flow_run_from_deployment(found.id, state=Scheduled(), parameters=parameters)
 
 
 def state_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
@@ -133,7 +134,7 @@ def state_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
 def test_a_second_deploy_changes_nothing(deploy, registered, pool):
     before = registered()
     assert {name: queue["priority"] for name, queue in before["queues"].items() if name in QUEUES} == QUEUES
-    assert len(before["deployments"]) == 6
+    assert len(before["deployments"]) == 7
     assert list(before["automations"]) == [DEAD]
     assert deploy() == ["nothing to change"]
     assert registered() == before
@@ -306,7 +307,7 @@ def test_a_run_killed_with_its_worker_is_marked_crashed_and_a_live_run_is_not(sl
         with Hosts(tmp_path, slow.environment) as hosts:
             hosts.start("a", "--queue", "nightly")
             hosts.start("b", "--queue", "backfill")
-            night, other = submit(client, NIGHT), submit(client, deployment_of(pool))
+            night, other = submit(client, NIGHT), submit(client, deployment_of(pool), plan="uniform:2")
             running = "SELECT count(*) FROM nightreel.runs WHERE status = 'running'"
             wait_for(lambda: slow.value(running) == 2, lambda: [hosts.log("a"), hosts.log("b")])
             hosts.kill("a")

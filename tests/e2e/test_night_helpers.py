@@ -121,12 +121,13 @@ def test_a_night_is_shared_by_hosts_goes_on_without_its_own_run_and_ends_as_one(
     cancelled = night.start()
     night.wait_until(f"{RUNNING} AND name ~ '^(night|helper)'", 2)
     with pytest.raises(NightreelError, match="still analyses"), slow.database.begin() as connection:
-        require_no_night(connection, leader.source)
+        require_no_night(connection, source=leader.source, recipe_id=slow.value("SELECT id FROM nightreel.recipes"))
     night.client.set_flow_run_state(cancelled, Cancelling())
     night.wait(cancelled)
     wait_for(lambda: slow.value(RUNNING) == 0, night.logs, 60)
     leader, helper = night.runs()[-2:]
-    assert (leader.status, helper.status) == ("cancelled", "completed")
+    assert leader.status in ("cancelled", "crashed"), "crashed, if it was killed before it could say so"
+    assert helper.status == "completed"
     assert "was cancelled" in helper.counts["headline"]
     assert slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
     assert slow.value(DONE) < CLIPS

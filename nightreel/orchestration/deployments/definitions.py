@@ -28,8 +28,8 @@ _SECRET = re.compile(
 )
 _LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
 
-_OF_EACH_POOL = {SHARDS: "shards", HELPERS: "helpers"}
-"""Prefixes of the names of deployments that each pool has, and what runs as them."""
+_OF_EACH_POOL = (SHARDS, HELPERS)
+"""Prefixes of the names of deployments that each pool has."""
 _FLOWS_OF_A_SOURCE = ("analyze_videos", "sweep_videos")
 
 Definition = dict[str, Any]
@@ -62,9 +62,11 @@ def load_definitions(path: Path) -> list[Definition]:
     names = [entry["name"] for entry in entries]
     if len(set(names)) < len(names):
         raise SettingsError(f"{path}: two deployments have the same name: {', '.join(sorted(names))}")
-    for prefix, what in _OF_EACH_POOL.items():
-        if sum(name.startswith(prefix) for name in names) != 1:
-            raise SettingsError(f"{path}: should have exactly one deployment named {prefix}<pool>, for {what}")
+    of_pools = {prefix: sum(name.startswith(prefix) for name in names) for prefix in _OF_EACH_POOL}
+    if of_pools[SHARDS] != 1:
+        raise SettingsError(f"{path}: should have exactly one deployment named {SHARDS}<pool>, for shards")
+    if of_pools[HELPERS] > 1:  # none: nights have no helpers
+        raise SettingsError(f"{path}: should have at most one deployment named {HELPERS}<pool>, for helpers")
     shared = {name: content[name] for name in ("build", "push", "pull") if name in content}
     definitions = [{**shared, **entry} for entry in entries]
     for definition in definitions:
@@ -108,7 +110,7 @@ def make_out(
 
 def needs_source(name: str, entrypoint: str | None, parameters: Mapping[str, Any] | None) -> bool:
     """Whether runs of a deployment use the source of their worker's settings: nights and sweeps without their own."""
-    if name.startswith(tuple(_OF_EACH_POOL)) or (entrypoint or "").rpartition(".")[2] not in _FLOWS_OF_A_SOURCE:
+    if name.startswith(_OF_EACH_POOL) or (entrypoint or "").rpartition(".")[2] not in _FLOWS_OF_A_SOURCE:
         return False
     options = (parameters or {}).get("options")
     return not (isinstance(options, dict) and options.get("source"))
