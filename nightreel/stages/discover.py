@@ -16,6 +16,8 @@ from nightreel.database.runs import LifeSigns, recover_dead_runs
 from nightreel.domain import Claim
 from nightreel.domain.deadlines import Deadline
 from nightreel.errors import NightreelError
+from nightreel.reasons import Reason
+from nightreel.stages.helper import HelperRun
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
@@ -49,6 +51,7 @@ class Discovery:
     Args:
         model, cache: checked before the first claim.
         why_stop: called before each chunk is claimed; returns why this run should end early, or None.
+        helper: set in a run that helps another.
         deadline: the write stage notes the end of chunks there.
     """
 
@@ -67,6 +70,7 @@ class Discovery:
     model: ModelSession
     cache: FeatureCache
     files: VideoFiles
+    helper: HelperRun | None = None
     life_signs: LifeSigns = field(default_factory=LifeSigns)
     deadline: Deadline = field(default_factory=Deadline)
 
@@ -127,11 +131,31 @@ class Discovery:
                 self.cache.check_writable()
             self.files.check_sandbox()
             self.model.check()
+        if self.helper and not self.model.is_loaded and (stop := self._load_to_help(self.helper)):
+            return Claimed(claims=[], stop=stop)
         with self.recorder.stage("database"), self.database.begin() as connection:
             claims = self.claims.next(connection, max_videos)
         claims = claims or (self._claim_suspect() if suspects else [])
         self.deadline.claimed([claim.analysis_id for claim in claims], datetime.now(UTC))
         return Claimed(claims=claims)
+
+    def _load_to_help(self, helper: HelperRun) -> str | None:
+        """Load the model of a helper before its first claim. Returns why it need not be loaded any more.
+
+        The night waits for what its helpers have claimed. A helper that waits for memory, perhaps for the night's own,
+        must have claimed nothing.
+        """
+
+        def is_needed() -> bool:
+            return helper.needs_help() and not self.deadline.why_stop(datetime.now(UTC))
+
+        try:
+            self.model.load(is_needed)
+        except NightreelError as error:
+            if error.reason is not Reason.RUN_CLOSED:
+                raise
+            return f"run {helper.night.id} needed no more help before this one had a device"
+        return None
 
     def _claim_suspect(self) -> list[Claim]:
         """Claim a suspect. The model is loaded first: a run that dies of its model must hold no video."""

@@ -41,6 +41,9 @@ class HelperRun:
     def backlog_may_grow(self) -> bool:
         return self._read().may_grow
 
+    def needs_help(self) -> bool:
+        return needs_help(self.database, self.night.id)
+
     def _read(self) -> Night:
         with self.database.begin() as connection:
             return read_night(connection, self.night.id)

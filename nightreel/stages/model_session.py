@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 
 from nightreel.database.connection import Database
@@ -21,6 +21,8 @@ from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.device_lease import LeasedDevice, LeaseMemory, lease_device
 from nightreel.stages.recorder import RunRecorder
+
+_LOOK_EVERY_S = 3.0  # whether the model is still needed, during a wait for memory
 
 
 class ModelSession:
@@ -80,9 +82,22 @@ class ModelSession:
     def is_loaded(self) -> bool:
         return self._model is not None
 
-    def load(self) -> None:
-        """Load the model now. Raises the errors of `use`."""
-        self._loaded()
+    def load(self, is_needed: Callable[[], bool] = lambda: True) -> None:
+        """Load the model now.
+
+        Args:
+            is_needed: asked every few seconds. Once it is not, the session loads nothing and waits for no memory.
+
+        Raises:
+            PermanentError: `run_closed`: it is not needed any more.
+            NightreelError: as `use`.
+        """
+        loaded = threading.Event()
+        threading.Thread(target=self._close_unless, args=(is_needed, loaded), name="is-needed", daemon=True).start()
+        try:
+            self._loaded()
+        finally:
+            loaded.set()
 
     @property
     def frame_size(self) -> int | None:
@@ -128,6 +143,13 @@ class ModelSession:
                     self._load_errors.append(error)
                     raise
             return self._model
+
+    def _close_unless(self, is_needed: Callable[[], bool], loaded: threading.Event) -> None:
+        while not loaded.wait(_LOOK_EVERY_S):
+            with suppress(NightreelError):  # not known now
+                if not is_needed():
+                    self._closing.set()
+                    return
 
     def _check(self) -> None:
         if self._found.checkpoint is not None:

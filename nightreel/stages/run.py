@@ -314,6 +314,7 @@ def _stages(
                 max_crashes=settings.max_crashes,
                 deadline=deadline,
                 why_stop=part.why_stop if (part := shard or helper) else lambda: None,
+                helper=helper,
                 model=model,
                 cache=cache,
                 files=files,

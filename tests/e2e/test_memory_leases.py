@@ -14,6 +14,7 @@ from benchmarks.lease_log import judge
 from benchmarks.lease_sides import DEVICE_MIB, LEASE_S, Simulation, draw_requests, read_log
 from fixtures.pipeline import Pipeline
 from prefect.client.orchestration import get_client
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
@@ -191,6 +192,44 @@ def test_a_run_that_waits_for_memory_can_be_interrupted(make_pipeline, clips, bo
     assert "waits: " in output
     assert pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 0
     assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
+
+
+def test_a_helper_that_waits_for_memory_has_claimed_nothing_and_ends_when_it_is_not_needed(
+    make_pipeline, clips, books, database
+):
+    """The night may hold the memory that its helper waits for, and it waits for what the helper has claimed."""
+    device = memory_devices()[0]
+    most = device.leasable_mib(None)
+    pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most))
+    night = pipeline.analyze(limit=1).run_id
+    request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
+    claimed: list[int] = []
+    held, ended = ExitStack(), threading.Event()
+    held.enter_context(lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()))
+
+    def end_the_work_once_the_helper_waits() -> None:
+        deadline = time.monotonic() + 60
+        waits = "SELECT count(*) FROM nightreel.memory_leases WHERE granted = '{}'"
+        while not pipeline.value(waits) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        claimed.append(pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'"))
+        with database.begin() as connection:
+            connection.execute(text("UPDATE nightreel.analyses SET status = 'done' WHERE status = 'pending'"))
+        ended_by_itself.append(ended.wait(20))
+        held.close()
+
+    ended_by_itself: list[bool] = []
+    thread = threading.Thread(target=end_the_work_once_the_helper_waits)
+    thread.start()
+    helper = pipeline.analyze(night=night)
+    ended.set()
+    thread.join()
+    assert claimed == [0]
+    assert ended_by_itself == [True]
+    assert helper.videos == {}
+    assert "needed no more help" in helper.headline + str(helper.stopped)
+    assert pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 0
 
 
 def test_the_command_shows_each_lease_and_its_holder(make_pipeline, clips, books, database):
