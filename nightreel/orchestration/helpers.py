@@ -64,7 +64,8 @@ class Helpers:
             return
         self._look_at = time.monotonic() + _LOOK_EVERY_S
         try:
-            wanted = min(self._most, helpers_worth(self._pending(), self._costs(summary)))
+            pending = self._run.discovery.count_remaining().pending
+            wanted = min(self._most, helpers_worth(pending, self._costs(summary)))
             for _ in range(wanted - self._active()):
                 self._submit()
         except NightreelError as error:
@@ -73,8 +74,9 @@ class Helpers:
 
     def _forecast(self, summary: RunSummary) -> None:
         """How long the backlog takes with the devices at hand, as far as costs were measured."""
-        pending, video_s = self._pending(), self._costs(summary).video_s
-        if not pending or video_s is None:
+        pending = self._run.discovery.count_remaining().pending
+        video_s = self._costs(summary).video_s if pending else None
+        if video_s is None:
             return
         devices = self._most + 1
         takes = timedelta(seconds=round(pending * video_s / devices))
@@ -111,9 +113,6 @@ class Helpers:
                 cancel_waiting(self._client, self._submitted, why=why)
             except NightreelError as error:
                 logger.warning("helpers that wait for a worker stay: %s", error)
-
-    def _pending(self) -> int:
-        return self._run.discovery.remaining_work().pending
 
     def _active(self) -> int:
         flow_runs = read_runs(self._client, self._submitted)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection
+
 from nightreel.cache.features import FeatureCache
 from nightreel.database.claims import ClaimsInOrder, Remaining, Selection, remaining
 from nightreel.database.connection import Database
@@ -169,9 +171,14 @@ class Discovery:
 
     def _work_is_due(self) -> bool:
         """Whether a video can be claimed now. A run without one checks neither model nor cache, which takes seconds."""
-        with self.recorder.stage("database"), self.database.begin() as connection:
-            rest = remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)
+        with self.recorder.stage("database"):
+            rest = self.count_remaining()
         return rest.next_in_s is not None and rest.next_in_s <= 0
+
+    def count_remaining(self) -> Remaining:
+        """The unfinished work as it is now."""
+        with self.database.begin() as connection:
+            return self._remaining(connection)
 
     def remaining_work(self) -> Remaining:
         """The unfinished work, after taking back the claims of runs that have died.
@@ -181,8 +188,11 @@ class Discovery:
         while True:
             recover_dead_runs(self.database, max_crashes=self.max_crashes)
             with self.database.begin() as connection:
-                rest = remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)
+                rest = self._remaining(connection)
                 undecided_s = self.life_signs.undecided_s(connection, rest.holders)
             if undecided_s is None or (rest.next_in_s is not None and rest.next_in_s <= undecided_s):
                 return rest
             time.sleep(max(0.05, min(_LOOK_EVERY_S, undecided_s)))
+
+    def _remaining(self, connection: Connection) -> Remaining:
+        return remaining(connection, recipe=self.recipe, run_id=self.run_id, selection=self.selection)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from nightreel.cache.eviction import CacheLimit
 from nightreel.database.backfills import Shard, read_shard
-from nightreel.database.claims import ClaimsInOrder, Selection, remaining
+from nightreel.database.claims import ClaimsInOrder, Selection
 from nightreel.database.connection import Database
 from nightreel.database.current_recipes import make_current
 from nightreel.database.discovery import ListingFilter
@@ -112,12 +112,10 @@ class Run:
         A shard whose run stopped for an error is not ended here: its flow run fails, and the dispatch counts that.
         """
         summary.take_report(*self.recorder.report())
+        if summary.stopped:
+            summary.left = self.discovery.count_remaining().pending
         with self.database.begin() as connection:
             before = summary.before = read_run_before(connection, self.id)
-            if summary.stopped:
-                summary.left = remaining(
-                    connection, recipe=self.recipe, run_id=self.id, selection=self.discovery.selection
-                ).pending
             if not isinstance(summary, SweepSummary):
                 summary.quarantine = read_quarantine(
                     connection,
