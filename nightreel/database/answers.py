@@ -13,7 +13,17 @@ from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import storable
 from nightreel.database.statements import statement
-from nightreel.domain import Answer, AnswerState, PromptSet, Segment, SegmentAnswers, Verdict, Window, probability
+from nightreel.domain import (
+    Answer,
+    AnswerState,
+    BothVerdicts,
+    PromptSet,
+    Segment,
+    SegmentAnswers,
+    Verdict,
+    Window,
+    probability,
+)
 
 _features, _segments, _answers = schema.features.c, schema.segments.c, schema.answers.c
 MEASURED = (
@@ -58,7 +68,11 @@ class GivenAnswers(NamedTuple):
 
     def verdicts(self, prompts: PromptSet) -> dict[str, Verdict]:
         """The verdicts of these prompts, by name."""
-        return prompts.judge(
+        return {name: both.decisive for name, both in self.both_verdicts(prompts).items()}
+
+    def both_verdicts(self, prompts: PromptSet) -> dict[str, BothVerdicts]:
+        """The verdicts of these prompts on first and second looks, by name."""
+        return prompts.judge_both(
             {key: stored.answer for key, stored in self.first.items()},
             {key: stored.answer for key, stored in self.looks.items()},
         )

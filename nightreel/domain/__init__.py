@@ -11,7 +11,7 @@ from nightreel.domain.identity import content_hash
 from nightreel.domain.judging import TIE, judge, probability
 from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
 from nightreel.domain.policies import MIN_COVERAGE, Band, LookAgain, Policy, Review, RollUp, RollUpKind
-from nightreel.domain.prompts import Prompt, PromptSet, largest_plan
+from nightreel.domain.prompts import BothVerdicts, Prompt, PromptSet, largest_plan
 from nightreel.domain.questions import (
     GREEDY,
     MOST_SCORED_NUMBERS,
@@ -61,6 +61,7 @@ __all__ = [
     "AnswerState",
     "AnsweredChunk",
     "Band",
+    "BothVerdicts",
     "ChunkCounts",
     "Claim",
     "EncodedChunk",

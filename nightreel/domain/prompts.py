@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from nightreel.domain.answers import Answer, AnswerState
+from nightreel.domain.answers import Answer
 from nightreel.domain.judging import judge
 from nightreel.domain.policies import Policy
 from nightreel.domain.questions import Question
-from nightreel.domain.verdicts import Verdict
+from nightreel.domain.verdicts import Verdict, VerdictState
 from nightreel.domain.videos import SamplingPlan
 from nightreel.errors import SettingsError
 
@@ -37,6 +37,20 @@ class Prompt:
         """A prompt from the fields of its question and its policy."""
         question = {key: keys.pop(key) for key in tuple(keys) if key in _QUESTION}
         return cls(name=name, set_name=set_name, question=Question(**question), policy=Policy(**keys))
+
+
+class BothVerdicts(NamedTuple):
+    """The verdicts on the first answer of a segment, and on that of the second look that the policy wants."""
+
+    first: Verdict
+    second: Verdict | None
+
+    @property
+    def decisive(self) -> Verdict:
+        """The second one, if the first one asks for it and it is not an error."""
+        if self.second is None or not self.first.look_again or self.second.state is VerdictState.ERROR:
+            return self.first
+        return self.second
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +87,22 @@ class PromptSet:
         Args:
             answers: by question hash. looks: answers of second looks, by question hash and `LookAgain.key`.
         """
+        return {name: both.decisive for name, both in self.judge_both(answers, looks).items()}
+
+    def judge_both(
+        self, answers: Mapping[str, Answer], looks: Mapping[tuple[str, str], Answer]
+    ) -> dict[str, BothVerdicts]:
+        """As `judge`, with the verdicts on both looks."""
         verdicts = {}
         for prompt in self.prompts:
             question, policy = prompt.question, prompt.policy
             if question.hash not in answers:
                 continue
-            verdict = judge(question, answers[question.hash], policy)
-            if verdict.look_again and policy.look_again:
-                second = looks.get((question.hash, policy.look_again.key))
-                if second is not None and second.state is not AnswerState.ERROR:
-                    verdict = judge(question, second, policy)
-            verdicts[prompt.name] = verdict
+            second = looks.get((question.hash, policy.look_again.key)) if policy.look_again else None
+            verdicts[prompt.name] = BothVerdicts(
+                judge(question, answers[question.hash], policy),
+                None if second is None else judge(question, second, policy),
+            )
         return verdicts
 
     def due(self, verdicts: Mapping[str, Verdict]) -> dict[str, bool | None]:

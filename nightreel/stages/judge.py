@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 from sqlalchemy import Connection
 
-from nightreel.database.answers import GivenAnswers, StoredAnswer
+from nightreel.database.answers import GivenAnswers
 from nightreel.database.policies import InForce
 from nightreel.database.recipes import Recipe
 from nightreel.database.verdicts import NewVerdict, choose_shown, known_verdicts, roll_up_videos, write_verdicts
-from nightreel.domain import AnswerState, Prompt, Verdict, VerdictState, judge
+from nightreel.domain import BothVerdicts, Prompt, Verdict, VerdictState
 
 Given = Mapping[int, Mapping[int, GivenAnswers]]
 """Answers by video id and segment index: `database.answers.answers_given`."""
@@ -34,13 +34,21 @@ def judge_answers(connection: Connection, given: Given, recipe: Recipe, policies
     for video_id, segments in given.items():
         found[video_id] = {}
         for index, answers in segments.items():
-            verdicts = answers.verdicts(prompts)
-            usable = {name: one for name, one in verdicts.items() if one.state is not VerdictState.ERROR}
+            both = answers.both_verdicts(prompts)
+            usable = {name: one.decisive for name, one in both.items() if one.decisive.state is not VerdictState.ERROR}
             found[video_id][index] = usable
             due = prompts.due(usable)
             for prompt in prompts.prompts:
-                policy = policies[recipe.prompt_ids[prompt.name]]
-                wanted += _verdicts(prompt, answers, policy, recipe, is_due=due[prompt.name] is not False)
+                if prompt.name in both:
+                    prompt_id = recipe.prompt_ids[prompt.name]
+                    wanted += _new_verdicts(
+                        prompt,
+                        answers,
+                        both[prompt.name],
+                        prompt_id,
+                        policies[prompt_id],
+                        due=due[prompt.name] is not False,
+                    )
     known = known_verdicts(connection, {new.answer_id for new in wanted})
     write_verdicts(
         connection,
@@ -49,33 +57,24 @@ def judge_answers(connection: Connection, given: Given, recipe: Recipe, policies
     return found
 
 
-def _verdicts(
-    prompt: Prompt, answers: GivenAnswers, policy: InForce, recipe: Recipe, *, is_due: bool
+def _new_verdicts(
+    prompt: Prompt, answers: GivenAnswers, both: BothVerdicts, prompt_id: int, policy: InForce, *, due: bool
 ) -> Iterator[NewVerdict]:
-    """The verdicts on the first answer to a prompt, and on that of its second look."""
-
-    def new(stored: StoredAnswer, verdict: Verdict, *, due: bool) -> NewVerdict:
-        return NewVerdict(
+    """The verdicts to store on the first answer to a prompt, and on that of its second look."""
+    question, look = prompt.question, prompt.policy.look_again
+    given = [(answers.first[question.hash], both.first, due)]
+    if both.second is not None and look is not None:
+        given.append((answers.looks[question.hash, look.key], both.second, due and both.decisive is both.second))
+    for stored, verdict, is_due in given:
+        yield NewVerdict(
             answer_id=stored.id,
-            prompt_id=recipe.prompt_ids[prompt.name],
+            prompt_id=prompt_id,
             policy_id=policy.id,
-            kind=prompt.question.kind,
+            kind=question.kind,
             lane=prompt.policy.lane,
             verdict=verdict,
-            due=due,
+            due=is_due,
         )
-
-    question, look = prompt.question, prompt.policy.look_again
-    first = answers.first.get(question.hash)
-    if first is None:
-        return
-    verdict = judge(question, first.answer, prompt.policy)
-    yield new(first, verdict, due=is_due)
-    second = answers.looks.get((question.hash, look.key)) if look else None
-    if second is not None:
-        is_usable = second.answer.state is not AnswerState.ERROR
-        wanted = is_due and verdict.look_again and is_usable
-        yield new(second, judge(question, second.answer, prompt.policy), due=wanted)
 
 
 def show_videos(
