@@ -281,7 +281,8 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=1000,
-        description="most helpers of a night, runs on other devices of the pool; unset: one for each other device",
+        description="most helpers of a night, runs on other devices of the pool; unset: one for each other device "
+        "that can hold the model",
     )
 
     first: CommaSeparated = Field(

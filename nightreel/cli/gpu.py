@@ -1,4 +1,4 @@
-"""`gpu`: show the memory of this machine's devices, and the runs that hold it or wait for it. Starts no service."""
+"""`gpu`: show the memory of this machine's devices, and the runs of all hosts that hold or need some."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class DeviceUse:
     """A row of the table of devices, MiB.
 
     Args:
+        runs: that hold memory of it.
         limit_mib: size of Prefect's concurrency limit; None if no server was asked or no run has created it yet.
         leased_mib: held by live runs.
         lapsing_mib: held in Prefect by unknown runs: of another database, or killed; a killed run's part is free
@@ -36,6 +37,7 @@ class DeviceUse:
 
     device: str
     limit: str
+    runs: tuple[int, ...]
     total_mib: int
     leasable_mib: int
     limit_mib: int | None
@@ -47,10 +49,13 @@ class DeviceUse:
 
 
 def gpu(as_json: Json = False) -> None:
-    """Show the memory of GPUs (without one: of the RAM): leased by runs, free, used by other processes."""
+    """Show the memory of GPUs (without one: of the RAM): leased by runs, free, used by other processes.
+
+    Below, each run that holds memory or waits for some, on all hosts: of which night it is, and whether it helps one.
+    """
     settings = command_settings()
     devices = memory_devices()
-    queue, no_queue = _queue(settings, devices[0].host)
+    queue, no_queue = _queue(settings)
     taken, no_taken = _taken(settings, [device.limit for device in devices])
     uses = [_use(device, settings, queue, taken.get(device.limit)) for device in devices]
     problems = [problem for problem in (no_queue, no_taken) if problem]
@@ -58,7 +63,7 @@ def gpu(as_json: Json = False) -> None:
         print_json({"devices": list(map(asdict, uses)), "leases": list(map(asdict, queue)), "problems": problems})
         return
     print_table(
-        ("device", "limit", "total", "leasable", "leased", "lapsing", "free", "used", "by others"),
+        ("device", "limit", "total", "leasable", "leased", "lapsing", "free", "used", "by others", "runs"),
         [
             (
                 use.device,
@@ -70,13 +75,14 @@ def gpu(as_json: Json = False) -> None:
                 _mib(use.free_mib),
                 _mib(use.used_mib),
                 _mib(use.others_mib),
+                ", ".join(map(str, use.runs)),
             )
             for use in uses
         ],
     )
     if queue:
         print_line()
-        print_table(("run", "state", "memory", "limit", "minutes", "pid"), map(_row, queue))
+        print_table(("run", "name", "helps", "state", "memory", "limit", "minutes", "pid"), map(_row, queue))
     for problem in problems:
         print_line(problem)
 
@@ -91,6 +97,9 @@ def _use(
     return DeviceUse(
         device=device.name,
         limit=device.limit,
+        runs=tuple(
+            request.run_id for request in queue if device.limit in request.granted and request.run_id is not None
+        ),
         total_mib=device.total_bytes // _MIB,
         leasable_mib=leasable,
         limit_mib=limit,
@@ -112,14 +121,14 @@ def _used_bytes(device: MemoryDevice, pid: int | None) -> int:
         return 0
 
 
-def _queue(settings: Settings, host: str) -> tuple[list[QueuedRequest], str]:
-    """The granted and waiting requests, or why they are unknown."""
+def _queue(settings: Settings) -> tuple[list[QueuedRequest], str]:
+    """The granted and waiting requests of all hosts, or why they are unknown."""
     postgres = services.status(settings)[0]
     if postgres.state not in ("running", "external"):
         return [], f"leases are unknown: Postgres is {postgres.state}"
     try:
         with open_database(settings) as database, database.begin() as connection:
-            return read_queue(connection, host), ""
+            return read_queue(connection), ""
     except NightreelError as error:
         return [], f"leases are unknown: {error.detail}"
 
@@ -144,7 +153,9 @@ def _row(request: QueuedRequest) -> tuple[object, ...]:
     state = "holds" if request.granted else "waits"
     separator = ", " if request.granted or request.spread else " or "
     limits = separator.join(request.granted or request.limits)
-    return request.run_id, state, _mib(request.mib), limits, f"{minutes}:{seconds:02}", request.pid
+    helps = "" if request.night_id is None else f"run {request.night_id}"
+    name, took = request.run_name or "", f"{minutes}:{seconds:02}"
+    return request.run_id, name, helps, state, _mib(request.mib), limits, took, request.pid
 
 
 def _mib(count: int) -> str:

@@ -14,7 +14,8 @@ from nightreel.cli.filters import check_word
 from nightreel.database.runs import recover_dead_runs
 from nightreel.doctor import run_checks
 from nightreel.errors import SettingsError
-from nightreel.models.memory.device_request import capacities_mib, leasable_devices
+from nightreel.gpu import MemoryDevice
+from nightreel.models.memory.device_request import capacities_mib, leasable_devices, runs_at_once
 from nightreel.services import Endpoints, open_services
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
@@ -24,7 +25,7 @@ from nightreel.units import counted
 def worker(
     pool: Annotated[str | None, typer.Option(help="Work pool to serve; default: NIGHTREEL_WORK_POOL.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Runs at the same time; default: one per GPU, at least one.")
+        int | None, typer.Option(min=1, help="Runs at the same time; default: one per GPU that runs may use.")
     ] = None,
     queue: Annotated[list[str] | None, typer.Option(help="Serve only this queue of the pool.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in Prefect; default: the name of the host.")] = None,
@@ -38,9 +39,10 @@ def worker(
     settings = command_settings(work_pool=pool)
     host = name or platform.node() or "localhost"
     with open_services(settings) as endpoints:
-        queues = _chosen(queue, _prepare(settings, endpoints), pool=settings.work_pool)
+        devices = leasable_devices(settings)
+        queues = _chosen(queue, _prepare(settings, endpoints, devices), pool=settings.work_pool)
         _require_source(settings, endpoints, queues)
-        runs = limit or sum(device.is_gpu for device in leasable_devices(settings)) or 1
+        runs = limit or runs_at_once(settings, devices)
         print_line(f"{host} serves {settings.work_pool}: {', '.join(queues)}; {runs} at a time")
         status = _serve(settings, endpoints, queues, name=host, limit=runs, once=once)
     raise typer.Exit(status)
@@ -89,7 +91,7 @@ def _serve(
     return 0
 
 
-def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
+def _prepare(settings: Settings, endpoints: Endpoints, devices: Sequence[MemoryDevice]) -> list[str]:
     """Check what runs need, set the memory limits of this host, and return the queues of the pool.
 
     Runs that died with an earlier worker are marked as crashed, in Postgres and in Prefect.
@@ -109,7 +111,7 @@ def _prepare(settings: Settings, endpoints: Endpoints) -> list[str]:
     for check in run_checks(settings, devices=False):
         if not check.ok:
             err.print(f"{check.name}: {plain(check.found)}: {plain(check.advice)}", style="yellow", markup=False)
-    capacities = capacities_mib(settings, leasable_devices(settings))
+    capacities = capacities_mib(settings, devices)
     queues = prepare_pool(endpoints.prefect, settings.work_pool, capacities)
     for device, mib in capacities.items():
         print_line(f"{device}: {mib:,} MiB to lease")

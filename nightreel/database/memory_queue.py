@@ -21,7 +21,7 @@ from nightreel.errors import TransientError
 from nightreel.reasons import Reason
 
 _CHANNEL = "nightreel_memory"
-_leases = schema.memory_leases
+_leases, _runs = schema.memory_leases, schema.runs
 
 
 def enqueue(connection: Connection, request: MemoryRequest, *, run_id: int | None, pid: int, valid_s: float) -> int:
@@ -57,13 +57,18 @@ def leave_queue(connection: Connection, ticket: int) -> None:
     _notify(connection)
 
 
-def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *, valid_s: float) -> None:
-    """Record that a request was granted, and notify the watchers of the queue."""
+def record_grant(connection: Connection, ticket: int, limits: tuple[str, ...], *, mib: int, valid_s: float) -> None:
+    """Record that a request was granted `mib` of each limit, and notify the watchers of the queue."""
     _notify(connection)
     connection.execute(
         update(_leases)
         .where(_leases.c.id == ticket)
-        .values(granted=list(limits), granted_at=func.now(), expires_at=func.now() + timedelta(seconds=valid_s))
+        .values(
+            granted=list(limits),
+            mib=mib,
+            granted_at=func.now(),
+            expires_at=func.now() + timedelta(seconds=valid_s),
+        )
     )
 
 
@@ -76,7 +81,10 @@ def read_queue(connection: Connection, host: str | None = None, *, silent_below_
     here = _leases.c.host == host if host else text("true")
     silent = (_leases.c.expires_at < func.now() + timedelta(seconds=silent_below_s)).label("silent")
     rows = connection.execute(
-        select(_leases, silent).where(here, _leases.c.expires_at > func.now()).order_by(_leases.c.id)
+        select(_leases, silent, _runs.c.name.label("run_name"), _runs.c.night_id)
+        .outerjoin(_runs, _runs.c.id == _leases.c.run_id)
+        .where(here, _leases.c.expires_at > func.now())
+        .order_by(_leases.c.id)
     )
     return [
         QueuedRequest(
@@ -87,6 +95,8 @@ def read_queue(connection: Connection, host: str | None = None, *, silent_below_
             granted=tuple(row.granted),
             silent=bool(row.granted) and row.silent,
             run_id=row.run_id,
+            run_name=row.run_name,
+            night_id=row.night_id,
             pid=row.pid,
             requested_at=row.requested_at,
             granted_at=row.granted_at,

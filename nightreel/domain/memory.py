@@ -71,15 +71,24 @@ class MemoryRequest:
     """A run's request for memory.
 
     Args:
-        capacities: capacity in MiB, by concurrency limit. The request is for any one limit, or for all of them if the
-            model is spread.
-        mib: requested of each limit.
+        capacities: capacity in MiB, by concurrency limit, of the devices that can hold the model. The request is for
+            any one limit, or for all of them if the model is spread.
+        mib: requested of each limit; of a limit with a smaller capacity, all of it.
     """
 
     host: str
     capacities: dict[str, int]
     mib: int
     spread: bool = False
+
+    def mib_of(self, limit: str) -> int:
+        """MiB that the request takes of a limit.
+
+        >>> request = MemoryRequest(host="a", capacities={"small": 20, "large": 80}, mib=60)
+        >>> request.mib_of("small"), request.mib_of("large")
+        (20, 60)
+        """
+        return min(self.mib, self.capacities[limit])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +98,11 @@ class QueuedRequest:
     Args:
         ticket: its place in the queue; later requests have larger tickets.
         limits: the concurrency limits that it is for: any one of them, or all if `spread`.
-        mib: requested of each limit.
+        mib: requested of each limit; of a limit with a smaller capacity, all of it. Once granted: held of each.
         granted: the limits of which it holds memory; empty while it waits.
         silent: it holds memory, but has not renewed its ticket for so long that its process may be dead. Its memory
             becomes free when its lease expires, so it counts as granted before all others.
+        run_name: as "night 2026-11-26". night_id: of a helper, the run that it helps.
     """
 
     ticket: int
@@ -102,6 +112,8 @@ class QueuedRequest:
     granted: tuple[str, ...] = ()
     silent: bool = False
     run_id: int | None = None
+    run_name: str | None = None
+    night_id: int | None = None
     pid: int | None = None
     requested_at: datetime | None = None
     granted_at: datetime | None = None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 
-from nightreel.gpu.devices import open_nvml
+from nightreel.errors import SettingsError
+from nightreel.gpu.devices import open_nvml, without_kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ def _device(index: int) -> Device:
 
 
 def device_names() -> dict[str, str]:
-    """torch's names of the devices that this process may use, by the driver's UUID: {"GPU-...": "cuda:0"}.
+    """torch's names of the devices that this process may use, by their UUID: {"0f2c...": "cuda:0"}.
 
     Imports torch. Its devices and their order follow CUDA_VISIBLE_DEVICES and may differ from the driver's.
     """
@@ -83,7 +87,26 @@ def device_names() -> dict[str, str]:
     if not torch.cuda.is_available():
         return {}
     uuids = (str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count()))
-    return {f"GPU-{uuid.removeprefix('GPU-')}": f"cuda:{index}" for index, uuid in enumerate(uuids)}
+    return {without_kind(uuid): f"cuda:{index}" for index, uuid in enumerate(uuids)}
+
+
+def device_names_of_runs() -> dict[str, str]:
+    """As `device_names`, but another process imports torch: for a worker, which needs the names of its runs only once.
+
+    Only CUDA knows what CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER mean here. A process with their values says it.
+
+    Raises:
+        SettingsError: torch does not work.
+    """
+    program = "import json; from nightreel.gpu import device_names; print(json.dumps(device_names()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise SettingsError(f"torch does not list the GPUs: {said[-1]}: `nightreel doctor` examines them")
+    names: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
+    return names
 
 
 def _driver() -> tuple[str | None, bool]:

@@ -36,7 +36,7 @@ class MemoryDevice:
 
     Args:
         limit: name of the concurrency limit that represents its memory.
-        uuid: the driver's UUID of a GPU, "GPU-..."; empty for RAM.
+        uuid: the driver's UUID of a GPU, "GPU-...", or of a slice of one, "MIG-..."; empty for RAM.
         used_bytes: by all processes. processes: those that the driver reports; empty for RAM.
     """
 
@@ -74,7 +74,7 @@ class MemoryDevice:
 
 
 def memory_devices() -> tuple[MemoryDevice, ...]:
-    """The GPUs of this machine in the driver's order, or its RAM where it has none.
+    """The GPUs of this machine in the driver's order, or its RAM where it has none. A GPU that is cut is its slices.
 
     Raises:
         SettingsError: the driver returns an error.
@@ -105,6 +105,15 @@ def limit_name(kind: str, host: str, uuid: str = "") -> str:
     return f"{kind}-mem-" + "-".join(re.sub(r"[^A-Za-z0-9_.-]", "-", part) for part in parts)
 
 
+def without_kind(uuid: str) -> str:
+    """The UUID without the prefix that torch leaves out.
+
+    >>> without_kind("GPU-0f2c-11"), without_kind("MIG-0f2c-11"), without_kind("0f2c-11")
+    ('0f2c-11', '0f2c-11', '0f2c-11')
+    """
+    return re.sub("^(GPU|MIG)-", "", uuid)
+
+
 @contextmanager
 def open_nvml() -> Iterator[Any]:
     """The initialised NVML module; None without a driver or without `nvidia-ml-py`."""
@@ -130,9 +139,29 @@ def _gpus() -> Iterator[MemoryDevice]:
             return
         try:
             for index in range(nvml.nvmlDeviceGetCount()):
-                yield _gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(index))
+                gpu = nvml.nvmlDeviceGetHandleByIndex(index)
+                for handle in _slices(nvml, gpu) if _is_cut(nvml, gpu) else (gpu,):
+                    yield _gpu(nvml, handle)
         except nvml.NVMLError as error:
             raise SettingsError(f"the NVIDIA driver does not report the GPUs' memory: {error}") from error
+
+
+def _is_cut(nvml: Any, gpu: Any) -> bool:
+    """Whether CUDA shows slices (MIG) in place of this GPU."""
+    try:
+        current, _ = nvml.nvmlDeviceGetMigMode(gpu)
+    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
+        return False
+    return bool(current)
+
+
+def _slices(nvml: Any, gpu: Any) -> Iterator[Any]:
+    for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
+        try:
+            handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index)
+        except nvml.NVMLError_NotFound:  # it has fewer slices than it could have
+            continue
+        yield handle
 
 
 def _gpu(nvml: Any, handle: Any) -> MemoryDevice:

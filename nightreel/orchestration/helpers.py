@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -22,6 +22,7 @@ from nightreel.domain.helping import HelperCosts, helpers_worth
 from nightreel.errors import NightreelError
 from nightreel.options import AnalyzeOptions
 from nightreel.orchestration.part_runs import cancel_waiting, read_runs, submit_helper
+from nightreel.orchestration.places import read_places
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.server_watch import ServerWatch
 from nightreel.settings import Settings
@@ -30,7 +31,6 @@ from nightreel.stages.summary import RunSummary
 from nightreel.units import counted
 
 _LOOK_EVERY_S = 5.0  # how many helpers there are, and how many would be worth their start
-_MOST_LIMITS = 200  # devices that the server names in one response
 _ENDS_WITHIN_S = 120.0  # a helper without work, after the last video
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,13 @@ class Helpers:
     """The helpers of one run.
 
     Args:
-        most: helpers at the same time; 0: the run has none.
+        most: helpers at the same time; 0: the run has none; None: one for each other device that can hold the model.
         pool: where they run.
     """
 
-    def __init__(self, run: Run, client: SyncPrefectClient, server: ServerWatch, *, most: int, pool: str) -> None:
+    def __init__(
+        self, run: Run, client: SyncPrefectClient, server: ServerWatch, *, most: int | None, pool: str
+    ) -> None:
         self._run, self._client, self._server = run, client, server
         self._most, self._pool = most, pool
         self._submitted: list[str] = []
@@ -54,18 +56,19 @@ class Helpers:
     def listed(self, summary: RunSummary) -> None:
         """Tell the helpers that the source is listed, so that they wait for no more, and log what is left to do."""
         self._forecast(summary)
-        if self._most:
+        if self._most != 0:
             with self._run.database.begin() as connection:
                 nights.mark_listed(connection, self._run.id)
 
     def consider(self, summary: RunSummary) -> None:
         """Submit as many helpers as are worth their start now. A failure is logged: the run works without them."""
-        if not self._most or time.monotonic() < self._look_at or self._server.silent_s:
+        if self._most == 0 or time.monotonic() < self._look_at or self._server.silent_s:
             return
         self._look_at = time.monotonic() + _LOOK_EVERY_S
         try:
             pending = self._run.discovery.count_remaining().pending
-            wanted = min(self._most, helpers_worth(pending, self._costs(summary)))
+            worth = helpers_worth(pending, self._costs(summary))
+            wanted = min(worth, self._most_now()) if worth else 0
             for _ in range(wanted - self._active()):
                 self._submit()
         except NightreelError as error:
@@ -78,7 +81,11 @@ class Helpers:
         video_s = self._costs(summary).video_s if pending else None
         if video_s is None:
             return
-        devices = self._most + 1
+        try:
+            devices = self._most_now() + 1
+        except NightreelError as error:
+            logger.warning("it is not known how long the run will take: %s", error)
+            return
         takes = timedelta(seconds=round(pending * video_s / devices))
         at = self._run.discovery.deadline.at
         told = f"{counted(pending, 'video')} to analyse: about {takes} on {counted(devices, 'device')}"
@@ -114,6 +121,12 @@ class Helpers:
             except NightreelError as error:
                 logger.warning("helpers that wait for a worker stay: %s", error)
 
+    def _most_now(self) -> int:
+        """Workers may have started since, and the check of the model tells which devices can hold it."""
+        if self._most is not None:
+            return self._most
+        return max(0, read_places(self._client, self._run.discovery.model.request) - 1)
+
     def _active(self) -> int:
         flow_runs = read_runs(self._client, self._submitted)
         return sum(one.state is not None and not one.state.is_final() for one in flow_runs.values())
@@ -141,10 +154,11 @@ def open_helpers(
     run: Run, client: SyncPrefectClient, options: AnalyzeOptions, settings: Settings, server: ServerWatch
 ) -> Iterator[Helpers]:
     """The helpers of a run. Those that have not started at the end of the block are cancelled."""
-    most, pool = 0, settings.work_pool
+    most: int | None = 0
+    pool = settings.work_pool
     if not (options.night or options.shard):
         own_pool = _own_pool(client)
-        most, pool = _most(client, options.helpers, settings, is_deployed=own_pool is not None), own_pool or pool
+        most, pool = _most(options.helpers, settings, is_deployed=own_pool is not None), own_pool or pool
     helpers = Helpers(run, client, server, most=most, pool=pool)
     try:
         yield helpers
@@ -164,23 +178,9 @@ def _own_pool(client: SyncPrefectClient) -> str | None:
     return run.work_pool_name
 
 
-def _most(client: SyncPrefectClient, asked: int | None, settings: Settings, *, is_deployed: bool) -> int:
+def _most(asked: int | None, settings: Settings, *, is_deployed: bool) -> int | None:
     if asked is not None:
         return asked
     if not is_deployed:
         return 0
-    if settings.helpers is not None:
-        return settings.helpers
-    with prefect_errors():
-        names = [limit.name for limit in client.read_global_concurrency_limits(limit=_MOST_LIMITS)]
-    return max(0, _devices(names) - 1)
-
-
-def _devices(limits: Sequence[str]) -> int:
-    """How many devices have a memory limit: GPUs, or hosts where there are none.
-
-    >>> _devices(["gpu-mem-a-GPU-1", "gpu-mem-a-GPU-2", "cpu-mem-a", "other"]), _devices(["cpu-mem-a", "cpu-mem-b"])
-    (2, 2)
-    """
-    gpus = [name for name in limits if name.startswith("gpu-mem-")]
-    return len(gpus or [name for name in limits if name.startswith("cpu-mem-")])
+    return settings.helpers

@@ -142,9 +142,10 @@ class _Waiting:
                 memory_queue.lock_queue(connection, self._request.host)
                 queue = self._read(connection)
                 names = next_limits(self.ticket, queue, self._request.capacities)
-                if names and (lease_id := self._limits.take(names, self._request.mib)):
+                mib = min(map(self._request.mib_of, names), default=0)
+                if names and (lease_id := self._limits.take(names, mib)):
                     valid_s = self._limits.lease_s + REPOSSESSED_S
-                    memory_queue.record_grant(connection, self.ticket, names, valid_s=valid_s)
+                    memory_queue.record_grant(connection, self.ticket, names, mib=mib, valid_s=valid_s)
         except NightreelError as error:
             if lease_id:
                 self._limits.give_back(lease_id)

@@ -67,6 +67,6 @@ def lease_device(
             lease = stack.enter_context(lease_memory(request.memory))
         yield LeasedDevice(
             name=request.names[lease.limits[0]],
-            limit_bytes=max(0, request.memory.mib - request.overhead_mib) * _MIB,
+            limit_bytes=max(0, request.memory.mib_of(lease.limits[0]) - request.overhead_mib) * _MIB,
             lease=lease,
         )

@@ -82,6 +82,11 @@ class ModelSession:
     def is_loaded(self) -> bool:
         return self._model is not None
 
+    @property
+    def request(self) -> DeviceRequest | None:
+        """The memory that the model needs; None before the check, and for a model on a server."""
+        return self._request
+
     def load(self, is_needed: Callable[[], bool] = lambda: True) -> None:
         """Load the model now.
 

@@ -1,4 +1,4 @@
-"""Judge a log of requests, grants and releases of one device: overdrawn memory, waits, idle memory."""
+"""Judge a log of requests, grants and releases: overdrawn memory of any device; waits and idle memory of one."""
 
 from __future__ import annotations
 
@@ -101,3 +101,27 @@ def judge(events: Sequence[dict], *, device_mib: int, lease_s: float) -> Verdict
         used=used / (device_mib * (end - start)),
         took_s=end - start,
     )
+
+
+def most_held(events: Sequence[dict]) -> dict[str, int]:
+    """The most MiB of each limit that live processes held at any moment, by a log in the order of time."""
+    held: dict[int, dict] = {}
+    most: dict[str, int] = {}
+    for event in events:
+        match event["event"]:
+            case "granted":
+                held[event["number"]] = event
+            case "released":
+                del held[event["number"]]
+            case "killed":
+                held = {number: item for number, item in held.items() if item["process"] != event["process"]}
+        for limit in event.get("held", ()):
+            most[limit] = max(most.get(limit, 0), sum(item["held"].get(limit, 0) for item in held.values()))
+    return most
+
+
+def unserved(events: Sequence[dict]) -> set[int]:
+    """Numbers of the requests that were never granted memory."""
+    return {event["number"] for event in events if event["event"] == "asked"} - {
+        event["number"] for event in events if event["event"] == "granted"
+    }

@@ -1,4 +1,4 @@
-"""Many requests for memory of one device: processes lease it and are killed, and their Prefect server restarts.
+"""Many requests for memory of devices: processes lease it and are killed, and their Prefect server restarts.
 
 `bench_leases` runs the full length, tests/e2e a short form. The verdict comes from a log that the holders write
 themselves, not from Prefect's counters or the rows of the memory queue.
@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from nightreel.services import PrefectApi
 from nightreel.services.prefect_server import PrefectServer
 from nightreel.services.process import SharedServer
 from nightreel.settings import child_environment
@@ -27,16 +28,24 @@ DEVICE_MIB = 80_000
 LEASE_S = 60.0  # the shortest that Prefect accepts
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 9 / 10)
 _HOST, _LIMIT = "simulated", "gpu-mem-simulated-GPU-0"
+ONE_DEVICE = {_LIMIT: DEVICE_MIB}
+UNEQUAL_DEVICES = {f"gpu-mem-simulated-GPU-{mib}": mib for mib in (80_000, 24_000, 10_000)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Submitted `after_s` after the start, held for `hold_s`."""
+    """Submitted `after_s` after the start, held for `hold_s`.
+
+    Args:
+        limits: of any of them, or if `spread`, of all.
+    """
 
     number: int
     mib: int
     hold_s: float
     after_s: float
+    limits: tuple[str, ...] = (_LIMIT,)
+    spread: bool = False
 
 
 def draw_requests(count: int, *, hold_s: tuple[float, float], within_s: float, seed: int) -> list[Request]:
@@ -55,6 +64,26 @@ def draw_requests(count: int, *, hold_s: tuple[float, float], within_s: float, s
     ]
 
 
+def draw_unequal_requests(count: int, *, hold_s: tuple[float, float], within_s: float, seed: int) -> list[Request]:
+    """Requests as runs make them on `UNEQUAL_DEVICES`: of any device that can hold the model, of one, and of all."""
+    chance = random.Random(seed)
+    smallest = min(UNEQUAL_DEVICES.values())
+    requests = []
+    for one in draw_requests(count, hold_s=hold_s, within_s=within_s, seed=seed):
+        match chance.choice(["any", "any", "one", "all"]):
+            case "all":
+                mib = min(one.mib, smallest)
+                requests.append(replace(one, mib=mib, limits=tuple(UNEQUAL_DEVICES), spread=True))
+                continue
+            case "one":
+                limits = (chance.choice(list(UNEQUAL_DEVICES)),)
+            case _:
+                least = one.mib * chance.uniform(0.1, 1)
+                limits = tuple(limit for limit, mib in UNEQUAL_DEVICES.items() if mib >= least)
+        requests.append(replace(one, limits=limits))
+    return requests
+
+
 # -- the processes -----------------------------------------------------------------------------------------------------
 
 
@@ -65,6 +94,7 @@ class Simulation:
     Args:
         program: the server; a running one is shared.
         alone: use Prefect's `concurrency()` without the memory queue, for comparison.
+        devices: capacity in MiB, by limit.
         in_turn: a process submits each request after it gave back the last one, instead of all at the same time.
     """
 
@@ -74,9 +104,10 @@ class Simulation:
     processes: int = 6
     alone: bool = False
     in_turn: bool = False
+    devices: Mapping[str, int] = field(default_factory=lambda: ONE_DEVICE)
     log_path: Path = field(init=False)
     _server: SharedServer = field(init=False)
-    _url: str = field(init=False, default="")
+    _api: PrefectApi = field(init=False)
     _workers: dict[int, subprocess.Popen[bytes]] = field(init=False, default_factory=dict)
     _shares: dict[int, list[Request]] = field(init=False, default_factory=dict)
 
@@ -86,7 +117,7 @@ class Simulation:
 
     def __enter__(self) -> Simulation:
         self._server.join()
-        self._url = self.program.url(self._server.wait_ready())
+        self._api = self.program.api(self._server.wait_ready())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,6 +148,7 @@ class Simulation:
             holders = {event["process"] for event in held.values() if self._workers[event["process"]].poll() is None}
             if holders:
                 break
+            assert any(worker.poll() is None for worker in self._workers.values()), "all processes have ended"
             time.sleep(0.1)
         index = min(holders)
         worker = self._workers[index]
@@ -166,13 +198,15 @@ class Simulation:
             "database_url": self.database_url,
             "alone": self.alone,
             "in_turn": self.in_turn,
+            "devices": dict(self.devices),
             "requests": [asdict(request) for request in self._shares[index]],
         }
         with (self.directory / f"worker-{index}.txt").open("ab") as errors:
             self._workers[index] = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.lease_sides", json.dumps(plan)],
                 env=child_environment(
-                    PREFECT_API_URL=self._url,
+                    PREFECT_API_URL=self._api.url,
+                    PREFECT_API_AUTH_STRING=self._api.auth_string or "",
                     PREFECT_HOME=str(self.directory / f"client-{index}"),
                     PYTHONPATH=f"{_ROOT}:{_ROOT / 'tests'}",
                 ),
@@ -188,19 +222,23 @@ class Simulation:
         worker.stdin.flush()
 
 
+Lease = Callable[[Request], AbstractContextManager[dict[str, int]]]
+"""Holds a request's memory for a block: MiB by limit."""
+
+
 def work(plan: dict) -> None:
     """One process: each thread submits, holds and gives back one request, or one thread handles all."""
     log, process = Path(plan["log"]), plan["process"]
     problems: list[BaseException] = []
 
-    def run(requests: Sequence[Request], lease: Callable[[int], AbstractContextManager[object]]) -> None:
+    def run(requests: Sequence[Request], lease: Lease) -> None:
         try:
             time.sleep(requests[0].after_s)
             for request in requests:
                 known = {"number": request.number, "mib": request.mib, "process": process}
                 write_log(log, event="asked", **known)
-                with lease(request.mib):
-                    write_log(log, event="granted", **known)
+                with lease(request) as held:
+                    write_log(log, event="granted", held=held, **known)
                     time.sleep(request.hold_s)
                     write_log(log, event="released", **known)
         except BaseException as error:
@@ -208,7 +246,7 @@ def work(plan: dict) -> None:
             raise
 
     with ExitStack() as stack:
-        lease = stack.enter_context(_alone() if plan["alone"] else _in_line(plan["database_url"]))
+        lease = stack.enter_context(_alone() if plan["alone"] else _in_line(plan["database_url"], plan["devices"]))
         requests = [Request(**item) for item in plan["requests"]]
         shares = [requests] if plan["in_turn"] and requests else [[request] for request in requests]
         threads = [threading.Thread(target=run, args=(share, lease)) for share in shares]
@@ -222,7 +260,7 @@ def work(plan: dict) -> None:
 
 
 @contextmanager
-def _in_line(database_url: str) -> Iterator[Callable[[int], AbstractContextManager[object]]]:
+def _in_line(database_url: str, devices: dict[str, int]) -> Iterator[Lease]:
     from prefect.client.orchestration import get_client
 
     from nightreel.database.connection import Database
@@ -234,16 +272,20 @@ def _in_line(database_url: str) -> Iterator[Callable[[int], AbstractContextManag
     with get_client(sync_client=True) as client:
         limits = MemoryLimits(client, holder=None, lease_s=LEASE_S)
 
-        def lease(mib: int) -> AbstractContextManager[object]:
-            request = MemoryRequest(host=_HOST, capacities={_LIMIT: DEVICE_MIB}, mib=mib)
-            return lease_memory(request, limits=limits, database=database, run_id=None, closing=threading.Event())
+        @contextmanager
+        def lease(wanted: Request) -> Iterator[dict[str, int]]:
+            capacities = {limit: devices[limit] for limit in wanted.limits}
+            request = MemoryRequest(host=_HOST, capacities=capacities, mib=wanted.mib, spread=wanted.spread)
+            closing = threading.Event()
+            with lease_memory(request, limits=limits, database=database, run_id=None, closing=closing) as held:
+                yield {limit: request.mib_of(limit) for limit in held.limits}
 
         yield lease
     database.close()
 
 
 @contextmanager
-def _alone() -> Iterator[Callable[[int], AbstractContextManager[object]]]:
+def _alone() -> Iterator[Lease]:
     from prefect.client.orchestration import get_client
     from prefect.concurrency.sync import concurrency
 
@@ -251,7 +293,13 @@ def _alone() -> Iterator[Callable[[int], AbstractContextManager[object]]]:
 
     with get_client(sync_client=True) as client:
         MemoryLimits(client, holder=None, lease_s=LEASE_S).ensure({_LIMIT: DEVICE_MIB})
-    yield lambda mib: concurrency(_LIMIT, occupy=mib, strict=True, lease_duration=LEASE_S)
+
+    @contextmanager
+    def lease(wanted: Request) -> Iterator[dict[str, int]]:
+        with concurrency(_LIMIT, occupy=wanted.mib, strict=True, lease_duration=LEASE_S):
+            yield {_LIMIT: wanted.mib}
+
+    yield lease
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------

@@ -10,8 +10,16 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from benchmarks.lease_log import judge
-from benchmarks.lease_sides import DEVICE_MIB, LEASE_S, Simulation, draw_requests, read_log
+from benchmarks.lease_log import judge, most_held, unserved
+from benchmarks.lease_sides import (
+    DEVICE_MIB,
+    LEASE_S,
+    UNEQUAL_DEVICES,
+    Simulation,
+    draw_requests,
+    draw_unequal_requests,
+    read_log,
+)
 from fixtures.pipeline import Pipeline
 from prefect.client.orchestration import get_client
 from sqlalchemy import text
@@ -122,6 +130,38 @@ def test_a_server_restart_loses_no_lease_and_every_request_is_served(
     assert verdict.most_mib <= DEVICE_MIB
     events = [event["event"] for event in log]
     assert "granted" in events[events.index("server is back") :], "no lease was granted after the restart"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_on_unequal_devices_no_limit_is_ever_passed_and_every_request_is_served(
+    tmp_path, database_url, prefect_program, prefect_api_url, seed
+):
+    """Three processes ask for any device that is large enough, for one device, and for all of them. All at random."""
+    requests = draw_unequal_requests(36, hold_s=(0.2, 1.5), within_s=5.0, seed=seed)
+    with Simulation(tmp_path, database_url, prefect_program, processes=3, devices=UNEQUAL_DEVICES) as simulation:
+        simulation.start(requests)
+        simulation.wait(180)
+        log = read_log(simulation.log_path)
+    most = most_held(log)
+    assert most.keys() == UNEQUAL_DEVICES.keys()
+    assert {limit: mib for limit, mib in most.items() if mib > UNEQUAL_DEVICES[limit]} == {}
+    assert unserved(log) == set()
+
+
+def test_of_a_small_device_a_run_holds_all_when_the_large_one_is_taken(books, database):
+    """Before, the second run waited for the large device, and the small one stood idle."""
+    capacities = {"gpu-mem-a-test-GPU-large": 800, "gpu-mem-a-test-GPU-small": 240}
+    request = MemoryRequest(host=HOST, capacities=capacities, mib=600)
+
+    def hold():
+        return lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event())
+
+    with hold() as first, hold() as second:
+        assert (*first.limits, *second.limits) == tuple(capacities)
+        assert [books.taken_mib(limit) for limit in capacities] == [(800, 600), (240, 240)]
+        with database.begin() as connection:
+            assert [place.mib for place in memory_queue.read_queue(connection, HOST)] == [600, 240]
+    assert [books.taken_mib(limit) for limit in capacities] == [(800, 0), (240, 0)]
 
 
 # -- whole runs --------------------------------------------------------------------------------------------------------
@@ -250,6 +290,37 @@ def test_the_command_shows_each_lease_and_its_holder(make_pipeline, clips, books
         table = CliRunner().invoke(app, ["gpu"]).stdout
         assert f"\tholds\t100 MiB\t{device.limit}" in table
         books.give_back(killed)
+
+
+def test_the_command_names_the_run_on_each_device_and_the_night_that_it_helps(pipeline, books, database):
+    """The devices of a night are on several hosts: here this one, and one called elsewhere."""
+    pipeline.analyze()
+    (night,) = (row.id for row in pipeline.rows("SELECT id FROM nightreel.runs"))
+    with database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.runs SET name = 'night 2026-11-26'"))
+        copied = "flow_run_id, source, recipe_id, options, settings, environment"
+        helper = connection.execute(
+            text(
+                f"INSERT INTO nightreel.runs ({copied}, name, night_id) SELECT {copied}, 'helper 1 of night', id "
+                "FROM nightreel.runs RETURNING id"
+            )
+        ).scalar_one()
+    device = memory_devices()[0]
+    here = MemoryRequest(host=device.host, capacities={device.limit: device.leasable_mib(None)}, mib=100)
+    elsewhere = MemoryRequest(host="elsewhere", capacities={"gpu-mem-elsewhere-GPU-1": 1000}, mib=200)
+    with ExitStack() as stack:
+        for request, run_id in ((here, night), (elsewhere, helper)):
+            lease = lease_memory(request, limits=books, database=database, run_id=run_id, closing=threading.Event())
+            stack.enter_context(lease)
+        said = json.loads(CliRunner().invoke(app, ["gpu", "--json"]).stdout)
+        assert said["devices"][0]["runs"] == [night]
+        assert [(lease["run_id"], lease["run_name"], lease["night_id"]) for lease in said["leases"]] == [
+            (night, "night 2026-11-26", None),
+            (helper, "helper 1 of night", night),
+        ]
+        table = CliRunner().invoke(app, ["gpu"]).stdout
+        assert f"{night}\tnight 2026-11-26\t\tholds\t100 MiB\t{device.limit}" in table
+        assert f"{helper}\thelper 1 of night\trun {night}\tholds\t200 MiB\tgpu-mem-elsewhere-GPU-1" in table
 
 
 def wait_for(process: subprocess.Popen, condition) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nightreel.errors import SettingsError
-from nightreel.gpu import device_names, memory_devices
+from nightreel.gpu import device_names, memory_devices, without_kind
 from nightreel.models.loading import check_model
 from nightreel.models.memory.device_request import request_device
 from nightreel.models.memory.meters import limit_process
@@ -32,7 +32,7 @@ def limited() -> Iterator[int]:
 
 
 def test_the_driver_identifies_every_gpu_of_torch_by_its_uuid():
-    known = {device.uuid: device for device in memory_devices()}
+    known = {without_kind(device.uuid): device for device in memory_devices()}
     names = device_names()
     assert sorted(names.values()) == [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     for uuid, name in names.items():

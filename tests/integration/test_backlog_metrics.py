@@ -88,7 +88,7 @@ def test_leased_memory_is_shown_by_limit_with_the_longest_wait(database, value):
             request = MemoryRequest(host="here", capacities={"a": 1000, "b": 1000}, mib=mib, spread=False)
             ticket = memory_queue.enqueue(connection, request, run_id=None, pid=1, valid_s=60)
             if granted:
-                memory_queue.record_grant(connection, ticket, granted, valid_s=60)
+                memory_queue.record_grant(connection, ticket, granted, mib=mib, valid_s=60)
         connection.execute(text("UPDATE nightreel.memory_leases SET requested_at = now() - interval '90 s'"))
     assert value("memory_leased_bytes", limit="a") == 100 << 20
     assert value("memory_leased_bytes", limit="b") == 150 << 20

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nightreel.domain import MemoryPeak, MemoryRequest, MemoryRequirement
 from nightreel.errors import SettingsError
-from nightreel.gpu import MemoryDevice, device_names, memory_devices, ram_device
+from nightreel.gpu import MemoryDevice, device_names, device_names_of_runs, memory_devices, ram_device, without_kind
 from nightreel.models.checkpoints.capabilities import ALL_GPUS
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.memory.requirement import memory_requirement
@@ -23,11 +23,13 @@ class DeviceRequest:
     """A request for memory, and what the lease means for torch.
 
     Args:
+        least_mib: with less of a device, the run cannot work.
         overhead_mib: part of the memory that torch's allocator does not count.
         names: the device of each limit, in the form of the setting `device`.
     """
 
     memory: MemoryRequest
+    least_mib: int
     overhead_mib: int
     names: Mapping[str, str]
 
@@ -45,30 +47,53 @@ def request_device(settings: Settings, footprint: Footprint, *, peaks: Iterable[
     """
     names = {} if settings.device == "cpu" else device_names()
     devices = _candidates(settings, names)
-    capacities = capacities_mib(settings, devices)
     spread = settings.device == ALL_GPUS
-    requirement = memory_requirement(
-        footprint,
-        peaks=peaks,
-        gpu=devices[0].name if devices[0].is_gpu else None,
-        chunk_segments=settings.chunk_segments,
-        spread=len(devices) if spread else 1,
+    requirement = _largest(
+        memory_requirement(
+            footprint,
+            peaks=peaks,
+            gpu=kind,
+            chunk_segments=settings.chunk_segments,
+            spread=len(devices) if spread else 1,
+        )
+        for kind in {device.name if device.is_gpu else None for device in devices}
     )
+    capacities = capacities_mib(settings, devices)
+    least_mib = settings.gpu_memory_mib or requirement.minimum_mib
+    mib = leased_mib(requirement, capacities, spread=spread, configured_mib=settings.gpu_memory_mib)
     return DeviceRequest(
         memory=MemoryRequest(
             host=devices[0].host,
-            capacities=capacities,
-            mib=leased_mib(requirement, capacities, spread=spread, configured_mib=settings.gpu_memory_mib),
+            capacities={limit: capacity for limit, capacity in capacities.items() if capacity >= least_mib},
+            mib=mib,
             spread=spread,
         ),
+        least_mib=least_mib,
         overhead_mib=requirement.overhead_mib,
-        names={device.limit: settings.device if spread else names.get(device.uuid, "cpu") for device in devices},
+        names={
+            device.limit: settings.device if spread else names.get(without_kind(device.uuid), "cpu")
+            for device in devices
+        },
     )
 
 
-def leasable_devices(settings: Settings) -> tuple[MemoryDevice, ...]:
-    """The devices of this host whose memory runs with these settings may lease. Does not import torch."""
-    return (ram_device(),) if settings.device == "cpu" else memory_devices()
+def leasable_devices(settings: Settings) -> list[MemoryDevice]:
+    """The devices of this host whose memory runs with these settings may lease: what `request_device` chooses from.
+
+    Does not import torch, and opens no CUDA context. Where the driver has a GPU, it takes the seconds in which another
+    process imports torch.
+
+    Raises:
+        SettingsError: as `request_device`, or torch does not work.
+    """
+    if settings.device == "cpu" or not any(device.is_gpu for device in memory_devices()):
+        return [ram_device()]
+    return _candidates(settings, device_names_of_runs())
+
+
+def runs_at_once(settings: Settings, devices: Sequence[MemoryDevice]) -> int:
+    """How many runs these devices take: one each, or one in total if its model is spread over them."""
+    return 1 if settings.device == ALL_GPUS else len(devices)
 
 
 def capacities_mib(settings: Settings, devices: Iterable[MemoryDevice]) -> dict[str, int]:
@@ -84,6 +109,8 @@ def leased_mib(
     requirement: MemoryRequirement, capacities: dict[str, int], *, spread: bool, configured_mib: int | None
 ) -> int:
     """MiB to lease: the preferred amount if a device has that capacity, and at least the minimum.
+
+    A smaller device is leased whole, if that is enough: `MemoryRequest.mib_of`.
 
     >>> required = MemoryRequirement(minimum_mib=20, preferred_mib=90)
     >>> leased_mib(required, {"a": 48, "b": 80}, spread=False, configured_mib=None)
@@ -105,6 +132,11 @@ def leased_mib(
     return configured_mib or min(requirement.preferred_mib, most)
 
 
+def _largest(requirements: Iterable[MemoryRequirement]) -> MemoryRequirement:
+    """What suffices on GPUs of several kinds: their peaks were measured separately."""
+    return max(requirements, key=lambda requirement: (requirement.minimum_mib, requirement.preferred_mib))
+
+
 def _limit_with(capacities: dict[str, int], most: int) -> str:
     return next(limit for limit, mib in capacities.items() if mib == most)
 
@@ -118,12 +150,16 @@ def _candidates(settings: Settings, names: dict[str, str]) -> list[MemoryDevice]
     if not names:
         return [ram_device()]
     wanted = None if settings.device in ("auto", ALL_GPUS) else f"cuda:{settings.device.partition(':')[2] or 0}"
-    known = {device.uuid: device for device in memory_devices()}
+    known = {without_kind(device.uuid): device for device in memory_devices()}
     uuids = [uuid for uuid, name in names.items() if wanted in (None, name)]
+    if not uuids:
+        raise SettingsError(
+            f"NIGHTREEL_DEVICE={settings.device!r}: torch sees {', '.join(names.values())}: use one of these, or auto"
+        )
     missing = [uuid for uuid in uuids if uuid not in known]
     if missing:
         raise SettingsError(
-            f"torch has {names[missing[0]]} as {missing[0]}, which the driver does not list (a MIG slice?): its memory "
-            "cannot be leased; select another GPU with CUDA_VISIBLE_DEVICES or NIGHTREEL_DEVICE"
+            f"torch has {names[missing[0]]} as {missing[0]}, which the driver does not list: its memory cannot be "
+            "leased; select another GPU with CUDA_VISIBLE_DEVICES or NIGHTREEL_DEVICE"
         )
     return [known[uuid] for uuid in uuids]

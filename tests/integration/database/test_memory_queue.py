@@ -44,7 +44,7 @@ def test_a_ticket_that_is_not_extended_expires(database):
 def test_a_granted_request_that_is_not_extended_is_silent(database):
     ticket = _join(database)
     with database.begin() as connection:
-        record_grant(connection, ticket, ("gpu",), valid_s=30)
+        record_grant(connection, ticket, ("gpu",), mib=1, valid_s=30)
         (place,) = read_queue(connection, "a", silent_below_s=20)
         assert (place.granted, place.silent) == (("gpu",), False)
         assert read_queue(connection, "a", silent_below_s=40)[0].silent
@@ -58,7 +58,7 @@ def test_watchers_are_notified(database, what):
         time.sleep(0.3)
         with database.begin() as connection:
             if what == "granted":
-                record_grant(connection, ticket, ("gpu",), valid_s=30)
+                record_grant(connection, ticket, ("gpu",), mib=1, valid_s=30)
             else:
                 leave_queue(connection, ticket)
 

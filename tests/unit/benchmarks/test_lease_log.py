@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.lease_log import Verdict, judge
+from benchmarks.lease_log import Verdict, judge, most_held, unserved
 
 LEASE_S = 60.0
 
@@ -55,3 +55,26 @@ def test_memory_of_a_killed_process_counts_as_taken_until_its_lease_ends():
     found = verdict(*events)
     assert (found.asked, found.served) == (2, 2), "requests of a killed process do not count"
     assert found.idle == pytest.approx(10 * 100 / (100 * (end + 11)))
+
+
+def grants(*events: tuple[str, int, dict[str, int]]) -> list[dict]:
+    """Events of process 0: (event, request, MiB by limit)."""
+    return [
+        {"event": event, "number": number, "process": 0, **({"held": held} if held else {})}
+        for event, number, held in events
+    ]
+
+
+def test_the_most_that_was_held_of_each_of_several_devices_is_found():
+    log = grants(
+        ("granted", 1, {"a": 60}),
+        ("granted", 2, {"a": 10, "b": 10}),
+        ("released", 1, {}),
+        ("granted", 3, {"a": 50, "b": 5}),
+    )
+    assert most_held(log) == {"a": 70, "b": 15}
+    assert most_held([*log[:2], {"event": "killed", "process": 0}, log[3]]) == {"a": 70, "b": 10}
+
+
+def test_a_request_that_is_never_served_is_found():
+    assert unserved(grants(("asked", 1, {}), ("asked", 2, {}), ("granted", 2, {"a": 1}))) == {1}

@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-
 import psutil
 import pytest
+from fixtures.nvml import Gpu
 
 from nightreel.errors import SettingsError
 from nightreel.gpu import memory_devices
 from nightreel.gpu.devices import MIB
 
 
-class FakeNvml:
-    """The parts of NVML in use, with two GPUs."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, *, broken: str = "") -> None:
-        self.broken = broken
-        self.opened = 0
-
-    def nvmlInit(self) -> None:  # noqa: N802 - NVML's name
-        if self.broken == "nvmlInit":
-            raise self.NVMLError("Driver Not Loaded")
-        self.opened += 1
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self.opened -= 1
-
-    def __getattr__(self, name: str):
-        def answer(*arguments):
-            if name == self.broken:
-                raise self.NVMLError("GPU is lost")
-            return {
-                "nvmlDeviceGetCount": lambda: 2,
-                "nvmlDeviceGetHandleByIndex": lambda index: index,
-                "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}",
-                "nvmlDeviceGetName": lambda _: "NVIDIA H200",
-                "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(total=80_000 * MIB, used=5000 * MIB),
-                "nvmlDeviceGetComputeRunningProcesses": lambda _: [
-                    SimpleNamespace(pid=7, usedGpuMemory=4000 * MIB),
-                    SimpleNamespace(pid=8, usedGpuMemory=None),
-                ],
-            }[name](*arguments)
-
-        return answer
-
-
-@pytest.fixture
-def nvml(monkeypatch):
-    def install(**options) -> FakeNvml:
-        fake = FakeNvml(**options)
-        monkeypatch.setitem(sys.modules, "pynvml", fake)
-        return fake
-
-    return install
-
-
 def test_each_gpu_is_a_device_with_its_own_limit(nvml):
-    fake = nvml()
+    fake = nvml(Gpu("GPU-0"), Gpu("GPU-1"))
     first, second = memory_devices()
     assert first.limit.startswith("gpu-mem-")
     assert first.limit.endswith("-GPU-0")
@@ -72,7 +23,7 @@ def test_each_gpu_is_a_device_with_its_own_limit(nvml):
 
 
 def test_a_reserve_is_never_leased(nvml):
-    nvml()
+    nvml(Gpu("GPU-0"))
     device = memory_devices()[0]
     assert device.leasable_mib(None) == 80_000 - 1024
     assert device.leasable_mib(30_000) == 50_000
@@ -81,7 +32,7 @@ def test_a_reserve_is_never_leased(nvml):
 
 
 def test_without_a_driver_half_of_the_ram_can_be_leased(nvml):
-    nvml(broken="nvmlInit")
+    nvml(Gpu("GPU-0"), broken="nvmlInit")
     (device,) = memory_devices()
     assert device.limit.startswith("cpu-mem-")
     assert not device.is_gpu
@@ -89,7 +40,21 @@ def test_without_a_driver_half_of_the_ram_can_be_leased(nvml):
 
 
 def test_a_driver_error_is_raised_and_not_taken_for_missing_gpus(nvml):
-    fake = nvml(broken="nvmlDeviceGetMemoryInfo")
+    fake = nvml(Gpu("GPU-0"), broken="nvmlDeviceGetMemoryInfo")
     with pytest.raises(SettingsError, match="GPU is lost"):
         memory_devices()
     assert fake.opened == 0
+
+
+def test_a_gpu_that_is_cut_is_its_slices(nvml):
+    nvml(Gpu("GPU-0"), Gpu("GPU-1", slices=(Gpu("MIG-a", mib=20_000), Gpu("MIG-b", mib=10_000))))
+    assert [(device.uuid, device.total_bytes // MIB) for device in memory_devices()] == [
+        ("GPU-0", 80_000),
+        ("MIG-a", 20_000),
+        ("MIG-b", 10_000),
+    ]
+
+
+def test_a_driver_that_knows_no_slices_lists_the_gpus(nvml):
+    nvml(Gpu("GPU-0"), broken="nvmlDeviceGetMigMode", error="NVMLError_FunctionNotFound")
+    assert [device.uuid for device in memory_devices()] == ["GPU-0"]

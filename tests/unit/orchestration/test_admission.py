@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,39 @@ def test_a_spread_model_takes_all_devices_or_none():
     assert next_limits(2, places(41), {"a": 100, "b": 100}) == ()
 
 
+def test_a_request_takes_the_device_with_the_fewest_runs():
+    """A large device with one run may have more free memory than a small one without: one would be idle."""
+    places = [
+        QueuedRequest(ticket=1, limits=("large", "small"), mib=10, granted=("large",)),
+        QueuedRequest(ticket=2, limits=("large", "small"), mib=10),
+    ]
+    assert next_limits(2, places, {"large": 80, "small": 24}) == ("small",)
+
+
+def test_of_a_small_device_a_request_takes_all():
+    places = [
+        QueuedRequest(ticket=1, limits=("large", "small"), mib=60, granted=("large",)),
+        QueuedRequest(ticket=2, limits=("large", "small"), mib=60),
+        QueuedRequest(ticket=3, limits=("small",), mib=10),
+    ]
+    assert next_limits(2, places, {"large": 80, "small": 24}) == ("small",)
+    assert next_limits(3, places, {"large": 80, "small": 24}) == (), "the small device is promised to ticket 2"
+
+
+def test_a_device_works_while_a_spread_model_waits_for_earlier_ones_on_another():
+    def places(*, of_b: int) -> list[QueuedRequest]:
+        return [
+            QueuedRequest(ticket=of_b, limits=("b",), mib=90, granted=("b",)),
+            QueuedRequest(ticket=2, limits=("a", "b"), mib=60, spread=True),
+            QueuedRequest(ticket=4, limits=("a",), mib=90),
+        ]
+
+    both = {"a": 100, "b": 100}
+    assert next_limits(4, places(of_b=1), both) == ("a",), "device a would be idle"
+    assert next_limits(4, places(of_b=3), both) == (), "only later ones hold the spread model up: none passes it"
+    assert next_limits(4, places(of_b=1), {"a": 100}) == (), "the capacity of b is not known"
+
+
 def test_a_request_for_another_device_does_not_block_this_one():
     places = [QueuedRequest(ticket=1, limits=("b",), mib=100), QueuedRequest(ticket=2, limits=("a",), mib=10)]
     assert next_limits(2, places, {"a": 100, "b": 100}) == ("a",)
@@ -106,3 +140,45 @@ def test_all_requests_are_granted_within_the_limit(seed):
         assert held_mib(places, "gpu") <= 100
     assert served == set(range(200))
     assert places == []
+
+
+def _arrivals(chance: random.Random, capacities: dict[str, int], number: int) -> QueuedRequest:
+    """A request of any kind that runs make on a host with these devices."""
+    mib = chance.choice([6, 12, 25, 50, 75, 90])
+    match chance.choice(["any", "any", "one", "spread"]):
+        case "one":
+            limits = (chance.choice(sorted(capacities)),)
+        case "spread":
+            return QueuedRequest(
+                ticket=number, limits=tuple(capacities), mib=min(mib, *capacities.values()), spread=True
+            )
+        case _:
+            least = mib // chance.choice([1, 2, 8])
+            limits = tuple(limit for limit, capacity in capacities.items() if capacity >= least)
+    return QueuedRequest(ticket=number, limits=limits or ("large",), mib=mib)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_on_unequal_devices_every_request_is_granted_and_no_limit_is_passed(seed):
+    """Runs on any device, runs on one device, and spread models arrive steadily, more than the devices can hold."""
+    chance = random.Random(seed)
+    capacities = {"large": 100, "middle": 48, "small": 10}
+    queue: list[QueuedRequest] = []
+    ends: dict[int, int] = {}
+    asked, served = 0, set()
+    for now in range(6000):
+        if asked < 200 and chance.random() < 0.3:
+            queue.append(_arrivals(chance, capacities, asked))
+            asked += 1
+        queue = [request for request in queue if ends.get(request.ticket, now + 1) > now]
+        waiting = [request for request in queue if not request.granted]
+        for request in chance.sample(waiting, len(waiting)):
+            if limits := next_limits(request.ticket, queue, {limit: capacities[limit] for limit in request.limits}):
+                mib = min(request.mib, *(capacities[limit] for limit in limits))
+                queue[queue.index(request)] = replace(request, granted=limits, mib=mib)
+                ends[request.ticket] = now + chance.randint(2, 20)
+                served.add(request.ticket)
+        for limit, capacity in capacities.items():
+            assert held_mib(queue, limit) <= capacity
+    assert served == set(range(200))
+    assert queue == []

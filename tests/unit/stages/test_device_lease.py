@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def machine(monkeypatch):
 
     devices = (device("GPU-small", 10_000), device("GPU-large", 40_000))
     monkeypatch.setattr(device_request, "memory_devices", lambda: devices)
-    monkeypatch.setattr(device_request, "device_names", lambda: {"GPU-large": "cuda:0", "GPU-small": "cuda:1"})
+    monkeypatch.setattr(device_request, "device_names", lambda: {"large": "cuda:0", "small": "cuda:1"})
     monkeypatch.setattr(device_request, "memory_requirement", lambda *_, **__: REQUIRED)
 
 
@@ -83,6 +84,34 @@ def test_less_than_a_chunk_is_leased_if_no_device_has_more(machine):
     assert request.mib == 5000
 
 
+def test_of_a_small_gpu_a_run_leases_all(machine, monkeypatch):
+    monkeypatch.setattr(device_request, "memory_requirement", lambda *_, **__: replace(REQUIRED, preferred_mib=30_000))
+    request, device = lease("large", gpu_reserve_mib=0)
+    assert {limit[-5:]: request.mib_of(limit) for limit in request.capacities} == {"large": 30_000, "small": 10_000}
+    assert device.limit_bytes == (30_000 - 700) * MIB
+    _, device = lease("small", gpu_reserve_mib=0)
+    assert device.limit_bytes == (10_000 - 700) * MIB
+
+
+def test_a_gpu_that_cannot_hold_the_model_is_not_requested(machine, monkeypatch):
+    needs = replace(REQUIRED, minimum_mib=12_000, preferred_mib=30_000)
+    monkeypatch.setattr(device_request, "memory_requirement", lambda *_, **__: needs)
+    request, _ = lease(gpu_reserve_mib=0)
+    assert [limit[-5:] for limit in request.capacities] == ["large"]
+    request, _ = lease(gpu_reserve_mib=0, gpu_memory_mib=9000)
+    assert [limit[-5:] for limit in request.capacities] == ["large", "small"], "the setting replaces the estimate"
+
+
+def test_peaks_of_all_kinds_of_gpus_count(machine, monkeypatch):
+    """Peaks are measured for each kind of GPU. The lease must suffice on the one that is granted."""
+    kinds = {"A": REQUIRED, "B": replace(REQUIRED, minimum_mib=5000)}
+    small, large = device_request.memory_devices()
+    monkeypatch.setattr(device_request, "memory_devices", lambda: (replace(small, name="A"), replace(large, name="B")))
+    monkeypatch.setattr(device_request, "memory_requirement", lambda *_, gpu, **__: kinds[gpu])
+    request = device_request.request_device(Settings(gpu_reserve_mib=0), FOOTPRINT)
+    assert request.least_mib == 5000
+
+
 def test_a_request_larger_than_any_device_is_refused_with_both_numbers(machine):
     with pytest.raises(SettingsError, match=r"2000 MiB.*GPU-large can give 1000 MiB") as refused:
         lease(device="cuda:0", gpu_reserve_mib=39_000)
@@ -97,8 +126,8 @@ def test_the_configured_memory_replaces_the_estimate(machine):
 
 
 def test_a_gpu_that_the_driver_does_not_list_is_refused(machine, monkeypatch):
-    monkeypatch.setattr(device_request, "device_names", lambda: {"GPU-slice": "cuda:0"})
-    with pytest.raises(SettingsError, match="GPU-slice, which the driver does not list"):
+    monkeypatch.setattr(device_request, "device_names", lambda: {"slice": "cuda:0"})
+    with pytest.raises(SettingsError, match="slice, which the driver does not list"):
         lease()
 
 
@@ -106,3 +135,19 @@ def test_on_the_cpu_the_ram_is_leased(machine):
     request, device = lease(device="cpu")
     assert [limit[:8] for limit in request.capacities] == ["cpu-mem-"]
     assert device.name == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "runs", "limits"), [("auto", 2, ["large", "small"]), ("cuda:1", 1, ["small"]), ("cuda:all", 1, None)]
+)
+def test_a_worker_takes_a_run_for_each_gpu_that_its_runs_may_use(machine, monkeypatch, device, runs, limits):
+    monkeypatch.setattr(device_request, "device_names_of_runs", device_request.device_names)
+    settings = Settings(device=device)
+    devices = device_request.leasable_devices(settings)
+    assert device_request.runs_at_once(settings, devices) == runs
+    assert [device.uuid[4:] for device in devices] == (limits or ["large", "small"])
+
+
+def test_a_gpu_that_torch_does_not_have_is_refused(machine):
+    with pytest.raises(SettingsError, match=r"NIGHTREEL_DEVICE='cuda:7': torch sees cuda:0, cuda:1"):
+        lease(device="cuda:7")
