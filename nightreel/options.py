@@ -146,6 +146,20 @@ class RetryOptions(BaseModel):
     max_reopened: int = Field(5, ge=1, le=20, title="Times", description="reopen a video at most this many times")
 
 
+class TidyOptions(BaseModel):
+    """The age at which `tidy_prefect` deletes flow runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        title="Keep",
+        description="delete runs that ended earlier, days; unset: NIGHTREEL_PREFECT_KEEP_DAYS",
+    )
+
+
 def settings_for(options: AnalyzeOptions, settings: Settings | None = None) -> Settings:
     """The settings of this process, overridden by the options.
 

@@ -296,6 +296,14 @@ class Settings(BaseSettings):
         "what they will have done by then",
     )
 
+    prefect_keep_days: int = Field(
+        30,
+        ge=0,
+        le=36_500,
+        description="age at which `tidy-prefect` deletes ended runs of Nightreel from Prefect, with their task runs, "
+        "logs and artifacts, days; the embedded server keeps events no longer, and at most 7 days; 0: no limit",
+    )
+
     # costs
     gpu_dollars_per_hour: float | None = Field(
         None, ge=0, description="dollars for an hour of one worker's GPU, for estimates"

@@ -35,7 +35,9 @@ from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.server_watch import one_try
 
 _REGISTERING = ("analyze-videos", "sweep-videos")  # flows that register a run, within seconds
-_OTHERS = ("retry-failed", "backfill-videos", "evict-cache")  # flows that note their process
+_OTHERS = ("retry-failed", "backfill-videos", "evict-cache", "tidy-prefect")  # flows that note their process
+FLOWS = (*_REGISTERING, *_OTHERS)
+"""The names of all flows of Nightreel."""
 _PAGE = 200
 _REPORTS_WITHIN_S = 60.0
 """A run whose row has ended reports its end to Prefect within this time, if it lives."""

@@ -30,7 +30,7 @@ from nightreel.services import PrefectApi
 from nightreel.services.configured import without_login
 from nightreel.suggestions import refusal
 
-_UPKEEP_AT_ONCE = 3  # each of its deployments has at most one run at a time
+_UPKEEP_AT_ONCE = 4  # each of its deployments has at most one run at a time
 
 
 def prepare_pool(api: PrefectApi, pool: str, capacities: Mapping[str, int]) -> list[str]:

@@ -168,7 +168,7 @@ def _postgres(settings: Settings) -> Postgres:
 
 
 def _prefect(settings: Settings) -> PrefectServer:
-    return PrefectServer(settings.work_dir / "prefect")
+    return PrefectServer(settings.work_dir / "prefect", keep_days=settings.prefect_keep_days)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ _ANSWER_TIMEOUT_S = 10.0
 _SETTLE_TIMEOUT_S = 60.0
 _SETTLE_QUIET_S = 2.5  # its recorder writes at least once a second
 _SETTLE_POLL_S = 0.25
+_KEEP_EVENTS_DAYS = 7
 _UNFINISHED = ["SCHEDULED", "PENDING", "RUNNING"]
 _APPLICATION = "nightreel.orchestration.prefect_application:create"
 _ABOVE_THE_PACKAGE = Path(__file__).resolve().parents[2]
@@ -55,6 +56,9 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
+    # Prefect's own upkeep: events by age (its default), and logs and artifacts whose flow run was deleted. Its upkeep
+    # of flow runs would delete those of other people's deployments too: `orchestration.tidying` deletes ours.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
     # In memory, leases of GPU memory would be lost with the server, and their slots would stay taken forever.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
@@ -81,15 +85,20 @@ class PrefectApi:
 
 
 class PrefectServer:
-    """A `Program` for `SharedServer`. Prefect writes all its files below `directory`."""
+    """A `Program` for `SharedServer`. Prefect writes all its files below `directory`.
+
+    Args:
+        keep_days: age at which the server deletes events, if less than Prefect's own 7 days; 0: 7 days.
+    """
 
     name = "prefect"
     start_timeout_s = 180.0  # 8 s on two idle cores, most of it imports
     # On SIGINT it records pending reports and closes its database. A second SIGINT ends its wait for clients.
     stop_signals: StopSignals = ((signal.SIGINT, 45.0), (signal.SIGINT, 10.0))
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, keep_days: int = 0) -> None:
         self.directory = directory.resolve()
+        self._keep_events_days = min(keep_days or _KEEP_EVENTS_DAYS, _KEEP_EVENTS_DAYS)
         self._home = self.directory / "home"
         self._auth_path = self.directory / "auth"
         self._login_page_path = self.directory / "login.html"
@@ -135,6 +144,7 @@ class PrefectServer:
             ),
             environment=child_environment(
                 **SERVER_SETTINGS,
+                PREFECT_SERVER_EVENTS_RETENTION_PERIOD=f"P{self._keep_events_days}D",
                 PREFECT_SERVER_API_AUTH_STRING=self._auth_string(),
                 PREFECT_SERVER_CORS_ALLOWED_ORIGINS=f"http://{HOST}:{port}",
                 PREFECT_HOME=str(self._home),

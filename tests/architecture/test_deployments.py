@@ -11,6 +11,7 @@ import pytest
 from prefect.flows import Flow
 from prefect.utilities.templating import apply_values, find_placeholders
 
+from nightreel.orchestration.dead_flow_runs import FLOWS
 from nightreel.orchestration.deployments.automations import SILENT_FOR
 from nightreel.orchestration.deployments.definitions import NIGHTLY, load_definitions
 from nightreel.orchestration.deployments.pools import QUEUES, UPKEEP, default_template
@@ -34,6 +35,7 @@ def flow_of(name: str) -> Flow:
 def test_a_deployment_names_an_existing_flow_and_an_existing_queue(name):
     definition = DEFINITIONS[name]
     assert isinstance(flow_of(name), Flow)
+    assert flow_of(name).name in FLOWS, "or its dead runs are not ended, and old runs without a deployment stay"
     assert definition["pull"] == [], "workers have the flows installed"
     assert definition["work_pool"]["name"] == POOL
     assert definition["work_pool"]["work_queue_name"] in QUEUES
@@ -63,7 +65,7 @@ def test_nights_have_the_highest_priority_and_shards_the_deployment_that_backfil
 
 def test_flows_that_ask_a_model_are_not_on_the_upkeep_queue():
     upkeep = {name for name, one in DEFINITIONS.items() if one["work_pool"]["work_queue_name"] == UPKEEP}
-    assert upkeep == {"backfill", "cache-eviction", "discover-sweep"}
+    assert upkeep == {"backfill", "cache-eviction", "discover-sweep", "tidy-prefect"}
 
 
 def test_the_readme_names_every_deployment_and_queue():

@@ -26,7 +26,7 @@ from nightreel.cli.app import app
 from nightreel.errors import SettingsError
 from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration.deployments.automations import DEAD, FAILED_NIGHT, dead_runs
-from nightreel.orchestration.deployments.definitions import NIGHTLY
+from nightreel.orchestration.deployments.definitions import NIGHTLY, load_definitions, shipped
 from nightreel.orchestration.deployments.pools import QUEUES
 from nightreel.orchestration.dispatch import dispatch
 from nightreel.orchestration.part_runs import FLOW, SHARDS, deployment_of
@@ -134,7 +134,7 @@ def state_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
 def test_a_second_deploy_changes_nothing(deploy, registered, pool):
     before = registered()
     assert {name: queue["priority"] for name, queue in before["queues"].items() if name in QUEUES} == QUEUES
-    assert len(before["deployments"]) == 7
+    assert len(before["deployments"]) == len(load_definitions(shipped("prefect.yaml")))
     assert list(before["automations"]) == [DEAD]
     assert deploy() == ["nothing to change"]
     assert registered() == before
