@@ -33,6 +33,7 @@ from tasks.evict import make_room
 
 _LONGEST_WAIT_S = 120.0  # for a retry that is not due yet; the next run takes later ones
 _LOOK_EVERY_S = 1.0  # whether the run must stop while it waits
+_LOOK_AT_OTHERS_EVERY_S = 5.0  # what they have done and given back; each look is a task run
 _LONGEST_IDLE_S = 60.0  # of a helper whose night lists and finds nothing new
 _ARTIFACT_EVERY_S = 5.0
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
@@ -97,7 +98,9 @@ class _Backlog:
         summary = self._summary
         while not self._stopped():
             left = self._left()
-            if not self._ready and left != 0:
+            if self._helpers.do_all:
+                summary.make_room = open_run_of(summary.run_id).discovery.why_stop_now()
+            elif not self._ready and left != 0:
                 claimed = claim(summary.run_id, left, self._exhausted and not busy)
                 summary.make_room = claimed.stop
                 if claimed.claims:
@@ -130,12 +133,13 @@ class _Backlog:
         self._summary.elsewhere = rest.elsewhere
         if self._left() == 0:
             return False
-        if rest.next_in_s is not None and rest.next_in_s <= _LONGEST_WAIT_S:
-            self._sleep(max(0.05, rest.next_in_s))
+        due_soon = rest.next_in_s is not None and rest.next_in_s <= _LONGEST_WAIT_S
+        if due_soon and not self._helpers.do_all:
+            self._sleep(max(0.05, rest.next_in_s or 0.0))
             return True
-        if not (rest.elsewhere and self._helpers.at_work()) and not self._night_may_grow():
+        if not due_soon and not (rest.elsewhere and self._helpers.at_work()) and not self._night_may_grow():
             return False
-        self._sleep(_LOOK_EVERY_S)
+        self._sleep(_LOOK_AT_OTHERS_EVERY_S)
         return True
 
     def _night_may_grow(self) -> bool:

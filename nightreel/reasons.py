@@ -301,6 +301,8 @@ class Reason(StrEnum):
         "List the runs with `SELECT run_id, name, status FROM reporting.runs ORDER BY run_id DESC`.")
     NIGHT_IS_RUNNING = ("night_is_running", _RUN, _FINAL, "A night of this source is still running.",
         "Wait for its end, or cancel it. It finds new videos too.")
+    HELPERS_FAILED = ("helpers_failed", _RUN, _FINAL, "The helpers of a run that only lists failed one after another.",
+        "Read their errors: `nightreel runs`. The next run takes what is left.")
     BACKFILL_STATE = ("backfill_state", _RUN, _FINAL, "The state of the backfill does not allow this.",
         "Check its state with `nightreel backfill status`.")
 

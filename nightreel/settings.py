@@ -285,10 +285,19 @@ class Settings(BaseSettings):
         "that can hold the model",
     )
 
+    lists_only: bool = Field(
+        False,
+        description="runs of this host list videos and leave their analysis to helpers: for a host without a GPU",
+    )
+
     first: CommaSeparated = Field(
         (),
         description="prefixes of keys below the source, whose new videos come before all others, in this order: "
         "urgent/,news/; set it on all hosts",
+    )
+    order: Literal["key", "newest"] = Field(
+        "key",
+        description="order in which runs take new videos: by key, or newest object first; set it on all hosts",
     )
     ready_by: ReadyBy | None = Field(
         None,

@@ -40,7 +40,7 @@ def worker(
     host = name or platform.node() or "localhost"
     with open_services(settings) as endpoints:
         devices = leasable_devices(settings)
-        queues = _chosen(queue, _prepare(settings, endpoints, devices), pool=settings.work_pool)
+        queues = _chosen(queue, _prepare(settings, endpoints, devices), settings)
         _require_source(settings, endpoints, queues)
         runs = limit or runs_at_once(settings, devices)
         print_line(f"{host} serves {settings.work_pool}: {', '.join(queues)}; {runs} at a time")
@@ -118,10 +118,19 @@ def _prepare(settings: Settings, endpoints: Endpoints, devices: Sequence[MemoryD
     return queues
 
 
-def _chosen(wanted: list[str] | None, queues: list[str], *, pool: str) -> list[str]:
+def _chosen(wanted: list[str] | None, queues: list[str], settings: Settings) -> list[str]:
+    """The queues to serve: by default all that this host can."""
+    from nightreel.orchestration.deployments.pools import BACKFILL, HELPERS
+
     for name in wanted or ():
-        check_word("--queue", name, queues, kind=f"queue of pool {pool}")
-    return wanted or queues
+        check_word("--queue", name, queues, kind=f"queue of pool {settings.work_pool}")
+    analysis = {HELPERS, BACKFILL} if settings.lists_only else set()
+    if impossible := sorted(analysis.intersection(wanted or ())):
+        raise SettingsError(
+            f"--queue {impossible[0]}: its runs analyse videos, but NIGHTREEL_LISTS_ONLY=true: serve other queues, or "
+            "unset it"
+        )
+    return wanted or [name for name in queues if name not in analysis]
 
 
 def _require_source(settings: Settings, endpoints: Endpoints, queues: Sequence[str]) -> None:

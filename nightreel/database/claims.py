@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, text, update
+from sqlalchemy import Connection, Row, TextClause, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from nightreel.database import schema
@@ -17,6 +18,22 @@ from nightreel.domain import Claim, Outcome, OutcomeState, Video, VideoEnd
 from nightreel.reasons import OF_HOST
 
 _analyses = schema.analyses
+
+
+class ClaimOrder(StrEnum):
+    """The order in which videos are claimed: by their keys, or by the age of their objects."""
+
+    KEY = "key"
+    NEWEST = "newest"
+
+
+_ORDERS = {
+    ClaimOrder.KEY: {"order": "analysis.uri", "among": "true"},
+    ClaimOrder.NEWEST: {
+        "order": "analysis.modified_at DESC, analysis.uri",
+        "among": "analysis.modified_at IS NOT NULL",  # as in analyses_pending_newest_idx
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,10 @@ class Remaining:
     holders: tuple[int, ...] = ()
 
 
+def claim_statement(order: ClaimOrder = ClaimOrder.KEY) -> TextClause:
+    return statement("claim", **_ORDERS[order])
+
+
 def claim(
     connection: Connection,
     *,
@@ -74,13 +95,17 @@ def claim(
     chunk_segments: int,
     lease_s: float,
     max_videos: int | None = None,
+    order: ClaimOrder = ClaimOrder.KEY,
 ) -> list[Claim]:
-    """Claim videos with about `chunk_segments` segments, in the order of their keys; at least one if any is free.
+    """Claim the first videos in this order, with about `chunk_segments` segments; at least one if any is free.
 
     Suspects are not among them: see `claim_suspect`.
+
+    Returns:
+        The claims, in the order of their keys.
     """
     rows = connection.execute(
-        statement("claim"),
+        claim_statement(order),
         {
             "recipe_id": recipe.id,
             "run_id": run_id,
@@ -131,14 +156,15 @@ def _claim(row: Row[Any], *, alone: bool) -> Claim:
 
 
 class ClaimsInOrder:
-    """The claims of one run. Each starts after the last key of the one before.
+    """The claims of one run. By key, each starts after the last key of the one before.
 
     Finished work leaves dead entries in the index of pending work, until a vacuum that no open transaction prevents.
     Claims that always started at the first key would step over all these entries. Work that was deferred or given back
     is found when no key ahead has any: then the claims start at the first key again.
 
     Args:
-        first: prefixes of keys whose videos come before all others, in this order.
+        first: prefixes of keys whose videos come before all others.
+        order: of the videos of a prefix, and of all others.
     """
 
     def __init__(
@@ -150,6 +176,7 @@ class ClaimsInOrder:
         chunk_segments: int,
         lease_s: float,
         first: Sequence[str] = (),
+        order: ClaimOrder = ClaimOrder.KEY,
     ) -> None:
         self._selection = selection
         self._in_order = [*(replace(selection, uri_prefix=prefix) for prefix in first), selection]
@@ -160,6 +187,7 @@ class ClaimsInOrder:
             "chunk_segments": chunk_segments,
             "lease_s": lease_s,
         }
+        self._order = order
 
     def next(self, connection: Connection, max_videos: int | None = None) -> list[Claim]:
         """The claims of the next chunk; empty if nothing is free."""
@@ -168,7 +196,8 @@ class ClaimsInOrder:
             claims = self._claim(connection, ahead, max_videos)
             if not claims and ahead != selection:
                 claims = self._claim(connection, selection, max_videos)
-            self._ahead[place] = replace(selection, after_uri=claims[-1].video.uri) if claims else selection
+            if self._order is ClaimOrder.KEY:
+                self._ahead[place] = replace(selection, after_uri=claims[-1].video.uri) if claims else selection
             if claims:
                 return claims
         return []
@@ -182,7 +211,7 @@ class ClaimsInOrder:
         return claim_suspect(connection, selection=self._selection, **what)
 
     def _claim(self, connection: Connection, selection: Selection, max_videos: int | None) -> list[Claim]:
-        return claim(connection, selection=selection, max_videos=max_videos, **self._what)
+        return claim(connection, selection=selection, max_videos=max_videos, order=self._order, **self._what)
 
 
 def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:

@@ -6,7 +6,7 @@ does not know flow runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from nightreel.domain import EndedVideo, VideoEnd
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
-_runs = schema.runs
+_runs, _analyses = schema.runs, schema.analyses
 _FAILED = {"failed": VideoEnd.FAILED, "quarantined": VideoEnd.QUARANTINED}
 
 
@@ -53,7 +53,11 @@ class Night:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Helper:
-    """A run of a helper. `counts`: as `RunSummary.to_json`, at its end."""
+    """A run of a helper.
+
+    Args:
+        counts: as `RunSummary.to_json`, at its end. Of a helper that died: what it has committed, without answers.
+    """
 
     run_id: int
     flow_run_id: str | None
@@ -125,19 +129,60 @@ def helpers_of(connection: Connection, run_id: int) -> list[Helper]:
     """The helpers of a run that have started, in the order of their start."""
     rows = connection.execute(
         select(_runs, _alive().label("is_alive")).where(_runs.c.night_id == run_id).order_by(_runs.c.id)
-    )
+    ).all()
+    committed = _committed(connection, [row.id for row in rows if row.counts is None and not row.is_alive])
     return [
         Helper(
             run_id=row.id,
             flow_run_id=row.flow_run_id,
             status=row.status,
             is_alive=row.is_alive,
-            counts=row.counts or {},
+            counts=row.counts or committed.get(row.id, {}),
             timings=row.timings or {},
             error=row.error,
         )
         for row in rows
     ]
+
+
+def _committed(connection: Connection, run_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What runs have done, by their ids, in the form of `RunSummary.to_json`. Reads all finished work."""
+    if not run_ids:
+        return {}
+    groups = connection.execute(
+        select(
+            _analyses.c.run_id,
+            _analyses.c.status,
+            _analyses.c.reused,
+            _analyses.c.reason,
+            (_analyses.c.reopened > 0).label("failed_before"),
+            func.count().label("videos"),
+            func.coalesce(func.sum(_analyses.c.segments), 0).label("segments"),
+        )
+        .where(_analyses.c.run_id.in_(run_ids), _analyses.c.status.not_in(("pending", "claimed")))
+        .group_by(_analyses.c.run_id, _analyses.c.status, _analyses.c.reused, _analyses.c.reason, "failed_before")
+    )
+    found: dict[int, dict[str, Any]] = {}
+    for group in groups:
+        counts = found.setdefault(
+            group.run_id,
+            {
+                "videos": {},
+                "reasons": {},
+                "partly_done": {},
+                "new_videos": {"succeeded": 0, "failed": 0},
+                "segments": 0,
+            },
+        )
+        end = VideoEnd.REUSED if group.reused else VideoEnd(group.status)
+        counts["videos"][end] = counts["videos"].get(end, 0) + group.videos
+        counts["segments"] += group.segments
+        if not group.failed_before:
+            counts["new_videos"]["failed" if group.status in _FAILED else "succeeded"] += group.videos
+        if group.reason:
+            kind = counts["reasons" if group.status in _FAILED else "partly_done"]
+            kind[group.reason] = kind.get(group.reason, 0) + group.videos
+    return found
 
 
 def measured_before(connection: Connection, run_id: int) -> tuple[Mapping[str, float], int]:
@@ -167,12 +212,11 @@ def measured_before(connection: Connection, run_id: int) -> tuple[Mapping[str, f
 
 def failures_of(connection: Connection, run_id: int, *, limit: int = 100) -> list[EndedVideo]:
     """The videos that failed in the helpers of a run, in the order of their keys."""
-    analyses = schema.analyses
     rows = connection.execute(
-        select(analyses.c.id, analyses.c.uri, analyses.c.status, analyses.c.reason, analyses.c.detail)
-        .join(_runs, _runs.c.id == analyses.c.run_id)
-        .where(_runs.c.night_id == run_id, analyses.c.status.in_(_FAILED))
-        .order_by(analyses.c.uri)
+        select(_analyses.c.id, _analyses.c.uri, _analyses.c.status, _analyses.c.reason, _analyses.c.detail)
+        .join(_runs, _runs.c.id == _analyses.c.run_id)
+        .where(_runs.c.night_id == run_id, _analyses.c.status.in_(_FAILED))
+        .order_by(_analyses.c.uri)
         .limit(limit)
     )
     return [

@@ -1,4 +1,4 @@
-"""Finds out whether a due night waits for a worker, so that a shard makes room, and whether a night was cancelled."""
+"""Finds out whether a due night waits for a worker, so that a shard makes room, and whether a night was stopped."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ NIGHTS = "nightly"
 """The work queue of nights, which have the highest priority."""
 _ASK_EVERY_S = 15.0
 _ASK_CANCELLED_EVERY_S = 5.0
+_STOPS_HELPERS = (StateType.CANCELLED, StateType.CANCELLING, StateType.PAUSED)
 _TAKEN_WITHIN = timedelta(seconds=30)  # workers look for due runs every 10 to 15 seconds
 
 
@@ -62,7 +63,7 @@ class NightWatch:
 
 
 class CancelWatch:
-    """Finds out whether a person cancelled a night. Asks the server at most every few seconds.
+    """Finds out whether a person cancelled or paused a night. Asks the server at most every few seconds.
 
     A night's own run that is cancelled may be killed before it can say so in Postgres.
     """
@@ -79,5 +80,5 @@ class CancelWatch:
                 state = self._client.read_flow_run(UUID(flow_run_id)).state
             except (httpx.HTTPError, ObjectNotFound):  # the helper continues: a failed check must not fail it
                 return False
-            self._cancelled = state is not None and state.type in (StateType.CANCELLED, StateType.CANCELLING)
+            self._cancelled = state is not None and state.type in _STOPS_HELPERS
         return self._cancelled

@@ -124,7 +124,7 @@ class Discovery:
             NightreelError: as `ModelSession.check`, `FeatureCache.check_writable` and `VideoFiles.check_sandbox`,
                 before the first claim: no video could be analysed.
         """
-        if stop := self.why_stop() or self.deadline.why_stop(datetime.now(UTC)):
+        if stop := self.why_stop_now():
             return Claimed(claims=[], stop=stop)
         if not self.model.is_checked:
             if not self._work_is_due():
@@ -140,6 +140,10 @@ class Discovery:
         claims = claims or (self._claim_suspect() if suspects else [])
         self.deadline.claimed([claim.analysis_id for claim in claims], datetime.now(UTC))
         return Claimed(claims=claims)
+
+    def why_stop_now(self) -> str | None:
+        """Why the run should claim no more; None: it may go on."""
+        return self.why_stop() or self.deadline.why_stop(datetime.now(UTC))
 
     def _load_to_help(self, helper: HelperRun) -> str | None:
         """Load the model of a helper before its first claim. Returns why it need not be loaded any more.

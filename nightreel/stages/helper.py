@@ -25,7 +25,7 @@ class HelperRun:
 
     Args:
         night: as it was when the run was opened.
-        is_cancelled: whether a person cancelled the flow run with this id.
+        is_cancelled: whether a person cancelled or paused the flow run with this id.
     """
 
     night: Night
@@ -36,7 +36,7 @@ class HelperRun:
         """Why the run should claim no more; None: it may go on. A night that was killed stops no helper."""
         night = self._read()
         cancelled = night.status == _CANCELLED or (night.flow_run_id and self.is_cancelled(night.flow_run_id))
-        return f"run {night.id}, which it helps, was cancelled" if cancelled else None
+        return f"run {night.id}, which it helps, was cancelled or paused" if cancelled else None
 
     def backlog_may_grow(self) -> bool:
         return self._read().may_grow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -86,6 +87,15 @@ class ModelSession:
     def request(self) -> DeviceRequest | None:
         """The memory that the model needs; None before the check, and for a model on a server."""
         return self._request
+
+    @property
+    def device(self) -> str:
+        """Where the model runs: the limits of its leased devices, else host and device; "" if it is not loaded."""
+        if not self.is_loaded:
+            return ""
+        if self._device.lease:
+            return ", ".join(self._device.lease.limits)
+        return f"{platform.node()} {'server' if self._found.checkpoint is None else self._device.name}"
 
     def load(self, is_needed: Callable[[], bool] = lambda: True) -> None:
         """Load the model now.

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from nightreel.cache.eviction import CacheLimit
 from nightreel.database.backfills import Shard, read_shard
-from nightreel.database.claims import ClaimsInOrder, Selection
+from nightreel.database.claims import ClaimOrder, ClaimsInOrder, Selection
 from nightreel.database.connection import Database
 from nightreel.database.current_recipes import make_current
 from nightreel.database.discovery import ListingFilter
@@ -112,6 +112,7 @@ class Run:
         A shard whose run stopped for an error is not ended here: its flow run fails, and the dispatch counts that.
         """
         summary.take_report(*self.recorder.report())
+        summary.device = self.discovery.model.device
         if summary.stopped:
             summary.left = self.discovery.count_remaining().pending
         with self.database.begin() as connection:
@@ -306,6 +307,7 @@ def _stages(
                     chunk_segments=settings.chunk_segments,
                     lease_s=settings.lease_s,
                     first=[f"{source.url}/{prefix.lstrip('/')}" for prefix in settings.first],
+                    order=ClaimOrder(settings.order),
                 ),
                 recorder=recorder,
                 chunk_segments=settings.chunk_segments,

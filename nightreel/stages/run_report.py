@@ -61,11 +61,18 @@ def _failed(summary: RunSummary) -> Iterator[str]:
 def _helpers(summary: RunSummary) -> Iterator[str]:
     if not summary.helpers:
         return
+    own = ("this run", _code(summary.device, _NAME), "", summary.own_segments, f"{busy_s(summary.timings):.1f}")
     rows = (
-        (f"run {helper.run_id}", helper.status, helper.counts.get("segments", 0), f"{busy_s(helper.timings):.1f}")
+        (
+            f"run {helper.run_id}",
+            _code(helper.counts.get("device", ""), _NAME),
+            helper.status,
+            helper.counts.get("segments", 0),
+            f"{busy_s(helper.timings):.1f}",
+        )
         for helper in summary.helpers
     )
-    yield _table(("helper", "ended", "segments", "seconds"), rows)
+    yield _table(("run", "device", "ended", "segments", "seconds"), (own, *rows))
     if errors := [helper for helper in summary.helpers if helper.error]:
         yield _table(
             ("helper", "error"), ((f"run {helper.run_id}", _code(helper.error or "", _DETAIL)) for helper in errors)

@@ -38,6 +38,7 @@ class RunSummary:
         quarantine: videos that wait for a person; empty until the end of the run.
         left: videos that wait for the next run, if this one ended early.
         helpers: that worked on the same backlog. What they did is in all other counts.
+        device: of the run itself: see `ModelSession.device`.
     """
 
     run_id: int
@@ -66,9 +67,10 @@ class RunSummary:
     quarantine: Quarantine = field(default_factory=Quarantine)
     left: int = 0
     helpers: list[Helper] = field(default_factory=list)
+    device: str = ""
 
     def add_helper(self, helper: Helper) -> None:
-        """Add what a helper did. A helper that died has no counts: what it did is in Postgres alone."""
+        """Add what a helper did."""
         self.helpers.append(helper)
         counts = helper.counts
         self.segments += counts.get("segments", 0)
@@ -86,6 +88,11 @@ class RunSummary:
             new_failed=new.get("failed", 0),
             succeeded=sum(counts.get("videos", {}).get(end, 0) for end in SUCCEEDED),
         )
+
+    @property
+    def own_segments(self) -> int:
+        """Segments of the run itself, without its helpers."""
+        return self.segments - sum(int(helper.counts.get("segments", 0)) for helper in self.helpers)
 
     def take_report(self, work: Mapping[str, int], timings: Mapping[str, float]) -> None:
         """Set the work of the run and its helpers, and the timings of the run."""
@@ -192,6 +199,7 @@ class RunSummary:
             "name": self.name,
             "source": self.source,
             "model": self.model,
+            "device": self.device,
             "headline": self.headline,
             "red": self.health.red,
             "stopped": self.stopped,

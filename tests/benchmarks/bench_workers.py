@@ -7,36 +7,27 @@ four times the work. A last run with four workers kills one host in the middle.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import Report, Row
+from benchmarks.worker_sides import CHUNK, IN_FLIGHT, site, value, wait, write_video
 from fixtures.chat_server import ChatServer
-from fixtures.hosts import Hosts, one_by_one, wait_for
+from fixtures.hosts import Hosts
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from sqlalchemy import text
 
-from nightreel.database.connection import Database
-from nightreel.database.migrations import upgrade
-from nightreel.demo.clips import Clip, write_clip
-from nightreel.demo.scenes import draw_scene
 from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration.dispatch import dispatch
-from nightreel.services import open_services
 from nightreel.settings import load_settings
 from nightreel.stages.backfill import list_backfill
 
 SHARDS = 4
 SLEEP_S = 1.0
-CHUNK, IN_FLIGHT = 8, 2
-_TIMEOUT_S = 1200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +56,7 @@ def main(a_shard: int = 100) -> None:
     with tempfile.TemporaryDirectory() as name:
         videos = Path(name) / "videos"
         for seed in range(SHARDS * a_shard):
-            _write_video(videos / f"{seed:04}.mp4", seed)
+            write_video(videos / f"{seed:04}.mp4", seed)
         found = {}
         for how, workers, killed in (
             ("1 worker", 1, False),
@@ -114,18 +105,12 @@ def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
         )
 
 
-def _write_video(path: Path, seed: int) -> None:
-    """Write three scenes: single scenes repeat, and identical bytes are analysed only once."""
-    path.parent.mkdir(exist_ok=True)
-    write_clip(path, Clip.of(*((draw_scene(f"{seed} {part}"), 0.4) for part in range(3))))
-
-
 def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -> Outcome:
     with ExitStack() as stack:
         server = ChatServer()
         stack.callback(server.close)
         server.delay_s = SLEEP_S
-        environment, database = stack.enter_context(_site(directory, server))
+        environment, database = stack.enter_context(site(directory, server))
         hosts = stack.enter_context(Hosts(directory, environment))
         client = stack.enter_context(get_client(sync_client=True))
         hosts.deploy()
@@ -141,57 +126,22 @@ def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -
         began = time.time()
         assert dispatch(database, client, load_settings(), linked=False).submitted == SHARDS
         if with_kill:
-            _wait(database, f"SELECT count(*) >= {total // 4} FROM nightreel.analyses WHERE status = 'done'")
+            wait(database, f"SELECT count(*) >= {total // 4} FROM nightreel.analyses WHERE status = 'done'")
             hosts.kill(names[0])
-        _wait(database, "SELECT status = 'done' FROM nightreel.backfills")
+        wait(database, "SELECT status = 'done' FROM nightreel.backfills")
         return Outcome(
-            seconds=_value(database, "SELECT extract(epoch FROM max(updated_at))::float8 FROM nightreel.analyses")
+            seconds=value(database, "SELECT extract(epoch FROM max(updated_at))::float8 FROM nightreel.analyses")
             - began,
             videos=total,
-            done=_value(database, "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"),
-            answers=_value(database, "SELECT count(*) FROM nightreel.answers"),
+            done=value(database, "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'"),
+            answers=value(database, "SELECT count(*) FROM nightreel.answers"),
             asked=server.questions_asked,
-            runs=_value(
+            runs=value(
                 database,
                 "SELECT jsonb_object_agg(status, found) FROM"
                 " (SELECT status, count(*) AS found FROM nightreel.runs GROUP BY status) AS run",
             ),
         )
-
-
-@contextmanager
-def _site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str], Database]]:
-    """Start Postgres and Prefect for all hosts; yield their common settings, which this process gets too."""
-    directory.mkdir()
-    with open_services(load_settings(work_dir=directory / "services")) as services:
-        assert services.prefect_api_url
-        environment = {
-            "NIGHTREEL_DATABASE_URL": services.database_url,
-            **one_by_one(directory, server, chunk=CHUNK),
-            "NIGHTREEL_CHUNKS_IN_FLIGHT": str(IN_FLIGHT),
-            "NIGHTREEL_WORK_POOL": "bench",
-            "PREFECT_API_URL": services.prefect_api_url,
-        }
-        before = dict(os.environ)
-        os.environ |= environment
-        database = Database(services.database_url)
-        try:
-            upgrade(database.engine)
-            with temporary_settings({PREFECT_API_URL: services.prefect_api_url}):
-                yield environment, database
-        finally:
-            database.close()
-            os.environ.clear()
-            os.environ |= before
-
-
-def _wait(database: Database, query: str) -> None:
-    wait_for(lambda: _value(database, query), lambda: query, _TIMEOUT_S)
-
-
-def _value(database: Database, query: str):
-    with database.begin() as connection:
-        return connection.execute(text(query)).scalar()
 
 
 if __name__ == "__main__":

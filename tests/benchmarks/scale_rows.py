@@ -51,7 +51,8 @@ FROM generate_series(0::bigint, {known} - 1) AS i,
 """
 _ANALYSES = """
 INSERT INTO nightreel.analyses
-    (video_id, recipe_id, uri, status, attempts, run_id, content_sha256, segments, reason, created_at, updated_at)
+    (video_id, recipe_id, uri, status, attempts, run_id, content_sha256, segments, reason, created_at, updated_at,
+     modified_at)
 SELECT id, 1, uri,
        CASE WHEN content_sha256 IS NULL THEN 'pending' WHEN id % 100 = 0 THEN 'failed' ELSE 'done' END,
        CASE WHEN content_sha256 IS NULL THEN 0 ELSE 1 END,
@@ -60,7 +61,7 @@ SELECT id, 1, uri,
        CASE WHEN content_sha256 IS NOT NULL AND id % 100 <> 0 THEN 1 END,
        CASE WHEN content_sha256 IS NOT NULL AND id % 100 = 0
             THEN (ARRAY['no_frames', 'damaged', 'not_a_video', 'limit_pixels'])[1 + id / 100 % 4] END,
-       discovered_at, discovered_at
+       discovered_at, discovered_at, modified_at
 FROM nightreel.videos ORDER BY id
 """
 _SEGMENTS = """

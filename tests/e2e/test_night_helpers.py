@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,11 +16,11 @@ from fixtures.hosts import Hosts, one_by_one, wait_for
 from fixtures.pipeline import Pipeline, make_clip
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Suspended
 from sqlalchemy import text
 
 from nightreel.database.nights import require_no_night
-from nightreel.errors import NightreelError
+from nightreel.errors import NightreelError, SettingsError
 from nightreel.orchestration.part_runs import submit_helper
 
 CLIPS, CHUNK = 40, 2
@@ -75,11 +79,18 @@ class Night:
 
 @pytest.fixture
 def night(slow, tmp_path) -> Iterator[Night]:
-    with Hosts(tmp_path, slow.environment) as hosts, get_client(sync_client=True) as client:
-        hosts.deploy()
+    with _night(slow, tmp_path) as night:
         for name in ("a", "b"):
-            hosts.start(name)
-        yield Night(slow, hosts, client)
+            night.hosts.start(name)
+        yield night
+
+
+@contextmanager
+def _night(pipeline: Pipeline, directory: Path) -> Iterator[Night]:
+    """A night without hosts."""
+    with Hosts(directory, pipeline.environment) as hosts, get_client(sync_client=True) as client:
+        hosts.deploy()
+        yield Night(pipeline, hosts, client)
 
 
 def test_a_night_is_shared_by_hosts_goes_on_without_its_own_run_and_ends_as_one(night, slow, chat_server):
@@ -125,6 +136,16 @@ def test_a_night_is_shared_by_hosts_goes_on_without_its_own_run_and_ends_as_one(
     night.hosts.start(killed)
     cancelled = night.start()
     night.wait_until(RUNNING, 2)
+    night.client.set_flow_run_state(cancelled, Suspended(timeout_seconds=300))
+    wait_for(lambda: slow.value(RUNNING) == 0, night.logs, 60)
+    assert night.state(cancelled).is_paused()
+    assert [run.status for run in night.runs()[-2:]] == ["cancelled", "completed"]
+    done = slow.value(DONE)
+    assert done < CLIPS
+    time.sleep(5)  # Prefect's worker breaks if a run is resumed while its process still ends
+    chat_server.delay_s = 2 * SLOW_S  # or what is left is not worth a helper
+    night.client.resume_flow_run(cancelled)
+    night.wait_until(RUNNING, 2)
     with pytest.raises(NightreelError, match="still analyses"), slow.database.begin() as connection:
         require_no_night(connection, source=leader.source, recipe_id=slow.value("SELECT id FROM nightreel.recipes"))
     night.client.set_flow_run_state(cancelled, Cancelling())
@@ -133,9 +154,30 @@ def test_a_night_is_shared_by_hosts_goes_on_without_its_own_run_and_ends_as_one(
     leader, helper = night.runs()[-2:]
     assert leader.status in ("cancelled", "crashed"), "crashed, if it was killed before it could say so"
     assert helper.status == "completed"
-    assert "was cancelled" in helper.counts["headline"]
+    assert "was cancelled or paused" in helper.counts["headline"]
     assert slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
-    assert slow.value(DONE) < CLIPS
+    assert done <= slow.value(DONE) < CLIPS
+
+
+def test_a_host_that_only_lists_leaves_the_analysis_to_others(slow, chat_server, tmp_path):
+    chat_server.delay_s = FAST_S
+    with _night(slow, tmp_path) as night:
+        night.hosts.start("a", NIGHTREEL_LISTS_ONLY="true")
+        night.hosts.start("b", "--queue", "helpers")
+        assert night.wait(night.start()).is_completed(), night.logs()
+        leader, helper = night.runs()
+        assert leader.counts["videos"] == helper.counts["videos"] == {"done": CLIPS}
+        assert (leader.counts["device"], helper.counts["device"]) == ("", f"{platform.node()} server")
+        served = next(line for line in night.hosts.log("a").splitlines() if line.startswith("a serves"))
+        assert "nightly" in served
+        assert "helpers" not in served
+        assert "backfill" not in served
+
+
+def test_a_run_that_only_lists_is_refused_without_helpers(slow, monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_LISTS_ONLY", "true")
+    with pytest.raises(SettingsError, match="and this run has none: let its worker"):
+        slow.analyze()
 
 
 def _forget(pipeline: Pipeline) -> None:

@@ -85,7 +85,8 @@ videos = Table(
 
 # The work: a video under a recipe. `covered_s` are the seconds of the video that its answers have seen, written when a
 # claim ends. `reopened` counts how often the hourly retry put it back. `uri` repeats the video's
-# key, so that one index finds the next claims by recipe and range of keys, with any amount of other pending work.
+# key, so that one index finds the next claims by recipe and range of keys, with any amount of other pending work, and
+# `modified_at` the video's, so that another finds the newest.
 # `attempts` counts tries that failed, and the current one. `suspect`: a run died while it held the video, so the next
 # run claims it alone. `crashes` counts runs that died while they held nothing else.
 analyses = Table(
@@ -111,9 +112,17 @@ analyses = Table(
     Column("covered_s", Double),
     Column("crashes", Integer, nullable=False, server_default="0"),
     Column("suspect", Boolean, nullable=False, server_default="false"),
+    time_column("modified_at"),
     UniqueConstraint("video_id", "recipe_id"),
     CheckConstraint("status IN ('pending', 'claimed', 'done', 'partly_done', 'failed', 'quarantined')", name="status"),
     Index("analyses_pending_idx", "recipe_id", "uri", postgresql_where=text("status = 'pending'")),
+    Index(
+        "analyses_pending_newest_idx",
+        "recipe_id",
+        text("modified_at DESC"),
+        "uri",
+        postgresql_where=text("status = 'pending' AND modified_at IS NOT NULL"),
+    ),
     Index(
         "analyses_suspect_idx",
         "recipe_id",

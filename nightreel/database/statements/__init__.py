@@ -7,6 +7,13 @@ from sqlalchemy import TextClause, text
 
 
 @cache
-def statement(name: str) -> TextClause:
-    """The statement in `<name>.sql`, with its `:parameters`."""
-    return text(files(__package__).joinpath(f"{name}.sql").read_text("utf-8"))
+def statement(name: str, **parts: str) -> TextClause:
+    """The statement in `<name>.sql`, with its `:parameters`.
+
+    Args:
+        parts: SQL for the `$parts` of the statement, never from users.
+    """
+    sql = files(__package__).joinpath(f"{name}.sql").read_text("utf-8")
+    for part, value in parts.items():
+        sql = sql.replace(f"${part}", value)
+    return text(sql)

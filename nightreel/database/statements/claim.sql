@@ -2,7 +2,8 @@
 -- estimated from its size at 2 Mbit/s. Rows that another run is claiming are skipped, not waited for. A pending analysis
 -- with a reason failed before. Suspects are claimed one by one (claim_suspect.sql).
 -- The first pending keys of a range are read from analyses_pending_idx, in its order. No other pending analysis of the
--- recipe is read, and no finished one. The bounds work in a generic plan too; the second is the first text after all
+-- recipe is read, and no finished one. $order and $among are for claims in another order, with an index of its own: then
+-- analyses outside of the range are stepped over. The bounds work in a generic plan too; the second is the first text after all
 -- that start with the prefix. OFFSET 0 keeps the planner from starting at the videos, which it does when it expects few
 -- matches.
 WITH candidate AS MATERIALIZED (
@@ -11,6 +12,7 @@ WITH candidate AS MATERIALIZED (
     WHERE analysis.recipe_id = :recipe_id
       AND analysis.status = 'pending'
       AND NOT analysis.suspect
+      AND $among
       AND analysis.not_before <= now()
       AND analysis.uri >= :uri_prefix
       AND analysis.uri < left(:uri_prefix, -1) || chr(ascii(right(:uri_prefix, 1)) + 1)
@@ -28,7 +30,7 @@ WITH candidate AS MATERIALIZED (
                     AND (CAST(:since AS timestamptz) IS NULL OR video.modified_at >= :since)
                     AND (CAST(:until AS timestamptz) IS NULL OR video.modified_at < :until)
                   OFFSET 0)
-    ORDER BY analysis.uri
+    ORDER BY $order
     LIMIT :max_videos
     FOR UPDATE OF analysis SKIP LOCKED
 ), expected AS (
@@ -38,11 +40,12 @@ WITH candidate AS MATERIALIZED (
            video.uri,
            video.etag,
            video.size_bytes,
+           video.modified_at,
            greatest(1, ceil(coalesce(video.duration_s, video.size_bytes / 250000.0) / :window_s)) AS segments
     FROM candidate
     JOIN nightreel.videos AS video ON video.id = candidate.video_id
 ), filled AS (
-    SELECT *, sum(segments) OVER (ORDER BY uri) - segments AS segments_before FROM expected
+    SELECT analysis.*, sum(segments) OVER (ORDER BY $order) - segments AS segments_before FROM expected AS analysis
 )
 UPDATE nightreel.analyses AS analysis
 SET status = 'claimed',

@@ -80,20 +80,24 @@ def request_device(settings: Settings, footprint: Footprint, *, peaks: Iterable[
 def leasable_devices(settings: Settings) -> list[MemoryDevice]:
     """The devices of this host whose memory runs with these settings may lease: what `request_device` chooses from.
 
+    None if runs of this host only list.
+
     Does not import torch, and opens no CUDA context. Where the driver has a GPU, it takes the seconds in which another
     process imports torch.
 
     Raises:
         SettingsError: as `request_device`, or torch does not work.
     """
+    if settings.lists_only:
+        return []
     if settings.device == "cpu" or not any(device.is_gpu for device in memory_devices()):
         return [ram_device()]
     return _candidates(settings, device_names_of_runs())
 
 
 def runs_at_once(settings: Settings, devices: Sequence[MemoryDevice]) -> int:
-    """How many runs these devices take: one each, or one in total if its model is spread over them."""
-    return 1 if settings.device == ALL_GPUS else len(devices)
+    """How many runs these devices take: one each, and one in total for a spread model, and where there are none."""
+    return 1 if settings.device == ALL_GPUS else max(1, len(devices))
 
 
 def capacities_mib(settings: Settings, devices: Iterable[MemoryDevice]) -> dict[str, int]:

@@ -20,7 +20,8 @@ from nightreel.orchestration.nights import NIGHTS
 PoolType = Literal["process", "kubernetes"]
 UPKEEP = "upkeep"
 """The queue of runs that need no device: workers reserve slots for it."""
-QUEUES = {NIGHTS: 1, "helpers": 2, "retries": 4, UPKEEP: 5, "backfill": 10}
+HELPERS, BACKFILL = "helpers", "backfill"
+QUEUES = {NIGHTS: 1, HELPERS: 2, "retries": 4, UPKEEP: 5, BACKFILL: 10}
 """A pool's queues with their priorities: the lowest number goes first."""
 logger = logging.getLogger("nightreel.deploy")
 _DESCRIPTION = "Machines of one kind that run Nightreel. Made by `nightreel deploy`."

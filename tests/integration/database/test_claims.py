@@ -2,14 +2,17 @@ import re
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fixtures.work import stored
 from sqlalchemy import text
 
 from nightreel.database.claims import (
+    ClaimOrder,
     ClaimsInOrder,
     Selection,
+    claim_statement,
     close_claim,
     lock_own,
     release_claims,
@@ -124,6 +127,44 @@ def test_videos_below_the_first_prefixes_come_before_all_others_in_their_order(w
     assert order == ["urgent/c.mp4", "urgent/d.mp4", "news/b.mp4", "a.mp4", "z.mp4"]
 
 
+@pytest.mark.parametrize("first", [(), ("y/",)])
+def test_the_newest_objects_come_first(work, first):
+    """Within the prefixes that come first, too. Objects of the same age come in the order of their keys."""
+    ages_h = {"x/a.mp4": 3, "x/b.mp4": 1, "y/a.mp4": 2, "y/b.mp4": 4, "y/c.mp4": 4}
+    now = datetime.now(UTC).replace(microsecond=0)
+    work.discover(*(stored(name, modified_at=now - timedelta(hours=age)) for name, age in ages_h.items()))
+    run = ClaimsInOrder(
+        work.selection,
+        recipe=work.recipe,
+        run_id=work.run.id,
+        chunk_segments=1,
+        lease_s=60,
+        first=[f"{work.selection.uri_prefix}{name}" for name in first],
+        order=ClaimOrder.NEWEST,
+    )
+    order = []
+    with work.database.begin() as connection:
+        while claims := run.next(connection):
+            order += [claim.video.uri.removeprefix(work.selection.uri_prefix) for claim in claims]
+    newest_first = ["x/b.mp4", "y/a.mp4", "x/a.mp4", "y/b.mp4", "y/c.mp4"]
+    assert order == sorted(newest_first, key=lambda name: not name.startswith(tuple(first)))
+
+
+def test_a_chunk_of_the_newest_is_filled_in_their_order(work):
+    hour = 3600 * 250_000
+    now = datetime.now(UTC).replace(microsecond=0)
+    work.discover(
+        stored("a.mp4", size_bytes=hour, modified_at=now - timedelta(hours=1)), stored("b.mp4", modified_at=now)
+    )
+    claims = work.claim(segments=3, order=ClaimOrder.NEWEST)
+    assert [claim.video.uri[-5:] for claim in claims] == ["a.mp4", "b.mp4"]
+    work.die()
+    with work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.analyses SET suspect = false"))
+    claims = work.claim(segments=1, order=ClaimOrder.NEWEST)
+    assert [claim.video.uri[-5:] for claim in claims] == ["b.mp4"]
+
+
 def test_a_run_continues_after_its_last_claim_and_starts_again_at_the_end(work, open_work):
     work.discover(*(stored(f"{name}.mp4") for name in "abcdef"))
     run = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=2, lease_s=60)
@@ -151,14 +192,16 @@ def backlog(work):
         connection.execute(
             text(
                 "INSERT INTO nightreel.videos (uri, etag, size_bytes, modified_at, run_id) "
-                "SELECT 's3://bucket/' || lpad(n::text, 8, '0'), 'e', 1, now(), :run FROM generate_series(1, 20000) n"
+                "SELECT 's3://bucket/' || lpad(n::text, 8, '0'), 'e', 1, now() - make_interval(secs => n), :run "
+                "FROM generate_series(1, 20000) n"
             ),
             {"run": work.run.id},
         )
         connection.execute(
             text(
-                "INSERT INTO nightreel.analyses (video_id, recipe_id, uri, status) "
-                "SELECT id, :recipe, uri, CASE WHEN uri < 's3://bucket/00018001' THEN 'done' ELSE 'pending' END "
+                "INSERT INTO nightreel.analyses (video_id, recipe_id, uri, modified_at, status) "
+                "SELECT id, :recipe, uri, modified_at, "
+                "CASE WHEN uri < 's3://bucket/00018001' THEN 'done' ELSE 'pending' END "
                 "FROM nightreel.videos ORDER BY uri"
             ),
             {"recipe": work.recipe.id},
@@ -168,25 +211,36 @@ def backlog(work):
     return {"recipe_id": work.recipe.id, "run_id": work.run.id, **run, **work.selection.parameters()}
 
 
-@pytest.mark.parametrize(("name", "looked_at"), [("claim", 16), ("remaining", 2000)])
-def test_claiming_reads_only_pending_rows(work, backlog, name, looked_at):
+BY_KEY, NEWEST_FIRST = map(claim_statement, ClaimOrder)
+REMAINING = statement("remaining")
+
+
+@pytest.mark.parametrize(("query", "looked_at"), [(BY_KEY, 16), (NEWEST_FIRST, 16), (REMAINING, 2000)])
+def test_claiming_reads_only_pending_rows(work, backlog, query, looked_at):
     with work.database.begin() as connection:
-        plan = connection.execute(text(f"EXPLAIN (ANALYZE) {statement(name).text}"), backlog).scalars().all()
+        plan = connection.execute(text(f"EXPLAIN (ANALYZE) {query.text}"), backlog).scalars().all()
     read = [float(line.split("rows=")[-1].split()[0]) for line in plan if re.search("Scan .*analyses", line)]
     assert max(read) == looked_at, "\n".join(plan)
     assert not [line for line in plan if "Rows Removed by Filter" in line], "\n".join(plan)
 
 
-@pytest.mark.parametrize("name", ["claim", "remaining"])
-def test_a_generic_plan_uses_the_index_of_pending_work(work, backlog, name):
+@pytest.mark.parametrize(
+    ("query", "index", "condition"),
+    [
+        (BY_KEY, "analyses_pending_idx", "COALESCE"),
+        (NEWEST_FIRST, "analyses_pending_newest_idx", "recipe_id"),
+        (REMAINING, "analyses_pending_idx", "COALESCE"),
+    ],
+)
+def test_a_generic_plan_uses_the_index_of_pending_work(work, backlog, query, index, condition):
     """Postgres switches to a generic plan if a prepared statement seems to cost the same each time."""
     names = list(backlog)
-    numbered = re.sub(r"(?<!:):([a-z_]+)", lambda found: f"${names.index(found[1]) + 1}", statement(name).text)
+    numbered = re.sub(r"(?<!:):([a-z_]+)", lambda found: f"${names.index(found[1]) + 1}", query.text)
     with work.database.begin() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {numbered}").scalars().all()
     conditions = [line for line in plan if "Index Cond" in line and "recipe_id" in line]
-    assert "analyses_pending_idx" in "\n".join(plan)
-    assert "COALESCE" in conditions[0], "\n".join(plan)
+    assert index in "\n".join(plan)
+    assert condition in conditions[0], "\n".join(plan)
 
 
 def test_an_expired_claim_is_freed_and_its_late_owner_cannot_lock_it(work, open_work):

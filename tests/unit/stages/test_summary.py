@@ -3,6 +3,7 @@ from collections import Counter
 from typing import Any
 
 from nightreel.database.discovery import PageCounts
+from nightreel.database.nights import Helper
 from nightreel.database.runs import PastRun
 from nightreel.domain import ChunkCounts, EndedVideo, VerdictState, VideoEnd
 from nightreel.reasons import Reason
@@ -146,3 +147,29 @@ def test_a_run_that_saw_everything_says_nothing_about_coverage():
     told = summary(done=1)
     told.add(ChunkCounts(covered_s=0.3, expected_s=0.1 + 0.2))
     assert told.coverage is None
+
+
+def test_the_artifact_of_a_night_shows_what_each_device_did():
+    made = summary(done=3, segments=3)
+    made.device, made.timings = "gpu-mem-a-GPU-1", {"total": 20.0, "lease": 5.0}
+    done = {"videos": {"done": 2}, "segments": 4, "device": "gpu-mem-b-GPU-2"}
+    lost = {"videos": {"done": 1}, "segments": 1}
+    for run_id, status, counts, timings in ((3, "completed", done, {"total": 9.0}), (4, "crashed", lost, {})):
+        made.add_helper(
+            Helper(
+                run_id=run_id,
+                flow_run_id=None,
+                status=status,
+                is_alive=False,
+                counts=counts,
+                timings=timings,
+                error=None,
+            )
+        )
+    rows = run_report(made).splitlines()
+    start = rows.index("| run | device | ended | segments | seconds |")
+    assert rows[start + 2 : start + 5] == [
+        "| this run | `gpu-mem-a-GPU-1` |  | 3 | 15.0 |",
+        "| run 3 | `gpu-mem-b-GPU-2` | completed | 4 | 9.0 |",
+        "| run 4 |  | crashed | 1 | 0.0 |",
+    ]

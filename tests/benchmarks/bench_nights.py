@@ -1,0 +1,228 @@
+"""A night on one, two, four and sixteen hosts: one Prefect server, one Postgres. `make bench-nights`, 25 minutes.
+
+The model is a server that sleeps for each segment and takes one segment of a host at a time. So this measures all the
+rest: how soon helpers start, and whether claims, database and Prefect let four hosts do four times the work. A host is
+killed in one night, and the night's own run in another. The costs of a video are known, as after any night before.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Report, Row
+from benchmarks.worker_sides import CHUNK, IN_FLIGHT, site, value, wait, write_video
+from fixtures.chat_server import ChatServer
+from fixtures.hosts import Hosts
+from prefect.client.orchestration import get_client
+
+from nightreel.database.connection import Database
+
+VIDEOS, SLEEP_S = 400, 1.0
+MANY_HOSTS, MANY_VIDEOS, MANY_SLEEP_S = 16, 600, 4.0
+"""40 minutes of sleep."""
+_FEW = 8  # videos of the night before, which measures the costs of one
+_NIGHT = "SELECT status <> 'running' FROM nightreel.runs WHERE night_id IS NULL ORDER BY id DESC LIMIT 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished night.
+
+    Args:
+        seconds: from the start of its flow function to its last commit.
+        started_s: the same to the start of the last helper. asked: questions to the model. runs: by status.
+        claims: chunks that were claimed. tasks: task runs that the Prefect server has of the night.
+    """
+
+    hosts: int
+    seconds: float
+    started_s: float
+    videos: int
+    done: int
+    answers: int
+    asked: int
+    runs: dict[str, int]
+    claims: int
+    tasks: int
+
+    @property
+    def videos_a_second(self) -> float:
+        return self.videos / self.seconds
+
+
+def main() -> None:
+    report = Report("nights", versions=("prefect", "psycopg", "sqlalchemy"))
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        found: dict[str, Outcome] = {}
+        for how, hosts, disturb in (
+            ("1 host", 1, _nothing),
+            ("2 hosts", 2, _nothing),
+            ("4 hosts", 4, _nothing),
+            ("4 hosts, one killed", 4, _kill_helper),
+            ("4 hosts, the night's own run killed", 4, _kill_night),
+        ):
+            found[how] = _play(directory / str(len(found)), hosts=hosts, disturb=disturb)
+            print(how, found[how], flush=True)
+        many = _play(directory / "many", hosts=MANY_HOSTS, videos=MANY_VIDEOS, sleep_s=MANY_SLEEP_S)
+    for row in (*_rows(found), *_rows_of_many(many)):
+        report.add(row)
+    report.finish()
+
+
+def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
+    one = found["1 host"].videos_a_second
+    for how, goal in (("2 hosts", 1.85), ("4 hosts", 3.6)):
+        ours = found[how].videos_a_second
+        yield Row(
+            f"a night on {how}: throughput",
+            ours,
+            one,
+            "1 host",
+            "videos/s",
+            ours / one,
+            f">= {goal}",
+            ours / one >= goal,
+            f"{VIDEOS} videos, {SLEEP_S:g} s of the model each; last helper after {found[how].started_s:.0f} s",
+        )
+    for how, outcome in found.items():
+        most = CHUNK * IN_FLIGHT if "killed" in how else 0
+        again = outcome.asked - outcome.videos
+        complete = outcome.done == outcome.answers == outcome.videos
+        yield Row(
+            f"a night on {how}: repeated questions",
+            again,
+            max(1, most),
+            "chunks in flight" if most else "nothing",
+            "questions",
+            again / max(1, most),
+            f"<= {most}",
+            complete and again <= most,
+            f"{'all' if complete else 'NOT ALL'} of {outcome.videos} videos have one answer; runs {outcome.runs}; "
+            f"{outcome.seconds:.0f} s",
+        )
+
+
+def _rows_of_many(many: Outcome) -> Iterator[Row]:
+    ideal = MANY_VIDEOS * MANY_SLEEP_S / many.hosts
+    yield Row(
+        f"a night on {many.hosts} hosts: time",
+        many.seconds,
+        ideal,
+        "its sleep, shared by all hosts",
+        "s",
+        ideal / many.seconds,
+        ">= 0.9",
+        ideal / many.seconds >= 0.9,
+        f"{many.hosts} hosts on this machine's cores; {many.claims / many.seconds:.1f} claims/s, "
+        f"{many.tasks / many.seconds:.1f} task runs/s accepted",
+    )
+    yield Row(
+        f"a night on {many.hosts} hosts: until its last helper started",
+        many.started_s,
+        many.seconds,
+        "the night",
+        "s",
+        many.started_s / many.seconds,
+        "none",
+        True,
+        "its worker polls, its process imports this program",
+    )
+
+
+def _nothing(_: Hosts, __: Database) -> None:
+    pass
+
+
+def _kill_helper(hosts: Hosts, database: Database) -> None:
+    _kill(hosts, database, "SELECT flow_run_id FROM nightreel.runs WHERE night_id IS NOT NULL ORDER BY id LIMIT 1")
+
+
+def _kill_night(hosts: Hosts, database: Database) -> None:
+    _kill(hosts, database, "SELECT flow_run_id FROM nightreel.runs WHERE night_id IS NULL ORDER BY id DESC LIMIT 1")
+
+
+def _kill(hosts: Hosts, database: Database, flow_run: str) -> None:
+    """Kill the host of this flow run in the middle of the night."""
+    wait(database, f"SELECT count(*) >= {VIDEOS // 4} FROM nightreel.analyses WHERE status = 'done'")
+    flow_run_id = value(database, flow_run)
+    hosts.kill(next(name for name in hosts.names if flow_run_id in hosts.log(name)))
+
+
+def _play(
+    directory: Path,
+    *,
+    hosts: int,
+    disturb: Callable[[Hosts, Database], None] = _nothing,
+    videos: int = VIDEOS,
+    sleep_s: float = SLEEP_S,
+) -> Outcome:
+    with ExitStack() as stack:
+        server = ChatServer()
+        stack.callback(server.close)
+        environment, database = stack.enter_context(site(directory, server))
+        source = directory / "videos"
+        group = stack.enter_context(Hosts(directory, environment | {"NIGHTREEL_SOURCE": str(source)}))
+        client = stack.enter_context(get_client(sync_client=True))
+        group.deploy()
+        nightly = client.read_deployment_by_name("analyze-videos/nightly").id
+        names = [f"host-{number}" for number in range(hosts)]
+        for name in names:
+            group.start(name)
+        group.wait_ready(*names)
+        server.delay_s = sleep_s
+        for seed in range(_FEW):
+            write_video(source / f"{seed:04}.mp4", seed)
+        client.create_flow_run_from_deployment(nightly)
+        wait(database, _NIGHT)
+        for seed in range(_FEW, _FEW + videos):
+            write_video(source / f"{seed:04}.mp4", seed)
+        asked = server.questions_asked
+        before = value(database, "SELECT max(id) FROM nightreel.runs")
+        client.create_flow_run_from_deployment(nightly)
+        wait(database, f"SELECT count(*) > 0 FROM nightreel.runs WHERE id > {before}")
+        disturb(group, database)
+        wait(database, f"SELECT count(*) = {_FEW + videos} FROM nightreel.analyses WHERE status = 'done'")
+        wait(database, "SELECT count(*) = 0 FROM nightreel.runs WHERE status = 'running' AND alive_until > now()")
+        of_night = f"FROM nightreel.runs WHERE id > {before}"
+        began = f"(SELECT min(started_at) {of_night})"
+
+        def seconds(until: str) -> float:
+            return float(value(database, f"SELECT extract(epoch FROM ({until}) - {began})"))
+
+        return Outcome(
+            hosts=hosts,
+            seconds=seconds("SELECT max(updated_at) FROM nightreel.analyses"),
+            started_s=seconds(f"SELECT max(started_at) {of_night}"),
+            videos=videos,
+            done=value(database, "SELECT count(*) FROM nightreel.analyses WHERE status = 'done'") - _FEW,
+            answers=value(database, "SELECT count(*) FROM nightreel.answers") - _FEW,
+            asked=server.questions_asked - asked,
+            runs=value(
+                database,
+                "SELECT jsonb_object_agg(status, found) FROM"
+                f" (SELECT status, count(*) AS found {of_night} GROUP BY status) AS run",
+            ),
+            **_task_runs(client, database, of_night),
+        )
+
+
+def _task_runs(client: Any, database: Database, of_night: str) -> dict[str, int]:
+    """The claims of a night, and all its task runs, as Prefect has them."""
+    ids = value(database, f"SELECT array_agg(flow_run_id) {of_night}")
+
+    def count(**more: Any) -> int:
+        flow_runs = {"id": {"any_": ids}}
+        body = {"flow_runs": flow_runs, **({"task_runs": more} if more else {})}
+        return int(client.request("POST", "/task_runs/count", json=body).json())
+
+    return {"tasks": count(), "claims": count(name={"like_": "claim"})}
+
+
+if __name__ == "__main__":
+    main()
