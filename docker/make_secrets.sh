@@ -15,7 +15,8 @@ write() { # name, content
     chmod 644 "$directory/$1"
 }
 
-for name in postgres_password postgres_owner_password postgres_worker_password postgres_prefect_password \
+for name in postgres_password postgres_owner_password postgres_worker_password postgres_analyst_password \
+    postgres_console_password postgres_prefect_password \
     prefect_password grafana_password; do
     write "$name" "$(random)"
 done

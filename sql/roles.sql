@@ -1,22 +1,34 @@
--- What each role may do. `nightreel db upgrade` runs it after the migrations, as the owner of the tables, each time: the
+-- What each role may do. `nightreel db upgrade` and `nightreel db roles` run it as the owner of the tables, each time: the
 -- rights are stated here, not remembered from earlier upgrades. A role that this server does not have gets none.
--- The embedded Postgres has both roles. docs/operations.md says how to make them on another server.
+-- The embedded Postgres and the containers have all roles. docs/operations.md says how to make them on another server.
 --
 -- nightreel_owner    owns the schemas and migrates
 -- nightreel_worker   reads and writes rows; makes, changes and drops no table
+-- nightreel_analyst  reads the views in `reporting`
+-- nightreel_console  reads the views in `reporting`
 DO $$
+DECLARE
+    role text;
 BEGIN
-    IF current_user = 'nightreel_worker' OR NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'nightreel_worker') THEN
-        RETURN;
-    END IF;
-    EXECUTE 'GRANT CONNECT, TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' TO nightreel_worker';
-    REVOKE ALL ON SCHEMA nightreel, reporting FROM nightreel_worker;
-    REVOKE ALL ON ALL TABLES IN SCHEMA nightreel, reporting FROM nightreel_worker;
-    REVOKE ALL ON ALL SEQUENCES IN SCHEMA nightreel, reporting FROM nightreel_worker;
-    GRANT USAGE ON SCHEMA nightreel, reporting TO nightreel_worker;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nightreel TO nightreel_worker;
-    GRANT USAGE ON ALL SEQUENCES IN SCHEMA nightreel TO nightreel_worker;
-    GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO nightreel_worker;
-    REVOKE INSERT, UPDATE, DELETE ON nightreel.schema_version FROM nightreel_worker;
+    REVOKE ALL ON SCHEMA nightreel, reporting FROM PUBLIC;
+    REVOKE ALL ON ALL TABLES IN SCHEMA nightreel, reporting FROM PUBLIC;
+    FOR role IN
+        SELECT rolname FROM pg_roles
+        WHERE rolname IN ('nightreel_worker', 'nightreel_analyst', 'nightreel_console') AND rolname <> current_user
+    LOOP
+        EXECUTE 'GRANT CONNECT ON DATABASE ' || quote_ident(current_database()) || ' TO ' || role;
+        EXECUTE 'REVOKE ALL ON SCHEMA nightreel, reporting FROM ' || role;
+        EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA nightreel, reporting FROM ' || role;
+        EXECUTE 'REVOKE ALL ON ALL SEQUENCES IN SCHEMA nightreel, reporting FROM ' || role;
+        EXECUTE 'GRANT USAGE ON SCHEMA reporting TO ' || role;
+        EXECUTE 'GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO ' || role;
+        IF role = 'nightreel_worker' THEN
+            EXECUTE 'GRANT TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' TO nightreel_worker';
+            GRANT USAGE ON SCHEMA nightreel TO nightreel_worker;
+            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nightreel TO nightreel_worker;
+            GRANT USAGE ON ALL SEQUENCES IN SCHEMA nightreel TO nightreel_worker;
+            REVOKE INSERT, UPDATE, DELETE ON nightreel.schema_version FROM nightreel_worker;
+        END IF;
+    END LOOP;
 END
 $$;

@@ -49,7 +49,7 @@ COMMANDS = {
     "deploy": "deploy",
     "worker": "worker",
     "doctor": "doctor",
-    "db": "services",
+    "db": "database",
 }
 
 

@@ -1,4 +1,4 @@
-"""`up`, `down`, `status` of the embedded services, and `db upgrade`."""
+"""`up`, `down`, `status` of the embedded services."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import typer
 
 from nightreel import services
 from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
-from nightreel.cli.policy import print_progress
 from nightreel.database.quarantine import count_quarantined
 from nightreel.errors import NightreelError
-from nightreel.services import ServiceStatus, open_services
+from nightreel.services import ServiceStatus
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database, upgrade_database
 from nightreel.units import counted, human_seconds
@@ -47,13 +46,6 @@ def status(as_json: Json = False) -> None:
         _print_quarantine(found, settings)
     if any(service.state == "broken" for service in found):
         raise typer.Exit(1)
-
-
-def database_upgrade() -> None:
-    """Upgrade the database to the tables and views of this version."""
-    with open_services(command_settings(), prefect=False) as endpoints:
-        before, after = upgrade_database(endpoints.owner_url, on_progress=print_progress)
-    print_line(f"database at revision {after}" + ("" if before == after else f" (was {before or 'empty'})"))
 
 
 def _print_status(found: list[ServiceStatus]) -> None:
@@ -95,6 +87,3 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
-    database = typer.Typer(help="Manage the database.", no_args_is_help=True)
-    database.command("upgrade")(database_upgrade)
-    app.add_typer(database, name="db")

@@ -40,8 +40,23 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         command.upgrade(config, "head")
         for path in sorted((_sql_directory() / "views").glob("*.sql")):
             connection.exec_driver_sql(path.read_text())
-        connection.exec_driver_sql((_sql_directory() / "roles.sql").read_text())
+        _state_rights(connection)
     return before, _head(config)
+
+
+def state_rights(engine: Engine) -> None:
+    """State the rights of roles on the tables and views of this version, as sql/roles.sql has them.
+
+    Args:
+        engine: of the user that owns the tables.
+
+    Raises:
+        PermanentError: `database_schema`: the database is of another revision.
+    """
+    require_current(engine)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        _state_rights(connection)
 
 
 def require_current(engine: Engine) -> None:
@@ -58,6 +73,10 @@ def require_current(engine: Engine) -> None:
             Reason.DATABASE_SCHEMA,
             f"the database is at revision {found or 'none'}, this version needs {wanted}: run `nightreel db upgrade`",
         )
+
+
+def _state_rights(connection: Connection) -> None:
+    connection.exec_driver_sql((_sql_directory() / "roles.sql").read_text())
 
 
 def _current(connection: Connection) -> str | None:

@@ -16,13 +16,13 @@ from typing import Literal
 from sqlalchemy import URL
 
 from nightreel.database.url import shown
-from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.errors import NightreelError, PermanentError, SettingsError, TransientError
 from nightreel.host_errors import host_error
 from nightreel.private import tighten_work_dir
 from nightreel.reasons import Reason
 from nightreel.services import configured
 from nightreel.services.postgres import Postgres
-from nightreel.services.postgres_roles import OWNER, WORKER
+from nightreel.services.postgres_roles import OWNER, WORKER, Role
 from nightreel.services.prefect_server import PrefectApi, PrefectServer
 from nightreel.services.process import SharedServer
 from nightreel.services.program import Program
@@ -184,15 +184,22 @@ def _explained(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def running_database(settings: Settings) -> URL | None:
+def running_database(settings: Settings, *, role: Role = WORKER) -> URL | None:
     """The configured Postgres, or the embedded one; None if none was ever started here. Starts nothing.
+
+    Args:
+        role: of the embedded one.
 
     Raises:
         TransientError("database_unreachable"): the embedded one does not run.
-        SettingsError: NIGHTREEL_DATABASE_URL is wrong.
+        SettingsError: NIGHTREEL_DATABASE_URL is wrong, or it is set and the URL of another role is wanted.
     """
-    if settings.database_url:
+    if settings.database_url and role == WORKER:
         return configured.database_url(settings.database_url)
+    if settings.database_url:
+        raise SettingsError(
+            f"NIGHTREEL_DATABASE_URL is set: the password of {role} there is known to who made the role, not here"
+        )
     with _explained(settings):
         program = _postgres(settings)
         server = SharedServer(program)
@@ -204,7 +211,7 @@ def running_database(settings: Settings) -> URL | None:
                 Reason.DATABASE_UNREACHABLE,
                 f"the Postgres of {settings.work_dir} does not run: `nightreel up` starts it",
             )
-        return program.url(state.port)
+        return program.url(state.port, role=role)
 
 
 def prefect_api(settings: Settings) -> PrefectApi | None:

@@ -1,7 +1,8 @@
 """The roles of the embedded Postgres, and who owns what: stated at a start, as the superuser.
 
 `postgres` calls it. Only this module connects as the superuser, who could run programs of the system. The pipeline
-connects as the worker, migrations as the owner. What each may do in the tables is in sql/roles.sql.
+connects as the worker, migrations as the owner, people as the analyst, the web service as the console. What each may do
+in the tables is in sql/roles.sql.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from psycopg import sql
 
 from nightreel.services.locking import locked, write_private
 
-Role = Literal["nightreel", "nightreel_owner", "nightreel_worker"]
+Role = Literal["nightreel", "nightreel_owner", "nightreel_worker", "nightreel_analyst", "nightreel_console"]
 SUPERUSER: Role = "nightreel"  # the name that initdb gave it in older versions too: Postgres cannot demote it
 OWNER: Role = "nightreel_owner"
 WORKER: Role = "nightreel_worker"
+ANALYST: Role = "nightreel_analyst"
+CONSOLE: Role = "nightreel_console"
 
 Connect = Callable[[Role, str], psycopg.Connection]
 """Connects as a role to a database, with autocommit."""
 
 _LOCK_TIMEOUT_S = 120.0
+_ROLES = (OWNER, WORKER, ANALYST, CONSOLE)
+_CONNECTIONS = {ANALYST: 20, CONSOLE: 40}
+"""Most connections at the same time; no limit for the others."""
 # No object of another role can stand for one of Postgres in the statements of the superuser.
 _SAFE = "SET search_path = pg_catalog, pg_temp; SET lock_timeout = '20s'"
 
@@ -36,13 +42,14 @@ def password_path(directory: Path, role: Role) -> Path:
 
 
 def are_stated(connect: Connect, database: str) -> bool:
-    """Whether worker and owner can connect, have no more rights than they should, and own what they should.
+    """Whether all roles can connect, have no more rights than they should, and the owner owns what it should.
 
     Raises:
         psycopg.OperationalError: the server takes no connections, or the database or a role does not exist.
     """
-    with connect(OWNER, database):
-        pass
+    for role in (OWNER, ANALYST, CONSOLE):
+        with connect(role, database):
+            pass
     with connect(WORKER, database) as connection:
         row = connection.execute(_statement("roles_are_stated")).fetchone()
         return bool(row and row[0])
@@ -61,8 +68,10 @@ def state(connect: Connect, database: str, directory: Path) -> None:
     with locked(directory / "roles", timeout_s=_LOCK_TIMEOUT_S):
         with connect(SUPERUSER, "postgres") as connection:
             connection.execute(_SAFE)
-            for role in (OWNER, WORKER):
+            for role in _ROLES:
                 _state_role(connection, role, password_path(directory, role))
+            connection.execute(_statement("role_settings"))
+            connection.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
                 connection.execute(
                     sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(OWNER))
@@ -74,6 +83,7 @@ def state(connect: Connect, database: str, directory: Path) -> None:
             connection.execute(_SAFE)
             with connection.transaction():
                 connection.execute(_statement("hand_over"))
+                connection.execute(_statement("close_public"))
 
 
 def _state_role(connection: psycopg.Connection, role: Role, path: Path) -> None:
@@ -87,8 +97,8 @@ def _state_role(connection: psycopg.Connection, role: Role, path: Path) -> None:
     connection.execute(
         sql.SQL(
             "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS VALID UNTIL 'infinity' "
-            "PASSWORD {}"
-        ).format(name, sql.Literal(password))
+            "CONNECTION LIMIT {} PASSWORD {}"
+        ).format(name, sql.Literal(_CONNECTIONS.get(role, -1)), sql.Literal(password))
     )
     connection.execute(sql.SQL("ALTER ROLE {} RESET ALL").format(name))
     granted = connection.execute(

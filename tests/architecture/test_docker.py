@@ -205,7 +205,7 @@ def test_every_secret_is_made_mounted_and_read_at_its_path(tmp_path, monkeypatch
     key, secret = re.findall(r"= (\w+)", before["aws_credentials"])
     assert json.loads(before["s3.json"])["identities"][0]["credentials"] == [{"accessKey": key, "secretKey": secret}]
     passwords = [before[name] for name in before if name.endswith("_password")]
-    assert len({*passwords, key, secret}) == len(passwords) + 2 == 8
+    assert len({*passwords, key, secret}) == len(passwords) + 2 == 10
     assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 

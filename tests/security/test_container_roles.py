@@ -29,7 +29,9 @@ def server(tmp_path_factory):
     url = program.url(port, role=SUPERUSER).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER DATABASE nightreel OWNER TO nightreel")
-        connection.execute("DROP ROLE nightreel_owner, nightreel_worker")
+        roles = "nightreel_owner, nightreel_worker, nightreel_analyst, nightreel_console"
+        connection.execute(f"DROP OWNED BY {roles}")
+        connection.execute(f"DROP ROLE {roles}")
     yield program, port
     server.leave()
 
@@ -39,7 +41,8 @@ def state_roles(program: Postgres, port: int, directory: Path) -> None:
     subprocess.run(["sh", ROOT / "docker" / "make_secrets.sh", secrets], check=True)
     statements = (ROOT / "docker" / "postgres" / "roles.sql").read_text()
     (directory / "roles.sql").write_text(statements.replace("/run/secrets", str(secrets)))
-    (directory / "hand_over.sql").write_text((ROOT / "nightreel" / "services" / "hand_over.sql").read_text())
+    for name in ("hand_over.sql", "close_public.sql", "role_settings.sql"):
+        (directory / name).write_text((ROOT / "nightreel" / "services" / name).read_text())
     password = program.url(port, role=SUPERUSER).password
     psql = [
         bin_directory() / "psql",

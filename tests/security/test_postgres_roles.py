@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
+from fixtures.ways_out import OF_THE_WORKER, OUT, refusal
 from psycopg import sql
 from sqlalchemy import make_url, text
 
@@ -19,93 +20,6 @@ from nightreel.services.postgres_roles import OWNER, SUPERUSER, WORKER
 from nightreel.services.process import SharedServer
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
-
-OUT = [
-    # programs and files of the system
-    "COPY (SELECT 1) TO PROGRAM 'id > /tmp/nightreel-escaped'",
-    "CREATE TEMPORARY TABLE x (line text); COPY x FROM PROGRAM 'id'",
-    "CREATE TEMPORARY TABLE x (line text); COPY x FROM '/etc/passwd'",
-    "COPY (SELECT 1) TO '/tmp/nightreel-escaped'",
-    "SELECT pg_read_file('/etc/passwd')",
-    "SELECT pg_read_binary_file('postgresql.conf')",
-    "SELECT pg_ls_dir('.')",
-    "SELECT pg_stat_file('postgresql.conf')",
-    "SELECT pg_ls_logdir()",
-    "SELECT lo_import('/etc/passwd')",
-    "SELECT lo_export(1, '/tmp/nightreel-escaped')",
-    "CREATE TABLESPACE mallory LOCATION '/tmp'",
-    "LOAD '/tmp/mallory.so'",
-    # code that the server trusts
-    "CREATE FUNCTION pg_temp.f() RETURNS integer LANGUAGE c AS '/lib/x86_64-linux-gnu/libc.so.6', 'system'",
-    "CREATE FUNCTION pg_temp.f(text) RETURNS text LANGUAGE internal AS 'pg_read_file_all'",
-    "CREATE LANGUAGE mallory HANDLER plpgsql_call_handler",
-    "UPDATE pg_language SET lanpltrusted = true WHERE lanname = 'c'",
-    "CREATE EVENT TRIGGER mallory ON ddl_command_end EXECUTE FUNCTION pg_notify()",
-    "ALTER FUNCTION pg_read_file(text) OWNER TO CURRENT_USER",
-    "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO CURRENT_USER; SELECT pg_read_file('/etc/passwd')",
-    "CREATE CAST (text AS integer) WITH INOUT AS IMPLICIT",
-    # other roles
-    "ALTER ROLE CURRENT_USER SUPERUSER",
-    "ALTER ROLE CURRENT_USER CREATEROLE",
-    "ALTER ROLE CURRENT_USER BYPASSRLS",
-    "ALTER ROLE nightreel PASSWORD 'mallory'",
-    "ALTER ROLE nightreel SET search_path = mallory",
-    "CREATE ROLE mallory LOGIN",
-    "CREATE ROLE mallory SUPERUSER",
-    "SET ROLE nightreel",
-    "SET SESSION AUTHORIZATION nightreel",
-    "GRANT nightreel TO CURRENT_USER",
-    "GRANT pg_execute_server_program TO CURRENT_USER",
-    "GRANT pg_read_server_files TO CURRENT_USER",
-    "SET ROLE pg_read_server_files",
-    "UPDATE pg_authid SET rolsuper = true WHERE rolname = current_user",
-    "SELECT rolpassword FROM pg_authid",
-    "SELECT * FROM pg_shadow",
-    "SELECT * FROM pg_hba_file_rules",
-    # the server
-    "ALTER SYSTEM SET archive_command = 'id'",
-    "SET session_preload_libraries = '/tmp/mallory.so'",
-    "SET log_statement = 'all'",
-    "SELECT pg_reload_conf()",
-    "SELECT pg_rotate_logfile()",
-    "SELECT pg_switch_wal()",
-    "SELECT pg_promote()",
-    "SELECT pg_create_physical_replication_slot('mallory')",
-    "CREATE SUBSCRIPTION mallory CONNECTION 'host=127.0.0.1' PUBLICATION p",
-    "CREATE DATABASE mallory",
-    "ALTER DATABASE postgres OWNER TO CURRENT_USER",
-    "CREATE TABLE pg_catalog.mallory (x integer)",
-]
-OF_THE_WORKER = [
-    "CREATE TABLE nightreel.mallory (x integer)",
-    "CREATE TABLE reporting.mallory (x integer)",
-    "CREATE TABLE public.mallory (x integer)",
-    "CREATE SCHEMA mallory",
-    "DROP TABLE nightreel.videos CASCADE",
-    "ALTER TABLE nightreel.videos ADD COLUMN x integer",
-    "ALTER TABLE nightreel.videos OWNER TO CURRENT_USER",
-    "TRUNCATE nightreel.videos CASCADE",
-    "CREATE INDEX ON nightreel.videos (uri)",
-    "CREATE OR REPLACE VIEW reporting.videos AS SELECT 1",
-    "DROP VIEW reporting.answers",
-    "CREATE OR REPLACE FUNCTION nightreel.is_no(kind text, value jsonb) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
-    "CREATE FUNCTION public.lower(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
-    "CREATE TRIGGER mallory BEFORE INSERT ON nightreel.videos EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    "CREATE RULE mallory AS ON INSERT TO nightreel.videos DO INSTEAD NOTHING",
-    "CREATE POLICY mallory ON nightreel.videos",
-    "UPDATE nightreel.schema_version SET version_num = '0001'",
-    "DELETE FROM nightreel.schema_version",
-    "ALTER ROLE nightreel_owner PASSWORD 'mallory'",
-    "SET ROLE nightreel_owner",
-    "GRANT nightreel_owner TO CURRENT_USER",
-    "ALTER DEFAULT PRIVILEGES FOR ROLE nightreel_owner GRANT ALL ON TABLES TO nightreel_worker",
-    "REASSIGN OWNED BY nightreel_owner TO CURRENT_USER",
-    "COMMENT ON TABLE nightreel.videos IS 'mallory'",
-    "ALTER DATABASE {database} SET search_path = mallory",
-    "ALTER SCHEMA nightreel RENAME TO mallory",
-    "CREATE EXTENSION vector",
-    "CREATE PUBLICATION mallory FOR ALL TABLES",
-]
 
 
 @pytest.fixture(scope="module")
@@ -125,18 +39,6 @@ def roles(postgres_server) -> Iterator[dict[str, psycopg.Connection]]:
             for role, url in urls.items()
         }
     postgres_server.execute(sql.SQL("DROP DATABASE roles WITH (FORCE)"))
-
-
-def refusal(connection: psycopg.Connection, statements: str) -> str | None:
-    """The SQLSTATE with which the server refuses; None if it does what it was asked."""
-    try:
-        for statement in statements.split("; "):
-            connection.execute(statement.replace("{database}", "roles"))
-    except psycopg.Error as error:
-        return error.sqlstate
-    finally:
-        connection.execute("DISCARD ALL")
-    return None
 
 
 @pytest.mark.parametrize("role", [OWNER, WORKER])
