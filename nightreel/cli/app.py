@@ -36,6 +36,7 @@ COMMANDS = {
     "answers": "reports",
     "failures": "reports",
     "retry": "reports",
+    "export": "export",
     "frames": "frames",
     "ask": "ask",
     "model": "model",

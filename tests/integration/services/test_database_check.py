@@ -268,7 +268,9 @@ def test_missing_rights_are_named_before_a_run_with_statements_that_give_them(se
 def test_a_user_who_may_not_create_schemas_is_refused_by_an_upgrade(limited, empty_database_url):
     from nightreel.database.migrations import upgrade
 
-    database = Database(limited.set(database=make_url(empty_database_url).database).render_as_string(hide_password=False))
+    database = Database(
+        limited.set(database=make_url(empty_database_url).database).render_as_string(hide_password=False)
+    )
     with pytest.raises(PermanentError, match=r"database_refused.*permission denied"), database.translated():
         upgrade(database.engine)
     database.close()

@@ -1,0 +1,71 @@
+"""`export`: results leave as CSV, JSON Lines or Parquet."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightreel.cli.console import command_settings, err
+from nightreel.cli.filters import check_word
+from nightreel.database.view_rows import Column, parse_filter, read_rows, view_columns
+from nightreel.errors import SettingsError
+from nightreel.stages.database import open_database
+from nightreel.stages.export import Format, export_rows, whole_file
+from nightreel.units import counted
+
+_STDOUT = "-"
+
+
+def export(
+    view: Annotated[str, typer.Argument(help="A view of `reporting`, such as answers or video_answers.")] = "answers",
+    to: Annotated[str, typer.Option(help="File to write; - for stdout.")] = _STDOUT,
+    form: Annotated[Format | None, typer.Option("--format", help="Default: by the name of the file, else CSV.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Only these columns: uri,prompt,answer.")] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", help="Only rows with this: prompt=gore, severity>=3. Repeatable.")
+    ] = None,
+    under: Annotated[str | None, typer.Option(help="Only videos whose key starts with this.")] = None,
+    restricted: Annotated[
+        bool, typer.Option("--restricted", help="Include videos with a verdict in the lane `restricted`.")
+    ] = False,
+) -> None:
+    """Write the rows of a view, in no order: any number of them, in flat memory."""
+    form = form or _form_of(to)
+    conditions = [parse_filter(written) for written in filters or ()]
+    if form is Format.PARQUET and to == _STDOUT and sys.stdout.isatty():
+        raise SettingsError("Parquet is not for a terminal: name a file with --to")
+    with open_database(command_settings()) as database, database.begin() as connection:
+        chosen = _chosen(columns, view_columns(connection, view))
+        batches = read_rows(connection, view, chosen, filters=conditions, under=under, restricted=restricted)
+        if to == _STDOUT:
+            count = export_rows(batches, chosen, sys.stdout.buffer, form)
+        else:
+            with whole_file(Path(to)) as out:
+                count = export_rows(batches, chosen, out, form)
+    err.print(f"{counted(count, 'row')} of {view}" + ("" if to == _STDOUT else f" in {to}"), markup=False)
+
+
+def _form_of(to: str) -> Format:
+    """
+    >>> _form_of("answers.parquet"), _form_of("-")
+    (<Format.PARQUET: 'parquet'>, <Format.CSV: 'csv'>)
+    """
+    suffix = Path(to).suffix.removeprefix(".").lower()
+    return Format(suffix) if suffix in list(Format) else Format.CSV
+
+
+def _chosen(written: str | None, known: list[Column]) -> list[Column]:
+    if written is None:
+        return known
+    by_name = {column.name: column for column in known}
+    names = [name.strip() for name in written.split(",") if name.strip()]
+    for name in names:
+        check_word("--columns", name, list(by_name), kind="column")
+    return [by_name[name] for name in names]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(export)
