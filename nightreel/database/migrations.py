@@ -38,7 +38,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS reporting"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        for path in sorted((_sql_directory() / "views").glob("*.sql")):
+        for path in sorted((_sql_directory() / "views").glob("*.sql"), key=lambda path: int(path.stem.split("_")[0])):
             connection.exec_driver_sql(path.read_text())
         _state_rights(connection)
     return before, _head(config)

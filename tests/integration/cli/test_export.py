@@ -27,7 +27,7 @@ SAID = '=HYPERLINK("http://mallory")\n"quoted", and 日本語 \u202e'
 def work(open_work, monkeypatch, database_url) -> Work:
     """Three videos of two segments: a violent one, one that could not be judged, and a clean one."""
     monkeypatch.setenv("NIGHTREEL_DATABASE_URL", database_url)
-    restricted = PromptSet(PROMPTS.name, (CAPTION, under(VIOLENCE, lane="restricted"), WHY))
+    restricted = PromptSet(PROMPTS.name, (CAPTION, under(VIOLENCE, lane="restricted", min_mass=0.01), WHY))
     work = open_work(prompts=restricted)
     work.discover(*(stored(f"{name}.mp4") for name in ("clean", "unsure", "violent")))
     for claim in work.claim():
