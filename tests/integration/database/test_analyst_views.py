@@ -1,8 +1,11 @@
-"""The views that analysts read: flags, tags, timeline, segments."""
+"""The views that analysts read, and the questions of docs/analysts.md, which these answer."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +13,33 @@ from fixtures.judged import under, yes_no
 from fixtures.work import PROMPTS, Work, stored
 from fixtures.work_answers import analyse, answered, window
 from sqlalchemy import RowMapping, text
+from typer.testing import CliRunner
 
+from nightreel.cli.app import app
+from nightreel.database.current_recipes import make_current
 from nightreel.domain import Answer, Prompt, PromptKind, PromptSet
 
 CAPTION, VIOLENCE, WHY = PROMPTS.prompts
 SCENE = Prompt.of(name="scene", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors"), set_name="test")
 ASKED = PromptSet(PROMPTS.name, (CAPTION, under(VIOLENCE, severity=3, min_mass=0.01), WHY, SCENE))
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "analysts.md").read_text(encoding="utf-8")
+QUESTIONS = {
+    heading: (re.findall(r"```sql\n(.*?)```", rest, re.DOTALL), re.findall(r"```sh\n(.*?)```", rest, re.DOTALL))
+    for heading, rest in re.findall(r"(?m)^## (.*?\?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL)
+}
+ROWS = {
+    "What was flagged last night, under a prefix?": 2,
+    "At which second?": 1,
+    "Which frames did the model see, and how sure was it?": 3,
+    "What could not be judged?": 1,
+    "What changed between two models?": 0,
+    "How many of each tag?": 1,
+    "Which captions have a word?": 1,
+    "What was never asked of which videos?": 4,
+    "Why was it flagged?": 3,
+}
 
 
 def rows(work: Work, view: str, where: str = "true", order: str = "1") -> list[dict[str, Any]]:
@@ -29,31 +53,40 @@ def _named(row: RowMapping) -> dict[str, Any]:
 
 
 @pytest.fixture
-def work(open_work) -> Work:
-    """Videos of five segments, with the probabilities of violence in each; None: it could not be judged."""
+def work(open_work, monkeypatch, database_url) -> Work:
+    """Videos of five segments, with the probabilities of violence in each; None: it could not be judged. One waits."""
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", database_url)
     work = open_work(prompts=ASKED)
+    with work.database.begin() as connection:
+        make_current(
+            connection, work.recipe.id, source="s3://bucket", set_names={"test"}, made_by="night", instead=True
+        )
     violence = {
         "clean": (0.01, 0.02, 0.01, 0.01, 0.01),
-        "twice": (0.9, 0.97, 0.01, 0.99, 0.01),
+        "clip-3": (0.9, 0.97, 0.01, 0.99, 0.01),
         "unsure": (0.01, None, 0.01, 0.01, 0.01),
         "worse": (0.01, None, 0.99, 0.01, 0.01),
     }
-    work.discover(*(stored(f"{name}.mp4") for name in violence))
+    work.discover(*(stored(f"2026/11/{name}.mp4") for name in (*violence, "waiting")))
     for claim in work.claim(segments=100):
         name = claim.video.uri.rsplit("/", 1)[1].removesuffix(".mp4")
+        if name == "waiting":
+            continue
         segments = []
         for index, p in enumerate(violence[name]):
             measured = yes_no(VIOLENCE.question, p) if p else replace(yes_no(VIOLENCE.question, 0.5), mass=0.001)
             scene = Answer(question_hash=SCENE.question.hash, scores={"indoors": 0.98, "outdoors": 0.02}, mass=0.9)
-            segments.append(answered(claim, window(index), measured, scene))
+            said = "a bicycle" if (name, index) == ("clip-3", 1) else "a street"
+            caption = Answer(question_hash=CAPTION.question.hash, text=said, generated_tokens=3)
+            segments.append(answered(claim, window(index), caption, measured, scene))
         analyse(work, claim, *segments, expected_s=150.0)
     return work
 
 
 def test_flags_have_merged_ranges_the_worst_p_and_what_could_not_be_judged(work):
     found = {row["uri"]: row for row in rows(work, "flags")}
-    assert found.keys() == {"twice.mp4", "unsure.mp4", "worse.mp4"}
-    twice = found["twice.mp4"]
+    assert found.keys() == {"clip-3.mp4", "unsure.mp4", "worse.mp4"}
+    twice = found["clip-3.mp4"]
     assert (twice["found"], twice["severity"], twice["prompt"]) == ("flagged", 3, "violence")
     assert twice["ranges"] == [[0, 60], [90, 120]]
     assert (twice["first_s"], twice["segments"], twice["segments_in_all"]) == (0.0, 3, 5)
@@ -66,12 +99,12 @@ def test_flags_have_merged_ranges_the_worst_p_and_what_could_not_be_judged(work)
 
 def test_every_video_has_its_tags_and_choices(work):
     assert [(row["uri"], row["prompt"], row["tag"]) for row in rows(work, "tags", order="uri")] == [
-        (f"{name}.mp4", "scene", "indoors") for name in ("clean", "twice", "unsure", "worse")
+        (f"{name}.mp4", "scene", "indoors") for name in ("clean", "clip-3", "unsure", "worse")
     ]
 
 
 def test_the_timeline_of_a_video_is_in_the_order_of_time(work):
-    found = rows(work, "timeline", where="uri LIKE '%twice.mp4' AND prompt = 'violence'", order="start_s")
+    found = rows(work, "timeline", where="uri LIKE '%clip-3.mp4' AND prompt = 'violence'", order="start_s")
     assert [(row["start_s"], row["answer"], row["flagged"]) for row in found] == [
         (0.0, "yes", True),
         (30.0, "yes", True),
@@ -82,8 +115,40 @@ def test_the_timeline_of_a_video_is_in_the_order_of_time(work):
 
 
 def test_a_segment_names_its_frames(work):
-    found = rows(work, "segments", where="uri LIKE '%twice.mp4'", order="segment")
+    found = rows(work, "segments", where="uri LIKE '%clip-3.mp4'", order="segment")
     assert [(row["segment"], row["start_s"], row["frame_times_s"]) for row in found] == [
         (index, index * 30.0, [0.0]) for index in range(5)
     ]
     assert all(row["covered_s"] == row["expected_s"] == 30.0 for row in found)
+
+
+def test_coverage_counts_what_was_asked_of_how_many(work):
+    (violence,) = rows(work, "coverage", where="prompt = 'violence'")
+    assert violence["prefix"] == "s3://bucket/2026/11/"
+    counted = ("videos", "answered", "unknown", "errors", "not_asked")
+    assert [violence[name] for name in counted] == [5, 3, 1, 0, 1]
+    assert {row["uri"] for row in rows(work, "not_asked", where="prompt = 'violence'")} == {"waiting.mp4"}
+
+
+def test_of_sources_within_each_other_the_inner_one_counts(work):
+    with work.database.begin() as connection:
+        make_current(
+            connection, work.recipe.id, source="s3://bucket/2026", set_names={"test"}, made_by="night", instead=True
+        )
+    assert sum(row["videos"] for row in rows(work, "coverage", where="prompt = 'violence'")) == 5
+
+
+def test_the_page_has_nine_questions():
+    assert QUESTIONS.keys() == ROWS.keys()
+    assert all(len(statements) == len(commands) == 1 for statements, commands in QUESTIONS.values())
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_of_the_page_is_answered_in_sql_and_by_a_command(work, question, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (statement,), (command,) = QUESTIONS[question]
+    with work.database.begin() as connection:
+        found = connection.exec_driver_sql(statement.replace("%", "%%")).all()
+    assert len(found) == ROWS[question], found
+    done = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert done.exit_code == 0, (done.output, done.exception)

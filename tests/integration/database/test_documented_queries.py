@@ -1,4 +1,4 @@
-"""The queries in docs/answers.md run on the views as they are."""
+"""The queries in docs/answers.md run on the views as they are. Those of docs/analysts.md: test_analyst_views.py."""
 
 import re
 from pathlib import Path
