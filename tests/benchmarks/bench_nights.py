@@ -167,7 +167,8 @@ def _play(
         stack.callback(server.close)
         environment, database = stack.enter_context(site(directory, server))
         source = directory / "videos"
-        group = stack.enter_context(Hosts(directory, environment | {"NIGHTREEL_SOURCE": str(source)}))
+        environment |= {"NIGHTREEL_SOURCE": str(source), "NIGHTREEL_HELPERS": str(hosts - 1)}  # they share a machine
+        group = stack.enter_context(Hosts(directory, environment))
         client = stack.enter_context(get_client(sync_client=True))
         group.deploy()
         nightly = client.read_deployment_by_name("analyze-videos/nightly").id

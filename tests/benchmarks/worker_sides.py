@@ -49,7 +49,9 @@ def site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str], 
         os.environ |= environment
         database = Database(services.database_url)
         try:
-            upgrade(database.engine)
+            owner = Database(services.owner_url)
+            upgrade(owner.engine)
+            owner.close()
             url, secret = services.prefect.url, services.prefect.auth_string
             with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret}):
                 yield environment, database
