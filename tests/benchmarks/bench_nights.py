@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Report, Row
-from benchmarks.worker_sides import CHUNK, IN_FLIGHT, site, value, wait, write_video
+from benchmarks.worker_sides import Outcome, repeated_questions, site, throughput, value, wait, write_video
 from fixtures.chat_server import ChatServer
 from fixtures.hosts import Hosts
 from prefect.client.orchestration import get_client
@@ -33,36 +33,25 @@ _NIGHT = "SELECT status <> 'running' FROM nightreel.runs WHERE night_id IS NULL 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A finished night.
+class Night(Outcome):
+    """A finished night. Its seconds count from the start of its flow function.
 
     Args:
-        seconds: from the start of its flow function to its last commit.
-        started_s: the same to the start of the last helper. asked: questions to the model. runs: by status.
+        started_s: from there to the start of the last helper.
         claims: chunks that were claimed. tasks: task runs that the Prefect server has of the night.
     """
 
     hosts: int
-    seconds: float
     started_s: float
-    videos: int
-    done: int
-    answers: int
-    asked: int
-    runs: dict[str, int]
     claims: int
     tasks: int
-
-    @property
-    def videos_a_second(self) -> float:
-        return self.videos / self.seconds
 
 
 def main(with_many: bool) -> None:
     report = Report("nights", versions=("prefect", "psycopg", "sqlalchemy"))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        found: dict[str, Outcome] = {}
+        found: dict[str, Night] = {}
         for how, hosts, disturb in (
             ("1 host", 1, _nothing),
             ("2 hosts", 2, _nothing),
@@ -81,40 +70,15 @@ def main(with_many: bool) -> None:
     report.finish()
 
 
-def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
-    one = found["1 host"].videos_a_second
+def _rows(found: dict[str, Night]) -> Iterator[Row]:
     for how, goal in (("2 hosts", 1.85), ("4 hosts", 3.6)):
-        ours = found[how].videos_a_second
-        yield Row(
-            f"a night on {how}: throughput",
-            ours,
-            one,
-            "1 host",
-            "videos/s",
-            ours / one,
-            f">= {goal}",
-            ours / one >= goal,
-            f"{VIDEOS} videos, {SLEEP_S:g} s of the model each; last helper after {found[how].started_s:.0f} s",
-        )
-    for how, outcome in found.items():
-        most = CHUNK * IN_FLIGHT if "killed" in how else 0
-        again = outcome.asked - outcome.videos
-        complete = outcome.done == outcome.answers == outcome.videos
-        yield Row(
-            f"a night on {how}: repeated questions",
-            again,
-            max(1, most),
-            "chunks in flight" if most else "nothing",
-            "questions",
-            again / max(1, most),
-            f"<= {most}",
-            complete and again <= most,
-            f"{'all' if complete else 'NOT ALL'} of {outcome.videos} videos have one answer; runs {outcome.runs}; "
-            f"{outcome.seconds:.0f} s",
-        )
+        note = f"{VIDEOS} videos, {SLEEP_S:g} s of the model each; last helper after {found[how].started_s:.0f} s"
+        yield throughput(f"a night on {how}", found[how], found["1 host"], one_is="1 host", goal=goal, note=note)
+    for how, night in found.items():
+        yield repeated_questions(f"a night on {how}", night, with_kill="killed" in how, note=f"; {night.seconds:.0f} s")
 
 
-def _rows_of_many(many: Outcome) -> Iterator[Row]:
+def _rows_of_many(many: Night) -> Iterator[Row]:
     ideal = MANY_VIDEOS * MANY_SLEEP_S / many.hosts
     yield Row(
         f"a night on {many.hosts} hosts: time",
@@ -167,7 +131,7 @@ def _play(
     disturb: Callable[[Hosts, Database], None] = _nothing,
     videos: int = VIDEOS,
     sleep_s: float = SLEEP_S,
-) -> Outcome:
+) -> Night:
     with ExitStack() as stack:
         server = ChatServer()
         stack.callback(server.close)
@@ -202,7 +166,7 @@ def _play(
         def seconds(until: str) -> float:
             return float(value(database, f"SELECT extract(epoch FROM ({until}) - {began})"))
 
-        return Outcome(
+        return Night(
             hosts=hosts,
             seconds=seconds("SELECT max(updated_at) FROM nightreel.analyses"),
             started_s=seconds(f"SELECT max(started_at) {of_night}"),
