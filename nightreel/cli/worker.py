@@ -53,7 +53,7 @@ def _serve(
 ) -> int:
     """Run Prefect's workers until they are interrupted; with `once`, until nothing is due. Returns the exit status."""
     from nightreel.orchestration.prefect_program import prefect_environment, run_together
-    from nightreel.orchestration.worker import due_runs, worker_commands
+    from nightreel.orchestration.worker import due_runs, poll_s, worker_commands
 
     assert endpoints.prefect
     interrupted: list[bool] = []
@@ -69,6 +69,7 @@ def _serve(
             endpoints.prefect,
             NIGHTREEL_WORK_DIR=str(settings.work_dir.resolve()),
             TMPDIR=scratch,
+            PREFECT_WORKER_QUERY_SECONDS=str(poll_s()),
         )
         left: set[str] = set()
         while True:

@@ -62,7 +62,6 @@ class Helper:
     run_id: int
     flow_run_id: str | None
     status: str
-    is_alive: bool
     counts: Mapping[str, Any]
     timings: Mapping[str, float]
     error: str | None
@@ -125,8 +124,14 @@ def mark_listed(connection: Connection, run_id: int) -> None:
     connection.execute(update(_runs).where(_runs.c.id == run_id).values(listed_at=func.now()))
 
 
+def has_helpers_at_work(connection: Connection, run_id: int) -> bool:
+    """Whether a helper of a run works now. Cheap: it is asked every few seconds."""
+    at_work = select(_runs.c.id).where(_runs.c.night_id == run_id, _alive())
+    return bool(connection.execute(select(at_work.exists())).scalar_one())
+
+
 def helpers_of(connection: Connection, run_id: int) -> list[Helper]:
-    """The helpers of a run that have started, in the order of their start."""
+    """The helpers of a run that have started, in the order of their start. For the end of the run: see `_committed`."""
     rows = connection.execute(
         select(_runs, _alive().label("is_alive")).where(_runs.c.night_id == run_id).order_by(_runs.c.id)
     ).all()
@@ -136,7 +141,6 @@ def helpers_of(connection: Connection, run_id: int) -> list[Helper]:
             run_id=row.id,
             flow_run_id=row.flow_run_id,
             status=row.status,
-            is_alive=row.is_alive,
             counts=row.counts or committed.get(row.id, {}),
             timings=row.timings or {},
             error=row.error,

@@ -18,7 +18,6 @@ from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 
 from nightreel.database import nights
-from nightreel.database.nights import Helper
 from nightreel.domain.helping import HelperCosts, helpers_worth
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.options import AnalyzeOptions
@@ -114,12 +113,12 @@ class Helpers:
         else:
             logger.info("%s", told)
 
-    def at_work(self) -> list[Helper]:
-        """The helpers that run now."""
+    def at_work(self) -> bool:
+        """Whether a helper runs now."""
         if not self._submitted:
-            return []
+            return False
         with self._run.database.begin() as connection:
-            return [helper for helper in nights.helpers_of(connection, self._run.id) if helper.is_alive]
+            return nights.has_helpers_at_work(connection, self._run.id)
 
     def finish(self, summary: RunSummary) -> None:
         """Cancel the helpers that have not started, wait for the others, and add what they did to the summary."""

@@ -26,7 +26,7 @@ NIGHTS = "nightly"
 _ASK_EVERY_S = 15.0
 _ASK_CANCELLED_EVERY_S = 5.0
 _STOPS_HELPERS = (StateType.CANCELLED, StateType.CANCELLING, StateType.PAUSED)
-_TAKEN_WITHIN = timedelta(seconds=30)  # workers look for due runs every 10 to 15 seconds
+_TAKEN_WITHIN = timedelta(seconds=30)  # workers look for due runs every 5 to 10 seconds
 
 
 class NightWatch:

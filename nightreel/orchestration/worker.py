@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
 
 from nightreel.errors import SettingsError
 from nightreel.orchestration.client import prefect_client
@@ -31,6 +32,7 @@ from nightreel.services.configured import without_login
 from nightreel.suggestions import refusal
 
 _UPKEEP_AT_ONCE = 4  # each of its deployments has at most one run at a time
+_POLL_S = 5.0  # Prefect's default, 10 s, is half of the time until a helper works
 
 
 def prepare_pool(api: PrefectApi, pool: str, capacities: Mapping[str, int]) -> list[str]:
@@ -113,3 +115,9 @@ def worker_commands(pool: str, queues: Sequence[str], *, name: str, limit: int, 
         ]
         for own_queues, own_name, own_limit in workers
     ]
+
+
+def poll_s() -> float:
+    """Seconds between two looks for due runs: what Prefect's settings say, or 5 if they say nothing else."""
+    configured = float(PREFECT_WORKER_QUERY_SECONDS.value())
+    return _POLL_S if configured == PREFECT_WORKER_QUERY_SECONDS.default() else configured

@@ -12,11 +12,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import Report, Row
-from benchmarks.worker_sides import CHUNK, IN_FLIGHT, site, value, wait, write_video
+from benchmarks.worker_sides import Outcome, repeated_questions, site, throughput, value, wait, write_video
 from fixtures.chat_server import ChatServer
 from fixtures.hosts import Hosts
 from prefect.client.orchestration import get_client
@@ -28,27 +27,6 @@ from nightreel.stages.backfill import list_backfill
 
 SHARDS = 4
 SLEEP_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A finished backfill.
-
-    Args:
-        seconds: from its dispatch to its last commit; all workers wait for the dispatch.
-        asked: questions to the model. runs: runs of shards by status.
-    """
-
-    seconds: float
-    videos: int
-    done: int
-    answers: int
-    asked: int
-    runs: dict[str, int]
-
-    @property
-    def videos_a_second(self) -> float:
-        return self.videos / self.seconds
 
 
 def main(a_shard: int = 100) -> None:
@@ -74,35 +52,13 @@ def main(a_shard: int = 100) -> None:
 
 
 def _rows(found: dict[str, Outcome]) -> Iterator[Row]:
-    one = found["1 worker"].videos_a_second
     for how, goal in (("2 workers", 1.8), ("4 workers", 3.6)):
-        ours = found[how].videos_a_second
-        yield Row(
-            f"{how}: throughput",
-            ours,
-            one,
-            "1 worker",
-            "videos/s",
-            ours / one,
-            f">= {goal}",
-            ours / one >= goal,
-            f"{SHARDS} shards of {found[how].videos // SHARDS} videos, {SLEEP_S:g} s of the model each, whole backfill",
+        note = (
+            f"{SHARDS} shards of {found[how].videos // SHARDS} videos, {SLEEP_S:g} s of the model each, whole backfill"
         )
+        yield throughput(how, found[how], found["1 worker"], one_is="1 worker", goal=goal, note=note)
     for how, outcome in found.items():
-        most = CHUNK * IN_FLIGHT if "killed" in how else 0
-        again = outcome.asked - outcome.videos
-        complete = outcome.done == outcome.answers == outcome.videos
-        yield Row(
-            f"{how}: repeated questions",
-            again,
-            max(1, most),
-            "chunks in flight" if most else "nothing",
-            "questions",
-            again / max(1, most),
-            f"<= {most}",
-            complete and again <= most,
-            f"{'all' if complete else 'NOT ALL'} of {outcome.videos} videos have one answer; runs {outcome.runs}",
-        )
+        yield repeated_questions(how, outcome, with_kill="killed" in how)
 
 
 def _work_off(directory: Path, videos: Path, *, workers: int, with_kill: bool) -> Outcome:

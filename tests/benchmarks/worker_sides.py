@@ -1,13 +1,15 @@
-"""The site of the benchmarks of workers: services, a model that sleeps, and videos that all differ."""
+"""What benchmarks of several hosts share: services, a model that sleeps, videos that all differ, and rows."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import Row
 from fixtures.chat_server import ChatServer
 from fixtures.hosts import one_by_one, wait_for
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
@@ -22,6 +24,60 @@ from nightreel.settings import load_settings
 
 CHUNK, IN_FLIGHT = 8, 2
 _TIMEOUT_S = 1200.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The work of some hosts.
+
+    Args:
+        seconds: from its start to its last commit. asked: questions to the model. runs: by status.
+    """
+
+    seconds: float
+    videos: int
+    done: int
+    answers: int
+    asked: int
+    runs: dict[str, int]
+
+    @property
+    def videos_a_second(self) -> float:
+        return self.videos / self.seconds
+
+
+def throughput(what: str, ours: Outcome, one: Outcome, *, one_is: str, goal: float, note: str) -> Row:
+    """Videos a second beside those of one host."""
+    ratio = ours.videos_a_second / one.videos_a_second
+    return Row(
+        f"{what}: throughput",
+        ours.videos_a_second,
+        one.videos_a_second,
+        one_is,
+        "videos/s",
+        ratio,
+        f">= {goal}",
+        ratio >= goal,
+        note,
+    )
+
+
+def repeated_questions(what: str, outcome: Outcome, *, with_kill: bool, note: str = "") -> Row:
+    """Every video has one answer, and only the chunks in flight on a killed host are asked again."""
+    most = CHUNK * IN_FLIGHT if with_kill else 0
+    again = outcome.asked - outcome.videos
+    complete = outcome.done == outcome.answers == outcome.videos
+    return Row(
+        f"{what}: repeated questions",
+        again,
+        max(1, most),
+        "chunks in flight" if most else "nothing",
+        "questions",
+        again / max(1, most),
+        f"<= {most}",
+        complete and again <= most,
+        f"{'all' if complete else 'NOT ALL'} of {outcome.videos} videos have one answer; runs {outcome.runs}{note}",
+    )
 
 
 def write_video(path: Path, seed: int) -> None:
@@ -49,7 +105,9 @@ def site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str], 
         os.environ |= environment
         database = Database(services.database_url)
         try:
-            upgrade(database.engine)
+            owner = Database(services.owner_url)
+            upgrade(owner.engine)
+            owner.close()
             url, secret = services.prefect.url, services.prefect.auth_string
             with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret}):
                 yield environment, database

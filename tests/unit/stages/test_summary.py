@@ -160,7 +160,6 @@ def test_the_artifact_of_a_night_shows_what_each_device_did():
                 run_id=run_id,
                 flow_run_id=None,
                 status=status,
-                is_alive=False,
                 counts=counts,
                 timings=timings,
                 error=None,
