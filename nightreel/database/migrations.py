@@ -38,7 +38,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS reporting"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        for path in sorted((_sql_directory() / "views").glob("*.sql"), key=lambda path: int(path.stem.split("_")[0])):
+        for path in sorted((_sql_directory() / "views").glob("*.sql"), key=_place):
             connection.exec_driver_sql(path.read_text())
         _state_rights(connection)
     return before, _head(config)
@@ -73,6 +73,12 @@ def require_current(engine: Engine) -> None:
             Reason.DATABASE_SCHEMA,
             f"the database is at revision {found or 'none'}, this version needs {wanted}: run `nightreel db upgrade`",
         )
+
+
+def _place(path: Path) -> tuple[int, str]:
+    """Files of views run in the order of their numbers, then of their names."""
+    number, _, name = path.stem.partition("_")
+    return int(number), name
 
 
 def _state_rights(connection: Connection) -> None:

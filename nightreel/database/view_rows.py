@@ -111,13 +111,11 @@ def read_rows(
             raise SettingsError(f"the view {view} has no keys of videos: leave out --under")
         conditions.append("starts_with(uri, :under)")
         values["under"] = under
-    if not restricted and "video_id" in known:
-        conditions.append(
-            "NOT EXISTS (SELECT FROM nightreel.restricted_videos AS hidden WHERE hidden.video_id = shown.video_id)"
-        )
+    if not restricted and "restricted" in known:
+        conditions.append("NOT restricted")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     names = ", ".join(_quoted(column.name) for column in columns)
-    query = text(f"SELECT {names} FROM reporting.{_quoted(view)} AS shown{where}")  # noqa: S608 - names of the catalog
+    query = text(f"SELECT {names} FROM reporting.{_quoted(view)}{where}")  # noqa: S608 - names of the catalog
     try:
         rows = connection.execution_options(stream_results=True, yield_per=_BATCH).execute(query, values)
         yield from (list(batch) for batch in rows.partitions())

@@ -1,7 +1,8 @@
 -- What was found in a video, second by second: the answers on show, in the order of time, with what an analyst needs.
 -- `reporting.answers` has everything else.
 CREATE OR REPLACE VIEW reporting.timeline AS
-SELECT video_id, uri, segment, start_s, end_s, prompt_set, prompt, state, answer, p, flagged, severity, lane, reason
+SELECT video_id, uri, segment, start_s, end_s, prompt_set, prompt, state, answer, p, flagged, severity, lane, reason,
+       restricted
 FROM reporting.answers
 WHERE due;
 
@@ -16,13 +17,15 @@ SELECT segment.video_id,
        feature.damaged_frames,
        feature.decoder,
        feature.decoder_version,
-       feature.thumbnail_uri,
+       CASE WHEN EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+            THEN NULL ELSE feature.thumbnail_uri END AS thumbnail_uri,
        nightreel.seen_s(
            feature.covered_s, segment.end_s - segment.start_s, feature.damaged_frames, cardinality(feature.pts_s)
        ) AS covered_s,
        greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
        feature.key AS feature_key,
-       feature.plan
+       feature.plan,
+       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id AND video.replaced_at IS NULL
 JOIN LATERAL (
@@ -42,7 +45,8 @@ SELECT verdict.video_id,
        verdict.severity,
        verdict.lane,
        verdict.judged_at,
-       prompt.id AS prompt_id
+       prompt.id AS prompt_id,
+       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id AND video.replaced_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

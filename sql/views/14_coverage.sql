@@ -37,6 +37,7 @@ GROUP BY 1, 2, 3, 4;
 
 -- The videos that a prompt was never asked of, or has no verdict for yet.
 CREATE OR REPLACE VIEW reporting.not_asked AS
-SELECT video_id, uri, discovered_at, prompt_set, prompt
+SELECT video_id, uri, discovered_at, prompt_set, prompt,
+       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = asked_now.video_id) AS restricted
 FROM nightreel.asked_now
 WHERE state IS NULL;

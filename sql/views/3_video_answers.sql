@@ -6,7 +6,8 @@ SELECT video.id AS video_id,
        prompt.set_name AS prompt_set,
        prompt.name AS prompt,
        question.kind,
-       verdict.text AS answer,
+       CASE WHEN question.kind IN ('caption', 'text') AND EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+            THEN NULL ELSE verdict.text END AS answer,
        verdict.max_p,
        verdict.flagged,
        verdict.needs_review,
@@ -18,14 +19,16 @@ SELECT video.id AS video_id,
        verdict.reason,
        verdict.covered_s,
        verdict.expected_s,
-       verdict.value,
+       CASE WHEN question.kind IN ('caption', 'text') AND EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+            THEN NULL ELSE verdict.value END AS value,
        verdict.severity,
        verdict.lane,
        verdict.labels,
        verdict.policy_id,
        verdict.judged_at,
        verdict.prompt_id,
-       verdict.missing::bigint AS missing
+       verdict.missing::bigint AS missing,
+       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

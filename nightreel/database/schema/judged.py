@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Double,
     ForeignKey,
     Index,
@@ -19,6 +20,14 @@ from sqlalchemy import (
 )
 
 from nightreel.database.schema.columns import created_column, json_column, metadata
+
+_RESTRICTS = """
+    COALESCE(lane = 'restricted'::text, false) AND NOT (state = 'answered'::text AND COALESCE(
+        value = ANY (ARRAY['false'::jsonb, '[]'::jsonb])
+        OR jsonb_typeof(value) = ANY (ARRAY['string'::text, 'number'::text]) AND NOT flagged, false
+    ))
+"""
+"""The verdict restricts who may see its video: its lane is `restricted`, and it is no "no". As Postgres spells it."""
 
 
 def _verdict_columns() -> list[Column[Any]]:
@@ -32,6 +41,7 @@ def _verdict_columns() -> list[Column[Any]]:
         Column("lane", Text),
         Column("flagged", Boolean, nullable=False),
         Column("needs_review", Boolean, nullable=False),
+        Column("restricts", Boolean, Computed(_RESTRICTS, persisted=True)),
     ]
 
 
@@ -56,6 +66,7 @@ verdicts = Table(
     CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
     CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
     Index("verdicts_flagged_idx", "prompt_id", text("answer_id DESC"), postgresql_where=text("flagged AND shown")),
+    Index("verdicts_restricts_idx", "answer_id", postgresql_where=text("restricts AND shown")),
 )
 
 # What the verdicts on show of a video's segments say about the video (domain.VideoVerdict).
@@ -78,4 +89,5 @@ video_verdicts = Table(
     CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
     CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
     Index("video_verdicts_flagged_idx", "prompt_id", text("video_id DESC"), postgresql_where=text("flagged")),
+    Index("video_verdicts_restricts_idx", "video_id", postgresql_where=text("restricts")),
 )

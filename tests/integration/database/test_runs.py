@@ -33,13 +33,15 @@ def kill(work: Work) -> None:
 
 def disconnect_everything(work: Work) -> None:
     """End all sessions of the database, as a restart of Postgres does."""
-    admin = Database(work.database.engine.url.set(database="postgres").render_as_string(hide_password=False))
-    with admin.begin() as connection:
+    own = Database(work.database.engine.url.render_as_string(hide_password=False))
+    with own.begin() as connection:
         connection.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
-            {"name": work.database.engine.url.database},
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
         )
-    admin.close()
+    own.close()
 
 
 def test_a_living_run_renews_its_claims(open_work):
