@@ -17,7 +17,7 @@ SELECT segment.video_id,
        feature.damaged_frames,
        feature.decoder,
        feature.decoder_version,
-       CASE WHEN EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+       CASE WHEN video.restricted AND (SELECT nightreel.hides_restricted())
             THEN NULL ELSE feature.thumbnail_uri END AS thumbnail_uri,
        nightreel.seen_s(
            feature.covered_s, segment.end_s - segment.start_s, feature.damaged_frames, cardinality(feature.pts_s)
@@ -25,12 +25,14 @@ SELECT segment.video_id,
        greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
        feature.key AS feature_key,
        feature.plan,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id AND video.replaced_at IS NULL
 JOIN LATERAL (
     SELECT answer.feature_key FROM nightreel.answers AS answer
-    WHERE answer.segment_id = segment.id ORDER BY answer.id DESC LIMIT 1
+    WHERE answer.segment_id = segment.id
+    ORDER BY answer.id + 0 DESC  -- not by the primary key, which knows no segment
+    LIMIT 1
 ) AS newest ON true
 JOIN nightreel.features AS feature ON feature.key = newest.feature_key;
 
@@ -46,7 +48,7 @@ SELECT verdict.video_id,
        verdict.lane,
        verdict.judged_at,
        prompt.id AS prompt_id,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id AND video.replaced_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

@@ -33,7 +33,7 @@ SELECT video.id AS video_id,
        video.expected_s,
        analysis.covered_s / nullif(video.expected_s, 0) AS coverage,
        (SELECT count(*) FROM nightreel.failed_segments WHERE failed_segments.analysis_id = analysis.id) AS failed_segments,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted
 FROM nightreel.videos AS video
 LEFT JOIN LATERAL (
     -- Not *, which would tie the view to columns that it does not show.
