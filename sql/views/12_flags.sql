@@ -23,7 +23,10 @@ SELECT verdict.video_id,
        verdict.policy_id,
        verdict.judged_at,
        prompt.id AS prompt_id,
-       video.restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || coalesce(verdict.first_flagged_s, part.first_s) AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id AND video.replaced_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

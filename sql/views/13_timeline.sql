@@ -2,7 +2,7 @@
 -- `reporting.answers` has everything else.
 CREATE OR REPLACE VIEW reporting.timeline AS
 SELECT video_id, uri, segment, start_s, end_s, prompt_set, prompt, state, answer, p, flagged, severity, lane, reason,
-       restricted
+       restricted, console_url, thumbnail_url
 FROM reporting.answers
 WHERE due;
 
@@ -25,7 +25,10 @@ SELECT segment.video_id,
        greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
        feature.key AS feature_key,
        feature.plan,
-       video.restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || segment.start_s AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' || '?segment=' || segment.index END AS thumbnail_url
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id AND video.replaced_at IS NULL
 JOIN LATERAL (
@@ -48,7 +51,10 @@ SELECT verdict.video_id,
        verdict.lane,
        verdict.judged_at,
        prompt.id AS prompt_id,
-       video.restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id AND video.replaced_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

@@ -58,7 +58,8 @@ LEFT JOIN known
 
 -- The videos that a prompt was never asked of, or has no verdict for yet.
 CREATE OR REPLACE VIEW reporting.not_asked AS
-SELECT current.video_id, current.uri, current.discovered_at, current.prompt_set, prompt.name AS prompt, current.restricted
+SELECT current.video_id, current.uri, current.discovered_at, current.prompt_set, prompt.name AS prompt, current.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || current.video_id AS console_url
 FROM nightreel.current_for_videos AS current
 JOIN nightreel.recipe_prompts AS asked ON asked.recipe_id = current.recipe_id
 JOIN nightreel.prompts AS prompt ON prompt.id = asked.prompt_id AND prompt.set_name = current.prompt_set

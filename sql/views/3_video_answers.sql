@@ -28,7 +28,10 @@ SELECT video.id AS video_id,
        verdict.judged_at,
        verdict.prompt_id,
        verdict.missing::bigint AS missing,
-       video.restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
