@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from nightreel.database.wide_views import state_wide_views
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
@@ -41,6 +42,7 @@ def upgrade(engine: Engine, *, console_url: str | None = None) -> tuple[str | No
         command.upgrade(config, "head")
         for path in sorted((_sql_directory() / "views").glob("*.sql"), key=_place):
             connection.exec_driver_sql(path.read_text())
+        state_wide_views(connection)
         connection.execute(text("UPDATE nightreel.site SET console_url = :url"), {"url": console_url})
         _state_rights(connection)
     return before, _head(config)
