@@ -117,8 +117,8 @@ def read_rows(
     names = ", ".join(_quoted(column.name) for column in columns)
     query = text(f"SELECT {names} FROM reporting.{_quoted(view)}{where}")  # noqa: S608 - names of the catalog
     try:
-        rows = connection.execution_options(stream_results=True, yield_per=_BATCH).execute(query, values)
-        yield from (list(batch) for batch in rows.partitions())
+        rows = connection.execute(query, values, execution_options={"stream_results": True, "max_row_buffer": _BATCH})
+        yield from rows.partitions(_BATCH)  # without a number, it is one batch
     except (DataError, ProgrammingError) as error:
         written = ", ".join(f"{one.column}{one.operator}{one.value}" for one in filters)
         raise SettingsError(f"--filter {written}: {str(error.orig).splitlines()[0]}") from error

@@ -11,3 +11,6 @@ ALTER ROLE nightreel_console SET search_path = reporting;
 ALTER ROLE nightreel_console SET statement_timeout = '30s';
 ALTER ROLE nightreel_console SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE nightreel_console SET temp_file_limit = '4GB';
+-- A merge join reads both tables from their start, although a page of a view starts in the middle of one.
+ALTER ROLE nightreel_analyst SET enable_mergejoin = off;
+ALTER ROLE nightreel_console SET enable_mergejoin = off;

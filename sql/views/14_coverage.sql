@@ -21,26 +21,29 @@ WHERE video.replaced_at IS NULL AND video.gone_at IS NULL;
 -- follow-up whose condition does not hold counts as not asked.
 CREATE OR REPLACE VIEW reporting.coverage AS
 WITH found AS MATERIALIZED (
-    SELECT video_id, discovered_at::date AS day, regexp_replace(uri, '[^/]*$', '') AS prefix, prompt_set, recipe_id
+    SELECT video_id,
+           discovered_at::date AS day,
+           regexp_replace(uri, '[^/]*$', '') AS prefix,
+           jsonb_object_agg(prompt_set, recipe_id) AS recipes
     FROM nightreel.current_for_videos
+    GROUP BY video_id, discovered_at, uri
 ), folder AS (
-    SELECT day, prefix, prompt_set, recipe_id, count(*) AS videos FROM found GROUP BY day, prefix, prompt_set, recipe_id
+    SELECT day, prefix, recipes, count(*) AS videos FROM found GROUP BY day, prefix, recipes
 ), known AS (
     SELECT found.day,
            found.prefix,
-           found.recipe_id,
+           found.recipes,
            verdict.prompt_id,
            count(*) FILTER (WHERE verdict.state = 'answered') AS answered,
            count(*) FILTER (WHERE verdict.state = 'unknown') AS unknown,
            count(*) FILTER (WHERE verdict.state = 'error') AS errors
     FROM found
     JOIN nightreel.video_verdicts AS verdict ON verdict.video_id = found.video_id
-    JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id AND prompt.set_name = found.prompt_set
-    GROUP BY found.day, found.prefix, found.recipe_id, verdict.prompt_id
+    GROUP BY found.day, found.prefix, found.recipes, verdict.prompt_id
 )
 SELECT folder.day,
        folder.prefix,
-       folder.prompt_set,
+       prompt.set_name AS prompt_set,
        prompt.name AS prompt,
        folder.videos,
        coalesce(known.answered, 0) AS answered,
@@ -48,12 +51,13 @@ SELECT folder.day,
        coalesce(known.errors, 0) AS errors,
        folder.videos - coalesce(known.answered + known.unknown + known.errors, 0) AS not_asked
 FROM folder
-JOIN nightreel.recipe_prompts AS asked ON asked.recipe_id = folder.recipe_id
-JOIN nightreel.prompts AS prompt ON prompt.id = asked.prompt_id AND prompt.set_name = folder.prompt_set
+CROSS JOIN LATERAL jsonb_each_text(folder.recipes) AS current (prompt_set, recipe_id)
+JOIN nightreel.recipe_prompts AS asked ON asked.recipe_id = current.recipe_id::bigint
+JOIN nightreel.prompts AS prompt ON prompt.id = asked.prompt_id AND prompt.set_name = current.prompt_set
 LEFT JOIN known
     ON known.day = folder.day
    AND known.prefix = folder.prefix
-   AND known.recipe_id = folder.recipe_id
+   AND known.recipes = folder.recipes
    AND known.prompt_id = prompt.id;
 
 -- The videos that a prompt was never asked of, or has no verdict for yet.

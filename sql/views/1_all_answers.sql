@@ -9,7 +9,7 @@ $$;
 -- `video_covered_s` is null until the analysis has ended. Analyses that were done by versions that did not measure
 -- coverage had at least nine good frames of ten in each segment.
 CREATE OR REPLACE VIEW nightreel.all_answers AS
-SELECT answer.id AS answer_id,
+SELECT verdict.answer_id,
        video.uri,
        segment.index AS segment,
        segment.start_s,

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
+from nightreel.database import view_rows
 from nightreel.domain import Answer, PromptSet
 from nightreel.errors import SettingsError
 
@@ -118,3 +119,11 @@ def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(work, tmp_pat
         export("answers", "--filter", "p>=many", "--to", str(path))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_come_in_batches(work, monkeypatch):
+    monkeypatch.setattr(view_rows, "_BATCH", 5)
+    with work.database.begin() as connection:
+        columns = view_rows.view_columns(connection, "answers")
+        batches = list(view_rows.read_rows(connection, "answers", columns, restricted=True))
+    assert [len(batch) for batch in batches] == [5, 5, 2]
