@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from nightreel.database.schema.columns import created_column, metadata
 
 # The words of a segment's answers on show (sql/views/15_search_words.sql). Weights: A tags and choices, B captions, C
-# texts. `facts`: what filters ask (16_search_facts.sql). The index takes new rows immediately (fastupdate = off): else each search would read those that wait.
+# texts. `facts`: what filters ask (16_search_facts.sql). The index takes new rows immediately (fastupdate = off): else
+# each search would read those that wait.
 documents = Table(
     "documents",
     metadata,
