@@ -88,7 +88,7 @@ BEGIN
         conditions := conditions || ' AND EXISTS (SELECT FROM nightreel.answers AS answer '
             || 'JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due '
             || 'JOIN nightreel.questions AS question ON question.id = answer.question_id '
-            || 'WHERE answer.segment_id = document.segment_id' || of_one || ' OFFSET 0)';
+            || 'WHERE answer.segment_id = document.segment_id AND NOT answer.superseded' || of_one || ' OFFSET 0)';
     END IF;
     IF since IS NOT NULL THEN
         conditions := conditions || ' AND video.modified_at >= $10';
@@ -145,7 +145,7 @@ BEGIN
                  JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
                  JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
                  JOIN nightreel.questions AS question ON question.id = answer.question_id
-                 WHERE answer.segment_id = segment.id AND verdict.state = ''answered''
+                 WHERE answer.segment_id = segment.id AND NOT answer.superseded AND verdict.state = ''answered''
                    AND question.kind IN (''caption'', ''text'', ''tags'', ''choice'')
              ) AS text
              CROSS JOIN LATERAL (SELECT nightreel.marks(text.said, $2, $3, $26) AS marks) AS marked

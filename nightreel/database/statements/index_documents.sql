@@ -4,7 +4,7 @@ WITH shown AS MATERIALIZED (
            coalesce(verdict.text, answer.text) AS said,
            verdict.value, verdict.flagged, verdict.severity, answer.p, answer.model_id, answer.run_id
     FROM nightreel.segments AS segment
-    JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
+    JOIN nightreel.answers AS answer ON answer.segment_id = segment.id AND NOT answer.superseded  -- as their index
     JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id
     JOIN nightreel.questions AS question ON question.id = answer.question_id
     WHERE segment.video_id = ANY (CAST(:video_ids AS bigint[])) AND verdict.shown AND verdict.due
