@@ -10,6 +10,7 @@ from nightreel.database.migrations import require_current, upgrade
 from nightreel.database.requirements import require_rights
 from nightreel.services import open_services
 from nightreel.settings import Settings
+from nightreel.stages.index import index_documents
 from nightreel.stages.rejudge import OnProgress, apply_changes
 from nightreel.stages.show import show_current
 
@@ -55,6 +56,7 @@ def upgrade_database(
         if before != after:
             apply_changes(owner, on_progress=on_progress)
             show_current(owner)
+        index_documents(owner)
         return before, after
     finally:
         owner.close()
