@@ -106,8 +106,7 @@ BEGIN
     RETURN QUERY EXECUTE
         'WITH candidate AS MATERIALIZED (
              SELECT document.segment_id, document.video_id, document.terms
-             FROM nightreel.documents AS document
-' || of_video || '
+             FROM nightreel.documents AS document ' || of_video || '
              WHERE document.terms @@ $1 AND document.segment_id <= $18' || conditions || '
                AND NOT EXISTS (
                    SELECT FROM nightreel.videos AS old WHERE old.id = document.video_id AND old.replaced_at IS NOT NULL
@@ -120,7 +119,8 @@ BEGIN
              SELECT segment_id, ts_rank(terms, $1, 1)::float8 AS rank, video_id
              FROM (SELECT * FROM candidate ORDER BY segment_id DESC LIMIT $15) AS newest
          ), placed AS (
-             SELECT segment_id, rank, ' || CASE WHEN newest THEN 'video_id::float8' ELSE 'rank' END || ' AS place FROM ranked
+             SELECT segment_id, rank, ' || CASE WHEN newest THEN 'video_id::float8' ELSE 'rank' END || ' AS place
+             FROM ranked
          ), page AS (
              SELECT * FROM placed
              WHERE $17 IS NULL OR place < $16 OR place = $16 AND segment_id > $17
@@ -137,7 +137,7 @@ BEGIN
          LEFT JOIN LATERAL (
              SELECT text.name, text.said, marked.marks
              FROM (
-                 SELECT prompt.id, prompt.name, question.kind, coalesce(verdict.text, answer.text) AS said
+                 SELECT prompt.id, prompt.name, question.kind, left(coalesce(verdict.text, answer.text), 20000) AS said
                  FROM nightreel.answers AS answer
                  JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
                  JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
@@ -158,7 +158,10 @@ BEGIN
           ARRAY(SELECT 'q:' || scope || ':' || tenths FROM unnest(scopes) AS scope),
           since, until, under, min_duration_s, max_duration_s, most_counted, after_place, after_segment, as_of,
           least(greatest(coalesce(most, 100), 0), 1001),
-          ARRAY(SELECT 'm:' || scope || ':' || one.id FROM nightreel.models AS one, unnest(scopes) AS scope WHERE one.name = model),
+          ARRAY(
+              SELECT 'm:' || scope || ':' || one.id FROM nightreel.models AS one, unnest(scopes) AS scope
+              WHERE one.name = model
+          ),
           ARRAY(SELECT 'r:' || scope || ':' || run FROM unnest(scopes) AS scope),
           languages;
 END
