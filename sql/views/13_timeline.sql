@@ -2,7 +2,7 @@
 -- `reporting.answers` has everything else.
 CREATE OR REPLACE VIEW reporting.timeline AS
 SELECT video_id, uri, segment, start_s, end_s, prompt_set, prompt, state, answer, p, flagged, severity, lane, reason,
-       restricted
+       restricted, answer_id, prompt_id
 FROM reporting.answers
 WHERE due;
 
@@ -25,7 +25,8 @@ SELECT segment.video_id,
        greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
        feature.key AS feature_key,
        feature.plan,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted,
+       segment.id AS segment_id
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id AND video.replaced_at IS NULL
 JOIN LATERAL (

@@ -1,4 +1,4 @@
-"""Analysts and the web service read views and nothing else: no table, no lock, no bytes on the server, no program."""
+"""Analysts and the web service read views, and the service its tokens: nothing else, no lock, no file, no program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-from fixtures.ways_out import OF_THE_READER, OF_THE_WORKER, OUT, refusal
+from fixtures.ways_out import OF_THE_ANALYST, OF_THE_CONSOLE, OF_THE_READER, OF_THE_WORKER, OUT, refusal
 from sqlalchemy import make_url
 from typer.testing import CliRunner
 
@@ -19,6 +19,7 @@ from nightreel.settings import Settings
 from nightreel.stages.database import upgrade_database
 
 READERS = (ANALYST, CONSOLE)
+OF_ONE = {ANALYST: OF_THE_ANALYST, CONSOLE: OF_THE_CONSOLE}
 VIEWS = "SELECT relname FROM pg_class WHERE relnamespace = 'reporting'::regnamespace AND relkind IN ('v', 'm')"
 
 
@@ -46,7 +47,7 @@ def readers(site) -> Iterator[dict[Role, psycopg.Connection]]:
 def test_a_reader_gets_nothing_but_views(readers, role):
     """A session can change its settings, so it is refused by its rights, not because it starts read-only."""
     connection, found = readers[role], {}
-    for statement in (*OUT, *OF_THE_WORKER, *OF_THE_READER):
+    for statement in (*OUT, *OF_THE_WORKER, *OF_THE_READER, *OF_ONE[role]):
         connection.execute("SET default_transaction_read_only = off")
         found[statement] = refusal(connection, statement)
     assert len(found) >= 120
@@ -69,6 +70,11 @@ def test_a_reader_reads_every_view_by_its_name_alone(readers, role):
 def test_a_reader_connects_to_no_other_database(site, role, database):
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         connect(site, role, database)
+
+
+def test_the_web_service_finds_tokens_and_notes_their_use(readers):
+    readers[CONSOLE].execute("SELECT sha256 FROM nightreel.tokens")
+    readers[CONSOLE].execute("UPDATE nightreel.tokens SET last_used_at = now() WHERE id = 1")
 
 
 def test_sessions_of_analysts_start_read_only_and_with_limits(readers):

@@ -1,0 +1,276 @@
+"""The REST service from a notebook: rows as Arrow tables, pictures that show themselves.
+
+    from nightreel.client import Client
+    client = Client("http://127.0.0.1:4280", token="nr_…")
+    flags = client.flags(filters=["severity>=3"], under="s3://bucket/2026/11/")    # a pyarrow.Table
+    flags.to_pandas()
+    client.thumbnail(flags["video_id"][0].as_py())                                 # a picture
+
+It needs httpx and pyarrow, and nothing else of Nightreel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import httpx
+import pyarrow as pa
+
+_PREFIX = "/api/v1"
+_PAGE = 1000
+_TYPES: Mapping[str, pa.DataType] = {
+    "bigint": pa.int64(),
+    "integer": pa.int64(),
+    "numeric": pa.float64(),
+    "double precision": pa.float64(),
+    "boolean": pa.bool_(),
+    "double precision[]": pa.list_(pa.float64()),
+    "text[]": pa.list_(pa.string()),
+}
+_TIMES: Mapping[str, pa.DataType] = {"timestamp with time zone": pa.timestamp("us", tz="UTC"), "date": pa.date32()}
+Kind = Literal["caption", "text", "yes_no", "number", "choice", "tags"]
+
+
+class ServiceError(Exception):
+    """The service refused a request.
+
+    Args:
+        status: of HTTP; 0 if the service cannot be reached.
+        detail: what is wrong, and what to do.
+        retry_after_s: when the same request may succeed; None: not known.
+    """
+
+    def __init__(self, status: int, detail: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{status}: {detail}" if status else detail)
+        self.status = status
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG. A notebook shows it."""
+
+    jpeg: bytes = field(repr=False)
+
+    def _repr_jpeg_(self) -> bytes:
+        return self.jpeg
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JPEG to a file."""
+        Path(path).write_bytes(self.jpeg)
+
+
+class Client:
+    """One service and one token. Close it, or use it in a `with` block. Its methods raise `ServiceError`.
+
+    Methods of views have these arguments:
+        filters: conditions on columns, all of which must hold: "prompt=gore", "severity>=3".
+        under: only videos whose key starts with this.
+        columns: names; None: all.
+        limit: most rows; None: all.
+
+    Args:
+        url: of the service, such as http://127.0.0.1:4280.
+        token: as `nightreel tokens add` printed it.
+        timeout_s: of a request, seconds. Questions have no limit.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = 60.0) -> None:
+        self._http = httpx.Client(
+            base_url=url.rstrip("/").removesuffix(_PREFIX) + _PREFIX,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_s,
+        )
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._http.base_url)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def views(self) -> dict[str, list[str]]:
+        """The names of all views, each with its columns."""
+        found = self._json("views")["views"]
+        return {view: [column["name"] for column in columns] for view, columns in found.items()}
+
+    def videos(self, **query: Any) -> pa.Table:
+        """Videos, each with its newest analysis. Arguments: see the class."""
+        return self.rows("videos", **query)
+
+    def segments(self, **query: Any) -> pa.Table:
+        """Segments, with the times of their sampled frames. Arguments: see the class."""
+        return self.rows("segments", **query)
+
+    def answers(self, **query: Any) -> pa.Table:
+        """Answers on show: one for each segment and prompt. Arguments: see the class."""
+        return self.rows("answers", **query)
+
+    def verdicts(self, **query: Any) -> pa.Table:
+        """What the answers say about each video. Arguments: see the class."""
+        return self.rows("verdicts", **query)
+
+    def flags(self, **query: Any) -> pa.Table:
+        """What crossed a line, and what could not be judged. Arguments: see the class."""
+        return self.rows("flags", **query)
+
+    def coverage(self, **query: Any) -> pa.Table:
+        """What was asked of how many videos. Arguments: see the class."""
+        return self.rows("coverage", **query)
+
+    def rows(
+        self,
+        view: str,
+        *,
+        filters: Sequence[str] = (),
+        under: str | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """The rows of a view, all pages of them. Arguments: see the class; `view`: a name of `views`."""
+        parameters: dict[str, Any] = {"filter": list(filters)}
+        if under is not None:
+            parameters["under"] = under
+        if columns is not None:
+            parameters["columns"] = ",".join(columns)
+        rows: list[dict[str, Any]] = []
+        while True:
+            left = _PAGE if limit is None else min(_PAGE, limit - len(rows))
+            page = self._json(view, parameters | {"limit": max(1, left)})
+            rows += page["rows"]
+            if page["next"] is None or (limit is not None and len(rows) >= limit):
+                return _table(rows[:limit], page["columns"])
+            parameters["after"] = page["next"]
+
+    def video(self, video_id: int) -> dict[str, Any]:
+        """One video."""
+        video: dict[str, Any] = self._json(f"videos/{int(video_id)}")["video"]
+        return video
+
+    # -- pictures and files --------------------------------------------------------------------------------------
+
+    def thumbnail(self, video_id: int, *, segment: int = 0) -> Picture:
+        """All sampled frames of a segment in one picture."""
+        return Picture(self._get(f"videos/{int(video_id)}/thumbnail", {"segment": segment}).content)
+
+    def frame(self, video_id: int, *, segment: int = 0, frame: int = 0) -> Picture:
+        """One sampled frame of a segment, decoded again from the video."""
+        return Picture(self._get(f"videos/{int(video_id)}/segments/{int(segment)}/frames/{int(frame)}.jpg").content)
+
+    def frames(self, video_id: int, *, segment: int = 0) -> list[Picture]:
+        """The sampled frames of a segment, in the order of time."""
+        found = self.rows("segments", filters=[f"video_id={int(video_id)}", f"segment={int(segment)}"])
+        times_s = found["frame_times_s"][-1].as_py() if len(found) else []
+        return [self.frame(video_id, segment=segment, frame=number) for number in range(len(times_s))]
+
+    def export(
+        self,
+        view: str,
+        path: str | os.PathLike[str],
+        *,
+        filters: Sequence[str] = (),
+        under: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Path:
+        """Write all rows of a view to a file: .csv, .jsonl or .parquet. After an error, nothing is left of it."""
+        target = Path(path)
+        parameters: dict[str, Any] = {"filter": list(filters), "format": target.suffix.removeprefix(".") or "csv"}
+        if under is not None:
+            parameters["under"] = under
+        if columns is not None:
+            parameters["columns"] = ",".join(columns)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with _reached(), self._http.stream("GET", f"exports/{view}", params=parameters) as reply:
+                _checked(reply)
+                with part.open("wb") as out:
+                    for chunk in reply.iter_bytes():
+                        out.write(chunk)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        path: str | os.PathLike[str],
+        question: str,
+        *,
+        kind: Kind = "text",
+        choices: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Ask one question about one file. Returns an answer for each segment.
+
+        Args:
+            choices: the allowed answers, for choice and tags.
+        """
+        form = {"question": question, "kind": kind, "choice": list(choices)}
+        with Path(path).open("rb") as file, _reached():
+            reply = self._http.post("ask", data=form, files={"file": (Path(path).name, file)}, timeout=None)
+        answers: list[dict[str, Any]] = _checked(reply).json()["answers"]
+        return answers
+
+    def _json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        return self._get(path, parameters).json()
+
+    def _get(self, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
+        with _reached():
+            return _checked(self._http.get(path, params=dict(parameters or {})))
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise ServiceError(0, f"the service cannot be reached: {error or type(error).__name__}") from error
+
+
+def _checked(reply: httpx.Response) -> httpx.Response:
+    if reply.is_success:
+        return reply
+    reply.read()
+    try:
+        detail = str(reply.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = reply.text[:200] or reply.reason_phrase
+    wait = reply.headers.get("Retry-After", "")
+    raise ServiceError(reply.status_code, detail, float(wait) if wait.isdecimal() else None)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Mapping[str, str]]) -> pa.Table:
+    """Rows with the types of their view. JSON columns are text."""
+    arrays = {column["name"]: _array([row[column["name"]] for row in rows], column["type"]) for column in columns}
+    return pa.table(arrays)
+
+
+def _array(values: Sequence[Any], kind: str) -> pa.Array:
+    """
+    >>> _array(["2026-11-27T12:00:00+00:00", None], "timestamp with time zone").type
+    TimestampType(timestamp[us, tz=UTC])
+    """
+    if kind in _TIMES:
+        return pa.array(values, pa.string()).cast(_TIMES[kind])
+    if kind in _TYPES:
+        return pa.array(values, _TYPES[kind])
+    return pa.array([one if one is None or isinstance(one, str) else json.dumps(one) for one in values], pa.string())
