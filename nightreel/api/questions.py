@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -122,7 +122,7 @@ async def _form(request: Request, *, most_bytes: int) -> FormData:
     if said.isdecimal() and int(said) > most_bytes:
         raise _too_large(most_bytes)
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         size = 0
         async for chunk in request.stream():
             size += len(chunk)

@@ -46,9 +46,8 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         print_json([_values(one) for one in found])
         return
-    print_table(
-        ("id", "owner", "token", "scopes", "state", "expires", "last used"), (_values(one).values() for one in found)
-    )
+    columns = ("id", "owner", "token", "scopes", "state", "expires", "last used")
+    print_table(columns, (tuple(_values(one).values()) for one in found))
 
 
 def revoke(

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from nightreel.database import schema
 from nightreel.domain.tokens import Scope, new_token, shown_part, token_sha256
@@ -56,7 +57,7 @@ def find_token(connection: Connection, token: str) -> StoredToken | None:
             _tokens.c.sha256 == token_sha256(token), _tokens.c.revoked_at.is_(None), _tokens.c.expires_at > func.now()
         )
     ).one_or_none()
-    return StoredToken(*row[:3], tuple(row.scopes), *row[4:]) if row else None
+    return _token(row) if row else None
 
 
 def note_use(connection: Connection, token_id: int) -> None:
@@ -72,7 +73,7 @@ def note_use(connection: Connection, token_id: int) -> None:
 def list_tokens(connection: Connection) -> list[StoredToken]:
     """All tokens, the newest first, those that no longer count too."""
     rows = connection.execute(select(*_COLUMNS).order_by(_tokens.c.id.desc()))
-    return [StoredToken(*row[:3], tuple(row.scopes), *row[4:]) for row in rows]
+    return [_token(row) for row in rows]
 
 
 def revoke_token(connection: Connection, token_id: int) -> StoredToken | None:
@@ -83,4 +84,8 @@ def revoke_token(connection: Connection, token_id: int) -> StoredToken | None:
         .values(revoked_at=func.coalesce(_tokens.c.revoked_at, func.now()))
         .returning(*_COLUMNS)
     ).one_or_none()
-    return StoredToken(*row[:3], tuple(row.scopes), *row[4:]) if row else None
+    return _token(row) if row else None
+
+
+def _token(row: Row[Any]) -> StoredToken:
+    return StoredToken(**dict(row._mapping) | {"scopes": tuple(row.scopes)})

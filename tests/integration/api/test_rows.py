@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.rest import OPEN, Rest
+from fixtures.work_rest import OPEN, Rest
 from sqlalchemy import text
 
 from nightreel.api.rows import VIEWS
