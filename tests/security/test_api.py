@@ -53,11 +53,12 @@ def names(reply: httpx.Response) -> set[str]:
 
 
 def test_every_route_has_a_case():
-    routes = {path: set(methods) for path, methods in create_app(None).openapi()["paths"].items()}
-    assert routes.keys() == CASES.keys(), "add a case for the new route"
-    assert routes == {route: {case.method.lower()} for route, case in CASES.items()}
-    hidden = {route.path for route in create_app(None).routes} - routes.keys()
-    assert hidden == {"/api/v1/openapi.json"}, "it says nothing about videos"
+    routes = {}
+    for one in create_app(None).routes:
+        for route in [one] if hasattr(one, "path") else one.original_router.routes:
+            routes.setdefault(route.path, set()).update(route.methods)
+    assert routes.pop("/api/v1/openapi.json") == {"GET", "HEAD"}, "it says nothing about videos"
+    assert routes == {route: {case.method} for route, case in CASES.items()}, "add a case for the new route"
 
 
 def test_no_route_answers_without_a_token_that_counts(rest: Rest):
