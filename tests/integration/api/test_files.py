@@ -40,12 +40,7 @@ def stored_clip(rest: Rest, clip: Path, tmp_path: Path) -> Path:
     path = tmp_path / "in" / "a clip #1.mp4"
     path.parent.mkdir()
     path.write_bytes(clip.read_bytes())
-    (page,) = open_storage(str(path.parent), rest.settings).list_pages()
-    rest.execute(
-        f"UPDATE nightreel.videos SET uri = '{page[0].uri}', etag = '{page[0].etag}', content_sha256 = NULL "
-        f"WHERE id = {rest.video_ids['clean']}"
-    )
-    rest.execute(f"UPDATE nightreel.features SET pts_s = '{{0.48, 3.48}}' WHERE key = '{rest.video_ids['clean']}-0'")
+    rest.put_file("clean", path, frame_times_s=(0.48, 3.48))
     return path
 
 
