@@ -6,7 +6,6 @@ wanted. Its bytes are those that were analysed, or there is no frame.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from nightreel.errors import NightreelError
 from nightreel.media.contact_sheet import encode_jpeg
 from nightreel.media.probe import Probe
 from nightreel.media.sandbox import DecoderPool
-from nightreel.private import private_directory
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage import open_storage
+from nightreel.storage.spool import Spool
 
 SHORT_SIDE_PX = 1080
 _QUALITY = 88
@@ -53,8 +52,9 @@ class _OnDisk:
 class FrameReader:
     """Thread-safe: one frame at a time, others wait."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spool: Spool) -> None:
         self._settings = settings
+        self._spool = spool
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._decoders: DecoderPool | None = None
@@ -98,9 +98,7 @@ class FrameReader:
             return self._on_disk
         self._on_disk = None
         self._file.close()
-        private_directory(self._settings.work_dir)
-        directory = self._file.enter_context(tempfile.TemporaryDirectory(prefix="frames-", dir=self._settings.work_dir))
-        path = Path(directory) / "video"
+        path = self._file.enter_context(self._spool.admit(0)) / "video"  # one at a time: it never waits for room
         self._fetch(video, path)
         self._file.callback(self._pool().close_file, path)
         self._on_disk = _OnDisk(video, path, self._pool().probe(path))

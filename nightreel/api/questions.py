@@ -6,9 +6,9 @@ come first.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
-import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -26,12 +26,12 @@ from nightreel.api.service import UPLOADS_AT_ONCE, Service, service_of
 from nightreel.asking import ask_video, prompt_of, values_of
 from nightreel.domain import Prompt, PromptKind
 from nightreel.domain.tokens import Scope
-from nightreel.private import private_directory
 
 MOST_SECONDS = 600
 """Of a video: a longer one would keep the model from everybody else."""
 _MOST_FIELDS = 40
 _LARGEST_FIELD = 16 << 10
+_UPLOAD_S = 600
 _FORM_BYTES = 1 << 20  # besides the file
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
@@ -86,7 +86,7 @@ def add_questions(router: APIRouter) -> None:
         response_model=AnswersShape,
         operation_id="ask",
         openapi_extra=_BODY,
-        responses=described(400, 401, 403, 413, 415, 422, 429),
+        responses=described(400, 401, 403, 408, 413, 415, 422, 429),
     )
 
 
@@ -134,7 +134,10 @@ async def _form(request: Request, *, most_bytes: int) -> FormData:
         request.headers, stream(), max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LARGEST_FIELD
     )
     try:
-        return await parser.parse()
+        async with asyncio.timeout(_UPLOAD_S):
+            return await parser.parse()
+    except TimeoutError as error:
+        raise Problem(408, f"the form did not arrive within {_UPLOAD_S} s") from error
     except MultiPartException as error:
         raise Problem(400, f"the form cannot be read: {error.message}") from error
     except (KeyError, ValueError, LookupError) as error:
@@ -162,15 +165,13 @@ def _answers(service: Service, file: BinaryIO, name: str, prompt: Prompt) -> lis
             "max_duration_s": min(service.settings.max_duration_s, MOST_SECONDS),
         }
     )
-    with service.model.taken() as model:
-        private_directory(settings.work_dir)
-        with tempfile.TemporaryDirectory(prefix="asked-", dir=settings.work_dir) as directory:
-            suffix = Path(name).suffix
-            path = Path(directory) / f"upload{suffix if _SUFFIX.fullmatch(suffix) else ''}"
-            with path.open("wb") as out:
-                shutil.copyfileobj(file, out, 1 << 20)
-            replies = ask_video(str(path), [prompt], settings, loaded=model)
-            return [value for reply in replies for value in values_of(reply)]
+    with service.model.taken() as model, service.spool.admit(0) as directory:  # one at a time: it never waits for room
+        suffix = Path(name).suffix
+        path = directory / f"upload{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+        with path.open("wb") as out:
+            shutil.copyfileobj(file, out, 1 << 20)
+        replies = ask_video(str(path), [prompt], settings, loaded=model)
+        return [value for reply in replies for value in values_of(reply)]
 
 
 def _too_large(most_bytes: int) -> Problem:

@@ -15,7 +15,9 @@ from nightreel.errors import TransientError
 STATEMENT_S = 20
 _CANCELED = "57014"
 _BEGIN = text(
-    "SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', :timeout, true), "
+    "SELECT set_config('transaction_read_only', 'on', true), "
+    "set_config('statement_timeout', :timeout, true), "
+    "set_config('idle_in_transaction_session_timeout', '30s', true), "
     "set_config('nightreel.restricted', :restricted, true)"
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -14,6 +14,7 @@ from nightreel.api.loaded_model import LoadedModel
 from nightreel.api.rate import RateLimit
 from nightreel.database.connection import Database
 from nightreel.settings import Settings
+from nightreel.storage.spool import Spool
 
 EXPORTS_AT_ONCE = 2
 """Each holds a connection for as long as its client reads."""
@@ -30,6 +31,7 @@ class Service:
     rate: RateLimit
     exports: threading.BoundedSemaphore
     uploads: threading.BoundedSemaphore
+    spool: Spool
     frames: FrameReader
     model: LoadedModel
 
@@ -41,20 +43,20 @@ def open_service(settings: Settings, database: Database) -> Iterator[Service]:
     Args:
         database: connected as nightreel_console (`stages.database.open_console_database`).
     """
-    frames, model = FrameReader(settings), LoadedModel(settings)
-    try:
+    with Spool(settings.work_dir / "spool", settings.spool_mib << 20) as spool, ExitStack() as stack:
+        frames, model = FrameReader(settings, spool), LoadedModel(settings)
+        stack.callback(frames.close)
+        stack.callback(model.close)
         yield Service(
             settings=settings,
             database=database,
             rate=RateLimit(settings.api_requests_per_minute),
             exports=threading.BoundedSemaphore(EXPORTS_AT_ONCE),
             uploads=threading.BoundedSemaphore(UPLOADS_AT_ONCE),
+            spool=spool,
             frames=frames,
             model=model,
         )
-    finally:
-        model.close()
-        frames.close()
 
 
 def service_of(request: Request) -> Service:

@@ -8,15 +8,17 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 from fixtures.ways_out import OF_THE_ANALYST, OF_THE_CONSOLE, OF_THE_READER, OF_THE_WORKER, OUT, refusal
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
+from nightreel.database.tokens import find_token
+from nightreel.domain.tokens import new_token
 from nightreel.errors import SettingsError
 from nightreel.services import open_services, running_database
 from nightreel.services.postgres_roles import ANALYST, CONSOLE, OWNER, SUPERUSER, Role
 from nightreel.settings import Settings
-from nightreel.stages.database import upgrade_database
+from nightreel.stages.database import open_console_database, upgrade_database
 
 READERS = (ANALYST, CONSOLE)
 OF_ONE = {ANALYST: OF_THE_ANALYST, CONSOLE: OF_THE_CONSOLE}
@@ -75,6 +77,12 @@ def test_a_reader_connects_to_no_other_database(site, role, database):
 def test_the_web_service_finds_tokens_and_notes_their_use(readers):
     readers[CONSOLE].execute("SELECT sha256 FROM nightreel.tokens")
     readers[CONSOLE].execute("UPDATE nightreel.tokens SET last_used_at = now() WHERE id = 1")
+
+
+def test_the_service_of_the_embedded_postgres_connects_as_its_role(site):
+    with open_console_database(site) as database, database.begin() as connection:
+        assert connection.execute(text("SELECT current_user")).scalar() == CONSOLE
+        assert find_token(connection, new_token()) is None
 
 
 def test_sessions_of_analysts_start_read_only_and_with_limits(readers):

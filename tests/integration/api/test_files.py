@@ -16,6 +16,7 @@ import pytest
 from fixtures.clips import encode_numbers, read_number
 from fixtures.work_rest import Rest, serving
 from PIL import Image
+from psycopg import sql
 from sqlalchemy import make_url
 
 from nightreel.api.app import create_app
@@ -57,7 +58,7 @@ def test_a_frame_is_the_one_that_the_model_saw(rest: Rest, stored_clip: Path):
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
         assert read_number(np.asarray(Image.open(io.BytesIO(reply.content)))) == shown
     assert frame(rest, 2).status_code == 404
-    assert len(list(rest.settings.work_dir.glob("frames-*"))) == 1, "the last video is kept, no other"
+    assert len(list(rest.settings.work_dir.glob("spool/*/*/video"))) == 1, "the last video is kept, no other"
 
 
 def test_a_frame_of_a_changed_or_deleted_object_is_gone(rest: Rest, stored_clip: Path):
@@ -147,6 +148,21 @@ def test_a_client_that_goes_away_leaves_its_place(rest: Rest):
     assert again.status_code == 200
 
 
+def test_an_export_that_fails_in_the_middle_is_no_whole_file(rest: Rest, postgres_server):
+    rest.execute("UPDATE nightreel.questions SET text = repeat('long ', 200000)")
+    headers = {"Authorization": f"Bearer {rest.token('export')}"}
+    with httpx.stream("GET", f"{rest.url}/exports/answers", headers=headers, timeout=30) as reply:
+        received = reply.iter_raw()
+        next(received)
+        postgres_server.execute(
+            sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'nightreel_console'")
+        )
+        with pytest.raises(httpx.RemoteProtocolError):
+            for _ in received:
+                pass
+    assert rest.get("videos").status_code == 200, "the next request has another connection"
+
+
 # -- questions ------------------------------------------------------------------------------------------------------
 
 
@@ -167,7 +183,8 @@ def test_a_question_about_a_file_is_answered_and_nothing_is_left(rest: Rest, cli
     assert answer["answer"] in ("yes", "no")
     assert (answer["start_s"], answer["end_s"], len(answer["frame_times_s"])) == (0.0, 4.0, 8)
     assert 0 <= answer["p"] <= 1
-    assert [path.name for path in rest.settings.work_dir.iterdir() if path.name.startswith("ask")] == []
+    left = [path.name for path in rest.settings.work_dir.rglob("*") if path.is_file()]
+    assert left == ["lock"], "of the spool"
 
 
 @pytest.mark.parametrize(
