@@ -25,6 +25,7 @@ import pyarrow as pa
 
 _PREFIX = "/api/v1"
 _PAGE = 1000
+_HITS = 200
 _TYPES: Mapping[str, pa.DataType] = {
     "bigint": pa.int64(),
     "integer": pa.int64(),
@@ -35,6 +36,19 @@ _TYPES: Mapping[str, pa.DataType] = {
     "text[]": pa.list_(pa.string()),
 }
 _TIMES: Mapping[str, pa.DataType] = {"timestamp with time zone": pa.timestamp("us", tz="UTC"), "date": pa.date32()}
+_HIT = pa.schema(
+    [
+        ("video_id", pa.int64()),
+        ("uri", pa.string()),
+        ("segment", pa.int64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("rank", pa.float64()),
+        ("prompt", pa.string()),
+        ("text", pa.string()),
+        ("marks", pa.list_(pa.list_(pa.int64()))),
+    ]
+)
 Kind = Literal["caption", "text", "yes_no", "number", "choice", "tags"]
 
 
@@ -164,6 +178,36 @@ class Client:
         """One video."""
         video: dict[str, Any] = self._json(f"videos/{int(video_id)}")["video"]
         return video
+
+    def search(
+        self,
+        text: str,
+        *,
+        prompt: str | None = None,
+        verdict: str | None = None,
+        min_severity: int | None = None,
+        under: str | None = None,
+        newest: bool = False,
+        limit: int = 100,
+    ) -> pa.Table:
+        """The moments whose captions, texts, tags or choices have words, the best first: one row for each segment.
+
+        Args:
+            text: words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.
+            prompt, verdict, min_severity: of a verdict on the segment.
+            newest: the newest videos first.
+            limit: most rows.
+        """
+        given = {"prompt": prompt, "verdict": verdict, "min_severity": min_severity, "under": under}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        parameters |= {"q": text, "newest": newest}
+        hits: list[dict[str, Any]] = []
+        while True:
+            page = self._json("search", parameters | {"limit": max(1, min(_HITS, limit - len(hits)))})
+            hits += page["hits"]
+            if page["next"] is None or len(hits) >= limit:
+                return pa.table({name: [hit[name] for hit in hits[:limit]] for name in _HIT.names}, schema=_HIT)
+            parameters["after"] = page["next"]
 
     # -- pictures and files --------------------------------------------------------------------------------------
 

@@ -242,6 +242,13 @@ class Settings(BaseSettings):
         "unknown. A run judges the stored answers by it; a prompt may set its own (`coverage`); unset: 0.8",
     )
 
+    # how words are searched
+    search_languages: CommaSeparated = Field(
+        ("english",),
+        description="languages whose forms of words search finds, so that `walks` finds walking: dictionaries of "
+        "Postgres such as english,german; a run indexes the stored answers for them; set it on all hosts",
+    )
+
     # how work is divided
     page_size: int = Field(1000, ge=1, le=1000, description="objects per page of the listing")
     chunk_segments: int = Field(16, ge=1, le=1024, description="expected segments per chunk")

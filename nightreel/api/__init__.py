@@ -7,6 +7,7 @@
     reading.py     read-only transactions
     replies.py     JSON with an ETag
     rows.py        pages of views
+    finding.py     GET /search
     exports.py     views as files
     pictures.py    thumbnails and frames;  frames.py: decoded again
     questions.py   POST /ask;  loaded_model.py: one model, one question at a time

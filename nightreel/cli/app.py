@@ -33,6 +33,7 @@ COMMANDS = {
     "analyze": "analyze",
     "backfill": "backfill",
     "runs": "runs",
+    "search": "search",
     "answers": "reports",
     "failures": "reports",
     "retry": "reports",

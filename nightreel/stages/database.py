@@ -12,6 +12,7 @@ from nightreel.errors import SettingsError
 from nightreel.services import configured, open_services, running_database
 from nightreel.services.postgres_roles import CONSOLE
 from nightreel.settings import Settings
+from nightreel.stages.index import index_documents
 from nightreel.stages.rejudge import OnProgress, apply_changes
 from nightreel.stages.show import show_current
 
@@ -81,6 +82,7 @@ def upgrade_database(owner_url: str, *, on_progress: OnProgress = lambda *_: Non
         if before != after:
             apply_changes(owner, on_progress=on_progress)
             show_current(owner)
+        index_documents(owner)
         return before, after
     finally:
         owner.close()

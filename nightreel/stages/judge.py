@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from sqlalchemy import Connection
 
 from nightreel.database.answers import GivenAnswers
+from nightreel.database.documents import index_videos
 from nightreel.database.policies import InForce
 from nightreel.database.recipes import Recipe
 from nightreel.database.verdicts import NewVerdict, choose_shown, known_verdicts, roll_up_videos, write_verdicts
@@ -85,7 +86,8 @@ def show_videos(
     video_ids: Collection[int],
     ended: Collection[int],
 ) -> None:
-    """Choose the verdicts on show of these videos, and roll up those whose analyses have ended."""
+    """Choose the verdicts on show of these videos, roll up those whose analyses have ended, and index their words."""
     prompts = recipe.under(policies)
     choose_shown(connection, video_ids, {prompt.set_name for prompt in prompts.prompts})
     roll_up_videos(connection, ended, prompts, prompt_ids=recipe.prompt_ids, policies=policies)
+    index_videos(connection, video_ids)

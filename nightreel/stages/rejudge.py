@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row
 
 from nightreel.database.answers import answer_of
 from nightreel.database.connection import Database
+from nightreel.database.documents import index_videos
 from nightreel.database.judged_answers import (
     answers_of,
     answers_of_videos,
@@ -213,6 +214,7 @@ def _follow(connection: Connection, change: Change, video_ids: Collection[int]) 
         policies=policies_in_force(connection, prompts),
         only=rolled,
     )
+    index_videos(connection, video_ids)
     return reopened
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +45,7 @@ from nightreel.stages.discover import Discovery
 from nightreel.stages.encode import Encoding
 from nightreel.stages.helper import HelperRun, IsCancelled, never_cancelled
 from nightreel.stages.identify import Identification
+from nightreel.stages.index import index_documents
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
@@ -172,7 +173,14 @@ def open_run(
                 recipe = _register(connection, settings, found.spec, prompts)
             else:
                 recipe = _known_recipe(connection, recipe_id, found.spec)
-        _bring_up_to_date(database, recipe, source=source.url, name=name, instead=shard is not None)
+        _bring_up_to_date(
+            database,
+            recipe,
+            source=source.url,
+            name=name,
+            instead=shard is not None,
+            languages=settings.search_languages,
+        )
         settings = settings.model_copy(update={"plan": str(recipe.plan), "window_s": recipe.plan.window_s})
         ready_by = _ready_by(options, settings, night, name=name)
         registration = stack.enter_context(
@@ -411,14 +419,18 @@ def _prompts(database: Database, settings: Settings) -> PromptSet:
     return load_prompt_sets(names, coverage=settings.min_coverage)
 
 
-def _bring_up_to_date(database: Database, recipe: Recipe, *, source: str, name: str, instead: bool) -> None:
-    """Judge stored answers by the policies in force, and make the recipe current where it should be.
+def _bring_up_to_date(
+    database: Database, recipe: Recipe, *, source: str, name: str, instead: bool, languages: Sequence[str]
+) -> None:
+    """Judge stored answers by the policies in force, index them, and make the recipe current where it should be.
 
     Args:
+        languages: of `stages.index.index_documents`.
         name: of the run; its first word is its kind.
         instead: whether the run makes its recipe current where another one is; a night always does.
     """
     apply_changes(database, on_progress=log_progress)
+    index_documents(database, languages=languages)
     kind = name.split(" ", 1)[0]
     if kind in ("sweep", "retry", "helper"):
         return

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from nightreel.database.connection import Database
 from nightreel.database.current_recipes import lock_switch, pending_switches, record_switch, videos_below
+from nightreel.database.documents import index_videos
 from nightreel.database.policies import policies_in_force
 from nightreel.database.rejudging import prompts_of_set
 from nightreel.database.verdicts import choose_shown, roll_up_videos
@@ -43,6 +44,7 @@ def show_current(database: Database, *, on_progress: Callable[[str, int], None] 
                     prompt_ids={prompt.name: prompt_id for prompt_id, prompt in prompts.items()},
                     policies=policies_in_force(connection, prompts),
                 )
+                index_videos(connection, others)
                 record_switch(connection, switch, videos[-1] if len(videos) == _VIDEOS else None)
             changed += len(others)
             seen += len(videos)

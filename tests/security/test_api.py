@@ -30,6 +30,7 @@ CASES: dict[str, Case] = {
     "/api/v1/views": Case(Scope.READ, "views"),
     **{f"/api/v1/{path}": Case(Scope.READ, path, {"limit": 1000}) for path in VIEWS},
     "/api/v1/videos/{video_id}": Case(Scope.READ, "videos/{video}"),
+    "/api/v1/search": Case(Scope.READ, "search", {"q": "street OR bicycle OR secret", "limit": 200}),
     "/api/v1/exports/{view}": Case(Scope.EXPORT, "exports/answers", {"format": "jsonl"}),
     "/api/v1/videos/{video_id}/thumbnail": Case(Scope.MEDIA, "videos/{video}/thumbnail"),
     "/api/v1/videos/{video_id}/segments/{segment}/frames/{frame}.jpg": Case(
@@ -113,6 +114,8 @@ def test_rows_of_restricted_videos_need_the_scope(rest: Rest):
             assert reply.status_code == 200, (path, form, reply.text)
             assert b"bloody" not in reply.content, (path, form)
             assert SECRET.encode() not in reply.content, (path, form)
+    assert "bloody" not in names(call(rest, CASES["/api/v1/search"], f"Bearer {without}"))
+    assert "bloody" in names(call(rest, CASES["/api/v1/search"], f"Bearer {with_it}"))
     everything = call(rest, Case(Scope.EXPORT, "exports/answers"), f"Bearer {with_it}").text
     assert everything.count(SECRET) == 10, "`answer` and `value` of five segments"
 

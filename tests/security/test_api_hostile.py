@@ -102,6 +102,8 @@ def test_hostile_texts_are_values_or_are_refused(rest: Rest, counted):
                 client.get(f"{rest.url}/flags", params={"columns": hostile, "under": hostile}),
                 client.get(f"{rest.url}/videos", params={"under": hostile}),
                 client.get(f"{rest.url}/videos", params={"after": hostile}),
+                client.get(f"{rest.url}/search", params={"q": hostile, "prompt": hostile, "under": hostile}),
+                client.get(f"{rest.url}/search", params={"q": "street", "verdict": hostile, "after": hostile}),
                 client.get(f"{rest.url}/exports/answers", params={"filter": hostile, "format": "jsonl"}),
                 client.get(httpx.URL(f"{rest.url}/exports/").copy_with(raw_path=_path(rest, hostile))),
             ]

@@ -11,6 +11,7 @@ from nightreel.database.schema.judged import verdicts, video_verdicts
 from nightreel.database.schema.measured import answers
 from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
 from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
+from nightreel.database.schema.search import documents, search_index
 from nightreel.database.schema.shards import backfill_shards, backfills
 from nightreel.database.schema.work import analyses, failed_segments, runs, segments, videos
 
@@ -21,6 +22,7 @@ __all__ = [
     "backfills",
     "cache_keys",
     "current_recipes",
+    "documents",
     "failed_segments",
     "features",
     "kept_prompt_sets",
@@ -34,6 +36,7 @@ __all__ = [
     "recipe_prompts",
     "recipes",
     "runs",
+    "search_index",
     "segments",
     "tokens",
     "verdicts",

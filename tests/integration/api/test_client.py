@@ -48,6 +48,14 @@ def test_every_view_can_be_read(client: Client):
         assert client.rows(view).column_names == columns, view
 
 
+def test_hits_of_a_search_are_a_table(client: Client, monkeypatch):
+    monkeypatch.setattr("nightreel.client._HITS", 4)
+    assert client.search("bicycle")["start_s"].to_pylist() == [30.0]
+    assert client.search("street").num_rows == 19
+    assert client.search("street", limit=6).num_rows == 6
+    assert client.search("nowhere", under="s3://bucket/").num_rows == 0
+
+
 def test_an_export_is_a_whole_file_or_none(client: Client, tmp_path: Path):
     path = client.export("answers", tmp_path / "a.parquet", filters=["prompt=violence"])
     assert pq.read_table(path).num_rows == 20

@@ -116,18 +116,17 @@ def test_an_export_has_the_rows_of_its_pages_in_each_form(rest: Rest):
     assert len(text.text.splitlines()) == 21
 
 
-@pytest.mark.parametrize(
-    ("path", "query", "status", "said"),
-    [
-        ("exports/answer", {}, 404, "did you mean 'answers'?"),
-        ("exports/answers", {"format": "xlsx"}, 422, "format"),
-        ("exports/answers", {"filter": "p>=many"}, 400, "invalid input syntax"),
-        ("exports/memory", {"under": "s3://"}, 400, "has no keys of videos"),
-    ],
-)
-def test_a_wrong_export_has_a_status_and_leaves_its_place(rest: Rest, path: str, query: dict, status: int, said: str):
+WRONG_EXPORTS = [
+    ("exports/answer", {}, 404, "did you mean 'answers'?"),
+    ("exports/answers", {"format": "xlsx"}, 422, "format"),
+    ("exports/answers", {"filter": "p>=many"}, 400, "invalid input syntax"),
+    ("exports/memory", {"under": "s3://"}, 400, "has no keys of videos"),
+]
+
+
+def test_a_wrong_export_has_a_status_and_leaves_its_place(rest: Rest):
     token = rest.token("export")
-    for _ in range(4):
+    for path, query, status, said in WRONG_EXPORTS:
         reply = rest.get(path, token=token, params=query)
         assert (reply.status_code, said in reply.json()["detail"]) == (status, True), reply.text
     assert rest.get("exports/answers", token=token).status_code == 200
@@ -187,19 +186,20 @@ def test_a_question_about_a_file_is_answered_and_nothing_is_left(rest: Rest, cli
     assert left == ["lock"], "of the spool"
 
 
-@pytest.mark.parametrize(
-    ("content", "form", "status", "said"),
-    [
-        (b"minutes of a meeting\n" * 100, {"question": "What?"}, 422, "holds text, not a video"),
-        (b"", {"question": "What?"}, 422, "has 0 bytes"),
-        (b"x", {}, 422, "question"),
-        (b"x", {"question": "What?", "kind": "poem"}, 422, "expected one of"),
-        (b"x", {"question": "Where?", "kind": "choice"}, 400, "require choices"),
-    ],
-)
-def test_a_wrong_question_is_refused(rest: Rest, content: bytes, form: dict, status: int, said: str):
-    reply = ask(rest, ("x.mp4", content), **form)
-    assert (reply.status_code, said in reply.json()["detail"]) == (status, True), reply.text
+WRONG_QUESTIONS = [
+    (b"minutes of a meeting\n" * 100, {"question": "What?"}, 422, "holds text, not a video"),
+    (b"", {"question": "What?"}, 422, "has 0 bytes"),
+    (b"x", {}, 422, "question"),
+    (b"x", {"question": "What?", "kind": "poem"}, 422, "expected one of"),
+    (b"x", {"question": "Where?", "kind": "choice"}, 400, "require choices"),
+]
+
+
+def test_a_wrong_question_is_refused(rest: Rest):
+    token = rest.token("ask")
+    for content, form, status, said in WRONG_QUESTIONS:
+        reply = ask(rest, ("x.mp4", content), token=token, **form)
+        assert (reply.status_code, said in reply.json()["detail"]) == (status, True), reply.text
 
 
 def test_only_a_form_with_a_file_is_taken(rest: Rest):

@@ -1,0 +1,85 @@
+"""`search`: find the moments whose captions, texts or tags have words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
+from nightreel.cli.filters import check_prompt
+from nightreel.search import SearchFilters, SearchHit, SearchQuery
+from nightreel.search import search as find
+from nightreel.stages.database import open_database
+from nightreel.units import counted
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+def search(
+    words: Annotated[str, typer.Argument(help='Words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.')],
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Only segments with a verdict for it.")] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="Only with this verdict: yes, no, a tag, a choice, flagged, unknown.")
+    ] = None,
+    severity: Annotated[int | None, typer.Option(min=1, max=4, help="Only with this severity or worse.")] = None,
+    min_p: Annotated[float | None, typer.Option(min=0, max=1, help="Only with this probability or more.")] = None,
+    since: Annotated[datetime | None, typer.Option(formats=_TIMES, help="Only objects modified since (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_TIMES, help="Only objects modified before (UTC).")] = None,
+    under: Annotated[str | None, typer.Option(help="Only videos whose key starts with this.")] = None,
+    min_duration: Annotated[float | None, typer.Option(min=0, help="Only videos of this length or more, s.")] = None,
+    max_duration: Annotated[float | None, typer.Option(min=0, help="Only videos of this length or less, s.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only answers of the model with this name.")] = None,
+    run: Annotated[int | None, typer.Option(min=1, help="Only answers of this run.")] = None,
+    restricted: Annotated[
+        bool, typer.Option("--restricted", help="Include videos with a verdict in the lane `restricted`.")
+    ] = False,
+    newest: Annotated[bool, typer.Option("--newest", help="Show the newest videos first, not the best hits.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Show at most this many hits.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Show the page after this one: the cursor that it printed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the moments whose captions, texts, tags or choices have words."""
+    filters = SearchFilters(
+        prompt=prompt,
+        verdict=verdict,
+        min_severity=severity,
+        min_p=min_p,
+        since=_utc(since),
+        until=_utc(until),
+        under=under,
+        min_duration_s=min_duration,
+        max_duration_s=max_duration,
+        model=model,
+        run_id=run,
+        restricted=restricted,
+    )
+    query = SearchQuery(text=words, filters=filters, newest=newest, limit=limit, after=after)
+    settings = command_settings()
+    with open_database(settings) as database, database.begin() as connection:
+        check_prompt(connection, settings, prompt and prompt.rsplit("/", 1)[-1])
+        page = find(connection, query)
+    if as_json:
+        print_json(asdict(page))
+        return
+    print_table(("video", "seconds", "prompt", "text"), [_row(hit) for hit in page.hits])
+    more = "more than " if page.count_is_capped else ""
+    print_line(f"{more}{counted(page.count, 'segment')} found" if page.hits else "none")
+    if page.next:
+        print_line(f"(--after {page.next} shows more)")
+
+
+def _row(hit: SearchHit) -> tuple[str, str, str, Text]:
+    parts = [(plain(part), "bold" if is_marked else "") for part, is_marked in hit.snippet.parts()]
+    return file_name(hit.uri), f"{hit.start_s:.0f}-{hit.end_s:.0f}", plain(hit.prompt), Text.assemble(*parts)
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time and time.replace(tzinfo=time.tzinfo or UTC)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(search)

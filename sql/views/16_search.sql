@@ -1,0 +1,155 @@
+-- The segments whose words are searched for, with the text that has them. docs/analysts.md has examples, docs/answers.md
+-- the columns. Filters on prompt, verdict, severity, p, model and run hold for one verdict on show of the segment.
+--
+-- It runs with the owner's rights, because a view of the words would tell analysts those of restricted videos (one
+-- guess a query): it leaves these out, unless `restricted` is given and nightreel.sees_restricted allows it.
+--
+-- Only the newest 10,000 segments are ranked, and counted: `count_is_capped` says that there are more. A page goes on
+-- after the last row of the page before it, with its `place` and `segment_id` as `after_place` and `after_segment`, and
+-- `as_of` as it was: segments that are added in between are not on it.
+CREATE OR REPLACE FUNCTION reporting.search(
+    words text,
+    prompt text DEFAULT NULL,
+    verdict text DEFAULT NULL,
+    min_severity integer DEFAULT NULL,
+    min_p float8 DEFAULT NULL,
+    since timestamptz DEFAULT NULL,
+    until timestamptz DEFAULT NULL,
+    under text DEFAULT NULL,
+    min_duration_s float8 DEFAULT NULL,
+    max_duration_s float8 DEFAULT NULL,
+    model text DEFAULT NULL,
+    run bigint DEFAULT NULL,
+    newest boolean DEFAULT false,
+    restricted boolean DEFAULT false,
+    most integer DEFAULT 100,
+    after_place float8 DEFAULT NULL,
+    after_segment bigint DEFAULT NULL,
+    as_of bigint DEFAULT NULL
+)
+RETURNS TABLE (
+    video_id bigint, uri text, segment integer, start_s float8, end_s float8, rank float8, found_in text, said text,
+    marks integer[], count integer, count_is_capped boolean, is_restricted boolean, segment_id bigint, place float8,
+    newest_segment bigint
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    most_counted CONSTANT integer := 10000;
+    languages text[];
+    wanted record;
+    conditions text := '';
+    of_verdicts text := '';
+    prompt_ids bigint[];
+    model_ids bigint[];
+BEGIN
+    SELECT one.languages INTO languages FROM nightreel.search_index AS one;
+    SELECT * INTO wanted FROM nightreel.search_query(words, languages);
+    IF wanted.query IS NULL THEN
+        RETURN;
+    END IF;
+    as_of := coalesce(as_of, (SELECT max(one.segment_id) FROM nightreel.documents AS one));
+    IF prompt IS NOT NULL THEN
+        prompt_ids := ARRAY(SELECT one.id FROM nightreel.prompts AS one WHERE prompt IN (one.name, one.set_name || '/' || one.name));
+        of_verdicts := of_verdicts || ' AND verdict.prompt_id = ANY ($4)';
+    END IF;
+    IF verdict IN ('unknown', 'error') THEN
+        of_verdicts := of_verdicts || ' AND verdict.state = $5';
+    ELSIF verdict = 'flagged' THEN
+        of_verdicts := of_verdicts || ' AND verdict.flagged';
+    ELSIF verdict IS NOT NULL THEN
+        of_verdicts := of_verdicts || ' AND verdict.state = ''answered'' AND (verdict.text = $5 OR verdict.value ? $5)';
+    END IF;
+    IF min_severity IS NOT NULL THEN
+        of_verdicts := of_verdicts || ' AND verdict.severity >= $6';
+    END IF;
+    IF min_p IS NOT NULL THEN
+        of_verdicts := of_verdicts || ' AND answer.p >= $7';
+    END IF;
+    IF model IS NOT NULL THEN
+        model_ids := ARRAY(SELECT one.id FROM nightreel.models AS one WHERE one.name = model);
+        of_verdicts := of_verdicts || ' AND answer.model_id = ANY ($8)';
+    END IF;
+    IF run IS NOT NULL THEN
+        of_verdicts := of_verdicts || ' AND answer.run_id = $9';
+    END IF;
+    IF of_verdicts <> '' THEN
+        conditions := ' AND EXISTS (SELECT FROM nightreel.answers AS answer '
+            || 'JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due '
+            || 'WHERE answer.segment_id = document.segment_id' || of_verdicts || ')';
+    END IF;
+    IF since IS NOT NULL THEN
+        conditions := conditions || ' AND video.modified_at >= $10';
+    END IF;
+    IF until IS NOT NULL THEN
+        conditions := conditions || ' AND video.modified_at < $11';
+    END IF;
+    IF under IS NOT NULL THEN
+        conditions := conditions || ' AND starts_with(video.uri, $12)';
+    END IF;
+    IF min_duration_s IS NOT NULL THEN
+        conditions := conditions || ' AND video.duration_s >= $13';
+    END IF;
+    IF max_duration_s IS NOT NULL THEN
+        conditions := conditions || ' AND video.duration_s <= $14';
+    END IF;
+    IF NOT (restricted AND nightreel.sees_restricted(session_user)) THEN
+        conditions := conditions || ' AND NOT EXISTS '
+            || '(SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = document.video_id)';
+    END IF;
+    RETURN QUERY EXECUTE
+        'WITH candidate AS MATERIALIZED (
+             SELECT document.segment_id, document.video_id, document.terms
+             FROM nightreel.documents AS document
+             JOIN nightreel.videos AS video ON video.id = document.video_id AND video.replaced_at IS NULL
+             WHERE document.terms @@ $1 AND document.segment_id <= $18' || conditions || '
+             ORDER BY document.segment_id DESC
+             LIMIT $15 + 1
+         ), counted AS (
+             SELECT least(count(*), $15)::integer AS count, count(*) > $15 AS is_capped FROM candidate
+         ), ranked AS (
+             SELECT segment_id, ts_rank(terms, $1, 1)::float8 AS rank, video_id
+             FROM (SELECT * FROM candidate ORDER BY segment_id DESC LIMIT $15) AS newest
+         ), placed AS (
+             SELECT segment_id, rank, ' || CASE WHEN newest THEN 'video_id::float8' ELSE 'rank' END || ' AS place FROM ranked
+         ), page AS (
+             SELECT * FROM placed
+             WHERE $17 IS NULL OR place < $16 OR place = $16 AND segment_id > $17
+             ORDER BY place DESC, segment_id LIMIT $19
+         )
+         SELECT video.id, video.uri, segment.index, segment.start_s, segment.end_s, page.rank, best.name, best.said,
+                best.marks, counted.count, counted.is_capped,
+                EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id),
+                segment.id, page.place, $18
+         FROM page
+         CROSS JOIN counted
+         JOIN nightreel.segments AS segment ON segment.id = page.segment_id
+         JOIN nightreel.videos AS video ON video.id = segment.video_id
+         LEFT JOIN LATERAL (
+             SELECT text.name, text.said, marked.marks
+             FROM (
+                 SELECT prompt.id, prompt.name, question.kind, coalesce(verdict.text, answer.text) AS said
+                 FROM nightreel.answers AS answer
+                 JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
+                 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
+                 JOIN nightreel.questions AS question ON question.id = answer.question_id
+                 WHERE answer.segment_id = segment.id AND verdict.state = ''answered''
+                   AND question.kind IN (''caption'', ''text'', ''tags'', ''choice'')
+             ) AS text
+             CROSS JOIN LATERAL (SELECT nightreel.marks(text.said, $2, $3, $20) AS marks) AS marked
+             ORDER BY coalesce(text.id = ANY ($4), false) AND marked.marks IS NOT NULL DESC,
+                      coalesce(array_length(marked.marks, 1), 0) DESC, text.kind IN (''caption'', ''text'') DESC, text.id
+             LIMIT 1
+         ) AS best ON true
+         ORDER BY page.place DESC, page.segment_id'
+    USING wanted.query, wanted.terms, wanted.prefixes, prompt_ids, verdict, min_severity, min_p, model_ids, run, since,
+          until, under, min_duration_s, max_duration_s, most_counted, after_place, after_segment, as_of,
+          least(greatest(most, 0), 1000), languages;
+END
+$$;
+
+-- How a search is read: the terms that it looks for; null if it has no word to search for.
+CREATE OR REPLACE FUNCTION reporting.search_reads(words text)
+RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT made.query::text
+    FROM nightreel.search_index AS one, nightreel.search_query(words, one.languages) AS made
+$$;
