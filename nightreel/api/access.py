@@ -1,7 +1,7 @@
 """Who calls, and what they may do: a token in the header `Authorization: Bearer nr_…`.
 
-A route names the scope that it needs with `Depends(needs(Scope.READ))`. A test calls all routes, so
-none is added without one.
+A route names the scope that it needs with `Depends(needs(Scope.READ))`. A test calls all
+routes, so none is added without one.
 """
 
 from __future__ import annotations

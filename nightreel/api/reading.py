@@ -35,7 +35,9 @@ def reading(database: Database, *, restricted: bool) -> Iterator[Connection]:
     """
     try:
         with database.begin() as connection:
-            connection.execute(_BEGIN, {"timeout": f"{STATEMENT_S}s", "restricted": "on" if restricted else "off"})
+            connection.execute(
+                _BEGIN, {"timeout": f"{STATEMENT_S * 1000:.0f}ms", "restricted": "on" if restricted else "off"}
+            )
             yield connection
     except TransientError as error:
         cause = error.__cause__

@@ -11,10 +11,12 @@ from fixtures.ways_out import OF_THE_ANALYST, OF_THE_CONSOLE, OF_THE_READER, OF_
 from sqlalchemy import make_url, text
 from typer.testing import CliRunner
 
+from nightreel.api.problems import Problem
+from nightreel.api.reading import reading
 from nightreel.cli.app import app
 from nightreel.database.tokens import find_token
 from nightreel.domain.tokens import new_token
-from nightreel.errors import SettingsError
+from nightreel.errors import SettingsError, TransientError
 from nightreel.services import open_services, running_database
 from nightreel.services.postgres_roles import ANALYST, CONSOLE, OWNER, SUPERUSER, Role
 from nightreel.settings import Settings
@@ -83,6 +85,23 @@ def test_the_service_of_the_embedded_postgres_connects_as_its_role(site):
     with open_console_database(site) as database, database.begin() as connection:
         assert connection.execute(text("SELECT current_user")).scalar() == CONSOLE
         assert find_token(connection, new_token()) is None
+
+
+def test_transactions_of_the_service_write_nothing_and_end_in_time(site, monkeypatch):
+    monkeypatch.setattr("nightreel.api.reading.STATEMENT_S", 0.2)
+    with open_console_database(site) as database:
+        with pytest.raises(TransientError, match="read-only transaction"):
+            with reading(database, restricted=False) as connection:
+                connection.execute(text("UPDATE nightreel.tokens SET last_used_at = now()"))
+        with pytest.raises(Problem) as slow, reading(database, restricted=False) as connection:
+            connection.execute(text("SELECT count(*) FROM generate_series(1, 10000000000)"))
+        assert slow.value.status == 503
+        assert "needs longer than 0.2 s" in slow.value.detail
+        with reading(database, restricted=True) as connection:
+            assert connection.execute(text("SHOW nightreel.restricted")).scalar() == "on"
+        with database.begin() as connection:
+            left = connection.execute(text("SELECT current_setting('nightreel.restricted', true)")).scalar()
+        assert left in (None, ""), "the next transaction of this connection sees no restricted video"
 
 
 def test_sessions_of_analysts_start_read_only_and_with_limits(readers):

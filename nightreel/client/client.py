@@ -1,20 +1,9 @@
-"""The REST service from a notebook: rows as Arrow tables, pictures that show themselves.
-
-    from nightreel.client import Client
-    client = Client("http://127.0.0.1:4280", token="nr_…")
-    flags = client.flags(filters=["severity>=3"], under="s3://bucket/2026/11/")    # a pyarrow.Table
-    flags.to_pandas()
-    client.thumbnail(flags["video_id"][0].as_py())                                 # a picture
-
-It needs httpx and pyarrow, and nothing else of Nightreel.
-"""
+"""The client and its pictures."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,49 +12,13 @@ from typing import Any, Literal, Self
 import httpx
 import pyarrow as pa
 
+from nightreel.client.errors import checked, reached
+from nightreel.client.tables import HITS, table_of
+
 _PREFIX = "/api/v1"
 _PAGE = 1000
 _HITS = 200
-_TYPES: Mapping[str, pa.DataType] = {
-    "bigint": pa.int64(),
-    "integer": pa.int64(),
-    "numeric": pa.float64(),
-    "double precision": pa.float64(),
-    "boolean": pa.bool_(),
-    "double precision[]": pa.list_(pa.float64()),
-    "text[]": pa.list_(pa.string()),
-}
-_TIMES: Mapping[str, pa.DataType] = {"timestamp with time zone": pa.timestamp("us", tz="UTC"), "date": pa.date32()}
-_HIT = pa.schema(
-    [
-        ("video_id", pa.int64()),
-        ("uri", pa.string()),
-        ("segment", pa.int64()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("rank", pa.float64()),
-        ("prompt", pa.string()),
-        ("text", pa.string()),
-        ("marks", pa.list_(pa.list_(pa.int64()))),
-    ]
-)
 Kind = Literal["caption", "text", "yes_no", "number", "choice", "tags"]
-
-
-class ServiceError(Exception):
-    """The service refused a request.
-
-    Args:
-        status: of HTTP; 0 if the service cannot be reached.
-        detail: what is wrong, and what to do.
-        retry_after_s: when the same request may succeed; None: not known.
-    """
-
-    def __init__(self, status: int, detail: str, retry_after_s: float | None = None) -> None:
-        super().__init__(f"{status}: {detail}" if status else detail)
-        self.status = status
-        self.detail = detail
-        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +124,7 @@ class Client:
             page = self._json(view, parameters | {"limit": max(1, left)})
             rows += page["rows"]
             if page["next"] is None or (limit is not None and len(rows) >= limit):
-                return _table(rows[:limit], page["columns"])
+                return table_of(rows[:limit], page["columns"])
             parameters["after"] = page["next"]
 
     def video(self, video_id: int) -> dict[str, Any]:
@@ -206,7 +159,7 @@ class Client:
             page = self._json("search", parameters | {"limit": max(1, min(_HITS, limit - len(hits)))})
             hits += page["hits"]
             if page["next"] is None or len(hits) >= limit:
-                return pa.table({name: [hit[name] for hit in hits[:limit]] for name in _HIT.names}, schema=_HIT)
+                return pa.table({name: [hit[name] for hit in hits[:limit]] for name in HITS.names}, schema=HITS)
             parameters["after"] = page["next"]
 
     # -- pictures and files --------------------------------------------------------------------------------------
@@ -243,8 +196,8 @@ class Client:
             parameters["columns"] = ",".join(columns)
         part = target.with_name(f".{target.name}.part")
         try:
-            with _reached(), self._http.stream("GET", f"exports/{view}", params=parameters) as reply:
-                _checked(reply)
+            with reached(), self._http.stream("GET", f"exports/{view}", params=parameters) as reply:
+                checked(reply)
                 with part.open("wb") as out:
                     for chunk in reply.iter_bytes():
                         out.write(chunk)
@@ -269,52 +222,14 @@ class Client:
             choices: the allowed answers, for choice and tags.
         """
         form = {"question": question, "kind": kind, "choice": list(choices)}
-        with Path(path).open("rb") as file, _reached():
+        with Path(path).open("rb") as file, reached():
             reply = self._http.post("ask", data=form, files={"file": (Path(path).name, file)}, timeout=None)
-        answers: list[dict[str, Any]] = _checked(reply).json()["answers"]
+        answers: list[dict[str, Any]] = checked(reply).json()["answers"]
         return answers
 
     def _json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         return self._get(path, parameters).json()
 
     def _get(self, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
-        with _reached():
-            return _checked(self._http.get(path, params=dict(parameters or {})))
-
-
-@contextmanager
-def _reached() -> Iterator[None]:
-    try:
-        yield
-    except httpx.HTTPError as error:
-        raise ServiceError(0, f"the service cannot be reached: {error or type(error).__name__}") from error
-
-
-def _checked(reply: httpx.Response) -> httpx.Response:
-    if reply.is_success:
-        return reply
-    reply.read()
-    try:
-        detail = str(reply.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = reply.text[:200] or reply.reason_phrase
-    wait = reply.headers.get("Retry-After", "")
-    raise ServiceError(reply.status_code, detail, float(wait) if wait.isdecimal() else None)
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Mapping[str, str]]) -> pa.Table:
-    """Rows with the types of their view. JSON columns are text."""
-    arrays = {column["name"]: _array([row[column["name"]] for row in rows], column["type"]) for column in columns}
-    return pa.table(arrays)
-
-
-def _array(values: Sequence[Any], kind: str) -> pa.Array:
-    """
-    >>> _array(["2026-11-27T12:00:00+00:00", None], "timestamp with time zone").type
-    TimestampType(timestamp[us, tz=UTC])
-    """
-    if kind in _TIMES:
-        return pa.array(values, pa.string()).cast(_TIMES[kind])
-    if kind in _TYPES:
-        return pa.array(values, _TYPES[kind])
-    return pa.array([one if one is None or isinstance(one, str) else json.dumps(one) for one in values], pa.string())
+        with reached():
+            return checked(self._http.get(path, params=dict(parameters or {})))
