@@ -1,31 +1,43 @@
 -- Makes the documents of these videos' segments from the answers on show, and deletes those of segments without any.
-WITH said AS MATERIALIZED (
-    SELECT segment.id AS segment_id,
-           segment.video_id,
-           string_agg(verdict.text, chr(31) ORDER BY verdict.prompt_id) FILTER (WHERE question.kind IN ('tags', 'choice'))
-               AS tags,
-           string_agg(answer.text, chr(31) ORDER BY verdict.prompt_id) FILTER (WHERE question.kind = 'caption')
-               AS captions,
-           string_agg(answer.text, chr(31) ORDER BY verdict.prompt_id) FILTER (WHERE question.kind = 'text') AS texts
+WITH shown AS MATERIALIZED (
+    SELECT segment.id AS segment_id, segment.video_id, question.kind, verdict.prompt_id, verdict.state,
+           coalesce(verdict.text, answer.text) AS said,
+           verdict.value, verdict.flagged, verdict.severity, answer.p, answer.model_id, answer.run_id
     FROM nightreel.segments AS segment
-    JOIN nightreel.answers AS answer ON answer.segment_id = segment.id
+    JOIN nightreel.answers AS answer ON answer.segment_id = segment.id AND NOT answer.superseded  -- as their index
     JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id
     JOIN nightreel.questions AS question ON question.id = answer.question_id
-    WHERE segment.video_id = ANY (CAST(:video_ids AS bigint[]))
-      AND verdict.shown AND verdict.due AND verdict.state = 'answered'
-      AND question.kind IN ('tags', 'choice', 'caption', 'text')
-    GROUP BY segment.id
+    WHERE segment.video_id = ANY (CAST(:video_ids AS bigint[])) AND verdict.shown AND verdict.due
+), said AS MATERIALIZED (
+    SELECT segment_id,
+           video_id,
+           string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind IN ('tags', 'choice')) AS tags,
+           string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind = 'caption') AS captions,
+           string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind = 'text') AS texts
+    FROM shown
+    WHERE state = 'answered' AND kind IN ('tags', 'choice', 'caption', 'text')
+    GROUP BY segment_id, video_id
+), known AS (
+    SELECT shown.segment_id, array_agg(DISTINCT fact ORDER BY fact) AS facts
+    FROM shown
+    CROSS JOIN LATERAL nightreel.facts(
+        prompt_id, kind, state, said, value, flagged, severity, p, model_id, run_id
+    ) AS fact
+    GROUP BY shown.segment_id
 ), deleted AS (
     DELETE FROM nightreel.documents AS document
     WHERE document.video_id = ANY (CAST(:video_ids AS bigint[]))
       AND NOT EXISTS (SELECT FROM said WHERE said.segment_id = document.segment_id)
 )
-INSERT INTO nightreel.documents AS document (segment_id, video_id, terms)
+INSERT INTO nightreel.documents AS document (segment_id, video_id, terms, facts)
 SELECT said.segment_id,
        said.video_id,
        nightreel.terms(said.tags, 'A', one.languages) || nightreel.terms(said.captions, 'B', one.languages)
-           || nightreel.terms(said.texts, 'C', one.languages)
-FROM said CROSS JOIN nightreel.search_index AS one
+           || nightreel.terms(said.texts, 'C', one.languages),
+       known.facts
+FROM said
+JOIN known ON known.segment_id = said.segment_id
+CROSS JOIN nightreel.search_index AS one
 ORDER BY said.segment_id
-ON CONFLICT (segment_id) DO UPDATE SET terms = excluded.terms, updated_at = now()
-WHERE document.terms IS DISTINCT FROM excluded.terms
+ON CONFLICT (segment_id) DO UPDATE SET terms = excluded.terms, facts = excluded.facts, updated_at = now()
+WHERE (document.terms, document.facts) IS DISTINCT FROM (excluded.terms, excluded.facts)

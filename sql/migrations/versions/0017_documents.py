@@ -16,11 +16,14 @@ def upgrade() -> None:
         ),
         sa.Column("video_id", sa.BigInteger, nullable=False),
         sa.Column("terms", TSVECTOR, nullable=False),
+        sa.Column("facts", ARRAY(sa.Text), nullable=False, server_default="{}"),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         schema="nightreel",
     )
     op.execute("CREATE INDEX documents_video_id_idx ON nightreel.documents (video_id)")
-    op.execute("CREATE INDEX documents_terms_idx ON nightreel.documents USING gin (terms) WITH (fastupdate = off)")
+    op.execute(
+        "CREATE INDEX documents_terms_facts_idx ON nightreel.documents USING gin (terms, facts) WITH (fastupdate = off)"
+    )
     op.create_table(
         "search_index",
         sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="search_index_id_check"), primary_key=True),

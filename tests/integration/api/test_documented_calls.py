@@ -25,7 +25,7 @@ _ROWS = {
     "What could not be judged?": 1,
     "What changed between two models?": 1,
     "How many of each tag?": 4,
-    "Which captions have a word?": 20,
+    "Which captions have a word?": 1,
     "What was never asked of which videos?": 5,
     "Why was it flagged?": 5,
 }
@@ -48,7 +48,7 @@ def test_every_question_of_the_page_has_its_call(rest: Rest):
     assert _CALLS.keys() == _ROWS.keys()
     token = rest.token("read")
     found = {question: run(rest, call, TOKEN=token) for question, (call,) in _CALLS.items()}
-    assert {question: len(page["rows"]) for question, page in found.items()} == _ROWS
+    assert {question: len(page.get("rows", page.get("hits"))) for question, page in found.items()} == _ROWS
     assert all(page["next"] is None for page in found.values())
 
 

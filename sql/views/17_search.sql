@@ -38,7 +38,9 @@ DECLARE
     languages text[];
     wanted record;
     conditions text := '';
-    of_verdicts text := '';
+    of_one text := '';
+    scopes text[] := ARRAY[''];
+    tenths CONSTANT integer := floor(least(min_p, 1) * 10 + 1e-9);
     prompt_ids bigint[];
     model_ids bigint[];
 BEGIN
@@ -48,34 +50,45 @@ BEGIN
         RETURN;
     END IF;
     as_of := coalesce(as_of, (SELECT max(one.segment_id) FROM nightreel.documents AS one));
+    -- Each of these filters is a set of facts, one of which the segment has (sql/views/16_search_facts.sql).
     IF prompt IS NOT NULL THEN
-        prompt_ids := ARRAY(SELECT one.id FROM nightreel.prompts AS one WHERE prompt IN (one.name, one.set_name || '/' || one.name));
-        of_verdicts := of_verdicts || ' AND verdict.prompt_id = ANY ($4)';
+        prompt_ids := ARRAY(
+            SELECT one.id FROM nightreel.prompts AS one WHERE prompt IN (one.name, one.set_name || '/' || one.name)
+        );
+        scopes := prompt_ids::text[];
+        of_one := of_one || ' AND verdict.prompt_id = ANY ($4)';
+        conditions := conditions || ' AND document.facts && $20';
     END IF;
-    IF verdict IN ('unknown', 'error') THEN
-        of_verdicts := of_verdicts || ' AND verdict.state = $5';
-    ELSIF verdict = 'flagged' THEN
-        of_verdicts := of_verdicts || ' AND verdict.flagged';
-    ELSIF verdict IS NOT NULL THEN
-        of_verdicts := of_verdicts || ' AND verdict.state = ''answered'' AND (verdict.text = $5 OR verdict.value ? $5)';
+    IF verdict IS NOT NULL THEN
+        of_one := of_one || ' AND ''v::'' || left($5, 100) IN (SELECT nightreel.facts(0, question.kind, verdict.state, '
+            || 'verdict.text, verdict.value, verdict.flagged, NULL, NULL, 0, 0))';
+        conditions := conditions || ' AND document.facts && $21';
     END IF;
     IF min_severity IS NOT NULL THEN
-        of_verdicts := of_verdicts || ' AND verdict.severity >= $6';
+        of_one := of_one || ' AND verdict.severity >= $6';
+        conditions := conditions || ' AND document.facts && $22';
     END IF;
     IF min_p IS NOT NULL THEN
-        of_verdicts := of_verdicts || ' AND answer.p >= $7';
+        of_one := of_one || ' AND answer.p >= $7';
+        conditions := conditions || CASE WHEN min_p >= 0.1 THEN ' AND document.facts && $23' ELSE '' END;
     END IF;
     IF model IS NOT NULL THEN
         model_ids := ARRAY(SELECT one.id FROM nightreel.models AS one WHERE one.name = model);
-        of_verdicts := of_verdicts || ' AND answer.model_id = ANY ($8)';
+        of_one := of_one || ' AND answer.model_id = ANY ($8)';
+        conditions := conditions || ' AND document.facts && $24';
     END IF;
     IF run IS NOT NULL THEN
-        of_verdicts := of_verdicts || ' AND answer.run_id = $9';
+        of_one := of_one || ' AND answer.run_id = $9';
+        conditions := conditions || ' AND document.facts && $25';
     END IF;
-    IF of_verdicts <> '' THEN
-        conditions := ' AND EXISTS (SELECT FROM nightreel.answers AS answer '
+    -- Several of them hold for one verdict, and facts do not tell that: each segment's verdicts are read.
+    IF num_nonnulls(verdict, min_severity, min_p, model, run) > 1 OR num_nonnulls(prompt, model) = 2
+        OR num_nonnulls(prompt, run) = 2 OR min_p <> tenths / 10.0::float8
+    THEN
+        conditions := conditions || ' AND EXISTS (SELECT FROM nightreel.answers AS answer '
             || 'JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due '
-            || 'WHERE answer.segment_id = document.segment_id' || of_verdicts || ')';
+            || 'JOIN nightreel.questions AS question ON question.id = answer.question_id '
+            || 'WHERE answer.segment_id = document.segment_id AND NOT answer.superseded' || of_one || ' OFFSET 0)';
     END IF;
     IF since IS NOT NULL THEN
         conditions := conditions || ' AND video.modified_at >= $10';
@@ -92,7 +105,7 @@ BEGIN
     IF max_duration_s IS NOT NULL THEN
         conditions := conditions || ' AND video.duration_s <= $14';
     END IF;
-    IF NOT (restricted AND nightreel.sees_restricted(session_user)) THEN
+    IF NOT coalesce(restricted AND nightreel.sees_restricted(session_user), false) THEN
         conditions := conditions || ' AND NOT EXISTS '
             || '(SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = document.video_id)';
     END IF;
@@ -132,10 +145,10 @@ BEGIN
                  JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
                  JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
                  JOIN nightreel.questions AS question ON question.id = answer.question_id
-                 WHERE answer.segment_id = segment.id AND verdict.state = ''answered''
+                 WHERE answer.segment_id = segment.id AND NOT answer.superseded AND verdict.state = ''answered''
                    AND question.kind IN (''caption'', ''text'', ''tags'', ''choice'')
              ) AS text
-             CROSS JOIN LATERAL (SELECT nightreel.marks(text.said, $2, $3, $20) AS marks) AS marked
+             CROSS JOIN LATERAL (SELECT nightreel.marks(text.said, $2, $3, $26) AS marks) AS marked
              ORDER BY coalesce(text.id = ANY ($4), false) AND marked.marks IS NOT NULL DESC,
                       coalesce(array_length(marked.marks, 1), 0) DESC, text.kind IN (''caption'', ''text'') DESC, text.id
              LIMIT 1
@@ -143,7 +156,14 @@ BEGIN
          ORDER BY page.place DESC, page.segment_id'
     USING wanted.query, wanted.terms, wanted.prefixes, prompt_ids, verdict, min_severity, min_p, model_ids, run, since,
           until, under, min_duration_s, max_duration_s, most_counted, after_place, after_segment, as_of,
-          least(greatest(most, 0), 1000), languages;
+          least(greatest(coalesce(most, 100), 0), 1001),
+          ARRAY(SELECT 'p:' || id FROM unnest(prompt_ids) AS id),
+          ARRAY(SELECT 'v:' || scope || ':' || left(verdict, 100) FROM unnest(scopes) AS scope),
+          ARRAY(SELECT 's:' || scope || ':' || min_severity FROM unnest(scopes) AS scope),
+          ARRAY(SELECT 'q:' || scope || ':' || tenths FROM unnest(scopes) AS scope),
+          ARRAY(SELECT 'm:' || id FROM unnest(model_ids) AS id),
+          ARRAY['r:' || run],
+          languages;
 END
 $$;
 
