@@ -1,7 +1,7 @@
 """Hostile requests to the REST service: each gets an answer, none is an error of the service or shows a row more.
 
-schemathesis makes requests from the OpenAPI document, as it allows and as it does not. A list of hostile texts goes
-through each parameter that takes a text.
+schemathesis makes requests from the OpenAPI document, as it allows and as it does not. Hostile texts go through
+each parameter that takes a text, and as conditions through filters.
 """
 
 from __future__ import annotations
@@ -99,14 +99,17 @@ def test_hostile_texts_are_values_or_are_refused(rest: Rest, counted):
             began = time.monotonic()
             replies = [
                 client.get(f"{rest.url}/flags", params={"filter": hostile}),
-                client.get(f"{rest.url}/flags", params={"columns": hostile, "under": hostile}),
-                client.get(f"{rest.url}/videos", params={"under": hostile}),
-                client.get(f"{rest.url}/videos", params={"after": hostile}),
-                client.get(f"{rest.url}/search", params={"q": hostile, "prompt": hostile, "under": hostile}),
-                client.get(f"{rest.url}/search", params={"q": "street", "verdict": hostile, "after": hostile}),
-                client.get(f"{rest.url}/exports/answers", params={"filter": hostile, "format": "jsonl"}),
-                client.get(httpx.URL(f"{rest.url}/exports/").copy_with(raw_path=_path(rest, hostile))),
+                client.get(f"{rest.url}/exports/flags", params={"filter": hostile, "format": "jsonl"}),
             ]
+            if hostile in INJECTED:
+                replies += [
+                    client.get(f"{rest.url}/flags", params={"columns": hostile}),
+                    client.get(f"{rest.url}/videos", params={"under": hostile}),
+                    client.get(f"{rest.url}/videos", params={"after": hostile}),
+                    client.get(f"{rest.url}/search", params={"q": hostile, "prompt": hostile, "under": hostile}),
+                    client.get(f"{rest.url}/search", params={"q": "street", "verdict": hostile, "after": hostile}),
+                    client.get(httpx.URL(f"{rest.url}/exports/").copy_with(raw_path=_path(rest, hostile))),
+                ]
             assert time.monotonic() - began < 5, hostile
             for reply in replies:
                 assert reply.status_code in (200, 400, 404, 422), (hostile, reply.url, reply.text[:300])
