@@ -15,7 +15,9 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFilters:
-    """Which segments to search. None: all. Those from `prompt` to `run_id` hold for one verdict on show of a segment.
+    """Which segments to search. None: all.
+
+    `verdict` to `run_id` hold for the verdict on show for `prompt`; without it, each for any verdict of the segment.
 
     Args:
         prompt: name of a prompt, or set/name. verdict: yes, no, a tag, a choice, unknown, error, or flagged.

@@ -4,7 +4,7 @@
 --     v:7:yes        its verdict is `yes`: an answer, a tag, a choice, `unknown`, `error`, or `flagged`
 --     s:7:3          its severity is 3 or worse
 --     q:7:9          its p is 0.9 or more
---     m:2, r:40      an answer is of model 2, of run 40
+--     m:7:2, r:7:40  its answer is of model 2, of run 40
 --
 -- Without the number of a prompt, as in `v::yes`, it holds for any prompt.
 CREATE OR REPLACE FUNCTION nightreel.facts(
@@ -27,8 +27,12 @@ CREATE OR REPLACE FUNCTION nightreel.facts(
         UNION ALL
         SELECT 's', level::text FROM generate_series(1, severity) AS level
         UNION ALL
+        SELECT 'm', model_id::text
+        UNION ALL
+        SELECT 'r', run_id::text
+        UNION ALL
         SELECT 'q', tenth::text FROM generate_series(1, 10) AS tenth WHERE p >= tenth / 10.0::float8
     ) AS found
     UNION ALL
-    SELECT unnest(ARRAY['p:' || prompt_id, 'm:' || model_id, 'r:' || run_id])
+    SELECT 'p:' || prompt_id
 $$;

@@ -1,5 +1,6 @@
 -- The segments whose words are searched for, with the text that has them. docs/analysts.md has examples, docs/answers.md
--- the columns. Filters on prompt, verdict, severity, p, model and run hold for one verdict on show of the segment.
+-- the columns. Filters on verdict, severity, p, model and run hold for the verdict on show for `prompt`; without a prompt,
+-- each of them for any verdict on show of the segment.
 --
 -- It runs with the owner's rights, because a view of the words would tell analysts those of restricted videos (one
 -- guess a query): it leaves these out, unless `restricted` is given and nightreel.sees_restricted allows it.
@@ -32,17 +33,18 @@ RETURNS TABLE (
     marks integer[], count integer, count_is_capped boolean, is_restricted boolean, segment_id bigint, place float8,
     newest_segment bigint
 )
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Starting workers takes longer than the work, and a merge reads the keys of all videos.
+SET max_parallel_workers_per_gather = 0 SET enable_mergejoin = off AS $$
 DECLARE
     most_counted CONSTANT integer := 10000;
     languages text[];
     wanted record;
     conditions text := '';
-    of_one text := '';
+    of_video text := '';
     scopes text[] := ARRAY[''];
     tenths CONSTANT integer := floor(least(min_p, 1) * 10 + 1e-9);
     prompt_ids bigint[];
-    model_ids bigint[];
 BEGIN
     SELECT one.languages INTO languages FROM nightreel.search_index AS one;
     SELECT * INTO wanted FROM nightreel.search_query(words, languages);
@@ -56,39 +58,28 @@ BEGIN
             SELECT one.id FROM nightreel.prompts AS one WHERE prompt IN (one.name, one.set_name || '/' || one.name)
         );
         scopes := prompt_ids::text[];
-        of_one := of_one || ' AND verdict.prompt_id = ANY ($4)';
-        conditions := conditions || ' AND document.facts && $20';
+        conditions := conditions || ' AND document.facts && $6';
     END IF;
     IF verdict IS NOT NULL THEN
-        of_one := of_one || ' AND ''v::'' || left($5, 100) IN (SELECT nightreel.facts(0, question.kind, verdict.state, '
-            || 'verdict.text, verdict.value, verdict.flagged, NULL, NULL, 0, 0))';
-        conditions := conditions || ' AND document.facts && $21';
+        conditions := conditions || ' AND document.facts && $7';
     END IF;
     IF min_severity IS NOT NULL THEN
-        of_one := of_one || ' AND verdict.severity >= $6';
-        conditions := conditions || ' AND document.facts && $22';
+        conditions := conditions || ' AND document.facts && $8';
     END IF;
-    IF min_p IS NOT NULL THEN
-        of_one := of_one || ' AND answer.p >= $7';
-        conditions := conditions || CASE WHEN min_p >= 0.1 THEN ' AND document.facts && $23' ELSE '' END;
+    IF min_p >= 0.1 THEN
+        conditions := conditions || ' AND document.facts && $9';
     END IF;
-    IF model IS NOT NULL THEN
-        model_ids := ARRAY(SELECT one.id FROM nightreel.models AS one WHERE one.name = model);
-        of_one := of_one || ' AND answer.model_id = ANY ($8)';
-        conditions := conditions || ' AND document.facts && $24';
-    END IF;
-    IF run IS NOT NULL THEN
-        of_one := of_one || ' AND answer.run_id = $9';
-        conditions := conditions || ' AND document.facts && $25';
-    END IF;
-    -- Several of them hold for one verdict, and facts do not tell that: each segment's verdicts are read.
-    IF num_nonnulls(verdict, min_severity, min_p, model, run) > 1 OR num_nonnulls(prompt, model) = 2
-        OR num_nonnulls(prompt, run) = 2 OR min_p <> tenths / 10.0::float8
-    THEN
+    IF min_p <> tenths / 10.0::float8 OR tenths = 0 THEN  -- facts have tenths: the verdicts tell the rest
         conditions := conditions || ' AND EXISTS (SELECT FROM nightreel.answers AS answer '
             || 'JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due '
-            || 'JOIN nightreel.questions AS question ON question.id = answer.question_id '
-            || 'WHERE answer.segment_id = document.segment_id AND NOT answer.superseded' || of_one || ' OFFSET 0)';
+            || 'WHERE answer.segment_id = document.segment_id AND NOT answer.superseded AND answer.p >= $5'
+            || CASE WHEN prompt IS NULL THEN '' ELSE ' AND verdict.prompt_id = ANY ($4)' END || ' OFFSET 0)';
+    END IF;
+    IF model IS NOT NULL THEN
+        conditions := conditions || ' AND document.facts && $20';
+    END IF;
+    IF run IS NOT NULL THEN
+        conditions := conditions || ' AND document.facts && $21';
     END IF;
     IF since IS NOT NULL THEN
         conditions := conditions || ' AND video.modified_at >= $10';
@@ -105,6 +96,9 @@ BEGIN
     IF max_duration_s IS NOT NULL THEN
         conditions := conditions || ' AND video.duration_s <= $14';
     END IF;
+    IF num_nonnulls(since, until, under, min_duration_s, max_duration_s) > 0 THEN
+        of_video := 'JOIN nightreel.videos AS video ON video.id = document.video_id';
+    END IF;
     IF NOT coalesce(restricted AND nightreel.sees_restricted(session_user), false) THEN
         conditions := conditions || ' AND NOT EXISTS '
             || '(SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = document.video_id)';
@@ -113,8 +107,11 @@ BEGIN
         'WITH candidate AS MATERIALIZED (
              SELECT document.segment_id, document.video_id, document.terms
              FROM nightreel.documents AS document
-             JOIN nightreel.videos AS video ON video.id = document.video_id AND video.replaced_at IS NULL
+' || of_video || '
              WHERE document.terms @@ $1 AND document.segment_id <= $18' || conditions || '
+               AND NOT EXISTS (
+                   SELECT FROM nightreel.videos AS old WHERE old.id = document.video_id AND old.replaced_at IS NOT NULL
+               )
              ORDER BY document.segment_id DESC
              LIMIT $15 + 1
          ), counted AS (
@@ -148,21 +145,21 @@ BEGIN
                  WHERE answer.segment_id = segment.id AND NOT answer.superseded AND verdict.state = ''answered''
                    AND question.kind IN (''caption'', ''text'', ''tags'', ''choice'')
              ) AS text
-             CROSS JOIN LATERAL (SELECT nightreel.marks(text.said, $2, $3, $26) AS marks) AS marked
+             CROSS JOIN LATERAL (SELECT nightreel.marks(text.said, $2, $3, $22) AS marks) AS marked
              ORDER BY coalesce(text.id = ANY ($4), false) AND marked.marks IS NOT NULL DESC,
                       coalesce(array_length(marked.marks, 1), 0) DESC, text.kind IN (''caption'', ''text'') DESC, text.id
              LIMIT 1
          ) AS best ON true
          ORDER BY page.place DESC, page.segment_id'
-    USING wanted.query, wanted.terms, wanted.prefixes, prompt_ids, verdict, min_severity, min_p, model_ids, run, since,
-          until, under, min_duration_s, max_duration_s, most_counted, after_place, after_segment, as_of,
-          least(greatest(coalesce(most, 100), 0), 1001),
+    USING wanted.query, wanted.terms, wanted.prefixes, prompt_ids, min_p,
           ARRAY(SELECT 'p:' || id FROM unnest(prompt_ids) AS id),
           ARRAY(SELECT 'v:' || scope || ':' || left(verdict, 100) FROM unnest(scopes) AS scope),
           ARRAY(SELECT 's:' || scope || ':' || min_severity FROM unnest(scopes) AS scope),
           ARRAY(SELECT 'q:' || scope || ':' || tenths FROM unnest(scopes) AS scope),
-          ARRAY(SELECT 'm:' || id FROM unnest(model_ids) AS id),
-          ARRAY['r:' || run],
+          since, until, under, min_duration_s, max_duration_s, most_counted, after_place, after_segment, as_of,
+          least(greatest(coalesce(most, 100), 0), 1001),
+          ARRAY(SELECT 'm:' || scope || ':' || one.id FROM nightreel.models AS one, unnest(scopes) AS scope WHERE one.name = model),
+          ARRAY(SELECT 'r:' || scope || ':' || run FROM unnest(scopes) AS scope),
           languages;
 END
 $$;

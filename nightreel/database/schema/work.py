@@ -80,6 +80,7 @@ videos = Table(
         postgresql_include=["id", "etag", "gone_at", "discovered_at"],
         postgresql_where=text("replaced_at IS NULL"),
     ),
+    Index("videos_replaced_idx", "id", postgresql_where=text("replaced_at IS NOT NULL")),
     Index("videos_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
 )
 

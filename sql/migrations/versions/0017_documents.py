@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.execute(
         "CREATE INDEX documents_terms_facts_idx ON nightreel.documents USING gin (terms, facts) WITH (fastupdate = off)"
     )
+    op.execute("CREATE INDEX videos_replaced_idx ON nightreel.videos (id) WHERE replaced_at IS NOT NULL")
     op.create_table(
         "search_index",
         sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="search_index_id_check"), primary_key=True),
@@ -47,5 +48,6 @@ def downgrade() -> None:
             END LOOP;
         END $$
     """)
+    op.execute("DROP INDEX nightreel.videos_replaced_idx")
     op.drop_table("search_index", schema="nightreel")
     op.drop_table("documents", schema="nightreel")

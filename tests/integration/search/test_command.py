@@ -52,7 +52,9 @@ def test_pages_follow_each_other(shelf):
 
 
 def test_options_are_filters(shelf):
-    assert "second.mp4" not in run("van", "--prompt", "violence", "--verdict", "yes", "--min-p", "0.8", "--severity", "3")
+    assert "second.mp4" not in run(
+        "van", "--prompt", "violence", "--verdict", "yes", "--min-p", "0.8", "--severity", "3"
+    )
     assert run("van", "--since", "2026-01-02") == "video\tseconds\tprompt\ttext\nnone\n"
     assert "2 segments" in run(
         "van", "--until", "2026-01-02T00:00:00", "--under", "s3://bucket/", "--max-duration", "30"

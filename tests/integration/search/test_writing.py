@@ -1,0 +1,64 @@
+"""Documents are right whoever writes them, and in whatever order."""
+
+from __future__ import annotations
+
+import threading
+
+from fixtures.work import stored
+from fixtures.work_searched import Library
+from sqlalchemy import text
+
+from nightreel.database.documents import index_videos
+
+BUSES = text("UPDATE nightreel.answers SET text = 'a bus' WHERE text = 'a van'")
+BIKES = text("UPDATE nightreel.answers SET text = 'a bike' WHERE text = 'nothing'")
+
+
+def test_of_two_that_index_a_video_the_later_one_sees_what_the_first_one_wrote(library: Library):
+    library.add({"clip": {"caption": "a van"}})
+    database, done = library.work.database, threading.Event()
+    with database.begin() as connection:
+        video_id = connection.execute(text("SELECT id FROM nightreel.videos")).scalar_one()
+
+    def other() -> None:
+        with database.begin() as connection:
+            connection.execute(BIKES)
+            index_videos(connection, [video_id])
+        done.set()
+
+    thread = threading.Thread(target=other)
+    with database.begin() as connection:
+        connection.execute(BUSES)
+        index_videos(connection, [video_id])
+        thread.start()
+        assert not done.wait(0.5), "the other one waits for the end of this transaction"
+    thread.join()
+    assert done.is_set()
+    assert library.found("bus") == library.found("bike") == ["clip"]
+    assert library.found("van") == []
+
+
+def test_a_version_that_comes_back_is_found_again(library: Library):
+    library.add({"clip": {"caption": "a van"}})
+    library.add({"clip": {"caption": "a park"}}, etag="2")
+    library.work.discover(stored("clip.mp4"))
+    assert library.found("van") == ["clip"]
+    assert library.found("park") == []
+
+
+def test_a_transaction_that_fails_leaves_the_words_as_they_were(library: Library):
+    library.add({"clip": {"caption": "a van"}})
+    with library.work.database.engine.connect() as connection:
+        connection.execute(BUSES)
+        index_videos(connection, list(connection.execute(text("SELECT id FROM nightreel.videos")).scalars()))
+        connection.rollback()
+    assert library.found("van") == ["clip"]
+    assert library.found("bus") == []
+
+
+def test_the_documents_of_a_segment_end_with_it(library: Library):
+    library.add({"clip": {"caption": "a van"}})
+    with library.work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.verdicts SET shown = false"))
+        index_videos(connection, list(connection.execute(text("SELECT id FROM nightreel.videos")).scalars()))
+        assert connection.execute(text("SELECT count(*) FROM nightreel.documents")).scalar_one() == 0
