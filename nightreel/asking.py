@@ -1,4 +1,5 @@
-"""Ask about one video without a run: `nightreel ask` prints the answers. Uses no database and stores nothing.
+"""Ask about one video without a run: `nightreel ask` prints the answers, `POST /ask` of the REST service returns them.
+Uses no database and stores nothing.
 
 It fetches, probes, decodes, encodes and asks as the stages do, with the same settings and the same sandbox.
 """
@@ -10,10 +11,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-from nightreel.domain import Answer, FrameBatch, Prompt, Segment, Verdict, judge
-from nightreel.errors import PermanentError
+from nightreel.domain import (
+    MIN_COVERAGE,
+    Answer,
+    FrameBatch,
+    Prompt,
+    PromptKind,
+    Segment,
+    Verdict,
+    VerdictState,
+    judge,
+    probability,
+)
+from nightreel.errors import PermanentError, SettingsError
 from nightreel.media.probe import Probe
 from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
@@ -58,13 +71,56 @@ class AskedSegment:
     failure: PermanentError | None = None
 
 
-def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterator[AskedSegment]:
+def prompt_of(question: str, *, kind: PromptKind, choices: Sequence[str], settings: Settings) -> Prompt:
+    """The prompt that asks one question.
+
+    Args:
+        choices: the allowed answers, for choice and tags.
+
+    Raises:
+        SettingsError: other kinds take no choices, or the question cannot be asked.
+    """
+    if bool(choices) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
+        raise SettingsError(f"kind {kind}: the kinds choice and tags require choices, other kinds do not accept them")
+    coverage = MIN_COVERAGE if settings.min_coverage is None else settings.min_coverage
+    return Prompt.of(name="question", kind=kind, text=question, choices=tuple(choices), coverage=coverage)
+
+
+def verdicts_on(reply: AskedSegment) -> list[tuple[Verdict, float | None]]:
+    """The verdicts on a segment with their probabilities; an error if it failed."""
+    if reply.failure is not None:
+        return [(Verdict(state=VerdictState.ERROR, reason=str(reply.failure)), None)]
+    return [(one.verdict, probability(one.prompt.question, one.answer)) for one in reply.answers]
+
+
+def values_of(reply: AskedSegment) -> list[dict[str, Any]]:
+    """What a segment's answers say, as JSON has it: one object for each verdict."""
+    return [
+        {
+            "start_s": reply.segment.start_s,
+            "end_s": reply.segment.end_s,
+            "state": verdict.state,
+            "answer": verdict.text,
+            "p": p,
+            "reason": verdict.reason,
+            "frame_times_s": list(reply.pts_s),
+            "covered_s": reply.covered_s,
+            "expected_s": reply.segment.expected_s,
+        }
+        for verdict, p in verdicts_on(reply)
+    ]
+
+
+def ask_video(
+    uri: str, prompts: Sequence[Prompt], settings: Settings, *, loaded: VideoModel | None = None
+) -> Iterator[AskedSegment]:
     """Ask about a file or an object, segment by segment.
 
     Args:
         uri: a path, `file:///path` or `s3://bucket/key`.
         prompts: asked of every segment.
         settings: model, sampling plan, limits, S3 endpoint.
+        loaded: the model of the settings, which stays open; None: load it for this call.
 
     Yields:
         One AskedSegment per segment, in order, as soon as its batch is answered.
@@ -82,7 +138,7 @@ def ask_video(uri: str, prompts: Sequence[Prompt], settings: Settings) -> Iterat
         path = local_copy(uri, directory, settings)
         pool = stack.enter_context(DecoderPool.from_settings(settings))
         probe = pool.probe(path)
-        model = stack.enter_context(closing(load_model(settings)))
+        model = loaded or stack.enter_context(closing(load_model(settings)))
         windows = segments(probe.duration_s, settings.window_s, expected_s=probe.expected_s)
         failures: list[PermanentError] = []
         for start in range(0, len(windows), settings.chunk_segments):

@@ -114,6 +114,11 @@ class Settings(BaseSettings):
         description="URL with which `nightreel db upgrade` changes tables, of the user that owns them; unset: "
         "NIGHTREEL_DATABASE_URL",
     )
+    database_console_url: SecretStr | None = Field(
+        None,
+        description="URL with which `nightreel api` reads a configured Postgres, as the role nightreel_console; the "
+        "embedded one needs none",
+    )
     console_url: str | None = Field(
         None,
         description="URL at which people open the console, such as https://nightreel.example.com; "
@@ -343,12 +348,24 @@ class Settings(BaseSettings):
         "127.0.0.1", description="address that the endpoint listens on; 0.0.0.0: all, open to anyone who can connect"
     )
 
+    # the REST service
+    api_host: str = Field("127.0.0.1", description="address that `nightreel api` listens on; 0.0.0.0: all")
+    api_port: int = Field(4280, ge=0, le=65535, description="port of `nightreel api`; 0: a free one")
+    api_names: CommaSeparated = Field(
+        (), description="host names under which clients call it, behind a proxy say; others get status 400"
+    )
+    api_requests_per_minute: int = Field(600, ge=1, description="most requests of one token in a minute")
+    api_upload_mib: int = Field(512, ge=1, description="largest file of a question to it, MiB")
+    api_model_idle_s: float = Field(
+        600, gt=0, description="time after its last question after which it releases the model, seconds"
+    )
+
     @classmethod
     def settings_customise_sources(cls, settings_cls: Any, *sources: Any, **named: Any) -> tuple[Any, ...]:  # noqa: ARG003
         """A variable without a value is unset: it hides no line of `.env`, no secret file and no default."""
         return tuple(map(_without_blanks, (*sources, *named.values())))
 
-    @field_validator("database_url", "database_owner_url")
+    @field_validator("database_url", "database_owner_url", "database_console_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():

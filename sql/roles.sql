@@ -5,7 +5,7 @@
 -- nightreel_owner    owns the schemas and migrates
 -- nightreel_worker   reads and writes rows; makes, changes and drops no table
 -- nightreel_analyst  reads the views in `reporting`
--- nightreel_console  reads the views in `reporting`
+-- nightreel_console  reads the views in `reporting`, and the tokens of the REST service; notes when a token was used
 DO $$
 DECLARE
     role text;
@@ -28,6 +28,10 @@ BEGIN
             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nightreel TO nightreel_worker;
             GRANT USAGE ON ALL SEQUENCES IN SCHEMA nightreel TO nightreel_worker;
             REVOKE INSERT, UPDATE, DELETE ON nightreel.schema_version FROM nightreel_worker;
+        END IF;
+        IF role = 'nightreel_console' THEN
+            GRANT USAGE ON SCHEMA nightreel TO nightreel_console;
+            GRANT SELECT, UPDATE (last_used_at) ON nightreel.tokens TO nightreel_console;
         END IF;
     END LOOP;
 END

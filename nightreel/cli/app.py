@@ -38,6 +38,8 @@ COMMANDS = {
     "failures": "reports",
     "retry": "reports",
     "export": "export",
+    "api": "api",
+    "tokens": "tokens",
     "frames": "frames",
     "ask": "ask",
     "model": "model",

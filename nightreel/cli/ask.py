@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nightreel.asking import AskedSegment, ask_video
+from nightreel.asking import ask_video, prompt_of, values_of, verdicts_on
 from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.demo import DISCLAIMER
-from nightreel.domain import MIN_COVERAGE, Prompt, PromptKind, Verdict, VerdictState, probability
-from nightreel.errors import SettingsError
+from nightreel.domain import PromptKind, VerdictState
 from nightreel.models.loading import DEMO
 
 
@@ -26,14 +25,11 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Ask one question about one video; store nothing."""
-    if bool(choice) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
-        raise SettingsError(f"--kind {kind}: --kind choice and tags require --choice, other kinds do not accept it")
     settings = command_settings(model=model, plan=plan)
-    coverage = MIN_COVERAGE if settings.min_coverage is None else settings.min_coverage
-    prompt = Prompt.of(name="question", kind=kind, text=question, choices=tuple(choice or ()), coverage=coverage)
-    replies = [(reply, verdict, p) for reply in ask_video(video, [prompt], settings) for verdict, p in _verdicts(reply)]
+    prompt = prompt_of(question, kind=kind, choices=choice or (), settings=settings)
+    replies = list(ask_video(video, [prompt], settings))
     if as_json:
-        print_json([_values(*one) for one in replies])
+        print_json([value for reply in replies for value in values_of(reply)])
         return
     if settings.model == DEMO:
         print_line(DISCLAIMER, style="yellow")
@@ -46,30 +42,10 @@ def ask(
                 "" if p is None else f"{p:.3f}",
                 " ".join(f"{pts:.2f}" for pts in reply.pts_s),
             )
-            for reply, verdict, p in replies
+            for reply in replies
+            for verdict, p in verdicts_on(reply)
         ],
     )
-
-
-def _values(reply: AskedSegment, verdict: Verdict, p: float | None) -> dict[str, Any]:
-    return {
-        "start_s": reply.segment.start_s,
-        "end_s": reply.segment.end_s,
-        "state": verdict.state,
-        "answer": verdict.text,
-        "p": p,
-        "reason": verdict.reason,
-        "frame_times_s": list(reply.pts_s),
-        "covered_s": reply.covered_s,
-        "expected_s": reply.segment.expected_s,
-    }
-
-
-def _verdicts(reply: AskedSegment) -> list[tuple[Verdict, float | None]]:
-    """The verdicts on a segment with their probabilities; an error if it failed."""
-    if reply.failure is not None:
-        return [(Verdict(state=VerdictState.ERROR, reason=str(reply.failure)), None)]
-    return [(one.verdict, probability(one.prompt.question, one.answer)) for one in reply.answers]
 
 
 def register(app: typer.Typer) -> None:

@@ -36,7 +36,7 @@ _ROLES: dict[Person, Role] = {
 }
 _MAY = {
     Person.ANALYST: "reads the views in reporting",
-    Person.CONSOLE: "reads the views in reporting",
+    Person.CONSOLE: "reads the views in reporting, and tokens",
     Person.WORKER: "runs: reads and writes rows",
     Person.OWNER: "owns tables and views, upgrades them",
 }

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from nightreel.cli.console import command_settings, err
-from nightreel.cli.filters import check_word
-from nightreel.database.view_rows import Column, parse_filter, read_rows, view_columns
+from nightreel.database.view_rows import chosen_columns, parse_filter, read_rows, view_columns
 from nightreel.errors import SettingsError
 from nightreel.stages.database import open_database
 from nightreel.stages.export import Format, export_rows, whole_file
@@ -38,7 +37,7 @@ def export(
     if form is Format.PARQUET and to == _STDOUT and sys.stdout.isatty():
         raise SettingsError("Parquet is not for a terminal: name a file with --to")
     with open_database(command_settings()) as database, database.begin() as connection:
-        chosen = _chosen(columns, view_columns(connection, view))
+        chosen = chosen_columns(columns, view_columns(connection, view))
         batches = read_rows(connection, view, chosen, filters=conditions, under=under, restricted=restricted)
         if to == _STDOUT:
             count = export_rows(batches, chosen, sys.stdout.buffer, form)
@@ -55,16 +54,6 @@ def _form_of(to: str) -> Format:
     """
     suffix = Path(to).suffix.removeprefix(".").lower()
     return Format(suffix) if suffix in list(Format) else Format.CSV
-
-
-def _chosen(written: str | None, known: list[Column]) -> list[Column]:
-    if written is None:
-        return known
-    by_name = {column.name: column for column in known}
-    names = [name.strip() for name in written.split(",") if name.strip()]
-    for name in names:
-        check_word("--columns", name, list(by_name), kind="column")
-    return [by_name[name] for name in names]
 
 
 def register(app: typer.Typer) -> None:

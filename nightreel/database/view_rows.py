@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ _OPERATORS = ("<=", ">=", "!=", "=", "<", ">")
 _FILTER = re.compile(rf"\s*(\w+)\s*({'|'.join(_OPERATORS)})(.*)", re.DOTALL)
 _COMPARABLE = re.compile(r"text|bigint|integer|double precision|boolean|timestamp.*|date|real|numeric.*")
 _BATCH = 5000
+_REFUSED = ("42501",)
+"""SQLSTATE of a right that is missing: no filter is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def parse_filter(written: str) -> Filter:
     """
     found = _FILTER.fullmatch(written)
     if found is None:
-        raise SettingsError(f"--filter {written!r}: expected COLUMN, one of {' '.join(_OPERATORS)}, and a value")
+        raise SettingsError(f"filter {written!r}: expected COLUMN, one of {' '.join(_OPERATORS)}, and a value")
     return Filter(found[1], found[2], found[3].strip())
 
 
@@ -100,38 +103,94 @@ def read_rows(
         SettingsError: a filter names no column of the view, a column that cannot be compared, or a value of another
             type.
     """
-    known = {column.name: column for column in view_columns(connection, view)}
-    conditions, values = [], {}
+    where = conditions(view_columns(connection, view), view, filters=filters, under=under, restricted=restricted)
+    query = text(f"SELECT {listed(columns)} FROM {source(view)}{where.sql}")  # noqa: S608 - names of the catalog
+    with explained(filters):
+        streamed = {"stream_results": True, "max_row_buffer": _BATCH}
+        yield from connection.execute(query, where.values, execution_options=streamed).partitions(_BATCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What rows must meet: a list of SQL conditions, and the values of their parameters."""
+
+    parts: tuple[str, ...]
+    values: dict[str, str]
+
+    @property
+    def sql(self) -> str:
+        """A WHERE clause with a space before it; empty if there are no conditions."""
+        return f" WHERE {' AND '.join(self.parts)}" if self.parts else ""
+
+
+def conditions(
+    known: Sequence[Column], view: str, *, filters: Sequence[Filter], under: str | None, restricted: bool
+) -> Conditions:
+    """The conditions of a query on a view. Arguments and errors as `read_rows`; `known`: all columns of the view."""
+    by_name = {column.name: column for column in known}
+    parts, values = [], {}
     for number, one in enumerate(filters):
-        column = _filtered(one, known)
-        conditions.append(f"{_quoted(one.column)} {one.operator} CAST(:value_{number} AS {column.type})")
+        column = _filtered(one, by_name)
+        parts.append(f"{quoted(one.column)} {one.operator} CAST(:value_{number} AS {column.type})")
         values[f"value_{number}"] = one.value
     if under is not None:
-        if "uri" not in known:
-            raise SettingsError(f"the view {view} has no keys of videos: leave out --under")
-        conditions.append("starts_with(uri, :under)")
+        if "uri" not in by_name:
+            raise SettingsError(f"the view {view} has no keys of videos: leave out `under`")
+        parts.append("starts_with(uri, :under)")
         values["under"] = under
-    if not restricted and "restricted" in known:
-        conditions.append("NOT restricted")
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    names = ", ".join(_quoted(column.name) for column in columns)
-    query = text(f"SELECT {names} FROM reporting.{_quoted(view)}{where}")  # noqa: S608 - names of the catalog
+    if not restricted and "restricted" in by_name:
+        parts.append("NOT restricted")
+    return Conditions(tuple(parts), values)
+
+
+@contextmanager
+def explained(filters: Sequence[Filter]) -> Iterator[None]:
+    """Turn a value that Postgres cannot read into a SettingsError that shows the filters."""
     try:
-        rows = connection.execute(query, values, execution_options={"stream_results": True, "max_row_buffer": _BATCH})
-        yield from rows.partitions(_BATCH)  # without a number, it is one batch
+        yield
     except (DataError, ProgrammingError) as error:
+        if getattr(error.orig, "sqlstate", None) in _REFUSED:
+            raise
         written = ", ".join(f"{one.column}{one.operator}{one.value}" for one in filters)
-        raise SettingsError(f"--filter {written}: {str(error.orig).splitlines()[0]}") from error
+        raise SettingsError(f"filter {written}: {str(error.orig).splitlines()[0]}") from error
+
+
+def chosen_columns(written: str | None, known: Sequence[Column]) -> list[Column]:
+    """The columns that a list of names means: `uri,prompt`; None: all.
+
+    Raises:
+        SettingsError: a name is no column, or there is none.
+    """
+    if written is None:
+        return list(known)
+    by_name = {column.name: column for column in known}
+    names = list(dict.fromkeys(name.strip() for name in written.split(",") if name.strip()))
+    for name in names:
+        if name not in by_name:
+            raise SettingsError(refusal(f"{name!r} is no column", name, list(by_name)))
+    if not names:
+        raise SettingsError(f"columns {written!r}: expected names with commas between them")
+    return [by_name[name] for name in names]
+
+
+def listed(columns: Sequence[Column]) -> str:
+    """The columns in SQL."""
+    return ", ".join(quoted(column.name) for column in columns)
+
+
+def source(view: str) -> str:
+    """A view in SQL. Only for names that `view_columns` accepts."""
+    return f"reporting.{quoted(view)}"
 
 
 def _filtered(one: Filter, known: dict[str, Column]) -> Column:
     column = known.get(one.column)
     if column is None:
-        raise SettingsError(refusal(f"--filter {one.column!r} is no column", one.column, list(known)))
+        raise SettingsError(refusal(f"filter {one.column!r} is no column", one.column, list(known)))
     if not _COMPARABLE.fullmatch(column.type):
-        raise SettingsError(f"--filter {one.column!r}: a column of type {column.type} cannot be compared")
+        raise SettingsError(f"filter {one.column!r}: a column of type {column.type} cannot be compared")
     return column
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return '"' + quoted_name(name, quote=True).replace('"', '""') + '"'

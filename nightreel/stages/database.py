@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
 from nightreel.database.requirements import require_rights
-from nightreel.services import open_services
+from nightreel.errors import SettingsError
+from nightreel.services import configured, open_services, running_database
+from nightreel.services.postgres_roles import CONSOLE
 from nightreel.settings import Settings
 from nightreel.stages.index import index_documents
 from nightreel.stages.rejudge import OnProgress, apply_changes
@@ -35,6 +37,33 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
             if to_write:
                 with database.begin() as connection:
                     require_rights(connection)
+            yield database
+        finally:
+            database.close()
+
+
+@contextmanager
+def open_console_database(settings: Settings) -> Iterator[Database]:
+    """Open the same Postgres for the web service, as the role nightreel_console: it reads views.
+
+    Raises:
+        SettingsError: a configured database needs NIGHTREEL_DATABASE_CONSOLE_URL.
+        PermanentError, TransientError: as `open_database`.
+    """
+    if settings.database_url is not None and settings.database_console_url is None:
+        raise SettingsError(
+            "NIGHTREEL_DATABASE_URL is set, NIGHTREEL_DATABASE_CONSOLE_URL is not: set it to the URL of the same "
+            f"database for the role {CONSOLE}, which `nightreel db roles` shows"
+        )
+    with open_database(settings):  # keeps the embedded one running, and checks its revision
+        if settings.database_console_url is not None:
+            url = configured.database_url(settings.database_console_url)
+        else:
+            found = running_database(settings, role=CONSOLE)
+            assert found is not None, "it was just opened"
+            url = found
+        database = Database(url.render_as_string(hide_password=False))
+        try:
             yield database
         finally:
             database.close()

@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,6 +72,49 @@ def export_rows(
     return count
 
 
+def export_chunks(
+    batches: Iterator[Sequence[Sequence[Any]]], columns: Sequence[Column], form: Format
+) -> Iterator[bytes]:
+    """The bytes of an export as they are made, for a reader that takes them one after the other.
+
+    Memory holds a batch, or a row group of Parquet.
+    """
+    out = _Drain()
+    writer = _WRITERS[form](cast(BinaryIO, out), columns)
+    for batch in batches:
+        writer.write(batch)
+        if data := out.take():
+            yield data
+    writer.finish()
+    yield out.take()
+
+
+class _Drain(io.RawIOBase):
+    """A file that keeps what was written until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        self._size += len(self._parts[-1])
+        return len(self._parts[-1])
+
+    def take(self) -> bytes:
+        """The bytes since the last call."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` at the end of the block. After an error, nothing is left of it."""
@@ -115,7 +159,8 @@ class _JsonLines:
 
     def write(self, rows: Sequence[Sequence[Any]]) -> None:
         lines = (
-            json.dumps(dict(zip(self._names, row, strict=True)), ensure_ascii=False, default=_plain) for row in rows
+            json.dumps(dict(zip(self._names, row, strict=True)), ensure_ascii=False, default=plain_value)
+            for row in rows
         )
         self._out.write("".join(f"{line}\n" for line in lines).encode())
 
@@ -169,12 +214,23 @@ def _without_formula(value: str | None) -> str | None:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, default=_plain) if isinstance(value, dict | list) else _plain(value)
+    return (
+        json.dumps(value, ensure_ascii=False, default=plain_value)
+        if isinstance(value, dict | list)
+        else plain_value(value)
+    )
 
 
 def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False, default=_plain)
+    return None if value is None else json.dumps(value, ensure_ascii=False, default=plain_value)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A value of a row as JSON has it. Times are ISO 8601.
+
+    >>> plain_value(Decimal(3)), plain_value(date(2026, 11, 27)), plain_value("x")
+    (3, '2026-11-27', 'x')
+    """
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
     return value.isoformat() if isinstance(value, datetime | date) else value

@@ -2,7 +2,7 @@
 -- `reporting.answers` has everything else.
 CREATE OR REPLACE VIEW reporting.timeline AS
 SELECT video_id, uri, segment, start_s, end_s, prompt_set, prompt, state, answer, p, flagged, severity, lane, reason,
-       restricted, console_url, thumbnail_url
+       restricted, console_url, thumbnail_url, answer_id, prompt_id
 FROM reporting.answers
 WHERE due;
 
@@ -28,7 +28,8 @@ SELECT segment.video_id,
        video.restricted,
        (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || segment.start_s AS console_url,
        CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
-            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' || '?segment=' || segment.index END AS thumbnail_url
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' || '?segment=' || segment.index END AS thumbnail_url,
+       segment.id AS segment_id
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id AND video.replaced_at IS NULL
 JOIN LATERAL (

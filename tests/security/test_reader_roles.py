@@ -1,4 +1,4 @@
-"""Analysts and the web service read views and nothing else: no table, no lock, no bytes on the server, no program."""
+"""Analysts and the web service read views, and the service its tokens: nothing else, no lock, no file, no program."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-from fixtures.ways_out import OF_THE_READER, OF_THE_WORKER, OUT, refusal
-from sqlalchemy import make_url
+from fixtures.ways_out import OF_THE_ANALYST, OF_THE_CONSOLE, OF_THE_READER, OF_THE_WORKER, OUT, refusal
+from sqlalchemy import make_url, text
 from typer.testing import CliRunner
 
+from nightreel.api.problems import Problem
+from nightreel.api.reading import reading
 from nightreel.cli.app import app
-from nightreel.errors import SettingsError
+from nightreel.database.tokens import find_token
+from nightreel.domain.tokens import new_token
+from nightreel.errors import SettingsError, TransientError
 from nightreel.services import open_services, running_database
 from nightreel.services.postgres_roles import ANALYST, CONSOLE, OWNER, SUPERUSER, Role
 from nightreel.settings import Settings
-from nightreel.stages.database import upgrade_database
+from nightreel.stages.database import open_console_database, upgrade_database
 
 READERS = (ANALYST, CONSOLE)
+OF_ONE = {ANALYST: OF_THE_ANALYST, CONSOLE: OF_THE_CONSOLE}
 VIEWS = "SELECT relname FROM pg_class WHERE relnamespace = 'reporting'::regnamespace AND relkind IN ('v', 'm')"
 
 
@@ -46,7 +51,7 @@ def readers(site) -> Iterator[dict[Role, psycopg.Connection]]:
 def test_a_reader_gets_nothing_but_views(readers, role):
     """A session can change its settings, so it is refused by its rights, not because it starts read-only."""
     connection, found = readers[role], {}
-    for statement in (*OUT, *OF_THE_WORKER, *OF_THE_READER):
+    for statement in (*OUT, *OF_THE_WORKER, *OF_THE_READER, *OF_ONE[role]):
         connection.execute("SET default_transaction_read_only = off")
         found[statement] = refusal(connection, statement)
     assert len(found) >= 120
@@ -69,6 +74,34 @@ def test_a_reader_reads_every_view_by_its_name_alone(readers, role):
 def test_a_reader_connects_to_no_other_database(site, role, database):
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         connect(site, role, database)
+
+
+def test_the_web_service_finds_tokens_and_notes_their_use(readers):
+    readers[CONSOLE].execute("SELECT sha256 FROM nightreel.tokens")
+    readers[CONSOLE].execute("UPDATE nightreel.tokens SET last_used_at = now() WHERE id = 1")
+
+
+def test_the_service_of_the_embedded_postgres_connects_as_its_role(site):
+    with open_console_database(site) as database, database.begin() as connection:
+        assert connection.execute(text("SELECT current_user")).scalar() == CONSOLE
+        assert find_token(connection, new_token()) is None
+
+
+def test_transactions_of_the_service_write_nothing_and_end_in_time(site, monkeypatch):
+    monkeypatch.setattr("nightreel.api.reading.STATEMENT_S", 0.2)
+    with open_console_database(site) as database:
+        with pytest.raises(TransientError, match="read-only transaction"):
+            with reading(database, restricted=False) as connection:
+                connection.execute(text("UPDATE nightreel.tokens SET last_used_at = now()"))
+        with pytest.raises(Problem) as slow, reading(database, restricted=False) as connection:
+            connection.execute(text("SELECT count(*) FROM generate_series(1, 10000000000)"))
+        assert slow.value.status == 503
+        assert "needs longer than 0.2 s" in slow.value.detail
+        with reading(database, restricted=True) as connection:
+            assert connection.execute(text("SHOW nightreel.restricted")).scalar() == "on"
+        with database.begin() as connection:
+            left = connection.execute(text("SELECT current_setting('nightreel.restricted', true)")).scalar()
+        assert left in (None, ""), "the next transaction of this connection sees no restricted video"
 
 
 def test_sessions_of_analysts_start_read_only_and_with_limits(readers):

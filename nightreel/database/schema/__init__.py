@@ -3,6 +3,7 @@
 Analysts never see these tables: they read the views of schema `reporting` (sql/views).
 """
 
+from nightreel.database.schema.access import tokens
 from nightreel.database.schema.columns import metadata
 from nightreel.database.schema.devices import memory_leases, memory_peaks
 from nightreel.database.schema.feature_cache import cache_keys, features
@@ -39,6 +40,7 @@ __all__ = [
     "search_index",
     "segments",
     "site",
+    "tokens",
     "verdicts",
     "video_verdicts",
     "videos",

@@ -85,6 +85,7 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "kept_prompt_sets",
         "cache_keys",
         "site",
+        "tokens",
         "documents",
         "search_index",
     }

@@ -1,0 +1,102 @@
+"""Whole views as files: CSV, JSON Lines or Parquet, sent while Postgres still reads.
+
+An error in the middle breaks the connection off, so a client never takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from contextlib import ExitStack
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from nightreel.api.access import Caller, needs
+from nightreel.api.problems import busy, described, not_found
+from nightreel.api.reading import reading
+from nightreel.api.rows import VIEWS, Columns, Filters, Under, parse_filters
+from nightreel.api.service import EXPORTS_AT_ONCE, Service, service_of
+from nightreel.database.view_rows import Filter, chosen_columns, read_rows, view_columns
+from nightreel.domain.tokens import Scope
+from nightreel.stages.export import Format, export_chunks
+from nightreel.suggestions import refusal
+
+_TYPES = {
+    Format.CSV: "text/csv; charset=utf-8",
+    Format.JSONL: "application/jsonl",
+    Format.PARQUET: "application/vnd.apache.parquet",
+}
+
+
+def add_exports(router: APIRouter) -> None:
+    """Add the route."""
+    router.add_api_route(
+        "/exports/{view}",
+        _export,
+        response_class=Response,
+        operation_id="export_view",
+        responses={
+            200: {"description": "The file", "content": {kind: {} for kind in _TYPES.values()}},
+            **described(400, 401, 403, 404, 422, 429),
+        },
+    )
+
+
+def _export(
+    request: Request,
+    caller: Annotated[Caller, Depends(needs(Scope.EXPORT))],
+    view: Annotated[str, Path(max_length=100, description="a path of /views, such as answers")],
+    form: Annotated[Format, Query(alias="format")] = Format.CSV,
+    filters: Filters = None,
+    columns: Columns = None,
+    under: Under = None,
+) -> Response:
+    """All rows of a view as one file."""
+    if view not in VIEWS:
+        raise not_found(refusal(f"{view!r} is no view", view, list(VIEWS)))
+    service = service_of(request)
+    conditions = parse_filters(filters)
+    if not service.exports.acquire(blocking=False):
+        raise busy(f"{EXPORTS_AT_ONCE} exports are running: wait for one to end", retry_after_s=30)
+    chunks = _chunks(service, caller, VIEWS[view], form=form, filters=conditions, columns=columns, under=under)
+    try:
+        first = next(chunks)  # so that a wrong filter has a status
+    except BaseException:
+        chunks.close()
+        raise
+    headers = {
+        "Content-Disposition": f'attachment; filename="{view}.{form}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(_sent(first, chunks), media_type=_TYPES[form], headers=headers)
+
+
+def _chunks(
+    service: Service,
+    caller: Caller,
+    view: str,
+    *,
+    form: Format,
+    filters: tuple[Filter, ...],
+    columns: str | None,
+    under: str | None,
+) -> Generator[bytes, None, None]:
+    """The bytes of the file. Holds a connection, and one of the places for exports, until it ends or is closed."""
+    with ExitStack() as stack:
+        stack.callback(service.exports.release)
+        connection = stack.enter_context(reading(service.database, restricted=caller.restricted))
+        chosen = chosen_columns(columns, view_columns(connection, view))
+        batches = read_rows(connection, view, chosen, filters=filters, under=under, restricted=caller.restricted)
+        yield from export_chunks(batches, chosen, form)
+
+
+async def _sent(first: bytes, chunks: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
+    try:
+        yield first
+        while (chunk := await run_in_threadpool(next, chunks, None)) is not None:
+            yield chunk
+    finally:
+        chunks.close()

@@ -1,0 +1,109 @@
+"""GET /search: the segments whose captions, texts, tags or choices have words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from nightreel.api.problems import described
+from nightreel.api.reading import reading
+from nightreel.api.replies import json_reply
+from nightreel.api.rows import MayRead, Under, Written
+from nightreel.api.service import service_of
+from nightreel.search import SearchFilters, SearchHit, SearchQuery, search
+
+_MOST_HITS = 200
+_LARGEST_ID = 2**63 - 1
+_Seconds = Annotated[float | None, Query(ge=0, allow_inf_nan=False)]
+
+
+class HitShape(BaseModel):
+    """A segment that has the words."""
+
+    video_id: int
+    uri: str
+    segment: int
+    start_s: float
+    end_s: float
+    rank: float = Field(description="the greater, the better; comparable within one search")
+    prompt: str | None = Field(description="whose answer `text` is")
+    text: str = Field(description="the part of it around the words")
+    marks: list[tuple[int, int]] = Field(description="the words in `text`: first character, and the one after the last")
+
+
+class HitsShape(BaseModel):
+    """A page of hits."""
+
+    hits: list[HitShape]
+    next: str | None = Field(description="`after` of the next page; null on the last one")
+    count: int
+    count_is_capped: bool = Field(description="there are more than `count`")
+
+
+def add_search(router: APIRouter) -> None:
+    """Add the route."""
+    router.add_api_route(
+        "/search",
+        _search,
+        response_model=HitsShape,
+        operation_id="search",
+        responses=described(400, 401, 403, 422, 429),
+    )
+
+
+def _search(
+    request: Request,
+    caller: MayRead,
+    q: Annotated[Written, Query(description='words, all wanted: red van, "in a row", van OR truck, -night, bicyc*')],
+    prompt: Written | None = None,
+    verdict: Annotated[Written | None, Query(description="yes, no, a tag, a choice, flagged, unknown, error")] = None,
+    min_severity: Annotated[int | None, Query(ge=1, le=4)] = None,
+    min_p: Annotated[float | None, Query(ge=0, le=1)] = None,
+    model: Written | None = None,
+    run_id: Annotated[int | None, Query(ge=1, le=_LARGEST_ID)] = None,
+    since: Annotated[datetime | None, Query(description="objects modified since; UTC without an offset")] = None,
+    until: datetime | None = None,
+    under: Under = None,
+    min_duration_s: _Seconds = None,
+    max_duration_s: _Seconds = None,
+    newest: Annotated[bool, Query(description="the newest videos first, not the best hits")] = False,
+    limit: Annotated[int, Query(ge=1, le=_MOST_HITS)] = 20,
+    after: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
+) -> Response:
+    """Find the moments whose captions, texts, tags or choices have words."""
+    filters = SearchFilters(
+        prompt=prompt,
+        verdict=verdict,
+        min_severity=min_severity,
+        min_p=min_p,
+        model=model,
+        run_id=run_id,
+        since=_utc(since),
+        until=_utc(until),
+        under=under,
+        min_duration_s=min_duration_s,
+        max_duration_s=max_duration_s,
+        restricted=caller.restricted,
+    )
+    query = SearchQuery(text=q, filters=filters, newest=newest, limit=limit, after=after)
+    with reading(service_of(request).database, restricted=caller.restricted) as connection:
+        page = search(connection, query)
+    found = {
+        "hits": [_values(hit) for hit in page.hits],
+        "next": page.next,
+        "count": page.count,
+        "count_is_capped": page.count_is_capped,
+    }
+    return json_reply(request, found)
+
+
+def _values(hit: SearchHit) -> dict[str, Any]:
+    names = ("video_id", "uri", "segment", "start_s", "end_s", "rank", "prompt")
+    return {name: getattr(hit, name) for name in names} | {"text": hit.snippet.text, "marks": hit.snippet.marks}
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time and time.replace(tzinfo=time.tzinfo or UTC)

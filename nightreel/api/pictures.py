@@ -1,0 +1,119 @@
+"""Pictures of videos: the stored contact sheet of a segment, and each sampled frame.
+
+The content type is always image/jpeg: nothing in a file decides how a browser reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from sqlalchemy import Connection
+
+from nightreel.api.access import Caller, needs
+from nightreel.api.frames import AnalysedVideo
+from nightreel.api.problems import described, not_found
+from nightreel.api.reading import reading
+from nightreel.api.rows import VideoId, find_video
+from nightreel.api.service import Service, service_of
+from nightreel.database.view_pages import PageQuery, read_page
+from nightreel.database.view_rows import Filter
+from nightreel.domain.tokens import Scope
+from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
+from nightreel.storage import open_storage
+
+_LARGEST_THUMBNAIL = 8 << 20
+_JPEG = b"\xff\xd8\xff"
+_LARGEST_INDEX = 2**31 - 1
+_PLANS = 100  # a video has a segment of each number for each sampling plan
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Disposition": "inline",
+    "Content-Security-Policy": "default-src 'none'",
+}
+
+MaySee = Annotated[Caller, Depends(needs(Scope.MEDIA))]
+_Index = Annotated[int, Path(ge=0, le=_LARGEST_INDEX)]
+
+
+def add_pictures(router: APIRouter) -> None:
+    """Add the routes."""
+    router.add_api_route(
+        "/videos/{video_id}/thumbnail",
+        _thumbnail,
+        response_class=Response,
+        operation_id="get_thumbnail",
+        responses=_JPEG_OR | described(401, 403, 404, 422, 429),
+    )
+    router.add_api_route(
+        "/videos/{video_id}/segments/{segment}/frames/{frame}.jpg",
+        _frame,
+        response_class=Response,
+        operation_id="get_frame",
+        responses=_JPEG_OR | described(401, 403, 404, 410, 422, 429),
+    )
+
+
+_JPEG_OR: dict[int | str, dict[str, Any]] = {200: {"description": "A JPEG", "content": {"image/jpeg": {}}}}
+
+
+def _thumbnail(
+    request: Request,
+    caller: MaySee,
+    video_id: VideoId,
+    segment: Annotated[int, Query(ge=0, le=_LARGEST_INDEX, description="number of the segment")] = 0,
+) -> Response:
+    """The contact sheet of a segment: all its sampled frames in one picture."""
+    service = service_of(request)
+    with reading(service.database, restricted=caller.restricted) as connection:
+        find_video(connection, video_id, caller)
+        found = _segment(connection, video_id, segment, caller)
+    none = not_found(f"no thumbnail of segment {segment} of video {video_id} is stored")
+    if found["thumbnail_uri"] is None:
+        raise none
+    try:
+        data = _stored(service, found["thumbnail_uri"])
+    except PermanentError as error:
+        if error.reason in (Reason.OBJECT_GONE, Reason.OUTSIDE_PREFIX, Reason.LIMIT_BYTES, Reason.NO_SUCH_SOURCE):
+            raise none from error
+        raise
+    if not data.startswith(_JPEG):
+        raise none
+    return Response(data, media_type="image/jpeg", headers=_HEADERS)
+
+
+def _frame(request: Request, caller: MaySee, video_id: VideoId, segment: _Index, frame: _Index) -> Response:
+    """A sampled frame, decoded again from the video. The first frame of a segment has number 0."""
+    service = service_of(request)
+    with reading(service.database, restricted=caller.restricted) as connection:
+        video = find_video(connection, video_id, caller)
+        times_s = _segment(connection, video_id, segment, caller)["frame_times_s"]
+    if frame >= len(times_s):
+        raise not_found(f"segment {segment} of video {video_id} has {len(times_s)} frames, the first is 0")
+    analysed = AnalysedVideo(uri=video["uri"], etag=video["etag"], content_sha256=video["content_sha256"])
+    data = service.frames.jpeg(analysed, times_s[frame])
+    return Response(data, media_type="image/jpeg", headers=_HEADERS)
+
+
+def _segment(connection: Connection, video_id: int, segment: int, caller: Caller) -> dict[str, Any]:
+    """The row of a segment; of several sampling plans, the newest.
+
+    Raises:
+        Problem: 404.
+    """
+    query = PageQuery(
+        view="segments",
+        filters=(Filter("video_id", "=", str(video_id)), Filter("segment", "=", str(segment))),
+        restricted=caller.restricted,
+        limit=_PLANS,
+    )
+    found = read_page(connection, query)
+    if not found.rows:
+        raise not_found(f"video {video_id} has no segment {segment} with answers; the first is 0")
+    return dict(zip((column.name for column in found.columns), found.rows[-1], strict=True))
+
+
+def _stored(service: Service, uri: str) -> bytes:
+    return open_storage(service.settings.cache_prefix, service.settings).read(uri, max_bytes=_LARGEST_THUMBNAIL)

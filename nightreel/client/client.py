@@ -1,0 +1,235 @@
+"""The client and its pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import httpx
+import pyarrow as pa
+
+from nightreel.client.errors import checked, reached
+from nightreel.client.tables import HITS, table_of
+
+_PREFIX = "/api/v1"
+_PAGE = 1000
+_HITS = 200
+Kind = Literal["caption", "text", "yes_no", "number", "choice", "tags"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG. A notebook shows it."""
+
+    jpeg: bytes = field(repr=False)
+
+    def _repr_jpeg_(self) -> bytes:
+        return self.jpeg
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JPEG to a file."""
+        Path(path).write_bytes(self.jpeg)
+
+
+class Client:
+    """One service and one token. Close it, or use it in a `with` block. Its methods raise `ServiceError`.
+
+    Methods of views have these arguments:
+        filters: conditions on columns, all of which must hold: "prompt=gore", "severity>=3".
+        under: only videos whose key starts with this.
+        columns: names; None: all.
+        limit: most rows; None: all.
+
+    Args:
+        url: of the service, such as http://127.0.0.1:4280.
+        token: as `nightreel tokens add` printed it.
+        timeout_s: of a request, seconds. Questions have no limit.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = 60.0) -> None:
+        self._http = httpx.Client(
+            base_url=url.rstrip("/").removesuffix(_PREFIX) + _PREFIX,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_s,
+        )
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._http.base_url)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def views(self) -> dict[str, list[str]]:
+        """The names of all views, each with its columns."""
+        found = self._json("views")["views"]
+        return {view: [column["name"] for column in columns] for view, columns in found.items()}
+
+    def videos(self, **query: Any) -> pa.Table:
+        """Videos, each with its newest analysis. Arguments: see the class."""
+        return self.rows("videos", **query)
+
+    def segments(self, **query: Any) -> pa.Table:
+        """Segments, with the times of their sampled frames. Arguments: see the class."""
+        return self.rows("segments", **query)
+
+    def answers(self, **query: Any) -> pa.Table:
+        """Answers on show: one for each segment and prompt. Arguments: see the class."""
+        return self.rows("answers", **query)
+
+    def verdicts(self, **query: Any) -> pa.Table:
+        """What the answers say about each video. Arguments: see the class."""
+        return self.rows("verdicts", **query)
+
+    def flags(self, **query: Any) -> pa.Table:
+        """What crossed a line, and what could not be judged. Arguments: see the class."""
+        return self.rows("flags", **query)
+
+    def coverage(self, **query: Any) -> pa.Table:
+        """What was asked of how many videos. Arguments: see the class."""
+        return self.rows("coverage", **query)
+
+    def rows(
+        self,
+        view: str,
+        *,
+        filters: Sequence[str] = (),
+        under: str | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """The rows of a view, all pages of them. Arguments: see the class; `view`: a name of `views`."""
+        parameters: dict[str, Any] = {"filter": list(filters)}
+        if under is not None:
+            parameters["under"] = under
+        if columns is not None:
+            parameters["columns"] = ",".join(columns)
+        rows: list[dict[str, Any]] = []
+        while True:
+            left = _PAGE if limit is None else min(_PAGE, limit - len(rows))
+            page = self._json(view, parameters | {"limit": max(1, left)})
+            rows += page["rows"]
+            if page["next"] is None or (limit is not None and len(rows) >= limit):
+                return table_of(rows[:limit], page["columns"])
+            parameters["after"] = page["next"]
+
+    def video(self, video_id: int) -> dict[str, Any]:
+        """One video."""
+        video: dict[str, Any] = self._json(f"videos/{int(video_id)}")["video"]
+        return video
+
+    def search(
+        self,
+        text: str,
+        *,
+        prompt: str | None = None,
+        verdict: str | None = None,
+        min_severity: int | None = None,
+        under: str | None = None,
+        newest: bool = False,
+        limit: int = 100,
+    ) -> pa.Table:
+        """The moments whose captions, texts, tags or choices have words, the best first: one row for each segment.
+
+        Args:
+            text: words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.
+            prompt, verdict, min_severity: of a verdict on the segment.
+            newest: the newest videos first.
+            limit: most rows.
+        """
+        given = {"prompt": prompt, "verdict": verdict, "min_severity": min_severity, "under": under}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        parameters |= {"q": text, "newest": newest}
+        hits: list[dict[str, Any]] = []
+        while True:
+            page = self._json("search", parameters | {"limit": max(1, min(_HITS, limit - len(hits)))})
+            hits += page["hits"]
+            if page["next"] is None or len(hits) >= limit:
+                return pa.table({name: [hit[name] for hit in hits[:limit]] for name in HITS.names}, schema=HITS)
+            parameters["after"] = page["next"]
+
+    # -- pictures and files --------------------------------------------------------------------------------------
+
+    def thumbnail(self, video_id: int, *, segment: int = 0) -> Picture:
+        """All sampled frames of a segment in one picture."""
+        return Picture(self._get(f"videos/{int(video_id)}/thumbnail", {"segment": segment}).content)
+
+    def frame(self, video_id: int, *, segment: int = 0, frame: int = 0) -> Picture:
+        """One sampled frame of a segment, decoded again from the video."""
+        return Picture(self._get(f"videos/{int(video_id)}/segments/{int(segment)}/frames/{int(frame)}.jpg").content)
+
+    def frames(self, video_id: int, *, segment: int = 0) -> list[Picture]:
+        """The sampled frames of a segment, in the order of time."""
+        found = self.rows("segments", filters=[f"video_id={int(video_id)}", f"segment={int(segment)}"])
+        times_s = found["frame_times_s"][-1].as_py() if len(found) else []
+        return [self.frame(video_id, segment=segment, frame=number) for number in range(len(times_s))]
+
+    def export(
+        self,
+        view: str,
+        path: str | os.PathLike[str],
+        *,
+        filters: Sequence[str] = (),
+        under: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Path:
+        """Write all rows of a view to a file: .csv, .jsonl or .parquet. After an error, nothing is left of it."""
+        target = Path(path)
+        parameters: dict[str, Any] = {"filter": list(filters), "format": target.suffix.removeprefix(".") or "csv"}
+        if under is not None:
+            parameters["under"] = under
+        if columns is not None:
+            parameters["columns"] = ",".join(columns)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with reached(), self._http.stream("GET", f"exports/{view}", params=parameters) as reply:
+                checked(reply)
+                with part.open("wb") as out:
+                    for chunk in reply.iter_bytes():
+                        out.write(chunk)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        path: str | os.PathLike[str],
+        question: str,
+        *,
+        kind: Kind = "text",
+        choices: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Ask one question about one file. Returns an answer for each segment.
+
+        Args:
+            choices: the allowed answers, for choice and tags.
+        """
+        form = {"question": question, "kind": kind, "choice": list(choices)}
+        with Path(path).open("rb") as file, reached():
+            reply = self._http.post("ask", data=form, files={"file": (Path(path).name, file)}, timeout=None)
+        answers: list[dict[str, Any]] = checked(reply).json()["answers"]
+        return answers
+
+    def _json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        return self._get(path, parameters).json()
+
+    def _get(self, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
+        with reached():
+            return checked(self._http.get(path, params=dict(parameters or {})))
