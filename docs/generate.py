@@ -29,6 +29,7 @@ SECTIONS = {
     "work_pool": "Workers and backfills",
     "gpu_dollars_per_hour": "Costs, for estimates",
     "log_level": "Logs and metrics",
+    "webhook_attempts": "Webhooks",
 }
 
 SCOPES = {

@@ -37,6 +37,7 @@ COMMANDS = {
     "failures": "reports",
     "retry": "reports",
     "export": "export",
+    "webhooks": "webhooks",
     "frames": "frames",
     "ask": "ask",
     "model": "model",

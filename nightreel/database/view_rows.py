@@ -88,13 +88,15 @@ def read_rows(
     filters: Sequence[Filter] = (),
     under: str | None = None,
     restricted: bool = False,
+    order: Sequence[str] = (),
 ) -> Iterator[Sequence[Any]]:
-    """The rows in batches, in no order. Memory stays flat for any number of rows.
+    """The rows in batches. Memory stays flat for any number of rows.
 
     Args:
         columns: some of `view_columns`.
         under: only videos whose key starts with this.
         restricted: include videos that only some people may see.
+        order: names of columns; empty: no order.
 
     Raises:
         SettingsError: a filter names no column of the view, a column that cannot be compared, or a value of another
@@ -115,7 +117,8 @@ def read_rows(
         conditions.append("NOT restricted")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     names = ", ".join(_quoted(column.name) for column in columns)
-    query = text(f"SELECT {names} FROM reporting.{_quoted(view)}{where}")  # noqa: S608 - names of the catalog
+    by = f" ORDER BY {', '.join(map(_quoted, order))}" if order else ""
+    query = text(f"SELECT {names} FROM reporting.{_quoted(view)}{where}{by}")  # noqa: S608 - names of the catalog
     try:
         rows = connection.execution_options(stream_results=True, yield_per=_BATCH).execute(query, values)
         yield from (list(batch) for batch in rows.partitions())

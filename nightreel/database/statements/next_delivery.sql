@@ -1,0 +1,22 @@
+-- The next delivery that is due, locked until the transaction ends; other deliverers skip it. `restricted`: its video is
+-- restricted now, whatever it was when the event was written.
+SELECT delivery.id,
+       delivery.event_id,
+       delivery.payload,
+       delivery.attempts,
+       webhook.id AS webhook_id,
+       webhook.url,
+       webhook.secret,
+       webhook.restricted AS may_be_restricted,
+       EXISTS (
+           SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = delivery.video_id
+       ) AS is_restricted
+FROM nightreel.webhook_deliveries AS delivery
+JOIN nightreel.webhooks AS webhook ON webhook.id = delivery.webhook_id
+WHERE delivery.state = 'waiting'
+  AND delivery.next_at <= now()
+  AND webhook.disabled_at IS NULL
+  AND delivery.webhook_id <> ALL (CAST(:left_alone AS bigint[]))
+ORDER BY delivery.next_at, delivery.id
+LIMIT 1
+FOR UPDATE OF delivery SKIP LOCKED
