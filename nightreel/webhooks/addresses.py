@@ -17,6 +17,8 @@ from nightreel.reasons import Reason
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+_OF_CLOUDS = (IPv4Address("168.63.129.16"),)
+"""Public by their number, but served inside a cloud. Source: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16"""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _LOOPBACK_NAMES = ("localhost",)
 
@@ -47,7 +49,9 @@ class Allowed:
             return True
         if of_loopback and address.is_loopback:
             return True
-        return all(one.is_global and not one.is_multicast and not one.is_reserved for one in every)
+        return all(
+            one.is_global and not one.is_multicast and not one.is_reserved and one not in _OF_CLOUDS for one in every
+        )
 
 
 def names_loopback(host: str) -> bool:
