@@ -7,7 +7,7 @@ address of each connection is checked: a name may mean another address than when
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -20,6 +20,8 @@ Network = IPv4Network | IPv6Network
 _OF_CLOUDS = (IPv4Address("168.63.129.16"),)
 """Public by their number, but served inside a cloud. Source: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16"""
 _NAT64 = IPv6Network("64:ff9b::/96")
+_TUNNELS = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))
+"""6to4 and Teredo: they contain an IPv4 address, and no receiver needs them any more."""
 _LOOPBACK_NAMES = ("localhost",)
 
 
@@ -44,13 +46,17 @@ class Allowed:
         >>> [Allowed().allows(ip_address(text)) for text in ("93.184.215.14", "10.0.0.1", "::ffff:169.254.169.254")]
         [True, False, False]
         """
-        every = [address, *_inside(address)]
-        if any(one in network for one in every for network in self.networks if one.version == network.version):
+        address = _destination(address)
+        if any(address in network for network in self.networks if network.version == address.version):
             return True
         if of_loopback and address.is_loopback:
             return True
-        return all(
-            one.is_global and not one.is_multicast and not one.is_reserved and one not in _OF_CLOUDS for one in every
+        return (
+            address.is_global
+            and not address.is_multicast
+            and not address.is_reserved
+            and address not in _OF_CLOUDS
+            and not any(address in network for network in _TUNNELS if network.version == address.version)
         )
 
 
@@ -88,15 +94,15 @@ def resolve(host: str, port: int, allowed: Allowed) -> Sequence[str]:
     return addresses
 
 
-def _inside(address: Address) -> Iterator[Address]:
-    """The IPv4 addresses that an IPv6 address leads to."""
-    if not isinstance(address, IPv6Address):
-        return
-    if address.ipv4_mapped:
-        yield address.ipv4_mapped
-    if address.sixtofour:
-        yield address.sixtofour
-    if address.teredo:
-        yield from address.teredo
-    if address in _NAT64:
-        yield IPv4Address(int(address) & 0xFFFF_FFFF)
+def _destination(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address stands for; else the address itself.
+
+    >>> _destination(ip_address("::ffff:10.0.0.1")), _destination(ip_address("64:ff9b::a00:1"))
+    (IPv4Address('10.0.0.1'), IPv4Address('10.0.0.1'))
+    """
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address
