@@ -87,7 +87,7 @@ def send(
     except httpcore.TimeoutException as error:
         detail = f"{parts.hostname} did not respond within {timeout_s:g} s"
         raise TransientError(Reason.WEBHOOK_UNREACHABLE, detail) from error
-    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+    except (httpcore.NetworkError, httpcore.ProtocolError, OSError, ValueError) as error:
         detail = f"{parts.hostname}: {type(error).__name__}: {str(error)[:200]}"
         raise TransientError(Reason.WEBHOOK_UNREACHABLE, detail) from error
 
