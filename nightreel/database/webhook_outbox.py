@@ -7,12 +7,12 @@ after the request, the delivery is sent again, with the same id.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from nightreel.database import schema
 from nightreel.database.statements import statement
@@ -34,13 +34,21 @@ class Delivery:
     is_forbidden: bool
 
 
-def lock_next(connection: Connection, *, left_alone: Collection[int] = ()) -> Delivery | None:
-    """Lock the delivery that has been due for longest, and that no other transaction has locked.
+def due_webhooks(connection: Connection) -> list[int]:
+    """The ids of webhooks with deliveries that are due."""
+    webhooks, deliveries = schema.webhooks, schema.webhook_deliveries
+    is_due = exists().where(
+        deliveries.c.webhook_id == webhooks.c.id,
+        deliveries.c.state == "waiting",
+        deliveries.c.next_at <= func.now(),
+    )
+    query = select(webhooks.c.id).where(webhooks.c.disabled_at.is_(None), is_due).order_by(webhooks.c.id)
+    return list(connection.execute(query).scalars())
 
-    Args:
-        left_alone: ids of webhooks that get nothing for now.
-    """
-    row = connection.execute(statement("next_delivery"), {"left_alone": sorted(left_alone)}).one_or_none()
+
+def lock_next(connection: Connection, webhook_id: int) -> Delivery | None:
+    """Lock the delivery of a webhook that has been due for longest, and that no other transaction has locked."""
+    row = connection.execute(statement("next_delivery"), {"webhook_id": webhook_id}).one_or_none()
     if row is None:
         return None
     return Delivery(

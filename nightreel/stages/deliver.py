@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -22,6 +22,7 @@ from nightreel.database.webhook_outbox import (
     delete_ended,
     disable_webhook,
     drop,
+    due_webhooks,
     lock_next,
     record_delivered,
     record_failed,
@@ -79,14 +80,16 @@ def deliver_due(
 ) -> Delivered:
     """Send what is due, and delete old deliveries.
 
-    A webhook that fails three times in a row gets nothing more in this pass, so that one receiver that is down does not
-    hold up the others.
+    Webhooks take turns. One that fails three times in a row gets nothing more in this pass: a receiver that is down, or
+    that has many events, does not hold up the others.
 
     Args:
         is_over: asked before each delivery; true ends the pass.
         threads: deliveries that are sent at the same time.
     """
-    one = _Pass(database, settings)
+    with database.begin() as connection:
+        webhooks = due_webhooks(connection)
+    one = _Pass(database, settings, webhooks)
     with ThreadPoolExecutor(threads, thread_name_prefix="deliver") as pool:
         for done in [pool.submit(one.work, is_over) for _ in range(threads)]:
             done.result()
@@ -116,26 +119,39 @@ def watch(
 
 
 class _Pass:
-    """The threads of one pass, and what they share: how deliveries ended, and which webhooks are left alone."""
+    """What the threads of a pass share: how deliveries ended, and the webhooks that still take turns."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, webhooks: Sequence[int]) -> None:
         self.ends: Counter[str] = Counter()
         self._database = database
         self._attempts = settings.webhook_attempts
         self._allowed = allowed_by(settings)
         self._lock = threading.Lock()
+        self._turns = list(webhooks)
+        self._turn = 0
         self._failures: Counter[int] = Counter()
 
     def work(self, is_over: Callable[[], bool]) -> None:
-        while not is_over() and self._deliver_next():
-            pass
+        while not is_over() and (webhook_id := self._next_turn()) is not None:
+            if not self._deliver_next(webhook_id):
+                self._end_turns(webhook_id)
 
-    def _deliver_next(self) -> bool:
-        """Send the next delivery. Returns False if none is due."""
+    def _next_turn(self) -> int | None:
         with self._lock:
-            left_alone = [webhook for webhook, count in self._failures.items() if count >= _FAILURES_IN_A_ROW]
+            if not self._turns:
+                return None
+            self._turn = (self._turn + 1) % len(self._turns)
+            return self._turns[self._turn]
+
+    def _end_turns(self, webhook_id: int) -> None:
+        with self._lock:
+            if webhook_id in self._turns:
+                self._turns.remove(webhook_id)
+
+    def _deliver_next(self, webhook_id: int) -> bool:
+        """Send the next delivery of a webhook. Returns whether it may get another one in this pass."""
         with self._database.begin() as connection:
-            delivery = lock_next(connection, left_alone=left_alone)
+            delivery = lock_next(connection, webhook_id)
             if delivery is None:
                 return False
             if delivery.is_forbidden:
@@ -159,10 +175,9 @@ class _Pass:
                     if is_gone:
                         disable_webhook(connection, delivery.webhook_id, why="its receiver answered 410 Gone")
                     end = "dead" if is_last else "failed"
-        self._count(delivery, end)
         if end in ("failed", "dead"):
-            logger.warning("event %s for webhook %d: %s: %s", delivery.event_id, delivery.webhook_id, end, error)
-        return True
+            logger.warning("event %s for webhook %d: %s: %s", delivery.event_id, webhook_id, end, error)
+        return self._count(webhook_id, end)
 
     def _send(self, delivery: Delivery) -> tuple[Response | None, str]:
         """The response and what is wrong with it."""
@@ -178,13 +193,15 @@ class _Pass:
             return None, str(error)
         return response, f"the receiver answered {response.status}"
 
-    def _count(self, delivery: Delivery, end: str) -> None:
+    def _count(self, webhook_id: int, end: str) -> bool:
+        """Count how a delivery ended. Returns whether its webhook failed less than three times in a row."""
         with self._lock:
             self.ends[end] += 1
             if end == "delivered":
-                self._failures[delivery.webhook_id] = 0
+                self._failures[webhook_id] = 0
             elif end != "dropped":
-                self._failures[delivery.webhook_id] += 1
+                self._failures[webhook_id] += 1
+            return self._failures[webhook_id] < _FAILURES_IN_A_ROW
 
 
 def _wait_s(failures: int) -> float:

@@ -60,7 +60,8 @@ webhook_deliveries = Table(
     CheckConstraint("state IN ('waiting', 'delivered', 'dead', 'dropped')", name="state"),
     CheckConstraint("(state = 'waiting') = (ended_at IS NULL)", name="ended_at"),
     CheckConstraint("(state = 'dropped') = (payload IS NULL)", name="payload"),
-    Index("webhook_deliveries_waiting_idx", "next_at", "id", postgresql_where=text("state = 'waiting'")),
+    # Of one webhook, so that the backlog of another one costs nothing.
+    Index("webhook_deliveries_waiting_idx", "webhook_id", "next_at", "id", postgresql_where=text("state = 'waiting'")),
     Index("webhook_deliveries_dead_idx", "webhook_id", "id", postgresql_where=text("state = 'dead'")),
     Index("webhook_deliveries_ended_idx", "ended_at", postgresql_where=text("state IN ('delivered', 'dropped')")),
     Index("webhook_deliveries_video_id_idx", "video_id"),

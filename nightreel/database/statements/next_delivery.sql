@@ -1,5 +1,5 @@
--- The next delivery that is due, locked until the transaction ends; other deliverers skip it. `restricted`: its video is
--- restricted now, whatever it was when the event was written.
+-- The delivery of a webhook that has been due for longest, locked until the transaction ends; other deliverers skip it.
+-- `is_restricted`: its video is restricted now, whatever it was when the event was written.
 SELECT delivery.id,
        delivery.event_id,
        delivery.payload,
@@ -14,9 +14,9 @@ SELECT delivery.id,
 FROM nightreel.webhook_deliveries AS delivery
 JOIN nightreel.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.state = 'waiting'
+  AND delivery.webhook_id = :webhook_id
   AND delivery.next_at <= now()
   AND webhook.disabled_at IS NULL
-  AND delivery.webhook_id <> ALL (CAST(:left_alone AS bigint[]))
 ORDER BY delivery.next_at, delivery.id
 LIMIT 1
 FOR UPDATE OF delivery SKIP LOCKED

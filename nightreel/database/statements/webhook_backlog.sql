@@ -5,5 +5,9 @@ SELECT (SELECT count(*) FROM (
        (SELECT count(*) FROM (
             SELECT FROM nightreel.webhook_deliveries WHERE state = 'dead' LIMIT :most
         ) AS dead) AS dead,
-       (SELECT coalesce(extract(epoch FROM greatest(now() - min(next_at), interval '0')), 0)
-        FROM nightreel.webhook_deliveries WHERE state = 'waiting') AS late_s
+       (SELECT coalesce(extract(epoch FROM greatest(now() - min(first.next_at), interval '0')), 0)
+        FROM nightreel.webhooks AS webhook
+        CROSS JOIN LATERAL (
+            SELECT next_at FROM nightreel.webhook_deliveries
+            WHERE webhook_id = webhook.id AND state = 'waiting' ORDER BY next_at LIMIT 1
+        ) AS first) AS late_s

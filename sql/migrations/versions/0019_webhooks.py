@@ -51,7 +51,7 @@ def upgrade() -> None:
         schema="nightreel",
     )
     for name, columns, where in (
-        ("waiting", "next_at, id", "WHERE state = 'waiting'"),
+        ("waiting", "webhook_id, next_at, id", "WHERE state = 'waiting'"),
         ("dead", "webhook_id, id", "WHERE state = 'dead'"),
         ("ended", "ended_at", "WHERE state IN ('delivered', 'dropped')"),
         ("video_id", "video_id", ""),

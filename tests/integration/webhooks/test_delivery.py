@@ -26,7 +26,7 @@ from nightreel.domain import PromptSet
 from nightreel.metrics import metrics_text
 from nightreel.settings import Settings, child_environment
 from nightreel.stages import deliver
-from nightreel.stages.deliver import Delivered, deliver_due
+from nightreel.stages.deliver import Delivered, deliver_due, watch
 from nightreel.webhooks import new_secret
 
 SETTINGS = Settings(_env_file=None)
@@ -233,10 +233,10 @@ def test_two_deliverers_send_each_event_once(work, receiver):
 
 
 def test_a_delivery_that_is_being_sent_is_skipped(work, receiver):
-    hook(work, receiver)
+    webhook_id = hook(work, receiver)
     flag(work)
     with work.database.begin() as connection:
-        assert lock_next(connection) is not None
+        assert lock_next(connection, webhook_id) is not None
         assert pass_(work) == Delivered()
     assert pass_(work) == Delivered(delivered=1)
 
@@ -250,6 +250,40 @@ def test_a_receiver_that_is_down_does_not_hold_up_another_one(work, receiver):
         done = deliver_due(work.database, SETTINGS, threads=1)
         assert done == Delivered(delivered=8, failed=3)
         assert len(down.got) == 3, "after three failures in a row it is left alone"
+
+
+def test_webhooks_take_turns(work, receiver):
+    """One with many events does not hold up one with a few."""
+    order: list[str] = []
+    with receiving() as busy:
+        hook(work, busy)
+        flag(work, 6)
+        hook(work, receiver)
+        flag(work, 2)
+        for name, one in (("busy", busy), ("calm", receiver)):
+            one.answer = lambda _, name=name: (order.append(name) or 204, {}, b"")
+        assert deliver_due(work.database, SETTINGS, threads=1) == Delivered(delivered=10)
+    assert sorted(order[:4]) == ["busy", "busy", "calm", "calm"]
+
+
+def test_watching_sends_events_as_they_come(work, receiver):
+    hook(work, receiver)
+    stop = threading.Event()
+    passes: list[Delivered] = []
+    arguments = {"every_s": 0.05, "on_pass": passes.append, "stop": stop}
+    thread = threading.Thread(target=watch, args=(work.database, SETTINGS), kwargs=arguments)
+    thread.start()
+    try:
+        for count in (1, 2):
+            flag(work)
+            end = time.monotonic() + 20
+            while len(receiver.got) < count and time.monotonic() < end:
+                time.sleep(0.02)
+            assert len(receiver.got) == count
+    finally:
+        stop.set()
+        thread.join()
+    assert passes == [Delivered(delivered=1)] * 2
 
 
 def test_a_video_that_became_restricted_since_is_not_told(work, receiver):
