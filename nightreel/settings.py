@@ -119,6 +119,11 @@ class Settings(BaseSettings):
         description="URL with which `nightreel db upgrade` changes tables, of the user that owns them; unset: "
         "NIGHTREEL_DATABASE_URL",
     )
+    console_url: str | None = Field(
+        None,
+        description="URL at which people open the console, such as https://nightreel.example.com; "
+        "`nightreel db upgrade` stores it, and the views make links of it",
+    )
     cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
     cache_key: SecretStr | None = Field(
         None,
@@ -365,6 +370,13 @@ class Settings(BaseSettings):
             found = f"scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
             raise ValueError(f"{found}: expected postgresql://user:password@host:port/database")
         return value
+
+    @field_validator("console_url")
+    @classmethod
+    def _is_a_page(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected http://host or https://host")
+        return value.rstrip("/") if value else None
 
     @field_validator("cache_key")
     @classmethod

@@ -44,8 +44,11 @@ _MAY = {
 
 def database_upgrade() -> None:
     """Upgrade the database to the tables and views of this version."""
-    with open_services(command_settings(), prefect=False) as endpoints:
-        before, after = upgrade_database(endpoints.owner_url, on_progress=print_progress)
+    settings = command_settings()
+    with open_services(settings, prefect=False) as endpoints:
+        before, after = upgrade_database(
+            endpoints.owner_url, console_url=settings.console_url, on_progress=print_progress
+        )
     print_line(f"database at revision {after}" + ("" if before == after else f" (was {before or 'empty'})"))
 
 

@@ -22,7 +22,7 @@ def up() -> None:
     settings = command_settings()
     endpoints = services.up(settings)
     if settings.database_url is None:
-        upgrade_database(endpoints.owner_url)
+        upgrade_database(endpoints.owner_url, console_url=settings.console_url)
     print_line(f"started: {', '.join(endpoints.started) or 'nothing, all were running'}")
     _print_status(services.status(settings))
 

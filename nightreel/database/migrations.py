@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from nightreel.database.wide_views import state_wide_views
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
@@ -21,11 +22,12 @@ _VERSION_TABLE = {"version_table": "schema_version", "version_table_schema": "ni
 _UPGRADE_LOCK = 0x6E72_0001  # an arbitrary constant: one upgrade at a time
 
 
-def upgrade(engine: Engine) -> tuple[str | None, str]:
+def upgrade(engine: Engine, *, console_url: str | None = None) -> tuple[str | None, str]:
     """Apply missing migrations, recreate the views and state the rights of roles, in one transaction.
 
     Args:
         engine: of the user that owns the tables.
+        console_url: where people open the console; the views make links of it.
 
     Returns:
         The revisions before (None for an empty database) and after.
@@ -40,6 +42,8 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         command.upgrade(config, "head")
         for path in sorted((_sql_directory() / "views").glob("*.sql"), key=_place):
             connection.exec_driver_sql(path.read_text())
+        state_wide_views(connection)
+        connection.execute(text("UPDATE nightreel.site SET console_url = :url"), {"url": console_url})
         _state_rights(connection)
     return before, _head(config)
 

@@ -26,7 +26,7 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
     """
     with open_services(settings, prefect=False) as endpoints:
         if settings.database_url is None:
-            upgrade_database(endpoints.owner_url)
+            upgrade_database(endpoints.owner_url, console_url=settings.console_url)
         database = Database(endpoints.database_url)
         try:
             with database.translated():
@@ -39,16 +39,19 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
             database.close()
 
 
-def upgrade_database(owner_url: str, *, on_progress: OnProgress = lambda *_: None) -> tuple[str | None, str]:
+def upgrade_database(
+    owner_url: str, *, console_url: str | None = None, on_progress: OnProgress = lambda *_: None
+) -> tuple[str | None, str]:
     """Bring tables and views to this version, and the verdicts with them. Returns the revisions before and after.
 
     Args:
         owner_url: of the user that owns the tables.
+        console_url: as `upgrade`.
     """
     owner = Database(owner_url)
     try:
         with owner.translated():
-            before, after = upgrade(owner.engine)
+            before, after = upgrade(owner.engine, console_url=console_url)
         if before != after:
             apply_changes(owner, on_progress=on_progress)
             show_current(owner)

@@ -11,7 +11,7 @@ SELECT verdict.video_id,
        CASE verdict.state WHEN 'answered' THEN 'flagged' ELSE verdict.state END AS found,
        verdict.severity,
        verdict.lane,
-       CASE WHEN question.kind IN ('caption', 'text') AND EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+       CASE WHEN question.kind IN ('caption', 'text') AND video.restricted AND (SELECT nightreel.hides_restricted())
             THEN NULL ELSE verdict.text END AS answer,
        verdict.reason,
        coalesce(verdict.first_flagged_s, part.first_s) AS first_s,
@@ -23,7 +23,10 @@ SELECT verdict.video_id,
        verdict.policy_id,
        verdict.judged_at,
        prompt.id AS prompt_id,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || coalesce(verdict.first_flagged_s, part.first_s) AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id AND video.replaced_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

@@ -2,7 +2,7 @@
 -- `reporting.answers` has everything else.
 CREATE OR REPLACE VIEW reporting.timeline AS
 SELECT video_id, uri, segment, start_s, end_s, prompt_set, prompt, state, answer, p, flagged, severity, lane, reason,
-       restricted, kind
+       restricted, console_url, thumbnail_url, kind
 FROM reporting.answers
 WHERE due;
 
@@ -17,7 +17,7 @@ SELECT segment.video_id,
        feature.damaged_frames,
        feature.decoder,
        feature.decoder_version,
-       CASE WHEN EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+       CASE WHEN video.restricted AND (SELECT nightreel.hides_restricted())
             THEN NULL ELSE feature.thumbnail_uri END AS thumbnail_uri,
        nightreel.seen_s(
            feature.covered_s, segment.end_s - segment.start_s, feature.damaged_frames, cardinality(feature.pts_s)
@@ -25,12 +25,17 @@ SELECT segment.video_id,
        greatest(segment.end_s - segment.start_s, segment.promised_s) AS expected_s,
        feature.key AS feature_key,
        feature.plan,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || segment.start_s AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' || '?segment=' || segment.index END AS thumbnail_url
 FROM nightreel.segments AS segment
 JOIN nightreel.videos AS video ON video.id = segment.video_id AND video.replaced_at IS NULL
 JOIN LATERAL (
     SELECT answer.feature_key FROM nightreel.answers AS answer
-    WHERE answer.segment_id = segment.id ORDER BY answer.id DESC LIMIT 1
+    WHERE answer.segment_id = segment.id
+    ORDER BY answer.id + 0 DESC  -- not by the primary key, which knows no segment
+    LIMIT 1
 ) AS newest ON true
 JOIN nightreel.features AS feature ON feature.key = newest.feature_key;
 
@@ -46,7 +51,10 @@ SELECT verdict.video_id,
        verdict.lane,
        verdict.judged_at,
        prompt.id AS prompt_id,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id AND video.replaced_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

@@ -15,8 +15,7 @@ SELECT delivery.id AS delivery_id,
        delivery.created_at,
        CASE delivery.state WHEN 'waiting' THEN delivery.next_at END AS next_at,
        delivery.ended_at,
-       EXISTS (
-           SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = delivery.video_id
-       ) AS restricted
+       video.restricted
 FROM nightreel.webhook_deliveries AS delivery
+JOIN nightreel.videos AS video ON video.id = delivery.video_id
 JOIN nightreel.webhooks AS webhook ON webhook.id = delivery.webhook_id;

@@ -76,8 +76,8 @@ SELECT answer.id AS answer_id,
        verdict.look_again,
        verdict.start_s AS found_start_s,
        verdict.end_s AS found_end_s,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted,
-       EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id) AS hidden
+       video.restricted,
+       video.restricted AND (SELECT nightreel.hides_restricted()) AS hidden
 FROM nightreel.prompts AS prompt
 JOIN nightreel.verdicts AS verdict ON verdict.prompt_id = prompt.id
 JOIN nightreel.answers AS answer ON answer.id = verdict.answer_id

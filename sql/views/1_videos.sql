@@ -33,7 +33,10 @@ SELECT video.id AS video_id,
        video.expected_s,
        analysis.covered_s / nullif(video.expected_s, 0) AS coverage,
        (SELECT count(*) FROM nightreel.failed_segments WHERE failed_segments.analysis_id = analysis.id) AS failed_segments,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.videos AS video
 LEFT JOIN LATERAL (
     -- Not *, which would tie the view to columns that it does not show.

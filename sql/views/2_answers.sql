@@ -68,7 +68,10 @@ SELECT answer_id,
        nullif(look, '') AS look,
        CASE WHEN hidden AND kind IN ('caption', 'text') THEN NULL ELSE windows END AS windows,
        look_again,
-       restricted
+       restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video_id || '?t=' || coalesce(found_start_s, start_s) AS console_url,
+       CASE WHEN NOT (hidden)
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video_id || '/thumbnail' || '?segment=' || segment END AS thumbnail_url
 FROM nightreel.all_answers
 WHERE shown AND replaced_at IS NULL;
 
@@ -113,5 +116,8 @@ SELECT answer_id,
        replaced_at,
        nullif(look, '') AS look,
        CASE WHEN hidden AND kind IN ('caption', 'text') THEN NULL ELSE windows END AS windows,
-       restricted
+       restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video_id || '?t=' || coalesce(found_start_s, start_s) AS console_url,
+       CASE WHEN NOT (hidden)
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video_id || '/thumbnail' || '?segment=' || segment END AS thumbnail_url
 FROM nightreel.all_answers;

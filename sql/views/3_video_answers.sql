@@ -6,7 +6,7 @@ SELECT video.id AS video_id,
        prompt.set_name AS prompt_set,
        prompt.name AS prompt,
        question.kind,
-       CASE WHEN question.kind IN ('caption', 'text') AND EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+       CASE WHEN question.kind IN ('caption', 'text') AND video.restricted AND (SELECT nightreel.hides_restricted())
             THEN NULL ELSE verdict.text END AS answer,
        verdict.max_p,
        verdict.flagged,
@@ -19,7 +19,7 @@ SELECT video.id AS video_id,
        verdict.reason,
        verdict.covered_s,
        verdict.expected_s,
-       CASE WHEN question.kind IN ('caption', 'text') AND EXISTS (SELECT FROM nightreel.hidden_videos AS one WHERE one.video_id = video.id)
+       CASE WHEN question.kind IN ('caption', 'text') AND video.restricted AND (SELECT nightreel.hides_restricted())
             THEN NULL ELSE verdict.value END AS value,
        verdict.severity,
        verdict.lane,
@@ -28,7 +28,10 @@ SELECT video.id AS video_id,
        verdict.judged_at,
        verdict.prompt_id,
        verdict.missing::bigint AS missing,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id AS console_url,
+       CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id

@@ -13,7 +13,8 @@ SELECT video.id AS video_id,
        analysis.id AS analysis_id,
        analysis.covered_s,
        video.expected_s,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id AS console_url
 FROM nightreel.analyses AS analysis
 JOIN nightreel.videos AS video ON video.id = analysis.video_id
 WHERE analysis.status IN ('failed', 'quarantined', 'partly_done') AND video.replaced_at IS NULL;

@@ -11,7 +11,8 @@ SELECT video.id AS video_id,
        analysis.status,
        analysis.run_id,
        analysis.id AS analysis_id,
-       EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = video.id) AS restricted
+       video.restricted,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || failed.start_s AS console_url
 FROM nightreel.failed_segments AS failed
 JOIN nightreel.analyses AS analysis ON analysis.id = failed.analysis_id
 JOIN nightreel.videos AS video ON video.id = analysis.video_id

@@ -19,6 +19,7 @@ from fixtures.clips import read_number
 from nightreel.media.decode_job import plan_job
 from nightreel.media.decoding import decode
 from nightreel.media.inspection import probe_file
+from nightreel.media.media_file import MediaFile
 from nightreel.media.probe import MediaLimits
 
 FPS = 30
@@ -28,10 +29,12 @@ _LIMITS = MediaLimits(max_bytes=2**40, max_pixels=2**30, max_duration_s=1e6, max
 
 def ours(path: str, frames: list[int], short_side: int | None) -> list[int | None]:
     """Probe, plan and decode, as a decode process of the pool does."""
-    probe = probe_file(Path(path), _LIMITS)
-    job = plan_job(probe, [(frame + 0.5) / FPS for frame in frames], short_side=short_side)
-    frames_thwc = np.empty((len(job.frames), job.height, job.width, 3), np.uint8)
-    decode(Path(path), job, frames_thwc)
+    with Path(path).open("rb") as opened:
+        file = MediaFile(opened.fileno(), Path(path).name, path)
+        probe = probe_file(file, _LIMITS)
+        job = plan_job(probe, [(frame + 0.5) / FPS for frame in frames], short_side=short_side)
+        frames_thwc = np.empty((len(job.frames), job.height, job.width, 3), np.uint8)
+        decode(file, job, frames_thwc)
     return _numbers(frames_thwc)
 
 

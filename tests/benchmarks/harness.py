@@ -26,13 +26,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from nightreel.services.endpoints import Endpoints
+if TYPE_CHECKING:  # each side imports this module
+    from nightreel.services.endpoints import Endpoints
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]

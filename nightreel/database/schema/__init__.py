@@ -11,6 +11,7 @@ from nightreel.database.schema.measured import answers
 from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
 from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
 from nightreel.database.schema.shards import backfill_shards, backfills
+from nightreel.database.schema.site import site
 from nightreel.database.schema.webhooks import webhook_deliveries, webhooks
 from nightreel.database.schema.work import analyses, failed_segments, runs, segments, videos
 
@@ -35,6 +36,7 @@ __all__ = [
     "recipes",
     "runs",
     "segments",
+    "site",
     "verdicts",
     "video_verdicts",
     "videos",

@@ -59,6 +59,7 @@ answers = Table(
         unique=True,
         postgresql_where=text("NOT superseded"),
     ),
+    Index("answers_segment_id_idx", "segment_id"),  # with superseded answers
     # Re-judging reads only the answers that a change of policy can touch.
     Index("answers_question_id_p_idx", "question_id", "p", "id"),
     Index("answers_bounded_idx", "question_id", "id", postgresql_where=text("bounds IS NOT NULL")),

@@ -52,9 +52,9 @@ runs = Table(
 
 # One version of one object. `replaced_at` is set when another version is found under the same key, `gone_at` when a
 # sweep finds none. `expected_s` are the seconds that the file should hold (null: not known): more than `duration_s` if
-# it is cut off. Rows of `videos` and `analyses` change several times each: these tables are vacuumed when 2 % of
-# their rows are dead, not 20 % (a storage parameter, which SQLAlchemy does not support for tables: sql/migrations sets
-# it).
+# it is cut off. `restricted`: only some people may see it; triggers on verdicts keep it. Rows of `videos` and of
+# `analyses` change several times each: these tables are vacuumed when 2 % of their rows are dead, not 20 % (a storage
+# parameter, which SQLAlchemy does not support for tables: sql/migrations sets it).
 videos = Table(
     "videos",
     metadata,
@@ -71,6 +71,7 @@ videos = Table(
     time_column("replaced_at"),
     time_column("gone_at"),
     Column("expected_s", Double),
+    Column("restricted", Boolean, nullable=False, server_default="false"),
     UniqueConstraint("uri", "etag"),
     # Includes all columns that a page of the listing is compared with: discovery reads no rows of known videos.
     Index(

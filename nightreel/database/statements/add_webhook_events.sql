@@ -51,7 +51,6 @@ JOIN nightreel.webhooks AS webhook
     AND (webhook.prompt IS NULL OR webhook.prompt = prompt.name)
     AND (webhook.least_severity IS NULL
          OR greatest(change.severity_before, verdict.severity) >= webhook.least_severity)
-WHERE webhook.restricted
-   OR NOT EXISTS (SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = change.video_id)
+WHERE webhook.restricted OR NOT video.restricted
 -- A webhook that is removed meanwhile gets nothing, and does not fail this transaction.
 FOR KEY SHARE OF webhook

@@ -8,10 +8,9 @@ SELECT delivery.id,
        webhook.url,
        webhook.secret,
        webhook.restricted AS may_be_restricted,
-       EXISTS (
-           SELECT FROM nightreel.restricted_videos AS one WHERE one.video_id = delivery.video_id
-       ) AS is_restricted
+       video.restricted AS is_restricted
 FROM nightreel.webhook_deliveries AS delivery
+JOIN nightreel.videos AS video ON video.id = delivery.video_id
 JOIN nightreel.webhooks AS webhook ON webhook.id = delivery.webhook_id
 WHERE delivery.state = 'waiting'
   AND delivery.webhook_id = :webhook_id

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.judged import under, yes_no
-from fixtures.work import PROMPTS, Work, stored
-from fixtures.work_answers import analyse, answered, window
+from fixtures.work import Work
 from sqlalchemy import RowMapping, text
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
 from nightreel.database.current_recipes import make_current
-from nightreel.domain import Answer, Prompt, PromptKind, PromptSet
-
-CAPTION, VIOLENCE, WHY = PROMPTS.prompts
-SCENE = Prompt.of(name="scene", kind=PromptKind.CHOICE, text="Where?", choices=("indoors", "outdoors"), set_name="test")
-ASKED = PromptSet(PROMPTS.name, (CAPTION, under(VIOLENCE, severity=3, min_mass=0.01), WHY, SCENE))
-
 
 PAGE = (Path(__file__).parents[3] / "docs" / "analysts.md").read_text(encoding="utf-8")
 QUESTIONS = {
@@ -53,34 +44,8 @@ def _named(row: RowMapping) -> dict[str, Any]:
 
 
 @pytest.fixture
-def work(open_work, monkeypatch, database_url) -> Work:
-    """Videos of five segments, with the probabilities of violence in each; None: it could not be judged. One waits."""
-    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", database_url)
-    work = open_work(prompts=ASKED)
-    with work.database.begin() as connection:
-        make_current(
-            connection, work.recipe.id, source="s3://bucket", set_names={"test"}, made_by="night", instead=True
-        )
-    violence = {
-        "clean": (0.01, 0.02, 0.01, 0.01, 0.01),
-        "clip-3": (0.9, 0.97, 0.01, 0.99, 0.01),
-        "unsure": (0.01, None, 0.01, 0.01, 0.01),
-        "worse": (0.01, None, 0.99, 0.01, 0.01),
-    }
-    work.discover(*(stored(f"2026/11/{name}.mp4") for name in (*violence, "waiting")))
-    for claim in work.claim(segments=100):
-        name = claim.video.uri.rsplit("/", 1)[1].removesuffix(".mp4")
-        if name == "waiting":
-            continue
-        segments = []
-        for index, p in enumerate(violence[name]):
-            measured = yes_no(VIOLENCE.question, p) if p else replace(yes_no(VIOLENCE.question, 0.5), mass=0.001)
-            scene = Answer(question_hash=SCENE.question.hash, scores={"indoors": 0.98, "outdoors": 0.02}, mass=0.9)
-            said = "a bicycle" if (name, index) == ("clip-3", 1) else "a street"
-            caption = Answer(question_hash=CAPTION.question.hash, text=said, generated_tokens=3)
-            segments.append(answered(claim, window(index), caption, measured, scene))
-        analyse(work, claim, *segments, expected_s=150.0)
-    return work
+def work(judged_videos) -> Work:
+    return judged_videos
 
 
 def test_flags_have_merged_ranges_the_worst_p_and_what_could_not_be_judged(work):

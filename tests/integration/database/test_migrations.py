@@ -84,6 +84,7 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "current_recipes",
         "kept_prompt_sets",
         "cache_keys",
+        "site",
         "webhooks",
         "webhook_deliveries",
     }
