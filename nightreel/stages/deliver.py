@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from sqlalchemy import Connection
+
 from nightreel.backoff import backoff_s
 from nightreel.database.connection import Database
 from nightreel.database.webhook_outbox import (
@@ -159,25 +161,28 @@ class _Pass:
                 end = "dropped"
             else:
                 response, error = self._send(delivery)
-                if response is not None and response.is_success:
-                    record_delivered(connection, delivery, status=response.status)
-                    end = "delivered"
-                else:
-                    is_gone = response is not None and response.is_gone
-                    is_last = is_gone or delivery.attempts + 1 >= self._attempts
-                    record_failed(
-                        connection,
-                        delivery,
-                        status=response.status if response else None,
-                        error=error,
-                        wait_s=None if is_last else _wait_s(delivery.attempts + 1),
-                    )
-                    if is_gone:
-                        disable_webhook(connection, delivery.webhook_id, why="its receiver answered 410 Gone")
-                    end = "dead" if is_last else "failed"
-        if end in ("failed", "dead"):
-            logger.warning("event %s for webhook %d: %s: %s", delivery.event_id, webhook_id, end, error)
+                end = self._record(connection, delivery, response, error)
         return self._count(webhook_id, end)
+
+    def _record(self, connection: Connection, delivery: Delivery, response: Response | None, error: str) -> str:
+        """Write what became of a delivery. Returns how it ended: delivered, failed or dead."""
+        if response is not None and response.is_success:
+            record_delivered(connection, delivery, status=response.status)
+            return "delivered"
+        is_gone = response is not None and response.is_gone
+        is_last = is_gone or delivery.attempts + 1 >= self._attempts
+        end = "dead" if is_last else "failed"
+        record_failed(
+            connection,
+            delivery,
+            status=response.status if response else None,
+            error=error,
+            wait_s=None if is_last else _wait_s(delivery.attempts + 1),
+        )
+        if is_gone:
+            disable_webhook(connection, delivery.webhook_id, why="its receiver answered 410 Gone")
+        logger.warning("event %s for webhook %d: %s: %s", delivery.event_id, delivery.webhook_id, end, error)
+        return end
 
     def _send(self, delivery: Delivery) -> tuple[Response | None, str]:
         """The response and what is wrong with it."""

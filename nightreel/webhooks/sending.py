@@ -87,7 +87,9 @@ def send(
     except httpcore.TimeoutException as error:
         detail = f"{parts.hostname} did not respond within {timeout_s:g} s"
         raise TransientError(Reason.WEBHOOK_UNREACHABLE, detail) from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError, ValueError) as error:
+    except httpcore.ProtocolError as error:  # its words are those of the receiver
+        raise TransientError(Reason.WEBHOOK_UNREACHABLE, f"{parts.hostname} did not respond in HTTP") from error
+    except (httpcore.NetworkError, OSError, ValueError) as error:
         detail = f"{parts.hostname}: {type(error).__name__}: {str(error)[:200]}"
         raise TransientError(Reason.WEBHOOK_UNREACHABLE, detail) from error
 

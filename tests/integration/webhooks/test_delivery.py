@@ -158,6 +158,24 @@ def test_what_a_receiver_says_is_neither_read_nor_kept(work, receiver):
     assert rows(work)[0][3] == "the receiver answered 400"
 
 
+def test_an_answer_that_is_no_http_is_a_failure_and_is_not_repeated(work):
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        hook(work, Receiver(url=f"http://127.0.0.1:{server.getsockname()[1]}/"))
+        flag(work)
+
+        def babble() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"\x1b[31m{{ a lie }}\r\n\r\n")
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        assert pass_(work) == Delivered(failed=1)
+        thread.join()
+    assert rows(work)[0][3] == "webhook_unreachable: 127.0.0.1 did not respond in HTTP"
+
+
 def test_a_receiver_that_dribbles_is_left_at_the_deadline(work, monkeypatch):
     """A byte now and then keeps every read alive: only a deadline for all of them ends it."""
     monkeypatch.setattr(deliver, "send", lambda *a, **k: send(*a, **k, timeout_s=1.0))
