@@ -71,7 +71,7 @@ def _select(columns: dict[str, int]) -> str:
     ids = ", ".join(map(str, columns.values()))
     # Names are quoted, and numbers are those of rows.
     return (
-        f"SELECT video.video_id, video.uri, {', '.join(f'said.{_quoted(column)}' for column in columns)}, "  # noqa: S608
+        f"SELECT video.video_id, video.uri, {', '.join(f'said.{_quoted(column)}' for column in columns)}, "  # noqa: S608 - names are quoted
         "said.flagged_prompts, said.unknown_prompts, video.restricted, video.console_url, video.thumbnail_url "
         "FROM reporting.videos AS video CROSS JOIN LATERAL ("
         "SELECT array_agg(prompt ORDER BY prompt) FILTER (WHERE flagged) AS flagged_prompts, "
