@@ -160,6 +160,16 @@ class TidyOptions(BaseModel):
     )
 
 
+class DeliverOptions(BaseModel):
+    """How long one run of `deliver_webhooks` sends events."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most_s: float = Field(
+        240, gt=0, le=3600, title="At most", description="seconds after which the next run goes on with the rest"
+    )
+
+
 def settings_for(options: AnalyzeOptions, settings: Settings | None = None) -> Settings:
     """The settings of this process, overridden by the options.
 

@@ -337,6 +337,11 @@ class Reason(StrEnum):
         "Dump it with that version and load it into the new one.")
     POSTGRES_FOREIGN = ("postgres_foreign", _RUN, _RETRY, "Another Postgres uses the data directory.",
         "Stop that Postgres.")
+    # -- webhooks -------------------------------------------------------------------------------------------------
+    WEBHOOK_UNREACHABLE = ("webhook_unreachable", _RUN, _RETRY, "The receiver of a webhook does not respond.",
+        "Check the receiver and the network. Nightreel sends the event again, at growing intervals.")
+    WEBHOOK_REFUSED = ("webhook_refused", _RUN, _FINAL, "A webhook leads to an address that is not public.",
+        "Use another URL, or allow its network with `NIGHTREEL_WEBHOOK_NETWORKS`.")
     # fmt: on
 
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -59,6 +60,10 @@ def _all_or_some(suffixes: tuple[str, ...]) -> tuple[str, ...]:
 
 def _parts(secrets: SecretStr) -> list[str]:
     return [part.strip() for part in secrets.get_secret_value().split(",")]
+
+
+def _valid_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(ip_network(text)) for text in texts)
 
 
 _CACHE_KEY_LENGTH = 32
@@ -359,6 +364,20 @@ class Settings(BaseSettings):
     api_model_idle_s: float = Field(
         600, gt=0, description="time after its last question after which it releases the model, seconds"
     )
+
+    # webhooks
+    webhook_attempts: int = Field(
+        10, ge=1, le=30, description="attempts to deliver an event to a webhook, over two days with the default"
+    )
+    webhook_keep_days: int = Field(
+        30, ge=0, le=36_500, description="age at which delivered events are deleted, days; dead ones stay"
+    )
+    webhook_networks: Annotated[CommaSeparated, AfterValidator(_valid_networks)] = Field(
+        (),
+        description="private networks that webhooks may be sent to: 10.1.0.0/16,fd00::/8; others must have a public "
+        "address",
+    )
+    webhook_http: bool = Field(False, description="send webhooks also to http:// URLs of other hosts, unencrypted")
 
     @classmethod
     def settings_customise_sources(cls, settings_cls: Any, *sources: Any, **named: Any) -> tuple[Any, ...]:  # noqa: ARG003

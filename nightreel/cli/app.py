@@ -40,6 +40,7 @@ COMMANDS = {
     "export": "export",
     "api": "api",
     "tokens": "tokens",
+    "webhooks": "webhooks",
     "frames": "frames",
     "ask": "ask",
     "model": "model",

@@ -1,4 +1,4 @@
-"""`export`: results leave as CSV, JSON Lines or Parquet."""
+"""`export`: results leave as CSV, JSON Lines or Parquet, or in the forms that curators load."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from nightreel.cli.console import command_settings, err
 from nightreel.database.view_rows import chosen_columns, parse_filter, read_rows, view_columns
 from nightreel.errors import SettingsError
+from nightreel.stages.curation import Curation, read_found, write_curation
 from nightreel.stages.database import open_database
 from nightreel.stages.export import Format, export_rows, whole_file
 from nightreel.units import counted
@@ -20,8 +21,11 @@ _STDOUT = "-"
 
 def export(
     view: Annotated[str, typer.Argument(help="A view of `reporting`, such as answers or video_answers.")] = "answers",
-    to: Annotated[str, typer.Option(help="File to write; - for stdout.")] = _STDOUT,
-    form: Annotated[Format | None, typer.Option("--format", help="Default: by the name of the file, else CSV.")] = None,
+    to: Annotated[str, typer.Option(help="File to write, or directory to make; - for stdout.")] = _STDOUT,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Default: by the name of the file, else CSV. The last three are for curators."),
+    ] = None,
     columns: Annotated[str | None, typer.Option(help="Only these columns: uri,prompt,answer.")] = None,
     filters: Annotated[
         list[str] | None, typer.Option("--filter", help="Only rows with this: prompt=gore, severity>=3. Repeatable.")
@@ -31,9 +35,19 @@ def export(
         bool, typer.Option("--restricted", help="Include videos with a verdict in the lane `restricted`.")
     ] = False,
 ) -> None:
-    """Write the rows of a view, in no order: any number of them, in flat memory."""
+    """Write the rows of a view, in no order: any number of them, in flat memory.
+
+    The forms fiftyone, label-studio and webvtt make a directory of the rows of flags, timeline or answers.
+    """
     form = form or _form_of(to)
     conditions = [parse_filter(written) for written in filters or ()]
+    if form.is_directory:
+        if to == _STDOUT or columns:
+            raise SettingsError(f"--format {form}: name a new directory with --to, and leave out --columns")
+        with open_database(command_settings()) as database, database.begin() as connection:
+            found = read_found(connection, view, filters=conditions, under=under, restricted=restricted)
+            _print_curation(write_curation(found, Path(to), form, view=view), to)
+        return
     if form is Format.PARQUET and to == _STDOUT and sys.stdout.isatty():
         raise SettingsError("Parquet is not for a terminal: name a file with --to")
     with open_database(command_settings()) as database, database.begin() as connection:
@@ -53,7 +67,14 @@ def _form_of(to: str) -> Format:
     (<Format.PARQUET: 'parquet'>, <Format.CSV: 'csv'>)
     """
     suffix = Path(to).suffix.removeprefix(".").lower()
-    return Format(suffix) if suffix in list(Format) else Format.CSV
+    return Format(suffix) if suffix in list(Format) and not Format(suffix).is_directory else Format.CSV
+
+
+def _print_curation(done: Curation, to: str) -> None:
+    err.print(f"{counted(done.findings, 'finding')} of {counted(done.videos, 'video')} in {to}", markup=False)
+    if done.without_frames:
+        left_out = counted(done.without_frames, "video")
+        err.print(f"left out: {left_out} without a known frame rate", markup=False, style="yellow")
 
 
 def register(app: typer.Typer) -> None:

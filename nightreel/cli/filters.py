@@ -44,7 +44,15 @@ def check_prompt(connection: Connection, settings: Settings, prompt: str | None)
     """Refuse a prompt that neither the database nor the prompt sets of the settings have."""
     known = reports.prompt_names(connection)
     if prompt and prompt not in known:
-        check_word("--prompt", prompt, known | _configured(connection, settings), kind="prompt")
+        check_word("--prompt", prompt, known | {name for _, name in _configured(connection, settings)}, kind="prompt")
+
+
+def check_prompt_set(connection: Connection, settings: Settings, name: str | None) -> None:
+    """Refuse a prompt set that was never asked and that the settings do not name."""
+    known = reports.prompt_set_names(connection)
+    if name and name not in known:
+        of_settings = {set_name for set_name, _ in _configured(connection, settings)}
+        check_word("--prompt-set", name, known | of_settings, kind="prompt set")
 
 
 def check_reason(connection: Connection, reason: str | None) -> None:
@@ -82,9 +90,10 @@ def check_key(connection: Connection, part: str | None, *, options: Mapping[str,
     raise SettingsError(sentence(f"no video has {part!r} in its key", hint, f"the newest of {count:,} are {some}"))
 
 
-def _configured(connection: Connection, settings: Settings) -> set[str]:
+def _configured(connection: Connection, settings: Settings) -> set[tuple[str, str]]:
+    """The prompts of the settings: set and name."""
     try:
         names = kept_meanings(connection, settings.prompt_sets)
-        return {prompt.name for prompt in load_prompt_sets(names).prompts}
+        return {(prompt.set_name, prompt.name) for prompt in load_prompt_sets(names).prompts}
     except SettingsError:
         return set()  # a wrong prompt set stops analyses, not the view of their answers

@@ -114,6 +114,11 @@ def prompt_names(connection: Connection) -> set[str]:
     return set(connection.execute(select(schema.prompts.c.name).distinct()).scalars())
 
 
+def prompt_set_names(connection: Connection) -> set[str]:
+    """The names of all prompt sets that were ever asked."""
+    return set(connection.execute(select(schema.prompts.c.set_name).distinct()).scalars())
+
+
 def failure_reasons(connection: Connection) -> dict[str, int]:
     """The reasons of failed videos, the most frequent first, with the number of videos."""
     count = func.count()

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
+from nightreel.database.flag_changes import record_flag_changes
 from nightreel.database.policies import InForce
 from nightreel.database.results import storable
 from nightreel.database.statements import statement
@@ -92,6 +93,8 @@ def roll_up_videos(
 ) -> None:
     """Write the verdicts on videos, from those on show of their segments. A video without any loses its own.
 
+    Changes of flags become events for webhooks.
+
     Args:
         prompts: with the policies in force. prompt_ids: by prompt name. policies: by prompt id.
         only: write those of these prompts; None: of all.
@@ -99,12 +102,15 @@ def roll_up_videos(
     wanted = [prompt for prompt in prompts.prompts if only is None or prompt.name in only]
     prompts = prompts.with_conditions({prompt.name for prompt in wanted})
     table = schema.video_verdicts
-    connection.execute(
-        table.delete().where(
+    told = (table.c.video_id, table.c.prompt_id, table.c.state, table.c.flagged, table.c.severity)
+    before = connection.execute(
+        table.delete()
+        .where(
             table.c.video_id == func.any(sorted(video_ids)),
             table.c.prompt_id == func.any(sorted(prompt_ids[prompt.name] for prompt in wanted)),
         )
-    )
+        .returning(*told)
+    ).all()
     rows = []
     for video_id, shown in sorted(_shown_by_video(connection, video_ids, prompts, prompt_ids=prompt_ids).items()):
         for prompt in wanted:
@@ -136,8 +142,10 @@ def roll_up_videos(
                     "expected_s": own[0].expected_s,
                 }
             )
-    if rows:
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+    after = connection.execute(insert(table).on_conflict_do_nothing().returning(*told), rows).all() if rows else []
+    inserted = {(row.video_id, row.prompt_id) for row in after}
+    kept = {(row["video_id"], row["prompt_id"]) for row in rows} - inserted
+    record_flag_changes(connection, before, after, kept=kept)
 
 
 def shown_verdicts(

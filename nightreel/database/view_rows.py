@@ -91,20 +91,23 @@ def read_rows(
     filters: Sequence[Filter] = (),
     under: str | None = None,
     restricted: bool = False,
+    order: Sequence[str] = (),
 ) -> Iterator[Sequence[Any]]:
-    """The rows in batches, in no order. Memory stays flat for any number of rows.
+    """The rows in batches. Memory stays flat for any number of rows.
 
     Args:
         columns: some of `view_columns`.
         under: only videos whose key starts with this.
         restricted: include videos that only some people may see.
+        order: names of columns; empty: no order.
 
     Raises:
         SettingsError: a filter names no column of the view, a column that cannot be compared, or a value of another
             type.
     """
     where = conditions(view_columns(connection, view), view, filters=filters, under=under, restricted=restricted)
-    query = text(f"SELECT {listed(columns)} FROM {source(view)}{where.sql}")  # noqa: S608 - names of the catalog
+    by = f" ORDER BY {', '.join(map(quoted, order))}" if order else ""
+    query = text(f"SELECT {listed(columns)} FROM {source(view)}{where.sql}{by}")  # noqa: S608 - names of the catalog
     with explained(filters):
         streamed = {"stream_results": True, "max_row_buffer": _BATCH}
         yield from connection.execute(query, where.values, execution_options=streamed).partitions(_BATCH)

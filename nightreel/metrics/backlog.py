@@ -1,4 +1,4 @@
-"""Metrics of all runs from Postgres: waiting work, failures, ends of runs, leased memory.
+"""Metrics of all runs from Postgres: waiting work, failures, ends of runs, leased memory, webhooks.
 
 A scrape reads them, at most once every few seconds, with any number of scrapers.
 """
@@ -58,7 +58,7 @@ class BacklogCollector(Collector):
         try:
             with self._database.begin() as connection:
                 connection.execute(text(f"SET LOCAL statement_timeout = {_TIMEOUT_MS}"))
-                families = [*_queue(connection), *_runs(connection), *_leases(connection)]
+                families = [*_queue(connection), *_runs(connection), *_leases(connection), *_webhooks(connection)]
         except NightreelError as error:
             logger.warning("metrics of the backlog are missing: %s", error)
             up.add_metric((), 0)
@@ -117,6 +117,19 @@ def _leases(connection: Connection) -> Iterator[GaugeMetricFamily]:
     yield leased
     yield waiting
     yield longest
+
+
+def _webhooks(connection: Connection) -> Iterator[GaugeMetricFamily]:
+    deliveries = _gauge(
+        "webhook_deliveries", f"Events that wait for webhooks or are dead, up to {MOST_COUNTED}.", "state"
+    )
+    late = _gauge("webhook_longest_wait_seconds", "How long the oldest event that is due has waited for its webhook.")
+    row = connection.execute(statement("webhook_backlog"), {"most": MOST_COUNTED}).one()
+    deliveries.add_metric(("waiting",), row.waiting)
+    deliveries.add_metric(("dead",), row.dead)
+    late.add_metric((), row.late_s)
+    yield deliveries
+    yield late
 
 
 def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:

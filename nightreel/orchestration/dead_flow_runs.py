@@ -35,7 +35,13 @@ from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.server_watch import one_try
 
 _REGISTERING = ("analyze-videos", "sweep-videos")  # flows that register a run, within seconds
-_OTHERS = ("retry-failed", "backfill-videos", "evict-cache", "tidy-prefect")  # flows that note their process
+_OTHERS = (
+    "retry-failed",
+    "backfill-videos",
+    "evict-cache",
+    "tidy-prefect",
+    "deliver-webhooks",
+)  # flows that note their process
 FLOWS = (*_REGISTERING, *_OTHERS)
 """The names of all flows of Nightreel."""
 _PAGE = 200

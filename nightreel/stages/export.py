@@ -34,11 +34,18 @@ _ARROW: dict[str, pa.DataType] = {
 
 
 class Format(StrEnum):
-    """The form of an export."""
+    """The form of an export: a file of rows, or a directory for curators (`stages.curation`)."""
 
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    FIFTYONE = "fiftyone"
+    LABEL_STUDIO = "label-studio"
+    WEBVTT = "webvtt"
+
+    @property
+    def is_directory(self) -> bool:
+        return self in (Format.FIFTYONE, Format.LABEL_STUDIO, Format.WEBVTT)
 
 
 class Writer(Protocol):
@@ -60,6 +67,7 @@ def export_rows(
     """Write all rows. Returns their number.
 
     Args:
+        form: one of those of files.
         on_rows: called with the number of rows so far.
     """
     writer = _WRITERS[form](out, columns)

@@ -2,7 +2,7 @@
 -- `reporting.answers` has everything else.
 CREATE OR REPLACE VIEW reporting.timeline AS
 SELECT video_id, uri, segment, start_s, end_s, prompt_set, prompt, state, answer, p, flagged, severity, lane, reason,
-       restricted, console_url, thumbnail_url, answer_id, prompt_id
+       restricted, console_url, thumbnail_url, answer_id, prompt_id, kind
 FROM reporting.answers
 WHERE due;
 

@@ -20,6 +20,7 @@ BEGIN
         ('runs', 'One row for each run, with its counts and the seconds of its stages.'),
         ('memory', 'Estimated and measured memory of each model, device and shape of batch.'),
         ('backfills', 'One row for each backfill, with its progress.'),
+        ('webhook_deliveries', 'One row for each event about a flag and each webhook that gets it, without its content.'),
         ('policies', 'The policies of each prompt: those in force and earlier ones.'),
         ('recipes', 'What is asked: model, sampling plan and prompts, and the sources and sets for which they are current.')
         ) AS views (name, said)
@@ -36,6 +37,11 @@ BEGIN
         ('failed_segments', 'end_s', 'last second of the segment'),
         ('memory', 'segments', 'segments in the batch'),
         ('flags', 'segments', 'segments that are flagged, or not known'),
+        ('webhook_deliveries', 'state', 'waiting, delivered, dead (all attempts failed) or dropped (it must not be sent)'),
+        ('webhook_deliveries', 'attempts', 'how often it was sent'),
+        ('webhook_deliveries', 'status', 'HTTP status of the last response; null: there was none'),
+        ('webhook_deliveries', 'error', 'why the last attempt failed, or why it was not sent'),
+        ('webhook_deliveries', 'created_at', 'when the flag changed'),
         ('videos', 'failed_segments', 'number of segments that could not be analysed')
         ) AS own (view, name, said) ON own.view = view.relname AND own.name = attribute.attname
         LEFT JOIN (VALUES
@@ -184,6 +190,13 @@ BEGIN
         ('recipe_id', 'number of the recipe'),
         ('prompts', 'the prompts with their questions, as JSON'),
         ('current_for', 'sources and prompt sets for which it is current, as JSON'),
+        ('delivery_id', 'number of the delivery'),
+        ('event_id', 'the webhook-id that the receiver gets'),
+        ('webhook_id', 'number of the webhook'),
+        ('host', 'host of the receiver; the rest of its URL may be a secret'),
+        ('type', 'what happened: flag.raised, flag.changed, flag.cleared or flag.unsure'),
+        ('next_at', 'when it is sent next; null: never'),
+        ('ended_at', 'when it was delivered, dead or dropped; null: it waits'),
         ('console_url', 'page of the video in the console; null without NIGHTREEL_CONSOLE_URL'),
         ('thumbnail_url', 'contact sheet, served by the console; null without NIGHTREEL_CONSOLE_URL, and for restricted videos')
         ) AS common (name, said) ON common.name = attribute.attname

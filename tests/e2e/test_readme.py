@@ -35,7 +35,9 @@ def all_commands() -> set[str]:
 
 def test_every_command_is_in_the_readme():
     shown = {
-        " ".join(command[: 2 if command[0] in ("db", "cache", "backfill", "policy", "recipes", "tokens") else 1])
+        " ".join(
+            command[: 2 if command[0] in ("db", "cache", "backfill", "policy", "recipes", "tokens", "webhooks") else 1]
+        )
         for command in COMMANDS
     }
     assert all_commands() - shown == {"demo"}, "`make demo` runs it"
@@ -59,7 +61,7 @@ def work_dir(tmp_path):
         SharedServer(program).stop(force=True)
 
 
-def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_model, monkeypatch):
+def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_model, receiver, monkeypatch):
     videos = tmp_path / "videos"
     make_clip(videos / "a.mp4", 1)
     monkeypatch.chdir(tmp_path)
@@ -71,7 +73,10 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     monkeypatch.setenv("NIGHTREEL_MODEL", str(noise_model))
     outputs = {}
     for command in COMMANDS:
-        arguments = [part.replace("/data/videos", str(videos)) for part in command]
+        arguments = [
+            part.replace("/data/videos", str(videos)).replace("https://example.com/hooks", receiver.url)
+            for part in command
+        ]
         done = subprocess.run(
             [sys.executable, "-m", "nightreel.cli", *arguments],
             capture_output=True,
@@ -88,6 +93,7 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     assert "running" in outputs["status"]
     assert "Prefect's UI: http://127.0.0.1:" in outputs["status"]
     assert "problem" not in outputs["doctor"]
+    assert receiver.types == ["webhook.test"]
     assert "stopped: prefect, postgres" in outputs["down"]
     assert open_to_others(work_dir) == [], "the umask gave all rights to all"
     assert (tmp_path / "a.mp4-frames.png").stat().st_mode & 0o077 == 0

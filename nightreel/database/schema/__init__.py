@@ -14,6 +14,7 @@ from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, pr
 from nightreel.database.schema.search import documents, search_index
 from nightreel.database.schema.shards import backfill_shards, backfills
 from nightreel.database.schema.site import site
+from nightreel.database.schema.webhooks import webhook_deliveries, webhooks
 from nightreel.database.schema.work import analyses, failed_segments, runs, segments, videos
 
 __all__ = [
@@ -44,4 +45,6 @@ __all__ = [
     "verdicts",
     "video_verdicts",
     "videos",
+    "webhook_deliveries",
+    "webhooks",
 ]

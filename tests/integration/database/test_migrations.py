@@ -88,6 +88,8 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "tokens",
         "documents",
         "search_index",
+        "webhooks",
+        "webhook_deliveries",
     }
     with pytest.raises(PermanentError, match="is at revision 0001"):
         require_current(database.engine)
@@ -162,6 +164,7 @@ def test_every_view_can_be_read(database):
             "runs",
             "memory",
             "backfills",
+            "webhook_deliveries",
         }
         for name in names:
             assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []
