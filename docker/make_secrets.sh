@@ -29,6 +29,7 @@ if [ "$(cat "$directory/nightreel_database_url" 2> /dev/null)" = "$(url nightree
     rm "$directory/nightreel_database_url"
 fi
 write nightreel_database_url "$(url nightreel_worker postgres_worker_password)"
+write nightreel_database_console_url "$(url nightreel_console postgres_console_password)"
 write nightreel_database_owner_url "$(url nightreel_owner postgres_owner_password)"
 
 if [ ! -e "$directory/s3.json" ] || [ ! -e "$directory/aws_credentials" ]; then

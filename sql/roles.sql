@@ -31,6 +31,7 @@ BEGIN
         END IF;
         IF role = 'nightreel_console' THEN
             GRANT USAGE ON SCHEMA nightreel TO nightreel_console;
+            GRANT SELECT ON nightreel.schema_version TO nightreel_console;
             GRANT SELECT, UPDATE (last_used_at) ON nightreel.tokens TO nightreel_console;
         END IF;
     END LOOP;

@@ -1,6 +1,6 @@
 """Search: the segments whose captions, texts, tags and choices have the words that a person looks for.
 
-Postgres finds them (sql/views/16_search.sql). This package checks what is asked, pages, and cuts the texts to snippets.
+Postgres finds them (sql/views/17_search.sql). This package checks what is asked, pages, and cuts the texts to snippets.
 The terminal and the web service call it. It knows nothing of how documents are made (database.documents).
 """
 

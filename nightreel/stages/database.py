@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
@@ -46,27 +46,29 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
 def open_console_database(settings: Settings) -> Iterator[Database]:
     """Open the same Postgres for the web service, as the role nightreel_console: it reads views.
 
+    A configured one needs no other URL than NIGHTREEL_DATABASE_CONSOLE_URL, so the service has no right to write.
+
     Raises:
         SettingsError: a configured database needs NIGHTREEL_DATABASE_CONSOLE_URL.
         PermanentError, TransientError: as `open_database`.
     """
-    if settings.database_url is not None and settings.database_console_url is None:
+    if settings.database_console_url is not None:
+        url = configured.database_url(settings.database_console_url).render_as_string(hide_password=False)
+        with closing(Database(url)) as database:
+            with database.translated():
+                require_current(database.engine)
+            yield database
+        return
+    if settings.database_url is not None:
         raise SettingsError(
             "NIGHTREEL_DATABASE_URL is set, NIGHTREEL_DATABASE_CONSOLE_URL is not: set it to the URL of the same "
             f"database for the role {CONSOLE}, which `nightreel db roles` shows"
         )
-    with open_database(settings):  # keeps the embedded one running, and checks its revision
-        if settings.database_console_url is not None:
-            url = configured.database_url(settings.database_console_url)
-        else:
-            found = running_database(settings, role=CONSOLE)
-            assert found is not None, "it was just opened"
-            url = found
-        database = Database(url.render_as_string(hide_password=False))
-        try:
+    with open_database(settings):  # keeps the embedded one running, with the tables of this version
+        found = running_database(settings, role=CONSOLE)
+        assert found is not None, "it was just opened"
+        with closing(Database(found.render_as_string(hide_password=False))) as database:
             yield database
-        finally:
-            database.close()
 
 
 def upgrade_database(

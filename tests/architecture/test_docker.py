@@ -229,6 +229,8 @@ def test_only_what_states_roles_and_migrates_has_more_than_the_rights_of_its_wor
     assert holders["postgres_owner_password"] == holders["postgres_worker_password"] == {"roles"}
     assert holders["postgres_prefect_password"] == {"roles", "prefect"}
     assert holders["nightreel_database_owner_url"] == {"migrate"}
+    assert holders["nightreel_database_console_url"] == {"api"}
+    assert "api" not in holders["nightreel_database_url"]
     assert holders["prefect_password"] == {"prometheus"}
 
 
