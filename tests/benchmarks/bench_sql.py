@@ -1,4 +1,4 @@
-"""Reading results: views, filters, sums and exports over a million answers. `make bench-sql`.
+"""Reading results: views, filters, search, sums and exports over a million answers. `make bench-sql`.
 
 A real Postgres has 950,000 answers about 100,000 videos (`sql_rows`). Each statement runs as the analyst, with other
 values each time; its figure is the 95th of 100 times. Goals are milliseconds, not a ratio. Plans of statements that
@@ -13,15 +13,17 @@ import resource
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from benchmarks import sql_rows
 from benchmarks.harness import Report, Row, measure
-from benchmarks.sql_rows import VIDEOS
+from benchmarks.sql_rows import RARE, VIDEOS
 
+from nightreel.database.connection import Database
 from nightreel.database.view_rows import read_rows, view_columns
+from nightreel.search import SearchFilters, SearchQuery, search
 from nightreel.services import running_database
 from nightreel.services.postgres_roles import ANALYST
 from nightreel.settings import load_settings
@@ -29,7 +31,7 @@ from nightreel.stages.database import open_database
 from nightreel.stages.export import Format, export_rows
 
 _RUNS = 100
-_ROWS_MS, _SUMS_MS = 100.0, 2000.0
+_ROWS_MS, _SUMS_MS, _SEARCH_MS = 100.0, 2000.0, 150.0
 _UNDER = "s3://bucket/2026/11/{folder}/"
 _BY_ROWS = {
     "a page of videos": "SELECT * FROM reporting.videos WHERE video_id > {video} ORDER BY video_id LIMIT 100",
@@ -58,6 +60,21 @@ _SUMS = {
     "share of flags of each prompt": "SELECT prompt, avg(flagged::integer) FROM reporting.video_answers "
     "GROUP BY prompt",
 }
+_SEARCHES = {
+    "a rare word": SearchQuery(text=RARE),
+    "a word of a sixth of the documents": SearchQuery(text="dogs"),
+    "two words": SearchQuery(text="dogs beach"),
+    "words with a minus": SearchQuery(text="dogs -beach"),
+    "a beginning": SearchQuery(text="bri*"),
+    "words in a row": SearchQuery(text='"red jacket"'),
+    "Chinese": SearchQuery(text="停车场"),
+    "two words, flagged": SearchQuery(text="dogs beach", filters=SearchFilters(verdict="flagged")),
+    "Chinese, flagged, severity 3": SearchQuery(
+        text="停车场", filters=SearchFilters(verdict="flagged", min_severity=3)
+    ),
+    "Chinese, under a prefix": SearchQuery(text="停车场", filters=SearchFilters(under=_UNDER.format(folder="07"))),
+    "two words, up to 20 s": SearchQuery(text="dogs beach", filters=SearchFilters(max_duration_s=20.0)),
+}
 
 
 def main(runs: int = _RUNS) -> None:
@@ -76,6 +93,9 @@ def main(runs: int = _RUNS) -> None:
                     report.add(_timed(connection, name, statement, runs, _ROWS_MS))
                 for name, statement in _SUMS.items():
                     report.add(_timed(connection, name, statement, max(5, runs // 10), _SUMS_MS))
+            with closing(Database(analyst.render_as_string(hide_password=False))) as reader:
+                for name, query in _SEARCHES.items():
+                    report.add(_searched(reader, name, query, max(5, runs // 2)))
             for form in Format:
                 report.add(_exported(database, form, Path(directory)))
     report.finish()
@@ -103,7 +123,20 @@ def _timed(connection: psycopg.Connection, name: str, statement: str, runs: int,
     return _row(name, p95, goal_ms, f"median {sorted(times_ms)[len(times_ms) // 2]:.1f} ms, {rows} rows")
 
 
-def _exported(database: Any, form: Format, directory: Path) -> Row:
+def _searched(database: Database, name: str, query: SearchQuery, runs: int) -> Row:
+    times_ms, page = [], None
+    for _ in range(runs):
+        with database.begin() as connection:
+            started = time.perf_counter()
+            page = search(connection, query)
+            times_ms.append((time.perf_counter() - started) * 1000)
+    assert page is not None
+    found = f"{page.count:,}{' or more' if page.count_is_capped else ''} segments"
+    note = f"median {sorted(times_ms)[len(times_ms) // 2]:.1f} ms, {found}"
+    return _row(f"search: {name}", sorted(times_ms)[int(len(times_ms) * 0.95)], _SEARCH_MS, note)
+
+
+def _exported(database: Database, form: Format, directory: Path) -> Row:
     """All answers, with the most used columns."""
 
     def export() -> int:
