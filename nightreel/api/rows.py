@@ -44,6 +44,7 @@ _ABOUT = {
     "backfills": "Backfills and their progress.",
     "policies": "Policies of prompts.",
     "recipes": "Models, sampling plans and prompts.",
+    "webhook_deliveries": "Events for webhooks, and what became of them.",
 }
 
 Written = Annotated[str, StringConstraints(max_length=1000)]

@@ -50,6 +50,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "backfills": ("backfill_id",),
     "policies": ("policy_id",),
     "recipes": ("recipe_id",),
+    "webhook_deliveries": ("delivery_id",),
 }
 """The columns that tell the rows of each view apart, in the order of its pages. None of them is ever null."""
 

@@ -34,18 +34,11 @@ _ARROW: dict[str, pa.DataType] = {
 
 
 class Format(StrEnum):
-    """The form of an export: a file of rows, or a directory for curators (`stages.curation`)."""
+    """The form of an export: a file of rows."""
 
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
-    FIFTYONE = "fiftyone"
-    LABEL_STUDIO = "label-studio"
-    WEBVTT = "webvtt"
-
-    @property
-    def is_directory(self) -> bool:
-        return self in (Format.FIFTYONE, Format.LABEL_STUDIO, Format.WEBVTT)
 
 
 class Writer(Protocol):

@@ -64,6 +64,7 @@ BEGIN
         ('severity', '1 to 4, by the policy of the prompt'),
         ('lane', 'who may see the verdict, by the policy of the prompt'),
         ('labels', 'for tags: yes, no or unknown for each choice'),
+        ('segment_id', 'number of the segment in all videos and plans'),
         ('restricted', 'the video has a verdict in the lane restricted that is not a no: its texts and pictures are for few people'),
         ('question', 'text of the question'),
         ('prompt_hash', 'identifies the question: its text, kind, choices and how it is read out'),

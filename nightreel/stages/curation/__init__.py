@@ -5,6 +5,6 @@ each form escapes them, and no name of a file comes from them alone.
 """
 
 from nightreel.stages.curation.findings import VIEWS, FoundVideo, read_found
-from nightreel.stages.curation.writing import Curation, write_curation
+from nightreel.stages.curation.writing import Curation, CurationFormat, write_curation
 
-__all__ = ["VIEWS", "Curation", "FoundVideo", "read_found", "write_curation"]
+__all__ = ["VIEWS", "Curation", "CurationFormat", "FoundVideo", "read_found", "write_curation"]

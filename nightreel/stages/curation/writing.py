@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,14 @@ from nightreel.stages.curation.files import whole_directory
 from nightreel.stages.curation.findings import FoundVideo
 from nightreel.stages.curation.label_studio import LabelStudioWriter
 from nightreel.stages.curation.webvtt import WebVttWriter
-from nightreel.stages.export import Format
+
+
+class CurationFormat(StrEnum):
+    """The form of an export for curators: a directory."""
+
+    FIFTYONE = "fiftyone"
+    LABEL_STUDIO = "label-studio"
+    WEBVTT = "webvtt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +42,7 @@ class _Writer(Protocol):
     def close(self) -> None: ...
 
 
-def write_curation(videos: Iterator[FoundVideo], to: Path, form: Format, *, view: str) -> Curation:
+def write_curation(videos: Iterator[FoundVideo], to: Path, form: CurationFormat, *, view: str) -> Curation:
     """Write all videos into a new directory. After an error, nothing is left of it.
 
     Raises:
@@ -56,11 +64,11 @@ def write_curation(videos: Iterator[FoundVideo], to: Path, form: Format, *, view
     return Curation(videos=written, findings=findings, without_frames=without_frames)
 
 
-def _open(directory: Path, form: Format, view: str) -> _Writer:
+def _open(directory: Path, form: CurationFormat, view: str) -> _Writer:
     match form:
-        case Format.FIFTYONE:
+        case CurationFormat.FIFTYONE:
             return FiftyOneWriter(directory)
-        case Format.LABEL_STUDIO:
+        case CurationFormat.LABEL_STUDIO:
             return LabelStudioWriter(directory)
-        case _:
+        case CurationFormat.WEBVTT:
             return WebVttWriter(directory, metadata=view == "flags")
