@@ -12,11 +12,11 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from benchmarks.harness import Report, Row
+from benchmarks.sql_rows import analyze
 from sqlalchemy import text
 
 from nightreel.database.connection import Database
@@ -25,7 +25,6 @@ from nightreel.database.policies import apply_policy
 from nightreel.database.recipes import Recipe, register_recipe
 from nightreel.database.runs import RunRegistration
 from nightreel.domain import Band, Prompt, PromptKind, PromptSet, SamplingPlan
-from nightreel.services import open_services
 from nightreel.settings import load_settings
 from nightreel.stages.database import open_database
 from nightreel.stages.preview import preview
@@ -105,7 +104,7 @@ def _add_rows(report: Report, database: Database, recipe: Recipe, rounds: int) -
         "SELECT uri, start_s, p FROM reporting.answers WHERE prompt_id = :prompt AND flagged "
         "ORDER BY answer_id DESC LIMIT 100"
     )
-    _analyze()
+    analyze()
     with database.begin() as connection:
         parameters = {"prompt": recipe.prompt_ids[first.name]}
         flags_s = min(_seconds(lambda: connection.execute(text(query), parameters).all()) for _ in range(5))
@@ -141,15 +140,8 @@ def _fill(database: Database) -> Recipe:
         connection.execute(text("UPDATE nightreel.policies SET applied_at = NULL"))
         connection.execute(text("UPDATE nightreel.current_recipes SET shown_up_to = 0"))
         run.finish("completed", counts={}, timings={}, error=None)
-    _analyze()
+    analyze()
     return recipe
-
-
-def _analyze() -> None:
-    """As autovacuum does it in the background. Only the owner of the tables may."""
-    with open_services(load_settings(), prefect=False) as endpoints, closing(Database(endpoints.owner_url)) as owner:
-        with owner.engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
 
 
 def _apply(database: Database, recipe: Recipe, prompt: Prompt) -> None:
