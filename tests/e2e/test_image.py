@@ -153,6 +153,10 @@ def test_every_package_has_the_version_of_the_lock(image: Image, network: Networ
     assert {name: versions.get(name) for name in installed} == installed
 
 
+def test_the_rest_service_finds_all_that_it_needs(image: Image, network: Network) -> None:
+    assert "/api/v1/ask" in json.loads(_output(image, network, "nightreel", "api", "--openapi"))["paths"]
+
+
 def test_its_sbom_lists_its_packages_and_those_of_the_system(image: Image, network: Network) -> None:
     sbom = json.loads(_output(image, network, "cat", "/opt/nightreel/sbom.cdx.json"))
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
