@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -81,8 +81,8 @@ def _search(
         min_p=min_p,
         model=model,
         run_id=run_id,
-        since=_utc(since),
-        until=_utc(until),
+        since=since,
+        until=until,
         under=under,
         min_duration_s=min_duration_s,
         max_duration_s=max_duration_s,
@@ -103,7 +103,3 @@ def _search(
 def _values(hit: SearchHit) -> dict[str, Any]:
     names = ("video_id", "uri", "segment", "start_s", "end_s", "rank", "prompt")
     return {name: getattr(hit, name) for name in names} | {"text": hit.snippet.text, "marks": hit.snippet.marks}
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time and time.replace(tzinfo=time.tzinfo or UTC)

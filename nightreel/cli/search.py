@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -48,8 +48,8 @@ def search(
         verdict=verdict,
         min_severity=severity,
         min_p=min_p,
-        since=_utc(since),
-        until=_utc(until),
+        since=since,
+        until=until,
         under=under,
         min_duration_s=min_duration,
         max_duration_s=max_duration,
@@ -75,10 +75,6 @@ def search(
 def _row(hit: SearchHit) -> tuple[str, str, str, Text]:
     parts = [(plain(part), "bold" if is_marked else "") for part, is_marked in hit.snippet.parts()]
     return file_name(hit.uri), f"{hit.start_s:.0f}-{hit.end_s:.0f}", plain(hit.prompt), Text.assemble(*parts)
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time and time.replace(tzinfo=time.tzinfo or UTC)
 
 
 def register(app: typer.Typer) -> None:

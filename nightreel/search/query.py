@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 
 from nightreel.errors import SettingsError
 
@@ -22,7 +22,8 @@ class SearchFilters:
     Args:
         prompt: name of a prompt, or set/name. verdict: yes, no, a tag, a choice, unknown, error, or flagged.
         min_severity: 1 to 4. min_p: 0 to 1. model: name. run_id: the run that gave the answer.
-        since, until: when the object was last modified; `until` itself is left out. under: start of the key.
+        since, until: when the object was last modified, in UTC without an offset; `until` itself is left out.
+        under: start of the key.
         min_duration_s, max_duration_s: length of the video.
         restricted: include restricted videos, if the role of the connection may see them.
     """
@@ -51,6 +52,10 @@ class SearchFilters:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise SettingsError(f"{name}={value}: expected seconds, 0 or more")
+        for name in ("since", "until"):
+            time = getattr(self, name)
+            if time is not None and time.tzinfo is None:
+                object.__setattr__(self, name, time.replace(tzinfo=UTC))
         for one in fields(self):
             value = getattr(self, one.name)
             if isinstance(value, str) and not _is_storable(value):
