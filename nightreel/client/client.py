@@ -244,7 +244,7 @@ class Client:
         kind: Kind = "text",
         choices: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        """Ask one question about one file. Returns an answer for each segment.
+        """Ask one question about one video or image. Returns an answer for each segment; an image has one.
 
         Args:
             choices: the allowed answers, for choice and tags.
