@@ -104,6 +104,10 @@ class Client:
         """What was asked of how many videos. Arguments: see the class."""
         return self.rows("coverage", **query)
 
+    def wide(self, prompt_set: str, **query: Any) -> pa.Table:
+        """Videos, with a column for each prompt of a set that is asked now. Arguments: see the class."""
+        return self.rows(f"wide_{prompt_set}", **query)
+
     def rows(
         self,
         view: str,

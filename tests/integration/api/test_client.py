@@ -49,6 +49,13 @@ def test_every_view_can_be_read(client: Client):
         assert client.rows(view).column_names == columns, view
 
 
+def test_a_prompt_set_is_a_table_with_a_column_for_each_prompt(client: Client):
+    table = client.wide("test", filters=["violence=yes"], columns=["uri", "violence", "flagged_prompts"])
+    assert table["flagged_prompts"].to_pylist() == [["violence"], ["violence"]]
+    with pytest.raises(ServiceError, match="did you mean 'wide_test'"):
+        client.wide("tests")
+
+
 def test_hits_of_a_search_are_a_table(client: Client, monkeypatch):
     monkeypatch.setattr("nightreel.client.client._HITS", 4)
     assert client.search("bicycle")["start_s"].to_pylist() == [30.0]
