@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -79,7 +80,7 @@ def list_all(as_json: Json = False) -> None:
                 one.delivered,
                 one.dead,
                 one.dropped,
-                one.disabled or "",
+                one.disabled or _paused(one),
             )
             for one in found
         ],
@@ -178,6 +179,11 @@ def _print_pass(done: Delivered) -> None:
 def _wanted(one: Webhook) -> str:
     words = [one.set_name or "", one.prompt or "", f"severity >= {one.least_severity}" if one.least_severity else ""]
     return ", ".join(filter(None, words)) or "all"
+
+
+def _paused(one: Webhook) -> str:
+    is_paused = one.paused_until is not None and one.paused_until > datetime.now(UTC)
+    return f"paused until {one.paused_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if is_paused else ""
 
 
 def _plain(one: Webhook) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from fixtures.clips import encode_numbers, zero_payload
 from PIL import Image
+from typer.testing import CliRunner
 
 from nightreel.asking import ask_file
+from nightreel.cli.app import app
 from nightreel.demo import captions
 from nightreel.demo.drawing import paint
 from nightreel.demo.questions import truth
@@ -107,6 +109,15 @@ def test_an_image_is_one_segment_of_one_frame(settings: Settings, tmp_path: Path
     assert (reply.segment.start_s, reply.segment.end_s, reply.pts_s) == (0.0, 0.0, (0.0,))
     assert [judged.verdict.state for judged in reply.answers] == [VerdictState.ANSWERED] * 2
     assert (reply.damaged_frames, reply.failure) == (0, None)
+
+
+def test_the_terminal_says_that_it_is_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.setenv("NIGHTREEL_DEVICE", "cpu")
+    Image.new("RGB", (160, 120), "white").save(tmp_path / "photo.jpg")
+    done = CliRunner().invoke(app, ["ask", str(tmp_path / "photo.jpg"), "Is there a shape?", "--kind", "yes_no"])
+    assert done.exit_code == 0, done.output
+    assert "image\tno\t" in done.output
 
 
 def test_a_broken_image_has_its_reason(settings: Settings, tmp_path: Path) -> None:

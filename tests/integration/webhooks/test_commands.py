@@ -80,6 +80,16 @@ def test_a_secret_is_rotated_while_the_receiver_changes_to_the_new_one(work, rec
         webhooks("rotate", "1", "--keep", "long")
 
 
+def test_a_paused_webhook_is_listed_as_such(work, receiver):
+    receiver.secret = added(receiver.url)
+    receiver.answers(429, {"Retry-After": "600"})
+    analyse_video(work, "a.mp4", 0.9)
+    assert webhooks("deliver") == "0 events delivered, 1 will be tried again\n"
+    assert "paused until 20" in webhooks("list")
+    assert webhooks("retry", "1") == "0 events queued again\n"
+    assert "paused" not in webhooks("list")
+
+
 def test_dead_events_are_shown_and_sent_again(work, receiver, monkeypatch):
     monkeypatch.setenv("NIGHTREEL_WEBHOOK_ATTEMPTS", "1")
     receiver.secret = added(receiver.url)
