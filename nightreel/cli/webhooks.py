@@ -182,8 +182,9 @@ def _wanted(one: Webhook) -> str:
 
 
 def _paused(one: Webhook) -> str:
-    is_paused = one.paused_until is not None and one.paused_until > datetime.now(UTC)
-    return f"paused until {one.paused_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if is_paused else ""
+    if one.paused_until is None or one.paused_until <= datetime.now(UTC):
+        return ""
+    return f"paused until {one.paused_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _plain(one: Webhook) -> dict[str, Any]:
