@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 _log = logging.getLogger(__name__)
 
-_PREFIX = "wide_"
+WIDE = "wide_"
+"""What their names begin with."""
 _LONGEST_NAME = 63  # of Postgres
 # The columns beside those of the prompts, and what they say.
 _COLUMNS = {
@@ -42,12 +43,22 @@ def state_wide_views(connection: Connection) -> None:
     sets: dict[str, dict[str, int]] = {}
     for row in connection.execute(text(_PROMPTS)):
         sets.setdefault(row.set_name, {})[row.name] = row.id
-    wanted = {f"{_PREFIX}{name}"[:_LONGEST_NAME]: prompts for name, prompts in sets.items()}
-    for view in connection.execute(text(_WIDE), {"prefix": _PREFIX}).scalars().all():
+    wanted = {wide_view(name): prompts for name, prompts in sets.items()}
+    for view in wide_views(connection):
         if view not in wanted:
             _try(connection, view, [f"DROP VIEW reporting.{_quoted(view)}"])
     for view, prompts in wanted.items():
         _state(connection, view, prompts)
+
+
+def wide_view(set_name: str) -> str:
+    """The name of the view of a prompt set."""
+    return f"{WIDE}{set_name}"[:_LONGEST_NAME]
+
+
+def wide_views(connection: Connection) -> list[str]:
+    """The names of these views, in their order."""
+    return sorted(connection.execute(text(_WIDE), {"prefix": WIDE}).scalars())
 
 
 def _state(connection: Connection, view: str, prompts: dict[str, int]) -> None:
