@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, TextClause, func, select, text, update
+from sqlalchemy import Connection, Row, TextClause, case, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from nightreel.database import schema
@@ -246,18 +246,20 @@ def blame(connection: Connection, *, run_id: int, max_crashes: int, charged: boo
     return connection.execute(statement("blame"), parameters).rowcount
 
 
-def take_content(connection: Connection, analysis_id: int, content_sha256: str) -> bool:
-    """Record the hash of a claimed video's bytes.
+def take_contents(connection: Connection, contents: Mapping[int, str]) -> bool:
+    """Record the hashes of claimed videos' bytes, by analysis.
 
     Returns:
-        False if another current claim under the same recipe has the same bytes: wait for its answers.
+        False if another current claim under the same recipe has the same bytes as one of them: wait for its answers.
+        None is recorded then.
     """
+    hashes = case(dict(contents), value=_analyses.c.id)
     try:
         with connection.begin_nested():
             connection.execute(
                 update(_analyses)
-                .where(_analyses.c.id == analysis_id, _analyses.c.status == "claimed")
-                .values(content_sha256=content_sha256)
+                .where(_analyses.c.id.in_(contents), _analyses.c.status == "claimed")
+                .values(content_sha256=hashes)
             )
     except IntegrityError:
         return False

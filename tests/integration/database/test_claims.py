@@ -17,7 +17,7 @@ from nightreel.database.claims import (
     lock_own,
     release_claims,
     remaining,
-    take_content,
+    take_contents,
 )
 from nightreel.database.reports import reopen_failures
 from nightreel.database.runs import recover_dead_runs
@@ -289,14 +289,14 @@ def test_only_one_claim_at_a_time_works_on_the_same_bytes(work):
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, second = work.claim()
     with work.database.begin() as connection:
-        assert take_content(connection, first.analysis_id, "f" * 64)
-        assert not take_content(connection, second.analysis_id, "f" * 64)
+        assert take_contents(connection, {first.analysis_id: "f" * 64})
+        assert not take_contents(connection, {second.analysis_id: "f" * 64})
     assert close(work, second, state=OutcomeState.DEFERRED) is VideoEnd.DEFERRED
     close(work, first, state=OutcomeState.DONE, segments=1)
     (again,) = work.claim()
     assert again.attempt == 1, "waiting does not count as an attempt"
     with work.database.begin() as connection:
-        assert take_content(connection, again.analysis_id, "f" * 64)
+        assert take_contents(connection, {again.analysis_id: "f" * 64})
 
 
 def test_remaining_counts_pending_work_and_claims_of_other_runs(work, open_work):
