@@ -7,12 +7,14 @@ and transformers from ours. Pixeltable keeps no visual tokens: a new column deco
 from __future__ import annotations
 
 import os
+import signal
 import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pixeltable as pxt
+import psutil
 from benchmarks.pipeline_sides import PlainModel
 
 _TABLE, _COLUMN = "clips", "said"
@@ -53,3 +55,12 @@ def add_prompt(prompts: str, model: str) -> dict[str, Any]:
     rows = table.select(table.video.localpath, table.said).collect()
     answers = {Path(row["video_localpath"]).name: {"night": row[_COLUMN]} for row in rows}
     return {"answers": answers, "after_start_s": time.perf_counter() - started}
+
+
+def stop() -> dict[str, Any]:
+    """Stop Pixeltable's Postgres, which outlives the processes that use it."""
+    pid_file = Path(os.environ["PIXELTABLE_HOME"]) / "pgdata" / "postmaster.pid"
+    server = psutil.Process(int(pid_file.read_text().split()[0]))
+    server.send_signal(signal.SIGINT)  # a fast shutdown
+    server.wait(timeout=60)
+    return {}

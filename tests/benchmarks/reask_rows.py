@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,13 +40,13 @@ def add_rows(
     clips = sum(1 for _ in source.glob("*.mp4"))
     title = f"one scored prompt more, {clips:,} known clips"
     ours = "benchmarks.pipeline_sides:ours"
-    sides = {
+    own = {
         "ours": again(in_subprocess(ours, str(source), [str(new)])),
         "ours_imported": again(in_subprocess(f"{ours}_imported", str(source), [str(new)])),
         "plain": in_subprocess("benchmarks.pipeline_sides:plain", str(source), [str(new)], *plain),
-        **_pixeltable(source, new, plain[0]),
     }
-    runs = take_turns(sides, rounds=rounds, agree=agree)
+    with _pixeltable(source, new, plain[0]) as peers:
+        runs = take_turns({**own, **peers}, rounds=rounds, agree=agree)
     work = [run.value["summary"]["work"] for run in runs["ours"]]
     assert all(set(counted) == {"cached_segments"} for counted in work), work
     note = "ours does not fetch, decode or encode (counted)"
@@ -76,14 +77,19 @@ def _timed(runs: Sequence[Measurement], seconds: str) -> list[Measurement]:
     return [replace(run, wall_s=run.value[seconds]) for run in runs]
 
 
-def _pixeltable(source: Path, new: Path, model: str) -> dict[str, Side]:
+@contextmanager
+def _pixeltable(source: Path, new: Path, model: str) -> Iterator[dict[str, Side]]:
     """The side of Pixeltable, after its table has the clips; none if it is not installed."""
     if not _PEERS.exists():
         print(f"Pixeltable is no side: {_PEERS} does not exist, `make bench-peers` installs it", file=sys.stderr)
-        return {}
+        yield {}
+        return
     side = "benchmarks.pixeltable_side"
     in_subprocess(f"{side}:insert", str(source), python=_PEERS)()
-    return {"pixeltable": in_subprocess(f"{side}:add_prompt", str(new), model, python=_PEERS)}
+    try:
+        yield {"pixeltable": in_subprocess(f"{side}:add_prompt", str(new), model, python=_PEERS)}
+    finally:
+        in_subprocess(f"{side}:stop", python=_PEERS)()
 
 
 def _own_work(runs: Sequence[Measurement], title: str) -> Row:

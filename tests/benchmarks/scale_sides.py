@@ -18,9 +18,10 @@ from sqlalchemy import Connection, text
 from nightreel.database.answers import answers_given, write_answers
 from nightreel.database.claims import (
     ClaimsInOrder,
+    Closing,
     Selection,
     claim,
-    close_claim,
+    close_claims,
     lock_own,
     release_claims,
     remaining,
@@ -216,9 +217,9 @@ class Side:
                 given = answers_given(connection, sorted(own.values()), self.recipe, errors=True)
                 policies = policies_in_force(connection, self.recipe.prompt_ids.values(), lock=True)
                 judge_answers(connection, given, self.recipe, policies)
-                for item in claims:
-                    outcome = Outcome(analysis_id=item.analysis_id, state=OutcomeState.DONE, segments=1)
-                    close_claim(connection, outcome, attempt=1, max_attempts=3, wait_s=0)
+                done = [Outcome(analysis_id=item.analysis_id, state=OutcomeState.DONE, segments=1) for item in claims]
+                closings = [Closing(outcome=outcome, attempt=1, wait_s=0) for outcome in done]
+                close_claims(connection, closings, max_attempts=3)
                 show_videos(connection, self.recipe, policies, video_ids=own.values(), ended=own.values())
         assert written == len(claims) * len(self._answers()), written
         return took[0]

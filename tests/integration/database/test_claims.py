@@ -11,9 +11,11 @@ from sqlalchemy import text
 from nightreel.database.claims import (
     ClaimOrder,
     ClaimsInOrder,
+    Closing,
     Selection,
     claim_statement,
-    close_claim,
+    close_claims,
+    end_of,
     lock_own,
     release_claims,
     remaining,
@@ -34,13 +36,37 @@ def statuses(work) -> dict[str, tuple[str, str | None]]:
 
 def close(work, claim, **outcome) -> VideoEnd:
     with work.database.begin() as connection:
-        return close_claim(
-            connection,
-            Outcome(analysis_id=claim.analysis_id, **outcome),
-            attempt=claim.attempt,
-            max_attempts=3,
-            wait_s=0,
-        )
+        closing = Closing(outcome=Outcome(analysis_id=claim.analysis_id, **outcome), attempt=claim.attempt, wait_s=0)
+        close_claims(connection, [closing], max_attempts=3)
+        return end_of(closing, max_attempts=3)
+
+
+def test_claims_that_are_closed_together_end_as_each_would_alone(work):
+    work.discover(*(stored(f"{number}.mp4") for number in range(5)))
+    claims = work.claim()
+    failed = {"reason": Reason.NOT_A_VIDEO, "detail": "bad"}
+    outcomes = [
+        {"state": OutcomeState.DONE, "segments": 1},
+        {"state": OutcomeState.DONE, "segments": 1},
+        {"state": OutcomeState.DONE, "segments": 3},
+        {"state": OutcomeState.FAILED, **failed},
+        {"state": OutcomeState.FAILED, **failed, "transient": True},
+    ]
+    closings = [
+        Closing(outcome=Outcome(analysis_id=claim.analysis_id, **outcome), attempt=1, wait_s=60)
+        for claim, outcome in zip(claims, outcomes, strict=True)
+    ]
+    with work.database.begin() as connection:
+        close_claims(connection, closings, max_attempts=3)
+        columns = "status, segments, reason, run_id IS NULL, not_before > now()"
+        rows = connection.execute(text(f"SELECT {columns} FROM nightreel.analyses ORDER BY id"))
+        assert [tuple(row) for row in rows] == [
+            ("done", 1, None, False, False),
+            ("done", 1, None, False, False),
+            ("done", 3, None, False, False),
+            ("failed", None, "not_a_video", False, False),
+            ("pending", None, "not_a_video", True, True),
+        ]
 
 
 def test_two_runs_never_claim_the_same_video(work, open_work):
