@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from nightreel.backoff import backoff_s
 from nightreel.database.answers import answers_given, write_answers
-from nightreel.database.claims import Closing, close_claims, end_of, lock_own
+from nightreel.database.claims import lock_own
+from nightreel.database.closing import Closing, close_claims, end_of
 from nightreel.database.connection import Database
 from nightreel.database.coverage import SegmentFailure, record_coverage, record_failed_segments
 from nightreel.database.policies import policies_in_force

@@ -18,15 +18,14 @@ from sqlalchemy import Connection, text
 from nightreel.database.answers import answers_given, write_answers
 from nightreel.database.claims import (
     ClaimsInOrder,
-    Closing,
     Selection,
     claim,
-    close_claims,
     lock_own,
     release_claims,
     remaining,
     take_contents,
 )
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter, discover_page
 from nightreel.database.features import known_features, record_features

@@ -10,7 +10,8 @@ from fixtures.earlier_versions import downgrade_to
 from fixtures.work import Work, stored
 from sqlalchemy import text
 
-from nightreel.database.claims import Closing, Selection, close_claims
+from nightreel.database.claims import Selection
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.database.quarantine import read_quarantine

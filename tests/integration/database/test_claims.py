@@ -11,16 +11,14 @@ from sqlalchemy import text
 from nightreel.database.claims import (
     ClaimOrder,
     ClaimsInOrder,
-    Closing,
     Selection,
     claim_statement,
-    close_claims,
-    end_of,
     lock_own,
     release_claims,
     remaining,
     take_contents,
 )
+from nightreel.database.closing import Closing, close_claims, end_of
 from nightreel.database.reports import reopen_failures
 from nightreel.database.runs import recover_dead_runs
 from nightreel.database.statements import statement

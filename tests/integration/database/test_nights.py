@@ -3,7 +3,7 @@
 from fixtures.work import stored
 from sqlalchemy import text
 
-from nightreel.database.claims import Closing, close_claims
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.nights import helpers_of
 from nightreel.domain import Outcome, OutcomeState
 from nightreel.reasons import Reason

@@ -6,7 +6,7 @@ import pytest
 from fixtures.work import PROMPTS, Work, stored
 from sqlalchemy import text
 
-from nightreel.database.claims import Closing, close_claims
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.retries import ReopenedWork, askable_recipes, reopen_transient, reopened_work
 from nightreel.domain import Outcome, OutcomeState, PromptSet
 
