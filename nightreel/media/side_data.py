@@ -18,7 +18,7 @@ def display_matrix(frame: VideoFrame) -> bytes | None:
     return None if matrix is None else bytes(matrix)
 
 
-def _unnamed(kind: type[Type], value: object) -> Type:
+def _unnamed(kind: type[Any], value: object) -> Any:
     member = object.__new__(kind)
     member._name_, member._value_ = f"UNNAMED_{value}", value
     return member
