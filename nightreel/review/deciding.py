@@ -1,0 +1,220 @@
+"""Decisions and appeals. A decision is a row that nobody changes; it keeps what was on show when it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from nightreel.database import schema
+from nightreel.database.case_rows import APPEALED, NewEvent, add_events, facts_of
+from nightreel.domain.cases import OF_LEADS, STAGES, CaseFacts, CaseState, Decision, Ruling, Stage
+from nightreel.domain.findings import Label
+from nightreel.domain.queues import Queue, draw_of
+from nightreel.domain.users import User
+from nightreel.errors import SettingsError
+from nightreel.review.access import lock_case, require_held, require_lead
+from nightreel.review.desk import FRESH
+from nightreel.review.refusals import ConflictError, NotAllowedError
+from nightreel.review.showing import ShownFinding, shown_findings, shown_values
+
+LONGEST_NOTE = 4000
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRuling:
+    """What a person makes of one label.
+
+    Args:
+        start_s, end_s: the seconds of the video that it is about; None: all that is on show.
+    """
+
+    prompt_id: int
+    tag: str = ""
+    ruling: Ruling
+    start_s: float | None = None
+    end_s: float | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.start_s is not None or self.end_s is not None:
+            start_s, end_s = self.start_s or 0.0, self.end_s if self.end_s is not None else float("inf")
+            if self.end_s is None or not 0 <= start_s <= end_s < 1e9:
+                raise SettingsError(f"{self.start_s} to {self.end_s} s: expected a first and a last second")
+        if len(self.note) > LONGEST_NOTE:
+            raise SettingsError(f"a note has {len(self.note):,} characters: expected at most {LONGEST_NOTE:,}")
+
+    @property
+    def label(self) -> Label:
+        return self.prompt_id, self.tag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What a decision did. `batch_id`: to undo it."""
+
+    batch_id: UUID
+    state: CaseState
+    decisions: int
+
+
+def decide(connection: Connection, user: User, case_id: int, *, version: int, rulings: Sequence[NewRuling]) -> Decided:
+    """Decide all labels of a case that wait for a decision, and give the case back.
+
+    Args:
+        version: of the case that the person looked at.
+
+    Raises:
+        ConflictError: the person does not have the case now, or it has changed since.
+        SettingsError: a label is missing, is not in the case, or is named twice.
+    """
+    case = lock_case(connection, user, case_id)
+    require_held(case, user)
+    if case.row.version != version:
+        raise ConflictError(f"case {case_id} has changed since you opened it: look at it again")
+    facts = facts_of(connection, [case.row])[case_id]
+    require_may_decide(facts, user, case_id)
+    findings = shown_findings(connection, case)
+    _require_all(facts, rulings, findings)
+    stage = STAGES[facts.state]
+    if stage in (Stage.ESCALATION, Stage.APPEAL) and any(one.ruling is Ruling.ESCALATE for one in rulings):
+        raise SettingsError("a lead decides here: confirm, reject or unsure")
+    batch_id = uuid4()
+    spent_s = connection.execute(select(func.extract("epoch", func.clock_timestamp() - case.row.taken_at))).scalar_one()
+    after, rows = ruled(facts, rulings, user=user, queue=case.queue, content=case.row.content, findings=findings)
+    shared = {
+        "batch_id": batch_id,
+        "case_id": case_id,
+        "content": case.row.content,
+        "user_id": user.id,
+        "seconds_spent": float(spent_s),
+        "queue_policy_id": case.queues.id,
+    }
+    shown = _shown(connection, facts, findings)
+    connection.execute(
+        insert(schema.decisions),
+        [shared | row | {"shown": shown[row["prompt_id"], row["tag"]]} for row in rows],
+    )
+    detail = {"stage": stage, "labels": len(rows)} | _outcome(facts, rulings, stage)
+    connection.execute(update(schema.cases).where(schema.cases.c.id == case_id).values(**FRESH))
+    event = NewEvent(
+        case_id=case_id, kind="decided", state=after.state, user_id=user.id, batch_id=batch_id, detail=detail
+    )
+    add_events(connection, [event])
+    return Decided(batch_id=batch_id, state=after.state, decisions=len(rows))
+
+
+def ruled(
+    facts: CaseFacts,
+    rulings: Iterable[NewRuling],
+    *,
+    user: User,
+    queue: Queue,
+    content: str,
+    findings: Mapping[Label, ShownFinding],
+) -> tuple[CaseFacts, list[dict[str, Any]]]:
+    """The facts of a case after rulings, and their rows, without what all rows of the case have in common."""
+    stage, draw = STAGES[facts.state], draw_of(content)
+    last = max((decision.id for decision in facts.decisions), default=0)
+    made = [
+        (
+            ruling,
+            Decision(
+                id=last + place,
+                label=ruling.label,
+                stage=stage,
+                ruling=ruling.ruling,
+                user_id=user.id,
+                needs_second=stage is Stage.FIRST and queue.second_review.wants(findings[ruling.label], draw=draw),
+                appeal_id=facts.appeal_id if stage is Stage.APPEAL else None,
+            ),
+        )
+        for place, ruling in enumerate(rulings, 1)
+    ]
+    after = CaseFacts(facts.found, (*facts.decisions, *(decision for _, decision in made)), facts.appeal_id)
+    rows = [
+        {
+            "prompt_id": ruling.prompt_id,
+            "tag": ruling.tag,
+            "stage": stage,
+            "ruling": ruling.ruling,
+            "start_s": ruling.start_s,
+            "end_s": ruling.end_s,
+            "note": _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", ruling.note) or None,
+            "needs_second": decision.needs_second,
+            "appeal_id": decision.appeal_id,
+            "settles": after.settles(ruling.label),
+        }
+        for ruling, decision in made
+    ]
+    return after, rows
+
+
+def appeal(connection: Connection, user: User, case_id: int, *, reason: str) -> None:
+    """Reopen a closed case. A lead who has not decided in it upholds or overturns what was decided.
+
+    Raises:
+        ConflictError: the case is not closed. SettingsError: there is no reason.
+    """
+    reason = _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", reason.strip())
+    if not reason or len(reason) > LONGEST_NOTE:
+        raise SettingsError(f"an appeal needs a reason of at most {LONGEST_NOTE:,} characters")
+    case = lock_case(connection, user, case_id)
+    if case.row.state != CaseState.CLOSED:
+        raise ConflictError(f"case {case_id} is {case.row.state}: only a closed case can be reopened")
+    connection.execute(update(schema.cases).where(schema.cases.c.id == case_id).values(**FRESH))
+    event = NewEvent(
+        case_id=case_id, kind=APPEALED, state=CaseState.APPEALED, user_id=user.id, detail={"reason": reason}
+    )
+    add_events(connection, [event])
+
+
+def require_may_decide(facts: CaseFacts, user: User, case_id: int) -> None:
+    """Raise unless the case waits for a decision that this person may make."""
+    if facts.state not in STAGES:
+        raise ConflictError(f"case {case_id} is {facts.state}: there is nothing to decide")
+    if facts.state in OF_LEADS:
+        require_lead(user, f"a case that is {facts.state}")
+    if facts.state is not CaseState.OPEN and any(one.user_id == user.id for one in facts.decisions):
+        raise NotAllowedError(f"{user.name} has decided in case {case_id}: now another person must")
+
+
+def _require_all(facts: CaseFacts, rulings: Sequence[NewRuling], findings: Mapping[Label, ShownFinding]) -> None:
+    given = [ruling.label for ruling in rulings]
+    if len(set(given)) < len(given):
+        raise SettingsError("a label is decided twice")
+
+    def names(labels: Iterable[Label]) -> str:
+        return ", ".join(findings[one].name if one in findings else f"{one[0]} {one[1]}".strip() for one in labels)
+
+    if strange := set(given) - facts.to_decide:
+        raise SettingsError(f"{names(sorted(strange))}: not a label of this case that waits for a decision")
+    if missing := facts.to_decide - set(given):
+        raise SettingsError(f"{names(sorted(missing))}: each label needs a decision")
+
+
+def _shown(
+    connection: Connection, facts: CaseFacts, findings: Mapping[Label, ShownFinding]
+) -> dict[Label, dict[str, Any]]:
+    """What was on show for each label. One that an appeal is about, and that is not found any more: what was, then."""
+    shown = {label: shown_values(finding) for label, finding in findings.items()}
+    earlier = schema.decisions.c
+    ids = [decision.id for decision in facts.decisions if decision.label not in shown]
+    rows = connection.execute(
+        select(earlier.prompt_id, earlier.tag, earlier.shown).where(earlier.id == func.any(ids)).order_by(earlier.id)
+    )
+    return shown | {(row.prompt_id, row.tag): row.shown for row in rows}
+
+
+def _outcome(facts: CaseFacts, rulings: Sequence[NewRuling], stage: Stage) -> dict[str, str]:
+    """Whether an appeal was upheld: all labels stay as they were decided."""
+    if stage is not Stage.APPEAL:
+        return {}
+    before = {decision.label: decision.ruling for decision in facts.decisions}
+    same = all(before.get(ruling.label) is ruling.ruling for ruling in rulings)
+    return {"outcome": "upheld" if same else "overturned"}
