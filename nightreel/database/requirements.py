@@ -80,7 +80,7 @@ def why_unsuitable(facts: ServerFacts) -> str | None:
 
 
 def require_rights(connection: Connection) -> None:
-    """Raise unless this user may read and write all tables, add to those that are only added to, and make the temporary tables of a backfill's plan.
+    """Raise unless this user may read and write all tables, and make the temporary tables of a backfill's plan.
 
     Raises:
         PermanentError: `database_refused`, with the statements that give the missing rights.

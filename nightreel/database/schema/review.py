@@ -38,10 +38,10 @@ queue_policies = Table(
     time_column("applied_at"),
 )
 
-# One content in one queue. `content`: its SHA-256, or "video:" and a number if that is not known. `state` is that of the
-# newest event: a trigger sets it. `severity`: the highest of its findings. `version` grows with each change of what is
-# to be judged. The columns from `taken_by` on are the lock: who has the case until when, on hold until when, kept for
-# whom, and who does not want it.
+# One content in one queue. `content`: its SHA-256, or "video:" and a number if that is not known. A trigger gives
+# `state` the value of the newest event. `severity`: the highest of its findings. `version` grows with each change of
+# what is to be judged. The columns from `taken_by` on are the lock: who has the case until when, on hold until when,
+# kept for whom, and who skipped it.
 cases = Table(
     "cases",
     metadata,
