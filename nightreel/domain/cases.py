@@ -130,7 +130,7 @@ class CaseFacts:
 
     def without(self, ids: Collection[int]) -> CaseFacts:
         """The facts if these decisions were undone."""
-        return CaseFacts(self.found, [one for one in self.decisions if one.id not in ids], self.appeal_id)
+        return CaseFacts(self.found, tuple(one for one in self.decisions if one.id not in ids), self.appeal_id)
 
     def _state_of(self, label: Label) -> CaseState:
         return label_state(self._of(label))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text, update
@@ -101,8 +101,9 @@ def hold(connection: Connection, user: User, case_id: int, *, until: datetime) -
     """Give the case back; nobody gets it from the queue until then.
 
     Args:
-        until: with a time zone.
+        until: UTC, if it has no time zone.
     """
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
     case = lock_case(connection, user, case_id)
     require_held(case, user)
     if until <= connection.execute(select(_NOW)).scalar_one():
