@@ -1,4 +1,4 @@
-"""`review`: work a queue at the terminal. `review_leads` has what leads do: bulk decisions and the queues themselves."""
+"""`review`: work a queue at the terminal. `review_leads` has what leads do."""
 
 from __future__ import annotations
 

@@ -29,11 +29,15 @@ class SecondReview:
     min_severity: int | None = None
     share: float = 0.0
 
-    def wants(self, finding: Finding, *, draw: float) -> bool:
-        """Args: draw: of the case, from 0 to below 1."""
+    def wants(self, *, category: str, severity: int | None, draw: float) -> bool:
+        """Whether a second person judges a finding, too.
+
+        Args:
+            draw: `draw_of` its content.
+        """
         return (
-            finding.category in self.categories
-            or (self.min_severity is not None and (finding.severity or 0) >= self.min_severity)
+            category in self.categories
+            or (self.min_severity is not None and (severity or 0) >= self.min_severity)
             or draw < self.share
         )
 

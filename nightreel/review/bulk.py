@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, insert, text, update
 
@@ -73,7 +73,7 @@ class BulkPreview:
 class BulkDone:
     """What a bulk decision did. `batch_id`: to undo all of it."""
 
-    batch_id: str
+    batch_id: UUID
     cases: int
     decisions: int
 
@@ -161,7 +161,7 @@ def decide_bulk(
         connection.execute(insert(schema.decisions), rows)
         add_events(connection, events)
         connection.execute(update(schema.cases).where(schema.cases.c.id.in_(some)).values(**FRESH))
-    return BulkDone(batch_id=str(batch_id), cases=len(ids), decisions=len(hits))
+    return BulkDone(batch_id=batch_id, cases=len(ids), decisions=len(hits))
 
 
 def _hits(connection: Connection, user: User, wanted: BulkFilter) -> Sequence[Row[Any]]:

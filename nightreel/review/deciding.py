@@ -121,21 +121,22 @@ def ruled(
     """The facts of a case after rulings, and their rows, without what all rows of the case have in common."""
     stage, draw = STAGES[facts.state], draw_of(content)
     last = max((decision.id for decision in facts.decisions), default=0)
-    made = [
-        (
-            ruling,
-            Decision(
-                id=last + place,
-                label=ruling.label,
-                stage=stage,
-                ruling=ruling.ruling,
-                user_id=user.id,
-                needs_second=stage is Stage.FIRST and queue.second_review.wants(findings[ruling.label], draw=draw),
-                appeal_id=facts.appeal_id if stage is Stage.APPEAL else None,
-            ),
+    made = []
+    for place, ruling in enumerate(rulings, 1):
+        needs_second = False
+        if stage is Stage.FIRST:
+            finding = findings[ruling.label]
+            needs_second = queue.second_review.wants(category=finding.category, severity=finding.severity, draw=draw)
+        decision = Decision(
+            id=last + place,
+            label=ruling.label,
+            stage=stage,
+            ruling=ruling.ruling,
+            user_id=user.id,
+            needs_second=needs_second,
+            appeal_id=facts.appeal_id if stage is Stage.APPEAL else None,
         )
-        for place, ruling in enumerate(rulings, 1)
-    ]
+        made.append((ruling, decision))
     after = CaseFacts(facts.found, (*facts.decisions, *(decision for _, decision in made)), facts.appeal_id)
     rows = [
         {

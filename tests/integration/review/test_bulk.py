@@ -34,7 +34,7 @@ def test_a_bulk_decision_hits_what_was_previewed_and_is_undone_at_once(desk):
     states = desk.states()
     assert [name for name, state in states.items() if state == "open"] == ["general/3", "general/other"]
     rows = desk.rows("SELECT ruling, note, seconds_spent, batch_id FROM reporting.decisions")
-    assert {tuple(row) for row in rows} == {("reject", "all the same show", None, done.batch_id)}
+    assert {tuple(row) for row in rows} == {("reject", "all the same show", None, str(done.batch_id))}
     undone = desk.call(undo, "lea", done.batch_id)
     assert (undone.decisions, undone.cases, undone.kept) == (3, 3, 0)
     assert set(desk.states().values()) == {"open"}
