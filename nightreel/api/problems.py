@@ -90,7 +90,10 @@ def answer_with_problems(app: FastAPI) -> None:
 
 
 def as_problem(error: NightreelError) -> Problem:
-    """A failure as an answer: 400 for what the client wrote, 403, 404 or 409 for a case, 503 for what may pass, else 422."""
+    """A failure as an answer.
+
+    400 for what the client wrote; 403, 404 or 409 for what a person may not do; 503 for what may pass; else 422.
+    """
     if status := next((status for kind, status in _OF_CASES.items() if isinstance(error, kind)), None):
         return Problem(status, error.detail)
     if isinstance(error, SettingsError):

@@ -83,7 +83,6 @@ def show(case_id: Case, me: Me = None, as_json: Json = False) -> None:
 
 def decide(
     case_id: Case,
-    seen: Annotated[int, typer.Option(help="Version of the case that you looked at; `review next` shows it.")],
     confirm: Labels = None,
     reject: Labels = None,
     unsure: Labels = None,
@@ -91,9 +90,15 @@ def decide(
     note: Annotated[str, typer.Option(help="Why.")] = "",
     start_s: Annotated[float | None, typer.Option("--from", help="First second that it is about.")] = None,
     end_s: Annotated[float | None, typer.Option("--to", help="Last second that it is about.")] = None,
+    seen: Annotated[
+        int | None, typer.Option(help="Version that you looked at. Left out: decide whatever there is now.")
+    ] = None,
     me: Me = None,
 ) -> None:
-    """Decide all labels of a case that wait: confirm (the label is right), reject (it is wrong), unsure or escalate."""
+    """Decide all labels of a case that wait: confirm (the label is right), reject (it is wrong), unsure or escalate.
+
+    A case that nobody has is taken for it.
+    """
     given = {
         Ruling.CONFIRM: confirm or [],
         Ruling.REJECT: reject or [],
@@ -102,6 +107,8 @@ def decide(
     }
     with working(me) as (connection, user):
         case = showing.show_case(connection, user, case_id)
+        if not case.mine:
+            desk.take_case(connection, user, case_id)
         waiting = [finding for finding in case.findings if finding.to_decide]
         rulings = [
             NewRuling(
@@ -110,17 +117,22 @@ def decide(
             for ruling, labels in given.items()
             for finding in _named(labels, waiting)
         ]
-        done = deciding.decide(connection, user, case_id, version=seen, rulings=rulings)
+        done = deciding.decide(
+            connection, user, case_id, version=case.version if seen is None else seen, rulings=rulings
+        )
     print_line(f"case {case_id} is {done.state}: {counted(done.decisions, 'decision')}")
     print_line(f"to undo: nightreel review undo {done.batch_id}")
 
 
 def undo(
-    batch: Annotated[UUID, typer.Argument(help="What `review decide` or `review bulk` printed.")], me: Me = None
+    batch: Annotated[
+        UUID | None, typer.Argument(help="What `decide` or `bulk` printed. Left out: your last decision.")
+    ] = None,
+    me: Me = None,
 ) -> None:
     """Undo decisions that were made together."""
     with working(me) as (connection, user):
-        done = undoing.undo(connection, user, batch)
+        done = undoing.undo(connection, user, batch or undoing.last_batch(connection, user))
     kept = f"; {counted(done.kept, 'decision')} stay: later ones rest on them" if done.kept else ""
     print_line(f"undone: {counted(done.decisions, 'decision')} in {counted(done.cases, 'case')}{kept}")
 

@@ -64,8 +64,7 @@ def take_case(connection: Connection, user: User, case_id: int) -> None:
     """
     case = lock_case(connection, user, case_id)
     _require_waiting(connection, case, user)
-    if case.row.is_taken and case.row.taken_by != user.id:
-        raise ConflictError(f"somebody else has case {case_id} until {case.row.taken_until:%H:%M:%S} UTC")
+    _require_mine_or_free(case, user)
     if case.row.assigned_to not in (None, user.id) and not user.leads:
         raise ConflictError(f"case {case_id} is kept for somebody else")
     until = _NOW + timedelta(minutes=case.queue.lock_minutes)
@@ -92,20 +91,23 @@ def release(connection: Connection, user: User, case_id: int) -> None:
 def skip(connection: Connection, user: User, case_id: int) -> None:
     """Give the case back, and do not get it again from the queue until it is decided."""
     case = lock_case(connection, user, case_id)
-    require_held(case, user)
+    _require_mine_or_free(case, user)
     _change(connection, case, **FREE, skipped_by=sorted({*case.row.skipped_by, user.id}))
     _note(connection, case, user, "skipped")
 
 
 def hold(connection: Connection, user: User, case_id: int, *, until: datetime) -> None:
-    """Give the case back; nobody gets it from the queue until then.
+    """Give the case back; nobody gets it from the queue until then. A lead may do it with a case that nobody has.
 
     Args:
         until: UTC, if it has no time zone.
     """
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     case = lock_case(connection, user, case_id)
-    require_held(case, user)
+    if user.leads:
+        _require_mine_or_free(case, user)
+    else:
+        require_held(case, user)
     if until <= connection.execute(select(_NOW)).scalar_one():
         raise ConflictError(f"{until:%Y-%m-%d %H:%M} is over: expected a time that is ahead")
     _change(connection, case, **FREE, hold_until=until)
@@ -123,11 +125,15 @@ def assign(connection: Connection, user: User, case_id: int, *, to: User | None)
     if not mine:
         require_lead(user, "assigning a case that is not yours")
     _require_waiting(connection, case, to)
-    if case.row.is_taken and not mine and (to is None or case.row.taken_by != to.id):
-        raise ConflictError(f"somebody else has case {case_id} until {case.row.taken_until:%H:%M:%S} UTC")
+    _require_mine_or_free(case, user if mine or to is None else to)
     changes = FREE if mine and (to is None or to.id != user.id) else {}
     _change(connection, case, **changes, assigned_to=to.id if to else None)
     _note(connection, case, user, "assigned", to_user_id=to.id if to else None)
+
+
+def _require_mine_or_free(case: LockedCase, user: User) -> None:
+    if case.row.is_taken and case.row.taken_by != user.id:
+        raise ConflictError(f"somebody else has case {case.id} until {case.row.taken_until:%H:%M:%S} UTC")
 
 
 def _require_waiting(connection: Connection, case: LockedCase, worker: User | None) -> None:

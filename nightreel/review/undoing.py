@@ -85,6 +85,24 @@ def undo(connection: Connection, user: User, batch_id: UUID) -> Undone:
     return Undone(decisions=len(undone), cases=len(touched), kept=kept)
 
 
+def last_batch(connection: Connection, user: User) -> UUID:
+    """The batch of the newest decision of a person that is not undone.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    undone = _decisions.alias()
+    query = select(_decisions.c.batch_id).where(
+        _decisions.c.user_id == user.id,
+        _decisions.c.ruling.is_not(None),
+        ~select(undone.c.id).where(undone.c.undoes == _decisions.c.id).exists(),
+    )
+    found = connection.execute(query.order_by(_decisions.c.id.desc()).limit(1)).scalar()
+    if found is None:
+        raise NotFoundError(f"{user.name} has no decision to undo")
+    return UUID(str(found))
+
+
 def _add_rows(connection: Connection, user: User, rows: list[Row[Any]]) -> None:
     same = ("batch_id", "case_id", "content", "prompt_id", "tag", "stage", "appeal_id", "queue_policy_id", "shown")
     values = [{name: getattr(row, name) for name in same} | {"undoes": row.id, "user_id": user.id} for row in rows]

@@ -73,6 +73,8 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     monkeypatch.setenv("NIGHTREEL_MODEL", str(noise_model))
     outputs = {}
     for command in COMMANDS:
+        if command[0] == "review":
+            continue  # they need a case: tests/integration/cli/test_review.py runs them
         arguments = [
             part.replace("/data/videos", str(videos)).replace("https://example.com/hooks", receiver.url)
             for part in command

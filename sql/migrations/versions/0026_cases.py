@@ -10,6 +10,65 @@ down_revision = "0025"
 
 _STATES = "state IN ('open', 'second', 'escalated', 'appealed', 'closed', 'empty')"
 _ADDED_TO = ("case_events", "decisions")
+# The worker and the console add decisions; the console may not write to the outbox: the function has the rights of its
+# owner. Only a decision that settles its label is told: one that waits for a second person stays unknown to them.
+_TELL = """
+    CREATE FUNCTION nightreel.tell_decisions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    BEGIN
+        INSERT INTO nightreel.webhook_deliveries (event_id, webhook_id, video_id, type, payload)
+        SELECT made.event_id,
+               webhook.id,
+               video.id,
+               made.type,
+               jsonb_build_object(
+                   'type', made.type,
+                   'timestamp', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                   'data', jsonb_build_object(
+                       'event_id', made.event_id,
+                       'video_id', video.id,
+                       'uri', video.uri,
+                       'case_id', made.case_id,
+                       'decision_id', made.decision_id,
+                       'batch_id', made.batch_id,
+                       'prompt_set', prompt.set_name,
+                       'prompt', prompt.name,
+                       'tag', nullif(made.tag, ''),
+                       'ruling', made.ruling,
+                       'stage', made.stage,
+                       'severity', made.severity,
+                       'start_s', made.start_s,
+                       'end_s', made.end_s
+                   )
+               )
+        FROM (
+            SELECT 'evt_' || md5('decision ' || decision.id || ' ' || video.id) AS event_id,
+                   CASE WHEN decision.undoes IS NULL THEN 'decision.made' ELSE 'decision.undone' END AS type,
+                   told.id AS decision_id, told.case_id, told.batch_id, told.prompt_id, told.tag, told.ruling,
+                   told.stage, (told.shown ->> 'severity')::integer AS severity, told.start_s, told.end_s,
+                   video.id AS video_id
+            FROM arrived AS decision
+            JOIN nightreel.decisions AS told ON told.id = coalesce(decision.undoes, decision.id)
+            JOIN nightreel.videos AS video ON video.replaced_at IS NULL AND (
+                video.content_sha256 = decision.content
+                OR (video.content_sha256 IS NULL
+                    AND video.id = CAST(substring(decision.content FROM '^video:([0-9]+)$') AS bigint))
+            )
+            WHERE told.settles
+        ) AS made
+        JOIN nightreel.videos AS video ON video.id = made.video_id
+        JOIN nightreel.prompts AS prompt ON prompt.id = made.prompt_id
+        JOIN nightreel.webhooks AS webhook
+            ON webhook.disabled_at IS NULL
+           AND (webhook.set_name IS NULL OR webhook.set_name = prompt.set_name)
+           AND (webhook.prompt IS NULL OR webhook.prompt = prompt.name)
+           AND (webhook.least_severity IS NULL OR made.severity >= webhook.least_severity)
+        WHERE webhook.restricted OR NOT video.restricted
+        FOR KEY SHARE OF webhook;
+        RETURN NULL;
+    END
+    $$
+"""
 
 
 def _id() -> sa.Column:
@@ -163,6 +222,11 @@ def upgrade() -> None:
         "CREATE TRIGGER case_events_set_state AFTER INSERT ON nightreel.case_events "
         "FOR EACH ROW EXECUTE FUNCTION nightreel.set_case_state()"
     )
+    op.execute(_TELL)
+    op.execute(
+        "CREATE TRIGGER decisions_tell AFTER INSERT ON nightreel.decisions REFERENCING NEW TABLE AS arrived "
+        "FOR EACH STATEMENT EXECUTE FUNCTION nightreel.tell_decisions()"
+    )
     op.execute(
         """
         CREATE FUNCTION nightreel.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -186,3 +250,4 @@ def downgrade() -> None:
         op.execute(f"DROP TABLE nightreel.{table} CASCADE")
     op.execute("DROP FUNCTION nightreel.set_case_state")
     op.execute("DROP FUNCTION nightreel.refuse_change")
+    op.execute("DROP FUNCTION nightreel.tell_decisions")
