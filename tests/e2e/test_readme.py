@@ -36,7 +36,12 @@ def all_commands() -> set[str]:
 def test_every_command_is_in_the_readme():
     shown = {
         " ".join(
-            command[: 2 if command[0] in ("db", "cache", "backfill", "policy", "recipes", "tokens", "webhooks") else 1]
+            command[
+                : 2
+                if command[0]
+                in ("db", "cache", "backfill", "policy", "recipes", "review", "tokens", "users", "webhooks")
+                else 1
+            ]
         )
         for command in COMMANDS
     }

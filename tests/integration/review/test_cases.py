@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from fixtures.judged import under
 from fixtures.work import stored
@@ -92,6 +95,16 @@ def test_a_replaced_video_leaves_nothing_to_judge(desk):
     desk.work.discover(stored("a.mp4", "2"))
     assert list(desk.states().values()) == ["empty"]
     assert desk.take("ann") is None
+
+
+def test_an_analyst_asks_what_people_said(desk):
+    page = (Path(__file__).parents[3] / "docs" / "analysts.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"## What did people say of it\?\n\n```sql\n(.*?)```", page, re.DOTALL)
+    desk.analyse("a", violence=0.9)
+    desk.analyse("b", violence=0.9)
+    assert desk.rows(query) == []
+    desk.judge("ann", "reject")
+    assert [(row.uri, row.decision) for row in desk.rows(query)] == [("s3://bucket/a.mp4", "reject")]
 
 
 def test_other_queues_sort_all_cases_again(desk):
