@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from nightreel.database.case_rows import lock_cases
+from nightreel.database.case_rows import facts_of, lock_cases
 from nightreel.database.queues import QueuesInForce, queues_in_force
+from nightreel.domain.cases import OF_LEADS, STAGES, CaseFacts, CaseState
 from nightreel.domain.queues import Queue
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
@@ -80,6 +81,22 @@ def require_held(case: LockedCase, user: User) -> None:
         return
     state = "somebody else has it" if case.row.is_taken else "the time ran out, or it was never taken"
     raise ConflictError(f"case {case.id} is not yours: {state}. Take it again")
+
+
+def require_may_decide(connection: Connection, case: LockedCase, user: User) -> CaseFacts:
+    """The facts of a case that waits for a decision which this person may make. The person may see it.
+
+    Raises:
+        ConflictError: it waits for nothing. NotAllowedError: it waits for a lead, or for somebody else.
+    """
+    facts = facts_of(connection, [case.row])[case.id]
+    if facts.state not in STAGES:
+        raise ConflictError(f"case {case.id} is {facts.state}: there is nothing to decide")
+    if facts.state in OF_LEADS:
+        require_lead(user, f"a case that is {facts.state}")
+    if facts.state is not CaseState.OPEN and any(one.user_id == user.id for one in facts.decisions):
+        raise NotAllowedError(f"{user.name} has decided in case {case.id}: now another person must")
+    return facts
 
 
 def require_lead(user: User, what: str) -> None:

@@ -11,15 +11,15 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, func, insert, select, update
 
 from nightreel.database import schema
-from nightreel.database.case_rows import APPEALED, NewEvent, add_events, facts_of
-from nightreel.domain.cases import OF_LEADS, STAGES, CaseFacts, CaseState, Decision, Ruling, Stage
+from nightreel.database.case_rows import APPEALED, NewEvent, add_events
+from nightreel.domain.cases import STAGES, CaseFacts, CaseState, Decision, Ruling, Stage
 from nightreel.domain.findings import Label
 from nightreel.domain.queues import Queue, draw_of
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
-from nightreel.review.access import lock_case, require_held, require_lead
+from nightreel.review.access import lock_case, require_held, require_may_decide
 from nightreel.review.desk import FRESH
-from nightreel.review.refusals import ConflictError, NotAllowedError
+from nightreel.review.refusals import ConflictError
 from nightreel.review.showing import ShownFinding, shown_findings, shown_values
 
 LONGEST_NOTE = 4000
@@ -77,8 +77,7 @@ def decide(connection: Connection, user: User, case_id: int, *, version: int, ru
     require_held(case, user)
     if case.row.version != version:
         raise ConflictError(f"case {case_id} has changed since you opened it: look at it again")
-    facts = facts_of(connection, [case.row])[case_id]
-    require_may_decide(facts, user, case_id)
+    facts = require_may_decide(connection, case, user)
     findings = shown_findings(connection, case)
     _require_all(facts, rulings, findings)
     stage = STAGES[facts.state]
@@ -95,10 +94,9 @@ def decide(connection: Connection, user: User, case_id: int, *, version: int, ru
         "seconds_spent": float(spent_s),
         "queue_policy_id": case.queues.id,
     }
-    shown = _shown(connection, facts, findings)
     connection.execute(
         insert(schema.decisions),
-        [shared | row | {"shown": shown[row["prompt_id"], row["tag"]]} for row in rows],
+        [shared | row | {"shown": shown_values(findings[row["prompt_id"], row["tag"]])} for row in rows],
     )
     detail = {"stage": stage, "labels": len(rows)} | _outcome(facts, rulings, stage)
     connection.execute(update(schema.cases).where(schema.cases.c.id == case_id).values(**FRESH))
@@ -175,41 +173,17 @@ def appeal(connection: Connection, user: User, case_id: int, *, reason: str) -> 
     add_events(connection, [event])
 
 
-def require_may_decide(facts: CaseFacts, user: User, case_id: int) -> None:
-    """Raise unless the case waits for a decision that this person may make."""
-    if facts.state not in STAGES:
-        raise ConflictError(f"case {case_id} is {facts.state}: there is nothing to decide")
-    if facts.state in OF_LEADS:
-        require_lead(user, f"a case that is {facts.state}")
-    if facts.state is not CaseState.OPEN and any(one.user_id == user.id for one in facts.decisions):
-        raise NotAllowedError(f"{user.name} has decided in case {case_id}: now another person must")
-
-
 def _require_all(facts: CaseFacts, rulings: Sequence[NewRuling], findings: Mapping[Label, ShownFinding]) -> None:
     given = [ruling.label for ruling in rulings]
     if len(set(given)) < len(given):
         raise SettingsError("a label is decided twice")
 
-    def names(labels: Iterable[Label]) -> str:
-        return ", ".join(findings[one].name if one in findings else f"{one[0]} {one[1]}".strip() for one in labels)
-
     if strange := set(given) - facts.to_decide:
-        raise SettingsError(f"{names(sorted(strange))}: not a label of this case that waits for a decision")
+        prompt_id, tag = min(strange)
+        raise SettingsError(f"prompt {prompt_id} {tag!r}: not a label of this case that waits for a decision")
     if missing := facts.to_decide - set(given):
-        raise SettingsError(f"{names(sorted(missing))}: each label needs a decision")
-
-
-def _shown(
-    connection: Connection, facts: CaseFacts, findings: Mapping[Label, ShownFinding]
-) -> dict[Label, dict[str, Any]]:
-    """What was on show for each label. One that an appeal is about, and that is not found any more: what was, then."""
-    shown = {label: shown_values(finding) for label, finding in findings.items()}
-    earlier = schema.decisions.c
-    ids = [decision.id for decision in facts.decisions if decision.label not in shown]
-    rows = connection.execute(
-        select(earlier.prompt_id, earlier.tag, earlier.shown).where(earlier.id == func.any(ids)).order_by(earlier.id)
-    )
-    return shown | {(row.prompt_id, row.tag): row.shown for row in rows}
+        names = ", ".join(findings[label].name for label in sorted(missing))
+        raise SettingsError(f"{names}: each label needs a decision")
 
 
 def _outcome(facts: CaseFacts, rulings: Sequence[NewRuling], stage: Stage) -> dict[str, str]:

@@ -8,11 +8,19 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text, update
 
 from nightreel.database import schema
-from nightreel.database.case_rows import NewEvent, add_events, facts_of
+from nightreel.database.case_rows import NewEvent, add_events
 from nightreel.database.statements import statement
-from nightreel.domain.cases import OF_LEADS, STAGES, CaseState
+from nightreel.domain.cases import STAGES, CaseState
 from nightreel.domain.users import User
-from nightreel.review.access import LockedCase, find_queue, lock_case, require_held, require_lead, sees
+from nightreel.review.access import (
+    LockedCase,
+    find_queue,
+    lock_case,
+    require_held,
+    require_lead,
+    require_may_decide,
+    sees,
+)
 from nightreel.review.refusals import ConflictError, NotAllowedError
 from nightreel.units import counted
 
@@ -63,7 +71,7 @@ def take_case(connection: Connection, user: User, case_id: int) -> None:
         ConflictError: somebody else has it, it waits for nothing, or for somebody else.
     """
     case = lock_case(connection, user, case_id)
-    _require_waiting(connection, case, user)
+    require_may_decide(connection, case, user)
     _require_mine_or_free(case, user)
     if case.row.assigned_to not in (None, user.id) and not user.leads:
         raise ConflictError(f"case {case_id} is kept for somebody else")
@@ -124,7 +132,12 @@ def assign(connection: Connection, user: User, case_id: int, *, to: User | None)
     mine = case.row.is_taken and case.row.taken_by == user.id
     if not mine:
         require_lead(user, "assigning a case that is not yours")
-    _require_waiting(connection, case, to)
+    if case.row.state not in STAGES:
+        raise ConflictError(f"case {case_id} is {case.row.state}: there is nothing to decide")
+    if to is not None:
+        if not sees(connection, to, case.queue, case_id):
+            raise NotAllowedError(f"{to.name} may not work on case {case_id}")
+        require_may_decide(connection, case, to)
     _require_mine_or_free(case, user if mine or to is None else to)
     changes = FREE if mine and (to is None or to.id != user.id) else {}
     _change(connection, case, **changes, assigned_to=to.id if to else None)
@@ -134,22 +147,6 @@ def assign(connection: Connection, user: User, case_id: int, *, to: User | None)
 def _require_mine_or_free(case: LockedCase, user: User) -> None:
     if case.row.is_taken and case.row.taken_by != user.id:
         raise ConflictError(f"somebody else has case {case.id} until {case.row.taken_until:%H:%M:%S} UTC")
-
-
-def _require_waiting(connection: Connection, case: LockedCase, worker: User | None) -> None:
-    """Raise unless the case waits for a decision, and for one that this person may make."""
-    state = CaseState(case.row.state)
-    if state not in STAGES:
-        raise ConflictError(f"case {case.id} is {state}: there is nothing to decide")
-    if worker is None:
-        return
-    if not sees(connection, worker, case.queue, case.id):
-        raise NotAllowedError(f"{worker.name} may not work on case {case.id}")
-    if state in OF_LEADS:
-        require_lead(worker, f"a case that is {state}")
-    facts = facts_of(connection, [case.row])[case.id]
-    if state is not CaseState.OPEN and any(one.user_id == worker.id for one in facts.decisions):
-        raise NotAllowedError(f"{worker.name} has decided in case {case.id}: now another person must")
 
 
 def _change(connection: Connection, case: LockedCase, **columns: Any) -> None:

@@ -125,9 +125,17 @@ def show_case(connection: Connection, user: User, case_id: int) -> ShownCase:
 
 
 def shown_findings(connection: Connection, case: LockedCase) -> dict[Label, ShownFinding]:
-    """The findings of a case, the worst first."""
-    to_decide = facts_of(connection, [case.row])[case.id].to_decide
-    return findings_of_cases(connection, [case.id], to_decide=to_decide).get(case.id, {})
+    """The findings of a case, the worst first.
+
+    A label that an appeal is about, and that is not found any more, is as it was on show when it was decided.
+    """
+    facts = facts_of(connection, [case.row])[case.id]
+    found = findings_of_cases(connection, [case.id], to_decide=facts.to_decide).get(case.id, {})
+    decisions = schema.decisions.c
+    gone = [decision.id for decision in facts.decisions if decision.label in facts.to_decide - found.keys()]
+    rows = connection.execute(select(decisions.shown).where(decisions.id == func.any(gone)).order_by(decisions.id))
+    earlier = [ShownFinding(**shown, policy_text="", to_decide=True) for shown in rows.scalars()]
+    return found | {finding.label: finding for finding in earlier}
 
 
 def findings_of_cases(

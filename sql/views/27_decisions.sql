@@ -36,9 +36,12 @@ JOIN nightreel.queues AS queue ON queue.id = one.queue_id
 JOIN nightreel.prompts AS prompt ON prompt.id = decision.prompt_id
 JOIN nightreel.users AS person ON person.id = decision.user_id
 LEFT JOIN nightreel.decisions AS undone ON undone.undoes = decision.id
-LEFT JOIN nightreel.standing_decisions AS standing
-    ON standing.content = decision.content AND standing.prompt_id = decision.prompt_id AND standing.tag = decision.tag
-   AND standing.id = decision.id
+LEFT JOIN LATERAL (
+    SELECT newest.id
+    FROM nightreel.standing_decisions AS newest
+    WHERE newest.content = decision.content AND newest.prompt_id = decision.prompt_id AND newest.tag = decision.tag
+      AND newest.id = decision.id
+) AS standing ON true
 CROSS JOIN LATERAL (
     SELECT min(video.video_id) AS video_id, min(video.uri) AS uri, coalesce(bool_or(video.restricted), false) AS restricted
     FROM nightreel.case_videos AS video

@@ -13,6 +13,11 @@ WITH next AS (
       AND (waiting.state = 'open' OR NOT EXISTS (
           SELECT FROM nightreel.decisions AS earlier
           WHERE earlier.content = waiting.content AND earlier.user_id = :user_id AND earlier.undoes IS NULL
+            AND (earlier.case_id = waiting.id OR EXISTS (
+                SELECT FROM nightreel.findings AS finding
+                WHERE finding.case_id = waiting.id AND finding.prompt_id = earlier.prompt_id
+                  AND finding.tag = earlier.tag
+            ))
             AND NOT EXISTS (SELECT FROM nightreel.decisions AS undone WHERE undone.undoes = earlier.id)
       ))
       AND (:sees_restricted OR NOT EXISTS (

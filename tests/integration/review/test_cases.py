@@ -11,6 +11,7 @@ from fixtures.work import stored
 from fixtures.work_reviewed import ASKED, GENERAL, RESTRICTED, VIOLENCE
 
 from nightreel.database.policies import apply_policy
+from nightreel.domain import Band
 from nightreel.domain.queues import Queue, Queues
 from nightreel.stages.rejudge import apply_changes
 from nightreel.stages.sort import apply_queues
@@ -81,7 +82,7 @@ def test_a_label_that_is_found_later_opens_the_case_again(desk):
     desk.bring(Queues((RESTRICTED, GENERAL)))
     with desk.work.database.begin() as connection:
         prompt_id = desk.work.recipe.prompt_ids["weapons"]
-        apply_policy(connection, prompt_id, under(ASKED.prompts[2], band=(0.0, 0.005)).policy, made_by="lea")
+        apply_policy(connection, prompt_id, under(ASKED.prompts[2], band=Band(0.0, 0.005)).policy, made_by="lea")
     apply_changes(desk.work.database)
     assert desk.states() == {"general/a": "open"}
     case = desk.take("bob")

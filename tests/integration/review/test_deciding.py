@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from nightreel.database.policies import apply_policy
+from nightreel.domain import Band
 from nightreel.domain.cases import Ruling
 from nightreel.domain.queues import Queue, Queues
 from nightreel.errors import PermanentError, SettingsError
@@ -227,6 +228,28 @@ def test_an_appeal_reopens_a_case_for_another_lead(desk, ruling, outcome):
     assert desk.rows("SELECT decision FROM reporting.flags")[0].decision == ruling
     desk.undo("leo", done)
     assert desk.states() == {"general/a": "appealed"}
+
+
+def test_an_appeal_about_a_label_that_is_not_found_any_more_can_be_decided(desk):
+    desk.analyse("a", violence=0.9)
+    desk.judge("ann")
+    case_id = desk.rows("SELECT case_id FROM reporting.cases")[0].case_id
+    desk.call(appeal, "ann", case_id, reason="it is a play")
+    with desk.work.database.begin() as connection:
+        prompt_id = desk.work.recipe.prompt_ids["violence"]
+        apply_policy(connection, prompt_id, under(VIOLENCE, band=Band(0.95, 0.95)).policy, made_by="lea")
+    apply_changes(desk.work.database)
+    case = desk.take("lea")
+    assert [(one.prompt, one.to_decide, one.found) for one in case.findings] == [("violence", True, "flagged")]
+    assert desk.decide("lea", case, "reject").state == "closed"
+
+
+def test_a_person_who_decided_in_another_queue_may_be_the_second_one(desk):
+    desk.bring(twice(share=1))
+    desk.analyse("a", violence=0.9, weapons=0.9)
+    desk.judge("ann", queue="urgent")
+    desk.judge("bob")
+    assert desk.judge("ann").state == "closed"
 
 
 def test_the_history_tells_all_with_pseudonyms(desk):
