@@ -12,6 +12,7 @@ from nightreel.database.case_rows import NewEvent, add_events
 from nightreel.database.statements import statement
 from nightreel.domain.cases import STAGES, CaseState
 from nightreel.domain.users import User
+from nightreel.errors import SettingsError
 from nightreel.review.access import (
     LockedCase,
     find_queue,
@@ -99,6 +100,7 @@ def release(connection: Connection, user: User, case_id: int) -> None:
 def skip(connection: Connection, user: User, case_id: int) -> None:
     """Give the case back, and do not get it again from the queue until it is decided."""
     case = lock_case(connection, user, case_id)
+    _require_waiting(case)
     _require_mine_or_free(case, user)
     _change(connection, case, **FREE, skipped_by=sorted({*case.row.skipped_by, user.id}))
     _note(connection, case, user, "skipped")
@@ -112,12 +114,13 @@ def hold(connection: Connection, user: User, case_id: int, *, until: datetime) -
     """
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     case = lock_case(connection, user, case_id)
+    _require_waiting(case)
     if user.leads:
         _require_mine_or_free(case, user)
     else:
         require_held(case, user)
     if until <= connection.execute(select(_NOW)).scalar_one():
-        raise ConflictError(f"{until:%Y-%m-%d %H:%M} is over: expected a time that is ahead")
+        raise SettingsError(f"{until:%Y-%m-%d %H:%M} is over: expected a time that is ahead")
     _change(connection, case, **FREE, hold_until=until)
     _note(connection, case, user, "held", until=until.isoformat())
 
@@ -132,8 +135,7 @@ def assign(connection: Connection, user: User, case_id: int, *, to: User | None)
     mine = case.row.is_taken and case.row.taken_by == user.id
     if not mine:
         require_lead(user, "assigning a case that is not yours")
-    if case.row.state not in STAGES:
-        raise ConflictError(f"case {case_id} is {case.row.state}: there is nothing to decide")
+    _require_waiting(case)
     if to is not None:
         if not sees(connection, to, case.queue, case_id):
             raise NotAllowedError(f"{to.name} may not work on case {case_id}")
@@ -141,7 +143,12 @@ def assign(connection: Connection, user: User, case_id: int, *, to: User | None)
     _require_mine_or_free(case, user if mine or to is None else to)
     changes = FREE if mine and (to is None or to.id != user.id) else {}
     _change(connection, case, **changes, assigned_to=to.id if to else None)
-    _note(connection, case, user, "assigned", to_user_id=to.id if to else None)
+    _note(connection, case, user, "assigned", to=to.pseudonym if to else None)
+
+
+def _require_waiting(case: LockedCase) -> None:
+    if case.row.state not in STAGES:
+        raise ConflictError(f"case {case.id} is {case.row.state}: there is nothing to decide")
 
 
 def _require_mine_or_free(case: LockedCase, user: User) -> None:

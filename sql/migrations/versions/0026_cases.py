@@ -16,6 +16,9 @@ _TELL = """
     CREATE FUNCTION nightreel.tell_decisions() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     BEGIN
+        IF NOT EXISTS (SELECT FROM nightreel.webhooks WHERE disabled_at IS NULL) THEN
+            RETURN NULL;
+        END IF;
         INSERT INTO nightreel.webhook_deliveries (event_id, webhook_id, video_id, type, payload)
         SELECT made.event_id,
                webhook.id,

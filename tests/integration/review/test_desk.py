@@ -14,6 +14,7 @@ from sqlalchemy import text
 from nightreel.database.users import add_user, change_user
 from nightreel.domain.queues import Queue, Queues
 from nightreel.domain.users import Role
+from nightreel.errors import SettingsError
 from nightreel.review.desk import assign, extend, hold, release, skip, take_case, take_next, why_nothing
 from nightreel.review.refusals import ConflictError, NotAllowedError, NotFoundError
 from nightreel.review.showing import show_case, show_queues
@@ -137,7 +138,7 @@ def test_released_and_skipped_cases(desk):
 def test_a_case_on_hold_waits_until_its_time(desk):
     desk.analyse("a", violence=0.9)
     case = desk.take("ann")
-    with pytest.raises(ConflictError, match="is over"):
+    with pytest.raises(SettingsError, match="is over"):
         desk.call(hold, "ann", case.case_id, until=datetime.now(UTC) - timedelta(minutes=1))
     until = datetime.now(UTC) + timedelta(seconds=1.5)
     desk.call(hold, "ann", case.case_id, until=until)
@@ -145,6 +146,16 @@ def test_a_case_on_hold_waits_until_its_time(desk):
     assert [queue.held for queue in desk.call(show_queues, "ann") if queue.name == "general"] == [1]
     desk.rows("SELECT pg_sleep(1.6)")
     assert desk.take("bob").case_id == case.case_id
+
+
+def test_a_closed_case_is_not_skipped_held_or_assigned(desk):
+    desk.analyse("a", violence=0.9)
+    desk.judge("ann")
+    case_id = desk.rows("SELECT case_id FROM reporting.cases")[0].case_id
+    until = datetime.now(UTC) + timedelta(hours=1)
+    for operation, more in ((skip, {}), (hold, {"until": until}), (assign, {"to": desk["bob"]}), (take_case, {})):
+        with pytest.raises(ConflictError, match="nothing to decide"):
+            desk.call(operation, "lea", case_id, **more)
 
 
 def test_an_assigned_case_is_for_that_person_alone(desk):
