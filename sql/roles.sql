@@ -3,9 +3,10 @@
 -- The embedded Postgres and the containers have all roles. docs/operations.md says how to make them on another server.
 --
 -- nightreel_owner    owns the schemas and migrates
--- nightreel_worker   reads and writes rows; makes, changes and drops no table
+-- nightreel_worker   reads and writes rows; makes, changes and drops no table; only adds decisions and events of cases
 -- nightreel_analyst  reads the views in `reporting`
--- nightreel_console  reads the views in `reporting`, and the tokens of the REST service; notes when a token was used
+-- nightreel_console  reads the views in `reporting`, the tokens of the REST service, people, queues and cases; adds
+--                    decisions and events of cases; changes who has a case, and notes when a token was used
 DO $$
 DECLARE
     role text;
@@ -28,11 +29,17 @@ BEGIN
             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nightreel TO nightreel_worker;
             GRANT USAGE ON ALL SEQUENCES IN SCHEMA nightreel TO nightreel_worker;
             REVOKE INSERT, UPDATE, DELETE ON nightreel.schema_version FROM nightreel_worker;
+            REVOKE UPDATE, DELETE ON nightreel.decisions, nightreel.case_events FROM nightreel_worker;
         END IF;
         IF role = 'nightreel_console' THEN
             GRANT USAGE ON SCHEMA nightreel TO nightreel_console;
             GRANT SELECT ON nightreel.schema_version TO nightreel_console;
             GRANT SELECT, UPDATE (last_used_at) ON nightreel.tokens TO nightreel_console;
+            GRANT SELECT ON nightreel.users, nightreel.queues, nightreel.queue_policies, nightreel.findings,
+                nightreel.case_videos TO nightreel_console;
+            GRANT SELECT, UPDATE (taken_by, taken_at, taken_until, hold_until, assigned_to, skipped_by)
+                ON nightreel.cases TO nightreel_console;
+            GRANT SELECT, INSERT ON nightreel.decisions, nightreel.case_events TO nightreel_console;
         END IF;
     END LOOP;
 END

@@ -15,11 +15,13 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from nightreel import __version__
+from nightreel.api.bulk import add_bulk
 from nightreel.api.exports import add_exports
 from nightreel.api.finding import add_search
 from nightreel.api.pictures import add_pictures
 from nightreel.api.problems import ProblemShape, answer_with_problems
 from nightreel.api.questions import add_questions
+from nightreel.api.review import add_review
 from nightreel.api.rows import add_rows
 from nightreel.api.service import Service
 
@@ -44,7 +46,7 @@ def create_app(service: Service | None, *, names: Sequence[str] = ()) -> FastAPI
     )
     app.state.service = service
     router = APIRouter(prefix=PREFIX)
-    for add in (add_rows, add_search, add_exports, add_pictures, add_questions):
+    for add in (add_rows, add_search, add_exports, add_pictures, add_questions, add_review, add_bulk):
         add(router)
     app.include_router(router)
     answer_with_problems(app)

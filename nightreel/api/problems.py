@@ -17,10 +17,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from nightreel.errors import NightreelError, SettingsError, TransientError
+from nightreel.review.refusals import ConflictError, NotAllowedError, NotFoundError
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
 _LONGEST = 2000
+_OF_CASES = {NotAllowedError: 403, NotFoundError: 404, ConflictError: 409}
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,12 @@ def answer_with_problems(app: FastAPI) -> None:
 
 
 def as_problem(error: NightreelError) -> Problem:
-    """A failure as an answer: 400 for what the client wrote, 503 for what may pass, else 422."""
+    """A failure as an answer.
+
+    400 for what the client wrote; 403, 404 or 409 for what a person may not do; 503 for what may pass; else 422.
+    """
+    if status := next((status for kind, status in _OF_CASES.items() if isinstance(error, kind)), None):
+        return Problem(status, error.detail)
     if isinstance(error, SettingsError):
         return Problem(400, error.detail)
     if isinstance(error, TransientError):

@@ -47,6 +47,8 @@ _ABOUT = {
     "backfills": "Backfills and their progress.",
     "policies": "Policies of prompts.",
     "recipes": "Models, sampling plans and prompts.",
+    "cases": "What people judge: one content in one queue.",
+    "decisions": "What people decided, with pseudonyms.",
     "webhook_deliveries": "Events for webhooks, and what became of them.",
 }
 

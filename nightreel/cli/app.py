@@ -37,6 +37,8 @@ COMMANDS = {
     "answers": "reports",
     "failures": "reports",
     "retry": "reports",
+    "review": "review",
+    "users": "users",
     "export": "export",
     "api": "api",
     "tokens": "tokens",

@@ -36,7 +36,7 @@ _ROLES: dict[Person, Role] = {
 }
 _MAY = {
     Person.ANALYST: "reads the views in reporting",
-    Person.CONSOLE: "reads the views in reporting, and tokens",
+    Person.CONSOLE: "reads the views in reporting, and tokens; adds decisions, changes who has a case",
     Person.WORKER: "runs: reads and writes rows",
     Person.OWNER: "owns tables and views, upgrades them",
 }

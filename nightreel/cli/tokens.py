@@ -10,6 +10,7 @@ import typer
 from nightreel.cli.console import Json, command_settings, err, plain, print_json, print_line, print_table
 from nightreel.database import tokens as stored
 from nightreel.database.tokens import StoredToken
+from nightreel.database.users import find_user
 from nightreel.domain.tokens import Scope, parse_lifetime
 from nightreel.errors import SettingsError
 from nightreel.stages.database import open_database
@@ -18,7 +19,7 @@ _LONGEST_NAME = 200
 
 
 def add(
-    name: Annotated[str, typer.Argument(help="Name of its owner: a person or a program.")],
+    name: Annotated[str, typer.Argument(help="Name of its user: a person or a program. A new name becomes a viewer.")],
     scope: Annotated[
         list[Scope] | None, typer.Option(help="What it may do; repeatable. Default: read and media.")
     ] = None,
@@ -29,9 +30,14 @@ def add(
         raise SettingsError(f"{name[:40]!r}: expected a name of 1 to {_LONGEST_NAME} characters")
     scopes = set(scope or (Scope.READ, Scope.MEDIA))
     if scopes == {Scope.RESTRICTED}:
-        raise SettingsError("--scope restricted alone allows nothing: add read, media, export or ask")
+        raise SettingsError("--scope restricted alone allows nothing: add read, media, export, ask or review")
     lifetime = parse_lifetime(expires)
     with open_database(command_settings()) as database, database.begin() as connection:
+        user = find_user(connection, name.strip())
+        if Scope.REVIEW in scopes and not (user and user.reviews):
+            raise SettingsError(
+                f"{name!r} works no queue: `nightreel users add {name} --role reviewer` makes a reviewer"
+            )
         token = stored.add_token(connection, name.strip(), scopes=scopes, lifetime=lifetime)
     err.print(
         f"A token of {plain(name)} for {', '.join(sorted(scopes))}. Keep it: it is not shown again.", markup=False
@@ -46,7 +52,7 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         print_json([_values(one) for one in found])
         return
-    columns = ("id", "owner", "token", "scopes", "state", "expires", "last used")
+    columns = ("id", "user", "token", "scopes", "state", "expires", "last used")
     print_table(columns, (tuple(_values(one).values()) for one in found))
 
 
@@ -58,13 +64,13 @@ def revoke(
         found = stored.revoke_token(connection, number)
     if found is None:
         raise SettingsError(f"there is no token {number}: `nightreel tokens list` shows all")
-    print_line(f"revoked: {found.shown} of {plain(found.owner)}")
+    print_line(f"revoked: {found.shown} of {plain(found.user)}")
 
 
 def _values(token: StoredToken) -> dict[str, object]:
     return {
         "id": token.id,
-        "owner": token.owner,
+        "user": token.user,
         "token": token.shown,
         "scopes": " ".join(token.scopes),
         "state": _state(token),

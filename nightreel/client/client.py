@@ -14,6 +14,7 @@ import httpx
 import pyarrow as pa
 
 from nightreel.client.errors import checked, reached
+from nightreel.client.review import Review
 from nightreel.client.tables import HITS, table_of
 
 _PREFIX = "/api/v1"
@@ -45,6 +46,8 @@ class Client:
         columns: names; None: all.
         limit: most rows; None: all.
 
+    `review` has the queues and cases (`nightreel.client.review.Review`).
+
     Args:
         url: of the service, such as http://127.0.0.1:4280.
         token: as `nightreel tokens add` printed it.
@@ -57,6 +60,7 @@ class Client:
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout_s,
         )
+        self.review = Review(self._send)
 
     def __repr__(self) -> str:
         return f"Client({str(self._http.base_url)!r})"
@@ -99,6 +103,14 @@ class Client:
     def flags(self, **query: Any) -> pa.Table:
         """What crossed a line, and what could not be judged. Arguments: see the class."""
         return self.rows("flags", **query)
+
+    def cases(self, **query: Any) -> pa.Table:
+        """What people judge: one content in one queue. Arguments: see the class."""
+        return self.rows("cases", **query)
+
+    def decisions(self, **query: Any) -> pa.Table:
+        """What people decided, with pseudonyms. Arguments: see the class."""
+        return self.rows("decisions", **query)
 
     def coverage(self, **query: Any) -> pa.Table:
         """What was asked of how many videos. Arguments: see the class."""
@@ -258,6 +270,10 @@ class Client:
             reply = self._http.post("ask", data=form, files={"file": (Path(path).name, file)}, timeout=None)
         answers: list[dict[str, Any]] = checked(reply).json()["answers"]
         return answers
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        with reached():
+            return checked(self._http.request(method, path, json=body)).json()
 
     def _json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         return self._get(path, parameters).json()

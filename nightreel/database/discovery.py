@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from nightreel.database.cases import sort_into_cases
 from nightreel.database.statements import statement
 from nightreel.domain import StoredObject
 
@@ -97,7 +98,7 @@ def discover_page(
     if needed:
         added = _columns(needed)
         keys = {name: added[name] for name in ("uris", "etags")}
-        connection.execute(statement("mark_replaced"), keys)
+        _mark_replaced(connection, keys)
         connection.execute(statement("add_videos"), {"run_id": run_id, **added})
         connection.execute(statement("add_analyses"), {"recipe_id": recipe_id, **keys})
     states = [row.state for row in needed]
@@ -114,6 +115,13 @@ def discover_page(
         back=sum(row.back for row in needed),
         restored=len(restored),
     )
+
+
+def _mark_replaced(connection: Connection, keys: dict[str, list[Any]]) -> None:
+    """Mark the earlier versions of objects replaced. There is nothing left to judge about those without a copy."""
+    replaced = connection.execute(statement("mark_replaced"), keys).scalars().all()
+    if replaced:
+        sort_into_cases(connection, replaced)
 
 
 def unknown_uris(connection: Connection, uris: Sequence[str]) -> set[str]:
@@ -138,7 +146,7 @@ def correct_versions(
     untrue = [row for row in found if row.state == "changed" or row.back]
     if untrue:
         columns = _columns(untrue)
-        connection.execute(statement("mark_replaced"), {name: columns[name] for name in ("uris", "etags")})
+        _mark_replaced(connection, {name: columns[name] for name in ("uris", "etags")})
         connection.execute(statement("add_videos"), {"run_id": run_id, **columns})
     changed = sum(row.state == "changed" for row in untrue)
     back = len(untrue) - changed

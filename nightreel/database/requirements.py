@@ -6,6 +6,7 @@ both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -15,6 +16,8 @@ from nightreel.database import schema
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
+_ADDING = ("SELECT", "INSERT")
+_WRITING = ("SELECT", "INSERT", "UPDATE", "DELETE")
 OLDEST_VERSION = 15
 """The oldest major version that the PostgreSQL project still maintains."""
 
@@ -82,15 +85,11 @@ def require_rights(connection: Connection) -> None:
     Raises:
         PermanentError: `database_refused`, with the statements that give the missing rights.
     """
-    rights = ("SELECT", "INSERT", "UPDATE", "DELETE")
-    missing = connection.execute(
-        text(
-            "SELECT name FROM unnest(CAST(:names AS text[])) AS name"
-            " WHERE NOT (SELECT bool_and(has_table_privilege(format('nightreel.%I', name), needed))"
-            " FROM unnest(CAST(:rights AS text[])) AS needed)"
-        ),
-        {"names": [table.name for table in schema.metadata.sorted_tables], "rights": list(rights)},
-    ).scalars()
+    tables = schema.metadata.sorted_tables
+    needed = {
+        _ADDING: [table.name for table in tables if table in schema.ADDED_TO],
+        _WRITING: [table.name for table in tables if table not in schema.ADDED_TO],
+    }
     user, database, temporary = connection.execute(
         text(
             "SELECT quote_ident(current_user), quote_ident(current_database()),"
@@ -98,12 +97,23 @@ def require_rights(connection: Connection) -> None:
         )
     ).one()
     grants = []
-    if tables := sorted(missing):
-        what, which = ", ".join(rights), ", ".join(f"nightreel.{name}" for name in tables)
-        grants.append(f"GRANT {what} ON {which} TO {user}")
+    for rights, names in needed.items():
+        if missing := _without(connection, names, rights):
+            what, which = ", ".join(rights), ", ".join(f"nightreel.{name}" for name in missing)
+            grants.append(f"GRANT {what} ON {which} TO {user}")
     if not temporary:
         grants.append(f"GRANT TEMPORARY ON DATABASE {database} TO {user}")
     if grants:
         raise PermanentError(
             Reason.DATABASE_REFUSED, f"the user {user} lacks rights in the database {database}: run {'; '.join(grants)}"
         )
+
+
+def _without(connection: Connection, names: Sequence[str], rights: Sequence[str]) -> list[str]:
+    """The tables on which this user lacks one of these rights."""
+    query = text(
+        "SELECT name FROM unnest(CAST(:names AS text[])) AS name"
+        " WHERE NOT (SELECT bool_and(has_table_privilege(format('nightreel.%I', name), needed))"
+        " FROM unnest(CAST(:rights AS text[])) AS needed) ORDER BY name"
+    )
+    return list(connection.execute(query, {"names": list(names), "rights": list(rights)}).scalars())

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
+from nightreel.database.cases import sort_into_cases
 from nightreel.database.flag_changes import record_flag_changes
 from nightreel.database.policies import InForce
 from nightreel.database.results import storable
@@ -93,7 +94,7 @@ def roll_up_videos(
 ) -> None:
     """Write the verdicts on videos, from those on show of their segments. A video without any loses its own.
 
-    Changes of flags become events for webhooks.
+    Changes of flags become events for webhooks. What people should see becomes cases.
 
     Args:
         prompts: with the policies in force. prompt_ids: by prompt name. policies: by prompt id.
@@ -146,6 +147,7 @@ def roll_up_videos(
     inserted = {(row.video_id, row.prompt_id) for row in after}
     kept = {(row["video_id"], row["prompt_id"]) for row in rows} - inserted
     record_flag_changes(connection, before, after, kept=kept)
+    sort_into_cases(connection, video_ids, prompt_ids=[prompt_ids[prompt.name] for prompt in wanted])
 
 
 def shown_verdicts(

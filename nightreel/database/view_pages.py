@@ -52,6 +52,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "policies": ("policy_id",),
     "recipes": ("recipe_id",),
     "webhook_deliveries": ("delivery_id",),
+    "cases": ("case_id",),
+    "decisions": ("decision_id",),
 }
 """The columns that tell the rows of each view apart, in the order of its pages. None of them is ever null."""
 _KEY_OF_WIDE = ("video_id",)

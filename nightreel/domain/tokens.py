@@ -24,6 +24,7 @@ class Scope(StrEnum):
     MEDIA = "media"  # thumbnails and frames
     EXPORT = "export"  # whole views as files
     ASK = "ask"  # questions about a file, which a model answers
+    REVIEW = "review"  # work the queues, as far as the role of its user allows
     RESTRICTED = "restricted"  # with the others: videos with a verdict in the lane `restricted`, too
 
 

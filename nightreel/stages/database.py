@@ -15,6 +15,7 @@ from nightreel.settings import Settings
 from nightreel.stages.index import index_documents
 from nightreel.stages.rejudge import OnProgress, apply_changes
 from nightreel.stages.show import show_current
+from nightreel.stages.sort import start_queues
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def open_console_database(settings: Settings) -> Iterator[Database]:
 def upgrade_database(
     owner_url: str, *, console_url: str | None = None, on_progress: OnProgress = lambda *_: None
 ) -> tuple[str | None, str]:
-    """Bring tables and views to this version, and the verdicts with them. Returns the revisions before and after.
+    """Bring tables and views to this version, with verdicts and cases. Returns the revisions before and after.
 
     Args:
         owner_url: of the user that owns the tables.
@@ -88,6 +89,7 @@ def upgrade_database(
             apply_changes(owner, on_progress=on_progress)
             show_current(owner)
         index_documents(owner)
+        start_queues(owner)
         return before, after
     finally:
         owner.close()

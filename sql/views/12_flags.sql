@@ -1,7 +1,8 @@
 -- What crossed a line, and what might have: one row for each current video and prompt whose verdict is flagged, and for each
 -- whose prompt can flag and that is unknown or failed. `found`: flagged, unknown or error. `ranges`: the flagged seconds
 -- of the video, merged: [[0, 20], [40, 60]]; of an unknown or failed one, the seconds that are not known. `worst_p`: the
--- highest probability of a flagged answer.
+-- highest probability of a flagged answer. `decision`: what people said of the same content: confirm if they confirmed any
+-- of its labels, else unsure, else reject; null: nothing yet.
 CREATE OR REPLACE VIEW reporting.flags AS
 SELECT verdict.video_id,
        video.uri,
@@ -26,7 +27,9 @@ SELECT verdict.video_id,
        video.restricted,
        (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || coalesce(verdict.first_flagged_s, part.first_s) AS console_url,
        CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
-            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
+            THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url,
+       people.decision,
+       people.decided_at
 FROM nightreel.video_verdicts AS verdict
 JOIN nightreel.videos AS video ON video.id = verdict.video_id AND video.replaced_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
@@ -50,5 +53,13 @@ CROSS JOIN LATERAL (
           AND CASE verdict.state WHEN 'answered' THEN one.flagged ELSE one.flagged OR one.state <> 'answered' END
     ) AS seen
 ) AS part
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN bool_or(one.ruling = 'confirm') THEN 'confirm'
+                WHEN bool_or(one.ruling = 'unsure') THEN 'unsure'
+                WHEN bool_or(one.ruling = 'reject') THEN 'reject' END AS decision,
+           max(one.decided_at) AS decided_at
+    FROM nightreel.standing_decisions AS one
+    WHERE one.content = coalesce(video.content_sha256, 'video:' || video.id) AND one.prompt_id = verdict.prompt_id
+) AS people
 WHERE verdict.flagged
    OR (verdict.state <> 'answered' AND jsonb_path_exists(policy.definition, '$.flags[*]'));

@@ -12,7 +12,9 @@ from sqlalchemy import text
 
 from nightreel.api.app import create_app
 from nightreel.api.rows import VIEWS
+from nightreel.database.users import change_user
 from nightreel.domain.tokens import Scope
+from nightreel.domain.users import Role
 from nightreel.stages.export import Format
 
 
@@ -38,14 +40,37 @@ CASES: dict[str, Case] = {
         Scope.MEDIA, "videos/{video}/segments/0/frames/0.jpg"
     ),
     "/api/v1/ask": Case(Scope.ASK, "ask", method="POST"),
+    "/api/v1/queues": Case(Scope.REVIEW, "queues"),
+    "/api/v1/queues/{queue}/take": Case(Scope.REVIEW, "queues/general/take", method="POST"),
+    "/api/v1/cases/{case_id}": Case(Scope.REVIEW, "cases/{case}"),
+    "/api/v1/cases/{case_id}/history": Case(Scope.REVIEW, "cases/{case}/history"),
+    **{
+        f"/api/v1/cases/{{case_id}}/{what}": Case(Scope.REVIEW, f"cases/{{case}}/{what}", method="POST")
+        for what in ("take", "extend", "release", "skip", "hold", "assign", "decisions", "appeal")
+    },
+    "/api/v1/decisions/{batch_id}/undo": Case(
+        Scope.REVIEW, "decisions/00000000-0000-0000-0000-000000000000/undo", method="POST"
+    ),
+    "/api/v1/bulk/preview": Case(Scope.REVIEW, "bulk/preview", method="POST"),
+    "/api/v1/bulk": Case(Scope.REVIEW, "bulk", method="POST"),
 }
 OF_A_VIDEO = {route: case for route, case in CASES.items() if "{video}" in case.path}
+BODIES = {
+    "hold": {"until": "2099-01-01T00:00:00Z"},
+    "assign": {"to": None},
+    "decisions": {"version": 1, "rulings": [{"prompt_id": 1, "ruling": "confirm"}]},
+    "appeal": {"reason": "it is a play"},
+}
+OF_A_CASE = {route: case for route, case in CASES.items() if "{case}" in case.path}
 WITH_VIDEOS = [path for path in VIEWS if path not in ("coverage", "runs", "memory", "backfills", "policies", "recipes")]
 
 
-def call(rest: Rest, case: Case, authorization: str | None, *, video: str = "clean", **headers: str) -> httpx.Response:
+def call(
+    rest: Rest, case: Case, authorization: str | None, *, video: str = "clean", of: str = "clip-3", **headers: str
+) -> httpx.Response:
+    """Args: video: for a route of a video. of: for a route of a case, its video."""
     given = {"Authorization": authorization} if authorization is not None else {}
-    path = case.path.format(video=rest.video_ids[video])
+    path = case.path.format(video=rest.video_ids[video], case=rest.case_id(of))
     return httpx.request(case.method, f"{rest.url}/{path}", params=case.query, headers=given | headers, timeout=30)
 
 
@@ -153,6 +178,50 @@ def test_a_restricted_video_is_as_if_it_did_not_exist(rest: Rest):
         gone = httpx.get(f"{rest.url}/{case.path.format(video=99999)}", headers={"Authorization": f"Bearer {token}"})
         ours = str(rest.video_ids["bloody"])
         assert reply.json()["detail"].replace(ours, "N") == gone.json()["detail"].replace("99999", "N")
+
+
+def test_a_case_of_a_restricted_video_is_as_if_it_did_not_exist(rest: Rest):
+    token, ours = rest.token("review"), str(rest.case_id("bloody"))
+    for route, case in OF_A_CASE.items():
+        body = BODIES.get(route.rsplit("/", 1)[1])
+        replies = [
+            httpx.request(
+                case.method,
+                f"{rest.url}/{case.path.format(case=number)}",
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+            )
+            for number in (ours, 99999)
+        ]
+        assert [reply.status_code for reply in replies] == [404, 404], (route, replies[0].text)
+        details = [reply.json()["detail"] for reply in replies]
+        assert details[0].replace(ours, "N") == details[1].replace("99999", "N")
+    assert call(
+        rest, OF_A_CASE["/api/v1/cases/{case_id}"], f"Bearer {rest.token('review', 'restricted')}", of="bloody"
+    ).is_success
+
+
+def test_the_scope_restricted_shows_no_case_to_a_person_who_may_not_see_it(rest: Rest):
+    with rest.owner.begin() as connection:
+        change_user(connection, "ann", restricted=False)
+    reply = call(
+        rest, OF_A_CASE["/api/v1/cases/{case_id}"], f"Bearer {rest.token('review', 'restricted')}", of="bloody"
+    )
+    assert reply.status_code == 404
+
+
+def test_a_token_with_the_scope_review_does_what_the_role_of_its_user_allows(rest: Rest):
+    token = rest.token("review")
+    for role, expected in ((Role.VIEWER, 404), (Role.REVIEWER, 200)):
+        with rest.owner.begin() as connection:
+            change_user(connection, "ann", role=role)
+        assert call(rest, CASES["/api/v1/queues/{queue}/take"], f"Bearer {token}").status_code == expected
+    body = {"queue": "general"}
+    reply = httpx.post(f"{rest.url}/bulk/preview", json=body, headers={"Authorization": f"Bearer {token}"})
+    assert reply.status_code == 403, "leads decide in bulk"
+    with rest.owner.begin() as connection:
+        change_user(connection, "ann", disabled=True)
+    assert call(rest, CASES["/api/v1/queues"], f"Bearer {token}").status_code == 401
 
 
 def test_another_host_name_is_refused_and_no_other_origin_may_call(rest: Rest):

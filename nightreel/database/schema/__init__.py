@@ -3,7 +3,7 @@
 Analysts never see these tables: they read the views of schema `reporting` (sql/views).
 """
 
-from nightreel.database.schema.access import tokens
+from nightreel.database.schema.access import tokens, users
 from nightreel.database.schema.columns import metadata
 from nightreel.database.schema.devices import memory_leases, memory_peaks
 from nightreel.database.schema.feature_cache import cache_keys, features
@@ -11,6 +11,15 @@ from nightreel.database.schema.judged import verdicts, video_verdicts
 from nightreel.database.schema.measured import answers
 from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
 from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
+from nightreel.database.schema.review import (
+    ADDED_TO,
+    case_events,
+    cases,
+    decisions,
+    findings,
+    queue_policies,
+    queues,
+)
 from nightreel.database.schema.search import documents, search_index
 from nightreel.database.schema.shards import backfill_shards, backfills
 from nightreel.database.schema.site import site
@@ -18,15 +27,20 @@ from nightreel.database.schema.webhooks import webhook_deliveries, webhooks
 from nightreel.database.schema.work import analyses, failed_segments, runs, segments, videos
 
 __all__ = [
+    "ADDED_TO",
     "analyses",
     "answers",
     "backfill_shards",
     "backfills",
     "cache_keys",
+    "case_events",
+    "cases",
     "current_recipes",
+    "decisions",
     "documents",
     "failed_segments",
     "features",
+    "findings",
     "kept_prompt_sets",
     "memory_leases",
     "memory_peaks",
@@ -35,6 +49,8 @@ __all__ = [
     "policies",
     "prompts",
     "questions",
+    "queue_policies",
+    "queues",
     "recipe_prompts",
     "recipes",
     "runs",
@@ -42,6 +58,7 @@ __all__ = [
     "segments",
     "site",
     "tokens",
+    "users",
     "verdicts",
     "video_verdicts",
     "videos",

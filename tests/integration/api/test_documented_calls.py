@@ -28,6 +28,7 @@ _ROWS = {
     "Which captions have a word?": 1,
     "What was never asked of which videos?": 5,
     "Why was it flagged?": 5,
+    "What did people say of it?": 0,
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

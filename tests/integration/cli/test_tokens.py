@@ -40,7 +40,7 @@ def test_a_token_is_shown_once_and_can_be_revoked():
     token = tokens("add", "ann", "--scope", "read", "--scope", "export", "--expires", "12h").strip()
     assert is_token(token)
     (listed,) = json.loads(tokens("list", "--json"))
-    assert (listed["owner"], listed["scopes"], listed["state"]) == ("ann", "export read", "valid")
+    assert (listed["user"], listed["scopes"], listed["state"]) == ("ann", "export read", "valid")
     assert token.startswith(listed["token"].removesuffix("…"))
     assert token not in tokens("list")
     assert tokens("revoke", "1").startswith(f"revoked: {listed['token']} of ann")

@@ -30,6 +30,7 @@ ROWS = {
     "Which captions have a word?": 1,
     "What was never asked of which videos?": 4,
     "Why was it flagged?": 3,
+    "What did people say of it?": 0,
 }
 
 
@@ -103,7 +104,7 @@ def test_of_sources_within_each_other_the_inner_one_counts(work):
     assert sum(row["videos"] for row in rows(work, "coverage", where="prompt = 'violence'")) == 5
 
 
-def test_the_page_has_nine_questions():
+def test_the_page_has_ten_questions():
     assert QUESTIONS.keys() == ROWS.keys()
     assert all((len(statements), len(commands)) == (1, 2) for statements, commands in QUESTIONS.values())
 

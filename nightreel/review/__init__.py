@@ -1,0 +1,15 @@
+"""Review: people judge what the machine flags, is unsure of, or failed at.
+
+    queue_file.py   the queues, from YAML
+    access.py       who may do what with which case
+    desk.py         take, extend, release, skip, hold, assign
+    showing.py      a case as a person sees it
+    deciding.py     decide and appeal
+    undoing.py      undo a batch of decisions
+    bulk.py         decide over a filter
+    history.py      what happened to a case
+
+The terminal and the web service call it, with a connection of the role nightreel_worker or nightreel_console. A case is
+made and changed by the transactions that write verdicts (database.cases); this package only adds decisions and events,
+and changes locks.
+"""

@@ -1,0 +1,182 @@
+"""Who has which case: take, extend, release, skip, hold, assign. A lock expires by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text, update
+
+from nightreel.database import schema
+from nightreel.database.case_rows import NewEvent, add_events
+from nightreel.database.statements import statement
+from nightreel.domain.cases import STAGES, CaseState
+from nightreel.domain.users import User
+from nightreel.errors import SettingsError
+from nightreel.review.access import (
+    LockedCase,
+    find_queue,
+    lock_case,
+    require_held,
+    require_lead,
+    require_may_decide,
+    sees,
+)
+from nightreel.review.refusals import ConflictError, NotAllowedError
+from nightreel.units import counted
+
+_cases = schema.cases
+_NOW = func.clock_timestamp()
+FREE: dict[str, Any] = {"taken_by": None, "taken_at": None, "taken_until": None}
+"""The columns of a case that nobody has."""
+FRESH: dict[str, Any] = FREE | {"hold_until": None, "assigned_to": None, "skipped_by": []}
+"""The columns of a case as it was before anybody had it."""
+_FOR_REVIEWERS = "('open', 'second')"
+_FOR_LEADS = "('escalated', 'appealed')"
+
+
+def take_next(connection: Connection, user: User, queue_name: str) -> int | None:
+    """Take the next case of a queue; None if there is none for this person.
+
+    A person who has a case of the queue already gets that one again, with the time that is left: nobody hoards cases,
+    and a client that died goes on where it was. Leads get escalations and appeals first.
+    """
+    queue, queues = find_queue(connection, user, queue_name)
+    queue_id, lock_s = queues.ids[queue.name], queue.lock_minutes * 60
+    held = connection.execute(
+        select(_cases.c.id)
+        .where(_cases.c.taken_by == user.id, _cases.c.queue_id == queue_id, _cases.c.taken_until > _NOW)
+        .order_by(_cases.c.id)
+        .limit(1)
+    ).scalar()
+    if held is not None:
+        return int(held)
+    parameters = {
+        "queue_id": queue_id,
+        "user_id": user.id,
+        "sees_restricted": user.restricted,
+        "lock_s": lock_s,
+    }
+    for states in (_FOR_LEADS, _FOR_REVIEWERS) if user.leads else (_FOR_REVIEWERS,):
+        taken = connection.execute(statement("take_case", states=states), parameters).scalar()
+        if taken is not None:
+            _note(connection, lock_case(connection, user, taken), user, "taken")
+            return int(taken)
+    return None
+
+
+def take_case(connection: Connection, user: User, case_id: int) -> None:
+    """Take this case, though it is on hold, or the person skipped it.
+
+    Raises:
+        ConflictError: somebody else has it, it waits for nothing, or for somebody else.
+    """
+    case = lock_case(connection, user, case_id)
+    require_may_decide(connection, case, user)
+    _require_mine_or_free(case, user)
+    if case.row.assigned_to not in (None, user.id) and not user.leads:
+        raise ConflictError(f"case {case_id} is kept for somebody else")
+    until = _NOW + timedelta(minutes=case.queue.lock_minutes)
+    _change(connection, case, taken_by=user.id, taken_at=_NOW, taken_until=until, hold_until=None)
+    _note(connection, case, user, "taken")
+
+
+def extend(connection: Connection, user: User, case_id: int) -> None:
+    """Have the case as long again as the queue allows, from now on."""
+    case = lock_case(connection, user, case_id)
+    require_held(case, user)
+    _change(connection, case, taken_until=_NOW + timedelta(minutes=case.queue.lock_minutes))
+    _note(connection, case, user, "extended")
+
+
+def release(connection: Connection, user: User, case_id: int) -> None:
+    """Give the case back: the next person gets it."""
+    case = lock_case(connection, user, case_id)
+    require_held(case, user)
+    _change(connection, case, **FREE)
+    _note(connection, case, user, "released")
+
+
+def skip(connection: Connection, user: User, case_id: int) -> None:
+    """Give the case back, and do not get it again from the queue until it is decided."""
+    case = lock_case(connection, user, case_id)
+    _require_waiting(case)
+    _require_mine_or_free(case, user)
+    _change(connection, case, **FREE, skipped_by=sorted({*case.row.skipped_by, user.id}))
+    _note(connection, case, user, "skipped")
+
+
+def hold(connection: Connection, user: User, case_id: int, *, until: datetime) -> None:
+    """Give the case back; nobody gets it from the queue until then. A lead may do it with a case that nobody has.
+
+    Args:
+        until: UTC, if it has no time zone.
+    """
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    case = lock_case(connection, user, case_id)
+    _require_waiting(case)
+    if user.leads:
+        _require_mine_or_free(case, user)
+    else:
+        require_held(case, user)
+    if until <= connection.execute(select(_NOW)).scalar_one():
+        raise SettingsError(f"{until:%Y-%m-%d %H:%M} is over: expected a time that is ahead")
+    _change(connection, case, **FREE, hold_until=until)
+    _note(connection, case, user, "held", until=until.isoformat())
+
+
+def assign(connection: Connection, user: User, case_id: int, *, to: User | None) -> None:
+    """Keep the case for a person; None: for nobody. Leads do it, and each person for their own cases.
+
+    Raises:
+        NotAllowedError: the other person may not work on it. ConflictError: somebody else has it now.
+    """
+    case = lock_case(connection, user, case_id)
+    mine = case.row.is_taken and case.row.taken_by == user.id
+    if not mine:
+        require_lead(user, "assigning a case that is not yours")
+    _require_waiting(case)
+    if to is not None:
+        if not sees(connection, to, case.queue, case_id):
+            raise NotAllowedError(f"{to.name} may not work on case {case_id}")
+        require_may_decide(connection, case, to)
+    _require_mine_or_free(case, user if mine or to is None else to)
+    changes = FREE if mine and (to is None or to.id != user.id) else {}
+    _change(connection, case, **changes, assigned_to=to.id if to else None)
+    _note(connection, case, user, "assigned", to=to.pseudonym if to else None)
+
+
+def _require_waiting(case: LockedCase) -> None:
+    if case.row.state not in STAGES:
+        raise ConflictError(f"case {case.id} is {case.row.state}: there is nothing to decide")
+
+
+def _require_mine_or_free(case: LockedCase, user: User) -> None:
+    if case.row.is_taken and case.row.taken_by != user.id:
+        raise ConflictError(f"somebody else has case {case.id} until {case.row.taken_until:%H:%M:%S} UTC")
+
+
+def _change(connection: Connection, case: LockedCase, **columns: Any) -> None:
+    connection.execute(update(_cases).where(_cases.c.id == case.id).values(**columns))
+
+
+def _note(connection: Connection, case: LockedCase, user: User, kind: str, **detail: Any) -> None:
+    state = CaseState(case.row.state)
+    add_events(connection, [NewEvent(case_id=case.id, kind=kind, state=state, user_id=user.id, detail=detail)])
+
+
+def why_nothing(connection: Connection, user: User, queue_name: str) -> str:
+    """Why `take_next` found nothing."""
+    queue, queues = find_queue(connection, user, queue_name)
+    row = connection.execute(
+        text(
+            "SELECT count(*) FILTER (WHERE :user_id = ANY (skipped_by)) AS skipped, "
+            "count(*) FILTER (WHERE taken_until > clock_timestamp()) AS taken, "
+            "count(*) FILTER (WHERE hold_until > clock_timestamp()) AS held "
+            "FROM nightreel.cases WHERE queue_id = :queue_id AND state IN ('open', 'second', 'escalated', 'appealed')"
+        ),
+        {"queue_id": queues.ids[queue.name], "user_id": user.id},
+    ).one()
+    parts = {"skipped by you": row.skipped, "taken by others": row.taken, "on hold": row.held}
+    said = ", ".join(f"{counted(number, 'case')} {what}" for what, number in parts.items() if number)
+    return f"nothing to decide in the queue {queue.name} for {user.name}" + (f" ({said})" if said else "")
