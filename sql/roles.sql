@@ -6,7 +6,8 @@
 -- nightreel_worker   reads and writes rows; makes, changes and drops no table; only adds decisions and events of cases
 -- nightreel_analyst  reads the views in `reporting`
 -- nightreel_console  reads the views in `reporting`, the tokens of the REST service, people, queues and cases; adds
---                    decisions and events of cases; changes who has a case, and notes when a token was used
+--                    decisions and events of cases; changes who has a case, and notes when a token was used; keeps passwords
+--                    and sessions
 DO $$
 DECLARE
     role text;
@@ -40,6 +41,9 @@ BEGIN
             GRANT SELECT, UPDATE (taken_by, taken_at, taken_until, hold_until, assigned_to, skipped_by)
                 ON nightreel.cases TO nightreel_console;
             GRANT SELECT, INSERT ON nightreel.decisions, nightreel.case_events TO nightreel_console;
+            GRANT SELECT, INSERT, UPDATE (hash, changed_at, expires_at) ON nightreel.passwords TO nightreel_console;
+            GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at), DELETE ON nightreel.sessions TO nightreel_console;
+            GRANT SELECT, INSERT, UPDATE, DELETE ON nightreel.sign_in_failures TO nightreel_console;
         END IF;
     END LOOP;
 END

@@ -3,7 +3,7 @@
 Analysts never see these tables: they read the views of schema `reporting` (sql/views).
 """
 
-from nightreel.database.schema.access import tokens, users
+from nightreel.database.schema.access import passwords, sessions, sign_in_failures, tokens, users
 from nightreel.database.schema.columns import metadata
 from nightreel.database.schema.devices import memory_leases, memory_peaks
 from nightreel.database.schema.feature_cache import cache_keys, features
@@ -46,6 +46,7 @@ __all__ = [
     "memory_peaks",
     "metadata",
     "models",
+    "passwords",
     "policies",
     "prompts",
     "questions",
@@ -56,6 +57,8 @@ __all__ = [
     "runs",
     "search_index",
     "segments",
+    "sessions",
+    "sign_in_failures",
     "site",
     "tokens",
     "users",

@@ -1,4 +1,4 @@
-"""People, and the tokens with which they call the REST service."""
+"""People, and how they show who they are: passwords, sessions, and tokens of the REST service."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Index,
+    Integer,
     LargeBinary,
     Table,
     Text,
@@ -52,4 +54,44 @@ tokens = Table(
     Column("user_id", BigInteger, ForeignKey("nightreel.users.id"), nullable=False),
     UniqueConstraint("sha256"),
     CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+)
+
+# The argon2id hash of a password. `expires_at`: of one that another person made and that must be changed; else null.
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("nightreel.users.id", ondelete="CASCADE"), primary_key=True),
+    Column("hash", Text, nullable=False),
+    created_column("changed_at"),
+    time_column("expires_at"),
+    CheckConstraint("hash LIKE '$argon2id$%'", name="hash"),
+)
+
+# A browser that is signed in, as the SHA-256 of its cookie. `address`, `agent`: from where, as its user knows it.
+sessions = Table(
+    "sessions",
+    metadata,
+    id_column(),
+    Column("user_id", BigInteger, ForeignKey("nightreel.users.id", ondelete="CASCADE"), nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    created_column(),
+    created_column("last_used_at"),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    time_column("revoked_at"),
+    Column("address", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    UniqueConstraint("sha256"),
+    CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+    Index("sessions_user_id_idx", "user_id"),
+)
+
+# Failed attempts to sign in, in a row. `subject`: the SHA-256 of a name that was given, or of an address.
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("subject", LargeBinary, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("failures > 0", name="failures"),
+    CheckConstraint("octet_length(subject) = 32", name="subject"),
 )

@@ -97,6 +97,9 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "findings",
         "case_events",
         "decisions",
+        "passwords",
+        "sessions",
+        "sign_in_failures",
     }
     with pytest.raises(PermanentError, match="is at revision 0001"):
         require_current(database.engine)
