@@ -193,6 +193,11 @@ class Settings(BaseSettings):
     remote_api_key: SecretStr | None = Field(None, description="API key of the model's server")
     remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at the same time")
     remote_timeout_s: float = Field(120, gt=0, le=3600, description="timeout of one answer from that server, seconds")
+    remote_layout: Literal["auto", "timed_video", "video", "pictures"] = Field(
+        "auto",
+        description="how that server is shown frames; auto: as one video with their times, as one video, or as "
+        "pictures, the first that it takes; answers of another layout are of another model",
+    )
     remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of frames sent to that server, pixels")
     remote_jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality of those frames")
     prompts: CommaSeparated = Field(

@@ -29,6 +29,8 @@ from nightreel.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
+CHAT = "chat/completions"
+
 _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.5  # doubles with each failure
 _LONGEST_WAIT_S = 60.0  # a server that asks for a longer wait counts as down
@@ -36,6 +38,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 4 * 2**20  # 20 candidates for each of 100 tokens need a tenth of it
 _MAX_SAID = 300
 _TRANSIENT_STATUS = frozenset((408, 425, 429))
+_NOT_KNOWN = frozenset((404, 405, 500, 501))  # to a trial
 _UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)  # any other error is of the name server
 _UNRESOLVED_ATTEMPTS = 2  # before the first answer
 
@@ -102,16 +105,18 @@ class ChatEndpoint:
             self._loop.run(self._client.aclose, timeout_s=_CONNECT_TIMEOUT_S)
         self._loop.close()
 
-    def get(self, path: str) -> dict[str, Any]:
-        """Get a resource. Raises as `post`."""
-        return self._request("GET", path, None, threading.Event())
+    def get(self, path: str, *, is_trial: bool = False) -> dict[str, Any]:
+        """Get a resource. Arguments and errors as `post`."""
+        return self._request("GET", path, None, threading.Event(), is_trial)
 
-    def post(self, path: str, body: dict[str, Any], *, stop: threading.Event) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any], *, stop: threading.Event, is_trial: bool = False) -> dict[str, Any]:
         """Send a JSON object and return the JSON object of the response.
 
         Args:
-            path: below the root, such as chat/completions.
+            path: below the root of the API, such as chat/completions; with a slash in front, of the server.
             stop: once set, failed requests are not retried.
+            is_trial: the server may not know what is asked: any error of a client, and status 500 and 501, are then
+                `model_refused`, without a retry.
 
         Raises:
             TransientError: `model_unreachable` after the last attempt.
@@ -120,13 +125,16 @@ class ChatEndpoint:
                 follow the protocol.
             SettingsError: the server does not accept the key, or its name does not exist.
         """
-        return self._request("POST", path, json.dumps(body).encode(), stop)
+        return self._request("POST", path, json.dumps(body).encode(), stop, is_trial)
 
-    def _request(self, method: str, path: str, body: bytes | None, stop: threading.Event) -> dict[str, Any]:
+    def _request(
+        self, method: str, path: str, body: bytes | None, stop: threading.Event, is_trial: bool
+    ) -> dict[str, Any]:
+        url = f"{self.url.removesuffix('/v1')}{path}" if path.startswith("/") else f"{self.url}/{path}"
         attempt = 0
         while True:
             attempt += 1
-            outcome = self._try(method, f"{self.url}/{path}", body)
+            outcome = self._try(method, url, body, is_trial)
             if not isinstance(outcome, _RetryableFailure):
                 self._dead, self._answered = False, True
                 return outcome
@@ -143,7 +151,7 @@ class ChatEndpoint:
                 )
             logger.debug("attempt %d of %d: %s", attempt + 1, _ATTEMPTS, outcome.detail)
 
-    def _try(self, method: str, url: str, body: bytes | None) -> dict[str, Any] | _RetryableFailure:
+    def _try(self, method: str, url: str, body: bytes | None, is_trial: bool) -> dict[str, Any] | _RetryableFailure:
         try:
             response, content = self._loop.run(lambda: self._send(method, url, body), timeout_s=self._timeout_s)
         except TimeoutError:
@@ -160,6 +168,8 @@ class ChatEndpoint:
             said = self._tame(str(error) or type(error).__name__)
             return _RetryableFailure(said, attempts=_UNRESOLVED_ATTEMPTS if unresolved else _ATTEMPTS)
         status = response.status_code
+        if is_trial and status in _NOT_KNOWN:
+            raise PermanentError(Reason.MODEL_REFUSED, f"{self._place}: status {status}: {self._said(content)}")
         if status >= 500 or status in _TRANSIENT_STATUS:
             said = self._said(content)
             return _RetryableFailure(
