@@ -9,13 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nightreel.domain import bare
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.served.chat_endpoint import ChatEndpoint
+from nightreel.models.served.completions import chosen_probabilities, read_completion
 from nightreel.models.served.layouts import Layout, Sending, Shown
 from nightreel.models.served.trials import Trials, is_refusal, with_times
+from nightreel.models.served.vocabulary import Vocabulary
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 _FRAMES = 8
+_CANDIDATES = (20, 5)  # OpenAI's limit, the lower limit of some servers
 _SIDE = 112  # a multiple of the patches of common vision towers
 _TIMES_FLAG = (
     "vLLM: start it with --trust-request-mm-kwargs, so that it takes the times of frames and more than 32 of them"
@@ -30,12 +35,19 @@ class Server:
         layout: how frames are shown to it.
         remembers: it takes a name instead of frames that it was sent before.
         version: as it says; empty if it does not.
+        candidates: first tokens that it lists with their probabilities: 20, OpenAI's limit, or fewer; 0: none.
+        scores_tokens: it gives the probabilities of chosen tokens. scores_prompts: of all tokens of a prompt.
+        chooses: it writes one of given texts.
         context: the most tokens of a request with its answer; None: it does not say.
         lacks: what would make answers better or faster, with the flag of the server.
     """
 
     layout: Layout
     remembers: bool = False
+    candidates: int = 0
+    scores_tokens: bool = False
+    scores_prompts: bool = False
+    chooses: bool = False
     version: str = ""
     context: int | None = None
     lacks: tuple[str, ...] = ()
@@ -45,6 +57,7 @@ class Server:
             f"server {self.version}" if self.version else "server of unknown version",
             f"frames as {self.layout}",
             "each video sent once" if self.remembers else "frames sent with each question",
+            "probabilities of chosen tokens" if self.scores_tokens else f"probabilities of {self.candidates} tokens",
             f"context of {self.context:,} tokens" if self.context else "",
         ]
         return ", ".join(filter(None, facts))
@@ -67,6 +80,10 @@ def probe_server(endpoint: ChatEndpoint, settings: Settings, *, model: str, list
     return Server(
         layout=layout,
         remembers=_remembers(trials, layout),
+        candidates=next((number for number in _CANDIDATES if _accepts(trials, logprobs=True, top_logprobs=number)), 0),
+        scores_tokens=_scores_tokens(trials),
+        scores_prompts=bool(_reply(trials, prompt_logprobs=0).get("prompt_logprobs")),
+        chooses=all(_writes(trials, word) for word in ("no", "yes")),
         version=_version(endpoint),
         context=context if type(context) is int and context > 0 else None,
         lacks=why,
@@ -111,9 +128,19 @@ def _problem(trials: Trials, layout: Layout) -> str:
         return f"{error.detail}{flag}"
     if tokens <= trials.tokens(trials.shown(0, layout)):
         return "it counts no tokens for a video, so the model may not see it"
-    if layout is Layout.TIMED_VIDEO and _accepts(trials, with_times(video, [0])):
+    if layout is Layout.TIMED_VIDEO and _takes(trials, with_times(video, [0])):
         return f"it accepts one time for {_FRAMES} frames, so it does not read their times; use a newer vLLM"
     return ""
+
+
+def _takes(trials: Trials, shown: Shown) -> bool:
+    try:
+        trials.request(shown)
+    except PermanentError as error:
+        if not is_refusal(error):
+            raise
+        return False
+    return True
 
 
 def _remembers(trials: Trials, layout: Layout) -> bool:
@@ -128,11 +155,32 @@ def _remembers(trials: Trials, layout: Layout) -> bool:
         return False
 
 
-def _accepts(trials: Trials, shown: Shown) -> bool:
+def _scores_tokens(trials: Trials) -> bool:
     try:
-        trials.request(shown)
+        ids = {token.id for token in Vocabulary(trials.endpoint, trials.model).of("yes")}
+    except PermanentError as error:
+        if not is_refusal(error) and error.reason is not Reason.MODEL_PROTOCOL:
+            raise
+        return False
+    reply = _reply(trials, logprobs=True, logprob_token_ids=sorted(ids), return_tokens_as_token_ids=True)
+    return bool(ids) and chosen_probabilities(reply, ids) is not None
+
+
+def _writes(trials: Trials, word: str) -> bool:
+    """Whether the server writes a word that is the only one allowed. It writes each, so it is no chance."""
+    reply = _reply(trials, structured_outputs={"choice": [word]}, max_tokens=8)
+    return bool(reply) and bare(read_completion(reply).text) == word
+
+
+def _accepts(trials: Trials, **options: Any) -> bool:
+    return bool(_reply(trials, **options))
+
+
+def _reply(trials: Trials, **options: Any) -> dict[str, Any]:
+    """The reply to a question without frames; empty if the server refuses it."""
+    try:
+        return trials.request(trials.shown(0, Layout.PICTURES), **options)
     except PermanentError as error:
         if not is_refusal(error):
             raise
-        return False
-    return True
+        return {}

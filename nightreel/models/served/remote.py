@@ -17,7 +17,7 @@ from typing import Any
 
 import PIL
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Question, Segment, Verdict
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Question, Segment, Verdict
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.models.inquiry import Seen
@@ -28,14 +28,14 @@ from nightreel.models.served.identity import connect
 from nightreel.models.served.layouts import Shown, show
 from nightreel.models.served.probe import Server
 from nightreel.models.served.questions import require_askable
+from nightreel.models.served.scoring import ask_scored, is_scored
 from nightreel.models.served.served_inquiry import ServedInquiry, ServedRequest, next_requests
+from nightreel.models.served.vocabulary import Vocabulary
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_CANDIDATES = (20, 5, 0)  # first tokens to list: OpenAI's limit, the lower limit of some servers, none
-_YES_NO_TOKENS = 8  # usually the word and the end of the turn; more tokens show that the text continues
 _NUMBER_TOKENS = 16  # for numbers that a local model would score, whose prompts set no number of tokens
 _MAX_KEPT = 10_000
 
@@ -58,7 +58,7 @@ class RemoteModel:
         self.frame_size: int | None = settings.remote_frame_size
         self._quality = settings.remote_jpeg_quality
         self._concurrency = settings.remote_concurrency
-        self._candidates = _CANDIDATES[0]
+        self._vocabulary = Vocabulary(self._endpoint, spec.name)
         self._has_answered = False
         # answers from failed calls, by frames and question: the caller asks again, segment by segment
         self._kept: dict[tuple[str, str], Answer] = {}
@@ -173,24 +173,17 @@ class RemoteModel:
             return self._has_answered  # else it is a server of another kind
         return error.reason is Reason.MODEL_REFUSED
 
-    def _request(self, shown: Shown, question: ServedRequest, stop: threading.Event) -> Completion:
-        candidates = self._candidates if question.prompt.question.kind.scored else 0
-        body = {
-            "model": self.spec.name,
-            **shown.request(question.text),
-            **_decoding(question.prompt.question),
-            **({"logprobs": True, "top_logprobs": candidates} if candidates else {}),
-        }
-        try:
-            return read_completion(self._endpoint.post(CHAT, body, stop=stop))
-        except PermanentError as error:
-            if not candidates or error.reason is not Reason.MODEL_REFUSED or "logprob" not in error.detail:
-                raise
-            fewer = next(number for number in _CANDIDATES if number < candidates)
-            if self._candidates > fewer:
-                logger.warning("requesting %d candidates per token instead of %d: %s", fewer, candidates, error)
-                self._candidates = fewer
-            return self._request(shown, question, stop)
+    def _request(self, shown: Shown, request: ServedRequest, stop: threading.Event) -> Completion:
+        question = request.prompt.question
+
+        def send(options: Mapping[str, Any], more: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+            body = shown.request(request.text)
+            body = {"model": self.spec.name, **body, "messages": [*body["messages"], *more], **options}
+            return self._endpoint.post(CHAT, body, stop=stop)
+
+        if is_scored(question, self._server):
+            return ask_scored(question, send, server=self._server, vocabulary=self._vocabulary)
+        return read_completion(send(_decoding(question), ()))
 
     def _keep(self, inquiries: Sequence[ServedInquiry]) -> None:
         for inquiry in inquiries:
@@ -204,10 +197,6 @@ class RemoteModel:
 
 def _decoding(question: Question) -> dict[str, Any]:
     """The parameters that choose tokens: only those that the question sets, because few servers know all of them."""
-    if question.kind.scored:
-        # a word has at most as many tokens as bytes
-        longest = max((len(choice.encode()) for choice in question.choices), default=0)
-        return {"temperature": 0, "max_tokens": _YES_NO_TOKENS + (longest if question.kind is PromptKind.CHOICE else 0)}
     wanted = question.decoding
     max_tokens = _NUMBER_TOKENS if question.numbers else question.max_new_tokens
     parameters: dict[str, Any] = {"temperature": wanted.temperature, "max_tokens": max_tokens}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures.chat_server import ChatServer, Request, Response, as_json, failure, packed, said
+from fixtures.chat_server import ChatServer, Request, Response, as_json, failure, packed, pictures_only, said
 from fixtures.judged import Judged, judged, under
 from fixtures.plain_generate import moving_pattern
 from fixtures.transformers_serve import ARCHITECTURES, TransformersServe
@@ -416,27 +416,29 @@ def test_without_listed_probabilities_only_the_text_counts(chat_server: ChatServ
     ]
 
 
-def test_fewer_candidates_are_requested_if_the_server_refuses_many(chat_server: ChatServer, model: VideoModel) -> None:
-    def answer(request: Request) -> Response:
+def test_fewer_candidates_are_requested_of_a_server_that_refuses_many(
+    chat_server: ChatServer, make_model: Callable[..., VideoModel]
+) -> None:
+    def answer_trial(request: Request) -> Response:
         if request.body.get("top_logprobs", 0) > 5:
             return failure(400, "Requested sample logprobs of 20, which is greater than max allowed: 5")
-        return said("yes", top={"yes": -0.1, "no": -2.4})
+        return pictures_only(request)
 
-    chat_server.answer = answer
-    assert ask(model, _YES)[0].p == pytest.approx(0.909, abs=1e-3)
-    assert ask(model, _YES)[0].p is not None
-    assert [request.body["top_logprobs"] for request in chat_server.requests] == [20, 5, 5]
+    chat_server.answer_trial = answer_trial
+    assert ask(make_model(), _YES)[0].p == pytest.approx(0.909, abs=1e-3)
+    assert [request.body["top_logprobs"] for request in chat_server.requests] == [5]
 
 
-def test_a_server_that_refuses_probabilities_is_asked_without_them(chat_server: ChatServer, model: VideoModel) -> None:
-    def answer(request: Request) -> Response:
-        return as_json({"detail": "logprobs: not supported"}, 422) if "logprobs" in request.body else said("yes")
-
-    chat_server.answer = answer
-    (first,) = ask(model, _YES)
-    (second,) = ask(model, _YES)
-    assert (first.value, first.p, second.value) == (True, None, True)
-    assert [request.body.get("top_logprobs") for request in chat_server.requests] == [20, 5, None, None]
+def test_a_server_that_refuses_probabilities_is_asked_without_them(
+    chat_server: ChatServer, make_model: Callable[..., VideoModel]
+) -> None:
+    chat_server.answer_trial = lambda request: (
+        as_json({"detail": "logprobs: not supported"}, 422) if "logprobs" in request.body else pictures_only(request)
+    )
+    chat_server.answer = lambda _: said("yes")
+    (first,) = ask(make_model(), _YES)
+    assert (first.value, first.p) == (True, None)
+    assert ["logprobs" in request.body for request in chat_server.requests] == [False]
 
 
 # -- faulty servers ----------------------------------------------------------------------------------------------
