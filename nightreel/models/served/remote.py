@@ -25,7 +25,7 @@ from nightreel.models.served import jpeg_frames
 from nightreel.models.served.chat_endpoint import CHAT
 from nightreel.models.served.completions import Completion, read_completion
 from nightreel.models.served.identity import connect
-from nightreel.models.served.layouts import Shown, show
+from nightreel.models.served.layouts import Sending, Shown, show
 from nightreel.models.served.probe import Server
 from nightreel.models.served.questions import require_askable
 from nightreel.models.served.scoring import ask_scored, is_scored
@@ -62,6 +62,7 @@ class RemoteModel:
         self._has_answered = False
         # answers from failed calls, by frames and question: the caller asks again, segment by segment
         self._kept: dict[tuple[str, str], Answer] = {}
+        self._uploaded: dict[str, None] = {}  # names of frames that the server has
 
     def close(self) -> None:
         """Close the connections to the server."""
@@ -177,7 +178,21 @@ class RemoteModel:
         question = request.prompt.question
 
         def send(options: Mapping[str, Any], more: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-            body = shown.request(request.text)
+            if shown.name in self._uploaded:
+                try:
+                    return post(Sending.NAME, options, more)
+                except PermanentError as error:
+                    if error.reason is not Reason.MODEL_REFUSED:
+                        raise
+                    self._uploaded.pop(shown.name, None)  # it dropped them, or refuses the question, as will show
+            reply = post(Sending.BYTES_WITH_NAME if self._server.remembers else Sending.BYTES, options, more)
+            if self._server.remembers:
+                self._uploaded[shown.name] = None
+                _limit(self._uploaded)
+            return reply
+
+        def post(sending: Sending, options: Mapping[str, Any], more: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+            body = shown.request(request.text, sending=sending)
             body = {"model": self.spec.name, **body, "messages": [*body["messages"], *more], **options}
             return self._endpoint.post(CHAT, body, stop=stop)
 
@@ -191,8 +206,12 @@ class RemoteModel:
             for answer in inquiry.answers:
                 if answer.question_hash not in refused:
                     self._kept[inquiry.shown.name, answer.question_hash] = answer
-        while len(self._kept) > _MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
+        _limit(self._kept)
+
+
+def _limit(kept: dict[Any, Any]) -> None:
+    while len(kept) > _MAX_KEPT:
+        kept.pop(next(iter(kept), None), None)  # other threads may take the same
 
 
 def _decoding(question: Question) -> dict[str, Any]:
