@@ -193,6 +193,9 @@ class Settings(BaseSettings):
     remote_api_key: SecretStr | None = Field(None, description="API key of the model's server")
     remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at the same time")
     remote_timeout_s: float = Field(120, gt=0, le=3600, description="timeout of one answer from that server, seconds")
+    remote_patience_s: float = Field(
+        600, ge=0, le=86_400, description="longest wait for that server while it restarts, seconds; 0: do not wait"
+    )
     remote_layout: Literal["auto", "timed_video", "video", "pictures"] = Field(
         "auto",
         description="how that server is shown frames; auto: as one video with their times, as one video, or as "

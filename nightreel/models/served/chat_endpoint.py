@@ -1,6 +1,7 @@
 """HTTP requests to an OpenAI-compatible server: each returns a JSON object or raises an error.
 
-    retried, with backoff     no connection, timeouts, 408, 425, 429, 5xx, a truncated body
+    awaited, with patience    no connection, 502, 503, a server that dies while it works on a request: it restarts
+    retried, with backoff     timeouts, 408, 425, 429, other 5xx, a truncated body
     not retried               any other status, a body that is too large, a name of the server that does not exist
 
 `identity` and `remote` call it. It does not depend on models and prompts. Responses are untrusted: their size is
@@ -24,6 +25,8 @@ from pydantic import SecretStr
 from nightreel.backoff import backoff_s
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.served.event_loop import EventLoop
+from nightreel.models.served.health import Health, ServerDownError
+from nightreel.models.served.outages import Outage
 from nightreel.proxies import is_loopback, via_proxy
 from nightreel.reasons import Reason
 
@@ -38,6 +41,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 4 * 2**20  # 20 candidates for each of 100 tokens need a tenth of it
 _MAX_SAID = 300
 _TRANSIENT_STATUS = frozenset((408, 425, 429))
+_RESTARTING_STATUS = frozenset((502, 503))
+_LONGEST_POLL_S = 5.0  # between requests to a server that restarts
 _NOT_KNOWN = frozenset((404, 405, 500, 501))  # to a trial
 _UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)  # any other error is of the name server
 _UNRESOLVED_ATTEMPTS = 2  # before the first answer
@@ -50,12 +55,14 @@ class _RetryableFailure:
     Args:
         wait_s: the wait that the server asked for. attempts: most attempts.
         is_up: the server answers, but not as the protocol says: if it does so each time, it is not unreachable.
+        restarts: the server may be restarting.
     """
 
     detail: str
     wait_s: float = 0.0
     attempts: int = _ATTEMPTS
     is_up: bool = False
+    restarts: bool = False
 
 
 class ChatEndpoint:
@@ -65,13 +72,16 @@ class ChatEndpoint:
         url: the root of its API, such as http://127.0.0.1:8000/v1, without credentials.
         api_key: sent as a bearer token.
         timeout_s: from the start of a request to the end of its response.
+        patience_s: how long to wait for a server that restarts.
         connections: maximum number of open connections.
 
     Raises:
         SettingsError: the key cannot be sent in a header, or the URL is invalid.
     """
 
-    def __init__(self, url: str, *, api_key: SecretStr | None, timeout_s: float, connections: int) -> None:
+    def __init__(
+        self, url: str, *, api_key: SecretStr | None, timeout_s: float, patience_s: float, connections: int
+    ) -> None:
         self.url = url
         self._place = url + via_proxy(url)
         self._key = api_key.get_secret_value() if api_key else ""
@@ -79,6 +89,7 @@ class ChatEndpoint:
             raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: expected only printable ASCII characters")
         self._timeout_s = timeout_s
         self._loop = EventLoop()
+        self._outage = Outage(self._place, patience_s=patience_s)
         self._dead = False
         self._answered = False
         # a compressed response could grow a thousandfold when unpacked
@@ -87,6 +98,7 @@ class ChatEndpoint:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             httpx.URL(url)
+            connections += 1  # for checks of its health
             limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
             self._client = httpx.AsyncClient(
                 transport=httpx.AsyncHTTPTransport(limits=limits) if is_loopback(url) else None,  # no proxy
@@ -99,6 +111,8 @@ class ChatEndpoint:
             raise SettingsError(
                 f"NIGHTREEL_MODEL: {url!r}{via_proxy(url)}: the URL of the server or of the proxy is not valid: {error}"
             ) from error
+
+        self._health = Health(self._client, f"{url.removesuffix('/v1')}/health")
 
     def close(self) -> None:
         with suppress(TimeoutError):
@@ -137,7 +151,16 @@ class ChatEndpoint:
             outcome = self._try(method, url, body, is_trial)
             if not isinstance(outcome, _RetryableFailure):
                 self._dead, self._answered = False, True
+                self._outage.end()
                 return outcome
+            if (
+                outcome.restarts
+                and outcome.wait_s <= _LONGEST_WAIT_S
+                and (left_s := self._outage.left_s(outcome.detail))
+            ):
+                poll_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S, most_s=_LONGEST_POLL_S))
+                if not stop.wait(min(left_s, poll_s)):
+                    continue
             wait_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S))
             if outcome.is_up and attempt == _ATTEMPTS:
                 raise PermanentError(Reason.MODEL_PROTOCOL, f"{self.url}: {outcome.detail} (attempt {attempt})")
@@ -153,11 +176,15 @@ class ChatEndpoint:
 
     def _try(self, method: str, url: str, body: bytes | None, is_trial: bool) -> dict[str, Any] | _RetryableFailure:
         try:
-            response, content = self._loop.run(lambda: self._send(method, url, body), timeout_s=self._timeout_s)
+            response, content = self._loop.run(
+                lambda: self._health.watch(lambda: self._send(method, url, body)), timeout_s=self._timeout_s
+            )
         except TimeoutError:
             return _RetryableFailure(f"no complete response within {self._timeout_s:g} s")
+        except ServerDownError as error:
+            return _RetryableFailure(f"it died while it worked on a request: {self._tame(str(error))}", restarts=True)
         except httpx.ConnectTimeout:
-            return _RetryableFailure(f"no connection within {_CONNECT_TIMEOUT_S:g} s")
+            return _RetryableFailure(f"no connection within {_CONNECT_TIMEOUT_S:g} s", restarts=True)
         except httpx.TransportError as error:
             unresolved = None if self._answered else _resolution_error(error)
             if unresolved and unresolved.errno in _UNKNOWN_NAME:
@@ -166,15 +193,16 @@ class ChatEndpoint:
                     f"({self._tame(str(error))}): correct the name, or use the address of the server"
                 ) from error
             said = self._tame(str(error) or type(error).__name__)
-            return _RetryableFailure(said, attempts=_UNRESOLVED_ATTEMPTS if unresolved else _ATTEMPTS)
+            if unresolved:
+                return _RetryableFailure(said, attempts=_UNRESOLVED_ATTEMPTS)
+            return _RetryableFailure(said, restarts=isinstance(error, httpx.ConnectError))
         status = response.status_code
         if is_trial and status in _NOT_KNOWN:
             raise PermanentError(Reason.MODEL_REFUSED, f"{self._place}: status {status}: {self._said(content)}")
         if status >= 500 or status in _TRANSIENT_STATUS:
             said = self._said(content)
-            return _RetryableFailure(
-                f"status {status}: {said}", _retry_after_s(response.headers.get("Retry-After", ""))
-            )
+            wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
+            return _RetryableFailure(f"status {status}: {said}", wait_s, restarts=status in _RESTARTING_STATUS)
         if status != 200:
             raise self._refusal(status, self._said(content))
         try:

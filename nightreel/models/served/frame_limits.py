@@ -17,12 +17,11 @@ from nightreel.models.served.chat_endpoint import ChatEndpoint
 from nightreel.models.served.frame_order import Order, frame_order
 from nightreel.models.served.layouts import Layout, Shown
 from nightreel.models.served.probe import Server
-from nightreel.models.served.trials import Trials, is_refusal
+from nightreel.models.served.trials import Trials, is_refusal, trials_of_a_segment
 from nightreel.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_SHAPE = 16 / 9
 _SIDE = 112  # for the order of frames, their size does not matter
 _MERGED = (1, 2, 4, 8)  # frames that video models merge into the same tokens
 
@@ -42,8 +41,7 @@ def require_frames(
         PermanentError: `model_refused` if it refuses a chat without frames, too; others as `ChatEndpoint.post`.
         TransientError: `model_unreachable`.
     """
-    height = settings.remote_frame_size
-    trials = Trials(endpoint, model, height=height, width=round(height * _SHAPE), quality=settings.remote_jpeg_quality)
+    trials = trials_of_a_segment(endpoint, settings, model)
     wanted = plan.most_frames
     counts = _Counts(trials, server.layout, wanted)
     try:
@@ -65,6 +63,24 @@ def require_frames(
             f"set NIGHTREEL_REMOTE_LAYOUT={Layout.PICTURES}"
         )
     logger.info("the model server at %s takes %d frames in a request: %s", endpoint.url, wanted, order.value)
+
+
+def require_grey_frames(trials: Trials, *, frames: int, layout: Layout) -> None:
+    """Refuse a server that refuses any frames, after it refused those of a segment: it would refuse every video.
+
+    Raises:
+        SettingsError: it does. Others as `Trials.request`.
+    """
+    try:
+        trials.request(trials.shown(frames, layout))
+    except PermanentError as error:
+        if not is_refusal(error):
+            raise
+        raise SettingsError(
+            f"the model server refused a segment, and refuses grey frames, too, so it would refuse every video: "
+            f"{error.detail}: start it with the limits that it had when the run began, or set NIGHTREEL_PLAN to one "
+            f"with fewer frames than {frames}"
+        ) from error
 
 
 @dataclass
@@ -116,7 +132,7 @@ class _Counts:
         shown = self.trials.shown(self.most, self.layout)
         left_out = [part for part in shown.parts if part["type"] == "image_url"][frames:]
         parts = [part for part in shown.parts if not any(part is other for other in left_out)]
-        return Shown(parts, shown.options, shown.before_question)
+        return replace(shown, parts=parts, frames=frames)
 
 
 def _search(good: int, bad: int, is_good: Callable[[int], bool]) -> int:

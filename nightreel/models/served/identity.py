@@ -85,6 +85,7 @@ def connect(settings: Settings) -> ChatEndpoint:
         Address.parse(settings.model).url,
         api_key=settings.remote_api_key,
         timeout_s=settings.remote_timeout_s,
+        patience_s=settings.remote_patience_s,
         connections=settings.remote_concurrency,
     )
 

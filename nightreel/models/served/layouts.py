@@ -47,11 +47,13 @@ class Shown:
 
     Args:
         parts: of the message, before the question.
+        frames: number of them.
         options: other fields of the request.
         before_question: what separates the question from the frames.
     """
 
     parts: Sequence[Mapping[str, Any]] = field(repr=False)
+    frames: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     before_question: str = ""
 
@@ -80,7 +82,7 @@ def show(features: Features, layout: Layout) -> Shown:
         return _as_pictures(pictures, times_s, duration_s=end_s - start_s)
     options = _timing(times_s, duration_s=end_s - start_s) if layout is Layout.TIMED_VIDEO else {}
     encoded = ",".join(base64.b64encode(data).decode() for data in pictures)
-    return Shown([_media("video_url", f"data:video/jpeg;base64,{encoded}", *pictures)], options)
+    return Shown([_media("video_url", f"data:video/jpeg;base64,{encoded}", *pictures)], len(pictures), options)
 
 
 def _as_pictures(pictures: Sequence[bytes], times_s: Sequence[float], *, duration_s: float) -> Shown:
@@ -88,7 +90,7 @@ def _as_pictures(pictures: Sequence[bytes], times_s: Sequence[float], *, duratio
     for time_s, data in zip(times_s, pictures, strict=True):
         url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
         parts += [_text(f"{time_s:.2f} s: "), _media("image_url", url, data)]
-    return Shown(parts, before_question="\n")
+    return Shown(parts, len(pictures), before_question="\n")
 
 
 def _timing(times_s: Sequence[float], *, duration_s: float) -> dict[str, Any]:

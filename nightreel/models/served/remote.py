@@ -24,12 +24,14 @@ from nightreel.models.inquiry import Seen
 from nightreel.models.served import jpeg_frames
 from nightreel.models.served.chat_endpoint import CHAT
 from nightreel.models.served.completions import Completion, read_completion
+from nightreel.models.served.frame_limits import require_grey_frames
 from nightreel.models.served.identity import connect
 from nightreel.models.served.layouts import Sending, Shown, show
 from nightreel.models.served.probe import Server
 from nightreel.models.served.questions import require_askable
 from nightreel.models.served.scoring import ask_scored, is_scored
 from nightreel.models.served.served_inquiry import ServedInquiry, ServedRequest, next_requests
+from nightreel.models.served.trials import trials_of_a_segment
 from nightreel.models.served.vocabulary import Vocabulary
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
@@ -58,6 +60,7 @@ class RemoteModel:
         self.frame_size: int | None = settings.remote_frame_size
         self._quality = settings.remote_jpeg_quality
         self._concurrency = settings.remote_concurrency
+        self._trials = trials_of_a_segment(self._endpoint, settings, spec.name)
         self._vocabulary = Vocabulary(self._endpoint, spec.name)
         self._has_answered = False
         # answers from failed calls, by frames and question: the caller asks again, segment by segment
@@ -163,8 +166,11 @@ class RemoteModel:
                                 one.abandon()
             finally:
                 stop.set()
-        refused = [inquiry.take_failure() for inquiry in inquiries]
-        failed = failed or next(filter(None, refused), None)
+        for inquiry in inquiries:
+            refused = inquiry.take_failure()
+            if refused and not failed:
+                require_grey_frames(self._trials, frames=inquiry.shown.frames, layout=self._server.layout)
+                failed = refused
         if failed:
             raise failed
 

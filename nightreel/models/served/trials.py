@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,11 @@ from nightreel.models.served.completions import read_completion
 from nightreel.models.served.jpeg_frames import to_jpegs
 from nightreel.models.served.layouts import Layout, Sending, Shown, show
 from nightreel.reasons import Reason
+from nightreel.settings import Settings
 
 QUESTION = "What is shown?"
 _GREY, _OTHER = 96, 160
+_SHAPE = 16 / 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,16 @@ class Trials:
         return self.endpoint.post(CHAT, body, stop=threading.Event(), is_trial=True)
 
 
+def trials_of_a_segment(endpoint: ChatEndpoint, settings: Settings, model: str) -> Trials:
+    """Trials with frames of the size of real ones."""
+    height = settings.remote_frame_size
+    return Trials(endpoint, model, height=height, width=round(height * _SHAPE), quality=settings.remote_jpeg_quality)
+
+
 def with_times(shown: Shown, ticks: Sequence[int]) -> Shown:
     """The same video with other times of its frames."""
     video = {**shown.options["media_io_kwargs"]["video"], "frames_indices": list(ticks)}
-    return Shown(shown.parts, {"media_io_kwargs": {"video": video}}, shown.before_question)
+    return replace(shown, options={"media_io_kwargs": {"video": video}})
 
 
 def is_refusal(error: PermanentError) -> bool:

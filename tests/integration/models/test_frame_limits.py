@@ -25,7 +25,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _check(model: str, **settings: Any) -> None:
-    assert check_model(load_settings(model=model, remote_timeout_s=60, **settings), prompts=[_YES]) is None
+    assert (
+        check_model(load_settings(model=model, remote_timeout_s=60, remote_patience_s=0, **settings), prompts=[_YES])
+        is None
+    )
 
 
 def _pictures(request: Request) -> int:

@@ -66,7 +66,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings_of(chat_server: ChatServer) -> Callable[..., Settings]:
     def make(**changes: Any) -> Settings:
-        return load_settings(**{"model": chat_server.setting, "remote_timeout_s": 5, **changes})
+        return load_settings(**{"model": chat_server.setting, "remote_timeout_s": 5, "remote_patience_s": 0, **changes})
 
     return make
 
