@@ -444,6 +444,10 @@ class Settings(BaseSettings):
         """Largest size of the feature cache; 0: no limit."""
         return int(self.cache_limit_gib * 2**30)
 
+    def without_patience(self) -> Settings:
+        """The same settings for a command that a person waits for: it does not wait for a model server to restart."""
+        return self.model_copy(update={"remote_patience_s": 0.0})
+
     def public(self) -> dict[str, Any]:
         """JSON values of all settings, secrets masked, URLs without user and password."""
         values: dict[str, Any] = self.model_dump(mode="json")

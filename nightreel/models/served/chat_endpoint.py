@@ -15,6 +15,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -148,16 +149,14 @@ class ChatEndpoint:
         attempt = 0
         while True:
             attempt += 1
+            began = time.monotonic()
             outcome = self._try(method, url, body, is_trial)
             if not isinstance(outcome, _RetryableFailure):
                 self._dead, self._answered = False, True
                 self._outage.end()
                 return outcome
-            if (
-                outcome.restarts
-                and outcome.wait_s <= _LONGEST_WAIT_S
-                and (left_s := self._outage.left_s(outcome.detail))
-            ):
+            can_wait = outcome.restarts and outcome.wait_s <= _LONGEST_WAIT_S
+            if can_wait and (left_s := self._outage.left_s(outcome.detail, began=began)):
                 poll_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S, most_s=_LONGEST_POLL_S))
                 if not stop.wait(min(left_s, poll_s)):
                     continue

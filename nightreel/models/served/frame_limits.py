@@ -62,7 +62,9 @@ def require_frames(
             f"the server at {endpoint.url} does not show its model all {wanted} frames of a {server.layout} in order: "
             f"set NIGHTREEL_REMOTE_LAYOUT={Layout.PICTURES}"
         )
-    logger.info("the model server at %s takes %d frames in a request: %s", endpoint.url, wanted, order.value)
+    logger.info("the model server at %s: %s; of %d frames: %s", endpoint.url, server, wanted, order.value)
+    for lack in server.lacks:
+        logger.warning("the model server at %s: %s", endpoint.url, lack)
 
 
 def require_grey_frames(trials: Trials, *, frames: int, layout: Layout) -> None:

@@ -64,9 +64,10 @@ class Health:
                 raise ServerDownError(f"no connection for {self._url}: {error}") from error
             except (httpx.TransportError, TimeoutError) as error:
                 self._silent += 1
-                if self._silent >= _MOST_SILENT:
-                    raise ServerDownError(f"no response from {self._url} in {self._silent} checks") from error
-                return
+                if self._silent < _MOST_SILENT:
+                    return
+                self._silent = 0
+                raise ServerDownError(f"no response from {self._url} in {_MOST_SILENT} checks") from error
             finally:
                 self._checked_at = time.monotonic()
             self._silent = 0

@@ -25,14 +25,17 @@ class Outage:
     def __init__(self, place: str, *, patience_s: float) -> None:
         self._place, self._patience_s = place, patience_s
         self._since: float | None = None
+        self._ended = 0.0
         self._lock = threading.Lock()
 
-    def left_s(self, detail: str) -> float:
-        """How long to wait yet, after a request failed; 0: no longer."""
+    def left_s(self, detail: str, *, began: float) -> float:
+        """How long to wait yet, after a request failed that began at `began`; 0: no longer."""
         if not self._patience_s:
             return 0.0
         with self._lock:
             now = time.monotonic()
+            if self._since is None and began < self._ended:
+                return self._patience_s  # it failed in an outage that has ended
             if self._since is None:
                 self._since = now
                 logger.warning(
@@ -51,4 +54,4 @@ class Outage:
             if self._since is not None:
                 waited_s = time.monotonic() - self._since
                 logger.warning("the model server %s responds again, after %s", self._place, human_seconds(waited_s))
-                self._since = None
+                self._since, self._ended = None, time.monotonic()

@@ -6,7 +6,7 @@ the sampling plan of the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nightreel.domain import bare
@@ -51,6 +51,9 @@ class Server:
     version: str = ""
     context: int | None = None
     lacks: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
     def __str__(self) -> str:
         facts = [

@@ -27,6 +27,7 @@ _GOOD = said("yes", top={"yes": -0.1, "no": -2.4})
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_endpoint, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(chat_endpoint, "_LONGEST_POLL_S", 0.05)
     monkeypatch.setattr(health, "_EVERY_S", 0.1)
     monkeypatch.setattr(health, "_TIMEOUT_S", 0.2)
 
@@ -37,14 +38,6 @@ def endpoint(url: str, *, patience_s: float) -> Any:
 
 def post(to: ChatEndpoint) -> dict[str, Any]:
     return to.post("chat/completions", {"messages": [{"content": "Hello"}]}, stop=threading.Event())
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_run_that_starts_before_its_server_waits_for_it(free_port: int, caplog: pytest.LogCaptureFixture) -> None:
