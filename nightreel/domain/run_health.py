@@ -42,7 +42,7 @@ INTERNAL = frozenset(
         Reason.STORAGE_UNREACHABLE,
     }
 )
-"""Reasons of single videos whose cause is this program, the store or the model server: another video fails in the same way."""
+"""Reasons of single videos whose cause is this program, the store or the model's server: another video fails, too."""
 
 
 class Failure(NamedTuple):

@@ -6,6 +6,8 @@ import base64
 import io
 import logging
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -775,3 +777,34 @@ def test_an_option_that_only_the_servers_operator_can_set_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=f"NIGHTREEL_{name.upper()}='{value}' does not apply"):
         describe_model(settings_of(**{name: value}))
+
+
+# -- the process -------------------------------------------------------------------------------------------------
+
+_PROGRAM = """
+import re, sys, time
+from pathlib import Path
+from nightreel.domain import FrameBatch, Prompt, PromptKind, Segment
+from nightreel.models.loading import check_model, find_model, load_model
+from nightreel.settings import load_settings
+
+settings = load_settings(model=sys.argv[1])
+prompt = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Is it red?")
+found = find_model(settings)
+check_model(settings, prompts=[prompt], found=found)
+model = load_model(settings, found=found)
+batch = FrameBatch.blank(8, height=64, width=64, level=9)
+features = model.encode([batch], segments=[Segment(0, 0.0, 8.0)], keys=["k"])
+model.ask(features, [[prompt]])
+peak_kib = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]  # ru_maxrss is the parent's, too
+print(time.process_time(), int(peak_kib) >> 10, sorted({"torch", "transformers"} & set(sys.modules)))
+"""
+
+
+def test_a_process_that_talks_to_a_server_is_small_and_starts_quickly(chat_server: ChatServer) -> None:
+    command = [sys.executable, "-c", _PROGRAM, chat_server.setting]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    seconds, peak_mib, heavy = done.stdout.split(maxsplit=2)
+    assert heavy.strip() == "[]"
+    assert float(seconds) <= 1.5, "of CPU time: other tests run beside it"
+    assert int(peak_mib) <= 200
