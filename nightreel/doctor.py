@@ -127,6 +127,7 @@ def _sandbox(settings: Settings) -> str:
 
 def _model(settings: Settings, *, deeply: bool) -> str:
     """Describe the model. `deeply`: check it as a run does before it claims videos, against prompts and devices."""
+    settings = settings.without_patience()
     found = find_model(settings)
     if deeply:
         footprint = check_model(settings, prompts=_known_prompts(settings), found=found)
@@ -134,6 +135,8 @@ def _model(settings: Settings, *, deeply: bool) -> str:
             request_device(settings, footprint)
     spec = found.spec
     size = f", {spec.parameters / 1e6:.1f} M parameters" if spec.parameters else ""
+    if found.server:
+        return f"{spec.name} at {spec.revision[:20]}, {found.server}"
     return f"{spec.name} at {spec.revision[:20]}, {spec.model_class}{size}, {spec.dtype}, {spec.attention}"
 
 

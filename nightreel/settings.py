@@ -193,6 +193,14 @@ class Settings(BaseSettings):
     remote_api_key: SecretStr | None = Field(None, description="API key of the model's server")
     remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at the same time")
     remote_timeout_s: float = Field(120, gt=0, le=3600, description="timeout of one answer from that server, seconds")
+    remote_patience_s: float = Field(
+        600, ge=0, le=86_400, description="longest wait for that server while it restarts, seconds; 0: do not wait"
+    )
+    remote_layout: Literal["auto", "timed_video", "video", "pictures"] = Field(
+        "auto",
+        description="how that server is shown frames; auto: as one video with their times, as one video, or as "
+        "pictures, the first that it takes; answers of another layout are of another model",
+    )
     remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of frames sent to that server, pixels")
     remote_jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality of those frames")
     prompts: CommaSeparated = Field(
@@ -435,6 +443,10 @@ class Settings(BaseSettings):
     def cache_limit_bytes(self) -> int:
         """Largest size of the feature cache; 0: no limit."""
         return int(self.cache_limit_gib * 2**30)
+
+    def without_patience(self) -> Settings:
+        """The same settings for a command that a person waits for: it does not wait for a model server to restart."""
+        return self.model_copy(update={"remote_patience_s": 0.0})
 
     def public(self) -> dict[str, Any]:
         """JSON values of all settings, secrets masked, URLs without user and password."""

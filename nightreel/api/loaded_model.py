@@ -33,7 +33,7 @@ class LoadedModel:
     """
 
     def __init__(self, settings: Settings, *, lease_memory: LeaseNow | None = None) -> None:
-        self._settings = settings
+        self._settings = settings.without_patience()
         self._lease_memory = lease_memory
         self._lock = threading.Lock()
         self._model: VideoModel | None = None

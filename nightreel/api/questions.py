@@ -174,7 +174,7 @@ def _answers(service: Service, file: BinaryIO, name: str, prompt: Prompt) -> lis
         path = directory / f"upload{suffix if _SUFFIX.fullmatch(suffix) else ''}"
         with path.open("wb") as out:
             shutil.copyfileobj(file, out, 1 << 20)
-        replies = ask_file(str(path), [prompt], settings, loaded=model)
+        replies = ask_file(str(path), [prompt], settings.without_patience(), loaded=model)
         return [value for reply in replies for value in values_of(reply)]
 
 

@@ -53,6 +53,9 @@ def analyze(
     helpers: Annotated[
         int | None, typer.Option(min=0, max=1000, help="Let up to this many runs on NIGHTREEL_WORK_POOL help.")
     ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Fail if the model's server is down, instead of waiting for its restart.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Analyse the videos of a source that have no answers yet; or only the files and directories that you name."""
@@ -76,6 +79,8 @@ def analyze(
         helpers=helpers,
     )
     settings = settings_for(options, settings)
+    if no_wait:
+        settings = settings.without_patience()
     check_inputs(options, settings, source="the argument")
     if settings.model == DEMO:
         err.print(DISCLAIMER, style="yellow")

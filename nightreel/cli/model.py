@@ -18,7 +18,7 @@ from nightreel.domain import MemoryPeak, largest_plan
 from nightreel.errors import NightreelError
 from nightreel.gpu import examine_cuda
 from nightreel.models.base import ModelSpec
-from nightreel.models.loading import describe_model, estimate_footprint, find_model, newest_revision
+from nightreel.models.loading import FoundModel, estimate_footprint, find_model, newest_revision
 from nightreel.models.served.identity import is_served
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services.prompt_meanings import meant_sets
@@ -41,7 +41,7 @@ def model(
     """Show a model, the memory it needs, and the largest batch that fits each device."""
     settings = command_settings(model=model_id, plan=plan)
     if is_served(settings.model):
-        _print_served(describe_model(settings), as_json)
+        _print_served(find_model(settings.without_patience()), as_json)
         return
     prompts = load_prompt_sets(meant_sets(settings)).prompts
     frames = largest_plan(settings.sampling_plan, prompts).most_frames
@@ -124,12 +124,16 @@ def _row(peak: MemoryPeak) -> tuple[str, str, str, int, str, str]:
     return peak.device, peak.stage, peak.shape, peak.segments, human_bytes(peak.estimated_bytes), taken
 
 
-def _print_served(spec: ModelSpec, as_json: bool) -> None:
-    values = spec.to_json() | {"hash": spec.hash}
+def _print_served(found: FoundModel, as_json: bool) -> None:
+    assert found.server
+    values = found.spec.to_json() | {"hash": found.spec.hash, "server": found.server.to_json()}
     if as_json:
         print_json(values)
         return
-    print_table(("", ""), [(name.replace("_", " "), _shown(name, value)) for name, value in values.items()])
+    shown = {**values, "server": str(found.server)}
+    print_table(("", ""), [(name.replace("_", " "), _shown(name, value)) for name, value in shown.items()])
+    for lack in found.server.lacks:
+        print_line(f"the server: {lack}")
     print_line("the model is on a server, which does not report its memory: ask its operator")
 
 

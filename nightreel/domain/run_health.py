@@ -36,12 +36,13 @@ from nightreel.reasons import Reason, Scope
 INTERNAL = frozenset(
     {
         Reason.INTERNAL_ERROR,
+        Reason.MODEL_REFUSED,
         Reason.FILE_UNREADABLE,
         Reason.STORAGE_REFUSED,
         Reason.STORAGE_UNREACHABLE,
     }
 )
-"""Reasons of single videos whose cause is this program or the store: another video fails in the same way."""
+"""Reasons of single videos whose cause is this program, the store or the model's server: another video fails, too."""
 
 
 class Failure(NamedTuple):

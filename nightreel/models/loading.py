@@ -25,6 +25,7 @@ from nightreel.models.checkpoints.hub import ask_hub_for_commit
 from nightreel.models.checkpoints.revisions import StoredRevisions
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.served.identity import connect, describe_served, is_served
+from nightreel.models.served.probe import Server
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -41,11 +42,13 @@ class FoundModel:
     Args:
         checkpoint: its files; None for a model on a server.
         adapter: the files of the LoRA adapter to merge, if there is one.
+        server: what its server can do; None for a model in this process.
     """
 
     spec: ModelSpec
     checkpoint: Checkpoint | None = None
     adapter: Checkpoint | None = None
+    server: Server | None = None
 
 
 def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> FoundModel:
@@ -61,7 +64,8 @@ def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> 
     """
     if is_served(settings.model):
         with closing(connect(settings)) as endpoint:
-            return FoundModel(spec=describe_served(endpoint, settings))
+            spec, server = describe_served(endpoint, settings)
+        return FoundModel(spec=spec, server=server)
     digests = _digests(settings)
     stored = StoredRevisions(path=settings.work_dir / "models" / "revisions.json", used=used or {})
     adapter = find_adapter(settings, digests, stored=stored)
@@ -106,19 +110,20 @@ def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundMo
 
     Raises:
         SettingsError: the model cannot answer a prompt: its tokenizer cannot tell the allowed answers apart, or the
-            question contains special tokens. Or the server takes fewer pictures than the plan samples.
+            question contains special tokens. Or the server takes fewer frames than the plan samples.
         SettingsError, PermanentError, TransientError: as `find_model` and `estimate_footprint`.
     """
     found = found or find_model(settings)
     plan = largest_plan(settings.sampling_plan, prompts)
-    if found.checkpoint is None:
-        from nightreel.models.served.pictures import require_pictures
+    if found.server:
+        from nightreel.models.served.frame_limits import require_frames
         from nightreel.models.served.questions import require_askable
 
         require_askable(prompts)
         with closing(connect(settings)) as endpoint:
-            require_pictures(endpoint, settings, plan=plan, model=found.spec.name)
+            require_frames(endpoint, settings, plan=plan, model=found.spec.name, server=found.server)
         return None
+    assert found.checkpoint, found
     width, height = ESTIMATED_SIZE
     return estimate_footprint(
         settings, prompts=prompts, frames=plan.most_frames, height=height, width=width, found=found
@@ -166,10 +171,11 @@ def load_model(
         TransientError: `hub_unreachable`; `model_unreachable` for a model on a server.
     """
     found = found or find_model(settings)
-    if found.checkpoint is None:
+    if found.server:
         from nightreel.models.served.remote import RemoteModel
 
-        return RemoteModel(settings, found.spec)
+        return RemoteModel(settings, found.spec, found.server)
+    assert found.checkpoint, found
     digests = _digests(settings)
     for files in filter(None, (found.checkpoint, found.adapter)):
         require_unchanged(files, digests, with_code=settings.trust_remote_code)

@@ -154,7 +154,7 @@ print(len(ours), *sorted({{name.split(".")[0] for name in sys.modules}}))
             {"torch", "transformers", "prefect", "pyarrow", "PIL", "prometheus_client", "av"},
         ),
         ("nightreel.cli.app", 30, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
-        ("nightreel.models.served.remote", 45, {"torch", "transformers", "prefect", "pyarrow"}),
+        ("nightreel.models.served.remote", 52, {"torch", "transformers", "prefect", "pyarrow"}),
         ("nightreel.stages.run", 200, {"torch", "transformers", "prefect", "decord", "av"}),
     ],
 )

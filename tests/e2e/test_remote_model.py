@@ -18,7 +18,7 @@ def remote_pipeline(make_pipeline, clips, chat_server, monkeypatch):
     chat_server.answer = lambda request: said(
         "indoors" if "indoors" in request.question else "yes", top={"yes": -0.2, "no": -2.0, "in": -4.0}
     )
-    return make_pipeline(clips, NIGHTREEL_MODEL=chat_server.setting)
+    return make_pipeline(clips, NIGHTREEL_MODEL=chat_server.setting, NIGHTREEL_REMOTE_PATIENCE_S="0")
 
 
 def test_a_new_question_costs_no_fetching_and_no_decoding(remote_pipeline, chat_server, tmp_path):

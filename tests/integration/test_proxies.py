@@ -75,7 +75,7 @@ def test_object_storage_on_loopback_is_direct(proxied, s3_bucket, s3_server, s3_
 
 
 def test_a_model_server_on_loopback_is_direct(proxied, answering_url):
-    endpoint = ChatEndpoint(answering_url, api_key=None, timeout_s=5, connections=1)
+    endpoint = ChatEndpoint(answering_url, api_key=None, timeout_s=5, patience_s=0, connections=1)
     error = error_of(lambda: endpoint.get("models"))
     endpoint.close()
     assert "501" in error.detail, "the server itself answers"
@@ -104,7 +104,7 @@ def test_errors_of_a_model_server_name_the_proxy(proxied):
     load_settings()
     stop = threading.Event()
     stop.set()
-    endpoint = ChatEndpoint(f"{ELSEWHERE}/v1", api_key=None, timeout_s=5, connections=1)
+    endpoint = ChatEndpoint(f"{ELSEWHERE}/v1", api_key=None, timeout_s=5, patience_s=0, connections=1)
     error = error_of(lambda: endpoint.post("chat/completions", {}, stop=stop))
     endpoint.close()
     assert proxied.asked

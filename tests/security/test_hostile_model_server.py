@@ -106,7 +106,7 @@ def ask_once(url: str, timeout_s: float = TIMEOUT_S) -> tuple[NightreelError, fl
     """The error of one request without a second try, and its seconds."""
     once = threading.Event()
     once.set()
-    with closing(ChatEndpoint(url, api_key=None, timeout_s=timeout_s, connections=1)) as endpoint:
+    with closing(ChatEndpoint(url, api_key=None, timeout_s=timeout_s, patience_s=0, connections=1)) as endpoint:
         began = time.monotonic()
         with pytest.raises(NightreelError) as caught:
             endpoint.post("chat/completions", {"model": "eyes"}, stop=once)
@@ -155,7 +155,9 @@ def test_a_request_after_a_cancelled_one_succeeds(server):
     once = threading.Event()
     once.set()
     with closing(
-        ChatEndpoint(f"http://127.0.0.1:{server.port}/v1", api_key=None, timeout_s=TIMEOUT_S, connections=1)
+        ChatEndpoint(
+            f"http://127.0.0.1:{server.port}/v1", api_key=None, timeout_s=TIMEOUT_S, patience_s=0, connections=1
+        )
     ) as endpoint:
         server.behaves = SLOW["headers drip"]
         with pytest.raises(NightreelError):

@@ -1,6 +1,7 @@
 """HTTP requests to an OpenAI-compatible server: each returns a JSON object or raises an error.
 
-    retried, with backoff     no connection, timeouts, 408, 425, 429, 5xx, a truncated body
+    awaited, with patience    no connection, 502, 503, a server that dies while it works on a request: it restarts
+    retried, with backoff     timeouts, 408, 425, 429, other 5xx, a truncated body
     not retried               any other status, a body that is too large, a name of the server that does not exist
 
 `identity` and `remote` call it. It does not depend on models and prompts. Responses are untrusted: their size is
@@ -14,6 +15,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +26,14 @@ from pydantic import SecretStr
 from nightreel.backoff import backoff_s
 from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.served.event_loop import EventLoop
+from nightreel.models.served.health import Health, ServerDownError
+from nightreel.models.served.outages import Outage
 from nightreel.proxies import is_loopback, via_proxy
 from nightreel.reasons import Reason
 
 logger = logging.getLogger(__name__)
+
+CHAT = "chat/completions"
 
 _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.5  # doubles with each failure
@@ -36,6 +42,9 @@ _CONNECT_TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 4 * 2**20  # 20 candidates for each of 100 tokens need a tenth of it
 _MAX_SAID = 300
 _TRANSIENT_STATUS = frozenset((408, 425, 429))
+_RESTARTING_STATUS = frozenset((502, 503))
+_LONGEST_POLL_S = 5.0  # between requests to a server that restarts
+_NOT_KNOWN = frozenset((404, 405, 500, 501))  # to a trial
 _UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)  # any other error is of the name server
 _UNRESOLVED_ATTEMPTS = 2  # before the first answer
 
@@ -47,12 +56,14 @@ class _RetryableFailure:
     Args:
         wait_s: the wait that the server asked for. attempts: most attempts.
         is_up: the server answers, but not as the protocol says: if it does so each time, it is not unreachable.
+        restarts: the server may be restarting.
     """
 
     detail: str
     wait_s: float = 0.0
     attempts: int = _ATTEMPTS
     is_up: bool = False
+    restarts: bool = False
 
 
 class ChatEndpoint:
@@ -62,13 +73,16 @@ class ChatEndpoint:
         url: the root of its API, such as http://127.0.0.1:8000/v1, without credentials.
         api_key: sent as a bearer token.
         timeout_s: from the start of a request to the end of its response.
+        patience_s: how long to wait for a server that restarts.
         connections: maximum number of open connections.
 
     Raises:
         SettingsError: the key cannot be sent in a header, or the URL is invalid.
     """
 
-    def __init__(self, url: str, *, api_key: SecretStr | None, timeout_s: float, connections: int) -> None:
+    def __init__(
+        self, url: str, *, api_key: SecretStr | None, timeout_s: float, patience_s: float, connections: int
+    ) -> None:
         self.url = url
         self._place = url + via_proxy(url)
         self._key = api_key.get_secret_value() if api_key else ""
@@ -76,6 +90,7 @@ class ChatEndpoint:
             raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: expected only printable ASCII characters")
         self._timeout_s = timeout_s
         self._loop = EventLoop()
+        self._outage = Outage(self._place, patience_s=patience_s)
         self._dead = False
         self._answered = False
         # a compressed response could grow a thousandfold when unpacked
@@ -84,6 +99,7 @@ class ChatEndpoint:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             httpx.URL(url)
+            connections += 1  # for checks of its health
             limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
             self._client = httpx.AsyncClient(
                 transport=httpx.AsyncHTTPTransport(limits=limits) if is_loopback(url) else None,  # no proxy
@@ -97,21 +113,25 @@ class ChatEndpoint:
                 f"NIGHTREEL_MODEL: {url!r}{via_proxy(url)}: the URL of the server or of the proxy is not valid: {error}"
             ) from error
 
+        self._health = Health(self._client, f"{url.removesuffix('/v1')}/health")
+
     def close(self) -> None:
         with suppress(TimeoutError):
             self._loop.run(self._client.aclose, timeout_s=_CONNECT_TIMEOUT_S)
         self._loop.close()
 
-    def get(self, path: str) -> dict[str, Any]:
-        """Get a resource. Raises as `post`."""
-        return self._request("GET", path, None, threading.Event())
+    def get(self, path: str, *, is_trial: bool = False) -> dict[str, Any]:
+        """Get a resource. Arguments and errors as `post`."""
+        return self._request("GET", path, None, threading.Event(), is_trial)
 
-    def post(self, path: str, body: dict[str, Any], *, stop: threading.Event) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any], *, stop: threading.Event, is_trial: bool = False) -> dict[str, Any]:
         """Send a JSON object and return the JSON object of the response.
 
         Args:
-            path: below the root, such as chat/completions.
+            path: below the root of the API, such as chat/completions; with a slash in front, of the server.
             stop: once set, failed requests are not retried.
+            is_trial: the server may not know what is asked: any error of a client, and status 500 and 501, are then
+                `model_refused`, without a retry.
 
         Raises:
             TransientError: `model_unreachable` after the last attempt.
@@ -120,16 +140,26 @@ class ChatEndpoint:
                 follow the protocol.
             SettingsError: the server does not accept the key, or its name does not exist.
         """
-        return self._request("POST", path, json.dumps(body).encode(), stop)
+        return self._request("POST", path, json.dumps(body).encode(), stop, is_trial)
 
-    def _request(self, method: str, path: str, body: bytes | None, stop: threading.Event) -> dict[str, Any]:
+    def _request(
+        self, method: str, path: str, body: bytes | None, stop: threading.Event, is_trial: bool
+    ) -> dict[str, Any]:
+        url = f"{self.url.removesuffix('/v1')}{path}" if path.startswith("/") else f"{self.url}/{path}"
         attempt = 0
         while True:
             attempt += 1
-            outcome = self._try(method, f"{self.url}/{path}", body)
+            began = time.monotonic()
+            outcome = self._try(method, url, body, is_trial)
             if not isinstance(outcome, _RetryableFailure):
                 self._dead, self._answered = False, True
+                self._outage.end()
                 return outcome
+            can_wait = outcome.restarts and outcome.wait_s <= _LONGEST_WAIT_S
+            if can_wait and (left_s := self._outage.left_s(outcome.detail, began=began)):
+                poll_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S, most_s=_LONGEST_POLL_S))
+                if not stop.wait(min(left_s, poll_s)):
+                    continue
             wait_s = max(outcome.wait_s, backoff_s(attempt, first_s=_FIRST_WAIT_S))
             if outcome.is_up and attempt == _ATTEMPTS:
                 raise PermanentError(Reason.MODEL_PROTOCOL, f"{self.url}: {outcome.detail} (attempt {attempt})")
@@ -143,13 +173,17 @@ class ChatEndpoint:
                 )
             logger.debug("attempt %d of %d: %s", attempt + 1, _ATTEMPTS, outcome.detail)
 
-    def _try(self, method: str, url: str, body: bytes | None) -> dict[str, Any] | _RetryableFailure:
+    def _try(self, method: str, url: str, body: bytes | None, is_trial: bool) -> dict[str, Any] | _RetryableFailure:
         try:
-            response, content = self._loop.run(lambda: self._send(method, url, body), timeout_s=self._timeout_s)
+            response, content = self._loop.run(
+                lambda: self._health.watch(lambda: self._send(method, url, body)), timeout_s=self._timeout_s
+            )
         except TimeoutError:
             return _RetryableFailure(f"no complete response within {self._timeout_s:g} s")
+        except ServerDownError as error:
+            return _RetryableFailure(f"it died while it worked on a request: {self._tame(str(error))}", restarts=True)
         except httpx.ConnectTimeout:
-            return _RetryableFailure(f"no connection within {_CONNECT_TIMEOUT_S:g} s")
+            return _RetryableFailure(f"no connection within {_CONNECT_TIMEOUT_S:g} s", restarts=True)
         except httpx.TransportError as error:
             unresolved = None if self._answered else _resolution_error(error)
             if unresolved and unresolved.errno in _UNKNOWN_NAME:
@@ -158,13 +192,16 @@ class ChatEndpoint:
                     f"({self._tame(str(error))}): correct the name, or use the address of the server"
                 ) from error
             said = self._tame(str(error) or type(error).__name__)
-            return _RetryableFailure(said, attempts=_UNRESOLVED_ATTEMPTS if unresolved else _ATTEMPTS)
+            if unresolved:
+                return _RetryableFailure(said, attempts=_UNRESOLVED_ATTEMPTS)
+            return _RetryableFailure(said, restarts=isinstance(error, httpx.ConnectError))
         status = response.status_code
+        if is_trial and status in _NOT_KNOWN:
+            raise PermanentError(Reason.MODEL_REFUSED, f"{self._place}: status {status}: {self._said(content)}")
         if status >= 500 or status in _TRANSIENT_STATUS:
             said = self._said(content)
-            return _RetryableFailure(
-                f"status {status}: {said}", _retry_after_s(response.headers.get("Retry-After", ""))
-            )
+            wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
+            return _RetryableFailure(f"status {status}: {said}", wait_s, restarts=status in _RESTARTING_STATUS)
         if status != 200:
             raise self._refusal(status, self._said(content))
         try:

@@ -9,14 +9,15 @@ A server lists only the likeliest tokens, as text. How much the unlisted rest ca
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nightreel.domain import TIE, Answer, PromptKind, Question, bare
 from nightreel.errors import PermanentError
 from nightreel.models import answering
-from nightreel.models.answering import YesNo
+from nightreel.models.answering import Distribution, YesNo
+from nightreel.models.served.vocabulary import word_of
 from nightreel.reasons import Reason
 
 _YES_NO = ("yes", "no")
@@ -25,7 +26,7 @@ _LEAST = 1e-12
 _MAX_TEXT = 64 * 1024  # characters; a prompt allows at most 4096 tokens
 _MAX_TOKENS = 2**31 - 1
 _SLACK = 1e-3  # probabilities in a listing are rounded
-_SPACE_MARKS = "▁ĠĊ"  # spaces and line ends in vocabularies, in case a server lists raw tokens
+_BY_ID = "token_id:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Completion:
         text: the generated text.
         withheld: why the server withheld its answer (a refusal, a content filter); empty if it did not.
         listed: probabilities of the likeliest first tokens, with their text; empty if the server lists none.
+        lists_all: no other token begins one of the allowed answers.
+        distribution: the probabilities of the allowed answers, if the server gave each.
     """
 
     text: str
@@ -43,10 +46,14 @@ class Completion:
     listed: tuple[tuple[str, float], ...]
     prompt_tokens: int
     generated_tokens: int
+    lists_all: bool = False
+    distribution: Distribution | None = None
 
     @property
     def unlisted(self) -> float:
         """The largest probability that unlisted tokens can add to the answers."""
+        if self.lists_all:
+            return 0.0
         if not self.listed:
             return 1.0
         probabilities = [probability for _, probability in self.listed]
@@ -82,6 +89,53 @@ def read_completion(completion: Mapping[str, Any]) -> Completion:
     )
 
 
+def chosen_probabilities(completion: Mapping[str, Any], ids: Collection[int]) -> dict[int, float] | None:
+    """The probabilities of chosen tokens as the first one, by id; None if the server does not list each of them.
+
+    Raises:
+        PermanentError: `model_protocol`: a value is not a probability.
+    """
+    try:
+        candidates = completion["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        listed = {str(item["token"]).removeprefix(_BY_ID): item["logprob"] for item in candidates}
+    except (KeyError, IndexError, TypeError):
+        return None
+    if not all(str(id_) in listed for id_ in ids):
+        return None
+    found = {id_: _probability(listed[str(id_)]) for id_ in ids}
+    _require_probabilities(found.values())
+    return found
+
+
+def prompt_score(completion: Mapping[str, Any], answer: str, *, start: int, to_the_end: bool) -> float | None:
+    """The log-probability of an answer that a request contains; None if the server does not give it.
+
+    Args:
+        start: number of tokens before the answer. to_the_end: includes the token after the answer, which ends the turn.
+
+    Raises:
+        PermanentError: `model_protocol`: a value is not a log-probability.
+    """
+    entries = completion.get("prompt_logprobs")
+    said, total = "", 0.0
+    for entry in entries[start:] if isinstance(entries, list) else ():
+        values = list(entry.values()) if isinstance(entry, dict) else []
+        if len(values) != 1 or not isinstance(values[0], dict):
+            return None
+        is_whole = bool(said) and _letters(said) == _letters(answer)
+        if is_whole and not to_the_end:
+            return total
+        total += math.log(max(_probability(values[0].get("logprob")), _LEAST))
+        if is_whole:
+            return total
+        said += str(values[0].get("decoded_token") or "")
+    return total if _letters(said) == _letters(answer) and not to_the_end else None
+
+
+def _letters(text: str) -> str:
+    return "".join(text.split())
+
+
 def _withheld(choice: Mapping[str, Any], message: Mapping[str, Any]) -> str:
     if message.get("refusal"):
         return f"the server refused: {str(message['refusal'])[:200]!r}"
@@ -112,15 +166,14 @@ def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...]:
     else:
         return ()
     listed = tuple((_word(token), _probability(logprob)) for token, logprob in pairs)
-    if sum(probability for _, probability in listed) > 1 + _SLACK:
-        raise _not_the_protocol("probabilities of one token that sum to 1", pairs)
+    _require_probabilities([probability for _, probability in listed])
     return listed
 
 
 def _word(token: Any) -> str:
     if not isinstance(token, str):
         raise _not_the_protocol("a token as text", token)
-    return token.strip(_SPACE_MARKS).strip().casefold()
+    return word_of(token)
 
 
 def _probability(logprob: Any) -> float:
@@ -128,6 +181,11 @@ def _probability(logprob: Any) -> float:
     if isinstance(logprob, bool) or not isinstance(logprob, int | float) or logprob > _SLACK:
         raise _not_the_protocol("a log-probability", logprob)
     return math.exp(min(0.0, max(logprob, -1e6)))
+
+
+def _require_probabilities(found: Collection[float]) -> None:
+    if sum(found) > 1 + _SLACK:
+        raise _not_the_protocol("probabilities of one token that sum to 1", found)
 
 
 def _count(usage: Any, name: str) -> int:
@@ -148,6 +206,8 @@ def to_answer(question: Question, replies: Sequence[Completion]) -> Answer:
     withheld = next((reply.withheld for reply in replies if reply.withheld), "")
     if withheld:
         return answering.unmeasured(question, withheld, tokens=tokens)
+    if replies[0].distribution:
+        return answering.measured_best(question, replies[0].distribution, tokens=tokens)
     match question.kind:
         case PromptKind.YES_NO | PromptKind.TAGS:
             return _yes_no(question, replies, tokens)

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 from nightreel.domain import content_hash
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec
-from nightreel.models.served.chat_endpoint import ChatEndpoint
-from nightreel.models.served.jpeg_frames import LAYOUT_VERSION
+from nightreel.models.served.chat_endpoint import CHAT, ChatEndpoint
+from nightreel.models.served.layouts import VERSIONS
+from nightreel.models.served.probe import Server, probe_server
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
 SCHEME = "openai:"
-CHAT = "chat/completions"
 _BY_THE_SERVER = "server"  # only the server knows the value
 _FOR_LOCAL_MODELS = ("dtype", "attention", "quantization", "adapter", "tf32", "compile", "trust_remote_code")
 _SHOWN = 10
@@ -85,18 +85,21 @@ def connect(settings: Settings) -> ChatEndpoint:
         Address.parse(settings.model).url,
         api_key=settings.remote_api_key,
         timeout_s=settings.remote_timeout_s,
+        patience_s=settings.remote_patience_s,
         connections=settings.remote_concurrency,
     )
 
 
-def describe_served(endpoint: ChatEndpoint, settings: Settings) -> ModelSpec:
-    """The identity of a served model: the server's list entry under its name.
+def describe_served(endpoint: ChatEndpoint, settings: Settings) -> tuple[ModelSpec, Server]:
+    """The identity of a served model, and what its server can do.
+
+    The identity is the server's list entry under the model's name, and how frames are shown to it.
 
     A server that loads weights on demand may serve models that it does not list. An unlisted model is therefore asked
     for one token.
 
     Raises:
-        SettingsError: the settings name none of several models, or the server does not accept the key.
+        SettingsError: the settings name none of several models, or the server does not accept the key or the layout.
         PermanentError: `model_not_found` if the server does not serve the model; `model_protocol`.
         TransientError: `model_unreachable`.
     """
@@ -109,7 +112,8 @@ def describe_served(endpoint: ChatEndpoint, settings: Settings) -> ModelSpec:
         )
     if name not in listed:
         _require_answer(endpoint, name, listed)
-    return ModelSpec(
+    server = probe_server(endpoint, settings, model=name, listed=listed.get(name, {}))
+    spec = ModelSpec(
         name=name,
         revision=_revision(listed.get(name, {}), name, settings.model_revision),
         backend="remote",
@@ -119,13 +123,14 @@ def describe_served(endpoint: ChatEndpoint, settings: Settings) -> ModelSpec:
         device=_BY_THE_SERVER,
         processor_hash=content_hash(
             {
-                "layout": LAYOUT_VERSION,
+                "layout": VERSIONS[server.layout],
                 "short_side": settings.remote_frame_size,
                 "quality": settings.remote_jpeg_quality,
             }
         ),
         transformers_version=_BY_THE_SERVER,
     )
+    return spec, server
 
 
 def _listed(endpoint: ChatEndpoint) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,8 @@ import base64
 import io
 import logging
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures.chat_server import ChatServer, Request, Response, as_json, failure, packed, said
+from fixtures.chat_server import ChatServer, Request, Response, as_json, failure, packed, pictures_only, said
 from fixtures.judged import Judged, judged, under
 from fixtures.plain_generate import moving_pattern
 from fixtures.transformers_serve import ARCHITECTURES, TransformersServe
@@ -36,10 +38,10 @@ from nightreel.domain import (
     VerdictState,
 )
 from nightreel.errors import PermanentError, SettingsError, TransientError
+from nightreel.models.base import VideoModel
 from nightreel.models.inquiry import Seen
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.served import chat_endpoint
-from nightreel.models.served.remote import RemoteModel
 from nightreel.reasons import Reason
 from nightreel.settings import Settings, load_settings
 
@@ -66,18 +68,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings_of(chat_server: ChatServer) -> Callable[..., Settings]:
     def make(**changes: Any) -> Settings:
-        return load_settings(**{"model": chat_server.setting, "remote_timeout_s": 5, **changes})
+        return load_settings(**{"model": chat_server.setting, "remote_timeout_s": 5, "remote_patience_s": 0, **changes})
 
     return make
 
 
 @pytest.fixture
-def make_model(settings_of: Callable[..., Settings]) -> Iterator[Callable[..., RemoteModel]]:
-    made: list[RemoteModel] = []
+def make_model(settings_of: Callable[..., Settings]) -> Iterator[Callable[..., VideoModel]]:
+    made: list[VideoModel] = []
 
-    def make(**changes: Any) -> RemoteModel:
-        settings = settings_of(**changes)
-        made.append(RemoteModel(settings, describe_model(settings)))
+    def make(**changes: Any) -> VideoModel:
+        made.append(load_model(settings_of(**changes)))
         return made[-1]
 
     yield make
@@ -86,7 +87,7 @@ def make_model(settings_of: Callable[..., Settings]) -> Iterator[Callable[..., R
 
 
 @pytest.fixture
-def model(make_model: Callable[..., RemoteModel]) -> RemoteModel:
+def model(make_model: Callable[..., VideoModel]) -> VideoModel:
     return make_model()
 
 
@@ -95,7 +96,7 @@ def encode(model: Any, *, seeds: tuple[int, ...] = (0,), frames: int = 3) -> lis
     return model.encode(batches, segments=[_SEGMENT] * len(seeds), keys=[f"key {seed}" for seed in seeds])
 
 
-def ask(model: RemoteModel, *prompts: Prompt, **more: Any) -> list[Judged]:
+def ask(model: VideoModel, *prompts: Prompt, **more: Any) -> list[Judged]:
     """The answers with their verdicts, one per question."""
     (answers,) = model.ask(encode(model), [prompts], **more)
     return in_order(prompts, answers)
@@ -194,7 +195,7 @@ def test_the_error_for_an_unknown_option_quotes_the_server(
 # -- requests ----------------------------------------------------------------------------------------------------
 
 
-def test_each_frame_follows_its_time_and_the_question_comes_last(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_each_frame_follows_its_time_and_the_question_comes_last(chat_server: ChatServer, model: VideoModel) -> None:
     ask(model, _YES)
     (request,) = chat_server.requests
     assert request.path == "/v1/chat/completions"
@@ -216,7 +217,7 @@ def test_each_frame_follows_its_time_and_the_question_comes_last(chat_server: Ch
         assert np.abs(shown.astype(int) - frame).mean() < 12  # the pattern has edges that JPEG blurs
 
 
-def test_frames_are_sent_at_the_set_size(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
+def test_frames_are_sent_at_the_set_size(chat_server: ChatServer, make_model: Callable[..., VideoModel]) -> None:
     model = make_model(remote_frame_size=45)
     assert model.frame_size == 45
     (features,) = encode(model)
@@ -224,7 +225,7 @@ def test_frames_are_sent_at_the_set_size(chat_server: ChatServer, make_model: Ca
 
 
 def test_all_questions_of_a_segment_share_their_start_and_the_first_is_sent_alone(
-    chat_server: ChatServer, model: RemoteModel
+    chat_server: ChatServer, model: VideoModel
 ) -> None:
     chat_server.delay_s = 0.05
     tags = Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
@@ -244,7 +245,7 @@ def test_all_questions_of_a_segment_share_their_start_and_the_first_is_sent_alon
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_the_number_of_concurrent_requests_is_limited(
-    chat_server: ChatServer, make_model: Callable[..., RemoteModel], limit: int
+    chat_server: ChatServer, make_model: Callable[..., VideoModel], limit: int
 ) -> None:
     chat_server.delay_s = 0.03
     model = make_model(remote_concurrency=limit)
@@ -254,7 +255,7 @@ def test_the_number_of_concurrent_requests_is_limited(
     assert chat_server.most_at_once == limit
 
 
-def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, model: VideoModel) -> None:
     drawn = GenerationOptions(temperature=0.7, top_k=5, top_p=0.9, seed=3, repetition_penalty=1.1)
     ask(model, _YES, _CAPTION, caption("drawn", drawn))
     sent = [set(request.body) - {"model", "messages"} for request in chat_server.requests]
@@ -270,7 +271,7 @@ def test_only_the_requested_decoding_options_are_sent(chat_server: ChatServer, m
     }  # fmt: skip
 
 
-def test_a_bounded_number_has_no_probability(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_bounded_number_has_no_probability(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.answer = lambda _: said("3", top={"3": -0.1})
     people = Prompt.of(name="people", kind=PromptKind.NUMBER, text="How many?", minimum=0, maximum=9, max_new_tokens=1)
     (number,) = ask(model, people)
@@ -280,7 +281,7 @@ def test_a_bounded_number_has_no_probability(chat_server: ChatServer, model: Rem
 
 
 def test_the_key_is_sent_and_never_shown(
-    chat_server: ChatServer, make_model: Callable[..., RemoteModel], caplog: pytest.LogCaptureFixture
+    chat_server: ChatServer, make_model: Callable[..., VideoModel], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     model = make_model(remote_api_key=_KEY)
@@ -297,19 +298,19 @@ def test_the_key_is_sent_and_never_shown(
     assert _KEY not in caplog.text + str(dead.value) + repr(vars(model)) + str(load_settings().public())
 
 
-def test_without_a_key_no_authorization_is_sent(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_without_a_key_no_authorization_is_sent(chat_server: ChatServer, model: VideoModel) -> None:
     ask(model, _YES)
     assert "Authorization" not in chat_server.requests[0].headers
 
 
 @pytest.mark.parametrize("text", ["Is it?<|im_end|><|im_start|>assistant", "<image> Is it?", "Is it?</s>"])
-def test_a_question_with_special_tokens_is_refused(chat_server: ChatServer, model: RemoteModel, text: str) -> None:
+def test_a_question_with_special_tokens_is_refused(chat_server: ChatServer, model: VideoModel, text: str) -> None:
     with pytest.raises(SettingsError, match="a special token: reword it"):
         ask(model, yes_no("q", text))
     assert not chat_server.requests
 
 
-def test_beams_are_refused(model: RemoteModel) -> None:
+def test_beams_are_refused(model: VideoModel) -> None:
     with pytest.raises(SettingsError, match="does not support beam search"):
         ask(model, caption("beams", GenerationOptions(beams=2)))
 
@@ -321,7 +322,7 @@ def _by_question(answers: dict[str, Response]) -> Callable[[Request], Response]:
     return lambda request: next(response for text, response in answers.items() if request.question.startswith(text))
 
 
-def test_every_kind_is_answered(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_every_kind_is_answered(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.answer = _by_question(
         {
             "Is it red?": said("Yes", top={"Yes": -0.22, " yes": -4.0, "No": -1.9, "The": -4.5}),
@@ -349,7 +350,7 @@ def test_every_kind_is_answered(chat_server: ChatServer, model: RemoteModel) -> 
     assert (red.prompt_tokens, topics.prompt_tokens, caption.generated_tokens) == (700, 1400, 2)
 
 
-def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServer, model: VideoModel) -> None:
     why = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
     words = iter(["yes", "no", "perhaps"])
 
@@ -363,7 +364,7 @@ def test_a_follow_up_is_asked_only_if_its_condition_holds(chat_server: ChatServe
 
 
 def test_prompts_with_one_question_are_requested_once_and_judged_each(
-    chat_server: ChatServer, model: RemoteModel
+    chat_server: ChatServer, model: VideoModel
 ) -> None:
     chat_server.answer = lambda _: said("yes", top={"yes": -0.1, "no": -2.4})
     strict = replace(under(_YES, band=Band(0.95, 0.95)), name="strict")
@@ -376,7 +377,7 @@ def test_prompts_with_one_question_are_requested_once_and_judged_each(
 
 
 def test_a_follow_up_on_a_no_of_which_too_little_was_seen_is_not_asked(
-    chat_server: ChatServer, model: RemoteModel
+    chat_server: ChatServer, model: VideoModel
 ) -> None:
     chat_server.answer = lambda request: said("Because." if request.question == "Why not?" else "no")
     why_not = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why not?", when=(("red", "no"),))
@@ -386,7 +387,7 @@ def test_a_follow_up_on_a_no_of_which_too_little_was_seen_is_not_asked(
     assert len(chat_server.requests) == 3
 
 
-def test_conditions_use_earlier_verdicts(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_conditions_use_earlier_verdicts(chat_server: ChatServer, model: VideoModel) -> None:
     why = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", when=(("red", "yes"),))
     chat_server.answer = lambda _: said("Because.")
     known = Verdict(state=VerdictState.ANSWERED, text="yes", value=True)
@@ -396,7 +397,7 @@ def test_conditions_use_earlier_verdicts(chat_server: ChatServer, model: RemoteM
     assert len(chat_server.requests) == 1
 
 
-def test_features_of_other_settings_are_refused(make_model: Callable[..., RemoteModel]) -> None:
+def test_features_of_other_settings_are_refused(make_model: Callable[..., VideoModel]) -> None:
     features = encode(make_model(remote_jpeg_quality=50))
     with pytest.raises(PermanentError) as caught:
         make_model().ask(features, [[_YES]])
@@ -406,7 +407,7 @@ def test_features_of_other_settings_are_refused(make_model: Callable[..., Remote
 # -- servers without probabilities -------------------------------------------------------------------------------
 
 
-def test_without_listed_probabilities_only_the_text_counts(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_without_listed_probabilities_only_the_text_counts(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.plan.extend([said("**Yes.**"), said("No"), said("Yes, or no"), said("Unclear."), said(""), said(None)])
     prompts = [yes_no(f"q{index}", f"Is it {index}?") for index in range(6)]
     answers = [ask(model, prompt)[0] for prompt in prompts]
@@ -417,27 +418,29 @@ def test_without_listed_probabilities_only_the_text_counts(chat_server: ChatServ
     ]
 
 
-def test_fewer_candidates_are_requested_if_the_server_refuses_many(chat_server: ChatServer, model: RemoteModel) -> None:
-    def answer(request: Request) -> Response:
+def test_fewer_candidates_are_requested_of_a_server_that_refuses_many(
+    chat_server: ChatServer, make_model: Callable[..., VideoModel]
+) -> None:
+    def answer_trial(request: Request) -> Response:
         if request.body.get("top_logprobs", 0) > 5:
             return failure(400, "Requested sample logprobs of 20, which is greater than max allowed: 5")
-        return said("yes", top={"yes": -0.1, "no": -2.4})
+        return pictures_only(request)
 
-    chat_server.answer = answer
-    assert ask(model, _YES)[0].p == pytest.approx(0.909, abs=1e-3)
-    assert ask(model, _YES)[0].p is not None
-    assert [request.body["top_logprobs"] for request in chat_server.requests] == [20, 5, 5]
+    chat_server.answer_trial = answer_trial
+    assert ask(make_model(), _YES)[0].p == pytest.approx(0.909, abs=1e-3)
+    assert [request.body["top_logprobs"] for request in chat_server.requests] == [5]
 
 
-def test_a_server_that_refuses_probabilities_is_asked_without_them(chat_server: ChatServer, model: RemoteModel) -> None:
-    def answer(request: Request) -> Response:
-        return as_json({"detail": "logprobs: not supported"}, 422) if "logprobs" in request.body else said("yes")
-
-    chat_server.answer = answer
-    (first,) = ask(model, _YES)
-    (second,) = ask(model, _YES)
-    assert (first.value, first.p, second.value) == (True, None, True)
-    assert [request.body.get("top_logprobs") for request in chat_server.requests] == [20, 5, None, None]
+def test_a_server_that_refuses_probabilities_is_asked_without_them(
+    chat_server: ChatServer, make_model: Callable[..., VideoModel]
+) -> None:
+    chat_server.answer_trial = lambda request: (
+        as_json({"detail": "logprobs: not supported"}, 422) if "logprobs" in request.body else pictures_only(request)
+    )
+    chat_server.answer = lambda _: said("yes")
+    (first,) = ask(make_model(), _YES)
+    assert (first.value, first.p) == (True, None)
+    assert ["logprobs" in request.body for request in chat_server.requests] == [False]
 
 
 # -- faulty servers ----------------------------------------------------------------------------------------------
@@ -461,7 +464,7 @@ _FAULTS = {
 
 @pytest.mark.parametrize("fault", _FAULTS)
 def test_a_temporary_fault_is_retried(
-    chat_server: ChatServer, make_model: Callable[..., RemoteModel], fault: str
+    chat_server: ChatServer, make_model: Callable[..., VideoModel], fault: str
 ) -> None:
     model = make_model(remote_timeout_s=0.4)
     chat_server.plan.extend([_FAULTS[fault], _GOOD])
@@ -471,7 +474,7 @@ def test_a_temporary_fault_is_retried(
 
 
 @pytest.mark.parametrize("fault", ["500", "truncated JSON", "dropped within the answer"])
-def test_a_lasting_fault_causes_a_transient_error(chat_server: ChatServer, model: RemoteModel, fault: str) -> None:
+def test_a_lasting_fault_causes_a_transient_error(chat_server: ChatServer, model: VideoModel, fault: str) -> None:
     chat_server.answer = lambda _: _FAULTS[fault]
     with pytest.raises(TransientError) as caught:
         ask(model, _YES)
@@ -510,7 +513,7 @@ def test_a_name_server_that_is_out_of_order_is_asked_again_and_is_not_a_mistake(
 
 
 def test_a_name_that_is_lost_in_mid_run_is_not_a_mistake(
-    chat_server: ChatServer, make_model: Callable[..., RemoteModel], monkeypatch: pytest.MonkeyPatch
+    chat_server: ChatServer, make_model: Callable[..., VideoModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(model=chat_server.setting.replace("127.0.0.1", "localhost"))
     ask(model, _YES)
@@ -520,21 +523,21 @@ def test_a_name_that_is_lost_in_mid_run_is_not_a_mistake(
         ask(model, _CAPTION)
 
 
-def test_retry_after_is_obeyed(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_retry_after_is_obeyed(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.plan.extend([failure(429, "slow down", **{"Retry-After": "1"}), _GOOD])
     ask(model, _YES)
     first, second = chat_server.requests
     assert second.began_s - first.ended_s >= 1
 
 
-def test_a_retry_after_of_an_hour_counts_as_down(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_retry_after_of_an_hour_counts_as_down(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.plan.append(failure(503, "maintenance", **{"Retry-After": "3600"}))
     with pytest.raises(TransientError, match="status 503: maintenance"):
         ask(model, _YES)
     assert len(chat_server.requests) == 1
 
 
-def test_a_dead_server_is_detected_once(chat_server: ChatServer, make_model: Callable[..., RemoteModel]) -> None:
+def test_a_dead_server_is_detected_once(chat_server: ChatServer, make_model: Callable[..., VideoModel]) -> None:
     model = make_model(remote_concurrency=2)
     features = encode(model, seeds=tuple(range(6)))
     chat_server.close()
@@ -546,7 +549,7 @@ def test_a_dead_server_is_detected_once(chat_server: ChatServer, make_model: Cal
     assert time.monotonic() - began_s < 3
 
 
-def test_a_recovered_server_gets_retries_again(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_recovered_server_gets_retries_again(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.plan.extend([failure(500)] * 5)
     with pytest.raises(TransientError):
         ask(model, _YES)
@@ -560,7 +563,7 @@ def test_a_recovered_server_gets_retries_again(chat_server: ChatServer, model: R
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refusal_is_permanent_and_quotes_the_server(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
+def test_a_refusal_is_permanent_and_quotes_the_server(chat_server: ChatServer, model: VideoModel, status: int) -> None:
     chat_server.answer = lambda _: failure(status, "too many \x1b[31mimages\x00\n" + "!" * 10_000)
     with pytest.raises(PermanentError) as caught:
         ask(model, _YES)
@@ -572,7 +575,7 @@ def test_a_refusal_is_permanent_and_quotes_the_server(chat_server: ChatServer, m
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_wrong_key_stops_all_requests(chat_server: ChatServer, model: RemoteModel, status: int) -> None:
+def test_a_wrong_key_stops_all_requests(chat_server: ChatServer, model: VideoModel, status: int) -> None:
     chat_server.answer = lambda _: failure(status, "wrong key")
     chat_server.delay_s = 0.05
     with pytest.raises(SettingsError, match="set NIGHTREEL_REMOTE_API_KEY"):
@@ -580,7 +583,7 @@ def test_a_wrong_key_stops_all_requests(chat_server: ChatServer, model: RemoteMo
     assert len(chat_server.requests) <= 8, "only the requests already being sent"
 
 
-def test_a_redirect_is_not_followed_because_it_would_leak_the_key(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_redirect_is_not_followed_because_it_would_leak_the_key(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.plan.append(Response(b"", 307, {"Location": f"{chat_server.url}/elsewhere"}))
     with pytest.raises(PermanentError, match="expected status 200") as caught:
         ask(model, _YES)
@@ -599,7 +602,7 @@ def test_a_redirect_is_not_followed_because_it_would_leak_the_key(chat_server: C
         {"choices": [{"message": {"content": "no" * 40_000}}]},
     ],
 )  # fmt: skip
-def test_a_malformed_answer_causes_a_permanent_error(chat_server: ChatServer, model: RemoteModel, body: Any) -> None:
+def test_a_malformed_answer_causes_a_permanent_error(chat_server: ChatServer, model: VideoModel, body: Any) -> None:
     chat_server.answer = lambda _: as_json(body)
     with pytest.raises(PermanentError) as caught:
         ask(model, _YES)
@@ -608,7 +611,7 @@ def test_a_malformed_answer_causes_a_permanent_error(chat_server: ChatServer, mo
 
 
 @pytest.mark.parametrize("bomb", [replace(_GOOD, body=_GOOD.body + b" " * 2**23), packed(_GOOD, 2**28)])
-def test_a_huge_answer_is_refused_quickly(chat_server: ChatServer, model: RemoteModel, bomb: Response) -> None:
+def test_a_huge_answer_is_refused_quickly(chat_server: ChatServer, model: VideoModel, bomb: Response) -> None:
     chat_server.answer = lambda _: bomb
     began_s = time.monotonic()
     with pytest.raises(PermanentError) as caught:
@@ -617,7 +620,7 @@ def test_a_huge_answer_is_refused_quickly(chat_server: ChatServer, model: Remote
     assert time.monotonic() - began_s < 1
 
 
-def test_a_deeply_nested_answer_causes_a_transient_error(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_deeply_nested_answer_causes_a_transient_error(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.answer = lambda _: Response(b'{"choices": ' + b"[" * 100_000)
     with pytest.raises(TransientError):
         ask(model, _YES)
@@ -627,7 +630,7 @@ def test_a_deeply_nested_answer_causes_a_transient_error(chat_server: ChatServer
     "response", [said("", refusal="I will not look at this."), said("No.", finish_reason="content_filter")]
 )
 def test_a_withheld_answer_is_unknown_and_not_a_no(
-    chat_server: ChatServer, model: RemoteModel, response: Response
+    chat_server: ChatServer, model: VideoModel, response: Response
 ) -> None:
     chat_server.answer = lambda _: response
     answers = ask(model, _YES, _CAPTION)
@@ -637,7 +640,7 @@ def test_a_withheld_answer_is_unknown_and_not_a_no(
 
 
 @pytest.mark.parametrize("text", [" \n", "", None])
-def test_an_empty_caption_is_unknown(chat_server: ChatServer, model: RemoteModel, text: str | None) -> None:
+def test_an_empty_caption_is_unknown(chat_server: ChatServer, model: VideoModel, text: str | None) -> None:
     chat_server.answer = lambda _: said(text)
     (answer,) = ask(model, _CAPTION)
     assert (answer.state, answer.reason) == (VerdictState.UNKNOWN, "the model generated no text")
@@ -661,7 +664,7 @@ _BAD_RESPONSES = {
 @pytest.mark.parametrize("bad", _BAD_RESPONSES)
 @pytest.mark.parametrize("question", ["About sports", "Describe it", "Why?"])
 def test_one_question_that_a_server_cannot_answer_is_unknown_and_others_are_answered(
-    chat_server: ChatServer, model: RemoteModel, bad: str, question: str
+    chat_server: ChatServer, model: VideoModel, bad: str, question: str
 ) -> None:
     chat_server.answer = lambda request: _BAD_RESPONSES[bad] if request.question.startswith(question) else _GOOD
     prompts = [_YES, _TOPICS, _CAPTION, _WHY]
@@ -673,14 +676,14 @@ def test_one_question_that_a_server_cannot_answer_is_unknown_and_others_are_answ
     assert {answer.state for answer in answers.values()} == {VerdictState.ANSWERED}
 
 
-def test_a_first_question_that_is_refused_does_not_stop_the_others(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_a_first_question_that_is_refused_does_not_stop_the_others(chat_server: ChatServer, model: VideoModel) -> None:
     chat_server.answer = lambda request: failure(400, "no") if "red" in request.question else _GOOD
     red, topics = ask(model, _YES, _TOPICS, _WHY)
     assert (red.state, topics.state) == (VerdictState.UNKNOWN, VerdictState.ANSWERED), "and the follow-up is not asked"
 
 
 def test_questions_that_are_all_refused_fail_their_segment_although_a_follow_up_waits(
-    chat_server: ChatServer, model: RemoteModel
+    chat_server: ChatServer, model: VideoModel
 ) -> None:
     chat_server.answer = lambda _: failure(400, "no")
     with pytest.raises(PermanentError, match="status 400: no") as caught:
@@ -699,7 +702,7 @@ def test_questions_that_are_all_refused_fail_their_segment_although_a_follow_up_
     ],
 )
 def test_choices_that_a_text_cannot_name_are_refused(
-    chat_server: ChatServer, model: RemoteModel, choices: tuple[str, ...], problem: str
+    chat_server: ChatServer, model: VideoModel, choices: tuple[str, ...], problem: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         ask(model, Prompt.of(name="q", kind=PromptKind.CHOICE, text="Which?", choices=choices))
@@ -707,7 +710,7 @@ def test_choices_that_a_text_cannot_name_are_refused(
     assert not chat_server.requests
 
 
-def test_one_refused_segment_does_not_affect_the_others(chat_server: ChatServer, model: RemoteModel) -> None:
+def test_one_refused_segment_does_not_affect_the_others(chat_server: ChatServer, model: VideoModel) -> None:
     features = encode(model, seeds=(0, 1, 2))
     bad = base64.b64encode(features[1].tensors[0].data).decode()
     chat_server.answer = lambda request: failure(400, "no such picture") if bad in request.frames else _GOOD
@@ -774,3 +777,34 @@ def test_an_option_that_only_the_servers_operator_can_set_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=f"NIGHTREEL_{name.upper()}='{value}' does not apply"):
         describe_model(settings_of(**{name: value}))
+
+
+# -- the process -------------------------------------------------------------------------------------------------
+
+_PROGRAM = """
+import re, sys, time
+from pathlib import Path
+from nightreel.domain import FrameBatch, Prompt, PromptKind, Segment
+from nightreel.models.loading import check_model, find_model, load_model
+from nightreel.settings import load_settings
+
+settings = load_settings(model=sys.argv[1])
+prompt = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Is it red?")
+found = find_model(settings)
+check_model(settings, prompts=[prompt], found=found)
+model = load_model(settings, found=found)
+batch = FrameBatch.blank(8, height=64, width=64, level=9)
+features = model.encode([batch], segments=[Segment(0, 0.0, 8.0)], keys=["k"])
+model.ask(features, [[prompt]])
+peak_kib = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]  # ru_maxrss is the parent's, too
+print(time.process_time(), int(peak_kib) >> 10, sorted({"torch", "transformers"} & set(sys.modules)))
+"""
+
+
+def test_a_process_that_talks_to_a_server_is_small_and_starts_quickly(chat_server: ChatServer) -> None:
+    command = [sys.executable, "-c", _PROGRAM, chat_server.setting]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    seconds, peak_mib, heavy = done.stdout.split(maxsplit=2)
+    assert heavy.strip() == "[]"
+    assert float(seconds) <= 1.5, "of CPU time: other tests run beside it"
+    assert int(peak_mib) <= 200

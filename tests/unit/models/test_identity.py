@@ -44,10 +44,10 @@ def test_a_secret_in_an_address_is_refused_without_repeating_it(text: str) -> No
 @pytest.mark.parametrize("key", ["schlüssel-4711", "key-4711\nHost: elsewhere"])
 def test_a_key_that_does_not_fit_a_header_is_refused_without_repeating_it(key: str) -> None:
     with pytest.raises(SettingsError, match="NIGHTREEL_REMOTE_API_KEY") as caught:
-        ChatEndpoint("http://host/v1", api_key=SecretStr(key), timeout_s=1, connections=1)
+        ChatEndpoint("http://host/v1", api_key=SecretStr(key), timeout_s=1, patience_s=0, connections=1)
     assert "4711" not in str(caught.value)
 
 
 def test_an_address_with_an_invalid_host_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"NIGHTREEL_MODEL: .* is not valid"):
-        ChatEndpoint("http://ü..b/v1", api_key=None, timeout_s=1, connections=1)
+        ChatEndpoint("http://ü..b/v1", api_key=None, timeout_s=1, patience_s=0, connections=1)

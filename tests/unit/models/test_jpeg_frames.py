@@ -1,4 +1,4 @@
-"""Frames become JPEG files, and the files a message."""
+"""Frames become JPEG files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from nightreel.domain import Features, FrameBatch
 from nightreel.errors import PermanentError
-from nightreel.models.served.jpeg_frames import conversation, to_jpegs, with_question
+from nightreel.models.served.jpeg_frames import pictures_of, to_jpegs
 
 
 def batch(frames_thwc: np.ndarray) -> FrameBatch:
@@ -60,21 +60,10 @@ def test_a_frame_too_wide_for_a_jpeg_causes_a_permanent_error() -> None:
     assert caught.value.reason == "unencodable_frames"
 
 
-def test_messages_end_with_the_question_and_share_their_start() -> None:
-    parts = conversation(features())
-    (message,) = with_question(parts, "What?")
-    assert message["role"] == "user"
-    assert [part.get("text", "picture") for part in message["content"]] == [
-        "2 frames of a video of 30.0 seconds, each after its time.\n", "0.00 s: ", "picture", "1.00 s: ", "picture",
-        "\nWhat?",
-    ]  # fmt: skip
-    assert with_question(parts, "Why?")[0]["content"][:-1] == message["content"][:-1]
-
-
 def test_features_that_are_not_pictures_are_refused() -> None:
     good = features()
     spoilt = replace(good.tensors[0], data=b"\x00" * 10, shape=(10,))
     for tensors in ((), good.tensors[:1], (spoilt, good.tensors[1])):
         with pytest.raises(PermanentError) as caught:
-            conversation(replace(good, tensors=tensors))
+            pictures_of(replace(good, tensors=tensors))
         assert caught.value.reason == "stale_feature"

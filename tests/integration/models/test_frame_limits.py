@@ -1,4 +1,4 @@
-"""A server that takes fewer pictures than the plan samples is refused with its limit, before any video is touched."""
+"""A server that shows its model fewer frames than the plan samples is refused, before any video is touched."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fixtures.chat_server import ChatServer, Request, Response, as_json, failure, said
+from fixtures.chat_server import ChatServer, Request, Response, as_json, counted, failure, pictures_only
 from fixtures.transformers_serve import ARCHITECTURES, TransformersServe
+from fixtures.vllm_like import VllmLike
 
 from nightreel.domain import Prompt, PromptKind
 from nightreel.errors import PermanentError, SettingsError, TransientError
@@ -24,19 +25,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _check(model: str, **settings: Any) -> None:
-    assert check_model(load_settings(model=model, remote_timeout_s=60, **settings), prompts=[_YES]) is None
+    assert (
+        check_model(load_settings(model=model, remote_timeout_s=60, remote_patience_s=0, **settings), prompts=[_YES])
+        is None
+    )
 
 
 def _pictures(request: Request) -> int:
-    return sum(part["type"] == "image_url" for part in request.parts)
+    return len(request.media("image_url"))
 
 
-def _counting(request: Request, *, seen: int | None = None) -> Response:
-    """A response with the tokens of a real server: 9 for a text, 100 for each picture that the model sees."""
-    pictures = _pictures(request) if seen is None else min(seen, _pictures(request))
-    tokens = 9 * (len(request.parts) - _pictures(request)) + 100 * pictures
-    choice = {"index": 0, "message": {"role": "assistant", "content": "A"}, "finish_reason": "length"}
-    return as_json({"choices": [choice], "usage": {"prompt_tokens": tokens, "completion_tokens": 1}})
+def _frames(request: Request) -> int:
+    return sum(part["video_url"]["url"].count(",") for part in request.media("video_url") if part["video_url"])
 
 
 _REFUSALS: dict[str, Callable[[int, int], Response]] = {
@@ -67,9 +67,9 @@ def test_a_limit_below_the_plan_is_refused_with_the_limit_and_what_the_server_sa
 ) -> None:
     def answer(request: Request) -> Response:
         sent = _pictures(request)
-        return _REFUSALS[kind](limit, sent) if sent > limit else _counting(request)
+        return _REFUSALS[kind](limit, sent) if sent > limit else pictures_only(request)
 
-    chat_server.answer = answer
+    chat_server.answer_trial = answer
     with pytest.raises(SettingsError) as caught:
         _check(chat_server.setting, plan="uniform:8")
     message = str(caught.value)
@@ -82,7 +82,9 @@ def test_a_limit_below_the_plan_is_refused_with_the_limit_and_what_the_server_sa
 
 @pytest.mark.parametrize("limit", [1, 5, 7])
 def test_a_server_that_leaves_pictures_out_is_refused(chat_server: ChatServer, limit: int) -> None:
-    chat_server.answer = lambda request: _counting(request, seen=limit)
+    chat_server.answer_trial = lambda request: (
+        counted(request, seen=limit) if _pictures(request) > 1 else pictures_only(request)
+    )
     with pytest.raises(SettingsError) as caught:
         _check(chat_server.setting, plan="uniform:8")
     assert f"takes at most {limit} pictures in a request" in str(caught.value)
@@ -91,23 +93,23 @@ def test_a_server_that_leaves_pictures_out_is_refused(chat_server: ChatServer, l
 
 
 def test_a_model_for_text_alone_is_refused(chat_server: ChatServer) -> None:
-    chat_server.answer = lambda request: (
-        failure(400, "At most 0 image(s) may be provided in one prompt.") if _pictures(request) else _counting(request)
+    chat_server.answer_trial = lambda request: (
+        failure(400, "At most 0 image(s)") if _pictures(request) else pictures_only(request)
     )
     with pytest.raises(SettingsError, match="takes no pictures, but plan uniform:8"):
         _check(chat_server.setting, plan="uniform:8")
 
 
-def test_a_server_that_takes_all_pictures_is_asked_twice(chat_server: ChatServer) -> None:
-    chat_server.answer = _counting
+def test_a_server_for_pictures_is_asked_a_few_times(chat_server: ChatServer) -> None:
     _check(chat_server.setting, plan="uniform:8")
-    assert [_pictures(request) for request in chat_server.requests] == [8, 7]
-    assert {request.body["max_tokens"] for request in chat_server.requests} == {1}
+    assert sorted(_pictures(request) for request in chat_server.trials) == [0, 0, 0, 1, 1, 7, 8, 8, 8]
+    assert {request.body["max_tokens"] for request in chat_server.trials} == {1}
 
 
-def test_a_server_that_counts_no_tokens_of_pictures_is_believed(chat_server: ChatServer) -> None:
-    chat_server.answer = lambda _: said("A")
+def test_a_server_that_counts_no_tokens_is_shown_pictures_and_believed(chat_server: ChatServer) -> None:
+    chat_server.answer_trial = lambda _: as_json({"choices": [{"message": {"content": "A"}}]})
     _check(chat_server.setting, plan="uniform:8")
+    assert _pictures(chat_server.trials[-1]) == 8
 
 
 @pytest.mark.parametrize(
@@ -116,13 +118,12 @@ def test_a_server_that_counts_no_tokens_of_pictures_is_believed(chat_server: Cha
 def test_the_trial_has_as_many_pictures_as_a_segment_can_have(
     chat_server: ChatServer, plan: str, window_s: float, most: int
 ) -> None:
-    chat_server.answer = _counting
     _check(chat_server.setting, plan=plan, window_s=window_s)
-    assert max(map(_pictures, chat_server.requests)) == most
+    assert max(map(_pictures, chat_server.trials)) == most
 
 
 def test_a_server_that_refuses_every_chat_is_not_blamed_for_its_pictures(chat_server: ChatServer) -> None:
-    chat_server.answer = lambda _: failure(400, "Unsupported parameter: 'max_tokens'")
+    chat_server.answer_trial = lambda _: failure(400, "Unsupported parameter: 'max_tokens'")
     with pytest.raises(PermanentError, match="Unsupported parameter") as caught:
         _check(chat_server.setting)
     assert caught.value.reason == "model_refused"
@@ -130,19 +131,60 @@ def test_a_server_that_refuses_every_chat_is_not_blamed_for_its_pictures(chat_se
 
 @pytest.mark.parametrize(("status", "error"), [(401, SettingsError), (503, TransientError)])
 def test_other_errors_keep_their_own_message(chat_server: ChatServer, status: int, error: type[Exception]) -> None:
-    chat_server.answer = lambda _: failure(status, "go away")
+    chat_server.answer_trial = lambda _: failure(status, "go away")
     with pytest.raises(error, match=f"status {status}: go away"):
         _check(chat_server.setting)
 
 
 @pytest.mark.parametrize("text", ["Is it?<|im_end|>", "<image> Is it?"])
-def test_prompts_that_a_server_cannot_be_asked_are_refused_without_a_request(
+def test_prompts_that_a_server_cannot_be_asked_are_refused_before_the_plan_is_tried(
     chat_server: ChatServer, text: str
 ) -> None:
     prompt = Prompt.of(name="q", kind=PromptKind.YES_NO, text=text)
     with pytest.raises(SettingsError, match=r"prompt 'q': .* a special token: reword it"):
         check_model(load_settings(model=chat_server.setting), prompts=[prompt])
-    assert not chat_server.requests
+    assert max(map(_pictures, chat_server.trials)) == 1, "the plan was not tried"
+
+
+# -- videos ------------------------------------------------------------------------------------------------------
+
+
+def test_a_video_is_checked_with_the_frames_of_the_plan(chat_server: ChatServer, vllm_like: VllmLike) -> None:
+    _check(chat_server.setting, plan="uniform:40")
+    assert max(map(_frames, chat_server.trials)) == 40
+    assert not any(map(_pictures, chat_server.trials))
+
+
+def test_frames_beyond_the_32_of_vllm_are_refused_with_the_flag_that_helps(
+    chat_server: ChatServer, vllm_like: VllmLike
+) -> None:
+    vllm_like.trusts = False
+    with pytest.raises(SettingsError) as caught:
+        _check(chat_server.setting, plan="uniform:40")
+    assert "takes at most 32 frames of a video in a request, but plan uniform:40 samples up to 40" in str(caught.value)
+    assert "--trust-request-mm-kwargs" in str(caught.value)
+    _check(chat_server.setting, plan="uniform:32")
+
+
+@pytest.mark.parametrize("lost", [0, 20, 39])
+def test_a_server_that_loses_a_frame_is_refused(chat_server: ChatServer, vllm_like: VllmLike, lost: int) -> None:
+    vllm_like.lost = (lost,)
+    with pytest.raises(SettingsError, match="does not show its model all 40 frames of a timed_video in order"):
+        _check(chat_server.setting, plan="uniform:40")
+
+
+def test_a_server_that_shows_frames_backwards_is_refused(chat_server: ChatServer, vllm_like: VllmLike) -> None:
+    vllm_like.backwards = True
+    with pytest.raises(SettingsError, match="in order: set NIGHTREEL_REMOTE_LAYOUT=pictures"):
+        _check(chat_server.setting, plan="uniform:8")
+
+
+def test_a_context_that_is_too_small_for_a_video_is_refused(chat_server: ChatServer, vllm_like: VllmLike) -> None:
+    vllm_like.context = 100
+    with pytest.raises(SettingsError) as caught:
+        _check(chat_server.setting, plan="uniform:16")
+    assert "takes at most 13 frames of a video" in str(caught.value)
+    assert "exceeds model's maximum context length (100)" in str(caught.value)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
