@@ -178,8 +178,10 @@ class Settings(BaseSettings):
         description="device of the model: auto, cpu, cuda, cuda:N, or cuda:all to spread it over all GPUs",
         pattern=r"^(auto|cpu|cuda(:(\d+|all))?)$",
     )
-    quantization: Literal["none", "bnb-8bit", "bnb-4bit", "torchao-int8", "torchao-int4"] = Field(
-        "none", description="store weights in fewer bits, with bitsandbytes or torchao; needs a GPU"
+    quantization: Literal["none", "bnb-8bit", "bnb-4bit", "torchao-int8", "torchao-int4", "torchao-fp8"] = Field(
+        "none",
+        description="store weights in fewer bits, with bitsandbytes or torchao; needs a GPU, torchao-fp8 an Ada or "
+        "Hopper GPU",
     )
     adapter: str | None = Field(None, description="directory or hub id of a LoRA adapter, merged into the model")
     adapter_revision: str | None = Field(None, description="commit of an adapter on the hub, as for a model")

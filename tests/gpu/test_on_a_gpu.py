@@ -12,9 +12,9 @@ from fixtures.judged import p_of
 from fixtures.plain_generate import moving_pattern
 
 from nightreel.domain import Features, MemoryPeak, MemoryStage, Segment
-from nightreel.errors import PermanentError
+from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
-from nightreel.models.loading import estimate_footprint, load_model
+from nightreel.models.loading import describe_model, estimate_footprint, load_model
 from nightreel.settings import Settings, load_settings
 
 pytestmark = [
@@ -50,6 +50,23 @@ def test_bfloat16_on_a_gpu_is_close_to_float32_on_the_cpu(directory: Path) -> No
         model = load_model(settings)
         answers.append(model.ask(_encode(model, 1), [scored])[0])
     assert [p_of(answer) for answer in answers[0]] == pytest.approx([p_of(a) for a in answers[1]], abs=_SCORE_TOLERANCE)
+
+
+@pytest.mark.parametrize("scheme", ["bnb-8bit", "bnb-4bit", "torchao-int8", "torchao-int4", "torchao-fp8"])
+def test_quantised_weights_are_refused_at_the_start_or_answer(directory: Path, scheme: str) -> None:
+    pytest.importorskip("bitsandbytes" if scheme.startswith("bnb") else "torchao")
+    scored = [prompt for prompt in prompts(8) if prompt.question.kind.scored]
+    quantised = _settings(directory).model_copy(update={"quantization": scheme})
+    try:
+        describe_model(quantised)
+    except SettingsError:
+        return
+    answers = []
+    for settings in (quantised, _settings(directory)):
+        model = load_model(settings)
+        answers.append([p_of(answer) for answer in model.ask(_encode(model, 1), [scored])[0]])
+    assert answers[0] != answers[1], "the weights are not quantised"
+    assert answers[0] == pytest.approx(answers[1], abs=0.25)
 
 
 def _peak_of(model: VideoModel, stage: MemoryStage) -> MemoryPeak:

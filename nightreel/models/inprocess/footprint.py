@@ -21,7 +21,7 @@ from nightreel.models.inprocess.vision import Vision, frame_shape
 from nightreel.models.memory.estimates import Estimates
 from nightreel.models.memory.footprint import Footprint
 
-_QUANTIZED_BITS = {"bnb-8bit": 8, "bnb-4bit": 4, "torchao-int8": 8, "torchao-int4": 4}
+_QUANTIZED_BITS = {"bnb-8bit": 8, "bnb-4bit": 4, "torchao-int8": 8, "torchao-int4": 4, "torchao-fp8": 8}
 
 
 def measure_footprint(

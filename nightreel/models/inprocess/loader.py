@@ -206,6 +206,21 @@ def _quantization_config(spec: ModelSpec) -> Any:
             return _quantize_with_bitsandbytes(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, spec.dtype)
             )
-    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+    return TorchAoConfig(_torchao_config(spec.quantization))
 
-    return TorchAoConfig(Int8WeightOnlyConfig() if spec.quantization == "torchao-int8" else Int4WeightOnlyConfig())
+
+def _torchao_config(scheme: str) -> Any:
+    from torchao.quantization import (
+        Float8DynamicActivationFloat8WeightConfig,
+        Int4WeightOnlyConfig,
+        Int8WeightOnlyConfig,
+        PerRow,
+    )
+
+    match scheme:
+        case "torchao-int8":
+            return Int8WeightOnlyConfig()
+        case "torchao-fp8":
+            return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+    # The default layout needs another package (mslk); PyTorch itself has the kernel for this one.
+    return Int4WeightOnlyConfig(int4_packing_format="tile_packed_to_4d")
