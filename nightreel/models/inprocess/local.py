@@ -23,6 +23,7 @@ from nightreel.models.inprocess.prefix import Prefix, Row, Scores, is_plain
 from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
 from nightreel.models.inprocess.scoring import answer_scores
 from nightreel.models.inprocess.vision import Tensors, Vision, from_stored, to_stored
+from nightreel.models.inprocess.windows import use_windowed_attention
 from nightreel.models.inquiry import Inquiry, Seen
 from nightreel.models.memory.batches import BatchBudget
 from nightreel.models.memory.meters import MemoryMeter
@@ -60,6 +61,7 @@ class LocalModel:
         self._answer_tokens = AnswerTokens(processor.tokenizer)
         self._budget = BatchBudget(model, known=peaks, meter=meter)
         use_grouped_attention(model)
+        use_windowed_attention(model)
         self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
 
