@@ -65,7 +65,7 @@ def load(
             model, report = _models.from_pretrained(
                 directory,
                 dtype=getattr(torch, spec.dtype),
-                attn_implementation=spec.attention,
+                attn_implementation=_attention(spec),
                 device_map=_device_map(settings.device),
                 quantization_config=_quantization_config(spec),
                 use_safetensors=True,
@@ -193,6 +193,13 @@ def _gpus_of(wanted: str) -> list[str]:
     if device_map is None:
         return []
     return [f"cuda:{index}" for index in range(visible_gpus())] if wanted == ALL_GPUS else [device_map]
+
+
+def _attention(spec: ModelSpec) -> str | dict[str, str]:
+    """The attention for transformers. FlashAttention is for the vision tower alone: it takes no mask per question."""
+    if spec.attention != "flash_attention_2":
+        return spec.attention
+    return {"": "sdpa", "text_config": "sdpa", "vision_config": "flash_attention_2"}
 
 
 def _quantization_config(spec: ModelSpec) -> Any:

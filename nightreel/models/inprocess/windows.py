@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -88,8 +89,7 @@ def _layout(offsets: torch.Tensor) -> list[torch.Tensor]:
     """The places (n, window) of the patches of all windows of one length, for each length."""
     if offsets not in _layouts:
         starts: dict[int, list[int]] = defaultdict(list)
-        known = offsets.tolist()
-        for start, end in zip(known, known[1:], strict=False):
+        for start, end in pairwise(offsets.tolist()):
             if end > start:
                 starts[end - start].append(start)
         _layouts[offsets] = [
