@@ -10,6 +10,9 @@ from typing import ClassVar
 
 from nightreel.domain import MemoryStage
 
+PREFILL_TOKENS = 4096
+"""Maximum number of prefix tokens per forward pass, unless one segment has more: they already occupy a GPU, and more
+would only hold memory for their activations."""
 _SIGNIFICANT_BITS = 5
 
 
