@@ -160,9 +160,7 @@ class CopiedPrefix:
         reads = max(length - start for start in starts)
         read = torch.tensor([[min(start + offset, length - 1) for offset in range(reads)] for start in starts])
         positions = self._next_position[:, segments, None] + torch.arange(length, device=self._device)
-        logits = logits_at(
-            self._model, read.to(self._device), tokens, positions, batch.extended(length), batch.cache
-        )
+        logits = logits_at(self._model, read.to(self._device), tokens, positions, batch.extended(length), batch.cache)
         return batch, logits
 
     def _search(self, row: Row, end_ids: frozenset[int]) -> tuple[tuple[int, ...], bool]:
@@ -234,7 +232,10 @@ def _join(layers: Sequence[Any], width: int) -> Any:
             setattr(
                 joined,
                 name,
-                {key: None if one is None else torch.cat([own[key] for own in states]) for key, one in states[0].items()},
+                {
+                    key: None if one is None else torch.cat([own[key] for own in states])
+                    for key, one in states[0].items()
+                },
             )
     return joined
 
@@ -264,5 +265,6 @@ def _without_padding(cache: Cache, length: int) -> Cache:
     """The cache of one sequence of this many tokens, which may have padding after them."""
     for layer in cache.layers:
         if type(layer) in _JOINABLE and isinstance(layer, DynamicLayer):
-            layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+            for name in ("keys", "values"):
+                setattr(layer, name, getattr(layer, name)[:, :, :length])
     return cache

@@ -72,9 +72,7 @@ class PackedPrefix:
         mask = torch.cat(
             [(self._owners == _PREFIX)[:, None].expand(-1, packing.width, -1), packing.mask.to(device)], dim=2
         )
-        logits = logits_at(
-            self._model, packing.read.to(device), packing.ids.to(device), positions, mask, self._cache
-        )
+        logits = logits_at(self._model, packing.read.to(device), packing.ids.to(device), positions, mask, self._cache)
         log_probabilities = torch.log_softmax(logits.float(), dim=-1)
         next_tokens = [log_probabilities[row.segment, packing.heads[i]] for i, row in enumerate(rows)]
         branches = [packing.branch_scores(i, log_probabilities) for i in range(len(rows))]

@@ -71,8 +71,8 @@ def windowed_attention(
     output = torch.empty_like(query[0].transpose(0, 1))  # (L, heads, D)
     for places in layout:
         flat = places.flatten()
-        chosen = (tensor[0].index_select(1, flat) for tensor in (query, key, value))
-        output[flat] = _attend(*chosen, places.shape, scaling).flatten(0, 1)
+        own_query, own_key, own_value = (tensor[0].index_select(1, flat) for tensor in (query, key, value))
+        output[flat] = _attend(own_query, own_key, own_value, places.shape, scaling).flatten(0, 1)
     return output[None], None
 
 
@@ -80,11 +80,11 @@ def _attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, shape: torch.Size, scaling: float | None
 ) -> torch.Tensor:
     """Attention (n, window, heads, D) within n windows of the same length, for tensors (heads, n x window, D)."""
-    windows = (tensor.unflatten(1, shape).transpose(0, 1) for tensor in (query, key, value))
-    return torch.nn.functional.scaled_dot_product_attention(*windows, scale=scaling).transpose(1, 2)
+    query, key, value = (tensor.unflatten(1, shape).transpose(0, 1) for tensor in (query, key, value))
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling).transpose(1, 2)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _layout(offsets: torch.Tensor) -> list[torch.Tensor]:
     """The places (n, window) of the patches of all windows of one length, for each length."""
     if offsets not in _layouts:
