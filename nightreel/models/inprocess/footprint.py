@@ -61,8 +61,8 @@ def measure_footprint(
         spec=spec,
         weights_bytes=weights_bytes(model, quantization=spec.quantization),
         token_bytes=estimates.token_bytes,
-        vision_bytes=estimates.segment_bytes(pixels),
-        segment_bytes=estimates.segment_bytes(shape),
+        vision_bytes=estimates.of_batches(pixels).of(1),
+        language=estimates.of_batches(shape),
         shape=shape,
         frames=pixels,
     )

@@ -94,9 +94,11 @@ class BatchBudget:
             if batch_shape is None or shape is None:
                 return items[:count]
             batch_shape = batch_shape.joined(shape)
-            estimate = self._estimates.segment_bytes(batch_shape)
-            counted = self._peaks.segment_bytes(batch_shape.stage, str(batch_shape), estimate=estimate)
-            if counted * (count + 1) > available:
+            estimate = self._estimates.of_batches(batch_shape).of(count + 1)
+            counted = self._peaks.batch_bytes(
+                batch_shape.stage, str(batch_shape), segments=count + 1, estimate=estimate
+            )
+            if counted > available:
                 return items[:count]
         return items
 
@@ -118,7 +120,7 @@ class BatchBudget:
                 shape=str(shape),
                 device=self._peaks.device,
                 segments=len(batch),
-                estimated_bytes=self._estimates.segment_bytes(shape) * len(batch),
+                estimated_bytes=self._estimates.of_batches(shape).of(len(batch)),
                 measured_bytes=measured_bytes,
                 out_of_memory=out_of_memory,
             )

@@ -1,4 +1,4 @@
-"""Estimate the bytes that one segment adds to a batch: keys, values, logits, masks, pixels and the widest activations.
+"""Estimate the bytes of batches of segments: keys, values, logits, masks, pixels and the widest activations.
 
 `batches` admits batches by these estimates, and `footprint` reports them before a model is loaded. They depend on no
 device and no measurement.
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nightreel.models.memory.shapes import FrameShape, SegmentShape
+from nightreel.models.memory.shapes import PREFILL_TOKENS, BatchBytes, FrameShape, SegmentShape
 
 _COLOURS = 3
 _PATCH_SIDE = 14  # pixels, if the configuration does not specify it
@@ -40,18 +40,19 @@ class Estimates:
         """Bytes of the keys and values of one token."""
         return int(self._token_bytes)
 
-    def segment_bytes(self, shape: SegmentShape | FrameShape) -> int:
-        """Bytes that one segment adds to a batch."""
+    def of_batches(self, shape: SegmentShape | FrameShape) -> BatchBytes:
+        """The bytes of batches of segments of a shape."""
         if isinstance(shape, FrameShape):
             # pixels in the processor's dtype, and a copy in the tower's dtype
             held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
-            return shape.values * held + shape.values // self._patch_values * self._patch_bytes
+            return BatchBytes(shape.values * held + shape.values // self._patch_values * self._patch_bytes)
         width = shape.prefix + shape.suffixes + shape.generated
-        return int(
-            width * self._token_bytes
-            + max(shape.prefix, shape.suffixes) * self._activation_bytes
-            + shape.reads * self._logit_bytes
-            + shape.suffixes * width * self._mask_copies
+        return BatchBytes(
+            kept=width * self._token_bytes,
+            prefill=shape.prefix * self._activation_bytes,
+            together=max(1, PREFILL_TOKENS // shape.prefix),
+            asking=shape.suffixes * (self._activation_bytes + width * self._mask_copies)
+            + shape.reads * self._logit_bytes,
         )
 
 

@@ -28,19 +28,20 @@ class Peaks:
         self._known = {_place(peak): peak for peak in known if peak.device == device}
         self._news: dict[tuple[MemoryStage, str, bool], MemoryPeak] = {}
 
-    def segment_bytes(self, stage: MemoryStage, shape: str, *, estimate: int) -> int:
-        """Bytes to count for one segment.
+    def batch_bytes(self, stage: MemoryStage, shape: str, *, segments: int, estimate: int) -> int:
+        """Bytes to count for a batch.
 
-        For a measured shape: the peak with a margin. For another shape: the estimate, times the worst ratio of peak
-        to estimate in this stage. For a shape that ran out of memory: at least the bytes that halve the batch.
+        For a measured shape: the estimate, times the ratio of its peak to that batch's estimate, with a margin. For
+        another shape: the estimate, times the worst ratio in this stage. For a shape that ran out of memory: at least
+        the bytes that halve the batch.
 
         Args:
-            estimate: estimated bytes of one segment.
+            estimate: estimated bytes of the batch.
         """
         measured = self._known.get((stage, shape, False))
         exhausted = self._known.get((stage, shape, True))
-        expected = measured.segment_bytes * MARGIN if measured else estimate * self._worst_ratio(stage)
-        return max(int(expected), exhausted.segment_bytes if exhausted else 0)
+        ratio = measured.ratio * MARGIN if measured else self._worst_ratio(stage)
+        return max(int(estimate * ratio), segments * exhausted.halving_bytes if exhausted else 0)
 
     def record(self, peak: MemoryPeak) -> None:
         """Add a measurement, unless a larger one is known."""
@@ -55,7 +56,7 @@ class Peaks:
 
     def _worst_ratio(self, stage: MemoryStage) -> float:
         ratios = [
-            peak.measured_bytes / peak.estimated_bytes
+            peak.ratio
             for peak in self._known.values()
             if peak.stage is stage and not peak.out_of_memory
         ]

@@ -17,6 +17,42 @@ _SIGNIFICANT_BITS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class BatchBytes:
+    """The bytes of batches of segments of one shape.
+
+    Args:
+        kept: of each segment, as long as the batch exists.
+        prefill: of each segment whose prefix is in a forward pass. together: maximum number of these.
+        asking: of each segment whose questions are in a forward pass, after all prefixes.
+    """
+
+    kept: int
+    prefill: int = 0
+    together: int = 1
+    asking: int = 0
+
+    def of(self, segments: int) -> int:
+        """The bytes of a batch of so many segments.
+
+        >>> [BatchBytes(kept=10, prefill=5, together=2, asking=1).of(segments) for segments in (1, 2, 3)]
+        [15, 30, 40]
+        """
+        return segments * self.kept + max(min(segments, self.together) * self.prefill, segments * self.asking)
+
+    def most(self, room_bytes: int) -> int:
+        """The largest number of segments with at most so many bytes.
+
+        >>> [BatchBytes(kept=10, prefill=5, together=2, asking=1).most(room) for room in (14, 15, 39, 40)]
+        [0, 1, 2, 3]
+        """
+        prefilled = max(
+            min(self.together, room_bytes // (self.kept + self.prefill)),
+            (room_bytes - self.together * self.prefill) // self.kept,
+        )
+        return min(prefilled, room_bytes // (self.kept + self.asking))
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentShape:
     """The size of one segment for the language side, in tokens.
 

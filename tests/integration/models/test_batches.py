@@ -116,10 +116,10 @@ def test_keys_and_values_of_a_token_are_counted_exactly(tiny_model: Callable[[st
 
 def test_every_part_of_a_segment_adds_to_its_estimate(directory: Path) -> None:
     estimates = _estimates(directory)
-    least = estimates.segment_bytes(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
+    least = estimates.of_batches(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
     for more in ({"prefix": 200}, {"suffixes": 20}, {"generated": 20}, {"reads": 2}):
         shape = SegmentShape(**{"prefix": 100, "suffixes": 10, "generated": 10, "reads": 1, **more})
-        assert estimates.segment_bytes(shape) > least
+        assert estimates.of_batches(shape).of(1000) > least.of(1000)
 
 
 # -- learning from batches -----------------------------------------------------------------------------------------
@@ -151,20 +151,20 @@ def _sizes(budget: BatchBudget, count: int, *, most: int = 1000, **more: Any) ->
 
 
 def test_batches_are_as_large_as_the_estimate_allows(directory: Path) -> None:
-    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
-    assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10) == [4, 4, 2]
-    assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10, most=3) == [4, 2, 2, 2, 2, 2]
+    of_batches = _estimates(directory).of_batches(_SHAPE)
+    assert _sizes(_budget(directory, FakeMeter(free=of_batches.of(4))), 10) == [4, 4, 2]
+    assert _sizes(_budget(directory, FakeMeter(free=of_batches.of(4))), 10, most=3) == [4, 2, 2, 2, 2, 2]
     assert _sizes(_budget(directory, FakeMeter(free=1)), 3) == [1, 1, 1]
 
 
 def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Path) -> None:
-    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
-    meter = FakeMeter(free=8 * segment_bytes, peak=16 * segment_bytes)  # twice the estimate for 8
+    of_batches = _estimates(directory).of_batches(_SHAPE)
+    meter = FakeMeter(free=of_batches.of(8), peak=2 * of_batches.of(8))  # twice the estimate for 8
     budget = _budget(directory, meter)
     assert _sizes(budget, 8) == [8]
     (peak,) = budget.take_peaks()
     assert (peak.stage, peak.device, peak.segments) == (MemoryStage.LANGUAGE, "fake GPU", 8)
-    assert (peak.estimated_bytes, peak.measured_bytes) == (8 * segment_bytes, 16 * segment_bytes)
+    assert (peak.estimated_bytes, peak.measured_bytes) == (of_batches.of(8), 2 * of_batches.of(8))
     assert budget.take_peaks() == []
     meter.peak = 0
     assert _sizes(budget, 8) == [3, 3, 2], "in this process"
@@ -172,7 +172,7 @@ def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Pat
 
 
 def test_a_batch_that_did_not_fit_is_never_tried_again(directory: Path) -> None:
-    meter = FakeMeter(free=4 * _estimates(directory).segment_bytes(_SHAPE))
+    meter = FakeMeter(free=_estimates(directory).of_batches(_SHAPE).of(4))
     budget = _budget(directory, meter)
     assert _sizes(budget, 12, most=2) == [4, 2, 2, 2, 2, 2, 2]
     assert _sizes(budget, 4, most=2) == [2, 2]
@@ -183,8 +183,8 @@ def test_a_batch_that_did_not_fit_is_never_tried_again(directory: Path) -> None:
 
 
 def test_a_device_without_measurements_leaves_the_estimate_unchanged(directory: Path) -> None:
-    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
-    budget = _budget(directory, FakeMeter(free=4 * segment_bytes, peak=None))
+    of_batches = _estimates(directory).of_batches(_SHAPE)
+    budget = _budget(directory, FakeMeter(free=of_batches.of(4), peak=None))
     assert _sizes(budget, 8) == [4, 4]
     assert budget.take_peaks() == []
 
@@ -234,7 +234,7 @@ def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(
     meter = FakeMeter(free=1 << 40)
     ours = _measured_model(directory, meter)
     _encode(ours, 1)
-    meter.free = 2 * _estimates(directory).segment_bytes(made[0])
+    meter.free = _estimates(directory).of_batches(made[0]).of(2)
     meter.peak = meter.free
     sizes.clear()
     encoded = _encode(ours, 5)
