@@ -105,7 +105,7 @@ class CopiedPrefix:
         texts: list[_Batch] = []
         for prefixes in self._prefixes:
             own = [index for index, row in enumerate(rows) if row.segment in prefixes.owners]
-            for sequences in _of_equal_length(rows, own):
+            for sequences in of_equal_length(rows, own):
                 batch, logits = self._feed(prefixes, rows, sequences)
                 log_probabilities = torch.log_softmax(logits.float(), dim=-1)
                 wanted = []
@@ -195,7 +195,7 @@ class CopiedPrefix:
         return logits_at(self._model, read, ids, positions, batch.extended(1), batch.cache)[:, 0]
 
 
-def _of_equal_length(rows: Sequence[Row], indices: Iterable[int]) -> list[list[_Sequence]]:
+def of_equal_length(rows: Sequence[Row], indices: Iterable[int]) -> list[list[_Sequence]]:
     """The sequences of these rows, grouped by length. The first token of a branch needs no sequence of its own."""
     groups: dict[int, list[_Sequence]] = defaultdict(list)
     for index in indices:

@@ -15,6 +15,7 @@ from nightreel.domain import FrameBatch, Prompt, Segment
 from nightreel.models.base import ModelSpec
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.prefix import is_plain
 from nightreel.models.inprocess.questions import require_answerable
 from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
 from nightreel.models.inprocess.vision import Vision, frame_shape
@@ -56,7 +57,8 @@ def measure_footprint(
     place = PrefixEnd(0, ids[length - 1], lead)
     questions = dict.fromkeys(prompt.question for prompt in prompts)
     rows = [row for one in questions for row in rows_of(one, place, dialogue=dialogue, answer_tokens=answer_tokens)]
-    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length), frame_shape(inputs)
+    plain = is_plain(model)
+    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length, plain=plain), frame_shape(inputs)
     return Footprint(
         spec=spec,
         weights_bytes=weights_bytes(model, quantization=spec.quantization),

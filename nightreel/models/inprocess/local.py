@@ -133,7 +133,7 @@ class LocalModel:
     def _shape(self, inquiry: _Inquiry) -> SegmentShape:
         questions = dict.fromkeys(prompt.question for prompt in inquiry.waiting)
         rows = [row for question in questions for row in self._rows(0, inquiry, question)]
-        return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]))
+        return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]), plain=is_plain(self._model))
 
     def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
         """Ask all inquiries; if that fails, as when memory runs out, restore their state."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from nightreel.models.memory.shapes import PREFILL_TOKENS, BatchBytes, FrameShape, SegmentShape
 
@@ -30,7 +31,10 @@ class Estimates:
         head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._size = model.dtype.itemsize
         self._patch_values, self._patch_bytes = _patch(model)
-        self._token_bytes = 2 * config.num_hidden_layers * kv_heads * head_size * self._size
+        layers = DynamicCache(config=config).layers
+        attending = sum(isinstance(layer, DynamicLayer) for layer in layers)
+        self._token_bytes = 2 * attending * kv_heads * head_size * self._size
+        self._state_bytes = (len(layers) - attending) * _state_bytes(config, self._size)
         self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * self._size
         self._logit_bytes = config.vocab_size * (self._size + 8)
         self._mask_copies = heads // kv_heads + 1
@@ -47,13 +51,27 @@ class Estimates:
             held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
             return BatchBytes(shape.values * held + shape.values // self._patch_values * self._patch_bytes)
         width = shape.prefix + shape.suffixes + shape.generated
+        kept = width * self._token_bytes + self._state_bytes
+        if shape.copies:  # each has the prefix; the tokens after it are there twice while texts are put together
+            after = shape.suffixes + shape.generated
+            kept += shape.copies * (shape.prefix * self._token_bytes + self._state_bytes) + after * self._token_bytes
         return BatchBytes(
-            kept=width * self._token_bytes,
+            kept=kept,
             prefill=shape.prefix * self._activation_bytes,
             together=max(1, PREFILL_TOKENS // shape.prefix),
             asking=shape.suffixes * (self._activation_bytes + width * self._mask_copies)
             + shape.reads * self._logit_bytes,
         )
+
+
+def _state_bytes(config: Any, size: int) -> int:
+    """Bytes of the states of one layer of linear attention for one sequence; 0 if the configuration does not tell."""
+    if not hasattr(config, "linear_num_value_heads"):
+        return 0
+    keys = config.linear_num_key_heads * config.linear_key_head_dim
+    values = config.linear_num_value_heads * config.linear_value_head_dim
+    recurrent = values * config.linear_key_head_dim * torch.float32.itemsize
+    return int(recurrent + (2 * keys + values) * config.linear_conv_kernel_dim * size)
 
 
 def _patch(model: Any) -> tuple[int, int]:

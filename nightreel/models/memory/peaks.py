@@ -55,11 +55,7 @@ class Peaks:
         return news
 
     def _worst_ratio(self, stage: MemoryStage) -> float:
-        ratios = [
-            peak.ratio
-            for peak in self._known.values()
-            if peak.stage is stage and not peak.out_of_memory
-        ]
+        ratios = [peak.ratio for peak in self._known.values() if peak.stage is stage and not peak.out_of_memory]
         return max([1.0, *ratios])
 
 

@@ -61,6 +61,7 @@ class SegmentShape:
         suffixes: tokens of all suffixes and branches.
         generated: maximum number of generated tokens, over all rows.
         reads: positions whose logits are read in one pass.
+        copies: maximum number of copies of the prefix's cache at a time; 0 if all questions share it.
     """
 
     stage: ClassVar[MemoryStage] = MemoryStage.LANGUAGE
@@ -68,6 +69,7 @@ class SegmentShape:
     suffixes: int
     generated: int
     reads: int
+    copies: int = 0
 
     def joined(self, other: SegmentShape) -> SegmentShape:
         """The shape that holds both: in a batch every segment is padded to the largest."""
@@ -76,6 +78,7 @@ class SegmentShape:
             suffixes=max(self.suffixes, other.suffixes),
             generated=max(self.generated, other.generated),
             reads=max(self.reads, other.reads),
+            copies=max(self.copies, other.copies),
         )
 
     def __str__(self) -> str:
@@ -87,6 +90,7 @@ class SegmentShape:
         return (
             f"prefix={_rounded(self.prefix)} suffixes={_rounded(self.suffixes)} "
             f"generated={_rounded(self.generated)} reads={_rounded(self.reads)}"
+            + (f" copies={_rounded(self.copies)}" if self.copies else "")
         )
 
 

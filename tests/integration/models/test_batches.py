@@ -12,7 +12,7 @@ from fixtures.judged import p_of
 from fixtures.meters import FakeMeter, Scarce
 from fixtures.plain_generate import moving_pattern
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
 from nightreel.domain import Band, Features, MemoryPeak, MemoryStage, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
@@ -104,7 +104,7 @@ def test_other_errors_do_not_count_as_lack_of_memory(directory: Path) -> None:
     assert calls == [[1, 2, 3]]
 
 
-@pytest.mark.parametrize("architecture", ["internvl", "qwen2_5_vl", "qwen3_vl", "smolvlm"])
+@pytest.mark.parametrize("architecture", ["internvl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "internvl_sliding"])
 def test_keys_and_values_of_a_token_are_counted_exactly(tiny_model: Callable[[str], Path], architecture: str) -> None:
     loaded = AutoModelForImageTextToText.from_pretrained(tiny_model(architecture))
     cache = DynamicCache(config=loaded.config.get_text_config())
@@ -114,10 +114,28 @@ def test_keys_and_values_of_a_token_are_counted_exactly(tiny_model: Callable[[st
     assert Estimates(loaded).token_bytes * 10 == held
 
 
+def test_copies_of_a_hybrid_model_are_counted_exactly(tiny_model: Callable[[str], Path]) -> None:
+    loaded = AutoModelForImageTextToText.from_pretrained(tiny_model("qwen3_5"))
+    cache = DynamicCache(config=loaded.config.get_text_config())
+    with torch.inference_mode():
+        loaded.base_model(input_ids=torch.ones(1, 10, dtype=torch.long), past_key_values=cache, use_cache=True)
+    held = 0
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionLayer):
+            held += sum(part.nbytes for part in (layer.conv_states[0], layer.recurrent_states[0]))
+        else:
+            held += sum(part.nbytes for part in (layer.keys, layer.values))
+    one, two = (
+        Estimates(loaded).of_batches(SegmentShape(prefix=10, suffixes=5, generated=5, reads=1, copies=copies))
+        for copies in (1, 2)
+    )
+    assert two.kept - one.kept == held
+
+
 def test_every_part_of_a_segment_adds_to_its_estimate(directory: Path) -> None:
     estimates = _estimates(directory)
     least = estimates.of_batches(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
-    for more in ({"prefix": 200}, {"suffixes": 20}, {"generated": 20}, {"reads": 2}):
+    for more in ({"prefix": 200}, {"suffixes": 20}, {"generated": 20}, {"reads": 2}, {"copies": 1}):
         shape = SegmentShape(**{"prefix": 100, "suffixes": 10, "generated": 10, "reads": 1, **more})
         assert estimates.of_batches(shape).of(1000) > least.of(1000)
 
