@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from nightreel.models.memory.shapes import PREFILL_TOKENS, BatchBytes, FrameShape, SegmentShape
 
@@ -31,8 +30,8 @@ class Estimates:
         head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._size = model.dtype.itemsize
         self._patch_values, self._patch_bytes = _patch(model)
-        layers = DynamicCache(config=config).layers
-        attending = sum(isinstance(layer, DynamicLayer) for layer in layers)
+        layers = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+        attending = sum("attention" in layer and layer != "linear_attention" for layer in layers)
         self._token_bytes = 2 * attending * kv_heads * head_size * self._size
         self._state_bytes = (len(layers) - attending) * _state_bytes(config, self._size)
         self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * self._size
