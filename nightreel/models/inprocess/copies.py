@@ -26,7 +26,7 @@ from transformers.cache_utils import (
 from nightreel.models.inprocess.beams import search_beams
 from nightreel.models.inprocess.generation import Step, Texts, generate
 from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
-from nightreel.models.inprocess.vision import Tensors
+from nightreel.models.inprocess.tensors import Tensors
 
 _JOINABLE = (DynamicLayer, LinearAttentionLayer, LinearAttentionAndFullAttentionLayer)
 """Layers whose sequences may have padding: keys can be masked, and a state has no length."""

@@ -19,7 +19,7 @@ from nightreel.models.inprocess.beams import search_beams
 from nightreel.models.inprocess.generation import Step, Texts, generate
 from nightreel.models.inprocess.packing import NOBODY, Packing
 from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
-from nightreel.models.inprocess.vision import Tensors
+from nightreel.models.inprocess.tensors import Tensors
 
 _PREFIX = -1
 

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from nightreel.domain import GREEDY, GenerationOptions
 from nightreel.models.inprocess.attention import NAME
-from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language_inputs
+from nightreel.models.inprocess.tensors import Tensors, encoder_outputs, language_inputs
 from nightreel.models.memory.shapes import PREFILL_TOKENS
 
 

@@ -34,6 +34,7 @@ class Estimates:
         attending = sum("attention" in layer and layer != "linear_attention" for layer in layers)
         self._token_bytes = 2 * attending * kv_heads * head_size * self._size
         self._state_bytes = (len(layers) - attending) * _state_bytes(config, self._size)
+        self._feature_bytes = config.hidden_size * self._size
         self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * self._size
         self._logit_bytes = config.vocab_size * (self._size + 8)
         self._mask_copies = heads // kv_heads + 1
@@ -50,7 +51,7 @@ class Estimates:
             held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
             return BatchBytes(shape.values * held + shape.values // self._patch_values * self._patch_bytes)
         width = shape.prefix + shape.suffixes + shape.generated
-        kept = width * self._token_bytes + self._state_bytes
+        kept = width * self._token_bytes + self._state_bytes + shape.prefix * self._feature_bytes
         if shape.copies:  # each has the prefix; the tokens after it are there twice while texts are put together
             after = shape.suffixes + shape.generated
             kept += shape.copies * (shape.prefix * self._token_bytes + self._state_bytes) + after * self._token_bytes

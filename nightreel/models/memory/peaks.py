@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 from nightreel.domain import MemoryPeak, MemoryStage
@@ -14,7 +15,7 @@ MARGIN = 1.1
 
 
 class Peaks:
-    """The known peaks of one model's batches on one device.
+    """The known peaks of one model's batches on one device. One thread may take news while another records.
 
     For each shape the largest peak in bytes counts, because small batches include workspaces that do not grow.
 
@@ -26,6 +27,7 @@ class Peaks:
     def __init__(self, device: str, known: Iterable[MemoryPeak] = ()) -> None:
         self.device = device
         self._known = {_place(peak): peak for peak in known if peak.device == device}
+        self._lock = threading.Lock()
         self._news: dict[tuple[MemoryStage, str, bool], MemoryPeak] = {}
 
     def batch_bytes(self, stage: MemoryStage, shape: str, *, segments: int, estimate: int) -> int:
@@ -45,13 +47,15 @@ class Peaks:
 
     def record(self, peak: MemoryPeak) -> None:
         """Add a measurement, unless a larger one is known."""
-        known = self._known.get(_place(peak))
-        if known is None or peak.out_of_memory or peak.measured_bytes > known.measured_bytes:
-            self._known[_place(peak)] = self._news[_place(peak)] = peak
+        with self._lock:
+            known = self._known.get(_place(peak))
+            if known is None or peak.out_of_memory or peak.measured_bytes > known.measured_bytes:
+                self._known[_place(peak)] = self._news[_place(peak)] = peak
 
     def take_news(self) -> list[MemoryPeak]:
         """Return the peaks that changed since the last call."""
-        news, self._news = list(self._news.values()), {}
+        with self._lock:
+            news, self._news = list(self._news.values()), {}
         return news
 
     def _worst_ratio(self, stage: MemoryStage) -> float:

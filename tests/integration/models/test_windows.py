@@ -15,7 +15,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from nightreel.domain import Segment
 from nightreel.models.inprocess.dialogue import Dialogue
-from nightreel.models.inprocess.vision import Tensors, Vision
+from nightreel.models.inprocess.tensors import Tensors
+from nightreel.models.inprocess.vision import Vision
 from nightreel.models.inprocess.windows import NAME, use_windowed_attention
 from nightreel.models.memory.batches import BatchBudget
 
@@ -51,7 +52,7 @@ def _encode(model: Any, processor: Any, *, height: int, width: int) -> Tensors:
     processor.video_processor.size = size
     vision = Vision(model, processor, Dialogue(processor))
     batch = moving_pattern(height=height, width=width)
-    ((tensors, _),) = vision.encode([batch], [_SEGMENT], BatchBudget(model))
+    (tensors,) = vision.encode(vision.prepare([batch], [_SEGMENT]), BatchBudget(model))
     return tensors
 
 
