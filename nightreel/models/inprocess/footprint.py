@@ -50,7 +50,7 @@ def measure_footprint(
     require_answerable(prompts, dialogue=dialogue, answer_tokens=answer_tokens, model=spec.name)
     segment = Segment(0, 0.0, float(frames))
     inputs = Vision(model, processor, dialogue).process(
-        [FrameBatch.blank(frames, height=height, width=width, level=0)], [segment]
+        FrameBatch.blank(frames, height=height, width=width, level=0), segment
     )
     ids = inputs["input_ids"][0].tolist()
     length, lead = dialogue.split(ids)

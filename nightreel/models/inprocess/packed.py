@@ -19,7 +19,7 @@ from nightreel.models.inprocess.beams import search_beams
 from nightreel.models.inprocess.generation import Step, Texts, generate
 from nightreel.models.inprocess.packing import NOBODY, Packing
 from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
-from nightreel.models.inprocess.tensors import Tensors
+from nightreel.models.inprocess.tensors import Tensors, to_device
 
 _PREFIX = -1
 
@@ -109,28 +109,26 @@ class PackedPrefix:
         self, rows: Sequence[Row], active: Sequence[int], texts: Texts, owners: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Feed the newest token of each active row; return the logits (n, V) after them, and the owner of each slot."""
-        slots: list[tuple[int, int]] = []
         used = [0] * len(self.lengths)
+        slots = []
         for i in active:
             slots.append((rows[i].segment, used[rows[i].segment]))
             used[rows[i].segment] += 1
         width = max(used)
-        ids = torch.zeros(len(self.lengths), width, dtype=torch.long)
-        depths = torch.zeros(len(self.lengths), width, dtype=torch.long)
-        own = torch.full((len(self.lengths), width), NOBODY)
-        for i, slot in zip(active, slots, strict=True):
-            ids[slot] = texts[i][-1]
-            depths[slot] = len(rows[i].suffix) + len(texts[i]) - 1
-            own[slot] = i
-        device = self._device
-        own = own.to(device)
+        # tokens, depths, owners, and the places of the active rows, in one copy to the device
+        size = len(self.lengths) * width
+        fed = [[0] * size, [0] * size, [NOBODY] * size, [0] * size]
+        for number, (i, (segment, column)) in enumerate(zip(active, slots, strict=True)):
+            place = segment * width + column
+            fed[0][place], fed[1][place], fed[2][place] = texts[i][-1], len(rows[i].suffix) + len(texts[i]) - 1, i
+            fed[3][number] = place
+        ids, depths, own, places = to_device(torch.tensor(fed), self._device).unflatten(1, (len(self.lengths), width))
         owners = torch.cat([owners, own], dim=1)
         mask = (owners[:, None] == _PREFIX) | ((owners[:, None] == own[..., None]) & (own[..., None] != NOBODY))
-        read = torch.arange(width, device=device).expand(len(self.lengths), -1)
-        positions = self._next_position[..., None] + depths.to(device)
-        logits = logits_at(self._model, read, ids.to(device), positions, mask, self._cache)
-        segments, places = zip(*slots, strict=True)
-        return logits[list(segments), list(places)], owners
+        read = torch.arange(width, device=self._device).expand(len(self.lengths), -1)
+        positions = self._next_position[..., None] + depths
+        logits = logits_at(self._model, read, ids, positions, mask, self._cache)
+        return logits.flatten(0, 1)[places.flatten()[: len(active)]], owners
 
     def _copy(self, segment: int) -> DynamicCache:
         """A copy of one segment's prefix as an ordinary cache."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from nightreel.domain import GREEDY, GenerationOptions
-from nightreel.models.inprocess.attention import NAME
+from nightreel.models.inprocess.attention import NAME, additive_mask
 from nightreel.models.inprocess.tensors import Tensors, encoder_outputs, language_inputs
 from nightreel.models.memory.shapes import PREFILL_TOKENS
 
@@ -124,6 +125,12 @@ def prefill(model: Any, segments: Sequence[Tensors], cache: Cache) -> None:
     )
 
 
+@cache
+def _selects_logits(model_class: Hashable) -> bool:
+    """Whether its forward() computes the logits of selected tokens only."""
+    return "logits_to_keep" in inspect.signature(model_class.forward).parameters  # type: ignore[attr-defined]
+
+
 def logits_at(
     model: Any, read: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: Cache
 ) -> torch.Tensor:
@@ -133,15 +140,11 @@ def logits_at(
         positions: (R, B, Q).
         mask: (B, Q, K), true where a token may attend; None for causal attention.
     """
-    attention_mask = None if mask is None else mask[:, None]
-    if attention_mask is not None and attention_of(model) == "eager":
-        low = torch.finfo(model.dtype).min
-        attention_mask = torch.where(attention_mask, 0.0, low).to(model.dtype)
-    selects = "logits_to_keep" in inspect.signature(model.forward).parameters
+    selects = _selects_logits(type(model))
     logits: torch.Tensor = model(
         input_ids=ids,
         position_ids=as_position_ids(positions),
-        attention_mask=attention_mask,
+        attention_mask=None if mask is None else additive_mask(model, mask),
         past_key_values=cache,
         use_cache=True,
         **({"logits_to_keep": read} if selects else {}),

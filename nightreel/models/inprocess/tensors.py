@@ -63,6 +63,11 @@ def on_the_cpu(tensors: Tensors) -> Tensors:
     return copies
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device; a GPU copies it while the caller goes on."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def on_the_device(tensors: Tensors, device: torch.device) -> Tensors:
     """Tensors of `from_stored` on a device."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}

@@ -66,7 +66,7 @@ class Vision:
             return [self._prepare(batch, segment) for batch, segment in zip(batches, segments, strict=True)]
 
     def _prepare(self, batch: FrameBatch, segment: Segment) -> Prepared:
-        inputs = self.process([batch], [segment])
+        inputs = self.process(batch, segment)
         tensors, lead = self._inputs(inputs)
         names = {name for encode in self._encoders(inputs).values() for name in inspect.signature(encode).parameters}
         return Prepared(
@@ -99,8 +99,8 @@ class Vision:
             )
         return [{**one.tensors, **encoded[index]} for index, one in enumerate(prepared)]
 
-    def process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:
-        """The processor's outputs, on the CPU, for segments of one shape with the question PROBE.
+    def process(self, batch: FrameBatch, segment: Segment) -> dict[str, Any]:
+        """The processor's outputs, on the CPU, for a segment with the question PROBE.
 
         Raises:
             PermanentError: `unencodable_frames` if it refuses the frames.
@@ -109,9 +109,9 @@ class Vision:
         least = getattr(self._processor.video_processor, "temporal_patch_size", None) or 1
         try:
             inputs: dict[str, Any] = self._processor(
-                text=[self._dialogue.text(PROBE)] * len(batches),
-                videos=[_video(batch, least) for batch in batches],
-                video_metadata=[_video_metadata(b, s, least) for b, s in zip(batches, segments, strict=True)],
+                text=[self._dialogue.text(PROBE)],
+                videos=[_video(batch, least)],
+                video_metadata=[_video_metadata(batch, segment, least)],
                 do_sample_frames=False,
                 padding=True,
                 return_tensors="pt",
@@ -119,7 +119,7 @@ class Vision:
         except (ValueError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 raise
-            frames, height, width, _ = batches[0].frames_thwc.shape
+            frames, height, width, _ = batch.frames_thwc.shape
             raise PermanentError(
                 Reason.UNENCODABLE_FRAMES, f"the model's processor refuses {frames} frames of {width}x{height}: {error}"
             ) from error

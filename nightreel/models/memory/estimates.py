@@ -37,7 +37,7 @@ class Estimates:
         self._feature_bytes = config.hidden_size * self._size
         self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * self._size
         self._logit_bytes = config.vocab_size * (self._size + 8)
-        self._mask_copies = heads // kv_heads + 1
+        self._mask_bytes = heads // kv_heads * (self._size + 1) + 1  # of numbers and booleans, and one of booleans
 
     @property
     def token_bytes(self) -> int:
@@ -59,7 +59,7 @@ class Estimates:
             kept=kept,
             prefill=shape.prefix * self._activation_bytes,
             together=max(1, PREFILL_TOKENS // shape.prefix),
-            asking=shape.suffixes * (self._activation_bytes + width * self._mask_copies)
+            asking=shape.suffixes * (self._activation_bytes + width * self._mask_bytes)
             + shape.reads * self._logit_bytes,
         )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,11 @@ from nightreel.errors import PermanentError
 from nightreel.models.base import VideoModel
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.models.inprocess.packed import PackedPrefix
-from nightreel.models.inprocess.vision import Vision, frame_shape
+from nightreel.models.inprocess.tensors import Tensors
+from nightreel.models.inprocess.vision import Vision
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.memory.batches import BatchBudget
-from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.memory.estimates import Estimates, SegmentShape
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
@@ -83,10 +87,8 @@ def test_frames_that_do_not_fit_together_are_encoded_in_halves(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _encode(model, 3)
-    scarce = Scarce(Vision.process, most=1, error=torch.OutOfMemoryError)
-    monkeypatch.setattr(
-        Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
-    )
+    scarce = Scarce(Vision._encode, most=1, error=torch.OutOfMemoryError)
+    monkeypatch.setattr(Vision, "_encode", lambda self, segments: scarce(len(segments), self, segments))
     encoded = _encode(model, 3)
     assert [features.key for features in encoded] == [features.key for features in expected]
     assert scarce.sizes == [3, 1, 1, 1]
@@ -239,20 +241,17 @@ def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(
     directory: Path, model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _encode(model, 5)
-    process, sizes = Vision.process, []
-    made: list[FrameShape] = []
+    encode, sizes = Vision._encode, []
 
-    def watched(self: Vision, batches: Sequence[Any], segments: Sequence[Segment]) -> dict[str, Any]:
-        inputs = process(self, batches, segments)
-        sizes.append(len(batches))
-        made.append(frame_shape(inputs, len(batches)))
-        return inputs
+    def watched(self: Vision, segments: Sequence[Any]) -> list[Tensors]:
+        sizes.append(len(segments))
+        return encode(self, segments)
 
-    monkeypatch.setattr(Vision, "process", watched)
+    monkeypatch.setattr(Vision, "_encode", watched)
     meter = FakeMeter(free=1 << 40)
     ours = _measured_model(directory, meter)
-    _encode(ours, 1)
-    meter.free = _estimates(directory).of_batches(made[0]).of(2)
+    (prepared,) = ours._vision.prepare([moving_pattern()], [_SEGMENT])
+    meter.free = _estimates(directory).of_batches(prepared.shape).of(2)
     meter.peak = meter.free
     sizes.clear()
     encoded = _encode(ours, 5)
@@ -262,10 +261,42 @@ def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(
     assert (peak.stage, peak.measured_bytes) == (MemoryStage.VISION, meter.free)
 
 
-def test_frames_of_an_unknown_size_are_first_encoded_alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scarce = Scarce(Vision.process, most=1000)
-    monkeypatch.setattr(
-        Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
-    )
-    _encode(_measured_model(directory, FakeMeter(free=1 << 40)), 4)
-    assert scarce.sizes == [1, 3]
+def test_frames_are_prepared_while_another_thread_asks(directory: Path, model: VideoModel) -> None:
+    assert isinstance(model, LocalModel)
+    features = _encode(model, 1)
+    asking, prepared = threading.Event(), threading.Event()
+    ask_batch = model._ask_batch
+
+    def waiting(inquiries: Sequence[Any]) -> None:
+        asking.set()
+        assert prepared.wait(30), "frames wait for the device, or for the tokenizer of the thread that asks"
+        ask_batch(inquiries)
+
+    model._ask_batch = waiting  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as threads:
+        answers = threads.submit(model.ask, features, [_PROMPTS])
+        assert asking.wait(30)
+        ready = model._vision.prepare([moving_pattern(seed=1)], [_SEGMENT])
+        prepared.set()
+        assert len(answers.result()[0]) >= 1
+    assert model._vision.encode(ready, model._budget)[0].keys() == {one.name for one in features[0].tensors}
+
+
+def test_batches_of_several_threads_take_turns_on_the_device(directory: Path) -> None:
+    budget = _budget(directory, FakeMeter(free=1 << 40))
+    active: list[Sequence[int]] = []
+    together: list[int] = []
+
+    def work(items: Sequence[int]) -> None:
+        active.append(items)
+        together.append(len(active))
+        time.sleep(0.01)
+        active.pop()
+
+    def run() -> None:
+        budget.run(range(4), work, shape_of=_shape, what="testing", most=1)
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(run) for _ in range(4)]:
+            done.result()
+    assert together == [1] * 16
