@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -126,9 +126,9 @@ def prefill(model: Any, segments: Sequence[Tensors], cache: Cache) -> None:
 
 
 @cache
-def _selects_logits(model_class: Hashable) -> bool:
+def _selects_logits(model_class: type[Any]) -> bool:
     """Whether its forward() computes the logits of selected tokens only."""
-    return "logits_to_keep" in inspect.signature(model_class.forward).parameters  # type: ignore[attr-defined]
+    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
 
 
 def logits_at(
@@ -140,7 +140,7 @@ def logits_at(
         positions: (R, B, Q).
         mask: (B, Q, K), true where a token may attend; None for causal attention.
     """
-    selects = _selects_logits(type(model))
+    selects = _selects_logits(type(model))  # type: ignore[arg-type]
     logits: torch.Tensor = model(
         input_ids=ids,
         position_ids=as_position_ids(positions),
