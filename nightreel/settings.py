@@ -439,7 +439,7 @@ class Settings(BaseSettings):
     def decode_processes(self) -> int:
         """The decode processes of a run.
 
-        A core took 2.3 s for 16 frames of 1080p, and an H100 takes 76 to 140 frames a second: most hosts need all cores.
+        A core took 2.3 s for 16 frames of 1080p, and an H100 takes 76 to 140 frames a second: that needs all cores.
         """
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return self.decode_workers or min(_MOST_DECODERS, max(_LEAST_DECODERS, cores))
