@@ -33,22 +33,23 @@ class MemoryPeak:
     out_of_memory: bool = False
 
     @property
-    def segment_bytes(self) -> int:
-        """Bytes to count for one segment.
+    def ratio(self) -> float:
+        """The peak, as a multiple of the estimate."""
+        return self.measured_bytes / self.estimated_bytes
 
-        After a batch that ran out of memory: so many that half its segments fit into the same budget. The additional
-        half segment keeps that true if slightly less or more memory is free next time.
+    @property
+    def halving_bytes(self) -> int:
+        """After a batch that ran out of memory: bytes to count for a segment, so that half of them fit into its budget.
 
-        >>> def peak(**more):
-        ...     return MemoryPeak(stage=MemoryStage.VISION, shape="", device="", estimated_bytes=1, **more)
-        >>> peak(segments=4, measured_bytes=1000).segment_bytes
-        250
-        >>> 1000 // peak(segments=4, measured_bytes=1000, out_of_memory=True).segment_bytes
+        The additional half segment keeps that true if slightly less or more memory is free next time.
+
+        >>> 1000 // MemoryPeak(
+        ...     stage=MemoryStage.VISION, shape="", device="", segments=4, estimated_bytes=1, measured_bytes=1000,
+        ...     out_of_memory=True,
+        ... ).halving_bytes
         2
         """
-        if self.out_of_memory:
-            return int(self.measured_bytes / (self.segments // 2 + 0.5))
-        return -(-self.measured_bytes // self.segments)
+        return int(self.measured_bytes / (self.segments // 2 + 0.5))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ class DecoderPool:
     def from_settings(cls, settings: Settings) -> Self:
         return cls(
             limits=MediaLimits.from_settings(settings),
-            workers=settings.decode_workers,
+            workers=settings.decode_processes,
             timeout_s=settings.decode_timeout_s,
             memory_bytes=settings.decode_memory_mib * 2**20,
             min_good_frames=settings.min_good_frames,

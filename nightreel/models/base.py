@@ -76,7 +76,7 @@ class ModelSpec:
 
 
 class VideoModel(Protocol):
-    """A loaded model. Not thread-safe: callers must hold a lock."""
+    """A loaded model. Several threads may call `encode`, while one calls `ask`."""
 
     spec: ModelSpec
     frame_size: int | None

@@ -91,7 +91,7 @@ class Encoding:
         if not batches:
             return []
         try:
-            with self.model.use() as model, self.recorder.stage("model.vision"):
+            with self.model.share() as model, self.recorder.stage("model.vision"):
                 features = model.encode(
                     batches, segments=[item.segment for item in inputs], keys=[item.key for item in inputs]
                 )

@@ -121,20 +121,25 @@ class ModelSession:
 
     @contextmanager
     def use(self) -> Iterator[VideoModel]:
-        """Lend the model to this thread alone, then store its new memory peaks.
+        """Lend the model to this thread alone, to ask it. Otherwise as `share`."""
+        with self._use_lock, self.share() as model:
+            yield model
+
+    @contextmanager
+    def share(self) -> Iterator[VideoModel]:
+        """Lend the model to encode, while others encode or one asks; then store its new memory peaks.
 
         Raises:
             TransientError: `memory_lease_lost`: another run may have the memory.
             NightreelError: as `lease_device` and `load_model`.
         """
-        with self._use_lock:
-            model = self._loaded()
-            if self._device.lease:
-                self._device.lease.ensure_held()
-            try:
-                yield model
-            finally:
-                self._keep_peaks(model)
+        model = self._loaded()
+        if self._device.lease:
+            self._device.lease.ensure_held()
+        try:
+            yield model
+        finally:
+            self._keep_peaks(model)
 
     def failed_to_load(self, error: NightreelError) -> bool:
         """Whether loading the model raised this very error, so that no video is at fault."""

@@ -344,7 +344,7 @@ def _stages(
                 model=model,
                 recorder=recorder,
                 chunk_segments=settings.chunk_segments,
-                decode_workers=settings.decode_workers,
+                decode_workers=settings.decode_processes,
                 thumbnail_px=settings.thumbnail_px,
             ),
             asking=Asking(

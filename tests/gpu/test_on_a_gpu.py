@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from fixtures.judged import p_of
 from fixtures.plain_generate import moving_pattern
 
 from nightreel.domain import Features, MemoryPeak, MemoryStage, Segment
-from nightreel.errors import PermanentError
+from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
-from nightreel.models.loading import estimate_footprint, load_model
+from nightreel.models.inprocess.local import LocalModel
+from nightreel.models.inprocess.prefix import is_plain
+from nightreel.models.loading import describe_model, estimate_footprint, load_model
 from nightreel.settings import Settings, load_settings
 
 pytestmark = [
@@ -52,6 +55,46 @@ def test_bfloat16_on_a_gpu_is_close_to_float32_on_the_cpu(directory: Path) -> No
     assert [p_of(answer) for answer in answers[0]] == pytest.approx([p_of(a) for a in answers[1]], abs=_SCORE_TOLERANCE)
 
 
+@pytest.mark.parametrize("scheme", ["bnb-8bit", "bnb-4bit", "torchao-int8", "torchao-int4", "torchao-fp8"])
+def test_quantised_weights_are_refused_at_the_start_or_answer(directory: Path, scheme: str) -> None:
+    pytest.importorskip("bitsandbytes" if scheme.startswith("bnb") else "torchao")
+    scored = [prompt for prompt in prompts(8) if prompt.question.kind.scored]
+    quantised = _settings(directory).model_copy(update={"quantization": scheme})
+    try:
+        describe_model(quantised)
+    except SettingsError:
+        return
+    answers = []
+    for settings in (quantised, _settings(directory)):
+        model = load_model(settings)
+        answers.append([p_of(answer) for answer in model.ask(_encode(model, 1), [scored])[0]])
+    assert answers[0] != answers[1], "the weights are not quantised"
+    assert answers[0] == pytest.approx(answers[1], abs=0.25)
+
+
+def test_features_of_a_gpu_are_copied_whole_while_another_thread_asks(directory: Path) -> None:
+    asked = [prompt for prompt in prompts(8) if prompt.question.kind.scored]
+    model = load_model(_settings(directory, dtype="float32"))
+    expected = _encode(model, 8)
+    answers = model.ask(expected, [asked] * 8)
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(model.ask, expected, [asked] * 8)
+        features = _encode(model, 8)
+        assert [one.tensors for one in features] == [one.tensors for one in expected]
+        assert asking.result() == answers
+
+
+def test_flash_attention_in_the_vision_tower_keeps_questions_packed(directory: Path) -> None:
+    pytest.importorskip("flash_attn")
+    scored = [prompt for prompt in prompts(8) if prompt.question.kind.scored]
+    flash = load_model(_settings(directory).model_copy(update={"attention": "flash_attention_2"}))
+    assert isinstance(flash, LocalModel)
+    assert is_plain(flash._model)
+    plain = load_model(_settings(directory))
+    answers = [model.ask(_encode(model, 1), [scored])[0] for model in (flash, plain)]
+    assert [p_of(answer) for answer in answers[0]] == pytest.approx([p_of(a) for a in answers[1]], abs=_SCORE_TOLERANCE)
+
+
 def _peak_of(model: VideoModel, stage: MemoryStage) -> MemoryPeak:
     """The only new peak of a stage."""
     (peak,) = (peak for peak in model.take_peaks() if peak.stage is stage)
@@ -68,7 +111,7 @@ def test_the_measured_peak_of_questions_is_at_most_a_fifth_below_its_estimate_an
     model.ask(features, [asked] * count)
     peak = _peak_of(model, MemoryStage.LANGUAGE)
     assert (peak.segments, peak.device) == (count, torch.cuda.get_device_name(0))
-    # before counts only the weights: the meter starts when the features are on the device
+    # before counts only the weights: the features are on the CPU
     assert 0 < peak.measured_bytes <= torch.cuda.max_memory_allocated() - before
     assert peak.measured_bytes <= peak.estimated_bytes <= 1.25 * peak.measured_bytes
 

@@ -89,3 +89,12 @@ def test_an_unreadable_secret_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)  # tests may run as root, who can read everything
     with pytest.raises(SettingsError, match=r"Permission denied.*nightreel_database_url"):
         load_settings()
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 2), (5, 5), (96, 16)])
+def test_decode_processes_follow_the_cores_unless_they_are_set(
+    monkeypatch: pytest.MonkeyPatch, cores: int, processes: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    assert load_settings().decode_processes == processes
+    assert load_settings(decode_workers=3).decode_processes == 3

@@ -16,6 +16,8 @@ from nightreel.settings import Settings
 ALL_GPUS = "cuda:all"
 _PACKAGES = {"bnb": "bitsandbytes", "torchao": "torchao"}
 _TF32_SINCE = (8, 0)
+_SCHEMES_SINCE = {"torchao-int4": (8, 0), "torchao-fp8": (8, 9)}
+"""The compute capability of the GPUs whose kernels multiply weights of these schemes. They take bfloat16 only."""
 _COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -43,7 +45,7 @@ def visible_gpus() -> int:
 def _problems(settings: Settings, dtype: str) -> Iterator[str]:
     yield from _device(settings.device)
     if settings.quantization != "none":
-        yield from _quantization(settings)
+        yield from _quantization(settings, dtype)
     if settings.attention == "flash_attention_2":
         yield from _flash_attention(settings.device, dtype)
     if settings.adapter and find_spec("peft") is None:
@@ -68,16 +70,17 @@ def _device(wanted: str) -> Iterator[str]:
         )
 
 
-def _quantization(settings: Settings) -> Iterator[str]:
+def _quantization(settings: Settings, dtype: str) -> Iterator[str]:
     scheme = settings.quantization
-    package = _PACKAGES[scheme.partition("-")[0]]
-    if not _on_gpu(settings.device):
-        yield f"NIGHTREEL_QUANTIZATION={scheme!r} needs a GPU, but this model would run on the CPU: unset it"
+    package, asked = _PACKAGES[scheme.partition("-")[0]], f"NIGHTREEL_QUANTIZATION={scheme!r}"
+    yield from _gpu_since(_SCHEMES_SINCE.get(scheme), settings.device, asked)
+    if scheme in _SCHEMES_SINCE and dtype != "bfloat16":
+        yield f"{asked} needs bfloat16, but the weights are {dtype}: set NIGHTREEL_DTYPE, or use torchao-int8"
     if find_spec(package) is None:
-        yield f"NIGHTREEL_QUANTIZATION={scheme!r} needs {package}: pip install {package}"
+        yield f"{asked} needs {package}: pip install {package}"
     if settings.adapter:
         yield (
-            f"NIGHTREEL_QUANTIZATION={scheme!r}: an adapter cannot be merged into quantised weights: unset "
+            f"{asked}: an adapter cannot be merged into quantised weights: unset "
             "NIGHTREEL_QUANTIZATION or NIGHTREEL_ADAPTER, or merge the adapter into the model beforehand"
         )
 
@@ -95,14 +98,22 @@ def _flash_attention(device: str, dtype: str) -> Iterator[str]:
 def _tf32(device: str, dtype: str) -> Iterator[str]:
     if dtype != "float32":
         yield f"NIGHTREEL_TF32=true affects only float32 weights, and these are {dtype}: unset it"
-    if not _on_gpu(device):
-        yield "NIGHTREEL_TF32=true needs a GPU, but this model would run on the CPU: unset it"
-        return
-    import torch
+    yield from _gpu_since(_TF32_SINCE, device, "NIGHTREEL_TF32=true")
 
-    found = torch.cuda.get_device_capability(_first_gpu(device))
-    if found < _TF32_SINCE:
-        yield f"NIGHTREEL_TF32=true needs compute capability 8.0, but the GPU has {found[0]}.{found[1]}: unset it"
+
+def _gpu_since(least: tuple[int, int] | None, device: str, asked: str) -> Iterator[str]:
+    """An option that needs a GPU, with at least this compute capability if it is not None."""
+    if not _on_gpu(device):
+        yield f"{asked} needs a GPU, but this model would run on the CPU: unset it"
+    elif least is not None:
+        import torch
+
+        found = torch.cuda.get_device_capability(_first_gpu(device))
+        if found < least:
+            yield (
+                f"{asked} needs compute capability {least[0]}.{least[1]}, but the GPU has {found[0]}.{found[1]}: "
+                "unset it"
+            )
 
 
 def _compile(device: str) -> Iterator[str]:

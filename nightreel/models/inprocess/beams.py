@@ -11,7 +11,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from nightreel.models.inprocess.prefix import Row, as_position_ids, positions_of
-from nightreel.models.inprocess.vision import Tensors
+from nightreel.models.inprocess.tensors import Tensors
 
 
 @torch.inference_mode()

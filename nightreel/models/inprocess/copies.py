@@ -1,25 +1,35 @@
 """One prefill of a segment's video, then a copy of its cache for every question.
 
-For models whose cache layers are not plain keys and values (linear attention keeps a state, sliding windows drop old
-tokens), or whose attention takes no 4D mask. Padded or packed sequences would be wrong for them. Instead, questions of
-equal length form a group, and each group is one batch over copies of the cache.
+For models whose cache layers are not plain keys and values: linear attention keeps a state, sliding windows drop old
+tokens. Padded or packed sequences would be wrong for them. Instead, questions of equal length form a batch over copies
+of their segments' caches, and all texts are then generated in one batch.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import (
+    Cache,
+    DynamicCache,
+    DynamicLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
+)
 
 from nightreel.models.inprocess.beams import search_beams
 from nightreel.models.inprocess.generation import Step, Texts, generate
-from nightreel.models.inprocess.prefix import Row, Scores, as_position_ids, positions_of
-from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language_inputs
+from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
+from nightreel.models.inprocess.tensors import Tensors
+
+_JOINABLE = (DynamicLayer, LinearAttentionLayer, LinearAttentionAndFullAttentionLayer)
+"""Layers whose sequences may have padding: keys can be masked, and a state has no length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,39 @@ class _Sequence:
     row: int
     branch: int | None
     ids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Sequences in one cache.
+
+    Args:
+        owners: of each sequence: the index of its segment, or of its row once questions are fed.
+        real: (n, K), false where a sequence has padding; None if none has any.
+        width: K, the number of tokens in the cache.
+    """
+
+    cache: Cache
+    owners: list[int]
+    width: int
+    real: torch.Tensor | None = None
+
+    def select(self, places: Sequence[int], owners: Sequence[int], device: torch.device) -> _Batch:
+        """Copies of these sequences as a new batch."""
+        cache = Cache(layers=[_copy(layer) for layer in self.cache.layers])
+        chosen = torch.tensor(places, device=device)
+        cache.reorder_cache(chosen)  # type: ignore[arg-type]
+        return _Batch(cache, list(owners), self.width, None if self.real is None else self.real[chosen])
+
+    def extended(self, tokens: int) -> torch.Tensor | None:
+        """The mask (n, tokens, K + tokens) of so many new tokens, which become part of the batch; None: causal."""
+        self.width += tokens
+        if self.real is None:
+            return None
+        before = self.real
+        self.real = torch.nn.functional.pad(before, (0, tokens), value=True)
+        own = torch.ones(tokens, tokens, dtype=torch.bool, device=before.device).tril()
+        return torch.cat([before[:, None].expand(-1, tokens, -1), own.expand(len(before), -1, -1)], dim=2)
 
 
 class CopiedPrefix:
@@ -43,61 +86,50 @@ class CopiedPrefix:
     def __init__(self, model: Any, segments: Sequence[Tensors]) -> None:
         self._model = model
         self._segments = segments
+        self._device = model.device
         self.lengths = [len(tensors["input/prefix_ids"]) for tensors in segments]
-        self._next_positions = [positions_of(tensors)[:, -1] for tensors in segments]
-        self._caches = [self._prefill(tensors) for tensors in segments]
+        self._next_position = torch.stack([positions_of(tensors)[:, -1] for tensors in segments], dim=1)
+        self._prefixes = _joined([self._prefill(indices) for indices in prefills(segments)], self._device)
 
-    def _prefill(self, tensors: Tensors) -> DynamicCache:
+    def _prefill(self, indices: list[int]) -> _Batch:
         cache = DynamicCache(config=self._model.config.get_text_config())
-        self._model.base_model(
-            input_ids=tensors["input/prefix_ids"][None],
-            position_ids=as_position_ids(positions_of(tensors)[:, None, :-1]),
-            mm_encoder_outputs=encoder_outputs([tensors]),
-            **language_inputs(self._model, [tensors]),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return cache
+        prefill(self._model, [self._segments[index] for index in indices], cache)
+        return _Batch(cache, indices, self.lengths[indices[0]])
 
     @torch.inference_mode()
     def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
         """See `prefix.Prefix.ask`."""
-        groups: dict[tuple[int, int], list[_Sequence]] = defaultdict(list)
-        for index, row in enumerate(rows):
-            for branch, ids in enumerate(row.branches):
-                if len(ids) > 1:
-                    sequence = _Sequence(index, branch, row.suffix + ids[:-1])
-                    groups[row.segment, len(sequence.ids)].append(sequence)
-            groups[row.segment, len(row.suffix)].append(_Sequence(index, None, row.suffix))
+        firsts: dict[int, torch.Tensor] = {}
         heads: dict[int, torch.Tensor] = {}
         branches: dict[tuple[int, int], tuple[float, ...]] = {}
-        generated = {index: self._search(row, end_ids) for index, row in enumerate(rows) if row.decoding.beams > 1}
-        for (segment, length), sequences in groups.items():
-            cache = self._copy(segment, len(sequences))
-            logits = self._forward(cache, segment, [sequence.ids for sequence in sequences], 0)
-            log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-            for sequence, own in zip(sequences, log_probabilities, strict=True):
-                row = rows[sequence.row]
-                if sequence.branch is None:
-                    heads[sequence.row] = own[-1]
-                else:
-                    reads = list(range(len(row.suffix) - 1, length))
-                    scores = own[reads, list(row.branches[sequence.branch])]
-                    branches[sequence.row, sequence.branch] = tuple(scores.tolist())
-            wanted = [
-                place
-                for place, sequence in enumerate(sequences)
-                if sequence.branch is None and rows[sequence.row].max_new_tokens and sequence.row not in generated
-            ]
-            if wanted:
-                self._select(cache, wanted)
-                generated |= generate(
-                    rows,
-                    {sequences[place].row: logits[place, -1] for place in wanted},
-                    [tensors["input/prefix_ids"] for tensors in self._segments],
-                    end_ids=end_ids,
-                    step=self._stepping(cache, segment, depth=length, batch=len(wanted)),
-                )
+        texts: list[_Batch] = []
+        for prefixes in self._prefixes:
+            own = [index for index, row in enumerate(rows) if row.segment in prefixes.owners]
+            for sequences in of_equal_length(rows, own):
+                batch, logits = self._feed(prefixes, rows, sequences)
+                log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+                wanted = []
+                for place, sequence in enumerate(sequences):
+                    row = rows[sequence.row]
+                    if sequence.branch is not None:
+                        tokens = row.branches[sequence.branch]
+                        scores = log_probabilities[place, range(len(tokens)), list(tokens)]
+                        branches[sequence.row, sequence.branch] = tuple(scores.tolist())
+                        continue
+                    heads[sequence.row] = log_probabilities[place, -1].clone()
+                    if row.max_new_tokens and row.decoding.beams == 1:
+                        wanted.append(place)
+                        firsts[sequence.row] = logits[place, -1].clone()
+                if wanted:
+                    texts.append(batch.select(wanted, [batch.owners[place] for place in wanted], self._device))
+        generated = generate(
+            rows,
+            firsts,
+            [tensors["input/prefix_ids"] for tensors in self._segments],
+            end_ids=end_ids,
+            step=self._stepping(rows, _joined(texts, self._device)),
+        )
+        generated |= {i: self._search(row, end_ids) for i, row in enumerate(rows) if row.decoding.beams > 1}
         return [
             Scores(
                 heads[index],
@@ -110,47 +142,129 @@ class CopiedPrefix:
             for index, row in enumerate(rows)
         ]
 
+    def _feed(
+        self, prefixes: _Batch, rows: Sequence[Row], sequences: Sequence[_Sequence]
+    ) -> tuple[_Batch, torch.Tensor]:
+        """Feed sequences of equal length; return the batch of their rows, and the logits (n, N, V) that they need.
+
+        N is the length of the longest branch. A row needs the logits after its last token only.
+        """
+        segments = [rows[sequence.row].segment for sequence in sequences]
+        places = [prefixes.owners.index(segment) for segment in segments]
+        batch = prefixes.select(places, [sequence.row for sequence in sequences], self._device)
+        tokens = torch.tensor([sequence.ids for sequence in sequences], device=self._device)
+        length = tokens.shape[1]
+        starts = [
+            length - 1 if sequence.branch is None else len(rows[sequence.row].suffix) - 1 for sequence in sequences
+        ]
+        reads = max(length - start for start in starts)
+        read = torch.tensor([[min(start + offset, length - 1) for offset in range(reads)] for start in starts])
+        positions = self._next_position[:, segments, None] + torch.arange(length, device=self._device)
+        logits = logits_at(self._model, read.to(self._device), tokens, positions, batch.extended(length), batch.cache)
+        return batch, logits
+
     def _search(self, row: Row, end_ids: frozenset[int]) -> tuple[tuple[int, ...], bool]:
-        cache = self._copy(row.segment, 1)
+        prefixes = next(prefixes for prefixes in self._prefixes if row.segment in prefixes.owners)
+        batch = prefixes.select([prefixes.owners.index(row.segment)], [row.segment], self._device)
+        cache = _without_padding(batch.cache, self.lengths[row.segment])
         return search_beams(self._model, row, tensors=self._segments[row.segment], cache=cache, end_ids=end_ids)
 
-    def _copy(self, segment: int, count: int) -> DynamicCache:
-        cache = copy.deepcopy(self._caches[segment])
-        if count > 1:
-            self._select(cache, [0] * count)
-        return cache
+    def _stepping(self, rows: Sequence[Row], batches: list[_Batch]) -> Step:
+        """The step function of `generate`. `batches`: their sequences belong to the rows that generate."""
 
-    def _select(self, cache: Any, sequences: Sequence[int]) -> None:
-        """Select sequences of the cache as its new batch. reorder_cache also moves states of linear attention."""
-        cache.reorder_cache(torch.tensor(sequences, device=self._model.device))
-
-    def _forward(self, cache: DynamicCache, segment: int, ids: Sequence[Sequence[int]], depth: int) -> torch.Tensor:
-        """Logits (N, L, V) of N sequences of equal length that start `depth` tokens after the prefix."""
-        device = self._model.device
-        tokens = torch.tensor(ids, device=device)
-        depths = depth + torch.arange(tokens.shape[1], device=device).expand(len(ids), -1)
-        logits: torch.Tensor = self._model(
-            input_ids=tokens,
-            position_ids=as_position_ids(self._next_positions[segment][:, None, None] + depths),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        return logits
-
-    def _stepping(self, cache: DynamicCache, segment: int, *, depth: int, batch: int) -> Step:
-        """The step function of `generate` for rows of one segment; each row is a sequence of the cache.
-
-        Args:
-            depth: number of tokens of each row after the prefix. batch: number of sequences in the cache.
-        """
-
-        def step(active: Sequence[int], kept: Sequence[int], texts: Texts) -> torch.Tensor:
-            nonlocal depth, batch
-            if len(kept) < batch:
-                self._select(cache, kept)
-                batch = len(kept)
-            logits = self._forward(cache, segment, [[texts[row][-1]] for row in active], depth)[:, -1]
-            depth += 1
-            return logits
+        def step(active: Sequence[int], _: Sequence[int], texts: Texts) -> torch.Tensor:
+            logits: dict[int, torch.Tensor] = {}
+            for number, batch in enumerate(batches):
+                left = [place for place, row in enumerate(batch.owners) if row in set(active)]
+                if not left:
+                    continue
+                if len(left) < len(batch.owners):
+                    batch = batches[number] = batch.select(left, [batch.owners[p] for p in left], self._device)
+                logits |= dict(zip(batch.owners, self._step(batch, rows, texts), strict=True))
+            return torch.stack([logits[row] for row in active])
 
         return step
+
+    def _step(self, batch: _Batch, rows: Sequence[Row], texts: Texts) -> torch.Tensor:
+        """Feed the newest token of each sequence; return the logits (n, V) after them."""
+        depths = [len(rows[row].suffix) + len(texts[row]) - 1 for row in batch.owners]
+        ids = torch.tensor([texts[row][-1:] for row in batch.owners], device=self._device)
+        segments = [rows[row].segment for row in batch.owners]
+        positions = self._next_position[:, segments, None] + torch.tensor(depths, device=self._device)[:, None]
+        read = torch.zeros_like(ids)
+        return logits_at(self._model, read, ids, positions, batch.extended(1), batch.cache)[:, 0]
+
+
+def of_equal_length(rows: Sequence[Row], indices: Iterable[int]) -> list[list[_Sequence]]:
+    """The sequences of these rows, grouped by length. The first token of a branch needs no sequence of its own."""
+    groups: dict[int, list[_Sequence]] = defaultdict(list)
+    for index in indices:
+        row = rows[index]
+        groups[len(row.suffix)].append(_Sequence(index, None, row.suffix))
+        for number, branch in enumerate(row.branches):
+            if len(branch) > 1:
+                ids = row.suffix + branch[:-1]
+                groups[len(ids)].append(_Sequence(index, number, ids))
+    return list(groups.values())
+
+
+def _joined(batches: list[_Batch], device: torch.device) -> list[_Batch]:
+    """One batch of all sequences, with padding after the shorter ones; as they are if a layer cannot have padding."""
+    if len(batches) < 2 or any(type(layer) not in _JOINABLE for layer in batches[0].cache.layers):
+        return batches
+    width = max(batch.width for batch in batches)
+    layers = [_join(own, width) for own in zip(*(batch.cache.layers for batch in batches), strict=True)]
+    real = None
+    if any(batch.real is not None or batch.width < width for batch in batches):
+        real = torch.cat([_real(batch, width, device) for batch in batches])
+    return [_Batch(Cache(layers=layers), [owner for batch in batches for owner in batch.owners], width, real)]
+
+
+def _join(layers: Sequence[Any], width: int) -> Any:
+    joined = _copy(layers[0])
+    if isinstance(joined, DynamicLayer):
+        for name in ("keys", "values"):
+            padded = (_padded(getattr(layer, name), width) for layer in layers)
+            setattr(joined, name, torch.cat(list(padded)))
+    if isinstance(joined, LinearAttentionCacheLayerMixin):
+        for name in ("conv_states", "recurrent_states"):
+            states = [getattr(layer, name) for layer in layers]
+            setattr(
+                joined,
+                name,
+                {
+                    key: None if one is None else torch.cat([own[key] for own in states])
+                    for key, one in states[0].items()
+                },
+            )
+    return joined
+
+
+def _padded(tensor: torch.Tensor, width: int) -> torch.Tensor:
+    """Keys or values (n, heads, K, D) with zeros up to `width`: a masked NaN would make a sum NaN."""
+    return torch.nn.functional.pad(tensor, (0, 0, 0, width - tensor.shape[2]))
+
+
+def _real(batch: _Batch, width: int, device: torch.device) -> torch.Tensor:
+    own = batch.real
+    if own is None:
+        own = torch.ones(len(batch.owners), batch.width, dtype=torch.bool, device=device)
+    return torch.nn.functional.pad(own, (0, width - batch.width), value=False)
+
+
+def _copy(layer: Any) -> Any:
+    """A layer with the same tensors, in dictionaries of its own."""
+    copied = copy.copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, dict):
+            setattr(copied, name, dict(value))
+    return copied
+
+
+def _without_padding(cache: Cache, length: int) -> Cache:
+    """The cache of one sequence of this many tokens, which may have padding after them."""
+    for layer in cache.layers:
+        if type(layer) in _JOINABLE and isinstance(layer, DynamicLayer):
+            for name in ("keys", "values"):
+                setattr(layer, name, getattr(layer, name)[:, :, :length])
+    return cache

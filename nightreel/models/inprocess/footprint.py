@@ -15,13 +15,14 @@ from nightreel.domain import FrameBatch, Prompt, Segment
 from nightreel.models.base import ModelSpec
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.prefix import is_plain
 from nightreel.models.inprocess.questions import require_answerable
 from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
 from nightreel.models.inprocess.vision import Vision, frame_shape
 from nightreel.models.memory.estimates import Estimates
 from nightreel.models.memory.footprint import Footprint
 
-_QUANTIZED_BITS = {"bnb-8bit": 8, "bnb-4bit": 4, "torchao-int8": 8, "torchao-int4": 4}
+_QUANTIZED_BITS = {"bnb-8bit": 8, "bnb-4bit": 4, "torchao-int8": 8, "torchao-int4": 4, "torchao-fp8": 8}
 
 
 def measure_footprint(
@@ -49,20 +50,21 @@ def measure_footprint(
     require_answerable(prompts, dialogue=dialogue, answer_tokens=answer_tokens, model=spec.name)
     segment = Segment(0, 0.0, float(frames))
     inputs = Vision(model, processor, dialogue).process(
-        [FrameBatch.blank(frames, height=height, width=width, level=0)], [segment]
+        FrameBatch.blank(frames, height=height, width=width, level=0), segment
     )
     ids = inputs["input_ids"][0].tolist()
     length, lead = dialogue.split(ids)
     place = PrefixEnd(0, ids[length - 1], lead)
     questions = dict.fromkeys(prompt.question for prompt in prompts)
     rows = [row for one in questions for row in rows_of(one, place, dialogue=dialogue, answer_tokens=answer_tokens)]
-    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length), frame_shape(inputs)
+    plain = is_plain(model)
+    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length, plain=plain), frame_shape(inputs)
     return Footprint(
         spec=spec,
         weights_bytes=weights_bytes(model, quantization=spec.quantization),
         token_bytes=estimates.token_bytes,
-        vision_bytes=estimates.segment_bytes(pixels),
-        segment_bytes=estimates.segment_bytes(shape),
+        vision_bytes=estimates.of_batches(pixels).of(1),
+        language=estimates.of_batches(shape),
         shape=shape,
         frames=pixels,
     )

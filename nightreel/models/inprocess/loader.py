@@ -65,7 +65,7 @@ def load(
             model, report = _models.from_pretrained(
                 directory,
                 dtype=getattr(torch, spec.dtype),
-                attn_implementation=spec.attention,
+                attn_implementation=_attention(spec),
                 device_map=_device_map(settings.device),
                 quantization_config=_quantization_config(spec),
                 use_safetensors=True,
@@ -195,6 +195,13 @@ def _gpus_of(wanted: str) -> list[str]:
     return [f"cuda:{index}" for index in range(visible_gpus())] if wanted == ALL_GPUS else [device_map]
 
 
+def _attention(spec: ModelSpec) -> str | dict[str, str]:
+    """The attention for transformers. FlashAttention is for the vision tower alone: it takes no mask per question."""
+    if spec.attention != "flash_attention_2":
+        return spec.attention
+    return {"": "sdpa", "text_config": "sdpa", "vision_config": "flash_attention_2"}
+
+
 def _quantization_config(spec: ModelSpec) -> Any:
     """The transformers configuration that quantises the weights; None for no quantisation."""
     match spec.quantization:
@@ -206,6 +213,21 @@ def _quantization_config(spec: ModelSpec) -> Any:
             return _quantize_with_bitsandbytes(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, spec.dtype)
             )
-    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+    return TorchAoConfig(_torchao_config(spec.quantization))
 
-    return TorchAoConfig(Int8WeightOnlyConfig() if spec.quantization == "torchao-int8" else Int4WeightOnlyConfig())
+
+def _torchao_config(scheme: str) -> Any:
+    from torchao.quantization import (
+        Float8DynamicActivationFloat8WeightConfig,
+        Int4WeightOnlyConfig,
+        Int8WeightOnlyConfig,
+        PerRow,
+    )
+
+    match scheme:
+        case "torchao-int8":
+            return Int8WeightOnlyConfig()
+        case "torchao-fp8":
+            return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+    # The default layout needs another package (mslk); PyTorch itself has the kernel for this one.
+    return Int4WeightOnlyConfig(int4_packing_format="tile_packed_to_4d")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +23,9 @@ from nightreel.models.inprocess.packed import PackedPrefix
 from nightreel.models.inprocess.prefix import Prefix, Row, Scores, is_plain
 from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
 from nightreel.models.inprocess.scoring import answer_scores
-from nightreel.models.inprocess.vision import Tensors, Vision, from_stored, to_stored
+from nightreel.models.inprocess.tensors import Tensors, from_stored, on_the_device, to_stored
+from nightreel.models.inprocess.vision import FRAMES_TOGETHER, Vision
+from nightreel.models.inprocess.windows import use_windowed_attention
 from nightreel.models.inquiry import Inquiry, Seen
 from nightreel.models.memory.batches import BatchBudget
 from nightreel.models.memory.meters import MemoryMeter
@@ -56,35 +59,44 @@ class LocalModel:
         self._model = model
         self._tokenizer = processor.tokenizer
         self._dialogue = Dialogue(processor)
-        self._vision = Vision(model, processor, self._dialogue)
+        own = copy.deepcopy(processor)  # another thread may ask meanwhile, and a tokenizer takes one caller at a time
+        self._vision = Vision(model, own, Dialogue(own))
         self._answer_tokens = AnswerTokens(processor.tokenizer)
         self._budget = BatchBudget(model, known=peaks, meter=meter)
         use_grouped_attention(model)
+        use_windowed_attention(model)
         self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
 
     def encode(
         self, batches: Sequence[FrameBatch], *, segments: Sequence[Segment], keys: Sequence[str]
     ) -> list[Features]:
-        return [
-            Features(
-                key=key,
-                tensors=to_stored(tensors),
-                pts_s=tuple(batch.pts_s.tolist()),
-                metadata={
-                    "model": self.spec.identity,
-                    "lead": lead,
-                    "segment": [segment.index, segment.start_s, segment.end_s],
-                    "decoder": batch.decoder,
-                    "decoder_version": batch.decoder_version,
-                    "source_hw": list(batch.source_hw),
-                    "torch_version": version("torch"),
-                },
-            )
-            for batch, segment, key, (tensors, lead) in zip(
-                batches, segments, keys, self._vision.encode(batches, segments, self._budget), strict=True
-            )
-        ]
+        features = []
+        together = max(1, FRAMES_TOGETHER // max((len(batch.frames_thwc) for batch in batches), default=1))
+        for start in range(0, len(batches), together):
+            part = slice(start, start + together)
+            prepared = self._vision.prepare(batches[part], segments[part])
+            encoded = self._vision.encode(prepared, self._budget)
+            features += [
+                Features(
+                    key=key,
+                    tensors=to_stored(tensors),
+                    pts_s=tuple(batch.pts_s.tolist()),
+                    metadata={
+                        "model": self.spec.identity,
+                        "lead": one.lead,
+                        "segment": [segment.index, segment.start_s, segment.end_s],
+                        "decoder": batch.decoder,
+                        "decoder_version": batch.decoder_version,
+                        "source_hw": list(batch.source_hw),
+                        "torch_version": version("torch"),
+                    },
+                )
+                for batch, segment, key, one, tensors in zip(
+                    batches[part], segments[part], keys[part], prepared, encoded, strict=True
+                )
+            ]
+        return features
 
     def ask(
         self,
@@ -126,12 +138,12 @@ class LocalModel:
                 f"features {features.key[:12]} were made by {features.metadata.get('model')}, "
                 f"but this model is {self.spec.identity}: encode the segment again",
             )
-        return from_stored(features.tensors, self._model.device)
+        return from_stored(features.tensors, pinned=self._model.device.type == "cuda")
 
     def _shape(self, inquiry: _Inquiry) -> SegmentShape:
         questions = dict.fromkeys(prompt.question for prompt in inquiry.waiting)
         rows = [row for question in questions for row in self._rows(0, inquiry, question)]
-        return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]))
+        return shape_of(rows, prefix=len(inquiry.tensors["input/prefix_ids"]), plain=is_plain(self._model))
 
     def _ask_batch(self, inquiries: Sequence[_Inquiry]) -> None:
         """Ask all inquiries; if that fails, as when memory runs out, restore their state."""
@@ -145,7 +157,8 @@ class LocalModel:
 
     def _ask_waves(self, inquiries: Sequence[_Inquiry]) -> None:
         """Ask the ready prompts repeatedly, until no more become ready."""
-        prefix = self._prefill(self._model, [inquiry.tensors for inquiry in inquiries])
+        device = self._model.device
+        prefix = self._prefill(self._model, [on_the_device(inquiry.tensors, device) for inquiry in inquiries])
         while True:
             asked = [(segment, prompt) for segment, one in enumerate(inquiries) for prompt in one.take_ready()]
             if not asked:
@@ -182,7 +195,7 @@ class LocalModel:
 
 @dataclass(slots=True, kw_only=True)
 class _Inquiry(Inquiry):
-    """A segment, and its features on the model's device. `shape`: its shape with all initially waiting prompts."""
+    """A segment, and its features on the CPU. `shape`: its shape with all initially waiting prompts."""
 
     tensors: Tensors
     lead: str

@@ -9,8 +9,6 @@ a batch. This is exact only if `prefix.is_plain` holds.
 
 from __future__ import annotations
 
-import inspect
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +18,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from nightreel.models.inprocess.beams import search_beams
 from nightreel.models.inprocess.generation import Step, Texts, generate
 from nightreel.models.inprocess.packing import NOBODY, Packing
-from nightreel.models.inprocess.prefix import Row, Scores, as_position_ids, attention_of, positions_of
-from nightreel.models.inprocess.vision import Tensors, encoder_outputs, language_inputs
+from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
+from nightreel.models.inprocess.tensors import Tensors, to_device
 
 _PREFIX = -1
 
@@ -46,31 +44,19 @@ class PackedPrefix:
         layers = DynamicCache(config=model.config.get_text_config()).layers
         self._layers = [_BufferLayer(len(segments)) for _ in layers]
         self._cache = Cache(layers=list(self._layers))
-        groups: dict[Any, list[int]] = defaultdict(list)
-        for index, tensors in enumerate(segments):
-            groups[_shapes(tensors)].append(index)
-        for indices in groups.values():
+        for indices in prefills(segments):
             self._prefill(indices, [segments[i] for i in indices])
         self._owners = torch.full((len(segments), self._longest), NOBODY, device=self._device)
         for index, length in enumerate(self.lengths):
             self._owners[index, :length] = _PREFIX
 
     def _prefill(self, indices: list[int], segments: Sequence[Tensors]) -> None:
-        ids = torch.stack([tensors["input/prefix_ids"] for tensors in segments])
-        positions = torch.stack([positions_of(tensors) for tensors in segments], dim=1)
         for layer in self._layers:
             layer.begin_prefill(torch.tensor(indices, device=self._device), self._longest)
-        self._model.base_model(
-            input_ids=ids,
-            position_ids=as_position_ids(positions[..., :-1]),
-            mm_encoder_outputs=encoder_outputs(segments),
-            **language_inputs(self._model, segments),
-            past_key_values=self._cache,
-            use_cache=True,
-        )
+        prefill(self._model, segments, self._cache)
         for layer in self._layers:
             layer.end_prefill(self._longest)
-        self._next_position[:, indices] = positions[..., -1]
+        self._next_position[:, indices] = torch.stack([positions_of(tensors)[:, -1] for tensors in segments], dim=1)
 
     @torch.inference_mode()
     def ask(self, rows: Sequence[Row], *, end_ids: frozenset[int]) -> list[Scores]:
@@ -86,7 +72,7 @@ class PackedPrefix:
         mask = torch.cat(
             [(self._owners == _PREFIX)[:, None].expand(-1, packing.width, -1), packing.mask.to(device)], dim=2
         )
-        logits = self._forward(packing.ids.to(device), positions, mask, packing.read.to(device))
+        logits = logits_at(self._model, packing.read.to(device), packing.ids.to(device), positions, mask, self._cache)
         log_probabilities = torch.log_softmax(logits.float(), dim=-1)
         next_tokens = [log_probabilities[row.segment, packing.heads[i]] for i, row in enumerate(rows)]
         branches = [packing.branch_scores(i, log_probabilities) for i in range(len(rows))]
@@ -123,27 +109,26 @@ class PackedPrefix:
         self, rows: Sequence[Row], active: Sequence[int], texts: Texts, owners: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Feed the newest token of each active row; return the logits (n, V) after them, and the owner of each slot."""
-        slots: list[tuple[int, int]] = []
         used = [0] * len(self.lengths)
+        slots = []
         for i in active:
             slots.append((rows[i].segment, used[rows[i].segment]))
             used[rows[i].segment] += 1
         width = max(used)
-        ids = torch.zeros(len(self.lengths), width, dtype=torch.long)
-        depths = torch.zeros(len(self.lengths), width, dtype=torch.long)
-        own = torch.full((len(self.lengths), width), NOBODY)
-        for i, slot in zip(active, slots, strict=True):
-            ids[slot] = texts[i][-1]
-            depths[slot] = len(rows[i].suffix) + len(texts[i]) - 1
-            own[slot] = i
-        device = self._device
-        own = own.to(device)
+        # tokens, depths, owners, and the places of the active rows, in one copy to the device
+        size = len(self.lengths) * width
+        fed = [[0] * size, [0] * size, [NOBODY] * size, [0] * size]
+        for number, (i, (segment, column)) in enumerate(zip(active, slots, strict=True)):
+            place = segment * width + column
+            fed[0][place], fed[1][place], fed[2][place] = texts[i][-1], len(rows[i].suffix) + len(texts[i]) - 1, i
+            fed[3][number] = place
+        ids, depths, own, places = to_device(torch.tensor(fed), self._device).unflatten(1, (len(self.lengths), width))
         owners = torch.cat([owners, own], dim=1)
         mask = (owners[:, None] == _PREFIX) | ((owners[:, None] == own[..., None]) & (own[..., None] != NOBODY))
-        read = torch.arange(width, device=device).expand(len(self.lengths), -1)
-        logits = self._forward(ids.to(device), self._next_position[..., None] + depths.to(device), mask, read)
-        segments, places = zip(*slots, strict=True)
-        return logits[list(segments), list(places)], owners
+        read = torch.arange(width, device=self._device).expand(len(self.lengths), -1)
+        positions = self._next_position[..., None] + depths
+        logits = logits_at(self._model, read, ids, positions, mask, self._cache)
+        return logits.flatten(0, 1)[places.flatten()[: len(active)]], owners
 
     def _copy(self, segment: int) -> DynamicCache:
         """A copy of one segment's prefix as an ordinary cache."""
@@ -151,25 +136,6 @@ class PackedPrefix:
         for index, layer in enumerate(self._layers):
             cache.update(*layer.prefix(segment, self.lengths[segment]), index)
         return cache
-
-    def _forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, read: torch.Tensor
-    ) -> torch.Tensor:
-        """Logits (B, N, V) at `read` (B, N) of tokens (B, Q) under mask (B, Q, K), true where a token may attend."""
-        attention_mask = mask[:, None]
-        if attention_of(self._model) == "eager":
-            low = torch.finfo(self._model.dtype).min
-            attention_mask = torch.where(attention_mask, 0.0, low).to(self._model.dtype)
-        selects = "logits_to_keep" in inspect.signature(self._model.forward).parameters
-        logits = self._model(
-            input_ids=ids,
-            position_ids=as_position_ids(positions),
-            attention_mask=attention_mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            **({"logits_to_keep": read} if selects else {}),
-        ).logits
-        return logits if selects else torch.take_along_dim(logits, read[..., None], dim=1)
 
 
 class _BufferLayer(DynamicLayer):
@@ -230,7 +196,3 @@ class _BufferLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         return self._length
-
-
-def _shapes(tensors: Tensors) -> tuple[Any, ...]:
-    return tuple(sorted((name, tuple(tensor.shape)) for name, tensor in tensors.items()))

@@ -7,16 +7,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from nightreel.domain import GREEDY, GenerationOptions
-from nightreel.models.inprocess.attention import NAME
-from nightreel.models.inprocess.vision import Tensors
+from nightreel.models.inprocess.attention import NAME, additive_mask
+from nightreel.models.inprocess.tensors import Tensors, encoder_outputs, language_inputs
+from nightreel.models.memory.shapes import PREFILL_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +99,54 @@ def positions_of(tensors: Tensors) -> torch.Tensor:
 def as_position_ids(positions: torch.Tensor) -> torch.Tensor:
     """Convert (R, B, L) to the form that models take: (B, L) for a plain count."""
     return positions[0] if positions.shape[0] == 1 else positions
+
+
+def prefills(segments: Sequence[Tensors]) -> Iterator[list[int]]:
+    """The segments that share a forward pass of their prefixes: equal shapes, at most PREFILL_TOKENS or one segment."""
+    groups: dict[object, list[int]] = defaultdict(list)
+    for index, tensors in enumerate(segments):
+        groups[tuple(sorted((name, tuple(tensor.shape)) for name, tensor in tensors.items()))].append(index)
+    for group in groups.values():
+        most = max(1, PREFILL_TOKENS // len(segments[group[0]]["input/prefix_ids"]))
+        for start in range(0, len(group), most):
+            yield group[start : start + most]
+
+
+def prefill(model: Any, segments: Sequence[Tensors], cache: Cache) -> None:
+    """Feed the prefixes of segments of equal shapes."""
+    positions = torch.stack([positions_of(tensors) for tensors in segments], dim=1)
+    model.base_model(
+        input_ids=torch.stack([tensors["input/prefix_ids"] for tensors in segments]),
+        position_ids=as_position_ids(positions[..., :-1]),
+        mm_encoder_outputs=encoder_outputs(segments),
+        **language_inputs(model, segments),
+        past_key_values=cache,
+        use_cache=True,
+    )
+
+
+@cache
+def _selects_logits(model_class: type[Any]) -> bool:
+    """Whether its forward() computes the logits of selected tokens only."""
+    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
+
+
+def logits_at(
+    model: Any, read: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: Cache
+) -> torch.Tensor:
+    """Logits (B, N, V) of the tokens that `read` (B, N) selects of tokens (B, Q).
+
+    Args:
+        positions: (R, B, Q).
+        mask: (B, Q, K), true where a token may attend; None for causal attention.
+    """
+    selects = _selects_logits(type(model))  # type: ignore[arg-type]
+    logits: torch.Tensor = model(
+        input_ids=ids,
+        position_ids=as_position_ids(positions),
+        attention_mask=None if mask is None else additive_mask(model, mask),
+        past_key_values=cache,
+        use_cache=True,
+        **({"logits_to_keep": read} if selects else {}),
+    ).logits
+    return logits if selects else torch.take_along_dim(logits, read[..., None], dim=1)

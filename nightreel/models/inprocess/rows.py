@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from nightreel.domain import Question
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
+from nightreel.models.inprocess.copies import of_equal_length
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.prefix import Row
 from nightreel.models.memory.shapes import SegmentShape
@@ -38,12 +39,23 @@ def rows_of(question: Question, place: PrefixEnd, *, dialogue: Dialogue, answer_
     ]
 
 
-def shape_of(rows: Sequence[Row], *, prefix: int) -> SegmentShape:
-    """The shape of one segment with these rows after `prefix` tokens."""
+def shape_of(rows: Sequence[Row], *, prefix: int, plain: bool) -> SegmentShape:
+    """The shape of one segment with these rows after `prefix` tokens.
+
+    Args:
+        plain: whether the rows share the prefix's cache: `prefix.is_plain`.
+    """
     branches = [len(branch) for row in rows for branch in row.branches]
     return SegmentShape(
         prefix=prefix,
         suffixes=sum(len(row.suffix) for row in rows) + sum(branches),
         generated=sum(row.max_new_tokens for row in rows),
         reads=len(rows) + sum(branches),
+        copies=0 if plain else _copies(rows),
     )
+
+
+def _copies(rows: Sequence[Row]) -> int:
+    """The copies of a prefix that exist at a time: for texts to generate, and for these again or a batch to feed."""
+    texts = sum(row.max_new_tokens > 0 for row in rows)
+    return texts + max(texts, *map(len, of_equal_length(rows, range(len(rows)))))

@@ -1,38 +1,48 @@
-"""Turn frames into features, and features into inputs of the language side.
+"""Turn frames into features: processor, then vision tower.
 
-This module calls the processor and the vision tower, and defines the form in which their outputs are stored: names like
-`video/pooler_output/0`. `local` calls it. It inspects what an architecture needs, and never checks its name.
+`prepare` needs no device and takes no turn on it, `encode` does. `local` calls them. This module inspects what an
+architecture needs, and never checks its name.
 """
 
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from nightreel.domain import FrameBatch, Segment, StoredTensor
+from nightreel.domain import FrameBatch, Segment
 from nightreel.errors import PermanentError
 from nightreel.models.inprocess.dialogue import PROBE, Dialogue
+from nightreel.models.inprocess.tensors import MODALITIES, Tensors, flatten, on_the_cpu
 from nightreel.models.memory.batches import BatchBudget, is_out_of_memory
 from nightreel.models.memory.shapes import FrameShape
 from nightreel.reasons import Reason
 
-_MODALITIES = (("image", "pixel_values"), ("video", "pixel_values_videos"))
 _STORED_OUTPUTS = ("pooler_output", "deepstack_features")
 _CLOCK_HZ = 1000
-_FRAMES_TOGETHER = 128
-"""Maximum number of frames per pass through the vision tower: more save no time and only use memory."""
-
-Tensors = dict[str, torch.Tensor]
+FRAMES_TOGETHER = 128
+"""Maximum number of frames that are prepared and pass the vision tower together: more save no time and use memory."""
 
 
-class EncoderOutput(BaseModelOutputWithPooling):
-    """Cached encoder outputs: `pooler_output`, and `deepstack_features` if the architecture has them."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A segment before the vision tower, on the CPU.
+
+    Args:
+        tensors: what is stored besides the encoder outputs. lead: as `Dialogue.split`.
+        arguments: of the model's encoders. shape: of the pixels.
+    """
+
+    tensors: Tensors
+    lead: str
+    arguments: Mapping[str, Any]
+    shape: FrameShape
 
 
 class Vision:
@@ -40,7 +50,7 @@ class Vision:
 
     Args:
         model: from AutoModelForImageTextToText.
-        processor: its processor.
+        processor: its processor, used by nobody else.
         dialogue: its chat template.
     """
 
@@ -48,49 +58,49 @@ class Vision:
         self._model = model
         self._processor = processor
         self._dialogue = dialogue
-        self._shapes: dict[tuple[int, ...], FrameShape] = {}
+        self._lock = threading.Lock()  # a tokenizer takes one caller at a time
+
+    def prepare(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> list[Prepared]:
+        """Everything about segments that needs no device: pixels, tokens, positions. Several threads may call it."""
+        with self._lock, torch.inference_mode():
+            return [self._prepare(batch, segment) for batch, segment in zip(batches, segments, strict=True)]
+
+    def _prepare(self, batch: FrameBatch, segment: Segment) -> Prepared:
+        inputs = self.process(batch, segment)
+        tensors, lead = self._inputs(inputs)
+        names = {name for encode in self._encoders(inputs).values() for name in inspect.signature(encode).parameters}
+        return Prepared(
+            tensors=tensors,
+            lead=lead,
+            arguments={name: value for name, value in inputs.items() if name in names},
+            shape=frame_shape(inputs),
+        )
 
     @torch.inference_mode()
-    def encode(
-        self, batches: Sequence[FrameBatch], segments: Sequence[Segment], budget: BatchBudget
-    ) -> list[tuple[Tensors, str]]:
-        """Encode segments; segments of one shape share batches as far as the budget admits.
-
-        The shape of the processor's output is unknown until it has seen frames of that size, so the first segment of
-        each size is a batch of its own.
+    def encode(self, prepared: Sequence[Prepared], budget: BatchBudget) -> list[Tensors]:
+        """Encode segments; neighbours of one shape share batches as far as the budget admits.
 
         Returns:
-            For each segment its tensors (encoder outputs, `input/prefix_ids` (P,), `input/positions` (R, P + 1) if
-            positions are more than a count, and the processor's other outputs), and the lead of `Dialogue.split`.
+            For each segment its tensors on the CPU: encoder outputs, `input/prefix_ids` (P,), `input/positions`
+            (R, P + 1) if positions are more than a count, and the processor's other outputs.
         """
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, batch in enumerate(batches):
-            groups[batch.frames_thwc.shape].append(index)
-        results: dict[int, tuple[Tensors, str]] = {}
-
-        def encode_group(indices: Sequence[int]) -> None:
-            made = self.process([batches[i] for i in indices], [segments[i] for i in indices])
-            self._shapes[batches[indices[0]].frames_thwc.shape] = frame_shape(made, len(indices))
-            device = self._model.device
-            inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in made.items()}
-            outputs = self._encode(inputs)
-            for place, index in enumerate(indices):
-                own = {name: _part(value, place, len(indices)) for name, value in inputs.items()}
-                tensors = {name: _part(value, place, len(indices)) for name, value in outputs.items()}
-                results[index] = self._segment(own, tensors)
-
-        for shape, group in groups.items():
+        groups: dict[object, list[int]] = defaultdict(list)
+        for index, one in enumerate(prepared):
+            groups[_shapes(one.arguments)].append(index)
+        encoded: dict[int, Tensors] = {}
+        for group in groups.values():
             budget.run(
                 group,
-                encode_group,
-                shape_of=lambda index: self._shapes.get(batches[index].frames_thwc.shape),
+                lambda indices: encoded.update(
+                    zip(indices, self._encode([prepared[index].arguments for index in indices]), strict=True)
+                ),
+                shape_of=lambda index: prepared[index].shape,
                 what="encoding frames",
-                most=max(1, _FRAMES_TOGETHER // shape[0]),
             )
-        return [results[index] for index in range(len(batches))]
+        return [{**one.tensors, **encoded[index]} for index, one in enumerate(prepared)]
 
-    def process(self, batches: Sequence[FrameBatch], segments: Sequence[Segment]) -> dict[str, Any]:
-        """The processor's outputs, on the CPU, for segments of one shape with the question PROBE.
+    def process(self, batch: FrameBatch, segment: Segment) -> dict[str, Any]:
+        """The processor's outputs, on the CPU, for a segment with the question PROBE.
 
         Raises:
             PermanentError: `unencodable_frames` if it refuses the frames.
@@ -99,9 +109,9 @@ class Vision:
         least = getattr(self._processor.video_processor, "temporal_patch_size", None) or 1
         try:
             inputs: dict[str, Any] = self._processor(
-                text=[self._dialogue.text(PROBE)] * len(batches),
-                videos=[_video(batch, least) for batch in batches],
-                video_metadata=[_video_metadata(b, s, least) for b, s in zip(batches, segments, strict=True)],
+                text=[self._dialogue.text(PROBE)],
+                videos=[_video(batch, least)],
+                video_metadata=[_video_metadata(batch, segment, least)],
                 do_sample_frames=False,
                 padding=True,
                 return_tensors="pt",
@@ -109,35 +119,48 @@ class Vision:
         except (ValueError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 raise
-            frames, height, width, _ = batches[0].frames_thwc.shape
+            frames, height, width, _ = batch.frames_thwc.shape
             raise PermanentError(
                 Reason.UNENCODABLE_FRAMES, f"the model's processor refuses {frames} frames of {width}x{height}: {error}"
             ) from error
         return dict(inputs)
 
-    def _encode(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        outputs: dict[str, Any] = {}
-        for modality, pixels in _MODALITIES:
-            if pixels not in inputs:
-                continue
-            encode = getattr(self._model.base_model, f"get_{modality}_features", None)
+    def _encode(self, segments: Sequence[Mapping[str, Any]]) -> list[Tensors]:
+        """The encoder outputs of segments of one shape, on the CPU."""
+        count, device = len(segments), self._model.device
+        inputs = {name: _joined([arguments[name] for arguments in segments]) for name in segments[0]}
+        inputs = {name: value.to(device) if torch.is_tensor(value) else value for name, value in inputs.items()}
+        results: list[Tensors] = [{} for _ in segments]
+        for modality, encode in self._encoders(inputs).items():
+            parameters = inspect.signature(encode).parameters
+            encoded = encode(**{name: inputs[name] for name in parameters if name in inputs}, return_dict=True)
+            for field in _STORED_OUTPUTS:
+                if getattr(encoded, field, None) is not None:
+                    for place, tensors in enumerate(results):
+                        tensors |= flatten(f"{modality}/{field}", _part(getattr(encoded, field), place, count))
+        return [on_the_cpu(tensors) for tensors in results]
+
+    def _encoders(self, inputs: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+        """The model's function for the pixels of each modality."""
+        found = {
+            modality: getattr(self._model.base_model, f"get_{modality}_features", None)
+            for modality, pixels in MODALITIES
+            if pixels in inputs
+        }
+        for modality, encode in found.items():
             if encode is None:
                 raise PermanentError(
                     Reason.UNSUPPORTED_MODEL,
-                    f"the model has no get_{modality}_features for the {pixels} of its processor",
+                    f"the model has no get_{modality}_features for the pixels of its processor",
                 )
-            arguments = {name: inputs[name] for name in inspect.signature(encode).parameters if name in inputs}
-            encoded = encode(**arguments, return_dict=True)
-            for field in _STORED_OUTPUTS:
-                if getattr(encoded, field, None) is not None:
-                    outputs[f"{modality}/{field}"] = getattr(encoded, field)
-        if not outputs:
+        if not found:
             raise PermanentError(
                 Reason.UNSUPPORTED_MODEL, f"the model's processor makes no pixels of a video, only {sorted(inputs)}"
             )
-        return outputs
+        return found  # type: ignore[return-value]
 
-    def _segment(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> tuple[Tensors, str]:
+    def _inputs(self, inputs: dict[str, Any]) -> tuple[Tensors, str]:
+        """What the language side gets of the processor's outputs for a segment, and the lead of `Dialogue.split`."""
         real = inputs["attention_mask"][0].bool()
         aligned = {
             name: value[:, real]
@@ -149,14 +172,12 @@ class Vision:
         positions = self._positions({**inputs, **aligned})
         if positions is not None:
             after = positions[:, length:]
-            if not torch.equal(after, after[:, :1] + torch.arange(after.shape[1], device=after.device)):
+            if not torch.equal(after, after[:, :1] + torch.arange(after.shape[1])):
                 raise PermanentError(Reason.UNSUPPORTED_MODEL, "the model's positions do not count up after the video")
             tensors["input/positions"] = positions[:, : length + 1]
         for name, value in inputs.items():
             if name not in aligned and not name.startswith("pixel_"):
                 tensors[f"input/{name}"] = value if torch.is_tensor(value) else torch.as_tensor(value)
-        for name, value in outputs.items():
-            tensors.update(_flatten(name, value))
         return tensors, lead
 
     def _positions(self, inputs: Mapping[str, Any]) -> torch.Tensor | None:
@@ -170,8 +191,8 @@ class Vision:
         return torch.cat([count[None], positions[:, 0]])
 
 
-def frame_shape(inputs: Mapping[str, Any], segments: int = 1) -> FrameShape:
-    """The shape of one segment, from the processor's outputs for segments of equal shape.
+def frame_shape(inputs: Mapping[str, Any]) -> FrameShape:
+    """The shape of one segment, from the processor's outputs.
 
     Raises:
         PermanentError: `unsupported_model` if the outputs contain no pixels.
@@ -181,57 +202,7 @@ def frame_shape(inputs: Mapping[str, Any], segments: int = 1) -> FrameShape:
         raise PermanentError(
             Reason.UNSUPPORTED_MODEL, f"the model's processor makes no pixels of a video, only {sorted(inputs)}"
         )
-    values = sum(tensor.numel() for tensor in pixels)
-    return FrameShape(values // segments, max(tensor.itemsize for tensor in pixels))
-
-
-def encoder_outputs(segments: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, EncoderOutput]:
-    """`mm_encoder_outputs` for a batch of segments whose features have the same shapes."""
-    fields: dict[str, dict[str, Any]] = defaultdict(dict)
-    stored = {tuple(name.split("/")[:2]) for name in segments[0] if not name.startswith("input/")}
-    for modality, field in sorted(stored):
-        fields[modality][field] = _join([_unflatten(f"{modality}/{field}", tensors) for tensors in segments])
-    outputs = {}
-    for modality, values in fields.items():
-        outputs[modality] = EncoderOutput(pooler_output=values["pooler_output"])
-        for field, value in values.items():
-            setattr(outputs[modality], field, value)
-    return outputs
-
-
-def language_inputs(model: Any, segments: Sequence[Mapping[str, torch.Tensor]]) -> Tensors:
-    """Processor outputs that the language side takes besides tokens, as generate() passes them, for a batch."""
-    consumed = {
-        name
-        for modality, _ in _MODALITIES
-        if hasattr(model.base_model, f"get_{modality}_features")
-        for name in inspect.signature(getattr(model.base_model, f"get_{modality}_features")).parameters
-    }
-    wanted = inspect.signature(model.forward).parameters.keys() - consumed
-    names = sorted(name for name in wanted if f"input/{name}" in segments[0])
-    return {name: torch.cat([tensors[f"input/{name}"] for tensors in segments]) for name in names}
-
-
-def to_stored(tensors: Mapping[str, torch.Tensor]) -> tuple[StoredTensor, ...]:
-    """Tensors as bytes, bit for bit."""
-    return tuple(
-        StoredTensor(
-            name=name,
-            dtype=str(tensor.dtype).removeprefix("torch."),
-            shape=tuple(tensor.shape),
-            data=tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
-        )
-        for name, tensor in tensors.items()
-    )
-
-
-def from_stored(stored: Sequence[StoredTensor], device: torch.device) -> Tensors:
-    """The inverse of `to_stored`, on a device."""
-    tensors = {}
-    for tensor in stored:
-        flat = torch.from_numpy(np.frombuffer(tensor.data, np.uint8).copy())
-        tensors[tensor.name] = flat.view(getattr(torch, tensor.dtype)).reshape(tensor.shape).to(device)
-    return tensors
+    return FrameShape(sum(tensor.numel() for tensor in pixels), max(tensor.itemsize for tensor in pixels))
 
 
 def _video(batch: FrameBatch, least: int) -> torch.Tensor:
@@ -271,27 +242,18 @@ def _part(value: Any, place: int, count: int) -> Any:
     )
 
 
-def _flatten(name: str, value: Any) -> Tensors:
-    if torch.is_tensor(value):
-        return {name: value}
-    tensors: Tensors = {}
-    for index, part in enumerate(value):
-        tensors |= _flatten(f"{name}/{index}", part)
-    return tensors
+def _joined(values: Sequence[Any]) -> Any:
+    """The inverse of `_part`, for the processor's outputs of several videos."""
+    if len(values) == 1:
+        return values[0]
+    if torch.is_tensor(values[0]):
+        return torch.cat(list(values))
+    return [item for value in values for item in value]
 
 
-def _unflatten(name: str, tensors: Mapping[str, torch.Tensor]) -> Any:
-    if name in tensors:
-        return tensors[name]
-    indices = {int(key[len(name) + 1 :].split("/")[0]) for key in tensors if key.startswith(f"{name}/")}
-    return [_unflatten(f"{name}/{index}", tensors) for index in sorted(indices)]
-
-
-def _join(values: Sequence[Any]) -> Any:
-    """Join the outputs of several segments, as one call of the encoder would return them."""
-    first = values[0]
-    if torch.is_tensor(first):
-        return first if len(values) == 1 else torch.cat(list(values))
-    if first and isinstance(first[0], list):
-        return [_join([value[layer] for value in values]) for layer in range(len(first))]
-    return [tensor for value in values for tensor in value]
+def _shapes(arguments: Mapping[str, Any]) -> object:
+    """Equal for segments that can share a batch."""
+    return tuple(
+        (name, tuple(value.shape) if torch.is_tensor(value) else len(value))
+        for name, value in sorted(arguments.items())
+    )

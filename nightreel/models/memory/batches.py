@@ -7,6 +7,7 @@ it, and `peaks` corrects the estimates by the measurements.
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ class BatchBudget:
         self._estimates = Estimates(model)
         self._meter = meter or meter_of(model)
         self._peaks = Peaks(self._meter.device, known)
+        self._device_lock = threading.Lock()  # a meter measures one batch at a time
 
     def take_peaks(self) -> list[MemoryPeak]:
         """Return the peaks that are new since the last call."""
@@ -54,7 +56,8 @@ class BatchBudget:
     ) -> None:
         """Call `work` on all items in order, in batches of neighbours that fit; a single item is always admitted.
 
-        If memory runs out anyway, it is released, and later batches have at most half as many items.
+        If memory runs out anyway, it is released, and later batches have at most half as many items. Batches of several
+        threads take turns on the device, one batch at a time.
 
         Args:
             work: must leave nothing behind if it fails.
@@ -67,23 +70,37 @@ class BatchBudget:
         """
         left, most = items, most or len(items)
         while left:
-            available = self._meter.available_bytes()
-            batch = self._admit(left[:most], shape_of, available)
-            self._meter.start()
-            problem = _attempt(work, batch)
-            if problem is None:
-                self._record(batch, shape_of, self._meter.peak_bytes())
+            with self._device_lock:
+                batch, done = self._run_batch(left[:most], work, shape_of, what)
+            if done:
                 left = left[len(batch) :]
-                continue
-            release_memory()
-            if len(batch) == 1:
-                raise PermanentError(
-                    Reason.OUT_OF_MEMORY,
-                    f"one segment alone does not fit into memory while {what} ({problem}): use a sampling plan with "
-                    "fewer frames, a smaller dtype or a larger device",
-                )
-            self._record(batch, shape_of, available, out_of_memory=True)
-            most = len(batch) // 2
+            else:
+                most = len(batch) // 2
+
+    def _run_batch(
+        self,
+        items: Sequence[_Item],
+        work: Callable[[Sequence[_Item]], None],
+        shape_of: Callable[[_Item], _Shape | None],
+        what: str,
+    ) -> tuple[Sequence[_Item], bool]:
+        """Call `work` on the first of these items that fit together; return them, and whether memory sufficed."""
+        available = self._meter.available_bytes()
+        batch = self._admit(items, shape_of, available)
+        self._meter.start()
+        problem = _attempt(work, batch)
+        if problem is None:
+            self._record(batch, shape_of, self._meter.peak_bytes())
+            return batch, True
+        release_memory()
+        if len(batch) == 1:
+            raise PermanentError(
+                Reason.OUT_OF_MEMORY,
+                f"one segment alone does not fit into memory while {what} ({problem}): use a sampling plan with "
+                "fewer frames, a smaller dtype or a larger device",
+            )
+        self._record(batch, shape_of, available, out_of_memory=True)
+        return batch, False
 
     def _admit(
         self, items: Sequence[_Item], shape_of: Callable[[_Item], _Shape | None], available: int
@@ -94,9 +111,11 @@ class BatchBudget:
             if batch_shape is None or shape is None:
                 return items[:count]
             batch_shape = batch_shape.joined(shape)
-            estimate = self._estimates.segment_bytes(batch_shape)
-            counted = self._peaks.segment_bytes(batch_shape.stage, str(batch_shape), estimate=estimate)
-            if counted * (count + 1) > available:
+            estimate = self._estimates.of_batches(batch_shape).of(count + 1)
+            counted = self._peaks.batch_bytes(
+                batch_shape.stage, str(batch_shape), segments=count + 1, estimate=estimate
+            )
+            if counted > available:
                 return items[:count]
         return items
 
@@ -118,7 +137,7 @@ class BatchBudget:
                 shape=str(shape),
                 device=self._peaks.device,
                 segments=len(batch),
-                estimated_bytes=self._estimates.segment_bytes(shape) * len(batch),
+                estimated_bytes=self._estimates.of_batches(shape).of(len(batch)),
                 measured_bytes=measured_bytes,
                 out_of_memory=out_of_memory,
             )

@@ -1,4 +1,4 @@
-"""Estimate the bytes that one segment adds to a batch: keys, values, logits, masks, pixels and the widest activations.
+"""Estimate the bytes of batches of segments: keys, values, logits, masks, pixels and the widest activations.
 
 `batches` admits batches by these estimates, and `footprint` reports them before a model is loaded. They depend on no
 device and no measurement.
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nightreel.models.memory.shapes import FrameShape, SegmentShape
+from nightreel.models.memory.shapes import PREFILL_TOKENS, BatchBytes, FrameShape, SegmentShape
 
 _COLOURS = 3
 _PATCH_SIDE = 14  # pixels, if the configuration does not specify it
@@ -30,29 +30,48 @@ class Estimates:
         head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._size = model.dtype.itemsize
         self._patch_values, self._patch_bytes = _patch(model)
-        self._token_bytes = 2 * config.num_hidden_layers * kv_heads * head_size * self._size
+        layers = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+        attending = sum("attention" in layer and layer != "linear_attention" for layer in layers)
+        self._token_bytes = 2 * attending * kv_heads * head_size * self._size
+        self._state_bytes = (len(layers) - attending) * _state_bytes(config, self._size)
+        self._feature_bytes = config.hidden_size * self._size
         self._activation_bytes = (6 * config.hidden_size + 3 * config.intermediate_size) * self._size
         self._logit_bytes = config.vocab_size * (self._size + 8)
-        self._mask_copies = heads // kv_heads + 1
+        self._mask_bytes = heads // kv_heads * (self._size + 1) + 1  # of numbers and booleans, and one of booleans
 
     @property
     def token_bytes(self) -> int:
         """Bytes of the keys and values of one token."""
         return int(self._token_bytes)
 
-    def segment_bytes(self, shape: SegmentShape | FrameShape) -> int:
-        """Bytes that one segment adds to a batch."""
+    def of_batches(self, shape: SegmentShape | FrameShape) -> BatchBytes:
+        """The bytes of batches of segments of a shape."""
         if isinstance(shape, FrameShape):
             # pixels in the processor's dtype, and a copy in the tower's dtype
             held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
-            return shape.values * held + shape.values // self._patch_values * self._patch_bytes
+            return BatchBytes(shape.values * held + shape.values // self._patch_values * self._patch_bytes)
         width = shape.prefix + shape.suffixes + shape.generated
-        return int(
-            width * self._token_bytes
-            + max(shape.prefix, shape.suffixes) * self._activation_bytes
-            + shape.reads * self._logit_bytes
-            + shape.suffixes * width * self._mask_copies
+        kept = width * self._token_bytes + self._state_bytes + shape.prefix * self._feature_bytes
+        if shape.copies:  # each has the prefix; the tokens after it are there twice while texts are put together
+            after = shape.suffixes + shape.generated
+            kept += shape.copies * (shape.prefix * self._token_bytes + self._state_bytes) + after * self._token_bytes
+        return BatchBytes(
+            kept=kept,
+            prefill=shape.prefix * self._activation_bytes,
+            together=max(1, PREFILL_TOKENS // shape.prefix),
+            asking=shape.suffixes * (self._activation_bytes + width * self._mask_bytes)
+            + shape.reads * self._logit_bytes,
         )
+
+
+def _state_bytes(config: Any, size: int) -> int:
+    """Bytes of the states of one layer of linear attention for one sequence; 0 if the configuration does not tell."""
+    if not hasattr(config, "linear_num_value_heads"):
+        return 0
+    keys = config.linear_num_key_heads * config.linear_key_head_dim
+    values = config.linear_num_value_heads * config.linear_value_head_dim
+    recurrent = values * config.linear_key_head_dim * torch.float32.itemsize
+    return int(recurrent + (2 * keys + values) * config.linear_conv_kernel_dim * size)
 
 
 def _patch(model: Any) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nightreel.models.base import ModelSpec
-from nightreel.models.memory.shapes import FrameShape, SegmentShape
+from nightreel.models.memory.shapes import BatchBytes, FrameShape, SegmentShape
 
 CPU_BUDGET_BYTES = 1 << 30
 """Budget of a batch on the CPU, where nothing is measured."""
@@ -24,7 +24,7 @@ class Footprint:
         weights_bytes: parameters and buffers.
         token_bytes: keys and values of one token.
         vision_bytes: pixels and widest activations of the vision tower for one segment.
-        segment_bytes: increase per segment in a batch of the language side: keys, values, activations, logits, masks.
+        language: bytes of batches of the language side: keys, values, activations, logits, masks.
         shape, frames: the shape of the segment for the language side and for the vision tower.
     """
 
@@ -32,9 +32,14 @@ class Footprint:
     weights_bytes: int
     token_bytes: int
     vision_bytes: int
-    segment_bytes: int
+    language: BatchBytes
     shape: SegmentShape
     frames: FrameShape
+
+    @property
+    def segment_bytes(self) -> int:
+        """Bytes of one segment alone on the language side."""
+        return self.language.of(1)
 
     def largest_batch(self, free_bytes: int, *, on_gpu: bool) -> int:
         """Number of segments per batch on a device with this much free memory; 0 if the model does not fit."""
@@ -42,4 +47,4 @@ class Footprint:
         if left < self.vision_bytes:
             return 0
         room = int(left * GPU_SHARE) if on_gpu else min(left, CPU_BUDGET_BYTES)
-        return room // self.segment_bytes
+        return self.language.most(room)

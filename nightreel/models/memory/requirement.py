@@ -31,11 +31,7 @@ def memory_requirement(
         spread: number of GPUs that share the weights.
     """
     known = Peaks(gpu or "cpu", peaks)
-    segment = max(
-        known.segment_bytes(MemoryStage.VISION, str(footprint.frames), estimate=footprint.vision_bytes),
-        known.segment_bytes(MemoryStage.LANGUAGE, str(footprint.shape), estimate=footprint.segment_bytes),
-    )
-    chunk = segment * chunk_segments
+    segment, chunk = (_batch(footprint, known, segments) for segments in (1, chunk_segments))
     if gpu is None:
         fixed, overhead = _PROCESS_BYTES + footprint.weights_bytes, _PROCESS_BYTES
         minimum, preferred = segment, max(segment, min(chunk, CPU_BUDGET_BYTES))
@@ -44,6 +40,15 @@ def memory_requirement(
         minimum, preferred = int(segment / GPU_SHARE), int(chunk / GPU_SHARE)
     return MemoryRequirement(
         minimum_mib=_mib(fixed + minimum), preferred_mib=_mib(fixed + preferred), overhead_mib=_mib(overhead)
+    )
+
+
+def _batch(footprint: Footprint, known: Peaks, segments: int) -> int:
+    """Bytes of a batch of so many segments, on the side that needs more."""
+    vision, language = segments * footprint.vision_bytes, footprint.language.of(segments)
+    return max(
+        known.batch_bytes(MemoryStage.VISION, str(footprint.frames), segments=segments, estimate=vision),
+        known.batch_bytes(MemoryStage.LANGUAGE, str(footprint.shape), segments=segments, estimate=language),
     )
 
 

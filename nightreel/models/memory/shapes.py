@@ -10,7 +10,46 @@ from typing import ClassVar
 
 from nightreel.domain import MemoryStage
 
+PREFILL_TOKENS = 4096
+"""Maximum number of prefix tokens per forward pass, unless one segment has more: they already occupy a GPU, and more
+would only hold memory for their activations."""
 _SIGNIFICANT_BITS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BatchBytes:
+    """The bytes of batches of segments of one shape.
+
+    Args:
+        kept: of each segment, as long as the batch exists.
+        prefill: of each segment whose prefix is in a forward pass. together: maximum number of these.
+        asking: of each segment whose questions are in a forward pass, after all prefixes.
+    """
+
+    kept: int
+    prefill: int = 0
+    together: int = 1
+    asking: int = 0
+
+    def of(self, segments: int) -> int:
+        """The bytes of a batch of so many segments.
+
+        >>> [BatchBytes(kept=10, prefill=5, together=2, asking=1).of(segments) for segments in (1, 2, 3)]
+        [15, 30, 40]
+        """
+        return segments * self.kept + max(min(segments, self.together) * self.prefill, segments * self.asking)
+
+    def most(self, room_bytes: int) -> int:
+        """The largest number of segments with at most so many bytes.
+
+        >>> [BatchBytes(kept=10, prefill=5, together=2, asking=1).most(room) for room in (14, 15, 39, 40)]
+        [0, 1, 2, 3]
+        """
+        prefilled = max(
+            min(self.together, room_bytes // (self.kept + self.prefill)),
+            (room_bytes - self.together * self.prefill) // self.kept,
+        )
+        return min(prefilled, room_bytes // (self.kept + self.asking))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +61,7 @@ class SegmentShape:
         suffixes: tokens of all suffixes and branches.
         generated: maximum number of generated tokens, over all rows.
         reads: positions whose logits are read in one pass.
+        copies: maximum number of copies of the prefix's cache at a time; 0 if all questions share it.
     """
 
     stage: ClassVar[MemoryStage] = MemoryStage.LANGUAGE
@@ -29,6 +69,7 @@ class SegmentShape:
     suffixes: int
     generated: int
     reads: int
+    copies: int = 0
 
     def joined(self, other: SegmentShape) -> SegmentShape:
         """The shape that holds both: in a batch every segment is padded to the largest."""
@@ -37,6 +78,7 @@ class SegmentShape:
             suffixes=max(self.suffixes, other.suffixes),
             generated=max(self.generated, other.generated),
             reads=max(self.reads, other.reads),
+            copies=max(self.copies, other.copies),
         )
 
     def __str__(self) -> str:
@@ -48,6 +90,7 @@ class SegmentShape:
         return (
             f"prefix={_rounded(self.prefix)} suffixes={_rounded(self.suffixes)} "
             f"generated={_rounded(self.generated)} reads={_rounded(self.reads)}"
+            + (f" copies={_rounded(self.copies)}" if self.copies else "")
         )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +15,18 @@ from fixtures.judged import p_of
 from fixtures.meters import FakeMeter, Scarce
 from fixtures.plain_generate import moving_pattern
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
 from nightreel.domain import Band, Features, MemoryPeak, MemoryStage, Prompt, PromptKind, Segment
 from nightreel.errors import PermanentError
 from nightreel.models.base import VideoModel
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.models.inprocess.packed import PackedPrefix
-from nightreel.models.inprocess.vision import Vision, frame_shape
+from nightreel.models.inprocess.tensors import Tensors
+from nightreel.models.inprocess.vision import Vision
 from nightreel.models.loading import describe_model, load_model
 from nightreel.models.memory.batches import BatchBudget
-from nightreel.models.memory.estimates import Estimates, FrameShape, SegmentShape
+from nightreel.models.memory.estimates import Estimates, SegmentShape
 from nightreel.settings import load_settings
 
 _SEGMENT = Segment(0, 0.0, 4.0)
@@ -83,10 +87,8 @@ def test_frames_that_do_not_fit_together_are_encoded_in_halves(
     model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _encode(model, 3)
-    scarce = Scarce(Vision.process, most=1, error=torch.OutOfMemoryError)
-    monkeypatch.setattr(
-        Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
-    )
+    scarce = Scarce(Vision._encode, most=1, error=torch.OutOfMemoryError)
+    monkeypatch.setattr(Vision, "_encode", lambda self, segments: scarce(len(segments), self, segments))
     encoded = _encode(model, 3)
     assert [features.key for features in encoded] == [features.key for features in expected]
     assert scarce.sizes == [3, 1, 1, 1]
@@ -104,7 +106,7 @@ def test_other_errors_do_not_count_as_lack_of_memory(directory: Path) -> None:
     assert calls == [[1, 2, 3]]
 
 
-@pytest.mark.parametrize("architecture", ["internvl", "qwen2_5_vl", "qwen3_vl", "smolvlm"])
+@pytest.mark.parametrize("architecture", ["internvl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "internvl_sliding"])
 def test_keys_and_values_of_a_token_are_counted_exactly(tiny_model: Callable[[str], Path], architecture: str) -> None:
     loaded = AutoModelForImageTextToText.from_pretrained(tiny_model(architecture))
     cache = DynamicCache(config=loaded.config.get_text_config())
@@ -114,12 +116,30 @@ def test_keys_and_values_of_a_token_are_counted_exactly(tiny_model: Callable[[st
     assert Estimates(loaded).token_bytes * 10 == held
 
 
+def test_copies_of_a_hybrid_model_are_counted_exactly(tiny_model: Callable[[str], Path]) -> None:
+    loaded = AutoModelForImageTextToText.from_pretrained(tiny_model("qwen3_5"))
+    cache = DynamicCache(config=loaded.config.get_text_config())
+    with torch.inference_mode():
+        loaded.base_model(input_ids=torch.ones(1, 10, dtype=torch.long), past_key_values=cache, use_cache=True)
+    held = 0
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionLayer):
+            held += sum(part.nbytes for part in (layer.conv_states[0], layer.recurrent_states[0]))
+        else:
+            held += sum(part.nbytes for part in (layer.keys, layer.values))
+    one, two = (
+        Estimates(loaded).of_batches(SegmentShape(prefix=10, suffixes=5, generated=5, reads=1, copies=copies))
+        for copies in (1, 2)
+    )
+    assert two.kept - one.kept == held
+
+
 def test_every_part_of_a_segment_adds_to_its_estimate(directory: Path) -> None:
     estimates = _estimates(directory)
-    least = estimates.segment_bytes(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
-    for more in ({"prefix": 200}, {"suffixes": 20}, {"generated": 20}, {"reads": 2}):
+    least = estimates.of_batches(SegmentShape(prefix=100, suffixes=10, generated=10, reads=1))
+    for more in ({"prefix": 200}, {"suffixes": 20}, {"generated": 20}, {"reads": 2}, {"copies": 1}):
         shape = SegmentShape(**{"prefix": 100, "suffixes": 10, "generated": 10, "reads": 1, **more})
-        assert estimates.segment_bytes(shape) > least
+        assert estimates.of_batches(shape).of(1000) > least.of(1000)
 
 
 # -- learning from batches -----------------------------------------------------------------------------------------
@@ -151,20 +171,20 @@ def _sizes(budget: BatchBudget, count: int, *, most: int = 1000, **more: Any) ->
 
 
 def test_batches_are_as_large_as_the_estimate_allows(directory: Path) -> None:
-    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
-    assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10) == [4, 4, 2]
-    assert _sizes(_budget(directory, FakeMeter(free=4 * segment_bytes)), 10, most=3) == [4, 2, 2, 2, 2, 2]
+    of_batches = _estimates(directory).of_batches(_SHAPE)
+    assert _sizes(_budget(directory, FakeMeter(free=of_batches.of(4))), 10) == [4, 4, 2]
+    assert _sizes(_budget(directory, FakeMeter(free=of_batches.of(4))), 10, most=3) == [4, 2, 2, 2, 2, 2]
     assert _sizes(_budget(directory, FakeMeter(free=1)), 3) == [1, 1, 1]
 
 
 def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Path) -> None:
-    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
-    meter = FakeMeter(free=8 * segment_bytes, peak=16 * segment_bytes)  # twice the estimate for 8
+    of_batches = _estimates(directory).of_batches(_SHAPE)
+    meter = FakeMeter(free=of_batches.of(8), peak=2 * of_batches.of(8))  # twice the estimate for 8
     budget = _budget(directory, meter)
     assert _sizes(budget, 8) == [8]
     (peak,) = budget.take_peaks()
     assert (peak.stage, peak.device, peak.segments) == (MemoryStage.LANGUAGE, "fake GPU", 8)
-    assert (peak.estimated_bytes, peak.measured_bytes) == (8 * segment_bytes, 16 * segment_bytes)
+    assert (peak.estimated_bytes, peak.measured_bytes) == (of_batches.of(8), 2 * of_batches.of(8))
     assert budget.take_peaks() == []
     meter.peak = 0
     assert _sizes(budget, 8) == [3, 3, 2], "in this process"
@@ -172,7 +192,7 @@ def test_a_measured_peak_corrects_the_next_batch_and_the_next_run(directory: Pat
 
 
 def test_a_batch_that_did_not_fit_is_never_tried_again(directory: Path) -> None:
-    meter = FakeMeter(free=4 * _estimates(directory).segment_bytes(_SHAPE))
+    meter = FakeMeter(free=_estimates(directory).of_batches(_SHAPE).of(4))
     budget = _budget(directory, meter)
     assert _sizes(budget, 12, most=2) == [4, 2, 2, 2, 2, 2, 2]
     assert _sizes(budget, 4, most=2) == [2, 2]
@@ -183,8 +203,8 @@ def test_a_batch_that_did_not_fit_is_never_tried_again(directory: Path) -> None:
 
 
 def test_a_device_without_measurements_leaves_the_estimate_unchanged(directory: Path) -> None:
-    segment_bytes = _estimates(directory).segment_bytes(_SHAPE)
-    budget = _budget(directory, FakeMeter(free=4 * segment_bytes, peak=None))
+    of_batches = _estimates(directory).of_batches(_SHAPE)
+    budget = _budget(directory, FakeMeter(free=of_batches.of(4), peak=None))
     assert _sizes(budget, 8) == [4, 4]
     assert budget.take_peaks() == []
 
@@ -221,20 +241,17 @@ def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(
     directory: Path, model: VideoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _encode(model, 5)
-    process, sizes = Vision.process, []
-    made: list[FrameShape] = []
+    encode, sizes = Vision._encode, []
 
-    def watched(self: Vision, batches: Sequence[Any], segments: Sequence[Segment]) -> dict[str, Any]:
-        inputs = process(self, batches, segments)
-        sizes.append(len(batches))
-        made.append(frame_shape(inputs, len(batches)))
-        return inputs
+    def watched(self: Vision, segments: Sequence[Any]) -> list[Tensors]:
+        sizes.append(len(segments))
+        return encode(self, segments)
 
-    monkeypatch.setattr(Vision, "process", watched)
+    monkeypatch.setattr(Vision, "_encode", watched)
     meter = FakeMeter(free=1 << 40)
     ours = _measured_model(directory, meter)
-    _encode(ours, 1)
-    meter.free = 2 * _estimates(directory).segment_bytes(made[0])
+    (prepared,) = ours._vision.prepare([moving_pattern()], [_SEGMENT])
+    meter.free = _estimates(directory).of_batches(prepared.shape).of(2)
     meter.peak = meter.free
     sizes.clear()
     encoded = _encode(ours, 5)
@@ -244,10 +261,42 @@ def test_the_vision_tower_also_takes_as_many_segments_as_memory_allows(
     assert (peak.stage, peak.measured_bytes) == (MemoryStage.VISION, meter.free)
 
 
-def test_frames_of_an_unknown_size_are_first_encoded_alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scarce = Scarce(Vision.process, most=1000)
-    monkeypatch.setattr(
-        Vision, "process", lambda self, batches, segments: scarce(len(batches), self, batches, segments)
-    )
-    _encode(_measured_model(directory, FakeMeter(free=1 << 40)), 4)
-    assert scarce.sizes == [1, 3]
+def test_frames_are_prepared_while_another_thread_asks(directory: Path, model: VideoModel) -> None:
+    assert isinstance(model, LocalModel)
+    features = _encode(model, 1)
+    asking, prepared = threading.Event(), threading.Event()
+    ask_batch = model._ask_batch
+
+    def waiting(inquiries: Sequence[Any]) -> None:
+        asking.set()
+        assert prepared.wait(30), "frames wait for the device, or for the tokenizer of the thread that asks"
+        ask_batch(inquiries)
+
+    model._ask_batch = waiting  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as threads:
+        answers = threads.submit(model.ask, features, [_PROMPTS])
+        assert asking.wait(30)
+        ready = model._vision.prepare([moving_pattern(seed=1)], [_SEGMENT])
+        prepared.set()
+        assert len(answers.result()[0]) >= 1
+    assert model._vision.encode(ready, model._budget)[0].keys() == {one.name for one in features[0].tensors}
+
+
+def test_batches_of_several_threads_take_turns_on_the_device(directory: Path) -> None:
+    budget = _budget(directory, FakeMeter(free=1 << 40))
+    active: list[Sequence[int]] = []
+    together: list[int] = []
+
+    def work(items: Sequence[int]) -> None:
+        active.append(items)
+        together.append(len(active))
+        time.sleep(0.01)
+        active.pop()
+
+    def run() -> None:
+        budget.run(range(4), work, shape_of=_shape, what="testing", most=1)
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(run) for _ in range(4)]:
+            done.result()
+    assert together == [1] * 16

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from nightreel.domain import MemoryStage, Segment
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.local import LocalModel
-from nightreel.models.inprocess.vision import Vision, frame_shape
+from nightreel.models.inprocess.vision import Vision
 from nightreel.models.loading import describe_model
 from nightreel.models.memory.batches import BatchBudget
 from nightreel.settings import load_settings
@@ -47,14 +47,12 @@ def test_estimates_of_frames_are_close(architecture: str, dtype: torch.dtype, mo
     model, processor = _wide(architecture, dtype)
     vision = Vision(model, processor, Dialogue(processor))
     batch = moving_pattern(frames=16, height=224, width=224)
-    inputs = vision.process([batch], [_SEGMENT])
-    # The processor works on the CPU; its output is copied to the GPU and counts there.
-    monkeypatch.setattr(vision, "process", lambda *_: inputs)
-    shape = frame_shape(inputs)
+    # prepared pixels are copied to a GPU and count there
+    (prepared,) = vision.prepare([batch], [_SEGMENT])
     budget = BatchBudget(model, meter=ProfiledMeter())
-    vision.encode([batch], [_SEGMENT], budget)
+    vision.encode([prepared], budget)
     (peak,) = budget.take_peaks()
-    measured = peak.measured_bytes + shape.values * shape.value_bytes
+    measured = peak.measured_bytes + prepared.shape.values * prepared.shape.value_bytes
     assert measured <= peak.estimated_bytes <= 1.25 * measured
 
 

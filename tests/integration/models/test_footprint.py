@@ -20,7 +20,7 @@ from nightreel.cli.app import app
 from nightreel.domain import MemoryStage, Prompt, PromptKind, Segment
 from nightreel.models.inprocess.footprint import Footprint
 from nightreel.models.inprocess.local import LocalModel
-from nightreel.models.inprocess.vision import from_stored
+from nightreel.models.inprocess.tensors import from_stored
 from nightreel.models.loading import estimate_footprint, load_model
 from nightreel.settings import load_settings
 
@@ -44,7 +44,7 @@ def test_weights_and_tokens_are_those_of_the_loaded_model(tiny_model: Callable[[
     assert found.weights_bytes == sum(part.nbytes for part in (*loaded.parameters(), *loaded.buffers()))
     model = load_model(load_settings(model=str(directory), device="cpu"))
     (features,) = model.encode([moving_pattern()], segments=[Segment(0, 0.0, 8.0)], keys=["key"])
-    assert found.shape.prefix == len(from_stored(features.tensors, torch.device("cpu"))["input/prefix_ids"])
+    assert found.shape.prefix == len(from_stored(features.tensors)["input/prefix_ids"])
     assert found.shape.generated == 30
 
 

@@ -71,6 +71,31 @@ def test_an_impossible_option_is_refused_when_the_model_is_described(
     assert said in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("options", "capability", "said"),
+    [
+        ({"quantization": "torchao-fp8"}, (8, 6), "'torchao-fp8' needs compute capability 8.9, but the GPU has 8.6"),
+        ({"quantization": "torchao-int4"}, (7, 5), "'torchao-int4' needs compute capability 8.0, but the GPU has 7.5"),
+        ({"quantization": "torchao-int4", "dtype": "float16"}, (9, 0), "needs bfloat16, but the weights are float16"),
+        ({"quantization": "torchao-fp8", "dtype": "float32"}, (9, 0), "needs bfloat16, but the weights are float32"),
+        ({"tf32": True}, (7, 5), "NIGHTREEL_TF32=true needs compute capability 8.0, but the GPU has 7.5"),
+    ],
+)
+def test_an_option_that_the_gpu_cannot_execute_is_refused_when_the_model_is_described(
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, object],
+    capability: tuple[int, int],
+    said: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    with pytest.raises(SettingsError) as caught:
+        describe_model(_settings(directory, **{"device": "cuda:0", **options}))
+    assert said in caught.value.detail
+
+
 def test_all_impossible_options_are_named_together(directory: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         describe_model(_settings(directory, tf32=True, quantization="bnb-4bit"))

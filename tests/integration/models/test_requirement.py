@@ -36,15 +36,15 @@ def _required(settings: Settings, *peaks: MemoryPeak, gpu: str | None = _GPU, sp
     )
 
 
-def _segment_bytes(settings: Settings) -> int:
+def _batch_bytes(settings: Settings, segments: int) -> int:
     found = _footprint(settings)
-    return max(found.vision_bytes, found.segment_bytes)
+    return max(segments * found.vision_bytes, found.language.of(segments))
 
 
 def test_the_preferred_memory_fits_a_chunk_and_the_minimum_one_segment(settings: Settings) -> None:
     required = _required(settings)
-    segment = _segment_bytes(settings) / GPU_SHARE
-    assert required.preferred_mib - required.minimum_mib == pytest.approx(999 * segment / _MIB, abs=2)
+    more = (_batch_bytes(settings, 1000) - _batch_bytes(settings, 1)) / GPU_SHARE
+    assert required.preferred_mib - required.minimum_mib == pytest.approx(more / _MIB, abs=2)
     assert required.minimum_mib > required.overhead_mib > 0
 
 
@@ -64,7 +64,7 @@ def test_a_measured_peak_outweighs_the_estimate(settings: Settings) -> None:
 
 def test_the_budget_of_a_batch_on_the_cpu_is_capped(settings: Settings) -> None:
     required = _required(settings, gpu=None)
-    budget_mib = min(1000 * _segment_bytes(settings), CPU_BUDGET_BYTES) / _MIB
+    budget_mib = min(_batch_bytes(settings, 1000), CPU_BUDGET_BYTES) / _MIB
     assert required.preferred_mib - required.overhead_mib == pytest.approx(budget_mib, abs=5)
 
 

@@ -18,7 +18,7 @@ def _peak(**changes: Any) -> MemoryPeak:
 
 
 def _counted(*known: MemoryPeak, stage: MemoryStage = _LANGUAGE, shape: str = "a", estimate: int = 1000) -> int:
-    return Peaks("gpu", known).segment_bytes(stage, shape, estimate=estimate)
+    return Peaks("gpu", known).batch_bytes(stage, shape, segments=1, estimate=estimate)
 
 
 def test_without_a_measurement_the_estimate_is_used() -> None:
@@ -71,4 +71,4 @@ def test_the_largest_peak_of_a_shape_is_kept_and_reported_once() -> None:
     peaks.record(larger)
     assert peaks.take_news() == [larger]
     assert peaks.take_news() == []
-    assert peaks.segment_bytes(_LANGUAGE, "a", estimate=1000) == int(251 * MARGIN)
+    assert peaks.batch_bytes(_LANGUAGE, "a", segments=2, estimate=4000) == int(2001 * MARGIN)
