@@ -11,7 +11,7 @@ from nightreel.database.schema.judged import verdicts, video_verdicts
 from nightreel.database.schema.measured import answers
 from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
 from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
-from nightreel.database.schema.search import documents, search_index
+from nightreel.database.schema.search import documents, embedding_models, search_index, vectors
 from nightreel.database.schema.shards import backfill_shards, backfills
 from nightreel.database.schema.site import site
 from nightreel.database.schema.webhooks import webhook_deliveries, webhooks
@@ -25,6 +25,7 @@ __all__ = [
     "cache_keys",
     "current_recipes",
     "documents",
+    "embedding_models",
     "failed_segments",
     "features",
     "kept_prompt_sets",
@@ -42,6 +43,7 @@ __all__ = [
     "segments",
     "site",
     "tokens",
+    "vectors",
     "verdicts",
     "video_verdicts",
     "videos",

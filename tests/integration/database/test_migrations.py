@@ -90,6 +90,8 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "search_index",
         "webhooks",
         "webhook_deliveries",
+        "embedding_models",
+        "vectors",
     }
     with pytest.raises(PermanentError, match="is at revision 0001"):
         require_current(database.engine)
