@@ -162,7 +162,7 @@ class Client:
     ) -> pa.Table:
         """The moments whose texts have words, or whose frames look like a description: one row for each segment.
 
-        The best come first. By meaning, the service ranks the 200 nearest.
+        The best come first. By meaning, the service ranks the 100 nearest.
 
         Args:
             text: words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, text
 from nightreel.errors import SettingsError
 from nightreel.search.query import SearchQuery
 
-MOST_RANKED = 200
+MOST_RANKED = 100
 """Segments that are ranked by meaning, and hits of each kind that are ranked together."""
 _PARAMETERS = {
     "vector": "real[]", "like_video": "bigint", "like_segment": "integer", "embedding_model": "text", "prompt": "text",
