@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import psutil
 from nightreel.database.connection import Database, is_pooled
 from nightreel.database.migrations import require_current
 from nightreel.database.requirements import require_rights
+from nightreel.database.vectors import why_no_vectors
 from nightreel.domain import Prompt
 from nightreel.environment import LIBRARIES, describe_environment, free_disk_bytes, library_versions
 from nightreel.errors import NightreelError
@@ -57,6 +59,8 @@ def run_checks(settings: Settings, *, devices: bool = True) -> tuple[Check, ...]
     checks += map(_service, services)
     if settings.database_url and services[0].state == "external":
         checks.append(_checked("tables", lambda: _tables(settings)))
+        if settings.encoder:
+            checks.append(_checked("search by meaning", lambda: _meaning(settings)))
     if settings.source:
         checks.append(_checked("source", lambda: _reachable(settings.source, settings)))
     checks.append(_checked("cache", lambda: _writable(settings)))
@@ -155,18 +159,30 @@ def _service(found: ServiceStatus) -> Check:
     return Check(found.name, found.state != "broken", what, advice)
 
 
-def _tables(settings: Settings) -> str:
-    """The tables of the configured database are those of this version, and its user may write them."""
+def _meaning(settings: Settings) -> str:
+    """Whether the configured database can have vectors. All else works without."""
+    with _configured_database(settings) as database, database.begin() as connection:
+        lacks = why_no_vectors(connection)
+    return f"off: {lacks}" if lacks else f"by the dual encoder {settings.encoder}"
+
+
+@contextmanager
+def _configured_database(settings: Settings) -> Iterator[Database]:
     assert settings.database_url
     database = Database(database_url(settings.database_url).render_as_string(hide_password=False))
     try:
         with database.translated():
             require_current(database.engine)
-        with database.begin() as connection:
-            require_rights(connection)
-            pooled = is_pooled(connection)
+        yield database
     finally:
         database.close()
+
+
+def _tables(settings: Settings) -> str:
+    """The tables of the configured database are those of this version, and its user may write them."""
+    with _configured_database(settings) as database, database.begin() as connection:
+        require_rights(connection)
+        pooled = is_pooled(connection)
     return "of this version, with all rights" + (", behind a connection pooler" if pooled else "")
 
 

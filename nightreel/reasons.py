@@ -230,6 +230,9 @@ class Reason(StrEnum):
         "Use a sampling plan with fewer frames, a smaller dtype or a larger device.")
     UNENCODABLE_FRAMES = ("unencodable_frames", _SEGMENT, _FINAL, "The model's processor refuses the frames.",
         "Use another model for videos of this shape.")
+    NO_VECTOR = ("no_vector", _SEGMENT, _RETRY,
+        "The vector of a segment, for search by meaning, could not be made. Its answers are kept.",
+        "Read the cause in the message, then run `nightreel vectors fill`.")
     MODEL_REFUSED = ("model_refused", _SEGMENT, _FINAL, "The model server refused a request.",
         "Read the server's response in the message.")
     MODEL_UNREACHABLE = ("model_unreachable", _RUN, _RETRY, "The model server does not respond.",

@@ -194,6 +194,13 @@ class Settings(BaseSettings):
     trust_remote_code: bool = Field(
         False, description="run Python code that a model ships, with your rights and unchecked"
     )
+    embedding_model: str | None = Field(
+        None,
+        description="directory or hub id of a dual encoder (SigLIP, SigLIP 2, CLIP, X-CLIP), by which search finds "
+        "meaning; demo: the shipped one; none: no search by meaning; unset: demo for the model demo, else none; set it "
+        "on all hosts",
+    )
+    embedding_model_revision: str | None = Field(None, description="commit of that encoder on the hub, as for a model")
     remote_api_key: SecretStr | None = Field(None, description="API key of the model's server")
     remote_concurrency: int = Field(8, ge=1, le=256, description="requests to that server at the same time")
     remote_timeout_s: float = Field(120, gt=0, le=3600, description="timeout of one answer from that server, seconds")
@@ -430,6 +437,12 @@ class Settings(BaseSettings):
     def prompt_sets(self) -> tuple[str, ...]:
         """The prompt sets to ask. If none are set, the demo model is asked those that it was trained on."""
         return _DEMO_PROMPTS if self.model == "demo" and "prompts" not in self.model_fields_set else self.prompts
+
+    @property
+    def encoder(self) -> str | None:
+        """The dual encoder: "demo", a directory or a hub id; None: there is none."""
+        named = self.embedding_model or ("demo" if self.model == "demo" else "none")
+        return None if named == "none" else named
 
     @property
     def sampling_plan(self) -> SamplingPlan:

@@ -1,4 +1,4 @@
-"""GET /search: the segments whose captions, texts, tags or choices have words."""
+"""GET /search: the segments whose texts have words, or whose frames show what they mean."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from nightreel.api.problems import described
+from nightreel.api.problems import Problem, described
 from nightreel.api.reading import reading
 from nightreel.api.replies import json_reply
 from nightreel.api.rows import MayRead, Under, Written
 from nightreel.api.service import service_of
-from nightreel.search import SearchFilters, SearchHit, SearchQuery, search
+from nightreel.search import SearchBy, SearchFilters, SearchHit, SearchQuery, search
 
 _MOST_HITS = 200
 _LARGEST_ID = 2**63 - 1
+_LARGEST_INDEX = 2**31 - 1
 _Seconds = Annotated[float | None, Query(ge=0, allow_inf_nan=False)]
 
 
 class HitShape(BaseModel):
-    """A segment that has the words."""
+    """A segment that was found."""
 
     video_id: int
     uri: str
@@ -57,7 +58,16 @@ def add_search(router: APIRouter) -> None:
 def _search(
     request: Request,
     caller: MayRead,
-    q: Annotated[Written, Query(description='words, all wanted: red van, "in a row", van OR truck, -night, bicyc*')],
+    q: Annotated[
+        Written | None, Query(description='words, all wanted: red van, "in a row", van OR truck, -night, bicyc*')
+    ] = None,
+    by: Annotated[
+        SearchBy, Query(description="compare the text with words of answers, by its meaning with the frames, or both")
+    ] = SearchBy.WORDS,
+    like_video: Annotated[
+        int | None, Query(ge=0, le=_LARGEST_ID, description="instead of `q`: what looks like a segment of this video")
+    ] = None,
+    like_segment: Annotated[int, Query(ge=0, le=_LARGEST_INDEX, description="number of that segment")] = 0,
     prompt: Written | None = None,
     verdict: Annotated[Written | None, Query(description="yes, no, a tag, a choice, flagged, unknown, error")] = None,
     min_severity: Annotated[int | None, Query(ge=1, le=4)] = None,
@@ -75,7 +85,9 @@ def _search(
     limit: Annotated[int, Query(ge=1, le=_MOST_HITS)] = 20,
     after: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
 ) -> Response:
-    """Find the moments whose captions, texts, tags or choices have words."""
+    """Find the moments whose captions, texts, tags or choices have words, or whose frames look like a description."""
+    if (q is None) == (like_video is None):
+        raise Problem(422, "expected q, or like_video for a segment instead")
     filters = SearchFilters(
         prompt=prompt,
         verdict=verdict,
@@ -92,9 +104,21 @@ def _search(
         to_s=to_s,
         restricted=caller.restricted,
     )
-    query = SearchQuery(text=q, filters=filters, newest=newest, limit=limit, after=after)
-    with reading(service_of(request).database, restricted=caller.restricted) as connection:
-        page = search(connection, query)
+    query = SearchQuery(
+        text=q or "",
+        by=by if like_video is None else SearchBy.MEANING,
+        like=None if like_video is None else (like_video, like_segment),
+        filters=filters,
+        newest=newest,
+        limit=limit,
+        after=after,
+    )
+    service, vector = service_of(request), None
+    if q is not None and by is not SearchBy.WORDS:
+        with reading(service.database, restricted=False) as connection:
+            vector = service.texts.vector(connection, q)
+    with reading(service.database, restricted=caller.restricted) as connection:
+        page = search(connection, query, vector=vector)
     found = {
         "hits": [_values(hit) for hit in page.hits],
         "next": page.next,

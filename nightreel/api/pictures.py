@@ -16,6 +16,7 @@ from nightreel.api.problems import described, not_found
 from nightreel.api.reading import reading
 from nightreel.api.rows import VideoId, find_video
 from nightreel.api.service import Service, service_of
+from nightreel.cache.features import LARGEST_THUMBNAIL
 from nightreel.database.view_pages import PageQuery, read_page
 from nightreel.database.view_rows import Filter
 from nightreel.domain.tokens import Scope
@@ -23,7 +24,6 @@ from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 from nightreel.storage import open_storage
 
-_LARGEST_THUMBNAIL = 8 << 20
 _JPEG = b"\xff\xd8\xff"
 _LARGEST_INDEX = 2**31 - 1
 _PLANS = 100  # a video has a segment of each number for each sampling plan
@@ -116,4 +116,4 @@ def _segment(connection: Connection, video_id: int, segment: int, caller: Caller
 
 
 def _stored(service: Service, uri: str) -> bytes:
-    return open_storage(service.settings.cache_prefix, service.settings).read(uri, max_bytes=_LARGEST_THUMBNAIL)
+    return open_storage(service.settings.cache_prefix, service.settings).read(uri, max_bytes=LARGEST_THUMBNAIL)

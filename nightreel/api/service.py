@@ -15,6 +15,7 @@ from nightreel.api.rate import RateLimit
 from nightreel.database.connection import Database
 from nightreel.settings import Settings
 from nightreel.stages.device_lease import LeaseNow
+from nightreel.stages.text_encoder import TextEncoder
 from nightreel.storage.spool import Spool
 
 EXPORTS_AT_ONCE = 2
@@ -35,6 +36,7 @@ class Service:
     spool: Spool
     frames: FrameReader
     model: LoadedModel
+    texts: TextEncoder
 
 
 @contextmanager
@@ -58,6 +60,7 @@ def open_service(settings: Settings, database: Database, *, lease_memory: LeaseN
             spool=spool,
             frames=frames,
             model=model,
+            texts=TextEncoder(settings),
         )
 
 

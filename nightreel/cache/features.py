@@ -32,6 +32,7 @@ from nightreel.reasons import Reason
 from nightreel.storage import Storage
 
 _LARGEST_FILE = 1 << 30  # of a file without a row that a check reads
+LARGEST_THUMBNAIL = 8 << 20
 _SLACK_BYTES = 64 << 10  # metadata of another version may be longer
 # Whoever can write to the storage can cause these for one file.
 _OF_ONE_FILE = frozenset(
@@ -157,6 +158,20 @@ class FeatureCache:
             if not is_same:
                 published = self._storage.replace(name, jpeg)
         return published.uri
+
+    def get_thumbnail(self, uri: str) -> bytes:
+        """Read a small picture.
+
+        Raises:
+            PermanentError: `object_gone` when the file does not exist; `damaged_feature` when it cannot be read.
+            TransientError: as `Storage.read`.
+        """
+        try:
+            return self._read(uri, most_bytes=LARGEST_THUMBNAIL)
+        except _MissingError as error:
+            raise PermanentError(Reason.OBJECT_GONE, str(error)) from error
+        except ValueError as error:
+            raise PermanentError(Reason.DAMAGED_FEATURE, f"{uri} cannot be read: {error}") from error
 
     def get(self, ref: FeatureRef) -> Features:
         """Read and verify features.

@@ -34,6 +34,7 @@ COMMANDS = {
     "backfill": "backfill",
     "runs": "runs",
     "search": "search",
+    "vectors": "vectors",
     "answers": "reports",
     "failures": "reports",
     "retry": "reports",

@@ -23,6 +23,7 @@ from nightreel.suggestions import did_you_mean, refusal, sentence
 
 _COMPARED = 5000  # newest videos that a misspelt name is compared with
 _NEWEST = 3
+_LONGEST_NUMBER = 9  # digits
 
 
 def check_word(option: str, value: str | None, known: Collection[str], *, kind: str) -> None:
@@ -88,6 +89,25 @@ def check_key(connection: Connection, part: str | None, *, options: Mapping[str,
             hint = f"did you mean {option} {near[0]}?"
     some = ", ".join(names[:_NEWEST])
     raise SettingsError(sentence(f"no video has {part!r} in its key", hint, f"the newest of {count:,} are {some}"))
+
+
+def find_segment(connection: Connection, text: str) -> tuple[int, int]:
+    """The id of a video and the number of a segment that a text such as `clip-3.mp4` or `clip-3.mp4:2` names.
+
+    Raises:
+        SettingsError: no video has this in its key, or several have.
+    """
+    name, colon, number = text.rpartition(":")
+    if not (colon and number.isdecimal() and len(number) < _LONGEST_NUMBER):
+        name, number = text, "0"
+    check_key(connection, name, options={})
+    found = reports.videos_with(connection, name, most=_NEWEST + 1)
+    exact = [one for one in found if file_name(one[1]) == name or one[1] == name]
+    chosen = exact if len(exact) == 1 else found
+    if len(chosen) != 1:
+        some = ", ".join(file_name(uri) for _, uri in found[:_NEWEST])
+        raise SettingsError(f"--like {text!r}: several videos have this in their key, such as {some}: name one")
+    return chosen[0][0], int(number)
 
 
 def _configured(connection: Connection, settings: Settings) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""`search`: find the moments whose captions, texts or tags have words."""
+"""`search`: find the moments whose captions, texts or tags have words, or whose frames show what they mean."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ import typer
 from rich.text import Text
 
 from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
-from nightreel.cli.filters import check_prompt
-from nightreel.search import SearchFilters, SearchHit, SearchQuery
+from nightreel.cli.filters import check_prompt, find_segment
+from nightreel.errors import SettingsError
+from nightreel.search import SearchBy, SearchFilters, SearchHit, SearchPage, SearchQuery
 from nightreel.search import search as find
 from nightreel.stages.database import open_database
+from nightreel.stages.text_encoder import TextEncoder
 from nightreel.units import counted
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 def search(
-    words: Annotated[str, typer.Argument(help='Words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.')],
+    words: Annotated[
+        str | None, typer.Argument(help='Words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.')
+    ] = None,
+    by: Annotated[
+        SearchBy, typer.Option(help="Compare the text with words of answers, by its meaning with the frames, or both.")
+    ] = SearchBy.WORDS,
+    like: Annotated[
+        str | None, typer.Option(help="Find what looks like this segment: part of a video's key, or key:segment.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Only segments with a verdict for it.")] = None,
     verdict: Annotated[
         str | None, typer.Option(help="Only with this verdict: yes, no, a tag, a choice, flagged, unknown.")
@@ -48,7 +58,9 @@ def search(
     after: Annotated[str | None, typer.Option(help="Show the page after this one: the cursor that it printed.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the moments whose captions, texts, tags or choices have words."""
+    """Find the moments whose captions, texts, tags or choices have words, or whose frames look like a description."""
+    if (words is None) == (like is None):
+        raise SettingsError("expected WORDS, or --like for a segment instead")
     filters = SearchFilters(
         prompt=prompt,
         verdict=verdict,
@@ -65,19 +77,35 @@ def search(
         run_id=run,
         restricted=restricted,
     )
-    query = SearchQuery(text=words, filters=filters, newest=newest, limit=limit, after=after)
     settings = command_settings()
     with open_database(settings) as database, database.begin() as connection:
         check_prompt(connection, settings, prompt and prompt.rsplit("/", 1)[-1])
-        page = find(connection, query)
+        query = SearchQuery(
+            text=words or "",
+            by=SearchBy.MEANING if like else by,
+            like=find_segment(connection, like) if like else None,
+            filters=filters,
+            newest=newest,
+            limit=limit,
+            after=after,
+        )
+        vector = None
+        if words is not None and by is not SearchBy.WORDS:
+            vector = TextEncoder(settings).vector(connection, words)
+        page = find(connection, query, vector=vector)
     if as_json:
         print_json(asdict(page))
         return
     print_table(("video", "seconds", "prompt", "text"), [_row(hit) for hit in page.hits])
-    more = "more than " if page.count_is_capped else ""
-    print_line(f"{more}{counted(page.count, 'segment')} found" if page.hits else "none")
+    print_line(_found(page, query.by) if page.hits else "none")
     if page.next:
         print_line(f"(--after {page.next} shows more)")
+
+
+def _found(page: SearchPage, by: SearchBy) -> str:
+    if by is SearchBy.MEANING:
+        return f"the {counted(page.count, 'segment')} nearest by meaning, the nearest first"
+    return f"{'more than ' if page.count_is_capped else ''}{counted(page.count, 'segment')} found"
 
 
 def _row(hit: SearchHit) -> tuple[str, str, str, Text]:

@@ -21,6 +21,7 @@ _PREFIX = "/api/v1"
 _PAGE = 1000
 _HITS = 200
 Kind = Literal["caption", "text", "yes_no", "number", "choice", "tags"]
+SearchBy = Literal["words", "meaning", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,10 @@ class Client:
 
     def search(
         self,
-        text: str,
+        text: str | None = None,
         *,
+        by: SearchBy = "words",
+        like: tuple[int, int] | None = None,
         prompt: str | None = None,
         verdict: str | None = None,
         min_severity: int | None = None,
@@ -169,10 +172,14 @@ class Client:
         newest: bool = False,
         limit: int = 100,
     ) -> pa.Table:
-        """The moments whose captions, texts, tags or choices have words, the best first: one row for each segment.
+        """The moments whose texts have words, or whose frames look like a description: one row for each segment.
+
+        The best come first. By meaning, the service ranks the 100 nearest.
 
         Args:
             text: words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.
+            by: compare the text with words of answers, by its meaning with the frames, or both.
+            like: id of a video and number of a segment, without `text`: what looks like it.
             prompt, verdict, min_severity, min_p, model, run_id: of a verdict on the segment.
             since, until: when the object was last modified; UTC without an offset.
             under: only videos whose key starts with this.
@@ -197,7 +204,11 @@ class Client:
             "to_s": to_s,
         }
         parameters = {name: value for name, value in given.items() if value is not None}
-        parameters |= {"q": text, "newest": newest}
+        parameters |= {"by": by, "newest": newest}
+        if text is not None:
+            parameters["q"] = text
+        if like is not None:
+            parameters |= {"like_video": like[0], "like_segment": like[1]}
         hits: list[dict[str, Any]] = []
         while True:
             page = self._json("search", parameters | {"limit": max(1, min(_HITS, limit - len(hits)))})

@@ -129,9 +129,14 @@ def failure_reasons(connection: Connection) -> dict[str, int]:
 
 def has_video(connection: Connection, part: str) -> bool:
     """Whether a current video has this part in its key."""
+    return bool(videos_with(connection, part, most=1))
+
+
+def videos_with(connection: Connection, part: str, *, most: int) -> list[tuple[int, str]]:
+    """Ids and keys of current videos that have this part in their key."""
     videos = schema.videos.c
-    query = select(videos.id).where(videos.replaced_at.is_(None), _has(videos.uri, part)).limit(1)
-    return connection.execute(query).first() is not None
+    query = select(videos.id, videos.uri).where(videos.replaced_at.is_(None), _has(videos.uri, part)).limit(most)
+    return [(row.id, row.uri) for row in connection.execute(query)]
 
 
 def newest_videos(connection: Connection, *, most: int) -> tuple[int, Sequence[str]]:

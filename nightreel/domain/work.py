@@ -77,6 +77,7 @@ class EncodedSegment:
         second_look: of a window; None for a segment.
         covered_s: seconds of the segment that its good frames cover; None if a version without this measure cached it.
         thumbnail_uri: a small picture of its frames, for people.
+        vector: for search by meaning, float16 (width,); None if it is not made now.
     """
 
     analysis_id: int
@@ -90,6 +91,7 @@ class EncodedSegment:
     decoder_version: str
     thumbnail_uri: str | None = None
     second_look: SecondLook | None = None
+    vector: bytes | None = field(default=None, repr=False)
 
     @property
     def whole(self) -> Segment:

@@ -1,7 +1,7 @@
 """Draw frames as one picture for people, each frame with its time and its flags or decoder.
 
-Called by `nightreel frames` for a large sheet and by the encode stage for a thumbnail. Takes decoded frames; opens no
-file.
+Called by `nightreel frames` for a large sheet and by the encode stage for a thumbnail, whose frames `nightreel vectors
+fill` takes out again. Opens no file.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from nightreel.domain import FrameBatch
+from nightreel.errors import PermanentError
+from nightreel.reasons import Reason
 
 _GAP_PX = 6
 _CAPTION_PX = 20
+_WIDEST_TILE_PX = 1024
+_MOST_PIXELS = 64 << 20  # of a stored sheet
 _FONT_PX = 12
 _BACKGROUND = (17, 24, 39)
 _TEXT = (229, 231, 235)
@@ -49,6 +53,36 @@ def draw_contact_sheet(batch: FrameBatch, *, columns: int = 4, tile_width: int =
         if flags:
             draw.rectangle((x, y, x + tile[0] - 1, y + tile[1] - 1), outline=_FLAGGED, width=3)
     return sheet
+
+
+def cut_contact_sheet(jpeg: bytes, *, frames: int, columns: int = 4) -> np.ndarray:
+    """The frames of a sheet that was stored as a JPEG, small as they are there: uint8 (frames, height, width, 3).
+
+    Args:
+        frames: number of frames that were drawn. columns: as `draw_contact_sheet`.
+
+    Raises:
+        PermanentError: `damaged_feature`: it is no sheet of so many frames.
+    """
+    across = min(columns, frames)
+    down = math.ceil(frames / across) if across else 0
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
+            width, wide = divmod(picture.width - _GAP_PX, across)
+            height, high = divmod(picture.height - _GAP_PX, down)
+            width, height = width - _GAP_PX, height - _CAPTION_PX - _GAP_PX
+            fits = 0 < width <= _WIDEST_TILE_PX and height > 0 and picture.width * picture.height <= _MOST_PIXELS
+            if wide or high or not fits:
+                raise ValueError(f"{picture.width}x{picture.height} pixels")
+            pixels = np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, ZeroDivisionError, Image.DecompressionBombError) as error:
+        raise PermanentError(
+            Reason.DAMAGED_FEATURE, f"the thumbnail is no contact sheet of {frames} frames ({error})"
+        ) from error
+    places = [divmod(index, across) for index in range(frames)]
+    tops = [_GAP_PX + row * (height + _CAPTION_PX + _GAP_PX) for row, _ in places]
+    lefts = [_GAP_PX + column * (width + _GAP_PX) for _, column in places]
+    return np.stack([pixels[y : y + height, x : x + width] for y, x in zip(tops, lefts, strict=True)])
 
 
 def encode_jpeg(picture: Image.Image, *, quality: int) -> bytes:

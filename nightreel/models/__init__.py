@@ -7,8 +7,9 @@
 
     checkpoints/   files of a model: revision, digests, adapters, what its processor supports; `demo/` is our own model
     inprocess/     a transformers model in this process
+    embedding/     dual encoders, for search by meaning
     served/        a model on an OpenAI-compatible server; imports no torch
     memory/        how much memory batches take: estimates, measured peaks, budgets
 
-Only `inprocess/` and the demo's training import transformers.
+Only `inprocess/`, `embedding/` and the demo's training import transformers.
 """

@@ -16,7 +16,7 @@ _LARGEST = 2**63 - 1
 _LONGEST = 200  # characters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """The last hit of a page, and the newest segment when the search began: later ones are not on its pages.
 
@@ -56,7 +56,7 @@ def read_cursor(query: SearchQuery) -> Cursor | None:
         raise SettingsError(_problem(query))
     if digest != _digest(query):
         raise SettingsError("after: the cursor is that of another search: repeat its words, filters and order")
-    return Cursor(place=place, segment_id=segment_id, newest_segment=newest_segment)
+    return Cursor(place, segment_id, newest_segment)
 
 
 def _problem(query: SearchQuery) -> str:
@@ -65,5 +65,5 @@ def _problem(query: SearchQuery) -> str:
 
 def _digest(query: SearchQuery) -> str:
     """Which search a cursor belongs to."""
-    asked = repr((query.text, query.filters, query.newest))
+    asked = repr((query.text, query.by, query.like, query.filters, query.newest))
     return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,16 +1,27 @@
-"""What a person looks for: words, filters, order and page."""
+"""What a person looks for: words or a meaning, filters, order and page."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
 
 from nightreel.errors import SettingsError
 
 MOST_CHARACTERS = 500
 MOST_HITS = 1000
 _LARGEST = 2**63 - 1
+_LARGEST_INDEX = 2**31 - 1
+
+
+class SearchBy(StrEnum):
+    """What a text is compared with: the words of captions, texts, tags and choices, the frames, or both."""
+
+    WORDS = "words"
+    MEANING = "meaning"
+    BOTH = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +77,30 @@ class SearchFilters:
             if isinstance(value, str) and not _is_storable(value):
                 raise SettingsError(f"{one.name}={value!r}: no text of the database has these characters")
 
+    def parameters(self) -> dict[str, Any]:
+        """The values as `reporting.search` and `reporting.search_near` name them."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {"run" if name == "run_id" else name: value for name, value in values.items()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuery:
     """A search and one page of its hits.
 
     Args:
-        text: words, all of which are wanted; "words in a row", one OR other, -without, begin*.
-        newest: the newest videos first, instead of the best hits.
+        text: words, all of which are wanted; "words in a row", one OR other, -without, begin*. By meaning, a plain
+            description of what can be seen.
+        like: id of a video and number of its segment: the segments that look like it are wanted, and `text` is empty.
+        newest: the newest videos first, instead of the best hits; only by words.
         limit: hits of the page. after: `SearchPage.next` of the page before it.
 
     Raises:
         SettingsError: a value cannot be searched for.
     """
 
-    text: str
+    text: str = ""
+    by: SearchBy = SearchBy.WORDS
+    like: tuple[int, int] | None = None
     filters: SearchFilters = field(default_factory=SearchFilters)
     newest: bool = False
     limit: int = 20
@@ -89,6 +109,14 @@ class SearchQuery:
     def __post_init__(self) -> None:
         if len(self.text) > MOST_CHARACTERS:
             raise SettingsError(f"the search has {len(self.text):,} characters: at most {MOST_CHARACTERS}")
+        if self.like is not None and (self.text or self.by is not SearchBy.MEANING):
+            raise SettingsError("like: a search for what looks like a segment is by meaning, and has no text")
+        if self.like is not None and not (0 <= self.like[0] <= _LARGEST and 0 <= self.like[1] <= _LARGEST_INDEX):
+            raise SettingsError(f"like={self.like}: expected the id of a video and the number of a segment")
+        if self.like is None and self.by is not SearchBy.WORDS and not self.text.strip():
+            raise SettingsError("the search has no text: describe what can be seen")
+        if self.newest and self.by is not SearchBy.WORDS:
+            raise SettingsError("newest: only hits by words can be ordered by time: by meaning, every segment is a hit")
         if not 1 <= self.limit <= MOST_HITS:
             raise SettingsError(f"limit={self.limit}: expected 1 to {MOST_HITS:,}")
 

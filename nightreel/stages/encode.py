@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nightreel.cache.eviction import CacheLimit
 from nightreel.cache.features import FeatureCache
@@ -21,6 +21,7 @@ from nightreel.logs import log_context
 from nightreel.media.contact_sheet import draw_contact_sheet, encode_jpeg
 from nightreel.reasons import Scope
 from nightreel.stages.decode import ChunkRoom, DecodedVideo, Decoding, SegmentInput
+from nightreel.stages.embed import Embedding
 from nightreel.stages.evict import make_room
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
@@ -45,6 +46,7 @@ class Encoding:
     cache: FeatureCache
     cache_limit: CacheLimit
     model: ModelSession
+    embedding: Embedding
     recorder: RunRecorder
     chunk_segments: int
     decode_workers: int
@@ -83,7 +85,13 @@ class Encoding:
         cached = [_from_cache(item) for item in inputs if not item.frames]
         fresh = [item for item in inputs if item.frames]
         features = {feature.key: feature for feature in self._vision(fresh)}
-        return cached + self._publish([item for item in fresh if item.key in features], features)
+        fresh = [item for item in fresh if item.key in features]
+        vectors = self.embedding.vectors(fresh)
+        published = self._publish(fresh, features)
+        return cached + [
+            segment if segment.second_look else replace(segment, vector=vectors.get(segment.feature.key))
+            for segment in published
+        ]
 
     def _vision(self, inputs: Sequence[SegmentInput]) -> list[Features]:
         """Encode all segments together; if that fails, encode each alone, so that one cannot fail the others."""

@@ -6,6 +6,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from nightreel.database.connection import Database
@@ -16,6 +17,8 @@ from nightreel.domain import MemoryPeak
 from nightreel.environment import describe_environment
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import VideoModel
+from nightreel.models.checkpoints.capabilities import first_device
+from nightreel.models.embedding import FoundEncoder, SegmentEncoder, load_encoder, measure_encoder
 from nightreel.models.loading import FoundModel, check_model, import_libraries, load_model
 from nightreel.models.memory.device_request import DeviceRequest, request_device
 from nightreel.reasons import Reason
@@ -34,7 +37,7 @@ class ModelSession:
 
     Args:
         settings: of the run; `device` limits the devices for the model.
-        found: the model, pinned when the run was opened.
+        found: the model, pinned when the run was opened. encoder: the dual encoder beside it; None: there is none.
         lease_memory: waits for memory and holds it; None: the model uses any free memory.
     """
 
@@ -43,13 +46,14 @@ class ModelSession:
         settings: Settings,
         *,
         found: FoundModel,
+        encoder: FoundEncoder | None = None,
         recipe: Recipe,
         run_id: int,
         database: Database,
         recorder: RunRecorder,
         lease_memory: LeaseMemory | None,
     ) -> None:
-        self._settings, self._found = settings, found
+        self._settings, self._found, self._found_encoder = settings, found, encoder
         self._recipe, self._run_id = recipe, run_id
         self._database, self._recorder = database, recorder
         self._lease_memory = lease_memory
@@ -58,6 +62,8 @@ class ModelSession:
         self._load_lock = threading.Lock()  # a separate lock: a wait for memory must not block other users
         self._closing = threading.Event()
         self._model: VideoModel | None = None
+        self._encoder: SegmentEncoder | None = None
+        self._encoder_error: NightreelError | None = None
         self._device = LeasedDevice(name=settings.device)
         self._load_errors: list[NightreelError] = []
         self._checked = False
@@ -141,6 +147,19 @@ class ModelSession:
         finally:
             self._keep_peaks(model)
 
+    @contextmanager
+    def use_encoder(self) -> Iterator[SegmentEncoder]:
+        """Lend the dual encoder to this thread alone. It is on the device of the model, and part of its lease.
+
+        Beside a model on a server, it is on the CPU.
+
+        Raises:
+            NightreelError: as `use` and `load_encoder`. What is permanent is raised again without another try.
+        """
+        with self._use_lock:
+            self._loaded()
+            yield self._loaded_encoder()
+
     def failed_to_load(self, error: NightreelError) -> bool:
         """Whether loading the model raised this very error, so that no video is at fault."""
         return any(error is other for other in self._load_errors)
@@ -164,6 +183,26 @@ class ModelSession:
                     raise
             return self._model
 
+    def _loaded_encoder(self) -> SegmentEncoder:
+        with self._load_lock:
+            if self._encoder is None:
+                assert self._found_encoder is not None, "Embedding asks only where there is one"
+                if isinstance(self._encoder_error, PermanentError):
+                    raise self._encoder_error
+                with self._recorder.stage("load_encoder"):
+                    try:
+                        self._encoder = load_encoder(self._settings, self._found_encoder, device=self._encoder_device())
+                    except NightreelError as error:
+                        self._encoder_error = error
+                        raise
+                self._stack.callback(self._unload_encoder)
+            return self._encoder
+
+    def _encoder_device(self) -> str:
+        if self._found.checkpoint is None:
+            return "cpu"
+        return first_device(self._device.name)
+
     def _close_unless(self, is_needed: Callable[[], bool], loaded: threading.Event) -> None:
         while not loaded.wait(_LOOK_EVERY_S):
             with suppress(NightreelError):  # not known now
@@ -178,6 +217,9 @@ class ModelSession:
         with self._recorder.stage("check_model"):
             footprint = check_model(self._settings, prompts=self._recipe.prompts.prompts, found=self._found)
             if footprint and self._lease_memory:
+                if self._found_encoder:
+                    held = measure_encoder(self._settings, self._found_encoder)
+                    footprint = replace(footprint, weights_bytes=footprint.weights_bytes + held)
                 self._request = request_device(self._settings, footprint, peaks=self._peaks())
         self._checked = True
 
@@ -225,6 +267,9 @@ class ModelSession:
 
             self._model = None
             release_memory()
+
+    def _unload_encoder(self) -> None:
+        self._encoder = None  # _unload then returns its memory to the device
 
     def _keep_peaks(self, model: VideoModel) -> None:
         peaks = model.take_peaks()

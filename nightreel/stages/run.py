@@ -31,6 +31,7 @@ from nightreel.environment import describe_environment
 from nightreel.errors import SettingsError
 from nightreel.metrics import serve_metrics
 from nightreel.models.base import ModelSpec
+from nightreel.models.embedding import FoundEncoder, find_encoder
 from nightreel.models.loading import FoundModel, find_model
 from nightreel.options import AnalyzeOptions
 from nightreel.prompts.loading import load_prompt_sets
@@ -42,6 +43,7 @@ from nightreel.stages.database import open_database
 from nightreel.stages.decode import Decoding
 from nightreel.stages.device_lease import LeaseMemory
 from nightreel.stages.discover import Discovery
+from nightreel.stages.embed import Embedding, usable_spec
 from nightreel.stages.encode import Encoding
 from nightreel.stages.helper import HelperRun, IsCancelled, never_cancelled
 from nightreel.stages.identify import Identification
@@ -168,7 +170,7 @@ def open_run(
         recipe_id = part.recipe_id if part else options.recipe
         with database.begin() as connection:
             used = used_revisions(connection, settings, recipe_id=recipe_id)
-        found = find_model(settings, used=used)
+        found, encoder = find_model(settings, used=used), find_encoder(settings, used=used)
         with database.begin() as connection:
             if prompts:
                 recipe = _register(connection, settings, found.spec, prompts)
@@ -215,6 +217,7 @@ def open_run(
                 selection=part.selection if part else _selection(options, source),
                 recipe=recipe,
                 found=found,
+                encoder=encoder,
                 database=database,
                 registration=registration,
                 lease_memory=lease_memory,
@@ -236,6 +239,7 @@ def _stages(
     selection: Selection,
     recipe: Recipe,
     found: FoundModel,
+    encoder: FoundEncoder | None,
     database: Database,
     registration: RunRegistration,
     lease_memory: LeaseMemory | None,
@@ -260,12 +264,15 @@ def _stages(
         with database.begin() as connection:
             record_environment(connection, run_id, facts)
 
+    with database.begin() as connection:
+        spec = usable_spec(connection, encoder.spec if encoder else None)
     with ExitStack() as stack:
         files = stack.enter_context(VideoFiles(source, settings, recorder, record))
         stack.callback(videos.close_all)
         model = ModelSession(
             settings,
             found=found,
+            encoder=encoder if spec else None,
             recipe=recipe,
             run_id=run_id,
             database=database,
@@ -273,6 +280,7 @@ def _stages(
             lease_memory=lease_memory,
         )
         stack.callback(model.close)
+        embedding = Embedding(spec=spec, model=model, database=database, recipe=recipe, recorder=recorder)
         identification = Identification(database=database, recipe=recipe, run_id=run_id, files=files, recorder=recorder)
         decoding = Decoding(
             database=database,
@@ -342,6 +350,7 @@ def _stages(
                 cache=cache,
                 cache_limit=cache_limit,
                 model=model,
+                embedding=embedding,
                 recorder=recorder,
                 chunk_segments=settings.chunk_segments,
                 decode_workers=settings.decode_processes,
@@ -362,6 +371,7 @@ def _stages(
                 run_id=run_id,
                 max_attempts=settings.max_attempts,
                 videos=videos,
+                embedding=embedding,
                 recorder=recorder,
                 deadline=deadline,
             ),

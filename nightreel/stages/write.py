@@ -34,6 +34,7 @@ from nightreel.domain.deadlines import Deadline
 from nightreel.errors import PermanentError
 from nightreel.logs import FAILURES, log_context
 from nightreel.reasons import OF_HOST, UNUSABLE_FEATURES, Reason
+from nightreel.stages.embed import Embedding
 from nightreel.stages.judge import Judged, judge_answers, show_videos
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideos
@@ -57,6 +58,7 @@ class Writing:
     run_id: int
     max_attempts: int
     videos: OpenVideos
+    embedding: Embedding
     recorder: RunRecorder
     deadline: Deadline = field(default_factory=Deadline)
 
@@ -71,6 +73,7 @@ class Writing:
             video = self.videos.find(item.segment.analysis_id)
             if video is not None and any(answer.state is not AnswerState.ERROR for answer in item.answers):
                 video.advanced = True
+        self.embedding.prepare([item.segment for item in answered.answered])
         ends: Counter[VideoEnd] = Counter()
         closings: list[Closing] = []
         failed, innocent = list[Outcome](), list[Outcome]()
@@ -80,6 +83,8 @@ class Writing:
         with self.recorder.stage("database"), self.database.begin() as connection:
             own = lock_own(connection, run_id=self.run_id, analysis_ids=sorted(attempts))
             write_answers(connection, answered.answered, video_ids=own, recipe=self.recipe, run_id=self.run_id)
+            kept = [item.segment for item in answered.answered if item.segment.analysis_id in own]
+            self.embedding.write(connection, kept, video_ids=own.values())
             given = answers_given(connection, sorted(own.values()), self.recipe, errors=True)
             policies = policies_in_force(connection, self.recipe.prompt_ids.values(), lock=True)
             prompts = self.recipe.under(policies)

@@ -36,3 +36,114 @@ CREATE OR REPLACE FUNCTION nightreel.facts(
     UNION ALL
     SELECT 'p:' || prompt_id
 $$;
+
+-- The condition that `document` has one of these facts.
+CREATE OR REPLACE FUNCTION nightreel.any_fact(wanted text[]) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ' AND document.facts && ' || quote_literal(wanted::text) || '::text[]'
+$$;
+
+-- The conditions of a search's filters on `document`, and on `video` where `of_video` joins it. Videos whose object was
+-- overwritten are left out, and restricted ones, unless `restricted` is given and nightreel.sees_restricted allows it.
+-- `prompt_ids`: the prompts that `prompt` names; null without one.
+CREATE OR REPLACE FUNCTION nightreel.search_filter(
+    prompt text, verdict text, min_severity integer, min_p float8, since timestamptz, until timestamptz, under text,
+    min_duration_s float8, max_duration_s float8, from_s float8, to_s float8, model text, run bigint,
+    restricted boolean,
+    OUT conditions text, OUT of_video text, OUT prompt_ids bigint[]
+) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    scopes text[] := ARRAY[''];
+    tenths CONSTANT integer := floor(least(min_p, 1) * 10 + 1e-9);
+BEGIN
+    conditions := ' AND NOT EXISTS (SELECT FROM nightreel.videos AS old '
+        || 'WHERE old.id = document.video_id AND old.replaced_at IS NOT NULL)';
+    of_video := '';
+    IF prompt IS NOT NULL THEN
+        prompt_ids := ARRAY(
+            SELECT one.id FROM nightreel.prompts AS one WHERE prompt IN (one.name, one.set_name || '/' || one.name)
+        );
+        scopes := prompt_ids::text[];
+        conditions := conditions || nightreel.any_fact(ARRAY(SELECT 'p:' || id FROM unnest(prompt_ids) AS id));
+    END IF;
+    IF verdict IS NOT NULL THEN
+        conditions := conditions
+            || nightreel.any_fact(ARRAY(SELECT 'v:' || scope || ':' || left(verdict, 100) FROM unnest(scopes) AS scope));
+    END IF;
+    IF min_severity IS NOT NULL THEN
+        conditions := conditions
+            || nightreel.any_fact(ARRAY(SELECT 's:' || scope || ':' || min_severity FROM unnest(scopes) AS scope));
+    END IF;
+    IF min_p >= 0.1 THEN
+        conditions := conditions
+            || nightreel.any_fact(ARRAY(SELECT 'q:' || scope || ':' || tenths FROM unnest(scopes) AS scope));
+    END IF;
+    IF min_p <> tenths / 10.0::float8 OR tenths = 0 THEN  -- facts have tenths: the verdicts tell the rest
+        conditions := conditions || ' AND EXISTS (SELECT FROM nightreel.answers AS answer '
+            || 'JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due '
+            || 'WHERE answer.segment_id = document.segment_id AND NOT answer.superseded AND answer.p >= '
+            || quote_literal(min_p) || '::float8'
+            || CASE WHEN prompt IS NULL THEN '' ELSE ' AND verdict.prompt_id = ANY ('
+                || quote_literal(prompt_ids::text) || '::bigint[])' END || ' OFFSET 0)';
+    END IF;
+    IF model IS NOT NULL THEN
+        conditions := conditions || nightreel.any_fact(ARRAY(
+            SELECT 'm:' || scope || ':' || one.id FROM nightreel.models AS one, unnest(scopes) AS scope
+            WHERE one.name = model
+        ));
+    END IF;
+    IF run IS NOT NULL THEN
+        conditions := conditions
+            || nightreel.any_fact(ARRAY(SELECT 'r:' || scope || ':' || run FROM unnest(scopes) AS scope));
+    END IF;
+    IF since IS NOT NULL THEN
+        conditions := conditions || ' AND video.modified_at >= ' || quote_literal(since) || '::timestamptz';
+    END IF;
+    IF until IS NOT NULL THEN
+        conditions := conditions || ' AND video.modified_at < ' || quote_literal(until) || '::timestamptz';
+    END IF;
+    IF under IS NOT NULL THEN
+        conditions := conditions || ' AND starts_with(video.uri, ' || quote_literal(under) || ')';
+    END IF;
+    IF min_duration_s IS NOT NULL THEN
+        conditions := conditions || ' AND video.duration_s >= ' || quote_literal(min_duration_s) || '::float8';
+    END IF;
+    IF max_duration_s IS NOT NULL THEN
+        conditions := conditions || ' AND video.duration_s <= ' || quote_literal(max_duration_s) || '::float8';
+    END IF;
+    IF num_nonnulls(from_s, to_s) > 0 THEN
+        conditions := conditions || ' AND EXISTS (SELECT FROM nightreel.segments AS one WHERE one.id = document.segment_id'
+            || coalesce(' AND one.end_s > ' || quote_literal(from_s) || '::float8', '')
+            || coalesce(' AND one.start_s < ' || quote_literal(to_s) || '::float8', '') || ')';
+    END IF;
+    IF num_nonnulls(since, until, under, min_duration_s, max_duration_s) > 0 THEN
+        of_video := 'JOIN nightreel.videos AS video ON video.id = document.video_id';
+    END IF;
+    IF NOT coalesce(restricted AND nightreel.sees_restricted(session_user), false) THEN
+        conditions := conditions || ' AND NOT EXISTS '
+            || '(SELECT FROM nightreel.videos AS one WHERE one.id = document.video_id AND one.restricted)';
+    END IF;
+END
+$$;
+
+-- The text that is shown for a segment: of `prompt_ids` if one is given and has a mark, else the one with the most marks.
+-- Without terms, there are no marks.
+CREATE OR REPLACE FUNCTION nightreel.search_text(
+    segment_id bigint, prompt_ids bigint[], terms text[], prefixes text[], languages text[]
+) RETURNS TABLE (found_in text, said text, marks integer[]) LANGUAGE sql STABLE AS $$
+    SELECT text.name, text.said, marked.marks
+    FROM (
+        SELECT prompt.id, prompt.name, question.kind, left(coalesce(verdict.text, answer.text), 20000) AS said
+        FROM nightreel.answers AS answer
+        JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
+        JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
+        JOIN nightreel.questions AS question ON question.id = answer.question_id
+        WHERE answer.segment_id = search_text.segment_id AND NOT answer.superseded AND verdict.state = 'answered'
+          AND question.kind IN ('caption', 'text', 'tags', 'choice')
+    ) AS text
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN terms IS NOT NULL THEN nightreel.marks(text.said, terms, prefixes, languages) END AS marks
+    ) AS marked
+    ORDER BY coalesce(text.id = ANY (prompt_ids), false) AND marked.marks IS NOT NULL DESC,
+             coalesce(array_length(marked.marks, 1), 0) DESC, text.kind IN ('caption', 'text') DESC, text.id
+    LIMIT 1
+$$;

@@ -21,7 +21,7 @@ LAYERS = [layer.split(" : ") for layer in CONTRACTS[0]["layers"]]
 # The only packages that may import a library, as prefixes of module names.
 RESERVED = {
     "torch": ("nightreel.models.", "nightreel.gpu", "nightreel.demo.training"),
-    "transformers": ("nightreel.models.inprocess.", "nightreel.demo.training"),
+    "transformers": ("nightreel.models.inprocess.", "nightreel.models.embedding.dual", "nightreel.demo.training"),
     "decord": ("nightreel.media",),
     "av": ("nightreel.media",),
     "s3fs": ("nightreel.storage",),

@@ -1,10 +1,11 @@
-"""Measure the accuracy of the demo model and write its model card. `make bench-demo`.
+"""Measure the accuracy of the demo models and write their model cards. `make bench-demo`.
 
 300 unseen clips (seeds for neither training nor tuning) pass through the whole flow into Postgres. A plain `generate()`
 loop in fp32 answers the same questions. The same scenes are also written in the forms of real files: sizes, frame
-rates, rotation tags, compression, codecs. Clips of 30 s with a warning sign of 2 s show what a second look finds.
+rates, rotation tags, compression, codecs. Clips of 30 s with a warning sign of 2 s show what a second look finds. A
+gallery of clips that all show something else measures the dual encoder, and its card is written too.
 
-    python -m benchmarks.bench_demo [clips [clips of each form [clips with a short sign]]]
+    python -m benchmarks.bench_demo [clips [clips of each form [clips with a short sign [clips of the gallery]]]]
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from typing import Any
 import torch
 from benchmarks.bench_pipeline import environment
 from benchmarks.demo_sides import FORMS, SETS, answers_in_postgres, by_place, plain_answers, plain_share
+from benchmarks.gallery_sides import find_gallery
 from benchmarks.harness import Report, Row
 from benchmarks.second_look_sides import LOOK, find_signs, write_signs
 
 from nightreel.demo.clips import Clip, draw_clip, write_clip
 from nightreel.demo.grading import Grade, calibration_error, grade_answers, share_right
 from nightreel.demo.scenes import draw_scene
-from nightreel.demo.training.card import write_card
+from nightreel.demo.training.card import write_card, write_encoder_card
 from nightreel.domain import PromptKind
-from nightreel.models.checkpoints import DEMO_DIRECTORY
+from nightreel.models.checkpoints import DEMO_DIRECTORY, DEMO_ENCODER_DIRECTORY
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
 from nightreel.settings import load_settings
@@ -36,7 +38,7 @@ _LONG_S = (30.0, 30.0, 10.0)
 _PLAIN = "plain generate()"
 
 
-def main(clips: int = 300, of_each_form: int = 40, signs: int = 40) -> None:
+def main(clips: int = 300, of_each_form: int = 40, signs: int = 40, gallery: int = 200) -> None:
     torch.set_num_threads(1)  # such a small model gains nothing from more, and is much slower on a busy machine
     report = Report("demo", versions=("torch", "transformers", "decord", "av"))
     prompts = load_prompt_sets(SETS).prompts
@@ -54,7 +56,10 @@ def main(clips: int = 300, of_each_form: int = 40, signs: int = 40) -> None:
                             goal=1.0, note=f"{sum(same)} of {len(same)}; fp32"))  # fmt: skip
             _add_forms(report, root / "forms", of_each_form)
             _add_second_looks(report, root / "signs", signs)
-    write_card(DEMO_DIRECTORY, report.finish())
+            find_gallery(report, root / "gallery", gallery)
+    results = report.finish()
+    write_card(DEMO_DIRECTORY, results)
+    write_encoder_card(DEMO_ENCODER_DIRECTORY, results)
 
 
 def _held_out(directory: Path, count: int) -> dict[str, Clip]:

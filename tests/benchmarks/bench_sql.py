@@ -1,6 +1,7 @@
 """Reading results: views, filters, search, sums and exports over a million answers. `make bench-sql`.
 
-A real Postgres has 950,000 answers about 100,000 videos (`sql_rows`). Each statement runs as the analyst, with other
+A real Postgres has 950,000 answers about 100,000 videos (`sql_rows`), and vectors of 300,000 segments (`vector_rows`).
+Each statement runs as the analyst, with other
 values each time; its figure is the 95th of 100 times. Goals are milliseconds, not a ratio. Plans of statements that
 miss their goal are printed.
 """
@@ -17,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg
-from benchmarks import sql_rows
+from benchmarks import sql_rows, vector_rows
 from benchmarks.harness import Report, Row, measure
 from benchmarks.sql_rows import RARE, VIDEOS
 
@@ -96,8 +97,10 @@ def main(runs: int = _RUNS) -> None:
             with closing(Database(analyst.render_as_string(hide_password=False))) as reader:
                 for name, query in _SEARCHES.items():
                     report.add(_searched(reader, name, query, max(5, runs // 2)))
-            for form in Format:
-                report.add(_exported(database, form, Path(directory)))
+                for form in Format:
+                    report.add(_exported(database, form, Path(directory)))
+                vector_rows.add_segments(database)
+                vector_rows.add_rows(report, database, reader)
     report.finish()
 
 

@@ -20,7 +20,7 @@ from nightreel.database.schema.review import (
     queue_policies,
     queues,
 )
-from nightreel.database.schema.search import documents, search_index
+from nightreel.database.schema.search import documents, embedding_models, search_index, vectors
 from nightreel.database.schema.shards import backfill_shards, backfills
 from nightreel.database.schema.site import site
 from nightreel.database.schema.webhooks import webhook_deliveries, webhooks
@@ -38,6 +38,7 @@ __all__ = [
     "current_recipes",
     "decisions",
     "documents",
+    "embedding_models",
     "failed_segments",
     "features",
     "findings",
@@ -62,6 +63,7 @@ __all__ = [
     "site",
     "tokens",
     "users",
+    "vectors",
     "verdicts",
     "video_verdicts",
     "videos",

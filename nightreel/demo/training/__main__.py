@@ -1,4 +1,6 @@
-"""`python -m nightreel.demo.training DIRECTORY TARGET`: run all stages, A and B in parallel, then write the model.
+"""`python -m nightreel.demo.training DIRECTORY TARGET`: run all stages, then write the models.
+
+A and B run in parallel, then C and D. The dual encoder goes to a folder beside TARGET, `TARGET_encoder`.
 
 After an interruption, the next run continues from the last checkpoints in DIRECTORY. `--stage` runs only one stage.
 """
@@ -12,14 +14,17 @@ from pathlib import Path
 
 import torch
 
-from nightreel.demo.training.export import export
+from nightreel.demo.training.encoder_stage import EncoderStage
+from nightreel.demo.training.export import export, export_encoder
 from nightreel.demo.training.joint_stage import JointStage
 from nightreel.demo.training.language_stage import LanguageStage
 from nightreel.demo.training.stage import Stage
 from nightreel.demo.training.vision_stage import VisionStage
 
-_STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (VisionStage, LanguageStage, JointStage)}
-_STEPS = {"vision": 4000, "language": 1000, "joint": 240}
+_STAGES: dict[str, type[Stage]] = {
+    stage.name: stage for stage in (VisionStage, LanguageStage, JointStage, EncoderStage)
+}
+_STEPS = {"vision": 4000, "language": 1000, "joint": 240, "encoder": 600}
 
 
 def main() -> None:
@@ -34,8 +39,10 @@ def main() -> None:
         _STAGES[given.stage](given.directory, steps=_STEPS[given.stage], device=device).run()
         return
     _run_stages(given.directory, given.target, ("vision", "language"))
-    _run_stages(given.directory, given.target, ("joint",))
+    _run_stages(given.directory, given.target, ("joint", "encoder"))
     print(export(given.directory, given.target))  # noqa: T201 - a command
+    encoder = given.target.with_name(f"{given.target.name}_encoder")
+    print(export_encoder(given.directory, encoder))  # noqa: T201 - a command
 
 
 def _run_stages(directory: Path, target: Path, names: tuple[str, ...]) -> None:

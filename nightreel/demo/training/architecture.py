@@ -31,7 +31,8 @@ SLOTS = MOST_THINGS
 TOKENS_A_FRAME = SLOTS + 1
 WIDTH = 128
 END = "<|im_end|>"
-_VISION_LAYERS, _TEXT_LAYERS, _HEADS, _INNER = 5, 4, 4, 384
+VISION_LAYERS, HEADS, INNER = 5, 4, 384
+_TEXT_LAYERS = 4
 _MOST_FRAMES = 32  # that the vocabulary can number; training uses fewer
 _SPECIALS = ("<pad>", "<unk>", "<|im_start|>", END, "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _TEMPLATE = (
@@ -50,9 +51,9 @@ def build_model(seed: int) -> Any:
     config = InternVLConfig(
         vision_config={
             "hidden_size": WIDTH,
-            "num_hidden_layers": _VISION_LAYERS,
-            "num_attention_heads": _HEADS,
-            "intermediate_size": _INNER,
+            "num_hidden_layers": VISION_LAYERS,
+            "num_attention_heads": HEADS,
+            "intermediate_size": INNER,
             "image_size": [FRAME_PX, FRAME_PX],
             "patch_size": [PATCH_PX, PATCH_PX],
             "layer_scale_init_value": 1.0,
@@ -62,10 +63,10 @@ def build_model(seed: int) -> Any:
             "model_type": "qwen2",
             "vocab_size": len(vocabulary),
             "hidden_size": WIDTH,
-            "intermediate_size": _INNER,
+            "intermediate_size": INNER,
             "num_hidden_layers": _TEXT_LAYERS,
-            "num_attention_heads": _HEADS,
-            "num_key_value_heads": _HEADS,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": HEADS,
             "max_position_embeddings": 4096,
             "initializer_range": 0.06,
             "tie_word_embeddings": True,

@@ -39,11 +39,15 @@ class Stage(ABC):
     def __init__(self, directory: Path, *, steps: int, device: str = "cpu") -> None:
         self.steps, self.device = steps, torch.device(device)
         self._directory = directory
-        self.model: Any = build_model(MODEL_SEED)
+        self.model: Any = self.build()
         self.model.to(self.device)
         use_plain_products(self.model)
         self.model.train()
         self.optimiser = self.prepare()
+
+    def build(self) -> Any:
+        """Build the model, with random weights."""
+        return build_model(MODEL_SEED)
 
     @abstractmethod
     def prepare(self) -> Optimiser:

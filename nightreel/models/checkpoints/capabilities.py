@@ -42,6 +42,11 @@ def visible_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def first_device(wanted: str) -> str:
+    """The device of the setting `device`, as torch names it; the first of several."""
+    return f"cuda:{_first_gpu(wanted)}" if _on_gpu(wanted) else "cpu"
+
+
 def _problems(settings: Settings, dtype: str) -> Iterator[str]:
     yield from _device(settings.device)
     if settings.quantization != "none":

@@ -61,6 +61,7 @@ def find_checkpoint(
     *,
     stored: StoredRevisions,
     with_code: bool = False,
+    setting: str = "NIGHTREEL_MODEL",
 ) -> Checkpoint:
     """Find a directory or a hub model and pin its revision. Downloads only small files.
 
@@ -73,6 +74,7 @@ def find_checkpoint(
         digests: known digests of files in directories.
         stored: commits of branches and tags on the hub.
         with_code: whether the Python files of a directory count, because they will run.
+        setting: the variable that names the model, for messages.
 
     Raises:
         SettingsError: neither a directory with a model nor a hub id.
@@ -83,15 +85,13 @@ def find_checkpoint(
     if directory.is_dir():
         if revision is not None:
             raise SettingsError(
-                f"NIGHTREEL_MODEL_REVISION={revision!r} pins a hub model, but {model!r} is a directory: unset it"
+                f"{setting}_REVISION={revision!r} pins a hub model, but {model!r} is a directory: unset it"
             )
         if not (directory / "config.json").is_file():
-            raise SettingsError(f"NIGHTREEL_MODEL={model!r}: the directory has no config.json, so it is not a model")
+            raise SettingsError(f"{setting}={model!r}: the directory has no config.json, so it is not a model")
         return from_directory(directory, digests, with_code=with_code)
     if not HUB_ID.fullmatch(model):
-        raise SettingsError(
-            f"NIGHTREEL_MODEL={model!r}: expected an existing directory, a hub id like org/name, or demo"
-        )
+        raise SettingsError(f"{setting}={model!r}: expected an existing directory, a hub id like org/name, or demo")
     directory = find_on_hub(model, revision, stored=stored, patterns=_WITHOUT_WEIGHTS, known_by="config.json")
     return Checkpoint(name=model, directory=directory, revision=directory.name)
 

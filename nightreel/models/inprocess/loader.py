@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,23 +14,21 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.utils.logging import disable_progress_bar
 
 from nightreel.domain import MemoryPeak, Prompt
-from nightreel.errors import NightreelError, PermanentError
+from nightreel.errors import PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.adapters import merge_adapter
 from nightreel.models.checkpoints.capabilities import ALL_GPUS, visible_gpus
 from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights
 from nightreel.models.checkpoints.code import require_own_code
 from nightreel.models.checkpoints.hub import snapshot
+from nightreel.models.failures import failures_of
 from nightreel.models.inprocess.dialogue import template_problem
 from nightreel.models.inprocess.footprint import measure_footprint
 from nightreel.models.inprocess.local import LocalModel
-from nightreel.models.memory.batches import is_out_of_memory
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.memory.meters import limit_process, meter_of
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
-
-_MAX_SAID = 500
 
 # transformers does not type these calls.
 _processors: Any = AutoProcessor
@@ -49,7 +46,7 @@ def load(
     limit_bytes: int | None,
 ) -> LocalModel:
     """Load a model, with the options of the settings. See `models.loading.load_model`."""
-    with _errors_of(spec, settings.device):
+    with failures_of(spec.name, settings.device):
         _without_progress_bars()
         if limit_bytes is not None:
             limit_process(_gpus_of(settings.device), limit_bytes)
@@ -59,7 +56,7 @@ def load(
         directory = fetch_weights(checkpoint, with_code=trusted)
         if trusted:
             require_own_code(directory, checkpoint.name)
-        with _errors_of(spec, settings.device, "be loaded by transformers"):
+        with failures_of(spec.name, settings.device, "be loaded by transformers"):
             processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
             _require_video(spec, processor)
             model, report = _models.from_pretrained(
@@ -98,13 +95,13 @@ def measure(
         directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
     if trusted:
         require_own_code(directory, checkpoint.name)
-    with _errors_of(spec, "the CPU", "be loaded by transformers"):
+    with failures_of(spec.name, "the CPU", "be loaded by transformers"):
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
         _require_video(spec, processor)
         config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
         with torch.device("meta"):
             model = _models.from_config(config, dtype=getattr(torch, spec.dtype), trust_remote_code=trusted)
-    with _errors_of(spec, "the CPU"):
+    with failures_of(spec.name, "the CPU"):
         _require_features(spec, model)
         return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
 
@@ -113,30 +110,6 @@ def _without_progress_bars() -> None:
     """Disable the progress bars of transformers: they would mix with those of the command line."""
     disable: Any = disable_progress_bar
     disable()
-
-
-@contextmanager
-def _errors_of(spec: ModelSpec, device: str, purpose: str = "be used") -> Iterator[None]:
-    """Turn an unexpected error into one of the model: it does not depend on a video, and each retry would repeat it.
-
-    The code of transformers, of templates and of trusted models runs on untrusted files, and can raise anything.
-
-    Raises:
-        PermanentError: `memory_too_small` if memory ran out, else `unsupported_model`.
-    """
-    try:
-        yield
-    except NightreelError:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {str(error)[:_MAX_SAID]}"
-        if is_out_of_memory(error):
-            raise PermanentError(
-                Reason.MEMORY_TOO_SMALL,
-                f"model {spec.name!r} does not fit into the free memory of {device}: use a smaller model or dtype, "
-                f"NIGHTREEL_DEVICE=cuda:all, or stop other programs on the device ({said})",
-            ) from error
-        raise PermanentError(Reason.UNSUPPORTED_MODEL, f"model {spec.name!r} cannot {purpose}: {said}") from error
 
 
 def _compile_vision(model: Any) -> None:

@@ -122,6 +122,14 @@ def test_one_video_has_the_row_of_its_view(rest: Rest):
     assert rest.get(f"videos/{rest.video_ids['clean']}", token=token).json() == {"video": row}
 
 
+def test_a_search_by_meaning_needs_a_text_or_a_segment_and_says_what_is_missing(rest: Rest):
+    assert rest.get("search").status_code == 422
+    assert rest.get("search", params={"q": "van", "like_video": 1}).status_code == 422
+    assert rest.get("search", params={"q": "van", "by": "smell"}).status_code == 422
+    refused = rest.get("search", params={"like_video": 1})
+    assert (refused.status_code, "no pgvector" in refused.json()["detail"]) == (400, True)
+
+
 def test_a_search_finds_the_moment_and_pages(rest: Rest):
     (hit,) = rest.get("search", params={"q": "bicycles"}).json()["hits"]
     assert (hit["uri"].rsplit("/", 1)[1], hit["start_s"], hit["prompt"]) == ("clip-3.mp4", 30.0, "caption")

@@ -100,6 +100,8 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "passwords",
         "sessions",
         "sign_in_failures",
+        "embedding_models",
+        "vectors",
     }
     with pytest.raises(PermanentError, match="is at revision 0001"):
         require_current(database.engine)

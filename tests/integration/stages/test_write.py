@@ -25,6 +25,7 @@ from nightreel.domain import (
 )
 from nightreel.errors import PermanentError, TransientError
 from nightreel.reasons import Reason
+from nightreel.stages.embed import Embedding
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideos
 from nightreel.stages.write import Writing
@@ -42,6 +43,7 @@ def writing(work):
         run_id=work.run.id,
         max_attempts=3,
         videos=OpenVideos(),
+        embedding=Embedding(spec=None, model=None, database=work.database, recipe=work.recipe, recorder=RunRecorder()),
         recorder=RunRecorder(),
     )
 
