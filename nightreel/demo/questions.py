@@ -5,14 +5,16 @@ Training and grading share one catalogue: `training` draws questions from it, `t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from nightreel import domain
 from nightreel.demo.captions import caption, explain_warning, name
-from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOTIONS, NO_MOTION, SHAPES, Scene, Thing
-from nightreel.domain import Prompt, PromptKind
+from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, MOTIONS, NO_MOTION, SHAPES, Scene, Thing
+from nightreel.domain import Field, FieldType, Level, Prompt, PromptKind
 from nightreel.errors import SettingsError
 from nightreel.prompts.wording import texts_of
 
@@ -61,7 +63,98 @@ def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
     return answers[0]
 
 
+LATER_FAMILIES = ("keywords", "object")
+"""Families that the model learned last, in words of their own: stage D of the training."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmQuestion:
+    """A question about a whole video, in the words a model gets, and its correct answer for the scenes of a video."""
+
+    text: str
+    answer: Callable[[Sequence[Scene]], str]
+
+
+@cache
+def film_catalogue() -> dict[str, FilmQuestion]:
+    """All questions about whole videos, by their text."""
+    return {question.text: question for question in _film_questions()}
+
+
+def film_truth(prompt: Prompt, scenes: Sequence[Scene]) -> str:
+    """The correct answer of a prompt of level video."""
+    (text,) = texts_of(prompt.question)
+    return film_catalogue()[text].answer(scenes)
+
+
+FIELDS = (
+    Field(name="background", type=FieldType.STRING, choices=(*BACKGROUNDS,)),
+    Field(name="motion", type=FieldType.STRING, choices=(*MOTIONS, NO_MOTION)),
+    Field(name="shapes", type=FieldType.STRING, choices=SHAPES, max_items=len(SHAPES)),
+    Field(name="things", type=FieldType.INTEGER, minimum=0, maximum=MOST_THINGS),
+)
+MOST_KEYWORDS = len(COLOURS) + len(SHAPES)
+
+
+def _film_questions() -> Iterator[FilmQuestion]:
+    keywords = domain.Question(
+        kind=PromptKind.KEYWORDS, text="List the colours and shapes.", most=MOST_KEYWORDS, level=Level.VIDEO
+    )
+    warning = domain.Question(kind=PromptKind.YES_NO, text="Is a warning sign shown?", level=Level.VIDEO)
+    title = domain.Question(kind=PromptKind.TEXT, text="Give the video a title.", level=Level.VIDEO)
+    for question, answer in ((keywords, _keywords), (warning, _has_warning), (title, _title)):
+        (text,) = texts_of(question)
+        yield FilmQuestion(text, answer)
+
+
+def _keywords(scenes: Sequence[Scene]) -> str:
+    """As JSON: the colours of all things, then their shapes."""
+    things = [thing for scene in scenes for thing in scene.things]
+    colours = [colour for colour in COLOURS if any(thing.colour == colour for thing in things)]
+    return spaced_json({domain.KEYWORDS: [*colours, *_shapes(scenes)]})
+
+
+def _object(scene: Scene) -> str:
+    return spaced_json(
+        {
+            "background": scene.background,
+            "motion": scene.motion,
+            "shapes": _shapes([scene]),
+            "things": len(scene.things),
+        }
+    )
+
+
+def _has_warning(scenes: Sequence[Scene]) -> str:
+    return "yes" if any(thing.is_warning for scene in scenes for thing in scene.things) else "no"
+
+
+def _title(scenes: Sequence[Scene]) -> str:
+    """The shapes that the video is about: "circles and stars", or "empty"."""
+    *others, last = [f"{shape}s" for shape in _shapes(scenes)] or ["empty"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _shapes(scenes: Sequence[Scene]) -> list[str]:
+    return [shape for shape in SHAPES if any(thing.shape == shape for scene in scenes for thing in scene.things)]
+
+
+def spaced_json(value: Any) -> str:
+    """JSON with spaces around all marks, so that each word of it is a word of the model's vocabulary.
+
+    >>> spaced_json({"keywords": ["red", "star"], "things": 2})
+    '{ "keywords" : [ "red" , "star" ] , "things" : 2 }'
+    """
+    if isinstance(value, dict):
+        inner = " , ".join(f"{json.dumps(key)} : {spaced_json(one)}" for key, one in value.items())
+        return f"{{ {inner} }}"
+    if isinstance(value, list):
+        return f"[ {' , '.join(map(spaced_json, value))} ]" if value else "[ ]"
+    return json.dumps(value)
+
+
 def _questions() -> Iterator[Question]:
+    yield from _forms()
     for text in _CAPTIONS:
         yield Question("caption", text, caption)
     for text in ("Explain why there is a warning.", "Explain why a warning is shown."):
@@ -70,6 +163,13 @@ def _questions() -> Iterator[Question]:
     yield from _whole_scenes()
     yield from _attributes()
     yield from _presence()
+
+
+def _forms() -> Iterator[Question]:
+    keywords = domain.Question(kind=PromptKind.KEYWORDS, text="List the colours and shapes.", most=MOST_KEYWORDS)
+    yield Question("keywords", texts_of(keywords)[0], lambda scene: _keywords([scene]))
+    facts = domain.Question(kind=PromptKind.OBJECT, text="Describe the video.", fields=FIELDS)
+    yield Question("object", texts_of(facts)[0], _object)
 
 
 def _counts() -> Iterator[Question]:

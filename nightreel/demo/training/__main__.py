@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 
 from nightreel.demo.training.export import export
+from nightreel.demo.training.forms_stage import FormsStage
 from nightreel.demo.training.joint_stage import JointStage
 from nightreel.demo.training.language_stage import LanguageStage
 from nightreel.demo.training.stage import Stage
 from nightreel.demo.training.vision_stage import VisionStage
 
-_STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (VisionStage, LanguageStage, JointStage)}
-_STEPS = {"vision": 4000, "language": 1000, "joint": 240}
+_STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (VisionStage, LanguageStage, JointStage, FormsStage)}
+_STEPS = {"vision": 4000, "language": 1000, "joint": 240, "forms": 240}
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
         return
     _run_stages(given.directory, given.target, ("vision", "language"))
     _run_stages(given.directory, given.target, ("joint",))
+    _run_stages(given.directory, given.target, ("forms",))
     print(export(given.directory, given.target))  # noqa: T201 - a command
 
 

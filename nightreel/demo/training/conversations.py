@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from nightreel.demo.questions import Question, catalogue
+from nightreel.demo.captions import caption
+from nightreel.demo.questions import LATER_FAMILIES, Question, catalogue, film_catalogue
 from nightreel.demo.scenes import Scene
 from nightreel.demo.training.architecture import END, FRAME_PX, build_processor
+from nightreel.domain import Note
+from nightreel.domain.notes import joined, quoted
+from nightreel.prompts.wording import before_question
 
 IGNORED = -100
 CAPTION_WEIGHT = 0.4
@@ -42,9 +46,12 @@ _TIMES = {
     "is_any": 0.8,
     "is_there_both": 2.0,
 }
+_LATER_TIMES = {"keywords": 1.0, "object": 1.0}
+"""The same of the families that stage D adds."""
 _MOST_TOKENS = 208
 """Most tokens of a scene's questions. Further questions are dropped, so that few rows need much padding."""
-_SENTENCES = ("caption", "explanation")
+_MOST_LATER_TOKENS = 260
+_SENTENCES = ("caption", "explanation", *LATER_FAMILIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +72,25 @@ class Packed:
     weights: torch.Tensor
 
 
-def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random) -> Packed:
-    """Draw questions for each scene and pack them as if after a video of `frames` frames."""
+def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random, later: bool = False) -> Packed:
+    """Draw questions for each scene and pack them as if after a video of `frames` frames.
+
+    Args:
+        later: with the families that stage D adds.
+    """
     start = len(video_ids(frames))
-    rows = [_row(scene, start, dice) for scene in scenes]
+    return _table([_row(scene, start, dice, later=later) for scene in scenes])
+
+
+def pack_films(films: Sequence[Sequence[Scene]], *, dice: random.Random) -> Packed:
+    """Pack one question about each whole video, given by its scenes, after notes that hold their captions."""
+    return _table([_film_row(scenes, dice) for scenes in films])
+
+
+def _table(rows: Sequence[Sequence[tuple[int, int, int, int, float]]]) -> Packed:
     length = max(len(row) for row in rows)
     padding = (0, 0, IGNORED, -1, 0.0)
-    table = np.array([row + [padding] * (length - len(row)) for row in rows])  # (N, L, 5)
+    table = np.array([[*row, *[padding] * (length - len(row))] for row in rows])  # (N, L, 5)
     whole = torch.from_numpy(table[..., :4].astype(np.int64)).unbind(-1)
     tokens, positions, labels, group = (one.contiguous() for one in whole)
     return Packed(tokens, positions, labels, group, torch.from_numpy(table[..., 4].astype(np.float32)))
@@ -86,14 +105,14 @@ def video_ids(frames: int) -> torch.Tensor:
     return ids
 
 
-def draw_questions(scene: Scene, dice: random.Random) -> list[tuple[Question, str]]:
+def draw_questions(scene: Scene, dice: random.Random, *, later: bool = False) -> list[tuple[Question, str]]:
     """Draw questions about a scene, each with its answer.
 
     Within a family, every answer that is correct for some question is equally frequent. Questions that share words
     with the scene are more frequent than others.
     """
     drawn = []
-    for family, times in _TIMES.items():
+    for family, times in (_TIMES | (_LATER_TIMES if later else {})).items():
         by_answer: dict[str, list[Question]] = {}
         for question in _families()[family]:
             by_answer.setdefault(question.answer(scene), []).append(question)
@@ -110,11 +129,26 @@ def _words(scene: Scene) -> list[str]:
     return [word for thing in scene.things for word in (thing.colour, thing.shape)]
 
 
-def _row(scene: Scene, start: int, dice: random.Random) -> list[tuple[int, int, int, int, float]]:
+def _film_row(scenes: Sequence[Scene], dice: random.Random) -> list[tuple[int, int, int, int, float]]:
+    notes, start_s = [], 0.0
+    for scene in scenes:
+        end_s = start_s + dice.choice((dice.uniform(4, 8), 10.0, 30.0))
+        notes.append(Note(start_s, end_s, (quoted(caption(scene)),)))
+        start_s = end_s
+    question = dice.choice([*film_catalogue().values()])
+    asked = _ids(f"<|im_start|>user\n{before_question(joined(notes))}{question.text}{END}\n<|im_start|>assistant\n")
+    said = _ids(f"{question.answer(scenes)}{END}")
+    labels = (IGNORED,) * len(asked) + said
+    return [(token, place, label, 0, 1.0) for place, (token, label) in enumerate(zip(asked + said, labels, strict=True))]
+
+
+def _row(
+    scene: Scene, start: int, dice: random.Random, *, later: bool
+) -> list[tuple[int, int, int, int, float]]:
     row: list[tuple[int, int, int, int, float]] = []
-    for number, (question, answer) in enumerate(draw_questions(scene, dice)):
+    for number, (question, answer) in enumerate(draw_questions(scene, dice, later=later)):
         asked, said = _ids(f"{question.text}{END}\n<|im_start|>assistant\n"), _ids(f"{answer}{END}")
-        if len(row) + len(asked) + len(said) > _MOST_TOKENS:
+        if len(row) + len(asked) + len(said) > (_MOST_LATER_TOKENS if later else _MOST_TOKENS):
             break
         labels = (IGNORED,) * len(asked) + said
         weight = CAPTION_WEIGHT if question.family in _SENTENCES else 1.0
@@ -129,7 +163,8 @@ def _row(scene: Scene, start: int, dice: random.Random) -> list[tuple[int, int, 
 def _families() -> dict[str, list[Question]]:
     questions = sorted(catalogue().values(), key=lambda question: question.family)
     families = {family: list(group) for family, group in groupby(questions, key=lambda question: question.family)}
-    assert families.keys() == _TIMES.keys(), f"{families.keys() ^ _TIMES.keys()}"
+    known = _TIMES.keys() | _LATER_TIMES.keys()
+    assert families.keys() == known, f"{families.keys() ^ known}"
     return families
 
 

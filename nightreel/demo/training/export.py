@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 from nightreel.demo.training.architecture import build_model, build_processor
-from nightreel.demo.training.joint_stage import JointStage
+from nightreel.demo.training.forms_stage import FormsStage
 from nightreel.demo.training.stage import MODEL_SEED, load_parts
 
 LOG = "training.jsonl"
-_STAGES = ("vision", "language", "joint")
+_STAGES = ("vision", "language", "joint", "forms")
 
 
 def export(directory: Path, target: Path) -> Path:
@@ -23,7 +23,7 @@ def export(directory: Path, target: Path) -> Path:
         FileNotFoundError: a stage is not finished.
     """
     model = build_model(MODEL_SEED)
-    load_parts(model, directory / f"{JointStage.name}.pt", "")
+    load_parts(model, directory / f"{FormsStage.name}.pt", "")
     building = target.with_name(f".{target.name}.partial")
     shutil.rmtree(building, ignore_errors=True)
     model.eval().save_pretrained(building)

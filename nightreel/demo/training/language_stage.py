@@ -66,14 +66,26 @@ def learn_answers(
 ) -> dict[str, float]:
     """Take one step on questions about scenes, from the tokens (N, frames * TOKENS_A_FRAME, WIDTH) of their videos."""
     packed = pack(scenes, frames=frames, dice=dice)
+    loss, figures = answer_loss(stage, tokens, packed, prefix=video_ids(frames))
+    stage.optimiser.step(loss, at=step)
+    return figures
+
+
+def answer_loss(
+    stage: Stage, tokens: torch.Tensor | None, packed: Packed, *, prefix: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss of the answers to packed questions after a prefix, and figures for the log.
+
+    Args:
+        tokens: (N, frames * TOKENS_A_FRAME, WIDTH), of the videos in the prefix; None: there is none.
+    """
     with torch.autocast(stage.device.type, torch.bfloat16):
-        logits, labels, weights = _answers(stage.model, tokens, packed, prefix=video_ids(frames))
+        logits, labels, weights = _answers(stage.model, tokens, packed, prefix=prefix)
     losses = functional.cross_entropy(logits, labels, reduction="none")
     loss = (losses * weights).sum() / weights.sum()
-    stage.optimiser.step(loss, at=step)
     right = (logits.argmax(-1) == labels).float()
     words = weights == 1
-    return {
+    return loss, {
         "loss": loss.item(),
         "tokens_right": right.mean().item(),
         "answers_right": right[words].mean().item(),
@@ -82,17 +94,18 @@ def learn_answers(
 
 
 def _answers(
-    model: Any, tokens: torch.Tensor, packed: Packed, *, prefix: torch.Tensor
+    model: Any, tokens: torch.Tensor | None, packed: Packed, *, prefix: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """float32 logits (A, V), labels (A,) and weights (A,) of all answer tokens of a batch."""
-    device = tokens.device
+    device = model.device
     count, length = packed.tokens.shape
     start = len(prefix)
     ids = torch.cat([prefix.expand(count, -1), packed.tokens], 1).to(device)
     embeddings = model.get_input_embeddings()(ids)
-    is_video = ids == model.config.image_token_id
-    is_video[:, start:] = False
-    embeddings = embeddings.masked_scatter(is_video[..., None], tokens.to(embeddings.dtype))
+    if tokens is not None:
+        is_video = ids == model.config.image_token_id
+        is_video[:, start:] = False
+        embeddings = embeddings.masked_scatter(is_video[..., None], tokens.to(embeddings.dtype))
 
     group = packed.group.to(device)
     sees = torch.zeros(count, 1, start + length, start + length, dtype=torch.bool, device=device)
