@@ -92,3 +92,14 @@ def not_finite(question: Question, *, tokens: int) -> Answer:
     """The error of a question whose scores are NaN or infinite: the model computed nothing."""
     reason = "the model's scores are not finite"
     return Answer(question_hash=question.hash, state=AnswerState.ERROR, reason=reason, prompt_tokens=tokens)
+
+
+def half_written(question: Question, *, tokens: int, generated: int) -> Answer:
+    """The answer if the text ended before it had its form. Half of it is not kept: it could be read as the whole."""
+    return Answer(
+        question_hash=question.hash,
+        state=AnswerState.UNMEASURED,
+        reason=f"the answer was not whole after {generated} tokens: raise max_new_tokens ({question.max_new_tokens})",
+        prompt_tokens=tokens,
+        generated_tokens=generated,
+    )
