@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from nightreel.domain.answers import Answer, AnswerState
 from nightreel.domain.identity import content_hash
 from nightreel.domain.questions import PromptKind, Question
-from nightreel.domain.structures import KEYWORDS, normalised, read_object
+from nightreel.domain.structures import KEYWORDS, normalised, read_object, text_of
 
 _LIKELY = 0.5
 _LONGEST_TEXT = 1000  # characters of one text in a note
@@ -70,7 +70,7 @@ def said(question: Question, answer: Answer) -> str | None:
             if isinstance(found, str):
                 return None
             if question.kind is PromptKind.OBJECT:
-                return json.dumps(found, ensure_ascii=False)
+                return text_of(found)
             words = normalised(found[KEYWORDS], most=question.most)
             return quoted(", ".join(words)) if words else None
         case PromptKind.YES_NO:

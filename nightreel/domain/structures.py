@@ -131,6 +131,11 @@ def read_object(text: str, fields: Sequence[Field]) -> dict[str, Any] | str:
     return {field.name: found[field.name] for field in fields}
 
 
+def text_of(found: Mapping[str, Any]) -> str:
+    """An object in words: JSON on one line."""
+    return json.dumps(found, ensure_ascii=False)
+
+
 def normalised(keywords: Iterable[str], *, most: int) -> list[str]:
     """Keywords as they are counted: NFKC, small letters, single spaces, no marks around, each once, at most `most`.
 
