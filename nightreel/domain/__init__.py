@@ -50,6 +50,7 @@ from nightreel.domain.work import (
     SecondLook,
     SegmentAnswers,
     VideoEnd,
+    WholeAnswers,
 )
 
 __all__ = [
@@ -111,6 +112,7 @@ __all__ = [
     "Video",
     "VideoEnd",
     "VideoVerdict",
+    "WholeAnswers",
     "Window",
     "bare",
     "combined",
