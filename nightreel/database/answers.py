@@ -68,6 +68,12 @@ class GivenAnswers(NamedTuple):
     first: dict[str, StoredAnswer]
     looks: dict[tuple[str, str], StoredAnswer]
 
+    def without_errors(self) -> GivenAnswers:
+        return GivenAnswers(
+            {key: one for key, one in self.first.items() if one.answer.state is not AnswerState.ERROR},
+            {key: one for key, one in self.looks.items() if one.answer.state is not AnswerState.ERROR},
+        )
+
     def verdicts(self, prompts: PromptSet) -> dict[str, Verdict]:
         """The verdicts of these prompts, by name."""
         return {name: both.decisive for name, both in self.both_verdicts(prompts).items()}

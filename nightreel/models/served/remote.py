@@ -21,7 +21,19 @@ from typing import Any
 
 import PIL
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, PromptKind, Question, Segment, Verdict
+from nightreel.domain import (
+    Answer,
+    Features,
+    FrameBatch,
+    MemoryPeak,
+    Note,
+    Prompt,
+    PromptKind,
+    Question,
+    Segment,
+    Verdict,
+    content_hash,
+)
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.answering import unmeasured
 from nightreel.models.base import ModelSpec
@@ -29,8 +41,9 @@ from nightreel.models.inquiry import Inquiry, Seen
 from nightreel.models.served import jpeg_frames
 from nightreel.models.served.completions import Completion, read_completion, to_answer
 from nightreel.models.served.identity import CHAT, connect
-from nightreel.models.served.questions import require_askable
-from nightreel.prompts.wording import texts_of
+from nightreel.models.served.questions import require_askable, without_special_tokens
+from nightreel.models.served.structured import response_format
+from nightreel.prompts.wording import before_question, texts_of
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -97,7 +110,6 @@ class RemoteModel:
         known: Sequence[Mapping[str, Verdict]] | None = None,
         seen: Sequence[Seen] | None = None,
     ) -> list[list[Answer]]:
-        require_askable({prompt: None for prompts in questions for prompt in prompts})
         inquiries = [
             _Inquiry(
                 waiting=list(prompts),
@@ -109,6 +121,27 @@ class RemoteModel:
             )
             for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
         ]
+        return self._ask(inquiries, questions)
+
+    def ask_over_notes(
+        self, notes: Sequence[Sequence[Note]], questions: Sequence[Sequence[Prompt]], *, seen: Sequence[Seen]
+    ) -> list[list[Answer]]:
+        texts = [before_question(own) for own in notes]
+        inquiries = [
+            _Inquiry(
+                waiting=list(prompts),
+                known={},
+                seen=seen[i],
+                key=content_hash(text),
+                parts=[{"type": "text", "text": without_special_tokens(text)}],
+                kept=self._kept,
+            )
+            for i, (text, prompts) in enumerate(zip(texts, questions, strict=True))
+        ]
+        return self._ask(inquiries, questions)
+
+    def _ask(self, inquiries: Sequence[_Inquiry], questions: Sequence[Sequence[Prompt]]) -> list[list[Answer]]:
+        require_askable({prompt: None for prompts in questions for prompt in prompts})
         try:
             self._ask_all(inquiries)
         except NightreelError:
@@ -181,6 +214,7 @@ class RemoteModel:
             "model": self.spec.name,
             "messages": jpeg_frames.with_question(parts, question.text),
             **_decoding(question.prompt.question),
+            **response_format(question.prompt.question),
             **({"logprobs": True, "top_logprobs": candidates} if candidates else {}),
         }
         try:
