@@ -103,9 +103,7 @@ def write_whole_answers(
         connection.execute(insert(_whole).on_conflict_do_nothing(), rows)
 
 
-def _supersede(
-    connection: Connection, keys: Collection[tuple[int, int]], recipe: Recipe, *, but: Notes
-) -> None:
+def _supersede(connection: Connection, keys: Collection[tuple[int, int]], recipe: Recipe, *, but: Notes) -> None:
     """Supersede the answers by (video id, question id), unless they were asked over these notes."""
     same = select(_notes.c.id).where(_notes.c.key == but.key)
     connection.execute(
@@ -155,9 +153,7 @@ def shown_whole_answers(
     }
 
 
-def videos_asked_whole(
-    connection: Connection, question_ids: Collection[int], *, after: int, limit: int
-) -> list[int]:
+def videos_asked_whole(connection: Connection, question_ids: Collection[int], *, after: int, limit: int) -> list[int]:
     """The next videos that have an answer to one of these questions about whole videos, by id."""
     query = select(_whole.c.video_id).where(_whole.c.question_id.in_(question_ids), _whole.c.video_id > after)
     return list(connection.execute(query.distinct().order_by(_whole.c.video_id).limit(limit)).scalars())

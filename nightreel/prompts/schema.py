@@ -171,9 +171,7 @@ class PromptEntry(BaseModel):
             return Band(self.no_below, self.yes_from)
         return Band.around(0.5 if self.threshold is None else self.threshold, self.doubt or 0.0)
 
-    def to_prompt(
-        self, top: SetEntry, earlier: Sequence[Prompt] = (), *, coverage: float = MIN_COVERAGE
-    ) -> Prompt:
+    def to_prompt(self, top: SetEntry, earlier: Sequence[Prompt] = (), *, coverage: float = MIN_COVERAGE) -> Prompt:
         """The prompt.
 
         Args:

@@ -41,7 +41,11 @@ def texts_of(question: Question) -> tuple[str, ...]:
                 return (f"{text}请用 JSON 回答，最多 {question.most} 个关键词：{_form(question)}。",)
             return (f"{text} Answer with at most {question.most} keywords, as JSON: {_form(question)}",)
         case PromptKind.OBJECT:
-            return (f"{text}请用 JSON 回答：{_form(question)}。" if chinese else f"{text} Answer as JSON: {_form(question)}",)
+            return (
+                f"{text}请用 JSON 回答：{_form(question)}。"
+                if chinese
+                else f"{text} Answer as JSON: {_form(question)}",
+            )
 
 
 def _form(question: Question) -> str:

@@ -121,9 +121,7 @@ def without_reused(
     return left
 
 
-def notes_of(
-    given: Mapping[int, GivenAnswers], segments: Sequence[Segment], questions: Sequence[Question]
-) -> Notes:
+def notes_of(given: Mapping[int, GivenAnswers], segments: Sequence[Segment], questions: Sequence[Question]) -> Notes:
     """The notes on a video: what these questions were answered, segment by segment. A second look comes before a first."""
     notes, ids = [], []
     for segment in segments:

@@ -11,20 +11,20 @@ SELECT verdict.video_id,
        CASE verdict.state WHEN 'answered' THEN 'flagged' ELSE verdict.state END AS found,
        verdict.severity,
        verdict.lane,
-       CASE WHEN question.kind IN ('caption', 'text') AND video.restricted AND (SELECT nightreel.hides_restricted())
+       CASE WHEN nightreel.is_free_text(question.kind) AND video.restricted AND (SELECT nightreel.hides_restricted())
             THEN NULL ELSE verdict.text END AS answer,
        verdict.reason,
        coalesce(verdict.first_flagged_s, part.first_s) AS first_s,
        part.ranges,
        part.segments,
        verdict.segments::bigint AS segments_in_all,
-       part.worst_p,
+       coalesce(part.worst_p, verdict.max_p) AS worst_p,
        verdict.needs_review,
        verdict.policy_id,
        verdict.judged_at,
        prompt.id AS prompt_id,
        video.restricted,
-       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || coalesce(verdict.first_flagged_s, part.first_s) AS console_url,
+       (SELECT console_url FROM nightreel.site) || '/videos/' || video.id || '?t=' || coalesce(verdict.first_flagged_s, part.first_s, 0) AS console_url,
        CASE WHEN NOT (video.restricted AND (SELECT nightreel.hides_restricted()))
             THEN (SELECT console_url FROM nightreel.site) || '/api/v1/videos/' || video.id || '/thumbnail' END AS thumbnail_url
 FROM nightreel.video_verdicts AS verdict

@@ -17,7 +17,7 @@ CREATE OR REPLACE FUNCTION nightreel.facts(
         SELECT 'v' AS letter, left(one, 100) AS fact
         FROM unnest(ARRAY[
             CASE WHEN flagged THEN 'flagged' END,
-            CASE WHEN state <> 'answered' THEN state WHEN kind NOT IN ('caption', 'text', 'tags') THEN said END
+            CASE WHEN state <> 'answered' THEN state WHEN kind <> 'tags' AND NOT nightreel.is_free_text(kind) THEN said END
         ]) AS one
         WHERE one IS NOT NULL
         UNION ALL

@@ -137,13 +137,15 @@ BEGIN
          LEFT JOIN LATERAL (
              SELECT text.name, text.said, marked.marks
              FROM (
-                 SELECT prompt.id, prompt.name, question.kind, left(coalesce(verdict.text, answer.text), 20000) AS said
+                 SELECT prompt.id, prompt.name, question.kind,
+                        left(nightreel.words_of(question.kind, verdict.value, coalesce(verdict.text, answer.text)), 20000)
+                            AS said
                  FROM nightreel.answers AS answer
                  JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
                  JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
                  JOIN nightreel.questions AS question ON question.id = answer.question_id
                  WHERE answer.segment_id = segment.id AND NOT answer.superseded AND verdict.state = ''answered''
-                   AND question.kind IN (''caption'', ''text'', ''tags'', ''choice'')
+                   AND question.kind IN (''caption'', ''text'', ''tags'', ''choice'', ''keywords'', ''object'')
              ) AS text
              CROSS JOIN LATERAL (SELECT nightreel.marks(text.said, $2, $3, $22) AS marks) AS marked
              ORDER BY coalesce(text.id = ANY ($4), false) AND marked.marks IS NOT NULL DESC,

@@ -139,12 +139,12 @@ def _film_row(scenes: Sequence[Scene], dice: random.Random) -> list[tuple[int, i
     asked = _ids(f"<|im_start|>user\n{before_question(joined(notes))}{question.text}{END}\n<|im_start|>assistant\n")
     said = _ids(f"{question.answer(scenes)}{END}")
     labels = (IGNORED,) * len(asked) + said
-    return [(token, place, label, 0, 1.0) for place, (token, label) in enumerate(zip(asked + said, labels, strict=True))]
+    return [
+        (token, place, label, 0, 1.0) for place, (token, label) in enumerate(zip(asked + said, labels, strict=True))
+    ]
 
 
-def _row(
-    scene: Scene, start: int, dice: random.Random, *, later: bool
-) -> list[tuple[int, int, int, int, float]]:
+def _row(scene: Scene, start: int, dice: random.Random, *, later: bool) -> list[tuple[int, int, int, int, float]]:
     row: list[tuple[int, int, int, int, float]] = []
     for number, (question, answer) in enumerate(draw_questions(scene, dice, later=later)):
         asked, said = _ids(f"{question.text}{END}\n<|im_start|>assistant\n"), _ids(f"{answer}{END}")

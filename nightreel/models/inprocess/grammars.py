@@ -129,9 +129,7 @@ class _Words:
         before = len(tokenizer.decode([ordinary]))
         self.tokens = [
             (
-                tokenizer.convert_ids_to_tokens(id_)
-                if id_ in special
-                else tokenizer.decode([ordinary, id_])[before:]
+                tokenizer.convert_ids_to_tokens(id_) if id_ in special else tokenizer.decode([ordinary, id_])[before:]
             ).encode()
             for id_ in range(len(tokenizer))
         ]

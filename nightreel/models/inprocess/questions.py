@@ -31,9 +31,7 @@ def require_answerable(
         raise SettingsError(f"model {model!r} cannot answer all prompts:\n" + "\n".join(problems))
 
 
-def _problems(
-    prompt: Prompt, dialogue: Dialogue, answer_tokens: AnswerTokens, grammars: Grammars
-) -> Iterator[str]:
+def _problems(prompt: Prompt, dialogue: Dialogue, answer_tokens: AnswerTokens, grammars: Grammars) -> Iterator[str]:
     where = f"prompt {prompt.name!r}" + (f" of set {prompt.set_name!r}" if prompt.set_name else "")
     question = prompt.question
     for text in texts_of(question):

@@ -54,9 +54,7 @@ def upgrade() -> None:
     op.execute("CREATE INDEX whole_answers_notes_id_idx ON nightreel.whole_answers (notes_id)")
     op.add_column(
         "video_verdicts",
-        sa.Column(
-            "whole_answer_id", sa.BigInteger, sa.ForeignKey("nightreel.whole_answers.id", ondelete="CASCADE")
-        ),
+        sa.Column("whole_answer_id", sa.BigInteger, sa.ForeignKey("nightreel.whole_answers.id", ondelete="CASCADE")),
         schema="nightreel",
     )
 
