@@ -11,9 +11,9 @@ from typing import Any
 
 from nightreel.demo.captions import read_caption, said_of
 from nightreel.demo.clips import Clip
-from nightreel.demo.questions import NONE, truth
+from nightreel.demo.questions import NONE, film_truth, truth
 from nightreel.demo.scenes import Scene
-from nightreel.domain import Prompt, PromptKind
+from nightreel.domain import Level, Prompt, PromptKind
 
 _NOTHING = ("", "no", "0", NONE)
 
@@ -81,6 +81,36 @@ def grade_answers(
     return grades
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmGrade:
+    """One answer about a whole video beside the correct one; the fields are those of `Grade`."""
+
+    clip: str
+    prompt: Prompt
+    said: str
+    truth: str
+    right: bool
+
+
+def grade_films(
+    rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]
+) -> list[FilmGrade]:
+    """Grade answers about whole videos, from rows of `reporting.video_answers`; others are skipped."""
+    asked = {(one.set_name, one.name): one for one in prompts if one.question.level is Level.VIDEO}
+    grades = []
+    for row in rows:
+        prompt, name = asked.get((row["prompt_set"], row["prompt"])), row["uri"].rsplit("/", 1)[-1]
+        if prompt is None or name not in clips:
+            continue
+        true = film_truth(prompt, [part.scene for part in clips[name].parts])
+        answered = row["state"] == "answered"
+        said = (row["answer"] or "") if answered else row["state"]
+        right = {*filter(None, said.split(", "))} == {*true} if isinstance(true, list) else said == true
+        shown = ", ".join(true) if isinstance(true, list) else true
+        grades.append(FilmGrade(clip=name, prompt=prompt, said=said, truth=shown, right=answered and right))
+    return grades
+
+
 def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
     """Whether an answer's text is correct for a scene."""
     true = truth(prompt, scene)
@@ -91,7 +121,7 @@ def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
     return said == true
 
 
-def share_right(grades: Sequence[Grade]) -> float:
+def share_right(grades: Sequence[Grade | FilmGrade]) -> float:
     """The share of correct answers, from 0 to 1; 1 if there are no grades."""
     return sum(grade.right for grade in grades) / len(grades) if grades else 1.0
 

@@ -48,7 +48,7 @@ def catalogue() -> dict[str, Question]:
 
 
 def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
-    """The correct answer: a text, or for tags the choices that apply.
+    """The correct answer: a text, or a list of the choices that apply, or of keywords.
 
     Raises:
         SettingsError: the prompt is not in the catalogue.
@@ -60,7 +60,17 @@ def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
     answers = [question.answer(scene) for question in asked]
     if prompt.question.kind is PromptKind.TAGS:
         return [choice for choice, answer in zip(prompt.question.choices, answers, strict=True) if answer == "yes"]
-    return answers[0]
+    return _as_answered(prompt, answers[0])
+
+
+def _as_answered(prompt: Prompt, written: str) -> str | list[str]:
+    """A correct answer as a verdict has it: keywords as a list, an object as JSON on one line."""
+    match prompt.question.kind:
+        case PromptKind.KEYWORDS:
+            return list(dict.fromkeys(json.loads(written)[domain.KEYWORDS]))
+        case PromptKind.OBJECT:
+            return json.dumps(json.loads(written))
+    return written
 
 
 LATER_FAMILIES = ("keywords", "object")
@@ -81,37 +91,39 @@ def film_catalogue() -> dict[str, FilmQuestion]:
     return {question.text: question for question in _film_questions()}
 
 
-def film_truth(prompt: Prompt, scenes: Sequence[Scene]) -> str:
-    """The correct answer of a prompt of level video."""
+def film_truth(prompt: Prompt, scenes: Sequence[Scene]) -> str | list[str]:
+    """The correct answer of a prompt about a whole video, as `truth` gives it."""
     (text,) = texts_of(prompt.question)
-    return film_catalogue()[text].answer(scenes)
+    return _as_answered(prompt, film_catalogue()[text].answer(scenes))
 
 
 FIELDS = (
     Field(name="background", type=FieldType.STRING, choices=(*BACKGROUNDS,)),
     Field(name="motion", type=FieldType.STRING, choices=(*MOTIONS, NO_MOTION)),
-    Field(name="shapes", type=FieldType.STRING, choices=SHAPES, max_items=len(SHAPES)),
+    Field(name="shapes", type=FieldType.STRING, choices=SHAPES, max_items=MOST_THINGS),
     Field(name="things", type=FieldType.INTEGER, minimum=0, maximum=MOST_THINGS),
 )
-MOST_KEYWORDS = len(COLOURS) + len(SHAPES)
+_MOST_KEYWORDS = 2 * MOST_THINGS
 
 
 def _film_questions() -> Iterator[FilmQuestion]:
     keywords = domain.Question(
-        kind=PromptKind.KEYWORDS, text="List the colours and shapes.", most=MOST_KEYWORDS, level=Level.VIDEO
+        kind=PromptKind.KEYWORDS, text="List the shapes.", most=len(SHAPES), level=Level.VIDEO
     )
     warning = domain.Question(kind=PromptKind.YES_NO, text="Is a warning sign shown?", level=Level.VIDEO)
     title = domain.Question(kind=PromptKind.TEXT, text="Give the video a title.", level=Level.VIDEO)
-    for question, answer in ((keywords, _keywords), (warning, _has_warning), (title, _title)):
+    for question, answer in ((keywords, _shape_keywords), (warning, _has_warning), (title, _title)):
         (text,) = texts_of(question)
         yield FilmQuestion(text, answer)
 
 
-def _keywords(scenes: Sequence[Scene]) -> str:
-    """As JSON: the colours of all things, then their shapes."""
-    things = [thing for scene in scenes for thing in scene.things]
-    colours = [colour for colour in COLOURS if any(thing.colour == colour for thing in things)]
-    return spaced_json({domain.KEYWORDS: [*colours, *_shapes(scenes)]})
+def _keywords(scene: Scene) -> str:
+    """As JSON: the colour and the shape of each thing. A word that comes twice counts once when it is judged."""
+    return spaced_json({domain.KEYWORDS: [word for thing in scene.things for word in (thing.colour, thing.shape)]})
+
+
+def _shape_keywords(scenes: Sequence[Scene]) -> str:
+    return spaced_json({domain.KEYWORDS: _shapes(scenes)})
 
 
 def _object(scene: Scene) -> str:
@@ -119,7 +131,7 @@ def _object(scene: Scene) -> str:
         {
             "background": scene.background,
             "motion": scene.motion,
-            "shapes": _shapes([scene]),
+            "shapes": [thing.shape for thing in scene.things],
             "things": len(scene.things),
         }
     )
@@ -166,8 +178,8 @@ def _questions() -> Iterator[Question]:
 
 
 def _forms() -> Iterator[Question]:
-    keywords = domain.Question(kind=PromptKind.KEYWORDS, text="List the colours and shapes.", most=MOST_KEYWORDS)
-    yield Question("keywords", texts_of(keywords)[0], lambda scene: _keywords([scene]))
+    keywords = domain.Question(kind=PromptKind.KEYWORDS, text="List the colours and shapes.", most=_MOST_KEYWORDS)
+    yield Question("keywords", texts_of(keywords)[0], _keywords)
     facts = domain.Question(kind=PromptKind.OBJECT, text="Describe the video.", fields=FIELDS)
     yield Question("object", texts_of(facts)[0], _object)
 

@@ -20,9 +20,9 @@ from nightreel.demo.training.stage import Stage, load_parts
 from nightreel.demo.training.vision_stage import see
 
 _RATE = 1e-3
-_PICTURES = 96  # a step
-_FILMS = 24  # a step
-_MOST_SCENES = 6
+_PICTURES = 64  # a step
+_FILMS = 40  # a step
+_MOST_SCENES = 4
 _NO_PREFIX = torch.zeros(0, dtype=torch.long)
 
 
