@@ -20,7 +20,7 @@ from nightreel.demo.training.stage import Stage
 from nightreel.demo.training.vision_stage import VisionStage
 
 _STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (VisionStage, LanguageStage, JointStage, FormsStage)}
-_STEPS = {"vision": 4000, "language": 1000, "joint": 240, "forms": 300}
+_STEPS = {"vision": 4000, "language": 1000, "joint": 240, "forms": 480}
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from nightreel.demo.training.vision_stage import see
 
 _RATE = 1e-3
 _PICTURES = 64  # a step
-_FILMS = 40  # a step
+_FILMS = 32  # a step
 _MOST_SCENES = 4
 _NO_PREFIX = torch.zeros(0, dtype=torch.long)
 
