@@ -104,7 +104,7 @@ def _value_of(field: Field) -> str:
     as_text = f"value ->> {_literal(field.name)}"
     if field.max_items:
         items = f"jsonb_array_elements_text(CASE jsonb_typeof({value}) WHEN 'array' THEN {value} ELSE '[]' END)"
-        return f"(SELECT string_agg(item, ', ') FROM {items} AS item)"
+        return f"(SELECT string_agg(item, ', ') FROM {items} AS item)"  # noqa: S608 - names are quoted
     match field.type:
         case FieldType.INTEGER | FieldType.NUMBER:
             return f"CASE jsonb_typeof({value}) WHEN 'number' THEN ({as_text})::float8 END"

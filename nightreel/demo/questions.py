@@ -107,9 +107,7 @@ _MOST_KEYWORDS = 2 * MOST_THINGS
 
 
 def _film_questions() -> Iterator[FilmQuestion]:
-    keywords = domain.Question(
-        kind=PromptKind.KEYWORDS, text="List the shapes.", most=len(SHAPES), level=Level.VIDEO
-    )
+    keywords = domain.Question(kind=PromptKind.KEYWORDS, text="List the shapes.", most=len(SHAPES), level=Level.VIDEO)
     warning = domain.Question(kind=PromptKind.YES_NO, text="Is a warning sign shown?", level=Level.VIDEO)
     title = domain.Question(kind=PromptKind.TEXT, text="Give the video a title.", level=Level.VIDEO)
     for question, answer in ((keywords, _shape_keywords), (warning, _has_warning), (title, _title)):

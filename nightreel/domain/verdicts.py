@@ -26,8 +26,8 @@ class Verdict:
 
     Args:
         value: bool, float, str, list of str, or the fields of an object; None unless answered.
-        text: the same as text: "yes", the choice, tags and keywords joined by ", ", the caption, an object as JSON; None
-            unless answered.
+        text: the same as text: "yes", the choice, tags and keywords joined by ", ", the caption, an object as JSON;
+            None unless answered.
         flagged: an analyst should see it.
         severity: of the worst flag, 1 to 4; None if nothing is flagged, or the policy gives none.
         labels: tags: "yes" or "unknown" for each tag; a tag that is "no" is left out.

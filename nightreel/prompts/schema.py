@@ -56,8 +56,8 @@ DECODING = tuple(field.name for field in fields(GenerationOptions))
 _ENUMS: dict[str, Any] = {"kind": PromptKind, "review": Review, "language": Language, "level": Level, "type": JsonType}
 _NUMBER_TOKENS = 16
 """Enough for "There are twenty-three people."."""
-_MOST_KEYWORDS = 8
-_KEYWORD_TOKENS = 24
+MOST_KEYWORDS = 8
+KEYWORD_TOKENS = 24
 """For one keyword: a few words, in scripts with a token for each character or byte."""
 _OBJECT_TOKENS = 512
 _NOTES_BYTES = 12_000
@@ -146,8 +146,8 @@ class PromptEntry(BaseModel):
         if self.kind is PromptKind.NUMBER:
             given.setdefault("max_new_tokens", _NUMBER_TOKENS)
         if self.kind is PromptKind.KEYWORDS:
-            given["most"] = self.most or _MOST_KEYWORDS
-            given.setdefault("max_new_tokens", _KEYWORD_TOKENS * given["most"])
+            given["most"] = self.most or MOST_KEYWORDS
+            given.setdefault("max_new_tokens", KEYWORD_TOKENS * given["most"])
         if self.form is not None:
             given["fields"] = self.form.fields
             given.setdefault("max_new_tokens", _OBJECT_TOKENS)

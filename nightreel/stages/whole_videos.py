@@ -1,7 +1,7 @@
 """Whole videos: ask about a video over notes on its segments, once these have all their answers.
 
-    answers of the segments  ->  notes  ->  parts of at most notes_bytes  ->  sums of the parts, as new notes  ->  answers
-                                            |------- as often as the notes are longer than that -------|
+    answers of the segments -> notes -> parts of at most notes_bytes -> sums of the parts, as new notes -> answers
+                                        |------ as often as the notes are longer than that -----|
 
 The ask stage asks; the write stage sends a video on to it, and ends its analysis when the answers are there.
 """
@@ -122,7 +122,7 @@ def without_reused(
 
 
 def notes_of(given: Mapping[int, GivenAnswers], segments: Sequence[Segment], questions: Sequence[Question]) -> Notes:
-    """The notes on a video: what these questions were answered, segment by segment. A second look comes before a first."""
+    """The notes on a video: the answers to these questions, segment by segment. A second look comes before a first."""
     notes, ids = [], []
     for segment in segments:
         own = given.get(segment.index)

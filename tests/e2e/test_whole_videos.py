@@ -102,7 +102,11 @@ def test_a_video_is_asked_again_when_what_was_said_changes(films):
     films.analyze()
     after = whole(films)
     assert after["short", "title"] == before["short", "title"]
-    assert after["long", "title"]["made_from"] == ids_of(films, "long", "'caption'") != before["long", "title"]["made_from"]
+    assert (
+        after["long", "title"]["made_from"]
+        == ids_of(films, "long", "'caption'")
+        != before["long", "title"]["made_from"]
+    )
     assert changed not in after["long", "dark"]["made_from"]
     history = films.rows("SELECT superseded FROM nightreel.whole_answers ORDER BY id")
     assert sum(row.superseded for row in history) == 2
@@ -119,4 +123,3 @@ def test_a_policy_changes_the_verdict_on_a_whole_video_without_asking(films, tmp
         assert whole(films)["long", "dark"]["flagged"] is flagged
         assert ("long" in str(films.rows("SELECT uri FROM reporting.flags WHERE prompt = 'dark'"))) is flagged
     assert films.rows("SELECT id, answered_at FROM nightreel.whole_answers ORDER BY id") == asked
-

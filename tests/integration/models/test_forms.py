@@ -55,9 +55,7 @@ def _keywords(name: str = "words", *, tokens: int = 160, most: int = 2, **keys: 
 
 
 def _facts(name: str = "facts", *, tokens: int = 120, **keys: object) -> Prompt:
-    return Prompt.of(
-        name=name, kind=PromptKind.OBJECT, text="Describe.", fields=_FIELDS, max_new_tokens=tokens, **keys
-    )
+    return Prompt.of(name=name, kind=PromptKind.OBJECT, text="Describe.", fields=_FIELDS, max_new_tokens=tokens, **keys)
 
 
 _FREE = Prompt.of(name="free", kind=PromptKind.TEXT, text="Tell me about it.", max_new_tokens=12)
@@ -135,7 +133,10 @@ def test_questions_over_notes_equal_those_of_plain_generate(
         Prompt.of(name=f"q{number}", kind=PromptKind.TEXT, text=text, max_new_tokens=9, level=Level.VIDEO)
         for number, text in enumerate(("Give it a title.", "Sum it up, please."))
     ]
-    notes = [(Note(0, 30, ('"a dog"',)),), (Note(0, 30, ('"a dog"',)), Note(30, 61.5, ('"two cats swim"', "Dark? yes")))]
+    notes = [
+        (Note(0, 30, ('"a dog"',)),),
+        (Note(0, 30, ('"a dog"',)), Note(30, 61.5, ('"two cats swim"', "Dark? yes"))),
+    ]
     answers = model.ask_over_notes(notes, [prompts, prompts], seen=[Seen(30, 30)] * 2)
     tokenizer = plain.processor.tokenizer
     for own, said in zip(notes, answers, strict=True):

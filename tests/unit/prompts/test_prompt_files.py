@@ -346,7 +346,9 @@ def test_a_name_in_two_sets_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_set_is_refused_with_the_shipped_names() -> None:
-    with pytest.raises(SettingsError, match=r"'taging' does not .* one of demo, demo_moderation, demo_tagging, moderation"):
+    with pytest.raises(
+        SettingsError, match=r"'taging' does not .* one of demo, demo_moderation, demo_tagging, moderation"
+    ):
         load_prompt_sets(["taging"])
 
 
