@@ -86,7 +86,7 @@ def prompt_of(question: str, *, kind: PromptKind, choices: Sequence[str], settin
     if bool(choices) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
         raise SettingsError(f"kind {kind}: the kinds choice and tags require choices, other kinds do not accept them")
     coverage = MIN_COVERAGE if settings.min_coverage is None else settings.min_coverage
-    form = {"most": MOST_KEYWORDS, "max_new_tokens": KEYWORD_TOKENS * MOST_KEYWORDS}
+    form: dict[str, Any] = {"most": MOST_KEYWORDS, "max_new_tokens": KEYWORD_TOKENS * MOST_KEYWORDS}
     keys = form if kind is PromptKind.KEYWORDS else {}
     return Prompt.of(name="question", kind=kind, text=question, choices=tuple(choices), coverage=coverage, **keys)
 

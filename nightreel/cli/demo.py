@@ -48,7 +48,7 @@ def demo() -> None:
         database = stack.enter_context(open_database(settings))
         with database.begin() as connection:
             rows = [dict(row) for row in reports.answers(connection, uri=f"{summary.source}/", limit=10_000)]
-            films = reports.whole_video_answers(connection, uri=f"{summary.source}/")
+            films = [dict(row) for row in reports.whole_video_answers(connection, uri=f"{summary.source}/")]
             failed = reports.failures(connection, uri=f"{summary.source}/")
         prompts = load_prompt_sets(_PROMPTS).prompts
         grades = grade_answers(rows, demo_clips(), prompts)

@@ -90,7 +90,7 @@ def answers(
     return list(connection.execute(query.limit(limit)).mappings())
 
 
-def whole_video_answers(connection: Connection, *, uri: str) -> Sequence[RowMapping]:
+def whole_video_answers(connection: Connection, *, uri: str) -> list[RowMapping]:
     """The answers about whole videos whose URI contains `uri`, by URI, prompt set and prompt."""
     columns = _video_answers.c
     query = (
@@ -98,7 +98,7 @@ def whole_video_answers(connection: Connection, *, uri: str) -> Sequence[RowMapp
         .where(columns.level == "video", _has(columns.uri, uri))
         .order_by(columns.uri, columns.prompt_set, columns.prompt)
     )
-    return connection.execute(query).mappings().all()
+    return list(connection.execute(query).mappings())
 
 
 def failures(

@@ -22,6 +22,7 @@ LAYERS = [layer.split(" : ") for layer in CONTRACTS[0]["layers"]]
 RESERVED = {
     "torch": ("nightreel.models.", "nightreel.gpu", "nightreel.demo.training"),
     "transformers": ("nightreel.models.inprocess.", "nightreel.demo.training"),
+    "llguidance": ("nightreel.models.inprocess.",),
     "decord": ("nightreel.media",),
     "av": ("nightreel.media",),
     "s3fs": ("nightreel.storage",),
@@ -149,10 +150,10 @@ print(len(ours), *sorted({{name.split(".")[0] for name in sys.modules}}))
         # `nightreel answers` prints rows: it needs neither features nor pictures nor metrics. 14 modules are tables.
         (
             "nightreel.cli.reports",
-            88,
+            92,
             {"torch", "transformers", "prefect", "pyarrow", "PIL", "prometheus_client", "av"},
         ),
-        ("nightreel.cli.app", 30, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
+        ("nightreel.cli.app", 32, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
         ("nightreel.models.served.remote", 45, {"torch", "transformers", "prefect", "pyarrow"}),
         ("nightreel.stages.run", 200, {"torch", "transformers", "prefect", "decord", "av"}),
     ],

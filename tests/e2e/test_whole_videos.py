@@ -1,4 +1,4 @@
-"""Questions about whole videos: asked once the segments are done, over what was said of them, and again when that changes."""
+"""Questions about whole videos: asked over what was said of the segments once these are done, and again when it changes."""
 
 from __future__ import annotations
 

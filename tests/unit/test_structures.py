@@ -99,7 +99,7 @@ def test_a_failure_never_becomes_an_empty_list():
     assert judge(KEYWORDS, failed, Policy()).value is None
 
 
-def _video(question: Question, *values: object, policy: Policy = Policy(), missing: int = 0):
+def _video(question: Question, *values: object, policy: Policy | None = None, missing: int = 0):
     verdicts = [
         SegmentVerdict(
             10.0 * place,
@@ -111,7 +111,9 @@ def _video(question: Question, *values: object, policy: Policy = Policy(), missi
         for place, value in enumerate(values)
     ]
     seconds = 10.0 * len(values)
-    return roll_up(question, policy, verdicts, missing=missing, covered_s=seconds, expected_s=seconds).verdict
+    return roll_up(
+        question, policy or Policy(), verdicts, missing=missing, covered_s=seconds, expected_s=seconds
+    ).verdict
 
 
 def test_the_keywords_of_a_video_are_the_most_frequent_of_its_segments():

@@ -31,7 +31,7 @@ class Reader:
     def ask_over_notes(
         self, notes: Sequence[Sequence[Note]], questions: Sequence[Sequence[Prompt]], *, seen: Sequence[Seen]
     ) -> list[list[Answer]]:
-        return [[self._answer(own, one) for one in asked] for own, asked in zip(notes, questions, strict=True)]
+        return [[self._answer(own, one) for one in asked] for own, asked, _ in zip(notes, questions, seen, strict=True)]
 
     def _answer(self, notes: Sequence[Note], prompt: Prompt) -> Answer:
         text = "\n".join(map(str, notes))
@@ -66,7 +66,7 @@ def test_long_notes_are_summed_up_by_time_until_they_fit():
     first_level = one.sums[:15]
     assert (first_level[0].start_s, first_level[-1].end_s) == (0, 600), "the parts cover the whole video"
     assert all(len(text.said[0].encode()) <= 250 for text in one.sums)
-    assert [text for question, text in model.given if question == "Title?"][0].startswith("0-")
+    assert next(text for question, text in model.given if question == "Title?").startswith("0-")
     assert not other.sums
     assert one.answers[0].state is other.answers[0].state is AnswerState.MEASURED
 
