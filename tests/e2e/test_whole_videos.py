@@ -1,4 +1,4 @@
-"""Questions about whole videos: asked over what was said of the segments once these are done, and again when it changes."""
+"""Questions about whole videos: asked over what was said of the segments when all is said, and again if it changes."""
 
 from __future__ import annotations
 
