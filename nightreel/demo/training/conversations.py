@@ -7,7 +7,7 @@ alone. The stages that train the language side call it.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -50,7 +50,6 @@ _LATER_TIMES = {"keywords": 1.0, "object": 1.0}
 """The same of the families that stage D adds."""
 _MOST_TOKENS = 208
 """Most tokens of a scene's questions. Further questions are dropped, so that few rows need much padding."""
-_MOST_LATER_TOKENS = 260
 _SENTENCES = ("caption", "explanation", *LATER_FAMILIES)
 
 
@@ -72,14 +71,18 @@ class Packed:
     weights: torch.Tensor
 
 
-def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random, later: bool = False) -> Packed:
+EARLY: Mapping[str, float] = _TIMES
+LATER: Mapping[str, float] = _LATER_TIMES
+
+
+def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random, families: Mapping[str, float] = EARLY) -> Packed:
     """Draw questions for each scene and pack them as if after a video of `frames` frames.
 
     Args:
-        later: with the families that stage D adds.
+        families: how often each is drawn.
     """
     start = len(video_ids(frames))
-    return _table([_row(scene, start, dice, later=later) for scene in scenes])
+    return _table([_row(scene, start, dice, families) for scene in scenes])
 
 
 def pack_films(films: Sequence[Sequence[Scene]], *, dice: random.Random) -> Packed:
@@ -105,14 +108,16 @@ def video_ids(frames: int) -> torch.Tensor:
     return ids
 
 
-def draw_questions(scene: Scene, dice: random.Random, *, later: bool = False) -> list[tuple[Question, str]]:
+def draw_questions(
+    scene: Scene, dice: random.Random, families: Mapping[str, float] = EARLY
+) -> list[tuple[Question, str]]:
     """Draw questions about a scene, each with its answer.
 
     Within a family, every answer that is correct for some question is equally frequent. Questions that share words
     with the scene are more frequent than others.
     """
     drawn = []
-    for family, times in (_TIMES | (_LATER_TIMES if later else {})).items():
+    for family, times in families.items():
         by_answer: dict[str, list[Question]] = {}
         for question in _families()[family]:
             by_answer.setdefault(question.answer(scene), []).append(question)
@@ -144,11 +149,13 @@ def _film_row(scenes: Sequence[Scene], dice: random.Random) -> list[tuple[int, i
     ]
 
 
-def _row(scene: Scene, start: int, dice: random.Random, *, later: bool) -> list[tuple[int, int, int, int, float]]:
+def _row(
+    scene: Scene, start: int, dice: random.Random, families: Mapping[str, float]
+) -> list[tuple[int, int, int, int, float]]:
     row: list[tuple[int, int, int, int, float]] = []
-    for number, (question, answer) in enumerate(draw_questions(scene, dice, later=later)):
+    for number, (question, answer) in enumerate(draw_questions(scene, dice, families)):
         asked, said = _ids(f"{question.text}{END}\n<|im_start|>assistant\n"), _ids(f"{answer}{END}")
-        if len(row) + len(asked) + len(said) > (_MOST_LATER_TOKENS if later else _MOST_TOKENS):
+        if len(row) + len(asked) + len(said) > _MOST_TOKENS:
             break
         labels = (IGNORED,) * len(asked) + said
         weight = CAPTION_WEIGHT if question.family in _SENTENCES else 1.0

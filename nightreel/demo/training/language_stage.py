@@ -40,8 +40,7 @@ class LanguageStage(Stage):
         dice, numbers = self.dice(step)
         frames = draw_frame_count(dice)
         scenes = [sample_scene(dice) for _ in range(BATCH)]
-        described = describe_frames(scenes, draw_moments(BATCH, frames, numbers))
-        tokens = _noisy(described, numbers).view(BATCH, -1, WIDTH).to(self.device)
+        tokens = ideal_tokens(scenes, frames=frames, random=numbers).to(self.device)
         return learn_answers(self, tokens, scenes, frames=frames, dice=dice, step=step)
 
 
@@ -50,6 +49,12 @@ def language_optimiser(model: Any, *, rate: float, steps: int, flat: float) -> O
     trained = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     embeddings = [model.get_input_embeddings().weight]
     return Optimiser(trained, embeddings=embeddings, rate=rate, steps=steps, flat=flat, clip=1.0)
+
+
+def ideal_tokens(scenes: list[Scene], *, frames: int, random: np.random.Generator) -> torch.Tensor:
+    """Ideal tokens with noise of videos of these scenes, (N, frames * TOKENS_A_FRAME, WIDTH)."""
+    described = describe_frames(scenes, draw_moments(len(scenes), frames, random))
+    return _noisy(described, random).view(len(scenes), -1, WIDTH)
 
 
 def draw_frame_count(dice: random.Random) -> int:
