@@ -160,6 +160,8 @@ class Writing:
         prompts: PromptSet,
     ) -> set[int]:
         """The analyses of this chunk whose segments have all their answers, and whose whole videos do not."""
+        if not prompts.of_whole_videos:
+            return set()
         videos = {}
         for outcome in outcomes:
             video = self.videos.find(outcome.analysis_id)

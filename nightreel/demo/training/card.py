@@ -65,7 +65,8 @@ form is another encoding of the same scenes.
 - It understands only the exact wording in `nightreel/demo/questions.py`. Answers to other questions mean nothing.
 - It takes 2 to 16 frames a segment. One frame shows no motion; more than 16 were not trained.
 - A segment should show one scene. The model mixes several scenes into one answer.
-- The same machine and versions give the same weights of the first three stages. Other processors round differently and give other weights.
+- The same machine and versions give the same weights of the first three stages. Other processors round differently and
+  give other weights.
 """
 _FIGURES = {
     "vision": (("shape_right", "shapes"), ("colour_right", "colours"), ("count_right", "counts")),

@@ -28,8 +28,7 @@ IGNORED = -100
 CAPTION_WEIGHT = 0.4
 """Loss weight of a token in a sentence; one-word answers weigh 1. Sentences have many tokens, most of them easy."""
 
-# Mean number of questions of each family per scene.
-_TIMES = {
+EARLY = {
     "caption": 1.0,
     "explanation": 0.35,
     "count": 0.5,
@@ -46,7 +45,8 @@ _TIMES = {
     "is_any": 0.8,
     "is_there_both": 2.0,
 }
-_LATER_TIMES = {"keywords": 1.0, "object": 1.0}
+"""Mean number of questions of each family per scene."""
+LATER = {"keywords": 1.0, "object": 1.0}
 """The same of the families that stage D adds."""
 _MOST_TOKENS = 208
 """Most tokens of a scene's questions. Further questions are dropped, so that few rows need much padding."""
@@ -69,10 +69,6 @@ class Packed:
     labels: torch.Tensor
     group: torch.Tensor
     weights: torch.Tensor
-
-
-EARLY: Mapping[str, float] = _TIMES
-LATER: Mapping[str, float] = _LATER_TIMES
 
 
 def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random, families: Mapping[str, float] = EARLY) -> Packed:
@@ -170,7 +166,7 @@ def _row(
 def _families() -> dict[str, list[Question]]:
     questions = sorted(catalogue().values(), key=lambda question: question.family)
     families = {family: list(group) for family, group in groupby(questions, key=lambda question: question.family)}
-    known = _TIMES.keys() | _LATER_TIMES.keys()
+    known = EARLY.keys() | LATER.keys()
     assert families.keys() == known, f"{families.keys() ^ known}"
     return families
 

@@ -9,8 +9,8 @@ import torch
 from fixtures.judged import Judged, judged
 from fixtures.plain_generate import PlainModel
 
-from nightreel.demo.clips import draw_clip, write_clip
 from nightreel.demo.captions import caption
+from nightreel.demo.clips import draw_clip, write_clip
 from nightreel.demo.grading import is_right
 from nightreel.demo.questions import film_truth
 from nightreel.demo.scenes import draw_scene
@@ -20,8 +20,8 @@ from nightreel.domain.notes import quoted
 from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.checkpoints import DEMO_DIRECTORY
-from nightreel.models.loading import describe_model, load_model
 from nightreel.models.inquiry import Seen
+from nightreel.models.loading import describe_model, load_model
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.prompts.wording import texts_of
 from nightreel.settings import load_settings
