@@ -18,7 +18,7 @@ LOCK := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 PYTEST := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo demo-model test check format docs fuzz chaos bench bench-docs check-media clean install
+.PHONY: demo demo-model test check format docs fuzz chaos bench bench-docs bench-peers check-media clean install
 .PHONY: lock audit image sbom test-image
 
 demo: install
@@ -59,6 +59,14 @@ bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmark
 
 bench-docs: install
 	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.publish
+
+# Pixeltable, a side of bench-pipeline, in an environment of its own: it wants other versions than ours. What is not in it,
+# such as torch, comes from ours.
+bench-peers: install
+	$(BIN)/python -m venv build/peers
+	build/peers/bin/pip install --quiet "pixeltable>=0.7,<0.8"
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$(build/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nightreel.pth
 
 bench-%: install
 	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.bench_$*

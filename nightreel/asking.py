@@ -1,5 +1,5 @@
-"""Ask about one video without a run: `nightreel ask` prints the answers, `POST /ask` of the REST service returns them.
-Uses no database and stores nothing.
+"""Ask about one video or image without a run: `nightreel ask` prints the answers, `POST /ask` of the REST service
+returns them. Uses no database and stores nothing.
 
 It fetches, probes, decodes, encodes and asks as the stages do, with the same settings and the same sandbox.
 """
@@ -40,6 +40,8 @@ from nightreel.settings import Settings
 from nightreel.storage import Storage, open_storage
 from nightreel.suggestions import did_you_mean, sentence
 from nightreel.units import human_bytes
+
+_IMAGE = Segment(index=0, start_s=0.0, end_s=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +118,10 @@ def values_of(reply: AskedSegment) -> list[dict[str, Any]]:
     ]
 
 
-def ask_video(
+def ask_file(
     uri: str, prompts: Sequence[Prompt], settings: Settings, *, loaded: VideoModel | None = None
 ) -> Iterator[AskedSegment]:
-    """Ask about a file or an object, segment by segment.
+    """Ask about a file or an object: a video, segment by segment, or a still image, as a segment of one frame at 0 s.
 
     Args:
         uri: a path, `file:///path` or `s3://bucket/key`.
@@ -131,7 +133,7 @@ def ask_video(
         One AskedSegment per segment, in order, as soon as its batch is answered.
 
     Raises:
-        SettingsError: a setting or a question cannot work; no video was touched.
+        SettingsError: a setting or a question cannot work; no file was touched.
         PermanentError: `object_gone`, or the file or the model cannot be used, or every segment failed.
         TransientError: the storage or the model hub cannot be reached.
     """
@@ -142,8 +144,12 @@ def ask_video(
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir)))
         path = local_copy(uri, directory, settings)
         pool = stack.enter_context(DecoderPool.from_settings(settings))
-        probe = pool.probe(path)
+        probe = _probe(pool, path)
         model = loaded or stack.enter_context(closing(load_model(settings)))
+        if probe is None:
+            image = pool.decode_image(path, short_side=model.frame_size)
+            yield _reply(_IMAGE, image, _said([_IMAGE], [image], prompts, model)[0], prompts)
+            return
         windows = segments(probe.duration_s, settings.window_s, expected_s=probe.expected_s)
         failures: list[PermanentError] = []
         for start in range(0, len(windows), settings.chunk_segments):
@@ -154,6 +160,16 @@ def ask_video(
                 yield reply
         if len(failures) == len(windows):
             raise failures[0]
+
+
+def _probe(pool: DecoderPool, path: Path) -> Probe | None:
+    """The probe of a video; None: it is a still image."""
+    try:
+        return pool.probe(path)
+    except PermanentError as error:
+        if error.reason is not Reason.IMAGE_FILE:
+            raise
+        return None
 
 
 def _ask(
@@ -176,13 +192,19 @@ def _ask(
         except PermanentError as error:
             failed[segment.index] = AskedSegment(segment=segment, failure=error)
     good = [segment for segment in batch if segment.index in looks]
-    frames = list(looks.values())
-    features = model.encode(frames, segments=good, keys=[f"segment-{item.index}" for item in good]) if good else []
-    seen = [Seen(looks[segment.index].covered_s or 0.0, segment.expected_s) for segment in good]
-    answers = model.ask(features, [prompts] * len(good), seen=seen) if good else []
+    answers = _said(good, list(looks.values()), prompts, model) if good else []
     said = {segment.index: given for segment, given in zip(good, answers, strict=True)}
     for segment in batch:
         yield failed.get(segment.index) or _reply(segment, looks[segment.index], said[segment.index], prompts)
+
+
+def _said(
+    windows: Sequence[Segment], looks: Sequence[FrameBatch], prompts: Sequence[Prompt], model: VideoModel
+) -> list[list[Answer]]:
+    """What the model says of each segment."""
+    features = model.encode(looks, segments=windows, keys=[f"segment-{window.index}" for window in windows])
+    seen = [Seen(look.covered_s or 0.0, window.expected_s) for window, look in zip(windows, looks, strict=True)]
+    return model.ask(features, [prompts] * len(windows), seen=seen)
 
 
 def _reply(segment: Segment, looked_at: FrameBatch, said: Sequence[Answer], prompts: Sequence[Prompt]) -> AskedSegment:
@@ -202,7 +224,7 @@ def _reply(segment: Segment, looked_at: FrameBatch, said: Sequence[Answer], prom
 
 
 def local_copy(uri: str, directory: Path, settings: Settings) -> Path:
-    """The path of a video as a local file: its own path if it is local, else a download in `directory`.
+    """The path of a file as a local one: its own path if it is local, else a download in `directory`.
 
     Raises:
         PermanentError: `object_gone`, `limit_bytes`, or as `open_storage`. TransientError: as `Storage.fetch`.
@@ -224,7 +246,7 @@ def _local_file(path: Path, max_bytes: int) -> Path:
     path = path.expanduser()
     if not path.is_file():
         hint = did_you_mean(path.name, _names_in(path.parent))
-        what = "expected a video file or s3://bucket/key"
+        what = "expected a video, an image or s3://bucket/key"
         raise PermanentError(Reason.OBJECT_GONE, sentence(f"{path} is not a file", hint, what))
     if path.stat().st_size > max_bytes:
         raise PermanentError(

@@ -1,5 +1,6 @@
 """Fixtures for all tests live in tests/fixtures, one module a real part."""
 
+import gc
 import signal
 from pathlib import Path
 
@@ -23,3 +24,9 @@ hypothesis.settings.load_profile("nightreel")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.removeprefix("tests/").partition("/")[0], len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """The libraries that the fixtures imported stay: the garbage collector need not look at them in each test."""
+    gc.collect()
+    gc.freeze()

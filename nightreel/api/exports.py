@@ -14,14 +14,13 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from nightreel.api.access import Caller, needs
-from nightreel.api.problems import busy, described, not_found
+from nightreel.api.problems import busy, described
 from nightreel.api.reading import reading
-from nightreel.api.rows import VIEWS, Columns, Filters, Under, parse_filters
+from nightreel.api.rows import Columns, Filters, Under, find_view, parse_filters
 from nightreel.api.service import EXPORTS_AT_ONCE, Service, service_of
 from nightreel.database.view_rows import Filter, chosen_columns, read_rows, view_columns
 from nightreel.domain.tokens import Scope
 from nightreel.stages.export import Format, export_chunks
-from nightreel.suggestions import refusal
 
 _TYPES = {
     Format.CSV: "text/csv; charset=utf-8",
@@ -54,13 +53,11 @@ def _export(
     under: Under = None,
 ) -> Response:
     """All rows of a view as one file."""
-    if view not in VIEWS:
-        raise not_found(refusal(f"{view!r} is no view", view, list(VIEWS)))
     service = service_of(request)
     conditions = parse_filters(filters)
     if not service.exports.acquire(blocking=False):
         raise busy(f"{EXPORTS_AT_ONCE} exports are running: wait for one to end", retry_after_s=30)
-    chunks = _chunks(service, caller, VIEWS[view], form=form, filters=conditions, columns=columns, under=under)
+    chunks = _chunks(service, caller, view, form=form, filters=conditions, columns=columns, under=under)
     try:
         first = next(chunks)  # so that a wrong filter has a status
     except BaseException:
@@ -77,7 +74,7 @@ def _export(
 def _chunks(
     service: Service,
     caller: Caller,
-    view: str,
+    path: str,
     *,
     form: Format,
     filters: tuple[Filter, ...],
@@ -88,6 +85,7 @@ def _chunks(
     with ExitStack() as stack:
         stack.callback(service.exports.release)
         connection = stack.enter_context(reading(service.database, restricted=caller.restricted))
+        view = find_view(connection, path)
         chosen = chosen_columns(columns, view_columns(connection, view))
         batches = read_rows(connection, view, chosen, filters=filters, under=under, restricted=caller.restricted)
         yield from export_chunks(batches, chosen, form)

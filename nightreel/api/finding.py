@@ -69,6 +69,8 @@ def _search(
     under: Under = None,
     min_duration_s: _Seconds = None,
     max_duration_s: _Seconds = None,
+    from_s: Annotated[_Seconds, Query(description="only segments with a part after this second of the video")] = None,
+    to_s: Annotated[_Seconds, Query(description="only segments with a part before this second of the video")] = None,
     newest: Annotated[bool, Query(description="the newest videos first, not the best hits")] = False,
     limit: Annotated[int, Query(ge=1, le=_MOST_HITS)] = 20,
     after: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
@@ -86,6 +88,8 @@ def _search(
         under=under,
         min_duration_s=min_duration_s,
         max_duration_s=max_duration_s,
+        from_s=from_s,
+        to_s=to_s,
         restricted=caller.restricted,
     )
     query = SearchQuery(text=q, filters=filters, newest=newest, limit=limit, after=after)

@@ -23,7 +23,7 @@ from nightreel.api.access import Caller, needs
 from nightreel.api.problems import Problem, busy, described
 from nightreel.api.replies import json_reply
 from nightreel.api.service import UPLOADS_AT_ONCE, Service, service_of
-from nightreel.asking import ask_video, prompt_of, values_of
+from nightreel.asking import ask_file, prompt_of, values_of
 from nightreel.domain import Prompt, PromptKind
 from nightreel.domain.tokens import Scope
 
@@ -44,7 +44,11 @@ _BODY = {
                     "type": "object",
                     "required": ["file", "question"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "a video"},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "a video, or a JPEG, PNG or WebP image",
+                        },
                         "question": {"type": "string", "minLength": 1, "maxLength": 4000},
                         "kind": {"type": "string", "enum": list(PromptKind), "default": "text"},
                         "choice": {"type": "array", "items": {"type": "string"}, "maxItems": 32},
@@ -170,7 +174,7 @@ def _answers(service: Service, file: BinaryIO, name: str, prompt: Prompt) -> lis
         path = directory / f"upload{suffix if _SUFFIX.fullmatch(suffix) else ''}"
         with path.open("wb") as out:
             shutil.copyfileobj(file, out, 1 << 20)
-        replies = ask_video(str(path), [prompt], settings, loaded=model)
+        replies = ask_file(str(path), [prompt], settings, loaded=model)
         return [value for reply in replies for value in values_of(reply)]
 
 

@@ -1,8 +1,9 @@
-"""Pages of the views of `reporting`: one route for each view, and one for a single video."""
+"""Pages of the views of `reporting`: one route for each view, one for the wide views, and one for a single video."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -16,8 +17,10 @@ from nightreel.api.replies import json_reply
 from nightreel.api.service import service_of
 from nightreel.database.view_pages import KEYS, PageQuery, read_page
 from nightreel.database.view_rows import Filter, parse_filter, view_columns
+from nightreel.database.wide_views import WIDE, wide_view, wide_views
 from nightreel.domain.tokens import Scope
 from nightreel.errors import SettingsError
+from nightreel.suggestions import refusal
 
 MOST_ROWS = 1000
 _MOST_FILTERS = 20
@@ -102,15 +105,22 @@ def add_rows(router: APIRouter) -> None:
         operation_id="list_views",
         responses=described(401, 403, 422, 429),
     )
-    for path, view in VIEWS.items():
+    for path in VIEWS:
         router.add_api_route(
             f"/{path}",
-            _page_of(view),
+            _page_of(path),
             response_model=PageShape,
             operation_id=f"list_{path}",
             summary=_ABOUT[path],
             responses=described(400, 401, 403, 422, 429),
         )
+    router.add_api_route(
+        f"/{WIDE}{{prompt_set}}",
+        _wide_page,
+        response_model=PageShape,
+        operation_id="list_wide",
+        responses=described(400, 401, 403, 404, 422, 429),
+    )
     router.add_api_route(
         "/videos/{video_id}",
         _video,
@@ -123,7 +133,7 @@ def add_rows(router: APIRouter) -> None:
 def _views(request: Request, caller: MayRead) -> Response:
     """The views, and their columns."""
     with reading(service_of(request).database, restricted=caller.restricted) as connection:
-        views = {path: _columns(connection, view) for path, view in VIEWS.items()}
+        views = {path: _columns(connection, find_view(connection, path)) for path in [*VIEWS, *wide_views(connection)]}
     return json_reply(request, {"views": views})
 
 
@@ -131,33 +141,64 @@ def _columns(connection: Connection, view: str) -> list[dict[str, str]]:
     return [{"name": column.name, "type": column.type} for column in view_columns(connection, view)]
 
 
-def _page_of(view: str) -> Callable[..., Response]:
-    def page(
-        request: Request,
-        caller: MayRead,
-        filters: Filters = None,
-        columns: Columns = None,
-        under: Under = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_ROWS, description="most rows of a page")] = 100,
-        after: Annotated[str | None, Query(max_length=10_000, description="`next` of the page before")] = None,
-    ) -> Response:
-        query = PageQuery(
-            view=view,
-            columns=columns,
-            filters=parse_filters(filters),
-            under=under,
-            restricted=caller.restricted,
-            limit=limit,
-            after=after,
-        )
-        with reading(service_of(request).database, restricted=caller.restricted) as connection:
-            found = read_page(connection, query)
-        names = [column.name for column in found.columns]
-        rows = [dict(zip(names, row, strict=True)) for row in found.rows]
-        shown = [{"name": column.name, "type": column.type} for column in found.columns]
-        return json_reply(request, {"columns": shown, "rows": rows, "next": found.next})
+def find_view(connection: Connection, path: str) -> str:
+    """The view that a path shows. Raises Problem 404 if it shows none."""
+    if path in VIEWS:
+        return VIEWS[path]
+    wide = wide_views(connection)
+    if path not in wide:
+        raise not_found(refusal(f"{path!r} is no view", path, [*VIEWS, *wide]))
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The parameters of a page."""
+
+    filters: Filters = None
+    columns: Columns = None
+    under: Under = None
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS, description="most rows of a page")] = 100
+    after: Annotated[str | None, Query(max_length=10_000, description="`next` of the page before")] = None
+
+
+Asked = Annotated[_Asked, Depends()]
+
+
+def _page_of(path: str) -> Callable[..., Response]:
+    def page(request: Request, caller: MayRead, asked: Asked) -> Response:
+        return _page(request, caller, asked, path)
 
     return page
+
+
+def _wide_page(
+    request: Request,
+    caller: MayRead,
+    asked: Asked,
+    prompt_set: Annotated[str, Path(max_length=100, description="name of a prompt set")],
+) -> Response:
+    """Videos with a column for each prompt of a set that is asked now."""
+    return _page(request, caller, asked, wide_view(prompt_set))
+
+
+def _page(request: Request, caller: Caller, asked: _Asked, path: str) -> Response:
+    filters = parse_filters(asked.filters)
+    with reading(service_of(request).database, restricted=caller.restricted) as connection:
+        query = PageQuery(
+            view=find_view(connection, path),
+            columns=asked.columns,
+            filters=filters,
+            under=asked.under,
+            restricted=caller.restricted,
+            limit=asked.limit,
+            after=asked.after,
+        )
+        found = read_page(connection, query)
+    names = [column.name for column in found.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in found.rows]
+    shown = [{"name": column.name, "type": column.type} for column in found.columns]
+    return json_reply(request, {"columns": shown, "rows": rows, "next": found.next})
 
 
 def _video(request: Request, caller: MayRead, video_id: VideoId) -> Response:

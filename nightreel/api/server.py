@@ -13,16 +13,18 @@ from nightreel.api.service import open_service
 from nightreel.errors import SettingsError
 from nightreel.settings import Settings
 from nightreel.stages.database import open_console_database
+from nightreel.stages.device_lease import LeaseNow
 
 _MOST_CONNECTIONS = 200
 _REQUESTS_END_WITHIN_S = 10
 _IDLE_S = 15
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, on_ready: Callable[[str], None], lease_memory: LeaseNow | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Running requests end first.
 
     Args:
+        lease_memory: as `open_service`.
         on_ready: called with the URL when the port is open.
 
     Raises:
@@ -32,7 +34,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
     with (
         _listening(settings.api_host, settings.api_port) as listener,
         open_console_database(settings) as database,
-        open_service(settings, database) as service,
+        open_service(settings, database, lease_memory=lease_memory) as service,
     ):
         app = create_app(service, names=[settings.api_host, *settings.api_names])
         config = uvicorn.Config(

@@ -14,6 +14,7 @@ from nightreel.api.loaded_model import LoadedModel
 from nightreel.api.rate import RateLimit
 from nightreel.database.connection import Database
 from nightreel.settings import Settings
+from nightreel.stages.device_lease import LeaseNow
 from nightreel.storage.spool import Spool
 
 EXPORTS_AT_ONCE = 2
@@ -37,14 +38,15 @@ class Service:
 
 
 @contextmanager
-def open_service(settings: Settings, database: Database) -> Iterator[Service]:
+def open_service(settings: Settings, database: Database, *, lease_memory: LeaseNow | None = None) -> Iterator[Service]:
     """Make what the routes share. At the end of the block, decoder processes stop and the model is released.
 
     Args:
         database: connected as nightreel_console (`stages.database.open_console_database`).
+        lease_memory: for the model; None: nothing is leased.
     """
     with Spool(settings.work_dir / "spool", settings.spool_mib << 20) as spool, ExitStack() as stack:
-        frames, model = FrameReader(settings, spool), LoadedModel(settings)
+        frames, model = FrameReader(settings, spool), LoadedModel(settings, lease_memory=lease_memory)
         stack.callback(frames.close)
         stack.callback(model.close)
         yield Service(

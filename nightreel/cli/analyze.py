@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,6 +19,7 @@ from nightreel.cli.console import Json, command_settings, err, out, plain, print
 from nightreel.cli.streams import discard_output, flush_output
 from nightreel.demo import DISCLAIMER
 from nightreel.errors import SettingsError
+from nightreel.imports import without_collection
 from nightreel.models.loading import DEMO
 from nightreel.options import MOST_NAMED, AnalyzeOptions, checked_options, settings_for
 from nightreel.services import open_services
@@ -109,7 +110,7 @@ def run(options: AnalyzeOptions, settings: Settings, *, quiet: bool = False) -> 
 def _run(options: AnalyzeOptions, settings: Settings, display: _Display) -> RunSummary:
     # Importing Prefect takes as long as starting its server: do both at the same time.
     with ThreadPoolExecutor(1) as importing:
-        flows = importing.submit(import_module, "flows.analyze_videos")
+        flows = importing.submit(_import_flows)
         with open_services(settings) as endpoints:
             assert endpoints.prefect
             flow = flows.result().analyze_videos
@@ -117,6 +118,11 @@ def _run(options: AnalyzeOptions, settings: Settings, display: _Display) -> RunS
 
             with flows_in_process(settings, endpoints.prefect), display:
                 return run_analysis(flow, options, settings, on_progress=display.show)
+
+
+def _import_flows() -> Any:
+    with without_collection():
+        return import_module("flows.analyze_videos")
 
 
 class _Display:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -11,6 +13,9 @@ from nightreel.api.app import create_app
 from nightreel.api.server import serve
 from nightreel.cli.console import command_settings, err, out, print_line
 from nightreel.proxies import is_loopback
+from nightreel.services.endpoints import prefect_api
+from nightreel.settings import Settings
+from nightreel.stages.device_lease import LeaseNow
 
 
 def api(
@@ -25,8 +30,25 @@ def api(
         return
     if not is_loopback(f"http://{settings.api_host}"):
         err.print("Tokens travel unencrypted: put a proxy with TLS in front.", style="yellow")
-    serve(settings, on_ready=lambda url: print_line(f"REST service at {url}"))
+    with _leases(settings) as lease_memory:
+        serve(settings, on_ready=lambda url: print_line(f"REST service at {url}"), lease_memory=lease_memory)
     print_line("stopped")
+
+
+@contextmanager
+def _leases(settings: Settings) -> Iterator[LeaseNow | None]:
+    """What leases memory for the model: None without a Prefect server, or with the database of the console alone."""
+    prefect = prefect_api(settings)
+    has_no_database = settings.database_url is None and settings.database_console_url is not None
+    if prefect is None or has_no_database:
+        missing = "a Prefect server" if prefect is None else "NIGHTREEL_DATABASE_URL"
+        err.print(f"Questions lease no memory: this needs {missing}.", style="yellow", markup=False)
+        yield None
+        return
+    from nightreel.orchestration.service_lease import open_leases  # Prefect takes seconds to import
+
+    with open_leases(settings, prefect) as lease_memory:
+        yield lease_memory
 
 
 def register(app: typer.Typer) -> None:

@@ -43,6 +43,7 @@ COMMANDS = {
     "webhooks": "webhooks",
     "frames": "frames",
     "ask": "ask",
+    "eval": "evaluation",
     "model": "model",
     "gpu": "gpu",
     "cache": "cache",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
+from nightreel.stages.policy_changes import changes_between, find_two
 from nightreel.stages.preview import PromptPreview, differences, preview
 from nightreel.stages.rejudge import apply_changes
 from nightreel.units import counted
@@ -104,6 +106,42 @@ def show_preview(
     _print_unknown([one.prompt for one in found if not one.asked])
 
 
+def compare(
+    old: Annotated[int, typer.Argument(metavar="OLD", help="Number of a policy: `policy history` lists them.")],
+    new: Annotated[
+        int | None,
+        typer.Argument(metavar="[NEW]", help="Number of another one of its prompt; without: the one in force."),
+    ] = None,
+    restricted: Annotated[
+        bool, typer.Option("--restricted", help="Include videos with a verdict in the lane `restricted`.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show on which videos two policies of a prompt disagree, without asking any model."""
+    with open_database(command_settings()) as database:
+        versions = find_two(database, old, new)
+        found = list(changes_between(database, *versions, restricted=restricted))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    for key, (before, after) in differences(*(version.policy for version in versions)).items():
+        print_line(f"{key}: {_short(before)} -> {_short(after)}")
+    print_table(
+        ("video", "flag", "before", "after"),
+        [
+            (
+                file_name(one.uri),
+                one.flag.removeprefix("flag.") if one.flag else "",
+                plain(one.before),
+                plain(one.after),
+            )
+            for one in found
+        ],
+    )
+    counts = Counter(one.flag.removeprefix("flag.") for one in found if one.flag)
+    print_line(", ".join([counted(len(found), "video"), *(f"{count} {flag}" for flag, count in counts.items())]))
+
+
 def apply(sets: Files, made_by: Annotated[str | None, typer.Option("--by", help="Who applies it.")] = None) -> None:
     """Bring the policies of prompt sets into force, and judge the stored answers by them."""
     settings = command_settings()
@@ -153,9 +191,10 @@ def _print_versions(versions: Iterable[Any], *, as_json: bool) -> None:
         print_json([asdict(one) | {"policy": one.policy.to_json()} for one in found])
         return
     print_table(
-        ("set", "prompt", "policy", "since", "by", "judged"),
+        ("id", "set", "prompt", "policy", "since", "by", "judged"),
         [
             (
+                one.id,
                 one.set_name,
                 one.prompt,
                 _summary(one.policy),
@@ -230,6 +269,7 @@ def register(app: typer.Typer) -> None:
     group.command("show")(show)
     group.command("diff")(diff)
     group.command("preview")(show_preview)
+    group.command("compare")(compare)
     group.command("apply")(apply)
     group.command("history")(list_history)
     group.command("adopt")(adopt)

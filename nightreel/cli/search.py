@@ -32,6 +32,12 @@ def search(
     under: Annotated[str | None, typer.Option(help="Only videos whose key starts with this.")] = None,
     min_duration: Annotated[float | None, typer.Option(min=0, help="Only videos of this length or more, s.")] = None,
     max_duration: Annotated[float | None, typer.Option(min=0, help="Only videos of this length or less, s.")] = None,
+    from_s: Annotated[
+        float | None, typer.Option(min=0, help="Only segments with a part after this second of the video.")
+    ] = None,
+    to_s: Annotated[
+        float | None, typer.Option(min=0, help="Only segments with a part before this second of the video.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only answers of the model with this name.")] = None,
     run: Annotated[int | None, typer.Option(min=1, help="Only answers of this run.")] = None,
     restricted: Annotated[
@@ -53,6 +59,8 @@ def search(
         under=under,
         min_duration_s=min_duration,
         max_duration_s=max_duration,
+        from_s=from_s,
+        to_s=to_s,
         model=model,
         run_id=run,
         restricted=restricted,

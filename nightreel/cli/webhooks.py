@@ -1,8 +1,9 @@
-"""`webhooks`: who is told about flags; send what is due; see and repeat what could not be delivered."""
+"""`webhooks`: who is told about flags, with which secret; send what is due; see and repeat what was not delivered."""
 
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from nightreel.cli.console import Json, command_settings, err, print_json, print
 from nightreel.cli.filters import check_prompt, check_prompt_set
 from nightreel.database import webhooks as stored
 from nightreel.database.webhooks import NewWebhook, Webhook
+from nightreel.domain.tokens import parse_lifetime
 from nightreel.stages.database import open_database
 from nightreel.stages.deliver import Delivered, allowed_by, deliver_due, watch
 from nightreel.units import counted
@@ -78,7 +80,7 @@ def list_all(as_json: Json = False) -> None:
                 one.delivered,
                 one.dead,
                 one.dropped,
-                one.disabled or "",
+                one.disabled or _paused(one),
             )
             for one in found
         ],
@@ -92,14 +94,29 @@ def remove(webhook_id: Id) -> None:
     print_line(f"webhook {webhook_id} is removed")
 
 
+def rotate(
+    webhook_id: Id,
+    keep: Annotated[str, typer.Option(help="How long the old secret signs too: 12h, 2d, 1w.")] = "1d",
+    leaked: Annotated[bool, typer.Option("--leaked", help="The old secret signs nothing from now on.")] = False,
+) -> None:
+    """Give a webhook a new secret, and print it once. For some time, events are signed with both."""
+    keep_old = None if leaked else parse_lifetime(keep, option="--keep")
+    secret = new_secret()
+    with open_database(command_settings()) as database, database.begin() as connection:
+        stored.rotate_secret(connection, webhook_id, secret, keep_old=keep_old)
+    print_line(f"secret: {secret}")
+    until = "The old secret signs nothing any more" if leaked else f"The old secret signs too for {keep}"
+    err.print(f"{until}. The new one is not shown again: give it to the receiver.", markup=False)
+
+
 def test(webhook_id: Id) -> None:
     """Send an event of the type `webhook.test`, and print what the receiver answered. It is not tried again."""
     settings = command_settings()
     with open_database(settings) as database, database.begin() as connection:
-        url, secret = stored.address_of(connection, webhook_id)
+        url, secrets = stored.address_of(connection, webhook_id)
     message_id = f"evt_{uuid4().hex}"
     payload = {"type": "webhook.test", "data": {"event_id": message_id, "webhook_id": webhook_id}}
-    response = send(url, secret, message_id=message_id, payload=payload, allowed=allowed_by(settings))
+    response = send(url, secrets, message_id=message_id, payload=payload, allowed=allowed_by(settings))
     print_line(f"{shown(url)} answered {response.status}", style=None if response.is_success else "red")
     if not response.is_success:
         raise typer.Exit(1)
@@ -164,6 +181,12 @@ def _wanted(one: Webhook) -> str:
     return ", ".join(filter(None, words)) or "all"
 
 
+def _paused(one: Webhook) -> str:
+    if one.paused_until is None or one.paused_until <= datetime.now(UTC):
+        return ""
+    return f"paused until {one.paused_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def _plain(one: Webhook) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__slots__} | {"url": shown(one.url)}
 
@@ -173,6 +196,7 @@ def register(app: typer.Typer) -> None:
     group.command()(add)
     group.command("list")(list_all)
     group.command()(remove)
+    group.command()(rotate)
     group.command()(test)
     group.command()(deliver)
     group.command()(dead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -103,6 +104,10 @@ class Client:
         """What was asked of how many videos. Arguments: see the class."""
         return self.rows("coverage", **query)
 
+    def wide(self, prompt_set: str, **query: Any) -> pa.Table:
+        """Videos, with a column for each prompt of a set that is asked now. Arguments: see the class."""
+        return self.rows(f"wide_{prompt_set}", **query)
+
     def rows(
         self,
         view: str,
@@ -139,7 +144,16 @@ class Client:
         prompt: str | None = None,
         verdict: str | None = None,
         min_severity: int | None = None,
+        min_p: float | None = None,
+        model: str | None = None,
+        run_id: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         under: str | None = None,
+        min_duration_s: float | None = None,
+        max_duration_s: float | None = None,
+        from_s: float | None = None,
+        to_s: float | None = None,
         newest: bool = False,
         limit: int = 100,
     ) -> pa.Table:
@@ -147,11 +161,29 @@ class Client:
 
         Args:
             text: words, all wanted: red van, "in a row", van OR truck, -night, bicyc*.
-            prompt, verdict, min_severity: of a verdict on the segment.
+            prompt, verdict, min_severity, min_p, model, run_id: of a verdict on the segment.
+            since, until: when the object was last modified; UTC without an offset.
+            under: only videos whose key starts with this.
+            min_duration_s, max_duration_s: length of the video.
+            from_s, to_s: only segments with a part between these seconds of the video.
             newest: the newest videos first.
             limit: most rows.
         """
-        given = {"prompt": prompt, "verdict": verdict, "min_severity": min_severity, "under": under}
+        given = {
+            "prompt": prompt,
+            "verdict": verdict,
+            "min_severity": min_severity,
+            "min_p": min_p,
+            "model": model,
+            "run_id": run_id,
+            "since": since and since.isoformat(),
+            "until": until and until.isoformat(),
+            "under": under,
+            "min_duration_s": min_duration_s,
+            "max_duration_s": max_duration_s,
+            "from_s": from_s,
+            "to_s": to_s,
+        }
         parameters = {name: value for name, value in given.items() if value is not None}
         parameters |= {"q": text, "newest": newest}
         hits: list[dict[str, Any]] = []
@@ -216,7 +248,7 @@ class Client:
         kind: Kind = "text",
         choices: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        """Ask one question about one file. Returns an answer for each segment.
+        """Ask one question about one video or image. Returns an answer for each segment; an image has one.
 
         Args:
             choices: the allowed answers, for choice and tags.

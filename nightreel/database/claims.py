@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, TextClause, func, select, text, update
+from sqlalchemy import Connection, Row, TextClause, case, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
-from nightreel.domain import Claim, Outcome, OutcomeState, Video, VideoEnd
-from nightreel.reasons import OF_HOST
+from nightreel.domain import Claim, Video
 
 _analyses = schema.analyses
 
@@ -246,18 +245,20 @@ def blame(connection: Connection, *, run_id: int, max_crashes: int, charged: boo
     return connection.execute(statement("blame"), parameters).rowcount
 
 
-def take_content(connection: Connection, analysis_id: int, content_sha256: str) -> bool:
-    """Record the hash of a claimed video's bytes.
+def take_contents(connection: Connection, contents: Mapping[int, str]) -> bool:
+    """Record the hashes of claimed videos' bytes, by analysis.
 
     Returns:
-        False if another current claim under the same recipe has the same bytes: wait for its answers.
+        False if another current claim under the same recipe has the same bytes as one of them: wait for its answers.
+        None is recorded then.
     """
+    hashes = case(dict(contents), value=_analyses.c.id)
     try:
         with connection.begin_nested():
             connection.execute(
                 update(_analyses)
-                .where(_analyses.c.id == analysis_id, _analyses.c.status == "claimed")
-                .values(content_sha256=content_sha256)
+                .where(_analyses.c.id.in_(contents), _analyses.c.status == "claimed")
+                .values(content_sha256=hashes)
             )
     except IntegrityError:
         return False
@@ -286,60 +287,3 @@ def lock_own(connection: Connection, *, run_id: int, analysis_ids: list[int]) ->
         .with_for_update()
     )
     return {row.id: row.video_id for row in rows}
-
-
-def close_claim(
-    connection: Connection, outcome: Outcome, *, attempt: int, max_attempts: int, wait_s: float
-) -> VideoEnd:
-    """Write how a claimed video ended.
-
-    After a transient failure it goes back to pending for `wait_s` seconds, until its attempts are used up. A long video
-    that advanced, and a video that is finished, did not kill this run: earlier crashes no longer count.
-
-    Returns:
-        How the claim ended.
-    """
-    later = func.now() + text("make_interval(secs => :wait_s)").bindparams(wait_s=wait_s)
-    values: dict[str, object] = {"reason": outcome.reason, "detail": outcome.detail}
-    match outcome.state:
-        case OutcomeState.CONTINUES:
-            _forget_crashes(connection, outcome.analysis_id)
-            return VideoEnd.CONTINUES
-        case OutcomeState.DONE | OutcomeState.REUSED:
-            reused = outcome.state is OutcomeState.REUSED
-            end = VideoEnd.REUSED if reused else VideoEnd.DONE
-            values |= {"status": "done", "reused": reused, "segments": outcome.segments}
-        case OutcomeState.PARTLY_DONE:
-            end = VideoEnd.PARTLY_DONE
-            values |= {"status": "partly_done", "segments": outcome.segments}
-        case OutcomeState.DEFERRED:
-            end = VideoEnd.DEFERRED
-            values |= {"status": "pending", "attempts": _analyses.c.attempts - 1, "not_before": later}
-        case OutcomeState.FAILED if outcome.reason in OF_HOST:
-            end = VideoEnd.GIVEN_BACK
-            values = {"status": "pending", "attempts": _analyses.c.attempts - 1, "not_before": later}
-        case OutcomeState.FAILED if not outcome.transient:
-            end = VideoEnd.FAILED
-            values |= {"status": "failed"}
-        case OutcomeState.FAILED if attempt >= max_attempts:
-            end = VideoEnd.QUARANTINED
-            values |= {"status": "quarantined"}
-        case OutcomeState.FAILED:
-            end = VideoEnd.RETRIED
-            values |= {"status": "pending", "not_before": later}
-    if values["status"] == "pending":
-        values |= {"run_id": None}
-    else:
-        values |= {"suspect": False, "crashes": 0}
-    connection.execute(
-        update(_analyses)
-        .where(_analyses.c.id == outcome.analysis_id)
-        .values(lease_expires_at=None, updated_at=func.now(), **values)
-    )
-    return end
-
-
-def _forget_crashes(connection: Connection, analysis_id: int) -> None:
-    connection.execute(
-        update(_analyses).where(_analyses.c.id == analysis_id, _analyses.c.crashes > 0).values(crashes=0)
-    )

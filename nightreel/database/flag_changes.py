@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from nightreel.database.statements import statement
-from nightreel.domain import VerdictState
+from nightreel.domain import Verdict, VerdictState
 
 
 class EventType(StrEnum):
@@ -42,7 +42,7 @@ def record_flag_changes(
     changes = [
         (key, change, _severity(old.get(key)))
         for key in sorted(old.keys() | new.keys())
-        if key not in kept and (change := _change(old.get(key), new.get(key)))
+        if key not in kept and (change := flag_change(old.get(key), new.get(key)))
     ]
     if not changes:
         return 0
@@ -59,11 +59,12 @@ def _by_key(rows: Iterable[Row[Any]]) -> Mapping[Key, Row[Any]]:
     return {(row.video_id, row.prompt_id): row for row in rows}
 
 
-def _severity(row: Row[Any] | None) -> int | None:
+def _severity(row: Row[Any] | Verdict | None) -> int | None:
     return row.severity if row is not None and row.flagged else None
 
 
-def _change(old: Row[Any] | None, new: Row[Any] | None) -> EventType | None:
+def flag_change(old: Row[Any] | Verdict | None, new: Row[Any] | Verdict | None) -> EventType | None:
+    """What becomes of a flag between two verdicts; None: nothing."""
     was_flagged, is_flagged = old is not None and old.flagged, new is not None and new.flagged
     if is_flagged and not was_flagged:
         return EventType.RAISED

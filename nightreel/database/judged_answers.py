@@ -118,6 +118,13 @@ def videos_with_segments(connection: Connection, *, after: int, limit: int) -> l
     return list(connection.execute(query.order_by(segments.video_id).limit(limit)).scalars())
 
 
+def restricted_videos(connection: Connection, video_ids: Collection[int]) -> set[int]:
+    """Those of these videos that only some people may see."""
+    videos = schema.videos.c
+    query = select(videos.id).where(videos.id == func.any(sorted(video_ids)), videos.restricted)
+    return set(connection.execute(query).scalars())
+
+
 def videos_of(connection: Connection, prompt_ids: Collection[int], *, after: int, limit: int) -> list[int]:
     """The next videos that have a verdict for one of these prompts, by id."""
     table = schema.video_verdicts.c

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
@@ -34,6 +34,7 @@ class PolicyVersion:
     """A policy that is or was in force. `applied_at`: when all stored answers were judged by it; None: not yet."""
 
     id: int
+    prompt_id: int
     set_name: str
     prompt: str
     policy: Policy
@@ -107,7 +108,7 @@ def apply_policy(connection: Connection, prompt_id: int, policy: Policy, *, made
 def history(connection: Connection, *, set_name: str | None = None, prompt: str | None = None) -> list[PolicyVersion]:
     """The policies of prompts, the newest first."""
     prompts, policies = schema.prompts, schema.policies
-    query = select(policies, prompts.c.set_name, prompts.c.name).join(prompts, prompts.c.id == policies.c.prompt_id)
+    query = _versions()
     if set_name:
         query = query.where(prompts.c.set_name == set_name)
     if prompt:
@@ -115,9 +116,21 @@ def history(connection: Connection, *, set_name: str | None = None, prompt: str 
     return [_version(row) for row in connection.execute(query.order_by(policies.c.id.desc()))]
 
 
+def find_version(connection: Connection, policy_id: int) -> PolicyVersion | None:
+    """The policy with this id; None if there is none."""
+    row = connection.execute(_versions().where(schema.policies.c.id == policy_id)).one_or_none()
+    return None if row is None else _version(row)
+
+
+def _versions() -> Select[Any]:
+    prompts, policies = schema.prompts, schema.policies
+    return select(policies, prompts.c.set_name, prompts.c.name).join(prompts, prompts.c.id == policies.c.prompt_id)
+
+
 def _version(row: Row[Any]) -> PolicyVersion:
     return PolicyVersion(
         id=row.id,
+        prompt_id=row.prompt_id,
         set_name=row.set_name,
         prompt=row.name,
         policy=Policy.from_json(row.definition),

@@ -5,11 +5,11 @@ Every write here may be repeated: a second time changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, exists, select, update
 
 from nightreel.database import schema
 
@@ -18,10 +18,11 @@ _MAX_TEXT = 100_000  # characters of one answer or detail: a looping model must 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownVideo:
-    """Known facts about a version of an object."""
+    """Known facts about a version of an object. `has_twin`: another video has the same bytes."""
 
     content_sha256: str | None
     probe: Mapping[str, Any] | None
+    has_twin: bool
 
 
 def storable(value: Any) -> Any:
@@ -35,10 +36,18 @@ def storable(value: Any) -> Any:
     return value
 
 
-def known_video(connection: Connection, video_id: int) -> KnownVideo:
-    videos = schema.videos
-    row = connection.execute(select(videos.c.content_sha256, videos.c.probe).where(videos.c.id == video_id)).one()
-    return KnownVideo(content_sha256=row.content_sha256, probe=row.probe)
+def known_videos(connection: Connection, video_ids: Collection[int]) -> dict[int, KnownVideo]:
+    """What is known of these videos, by id."""
+    videos, twin = schema.videos, schema.videos.alias("twin")
+    has_twin = exists().where(twin.c.content_sha256 == videos.c.content_sha256, twin.c.id != videos.c.id)
+    rows = connection.execute(
+        select(videos.c.id, videos.c.content_sha256, videos.c.probe, has_twin.label("has_twin")).where(
+            videos.c.id.in_(video_ids)
+        )
+    )
+    return {
+        row.id: KnownVideo(content_sha256=row.content_sha256, probe=row.probe, has_twin=row.has_twin) for row in rows
+    }
 
 
 def probe_of_content(connection: Connection, content_sha256: str) -> Mapping[str, Any] | None:

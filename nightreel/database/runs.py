@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, or_, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from nightreel.backoff import backoff_s
@@ -217,6 +217,13 @@ def read_run_before(connection: Connection, run_id: int) -> PastRun | None:
     """The last run before this one of the same kind (night, analyze, ...) and source that ended with counts."""
     row = connection.execute(statement("run_before"), {"run_id": run_id}).one_or_none()
     return None if row is None else PastRun(**row._mapping)
+
+
+def any_died_during(connection: Connection, run_id: int) -> bool:
+    """Whether a run was found dead since this one was registered."""
+    own = select(_runs.c.started_at).where(_runs.c.id == run_id).scalar_subquery()
+    dead = exists().where(_runs.c.status == "crashed", _runs.c.finished_at >= own)
+    return bool(connection.execute(select(dead)).scalar_one())
 
 
 def record_environment(connection: Connection, run_id: int, environment: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from nightreel.database.view_rows import (
     source,
     view_columns,
 )
+from nightreel.database.wide_views import wide_views
 from nightreel.errors import SettingsError
 from nightreel.suggestions import refusal
 
@@ -53,6 +54,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "webhook_deliveries": ("delivery_id",),
 }
 """The columns that tell the rows of each view apart, in the order of its pages. None of them is ever null."""
+_KEY_OF_WIDE = ("video_id",)
 
 _FORMS = {
     "bigint": re.compile(r"-?\d{1,18}"),
@@ -108,12 +110,11 @@ def read_page(connection: Connection, query: PageQuery) -> Page:
         SettingsError: there is no such view or column; a filter as in `view_rows.read_rows`; the cursor is of another
             query, or no cursor.
     """
-    if query.view not in KEYS:
-        raise SettingsError(refusal(f"{query.view!r} is no view", query.view, list(KEYS)))
+    key_names = _key_of(connection, query.view)
     known = view_columns(connection, query.view)
     chosen = chosen_columns(query.columns, known)
     by_name = {column.name: column for column in known}
-    key = [by_name[name] for name in KEYS[query.view]]
+    key = [by_name[name] for name in key_names]
     where = conditions(known, query.view, filters=query.filters, under=query.under, restricted=query.restricted)
     parts, values = list(where.parts), dict(where.values)
     if query.after is not None:
@@ -135,6 +136,15 @@ def read_page(connection: Connection, query: PageQuery) -> Page:
         rows=tuple(row[: len(chosen)] for row in rows),
         next=_cursor(rows[-1][len(chosen) :], query.digest) if more else None,
     )
+
+
+def _key_of(connection: Connection, view: str) -> tuple[str, ...]:
+    if view in KEYS:
+        return KEYS[view]
+    wide = wide_views(connection)
+    if view not in wide:
+        raise SettingsError(refusal(f"{view!r} is no view", view, [*KEYS, *wide]))
+    return _KEY_OF_WIDE
 
 
 def _cursor(key: Sequence[Any], digest: str) -> str:

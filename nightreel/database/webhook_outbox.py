@@ -28,7 +28,7 @@ class Delivery:
     event_id: str
     webhook_id: int
     url: str = field(repr=False)
-    secret: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
     payload: Mapping[str, Any] = field(repr=False)
     attempts: int
     is_forbidden: bool
@@ -42,7 +42,9 @@ def due_webhooks(connection: Connection) -> list[int]:
         deliveries.c.state == "waiting",
         deliveries.c.next_at <= func.now(),
     )
-    query = select(webhooks.c.id).where(webhooks.c.disabled_at.is_(None), is_due).order_by(webhooks.c.id)
+    is_paused = webhooks.c.paused_until > func.now()
+    query = select(webhooks.c.id).where(webhooks.c.disabled_at.is_(None), is_paused.isnot(True), is_due)
+    query = query.order_by(webhooks.c.id)
     return list(connection.execute(query).scalars())
 
 
@@ -56,7 +58,7 @@ def lock_next(connection: Connection, webhook_id: int) -> Delivery | None:
         event_id=row.event_id,
         webhook_id=row.webhook_id,
         url=row.url,
-        secret=row.secret,
+        secrets=tuple(filter(None, (row.secret, row.old_secret))),
         payload=row.payload,
         attempts=row.attempts,
         is_forbidden=row.is_restricted and not row.may_be_restricted,
@@ -91,6 +93,12 @@ def drop(connection: Connection, delivery: Delivery, *, why: str) -> None:
     _end(connection, delivery, "dropped", error=why, payload=None)
 
 
+def pause_webhook(connection: Connection, webhook_id: int, *, for_s: float) -> None:
+    """Send nothing to a webhook for some seconds."""
+    until = func.clock_timestamp() + timedelta(seconds=for_s)
+    connection.execute(update(schema.webhooks).where(schema.webhooks.c.id == webhook_id).values(paused_until=until))
+
+
 def disable_webhook(connection: Connection, webhook_id: int, *, why: str) -> None:
     """Send nothing to a webhook any more. What waits for it is dead: `webhooks.retry_dead` takes both back."""
     webhooks, deliveries = schema.webhooks, schema.webhook_deliveries
@@ -109,6 +117,14 @@ def disable_webhook(connection: Connection, webhook_id: int, *, why: str) -> Non
         update(deliveries)
         .where(deliveries.c.id.in_(waiting))
         .values(state="dead", ended_at=func.now(), error=f"not sent: {why}")
+    )
+
+
+def forget_old_secrets(connection: Connection) -> None:
+    """Delete old secrets that sign nothing any more."""
+    webhooks = schema.webhooks
+    connection.execute(
+        update(webhooks).where(webhooks.c.old_secret_until <= func.now()).values(old_secret=None, old_secret_until=None)
     )
 
 

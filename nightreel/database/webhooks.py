@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, select, update
 
 from nightreel.database import schema
 from nightreel.errors import SettingsError
@@ -38,7 +38,13 @@ class NewWebhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """A webhook and the number of its deliveries by state. `disabled`: why it gets no events; None: it gets them."""
+    """A webhook and the number of its deliveries by state.
+
+    Args:
+        disabled: why it gets no events; None: it gets them.
+        old_secret_until: until then the secret of before the last rotation signs too.
+        paused_until: until then nothing is sent, as its receiver asked.
+    """
 
     id: int
     url: str
@@ -48,6 +54,8 @@ class Webhook:
     restricted: bool
     created_at: datetime
     disabled: str | None
+    old_secret_until: datetime | None
+    paused_until: datetime | None
     waiting: int
     delivered: int
     dead: int
@@ -94,6 +102,8 @@ def _webhook(row: Row[Any]) -> Webhook:
         restricted=row.restricted,
         created_at=row.created_at,
         disabled=row.disabled_reason,
+        old_secret_until=row.old_secret_until,
+        paused_until=row.paused_until,
         waiting=row.waiting,
         delivered=row.delivered,
         dead=row.dead,
@@ -101,13 +111,31 @@ def _webhook(row: Row[Any]) -> Webhook:
     )
 
 
-def address_of(connection: Connection, webhook_id: int) -> tuple[str, str]:
-    """The URL and the secret of a webhook. Raises SettingsError if there is none with this id."""
+def address_of(connection: Connection, webhook_id: int) -> tuple[str, tuple[str, ...]]:
+    """The URL of a webhook, and the secrets that sign. Raises SettingsError if there is none with this id."""
     webhooks = schema.webhooks
-    row = connection.execute(select(webhooks.c.url, webhooks.c.secret).where(webhooks.c.id == webhook_id)).one_or_none()
+    old_secret = case((webhooks.c.old_secret_until > func.now(), webhooks.c.old_secret))
+    row = connection.execute(
+        select(webhooks.c.url, webhooks.c.secret, old_secret.label("old_secret")).where(webhooks.c.id == webhook_id)
+    ).one_or_none()
     if row is None:
         raise _unknown(connection, webhook_id)
-    return row.url, row.secret
+    return row.url, tuple(filter(None, (row.secret, row.old_secret)))
+
+
+def rotate_secret(connection: Connection, webhook_id: int, secret: str, *, keep_old: timedelta | None) -> None:
+    """Give a webhook a new secret. Raises SettingsError if there is none with this id.
+
+    Args:
+        keep_old: for so long the secret of before signs too; None: no longer.
+    """
+    webhooks = schema.webhooks
+    old: dict[str, Any] = {"old_secret": None, "old_secret_until": None}
+    if keep_old is not None:
+        old = {"old_secret": webhooks.c.secret, "old_secret_until": func.now() + keep_old}
+    changed = connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(secret=secret, **old))
+    if not changed.rowcount:
+        raise _unknown(connection, webhook_id)
 
 
 def remove_webhook(connection: Connection, webhook_id: int) -> None:
@@ -129,7 +157,8 @@ def dead_deliveries(connection: Connection) -> Sequence[Row[Any]]:
 
 
 def retry_dead(connection: Connection, webhook_id: int | None = None) -> int:
-    """Queue dead deliveries again, with all their attempts. A webhook that is named is enabled. Returns their number.
+    """Queue dead deliveries again, with all their attempts. A webhook that is named is enabled, and its
+    pause ends. Returns their number.
 
     Args:
         webhook_id: only of this webhook; None: of all that are enabled.
@@ -143,7 +172,9 @@ def retry_dead(connection: Connection, webhook_id: int | None = None) -> int:
         condition: ColumnElement[bool] = deliveries.c.webhook_id.in_(enabled)
     else:
         found = connection.execute(
-            update(webhooks).where(webhooks.c.id == webhook_id).values(disabled_at=None, disabled_reason=None)
+            update(webhooks)
+            .where(webhooks.c.id == webhook_id)
+            .values(disabled_at=None, disabled_reason=None, paused_until=None)
         )
         if not found.rowcount:
             raise _unknown(connection, webhook_id)

@@ -18,7 +18,8 @@ from nightreel.domain import Field, FieldType, Question
 
 _log = logging.getLogger(__name__)
 
-_PREFIX = "wide_"
+WIDE = "wide_"
+"""What their names begin with."""
 _LONGEST_NAME = 63  # of Postgres
 # The columns beside those of the prompts, and what they say.
 _COLUMNS = {
@@ -50,12 +51,22 @@ def state_wide_views(connection: Connection) -> None:
     for row in connection.execute(text(_PROMPTS)):
         fields = Question.from_json(row.definition).fields
         sets.setdefault(row.set_name, {})[row.name] = _Asked(row.id, fields)
-    wanted = {f"{_PREFIX}{name}"[:_LONGEST_NAME]: prompts for name, prompts in sets.items()}
-    for view in connection.execute(text(_WIDE), {"prefix": _PREFIX}).scalars().all():
+    wanted = {wide_view(name): prompts for name, prompts in sets.items()}
+    for view in wide_views(connection):
         if view not in wanted:
             _try(connection, view, [f"DROP VIEW reporting.{_quoted(view)}"])
     for view, prompts in wanted.items():
         _state(connection, view, prompts)
+
+
+def wide_view(set_name: str) -> str:
+    """The name of the view of a prompt set."""
+    return f"{WIDE}{set_name}"[:_LONGEST_NAME]
+
+
+def wide_views(connection: Connection) -> list[str]:
+    """The names of these views, in their order."""
+    return sorted(connection.execute(text(_WIDE), {"prefix": WIDE}).scalars())
 
 
 class _Asked(NamedTuple):

@@ -55,8 +55,11 @@ def shown_part(token: str) -> str:
     return f"{token[:_SHOWN]}…"
 
 
-def parse_lifetime(text: str) -> timedelta:
-    """How long a token counts.
+def parse_lifetime(text: str, *, option: str = "--expires") -> timedelta:
+    """How long a secret counts.
+
+    Args:
+        option: that has the text, for the message.
 
     >>> parse_lifetime("90d"), parse_lifetime("12h")
     (datetime.timedelta(days=90), datetime.timedelta(seconds=43200))
@@ -67,5 +70,5 @@ def parse_lifetime(text: str) -> timedelta:
     found = re.fullmatch(r"([0-9]{1,5})([hdw])", text.strip())
     lifetime = int(found[1]) * _UNITS[found[2]] if found else timedelta()
     if not timedelta() < lifetime <= LONGEST:
-        raise SettingsError(f"--expires {text!r}: expected hours, days or weeks, at most ten years: 12h, 90d or 8w")
+        raise SettingsError(f"{option} {text!r}: expected hours, days or weeks, at most ten years: 12h, 90d or 8w")
     return lifetime

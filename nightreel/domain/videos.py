@@ -143,7 +143,7 @@ class FrameBatch:
         frames_thwc: uint8 RGB, upright, (T, H, W, 3).
         pts_s: float64 (T,), the true presentation time of each frame on the segment's clock, ascending.
         flags: one tuple of words per frame, empty if the frame is good: `corrupt`, `missing`.
-        decoder: `decord` or `pyav`; decoder_version: its version.
+        decoder: `decord`, `pyav` or, for a still image, `pillow`; decoder_version: its version.
         fps: average frames per second of the video; source_hw: its height and width before any resizing, upright.
         covered_s: seconds of the segment that the good frames stand for (`media.coverage`); None if the frames are not
             those of a segment.

@@ -20,12 +20,14 @@ from typing import Any
 import av
 import decord
 import numpy as np
+import PIL
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.media.confinement import CANNOT_CONFINE, Confined
 from nightreel.media.decode_job import DecodeJob
 from nightreel.media.decoding import Decoded, decode
 from nightreel.media.demuxing import is_memory_error
+from nightreel.media.images import decode_image
 from nightreel.media.inspection import probe_file
 from nightreel.media.media_file import MediaFile
 from nightreel.media.probe import MediaLimits
@@ -141,7 +143,7 @@ def _explain(request: dict[str, Any], file: MediaFile, confined: Confined, error
 
 def _most_bytes_at_once(request: dict[str, Any], file: MediaFile) -> int:
     """The largest piece of memory that a valid file may need: one picture, or one packet."""
-    max_pixels = request["limits" if request["op"] == "probe" else "job"]["max_pixels"]
+    max_pixels = request["job" if request["op"] == "decode" else "limits"]["max_pixels"]
     return int(max_pixels) * _MOST_BYTES_A_PIXEL + file.size_bytes
 
 
@@ -156,6 +158,10 @@ def _answer(
         case "probe":
             probe = probe_file(file, MediaLimits(**request["limits"]))
             return probe.to_message(), probe.index.to_bytes()
+        case "image":
+            picture, source_hw = decode_image(file, MediaLimits(**request["limits"]), short_side=request["short_side"])
+            said = {"hw": picture.shape[:2], "source_hw": source_hw, "version": PIL.__version__}
+            return said, picture.tobytes()
         case "decode":
             assert frames_fd is not None
             job = DecodeJob.from_json(request["job"])

@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -38,6 +36,7 @@ from nightreel.media.packets import (
 from nightreel.media.pixels import settle_colours
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.refusals import explain_no_frames, explain_refusal, refuse_by_content, refuse_encrypted
+from nightreel.media.side_data import display_matrix
 from nightreel.reasons import Reason
 
 _DECORD_CONTAINERS = frozenset({"mov", "matroska", "flv"})
@@ -170,8 +169,8 @@ def _describe(
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:
-    matrix = cast(Any, frame.side_data).get(SideDataType.DISPLAYMATRIX)  # the stubs know names only
-    return orientation_of(bytes(matrix)) if matrix is not None else (0, False)
+    matrix = display_matrix(frame)
+    return (0, False) if matrix is None else orientation_of(matrix)
 
 
 def _refuse_too_large(said: Log, limits: MediaLimits, file: MediaFile) -> None:

@@ -1,8 +1,8 @@
 """Explain why a file is not a decodable video: text, an image, a lost index, encryption, a damaged container.
 
-Called by `inspection` and `demuxing`, in the sandbox: before a file is opened, when ffmpeg's demuxers refuse it, and
-when they find no frames in it. `signatures`, `mp4_boxes`, `ebml` and `encryption` read the file; this module says what
-they find.
+Called by `inspection`, `demuxing` and `images`, in the sandbox: before a file is opened, when ffmpeg's demuxers refuse
+it, and when they find no frames in it. `signatures`, `mp4_boxes`, `ebml` and `encryption` read the file; this module
+says what they find.
 """
 
 from __future__ import annotations
@@ -30,26 +30,35 @@ def refuse_by_content(file: MediaFile, *, gif: bool) -> None:
     """
     with file.open() as reader:
         head = reader.read(_HEAD_BYTES)
-        if not head:
-            raise PermanentError(Reason.EMPTY_FILE, f"{file.name} has 0 bytes: upload it again")
-        if head[:6] in (b"GIF87a", b"GIF89a") and not gif:
-            detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to analyse GIFs as videos"
-            raise PermanentError(Reason.ANIMATED_IMAGE, f"{file.name} {detail}")
-        image = signatures.found_in(signatures.IMAGES, head)
-        if head.startswith(signatures.JPEG):
-            reader.seek(0)
-            image = None if signatures.is_raw_mjpeg(reader.read(_JPEG_BYTES)) else "a JPEG image"
-        elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-            image = "a WebP image"
-        elif (outline := Mp4Outline(reader, file.size_bytes)).is_still_image:
-            image = "an AVIF image" if outline.is_avif else "a HEIF image (HEIC)"
-    if image:
+    if not head:
+        raise PermanentError(Reason.EMPTY_FILE, f"{file.name} has 0 bytes: upload it again")
+    if head[:6] in (b"GIF87a", b"GIF89a") and not gif:
+        detail = "is a GIF, an image format: set NIGHTREEL_GIF=true to analyse GIFs as videos"
+        raise PermanentError(Reason.ANIMATED_IMAGE, f"{file.name} {detail}")
+    if image := image_in(file):
         raise PermanentError(Reason.IMAGE_FILE, f"{file.name} holds {image}, not a video")
     sound = "a WAV sound file" if head[:4] == b"RIFF" and head[8:12] == b"WAVE" else None
     if sound := sound or signatures.found_in(signatures.SOUNDS, head):
         raise PermanentError(Reason.NO_VIDEO_STREAM, f"{file.name} holds {sound}, not a video")
     if other := signatures.found_in(signatures.OTHERS, head) or signatures.text_of(head[:_TEXT_BYTES]):
         raise PermanentError(Reason.NOT_A_VIDEO, f"{file.name} holds {other}, not a video")
+
+
+def image_in(file: MediaFile) -> str | None:
+    """What kind of still image a file holds, by its content; None if it holds none. GIFs are not among them."""
+    with file.open() as reader:
+        head = reader.read(_HEAD_BYTES)
+        if head.startswith(signatures.JPEG):
+            reader.seek(0)
+            return None if signatures.is_raw_mjpeg(reader.read(_JPEG_BYTES)) else "a JPEG image"
+        if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+            return "a WebP image"
+        if image := signatures.found_in(signatures.IMAGES, head):
+            return image
+        outline = Mp4Outline(reader, file.size_bytes)
+        if not outline.is_still_image:
+            return None
+        return "an AVIF image" if outline.is_avif else "a HEIF image (HEIC)"
 
 
 def refuse_encrypted(file: MediaFile) -> None:

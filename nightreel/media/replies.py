@@ -7,13 +7,14 @@ bytes of a reply.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from nightreel.errors import PermanentError
-from nightreel.media.decode_job import DecodeJob
+from nightreel.media.decode_job import DecodeJob, fit
 from nightreel.media.packets import ALL_FLAGS, PACKET_BYTES, PacketIndex
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.reasons import Reason
@@ -108,9 +109,18 @@ class DecodeReply(_Reply):
     version: _Word
 
 
+class ImageReply(_Reply):
+    """What is said of an image: height and width of the picture that follows, and of the stored one."""
+
+    hw: tuple[_Size, _Size]
+    source_hw: tuple[_Size, _Size]
+    version: _Word
+
+
 _PROBE: TypeAdapter[ErrorReply | ProbeReply] = TypeAdapter(ErrorReply | ProbeReply)
 _DECODE: TypeAdapter[ErrorReply | DecodeReply] = TypeAdapter(ErrorReply | DecodeReply)
-_Parsed = TypeVar("_Parsed", ProbeReply, DecodeReply)
+_IMAGE: TypeAdapter[ErrorReply | ImageReply] = TypeAdapter(ErrorReply | ImageReply)
+_Parsed = TypeVar("_Parsed", ProbeReply, DecodeReply, ImageReply)
 
 
 class LieError(Exception):
@@ -167,9 +177,25 @@ def parse_decoded(text: bytes, *, job: DecodeJob) -> DecodeReply:
     return reply
 
 
+def parse_image(text: bytes, *, limits: MediaLimits, short_side: int | None, name: str) -> ImageReply:
+    """What a reply says of an image. Arguments and errors as `parse_probe`; `short_side`: as asked."""
+    reply = _parsed(_IMAGE, text)
+    height, width = reply.source_hw
+    limits.check("pixels", width * height, f"{name}: the picture size in pixels is {width} x {height} =")
+    _demand(reply.hw == fit(width, height, short_side=short_side)[::-1], "the picture has another size than asked for")
+    return reply
+
+
+def parse_pixels(blob: bytes, image: ImageReply) -> np.ndarray:
+    """uint8 (1, H, W, 3): the picture in a reply. Raises LieError if it is not of the size that the reply says."""
+    shape = (1, *image.hw, 3)
+    _demand(len(blob) == math.prod(shape), "the picture has another size than it says")
+    return np.frombuffer(blob, np.uint8).reshape(shape).copy()  # torch takes no read-only arrays
+
+
 def most_blob_bytes(limits: MediaLimits) -> int:
-    """The largest packet index of a file within `limits`."""
-    return limits.max_frames * PACKET_BYTES
+    """The largest packet index of a file within `limits`, or the largest picture."""
+    return max(limits.max_frames * PACKET_BYTES, limits.max_pixels * 3)
 
 
 def is_error(text: bytes) -> bool:

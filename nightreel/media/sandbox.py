@@ -27,13 +27,13 @@ import numpy as np
 
 from nightreel.domain import FrameBatch, SamplingPlan, Segment
 from nightreel.errors import PermanentError, SettingsError, TransientError
-from nightreel.media import replies
+from nightreel.media import decoder_errors, replies
 from nightreel.media.confinement import CANNOT_CONFINE, Confinement
 from nightreel.media.coverage import covered_s
 from nightreel.media.decode_job import DecodeJob, plan_job
 from nightreel.media.decoder_slots import DecoderSlots
 from nightreel.media.fork_server import Ending, ForkServer
-from nightreel.media.media_file import MediaFile, file_id, opened, unreadable
+from nightreel.media.media_file import MediaFile, file_id, opened
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
 from nightreel.media.transport import ConnectionLostError, DeadlineError, Message
@@ -42,7 +42,6 @@ from nightreel.settings import Settings
 
 # The limits of the process and its own faults end it with other signals.
 _SENT_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
-_READ_BYTES = 2**20
 
 
 class DecoderPool:
@@ -156,6 +155,32 @@ class DecoderPool:
         """
         return self._decode(path, probe=probe, moments_s=moments_s, short_side=short_side)[0]
 
+    def decode_image(self, path: Path, *, short_side: int | None = None) -> FrameBatch:
+        """Decode a still image (JPEG, PNG or WebP): one frame at 0 s, upright, on white where it is transparent.
+
+        Args:
+            short_side: as in `decode`.
+
+        Raises:
+            PermanentError: `image_file` for another format and for several pictures, `damaged`, the errors of `probe`.
+            TransientError: as `probe`.
+        """
+        request = {"op": "image", "limits": asdict(self._limits), "short_side": short_side}
+        with opened(path) as file, self._answered(file):
+            reply = self._call(request, file)
+            image = replies.parse_image(reply.text, limits=self._limits, short_side=short_side, name=file.name)
+            frames_thwc = replies.parse_pixels(reply.blob, image)
+        return FrameBatch(
+            frames_thwc=frames_thwc,
+            pts_s=np.zeros(1),
+            flags=((),),
+            decoder="pillow",
+            decoder_version=image.version,
+            fps=1.0,
+            source_hw=image.source_hw,
+            covered_s=0.0,
+        )
+
     def _decode(
         self, path: Path, *, probe: Probe, moments_s: Sequence[float], short_side: int | None
     ) -> tuple[FrameBatch, list[float]]:
@@ -215,10 +240,10 @@ class DecoderPool:
         try:
             yield
         except replies.LieError as error:
-            raise _lied(file, str(error)) from None
+            raise decoder_errors.lied(file, str(error)) from None
         except PermanentError as error:
             if error.reason is Reason.FILE_UNREADABLE:
-                raise _unless_readable(file, error) from None
+                raise decoder_errors.unless_readable(file, error) from None
             raise
 
     def _call(self, request: dict[str, Any], file: MediaFile, *shared: int) -> Message:
@@ -257,35 +282,9 @@ class DecoderPool:
                 Reason.DECODER_START, f"{file.name} was not decoded: its decoder process could not confine itself"
             )
         if self._slots.closed or code is None:
-            return _killed(file, "with its fork server")
+            return decoder_errors.killed(file, "with its fork server")
         if ending.killed:
-            return _lied(file, "it broke off its reply")
+            return decoder_errors.lied(file, "it broke off its reply")
         if -code in _SENT_FROM_OUTSIDE:
-            return _killed(file, signal.Signals(-code).name)
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return PermanentError(Reason.DECODER_CRASHED, f"{file.name} crashed the decoder process ({how})")
-
-
-def _unless_readable(file: MediaFile, claim: PermanentError) -> PermanentError | TransientError:
-    """The error for the claim that the disk fails: a process under attack must not be able to stop a run with it."""
-    try:
-        for at in range(0, file.size_bytes, _READ_BYTES):
-            os.pread(file.fd, _READ_BYTES, at)
-    except OSError as error:
-        return unreadable(file.name, error)
-    return _lied(file, f"it claims that the disk fails, but the file can be read: {claim.detail}")
-
-
-def _killed(file: MediaFile, how: str) -> TransientError:
-    """The error for an end that the file cannot cause by itself: seccomp lets a process send none of these signals."""
-    return TransientError(
-        Reason.DECODER_KILLED,
-        f"{file.name}: its decoder process was killed from outside ({how}): if the system log has an out-of-memory "
-        "kill, give the host or container more memory, or lower NIGHTREEL_DECODE_WORKERS",
-    )
-
-
-def _lied(file: MediaFile, why: str) -> PermanentError:
-    return PermanentError(
-        Reason.DECODER_LIED, f"{file.name}: its decoder process sent a reply that cannot be true: {why}"
-    )
+            return decoder_errors.killed(file, signal.Signals(-code).name)
+        return decoder_errors.crashed(file, code)

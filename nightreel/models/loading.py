@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 
 from nightreel.domain import MemoryPeak, Prompt, largest_plan
 from nightreel.errors import PermanentError, SettingsError
+from nightreel.imports import without_collection
 from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.models.checkpoints.adapters import find_adapter
@@ -130,11 +132,17 @@ def import_libraries() -> None:
         PermanentError: `installation`: they are missing, or do not fit each other.
     """
     try:
-        import_module(_LOADER)
+        _import_once(_LOADER)
     except Exception as error:  # their own code runs
         raise PermanentError(
             Reason.INSTALLATION, f"torch and transformers cannot be imported: {type(error).__name__}: {error}"
         ) from error
+
+
+@cache
+def _import_once(name: str) -> None:
+    with without_collection():
+        import_module(name)
 
 
 def load_model(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.runtime import flow_run
 
 from nightreel.database.connection import Database
+from nightreel.database.runs import any_died_during
+from nightreel.errors import NightreelError
 from nightreel.logs import log_context, set_up_worker_logging
 from nightreel.options import AnalyzeOptions, settings_for
 from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs_if_possible
@@ -110,13 +112,22 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
         stack.callback(_servers.pop, run.id)
         stack.callback(_helpers.pop, run.id)
         _end_dead_flow_runs(client, run.database, server)
-        stack.callback(_end_dead_flow_runs, client, run.database, server)  # this run may have found dead ones
+        stack.callback(_end_newly_dead_flow_runs, client, run, server)
         yield run
 
 
 def _end_dead_flow_runs(client: SyncPrefectClient, database: Database, server: ServerWatch) -> None:
     if not server.silent_s:
         end_dead_flow_runs_if_possible(client, database)
+
+
+def _end_newly_dead_flow_runs(client: SyncPrefectClient, run: Run, server: ServerWatch) -> None:
+    """End the flow runs of the runs that this one found dead. Postgres knows sooner than Prefect whether there are."""
+    with suppress(NightreelError):
+        with run.database.begin() as connection:
+            died = any_died_during(connection, run.id)
+        if died:
+            _end_dead_flow_runs(client, run.database, server)
 
 
 def show_progress(summary: RunSummary) -> None:

@@ -15,7 +15,8 @@ from nightreel.search.snippets import Snippet, cut
 _PARAMETERS = {
     "words": "text", "prompt": "text", "verdict": "text", "min_severity": "integer", "min_p": "float8",
     "since": "timestamptz", "until": "timestamptz", "under": "text", "min_duration_s": "float8",
-    "max_duration_s": "float8", "model": "text", "run": "bigint", "newest": "boolean", "restricted": "boolean",
+    "max_duration_s": "float8", "from_s": "float8", "to_s": "float8",
+    "model": "text", "run": "bigint", "newest": "boolean", "restricted": "boolean",
     "most": "integer", "after_place": "float8", "after_segment": "bigint", "as_of": "bigint",
 }  # fmt: skip
 _SEARCH = text(

@@ -25,6 +25,7 @@ class SearchFilters:
         since, until: when the object was last modified, in UTC without an offset; `until` itself is left out.
         under: start of the key.
         min_duration_s, max_duration_s: length of the video.
+        from_s, to_s: only segments with a part between these seconds of the video; `to_s` itself is left out.
         restricted: include restricted videos, if the role of the connection may see them.
     """
 
@@ -39,6 +40,8 @@ class SearchFilters:
     under: str | None = None
     min_duration_s: float | None = None
     max_duration_s: float | None = None
+    from_s: float | None = None
+    to_s: float | None = None
     restricted: bool = False
 
     def __post_init__(self) -> None:
@@ -48,10 +51,12 @@ class SearchFilters:
             raise SettingsError(f"min_p={self.min_p}: expected 0 to 1")
         if self.run_id is not None and not 0 <= self.run_id <= _LARGEST:
             raise SettingsError(f"run_id={self.run_id}: expected the number of a run")
-        for name in ("min_duration_s", "max_duration_s"):
+        for name in ("min_duration_s", "max_duration_s", "from_s", "to_s"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise SettingsError(f"{name}={value}: expected seconds, 0 or more")
+        if self.to_s is not None and self.to_s <= (self.from_s or 0):
+            raise SettingsError(f"to_s={self.to_s}: expected more seconds than from_s={self.from_s or 0}")
         for name in ("since", "until"):
             time = getattr(self, name)
             if time is not None and time.tzinfo is None:

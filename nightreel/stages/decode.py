@@ -10,21 +10,18 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 
-from nightreel.cache.features import FeatureCache, feature_key
-from nightreel.database.answers import answers_given
+from nightreel.cache.features import FeatureCache
 from nightreel.database.connection import Database
 from nightreel.database.features import KnownFeatures, known_features
 from nightreel.database.recipes import Recipe
-from nightreel.domain import Claim, FrameBatch, LookAgain, Outcome, OutcomeState, SamplingPlan, SecondLook, Segment
+from nightreel.domain import Claim, FrameBatch, Outcome, OutcomeState, SecondLook, Segment
 from nightreel.domain.run_health import fails_alone
 from nightreel.errors import NightreelError, TransientError
 from nightreel.logs import log_context
-from nightreel.media.sampling import windows
-from nightreel.models.base import ModelSpec
 from nightreel.stages.identify import Identification
 from nightreel.stages.model_session import ModelSession
+from nightreel.stages.recall import Part, Recall, Recalled, Unanswered
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideo, OpenVideos, VideoFiles
 
@@ -48,24 +45,6 @@ class SegmentInput:
     def whole(self) -> Segment:
         """The segment itself, or the one that the window is part of."""
         return self.second_look.segment if self.second_look else self.segment
-
-
-@dataclass(frozen=True, slots=True)
-class _Unanswered:
-    """A segment that lacks answers: of a first look at it (`is_new`), of second looks, or of both."""
-
-    segment: Segment
-    is_new: bool
-    looks: tuple[LookAgain, ...] = ()
-
-    def to_see(self) -> list[tuple[Segment, SecondLook | None]]:
-        """The segment, and the windows of its second looks."""
-        seen = [
-            (window, SecondLook(self.segment, look))
-            for look in self.looks
-            for window in windows(self.segment, look.window_s)
-        ]
-        return [(self.segment, None), *seen] if self.is_new else [*seen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +83,26 @@ class Decoding:
 
     database: Database
     recipe: Recipe
-    spec: ModelSpec
     run_id: int
     videos: OpenVideos
     files: VideoFiles
     identification: Identification
+    recall: Recall
     cache: FeatureCache
     model: ModelSession
     recorder: RunRecorder
 
+    def recall_chunk(self, claims: Sequence[Claim]) -> Recalled:
+        """What the database knows of these videos, for `decode_video`. Raises NightreelError if the database failed."""
+        return self.recall.recall(claims, self.videos)
+
     def decode_video(
-        self, claim: Claim, room: ChunkRoom, decoders: ThreadPoolExecutor, *, keep_file: bool
+        self, claim: Claim, recalled: Recalled, room: ChunkRoom, decoders: ThreadPoolExecutor, *, keep_file: bool
     ) -> DecodedVideo:
         """Decode the frames of a video. An error of the video becomes its outcome.
 
         Args:
+            recalled: of the chunk, by `recall_chunk`.
             decoders: threads that decode segments.
             keep_file: keep the file of a long video for its next chunk; only if no other video needs the space.
 
@@ -129,10 +113,10 @@ class Decoding:
         try:
             if not video.segments and not self.identification.identify(video):
                 return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=OutcomeState.DEFERRED))
-            wanted = self._without_answers(video, claim.first_segment)
+            wanted = self._wanted(claim, video, recalled)
             to_see = [item.to_see() for item in wanted]
             taken = to_see[: room.take([len(parts) for parts in to_see])]
-            inputs = self._inputs(video, [part for parts in taken for part in parts], decoders)
+            inputs = self._inputs(video, [part for parts in taken for part in parts], recalled, decoders)
         except NightreelError as error:
             if not fails_alone(error, of_model=self.model.failed_to_load(error)):
                 raise
@@ -155,41 +139,29 @@ class Decoding:
         else:
             video.release()
 
-    def _without_answers(self, video: OpenVideo, first: int) -> list[_Unanswered]:
-        """The segments from index `first` on that lack answers, without those that failed for good."""
-        if first == 0:
+    def _wanted(self, claim: Claim, video: OpenVideo, recalled: Recalled) -> Sequence[Unanswered]:
+        """The segments that lack answers, from the claim's first one on."""
+        if claim.first_segment == 0:
             video.advanced = False
-        video_id = video.claim.video.id
-        with self.recorder.stage("database"), self.database.begin() as connection:
-            given = answers_given(connection, [video_id], self.recipe)[video_id]
-        failed = {failure.segment.index for failure in video.failures if not failure.transient}
-        prompts = self.recipe.prompts
-        found = []
-        for segment in video.segments[first:]:
-            verdicts = given[segment.index].verdicts(prompts)
-            looks = {
-                one.policy.look_again.key: one.policy.look_again
-                for one in prompts.to_look_again(verdicts)
-                if one.policy.look_again
-            }
-            lacking = _Unanswered(segment, bool(prompts.missing(verdicts)), tuple(looks.values()))
-            if segment.index not in failed and (lacking.is_new or lacking.looks):
-                found.append(lacking)
-        return found
+        wanted = recalled.wanted.get(claim.analysis_id)
+        return self.recall.without_answers(claim, video) if wanted is None else wanted
 
     def _inputs(
         self,
         video: OpenVideo,
-        to_see: Sequence[tuple[Segment, SecondLook | None]],
+        to_see: Sequence[Part],
+        recalled: Recalled,
         decoders: ThreadPoolExecutor,
     ) -> tuple[SegmentInput, ...]:
         """Known features or decoded frames of segments and windows, without those that cannot be decoded."""
         if not to_see:
             return ()
-        keys = [self._key(video, segment, self._plan(second_look)) for segment, second_look in to_see]
-        with self.recorder.stage("database"), self.database.begin() as connection:
-            known = known_features(connection, keys)
-        known = {key: self._readable(item) for key, item in known.items()}
+        keys = [self.recall.key_of(video, part) for part in to_see]
+        known = recalled.features
+        if video.claim.analysis_id not in recalled.wanted:
+            with self.recorder.stage("database"), self.database.begin() as connection:
+                known = known_features(connection, keys)
+        known = {key: self._readable(known[key]) for key in keys if key in known}
         inputs = [
             SegmentInput(video, segment, second_look, key, known.get(key))
             for (segment, second_look), key in zip(to_see, keys, strict=True)
@@ -197,23 +169,9 @@ class Decoding:
         self.recorder.count("second_look_windows", sum(item.second_look is not None for item in inputs))
         return tuple(item for item in decoders.map(self._decode, inputs) if item)
 
-    def _plan(self, second_look: SecondLook | None) -> SamplingPlan:
-        return second_look.look.sampling if second_look else self.recipe.plan
-
     def _readable(self, known: KnownFeatures) -> KnownFeatures:
         """Treat features outside the cache as not cached: the cache was moved."""
         return known if known.ref is None or self.cache.covers(known.ref) else replace(known, ref=None)
-
-    def _key(self, video: OpenVideo, segment: Segment, plan: SamplingPlan) -> str:
-        decoder = video.facts["decoder"]
-        return feature_key(
-            content_sha256=video.content_sha256,
-            segment=segment,
-            plan=plan,
-            decoder=decoder,
-            decoder_version=version("av" if decoder == "pyav" else decoder),
-            spec=self.spec,
-        )
 
     def _decode(self, item: SegmentInput) -> SegmentInput | None:
         if item.known and item.known.ref:
@@ -230,7 +188,7 @@ class Decoding:
                     frames = self.files.decoders.decode(
                         path,
                         probe=probe,
-                        plan=self._plan(item.second_look),
+                        plan=self.recall.plan_of(item.second_look),
                         segment=item.segment,
                         short_side=short_side,
                     )

@@ -25,7 +25,9 @@ from nightreel.database.webhook_outbox import (
     disable_webhook,
     drop,
     due_webhooks,
+    forget_old_secrets,
     lock_next,
+    pause_webhook,
     record_delivered,
     record_failed,
 )
@@ -38,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 20.0  # at most, after the first failed attempt; grows fourfold with each
 _MOST_WAIT_S = 12 * 3600.0
+_LONGEST_PAUSE_S = 3600.0
+"""That a receiver can ask for with Retry-After: one that is wrong, or hostile, does not hold up its events for days."""
 _FAILURES_IN_A_ROW = 3
 _THREADS = 4
 
@@ -97,6 +101,7 @@ def deliver_due(
             done.result()
     with database.begin() as connection:
         delete_ended(connection, keep_days=settings.webhook_keep_days)
+        forget_old_secrets(connection)
     return Delivered(**one.ends)
 
 
@@ -179,6 +184,8 @@ class _Pass:
             error=error,
             wait_s=None if is_last else _wait_s(delivery.attempts + 1),
         )
+        if response is not None and response.retry_after_s:
+            pause_webhook(connection, delivery.webhook_id, for_s=min(response.retry_after_s, _LONGEST_PAUSE_S))
         if is_gone:
             disable_webhook(connection, delivery.webhook_id, why="its receiver answered 410 Gone")
         logger.warning("event %s for webhook %d: %s: %s", delivery.event_id, delivery.webhook_id, end, error)
@@ -189,7 +196,7 @@ class _Pass:
         try:
             response = send(
                 delivery.url,
-                delivery.secret,
+                delivery.secrets,
                 message_id=delivery.event_id,
                 payload=delivery.payload,
                 allowed=self._allowed,

@@ -1,7 +1,7 @@
 """The lease on device memory that a run holds while its model is loaded.
 
-`model_session` calls it; `models.memory.device_request` says how much memory, and of which devices. The caller supplies
-the lease: with Prefect `orchestration.leases` does, most tests use none.
+`model_session` and the REST service call it; `models.memory.device_request` says how much memory, and of which
+devices. The caller supplies the lease: with Prefect `orchestration.leases` does, most tests use none.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class LeaseMemory(Protocol):
         ...
 
 
+LeaseNow = Callable[[MemoryRequest], AbstractContextManager[Lease]]
+"""Leases memory for the REST service. Raises PermanentError `run_closed` if none is free within some seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedDevice:
     """The device for a model, and the memory that it may use there.
@@ -65,8 +69,13 @@ def lease_device(
     with ExitStack() as stack:
         with recorder.stage("lease"):  # the wait alone
             lease = stack.enter_context(lease_memory(request.memory))
-        yield LeasedDevice(
-            name=request.names[lease.limits[0]],
-            limit_bytes=max(0, request.memory.mib_of(lease.limits[0]) - request.overhead_mib) * _MIB,
-            lease=lease,
-        )
+        yield leased_device(request, lease)
+
+
+def leased_device(request: DeviceRequest, lease: Lease) -> LeasedDevice:
+    """The device that a lease gave to a request."""
+    return LeasedDevice(
+        name=request.names[lease.limits[0]],
+        limit_bytes=max(0, request.memory.mib_of(lease.limits[0]) - request.overhead_mib) * _MIB,
+        lease=lease,
+    )

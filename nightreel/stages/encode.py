@@ -61,10 +61,11 @@ class Encoding:
         """
         make_room(self.cache_limit, self.recorder)
         room = ChunkRoom(self.chunk_segments)
+        recalled = self.decoding.recall_chunk(claims)
 
         def decode(claim: Claim) -> DecodedVideo:
             with log_context(run=self.run_id, video=claim.video.uri):
-                return self.decoding.decode_video(claim, room, decoders, keep_file=len(claims) == 1)
+                return self.decoding.decode_video(claim, recalled, room, decoders, keep_file=len(claims) == 1)
 
         with (
             ThreadPoolExecutor(self.decode_workers, "decode") as decoders,

@@ -10,11 +10,10 @@ import logging
 from dataclasses import dataclass
 
 from nightreel.database.answers import reuse_answers
-from nightreel.database.claims import take_content
+from nightreel.database.claims import take_contents
 from nightreel.database.connection import Database
 from nightreel.database.recipes import Recipe
-from nightreel.database.results import known_video, probe_of_content, record_content, record_probe
-from nightreel.media.sampling import segments
+from nightreel.database.results import known_videos, probe_of_content, record_content, record_probe
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.videos import OpenVideo, VideoFiles
 
@@ -39,13 +38,14 @@ class Identification:
         """
         row = video.claim.video
         with self.database.begin() as connection:
-            known = known_video(connection, row.id)
+            known = known_videos(connection, [row.id])[row.id]
         video.content_sha256 = known.content_sha256 or ""
         if not video.content_sha256:
             self.files.fetch(video)
         with self.recorder.stage("database"), self.database.begin() as connection:
-            record_content(connection, row.id, video.content_sha256)
-            if not take_content(connection, video.claim.analysis_id, video.content_sha256):
+            if not known.content_sha256:
+                record_content(connection, row.id, video.content_sha256)
+            if not take_contents(connection, {video.claim.analysis_id: video.content_sha256}):
                 return False
             video.copied = reuse_answers(
                 connection,
@@ -57,10 +57,15 @@ class Identification:
             facts = known.probe or probe_of_content(connection, video.content_sha256)
         if video.copied:
             logger.debug("%r has the bytes of an analysed video: %d answers reused", row.uri, video.copied)
-        video.facts = facts or self.files.probe(video).to_json()
-        duration_s, expected_s = video.facts["duration_s"], video.facts.get("expected_s")
+        facts = facts or self.files.probe(video).to_json()
         if known.probe is None:
             with self.recorder.stage("database"), self.database.begin() as connection:
-                record_probe(connection, row.id, video.facts, duration_s=duration_s, expected_s=expected_s)
-        video.segments = tuple(segments(duration_s, self.recipe.plan.window_s, expected_s=expected_s))
+                record_probe(
+                    connection,
+                    row.id,
+                    facts,
+                    duration_s=facts["duration_s"],
+                    expected_s=facts.get("expected_s"),
+                )
+        video.take_over(video.content_sha256, facts, window_s=self.recipe.plan.window_s)
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -31,6 +31,7 @@ from nightreel.domain import (
     Policy,
     Prompt,
     PromptSet,
+    Question,
     SegmentVerdict,
     Verdict,
     VerdictState,
@@ -113,6 +114,28 @@ def said(verdict: Verdict) -> str:
     answer = (verdict.text or "none") if verdict.state is VerdictState.ANSWERED else str(verdict.state)
     severity = "" if verdict.severity is None else f" {verdict.severity}"
     return answer + (f" (unsure: {unsure})" if unsure else "") + (f", flagged{severity}" if verdict.flagged else "")
+
+
+def roll_up_shown(
+    question: Question, policy: Policy, rows: Sequence[Row[Any]], *, judged: Mapping[int, Verdict], missing: int
+) -> Verdict:
+    """The verdict on a video.
+
+    Args:
+        rows: of `shown_verdicts`, those of this video. judged: verdicts that replace theirs, by answer id.
+        missing: segments without a verdict.
+    """
+    return roll_up(
+        question,
+        policy,
+        [
+            SegmentVerdict(row.start_s, row.end_s, judged.get(row.answer_id) or verdict_of(row), row.scores)
+            for row in rows
+        ],
+        missing=missing,
+        covered_s=rows[0].covered_s or 0.0,
+        expected_s=rows[0].expected_s,
+    ).verdict
 
 
 class _Preview:
@@ -231,21 +254,8 @@ class _Preview:
         for video_id, group in groupby(rows, key=lambda row: row.video_id):
             if video_id not in known:
                 continue
-            own = list(group)
             before, missing = known[video_id]
-            after = roll_up(
-                prompt.question,
-                prompt.policy,
-                [
-                    SegmentVerdict(
-                        row.start_s, row.end_s, self._after.get(row.answer_id) or verdict_of(row), row.scores
-                    )
-                    for row in own
-                ],
-                missing=missing,
-                covered_s=own[0].covered_s or 0.0,
-                expected_s=own[0].expected_s,
-            ).verdict
+            after = roll_up_shown(prompt.question, prompt.policy, list(group), judged=self._after, missing=missing)
             if said(before) != said(after):
                 self._found.videos[said(before), said(after)] += 1
 

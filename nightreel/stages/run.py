@@ -48,6 +48,7 @@ from nightreel.stages.identify import Identification
 from nightreel.stages.index import index_documents
 from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
+from nightreel.stages.recall import Recall
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.rejudge import apply_changes, log_progress
 from nightreel.stages.shard import NightDue, ShardRun, no_night_due
@@ -276,11 +277,17 @@ def _stages(
         decoding = Decoding(
             database=database,
             recipe=recipe,
-            spec=found.spec,
             run_id=run_id,
             videos=videos,
             files=files,
             identification=identification,
+            recall=Recall(
+                database=database,
+                recipe=recipe,
+                spec=found.spec,
+                recorder=recorder,
+                chunk_segments=settings.chunk_segments,
+            ),
             cache=cache,
             model=model,
             recorder=recorder,

@@ -16,6 +16,7 @@ from nightreel.database.coverage import SegmentFailure
 from nightreel.domain import Claim, Segment
 from nightreel.errors import NightreelError, TransientError
 from nightreel.media.probe import Probe
+from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
@@ -53,6 +54,15 @@ class OpenVideo:
     idle: bool = False
     file: ExitStack = field(default_factory=ExitStack)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take_over(self, content_sha256: str, facts: Mapping[str, Any], *, window_s: float) -> None:
+        """Identify the video by facts that are known already, and cut it into segments.
+
+        Raises:
+            PermanentError: as `sampling.segments`.
+        """
+        self.content_sha256, self.facts = content_sha256, facts
+        self.segments = tuple(segments(facts["duration_s"], window_s, expected_s=facts.get("expected_s")))
 
     def fail(self, segment: Segment, error: NightreelError) -> None:
         """Record why a segment failed, once even if its stage is retried."""

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from nightreel.backoff import backoff_s
 from nightreel.database.answers import answers_given, write_answers
-from nightreel.database.claims import close_claim, lock_own
+from nightreel.database.claims import lock_own
+from nightreel.database.closing import Closing, close_claims, end_of
 from nightreel.database.connection import Database
 from nightreel.database.coverage import SegmentFailure, record_coverage, record_failed_segments
 from nightreel.database.policies import policies_in_force
@@ -76,6 +77,7 @@ class Writing:
             if video is not None and any(answer.state is not AnswerState.ERROR for answer in item.answers):
                 video.advanced = True
         ends: Counter[VideoEnd] = Counter()
+        closings: list[Closing] = []
         failed, innocent = list[Outcome](), list[Outcome]()
         unfinished: list[Claim] = []
         by_id, ended = {claim.analysis_id: claim for claim in claims}, list[EndedVideo]()
@@ -113,7 +115,8 @@ class Writing:
                     final = Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.DEFERRED)
                 else:
                     wait_s = _wait_s(final, attempt)
-                end = close_claim(connection, final, attempt=attempt, max_attempts=self.max_attempts, wait_s=wait_s)
+                closings.append(Closing(outcome=final, attempt=attempt, wait_s=wait_s))
+                end = end_of(closings[-1], max_attempts=self.max_attempts)
                 ends[end] += 1
                 if end is VideoEnd.CONTINUES and outcome.state is not OutcomeState.CONTINUES:
                     unfinished.append(replace(by_id[outcome.analysis_id], first_segment=0))
@@ -122,6 +125,7 @@ class Writing:
                     failed.append(final)
                 if end in _ENDED:
                     closed[outcome.analysis_id] = failures if end in _FAILED else ()
+            close_claims(connection, closings, max_attempts=self.max_attempts)
             record_failed_segments(connection, closed)
             seen = record_coverage(connection, list(closed), self.recipe)
             ended_ids = [own[analysis_id] for analysis_id in closed]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import cache
 from ssl import SSLContext
 from typing import Any
@@ -27,13 +29,20 @@ from nightreel.webhooks.urls import check_url
 
 TIMEOUT_S = 10.0
 GONE = 410
+_ASKS_TO_WAIT = (429, 503)
+_LONGEST_DATE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a receiver said. Its body is not read: it is untrusted, of any size, and may repeat the event."""
+    """What a receiver said. Its body is not read: it is untrusted, of any size, and may repeat the event.
+
+    Args:
+        retry_after_s: how long it wants no request; None: it did not say.
+    """
 
     status: int
+    retry_after_s: float | None = None
 
     @property
     def is_success(self) -> bool:
@@ -47,7 +56,7 @@ class Response:
 
 def send(
     url: str,
-    secret: str,
+    secrets: Sequence[str],
     *,
     message_id: str,
     payload: Mapping[str, Any],
@@ -57,6 +66,7 @@ def send(
     """Sign an event and send it.
 
     Args:
+        secrets: each signs.
         message_id: the same for each attempt.
         timeout_s: of everything together.
 
@@ -77,13 +87,13 @@ def send(
         "connection": "close",
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(secret, message_id=message_id, timestamp=timestamp, body=body),
+        "webhook-signature": sign(secrets, message_id=message_id, timestamp=timestamp, body=body),
     }
     backend = CheckedBackend(allowed, deadline_s=time.monotonic() + timeout_s)
     try:
         with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=backend) as pool:
             with pool.stream("POST", url, headers=headers, content=body) as response:
-                return Response(response.status)
+                return Response(response.status, _retry_after_s(response.status, response.headers))
     except httpcore.TimeoutException as error:
         detail = f"{parts.hostname} did not respond within {timeout_s:g} s"
         raise TransientError(Reason.WEBHOOK_UNREACHABLE, detail) from error
@@ -92,6 +102,25 @@ def send(
     except (httpcore.NetworkError, OSError, ValueError) as error:
         detail = f"{parts.hostname}: {type(error).__name__}: {str(error)[:200]}"
         raise TransientError(Reason.WEBHOOK_UNREACHABLE, detail) from error
+
+
+def _retry_after_s(status: int, headers: Sequence[tuple[bytes, bytes]]) -> float | None:
+    """The header Retry-After (RFC 9110, 10.2.3): seconds or a date; None if there is none, or none that can be read.
+
+    >>> _retry_after_s(429, [(b"Retry-After", b"120")]), _retry_after_s(200, [(b"Retry-After", b"120")])
+    (120.0, None)
+    """
+    given = [value for name, value in headers if name.lower() == b"retry-after"]
+    if status not in _ASKS_TO_WAIT or len(given) != 1 or len(given[0]) > _LONGEST_DATE:
+        return None
+    text = given[0].decode("latin-1").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
 
 
 @cache

@@ -1,6 +1,6 @@
 -- The segments whose words are searched for, with the text that has them. docs/analysts.md has examples, docs/answers.md
 -- the columns. Filters on verdict, severity, p, model and run hold for the verdict on show for `prompt`; without a prompt,
--- each of them for any verdict on show of the segment.
+-- each of them for any verdict on show of the segment. A segment is in `from_s` to `to_s` if a part of it is.
 --
 -- It runs with the owner's rights, because a view of the words would tell analysts those of restricted videos (one
 -- guess a query): it leaves these out, unless `restricted` is given and nightreel.sees_restricted allows it.
@@ -19,6 +19,8 @@ CREATE OR REPLACE FUNCTION reporting.search(
     under text DEFAULT NULL,
     min_duration_s float8 DEFAULT NULL,
     max_duration_s float8 DEFAULT NULL,
+    from_s float8 DEFAULT NULL,
+    to_s float8 DEFAULT NULL,
     model text DEFAULT NULL,
     run bigint DEFAULT NULL,
     newest boolean DEFAULT false,
@@ -96,6 +98,10 @@ BEGIN
     IF max_duration_s IS NOT NULL THEN
         conditions := conditions || ' AND video.duration_s <= $14';
     END IF;
+    IF num_nonnulls(from_s, to_s) > 0 THEN
+        conditions := conditions || ' AND EXISTS (SELECT FROM nightreel.segments AS one WHERE one.id = document.segment_id '
+            || 'AND ($23 IS NULL OR one.end_s > $23) AND ($24 IS NULL OR one.start_s < $24))';
+    END IF;
     IF num_nonnulls(since, until, under, min_duration_s, max_duration_s) > 0 THEN
         of_video := 'JOIN nightreel.videos AS video ON video.id = document.video_id';
     END IF;
@@ -165,7 +171,7 @@ BEGIN
               WHERE one.name = model
           ),
           ARRAY(SELECT 'r:' || scope || ':' || run FROM unnest(scopes) AS scope),
-          languages;
+          languages, from_s, to_s;
 END
 $$;
 

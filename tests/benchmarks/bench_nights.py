@@ -28,6 +28,7 @@ from nightreel.database.connection import Database
 VIDEOS, SLEEP_S = 400, 1.0
 MANY_HOSTS, MANY_VIDEOS, MANY_SLEEP_S = 16, 600, 4.0
 """40 minutes of sleep."""
+_READY_S = 40.0  # a host, because all start on one machine's cores
 _FEW = 8  # videos of the night before, which measures the costs of one
 _NIGHT = "SELECT status <> 'running' FROM nightreel.runs WHERE night_id IS NULL ORDER BY id DESC LIMIT 1"
 
@@ -145,7 +146,7 @@ def _play(
         names = [f"host-{number}" for number in range(hosts)]
         for name in names:
             group.start(name)
-        group.wait_ready(*names)
+        group.wait_ready(*names, timeout_s=_READY_S * hosts)
         server.delay_s = sleep_s
         for seed in range(_FEW):
             write_video(source / f"{seed:04}.mp4", seed)

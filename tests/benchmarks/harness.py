@@ -81,16 +81,17 @@ def in_process(function: Callable[..., Any], *arguments: Any) -> Side:
     return lambda: measure(function, *arguments)
 
 
-def in_subprocess(target: str, *arguments: Any) -> Side:
+def in_subprocess(target: str, *arguments: Any, python: str | Path = sys.executable) -> Side:
     """A side that runs in a new process each time; the import of its module does not count.
 
     Args:
         target: "module:function" in this directory; the function must return JSON.
         arguments: JSON values.
+        python: interpreter of another environment.
     """
 
     def run() -> Measurement:
-        command = [sys.executable, __file__, target, json.dumps(arguments)]
+        command = [str(python), __file__, target, json.dumps(arguments)]
         environment = {**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'tests'}:{_HERE}"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:

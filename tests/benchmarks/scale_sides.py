@@ -20,17 +20,17 @@ from nightreel.database.claims import (
     ClaimsInOrder,
     Selection,
     claim,
-    close_claim,
     lock_own,
     release_claims,
     remaining,
-    take_content,
+    take_contents,
 )
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter, discover_page
 from nightreel.database.features import known_features, record_features
 from nightreel.database.policies import policies_in_force
-from nightreel.database.results import known_video, record_content, record_probe
+from nightreel.database.results import known_videos, record_content, record_probe
 from nightreel.database.statements import statement
 from nightreel.domain import (
     Answer,
@@ -197,10 +197,10 @@ class Side:
         with self._timed() as took:
             for item in claims:
                 with self.database.begin() as connection:
-                    known_video(connection, item.video.id)
+                    known_videos(connection, [item.video.id])
                     content = hashlib.sha256(item.video.uri.encode()).hexdigest()
                     record_content(connection, item.video.id, content)
-                    assert take_content(connection, item.analysis_id, content)
+                    assert take_contents(connection, {item.analysis_id: content})
                 with self.database.begin() as connection:
                     record_probe(connection, item.video.id, json.loads(PROBE), duration_s=24.0, expected_s=24.0)
             segments = [_segment(item) for item in claims]
@@ -216,9 +216,9 @@ class Side:
                 given = answers_given(connection, sorted(own.values()), self.recipe, errors=True)
                 policies = policies_in_force(connection, self.recipe.prompt_ids.values(), lock=True)
                 judge_answers(connection, given, self.recipe, policies)
-                for item in claims:
-                    outcome = Outcome(analysis_id=item.analysis_id, state=OutcomeState.DONE, segments=1)
-                    close_claim(connection, outcome, attempt=1, max_attempts=3, wait_s=0)
+                done = [Outcome(analysis_id=item.analysis_id, state=OutcomeState.DONE, segments=1) for item in claims]
+                closings = [Closing(outcome=outcome, attempt=1, wait_s=0) for outcome in done]
+                close_claims(connection, closings, max_attempts=3)
                 show_videos(connection, self.recipe, policies, video_ids=own.values(), ended=own.values())
         assert written == len(claims) * len(self._answers()), written
         return took[0]

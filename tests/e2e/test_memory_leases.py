@@ -25,13 +25,18 @@ from prefect.client.orchestration import get_client
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from nightreel.api.loaded_model import LoadedModel
+from nightreel.api.problems import Problem
 from nightreel.cli.app import app
 from nightreel.database import memory_queue
 from nightreel.domain import MemoryRequest
 from nightreel.errors import PermanentError, SettingsError, TransientError
-from nightreel.gpu import memory_devices
+from nightreel.gpu import memory_devices, ram_device
 from nightreel.orchestration.leases import lease_memory
 from nightreel.orchestration.memory_limits import MemoryLimits
+from nightreel.orchestration.service_lease import open_leases
+from nightreel.services import PrefectApi
+from nightreel.settings import Settings
 
 HOST, LIMIT = "a-test", "gpu-mem-a-test-GPU-0"
 CAPACITY = 1000
@@ -328,3 +333,56 @@ def wait_for(process: subprocess.Popen, condition) -> None:
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+# -- the REST service ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service_model(prefect_api_url, database_url, tmp_path):
+    """The model of a REST service that leases memory."""
+    settings = Settings(
+        _env_file=None, work_dir=tmp_path, database_url=database_url, device="cpu", api_model_idle_s=600
+    )
+    with open_leases(settings, PrefectApi(prefect_api_url)) as lease_memory:
+        model = LoadedModel(settings, lease_memory=lease_memory)
+        yield model
+        model.close()
+
+
+def granted(database) -> list[int]:
+    """MiB that requests of this host hold."""
+    with database.begin() as connection:
+        return [one.mib for one in memory_queue.read_queue(connection, ram_device().host) if one.granted]
+
+
+def test_the_model_of_the_rest_service_holds_a_lease_until_it_is_released(service_model, database):
+    with service_model.taken():
+        (mib,) = granted(database)
+    assert mib > 0
+    with service_model.taken():
+        assert granted(database) == [mib], "one lease for all questions"
+    service_model.close()
+    assert granted(database) == []
+
+
+def test_a_question_is_refused_while_runs_hold_the_memory(service_model, books, database):
+    ram = ram_device()
+    capacity = ram.leasable_mib(Settings(_env_file=None).gpu_reserve_mib)
+    request = MemoryRequest(host=ram.host, capacities={ram.limit: capacity}, mib=capacity)
+    with lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()):
+        with pytest.raises(Problem, match="runs hold the memory") as caught, service_model.taken():
+            pass
+        assert (caught.value.status, int(caught.value.headers["Retry-After"]) > 0) == (503, True)
+        assert not service_model.is_loaded
+    with service_model.taken():
+        assert len(granted(database)) == 1
+
+
+def test_a_model_whose_lease_was_lost_is_loaded_again_under_a_new_one(service_model, database):
+    with service_model.taken() as first:
+        pass
+    service_model._device.lease._ends_at = 0.0
+    with service_model.taken() as second:
+        assert second is not first
+        assert len(granted(database)) == 1

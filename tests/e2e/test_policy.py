@@ -77,6 +77,10 @@ def test_a_policy_is_previewed_and_applied_without_a_run(policy):
     assert "3 videos pending" in told
     assert said(policy.pipeline, "red") == {"yes"}
     assert "lead (applied)" in invoke("policy", "history", "shapes", "red")
+    newest, oldest = (one["id"] for one in json.loads(invoke("policy", "history", "shapes", "red", "--json")))
+    compared = json.loads(invoke("policy", "compare", str(oldest), str(newest), "--json"))
+    assert {(one["flag"], one["before"], one["after"]) for one in compared} == {("flag.raised", "no", "yes, flagged 2")}
+    assert "3 videos, 3 raised" in invoke("policy", "compare", str(oldest))
     assert "no policy differs" in invoke("policy", "preview", file)
     rows = json.loads(invoke("answers", "--prompt", "red", "--json"))
     assert {row["severity"] for row in rows} == {2}

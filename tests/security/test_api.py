@@ -29,6 +29,7 @@ class Case:
 CASES: dict[str, Case] = {
     "/api/v1/views": Case(Scope.READ, "views"),
     **{f"/api/v1/{path}": Case(Scope.READ, path, {"limit": 1000}) for path in VIEWS},
+    "/api/v1/wide_{prompt_set}": Case(Scope.READ, "wide_test", {"limit": 1000}),
     "/api/v1/videos/{video_id}": Case(Scope.READ, "videos/{video}"),
     "/api/v1/search": Case(Scope.READ, "search", {"q": "street OR bicycle OR secret", "limit": 200}),
     "/api/v1/exports/{view}": Case(Scope.EXPORT, "exports/answers", {"format": "jsonl"}),
@@ -100,14 +101,24 @@ def test_every_route_needs_its_scope_and_no_other(rest: Rest):
 
 def test_rows_of_restricted_videos_need_the_scope(rest: Rest):
     without, with_it = rest.token("read", "export"), rest.token("read", "export", "restricted")
-    for path in WITH_VIDEOS:
+    for path in (*WITH_VIDEOS, "wide_{prompt_set}"):
         reply = call(rest, CASES[f"/api/v1/{path}"], f"Bearer {without}")
         assert "bloody" not in names(reply), path
         assert SECRET not in reply.text, path
-    for path in ("videos", "answers", "flags", "timeline", "verdicts", "segments", "tags", "answers_all"):
+    for path in (
+        "videos",
+        "wide_{prompt_set}",
+        "answers",
+        "flags",
+        "timeline",
+        "verdicts",
+        "segments",
+        "tags",
+        "answers_all",
+    ):
         reply = call(rest, CASES[f"/api/v1/{path}"], f"Bearer {with_it}")
         assert "bloody" in names(reply), path
-    for path in VIEWS:
+    for path in (*VIEWS, "wide_test"):
         for form in Format:
             case = Case(Scope.EXPORT, f"exports/{path}", {"format": form})
             reply = call(rest, case, f"Bearer {without}")

@@ -309,3 +309,44 @@ def test_a_lie_about_frames_costs_only_its_video(monkeypatch, tmp_path, clip):
         with pytest.raises(PermanentError, match="cannot be true: a frame has another time") as caught:
             pool.decode(path, probe=probe, plan=PLAN, segment=Segment(0, 0.0, 2.0))
         assert caught.value.reason is Reason.DECODER_LIED
+
+
+IMAGE = {"hw": [48, 64], "source_hw": [96, 128], "version": "13.0.0"}
+FALSE_IMAGES = {
+    "a larger picture than asked for": {"hw": [96, 128]},
+    "another shape": {"hw": [48, 63]},
+    "no height": {"hw": [0, 64]},
+    "a negative size": {"source_hw": [-96, -128]},
+    "a number as text": {"hw": ["48", 64]},
+    "a size with fractions": {"source_hw": [96.5, 128]},
+    "one number": {"hw": [48]},
+    "a field that no reply has": {"path": "/etc/passwd"},
+    "a version with a line break": {"version": "13\n"},
+}
+
+
+def parse_image(said, blob=bytes(48 * 64 * 3)):
+    image = replies.parse_image(json.dumps(said).encode(), limits=LIMITS, short_side=48, name="a.png")
+    return replies.parse_pixels(blob, image)
+
+
+def test_an_honest_picture_is_accepted():
+    assert parse_image(IMAGE).shape == (1, 48, 64, 3)
+
+
+@pytest.mark.parametrize("false", FALSE_IMAGES.values(), ids=FALSE_IMAGES)
+def test_a_false_reply_about_an_image_is_a_lie(false):
+    with pytest.raises(replies.LieError):
+        parse_image(IMAGE | false)
+
+
+@pytest.mark.parametrize("missing", [1, -1, 48 * 64 * 3])
+def test_a_picture_with_more_or_fewer_bytes_is_a_lie(missing):
+    with pytest.raises(replies.LieError, match="another size"):
+        parse_image(IMAGE, bytes(48 * 64 * 3 - missing))
+
+
+def test_a_picture_beyond_the_limit_is_refused_whatever_the_reply_says():
+    with pytest.raises(PermanentError) as caught:
+        parse_image({"hw": [48, 48], "source_hw": [30_000, 30_000], "version": "13"})
+    assert caught.value.reason == Reason.LIMIT_PIXELS

@@ -10,7 +10,8 @@ from fixtures.earlier_versions import downgrade_to
 from fixtures.work import Work, stored
 from sqlalchemy import text
 
-from nightreel.database.claims import Selection, close_claim
+from nightreel.database.claims import Selection
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.connection import Database
 from nightreel.database.migrations import upgrade
 from nightreel.database.quarantine import read_quarantine
@@ -30,7 +31,7 @@ def finish(run: Work, claim: Claim, state: OutcomeState = OutcomeState.DONE, **o
     known = {"segments": 1} if state is OutcomeState.DONE else {}
     ended = Outcome(analysis_id=claim.analysis_id, state=state, **known, **outcome)
     with run.database.begin() as connection:
-        close_claim(connection, ended, attempt=claim.attempt, max_attempts=3, wait_s=0)
+        close_claims(connection, [Closing(outcome=ended, attempt=claim.attempt, wait_s=0)], max_attempts=3)
 
 
 def night(open_work: OpenWork, guilty: set[str], *, segments: int = 16) -> bool:

@@ -20,6 +20,7 @@ from nightreel.database.schema.columns import created_column, id_column, json_co
 
 # A receiver of events. `secret` signs them. `set_name`, `prompt` and `least_severity` choose events; null: all.
 # `restricted`: it gets events about restricted videos too. `disabled_at`: since when it gets none, and why.
+# `old_secret` signs too, until then. `paused_until`: its receiver asked for no request before that.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -33,8 +34,12 @@ webhooks = Table(
     created_column(),
     time_column("disabled_at"),
     Column("disabled_reason", Text),
+    Column("old_secret", Text),
+    time_column("old_secret_until"),
+    time_column("paused_until"),
     CheckConstraint("least_severity BETWEEN 1 AND 4", name="least_severity"),
     CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled"),
+    CheckConstraint("(old_secret IS NULL) = (old_secret_until IS NULL)", name="old_secret"),
 )
 
 # An event for one webhook. It is written in the transaction that changes the flag, and sent later: `next_at` is the

@@ -140,7 +140,7 @@ analyses = Table(
         postgresql_where=text("status IN ('failed', 'quarantined', 'partly_done')"),
     ),
     Index("analyses_reopened_idx", "recipe_id", postgresql_where=text("status = 'pending' AND reopened > 0")),
-    # The same bytes under two keys are analysed once: the second claim waits for the first (claims.take_content).
+    # The same bytes under two keys are analysed once: the second claim waits for the first (claims.take_contents).
     Index(
         "analyses_content_in_work_key",
         "recipe_id",

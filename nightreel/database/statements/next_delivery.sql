@@ -7,6 +7,7 @@ SELECT delivery.id,
        webhook.id AS webhook_id,
        webhook.url,
        webhook.secret,
+       CASE WHEN webhook.old_secret_until > now() THEN webhook.old_secret END AS old_secret,
        webhook.restricted AS may_be_restricted,
        video.restricted AS is_restricted
 FROM nightreel.webhook_deliveries AS delivery
@@ -16,6 +17,7 @@ WHERE delivery.state = 'waiting'
   AND delivery.webhook_id = :webhook_id
   AND delivery.next_at <= now()
   AND webhook.disabled_at IS NULL
+  AND (webhook.paused_until IS NULL OR webhook.paused_until <= now())
 ORDER BY delivery.next_at, delivery.id
 LIMIT 1
 FOR UPDATE OF delivery SKIP LOCKED

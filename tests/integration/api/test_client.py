@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,12 +49,31 @@ def test_every_view_can_be_read(client: Client):
         assert client.rows(view).column_names == columns, view
 
 
+def test_a_prompt_set_is_a_table_with_a_column_for_each_prompt(client: Client):
+    table = client.wide("test", filters=["violence=yes"], columns=["uri", "violence", "flagged_prompts"])
+    assert table["flagged_prompts"].to_pylist() == [["violence"], ["violence"]]
+    with pytest.raises(ServiceError, match="did you mean 'wide_test'"):
+        client.wide("tests")
+
+
 def test_hits_of_a_search_are_a_table(client: Client, monkeypatch):
     monkeypatch.setattr("nightreel.client.client._HITS", 4)
     assert client.search("bicycle")["start_s"].to_pylist() == [30.0]
     assert client.search("street").num_rows == 19
     assert client.search("street", limit=6).num_rows == 6
     assert client.search("nowhere", under="s3://bucket/").num_rows == 0
+
+
+def test_filters_of_a_search_reach_the_service(client: Client):
+    assert client.search("street", from_s=0, to_s=30).num_rows == 4
+    assert client.search("bicycle", from_s=0, to_s=30).num_rows == 0
+    assert (
+        client.search("bicycle", from_s=59, min_duration_s=150, max_duration_s=150, min_p=0, model="tiny").num_rows == 1
+    )
+    assert client.search("bicycle", run_id=1, until=datetime(2020, 1, 1)).num_rows == 0
+    assert client.search("bicycle", since=datetime(2020, 1, 1, tzinfo=UTC)).num_rows == 1
+    with pytest.raises(ServiceError, match="to_s=3"):
+        client.search("street", from_s=3, to_s=3)
 
 
 def test_an_export_is_a_whole_file_or_none(client: Client, tmp_path: Path):

@@ -186,7 +186,24 @@ def test_a_question_about_a_file_is_answered_and_nothing_is_left(rest: Rest, cli
     assert left == ["lock"], "of the spool"
 
 
+def test_a_question_about_an_image_is_answered(rest: Rest):
+    reply = ask(rest, ("photo.mp4", picture("JPEG")), question="Is a red triangle visible?", kind="yes_no")
+    assert reply.status_code == 200, reply.text
+    (answer,) = reply.json()["answers"]
+    assert answer["answer"] in ("yes", "no")
+    assert (answer["start_s"], answer["end_s"], answer["frame_times_s"]) == (0.0, 0.0, [0.0])
+
+
+def picture(form: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), "white").save(file, form)
+    return file.getvalue()
+
+
 WRONG_QUESTIONS = [
+    (picture("JPEG")[:-20], {"question": "What?"}, 422, "is damaged"),
+    (picture("AVIF"), {"question": "What?"}, 422, "only JPEG, PNG and WebP images"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", {"question": "What?"}, 422, "not a video"),
     (b"minutes of a meeting\n" * 100, {"question": "What?"}, 422, "holds text, not a video"),
     (b"", {"question": "What?"}, 422, "has 0 bytes"),
     (b"x", {}, 422, "question"),

@@ -24,8 +24,8 @@ def all_pages(rest: Rest, path: str, *scopes: str, **query) -> list[dict]:
 
 def test_every_view_has_a_key_that_tells_its_rows_apart(rest: Rest):
     with rest.owner.begin() as connection:
-        assert set(view_names(connection)) == set(KEYS)
-        for view, key in KEYS.items():
+        assert set(view_names(connection)) == {*KEYS, "wide_test"}
+        for view, key in (KEYS | {"wide_test": ("video_id",)}).items():
             names = ", ".join(key)
             rows, keys, nulls = connection.execute(
                 text(
@@ -37,7 +37,7 @@ def test_every_view_has_a_key_that_tells_its_rows_apart(rest: Rest):
 
 
 def test_pages_of_a_few_rows_hold_every_row_once(rest: Rest):
-    for path in VIEWS:
+    for path in (*VIEWS, "wide_test"):
         check_pages(rest, path)
 
 
@@ -49,7 +49,7 @@ def check_pages(rest: Rest, path: str) -> None:
         {**row, **dict.fromkeys(volatile)} for row in whole
     ]
     with rest.owner.begin() as connection:
-        count = connection.execute(text(f"SELECT count(*) FROM reporting.{VIEWS[path]}")).scalar()
+        count = connection.execute(text(f"SELECT count(*) FROM reporting.{VIEWS.get(path, path)}")).scalar()
     assert len(whole) == count
 
 
@@ -137,7 +137,18 @@ def test_a_search_finds_the_moment_and_pages(rest: Rest):
     assert (refused.status_code, "no word to search for" in refused.json()["detail"]) == (400, True)
 
 
+def test_a_prompt_set_has_a_page_with_a_column_for_each_prompt(rest: Rest):
+    rows = {row["uri"].rsplit("/", 1)[1]: row for row in all_pages(rest, "wide_test")}
+    assert (rows["clip-3.mp4"]["violence"], rows["clip-3.mp4"]["flagged_prompts"]) == ("yes", ["violence"])
+    assert (rows["unsure.mp4"]["violence"], rows["unsure.mp4"]["unknown_prompts"]) == (None, ["violence"])
+    assert "bloody.mp4" not in rows
+    (flagged, worse) = all_pages(rest, "wide_test", filter=["violence=yes"], columns="uri,scene")
+    assert flagged.keys() == worse.keys() == {"uri", "scene"}
+    for name in ("nowhere", "test'; --", "%00", "x" * 90):
+        assert rest.get(f"wide_{name}").status_code == 404, name
+
+
 def test_views_are_listed_with_their_columns(rest: Rest):
     views = rest.get("views").json()["views"]
-    assert views.keys() == VIEWS.keys()
+    assert views.keys() == {*VIEWS, "wide_test"}
     assert {"name": "severity", "type": "integer"} in views["flags"]

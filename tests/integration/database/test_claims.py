@@ -13,12 +13,12 @@ from nightreel.database.claims import (
     ClaimsInOrder,
     Selection,
     claim_statement,
-    close_claim,
     lock_own,
     release_claims,
     remaining,
-    take_content,
+    take_contents,
 )
+from nightreel.database.closing import Closing, close_claims, end_of
 from nightreel.database.reports import reopen_failures
 from nightreel.database.runs import recover_dead_runs
 from nightreel.database.statements import statement
@@ -34,13 +34,37 @@ def statuses(work) -> dict[str, tuple[str, str | None]]:
 
 def close(work, claim, **outcome) -> VideoEnd:
     with work.database.begin() as connection:
-        return close_claim(
-            connection,
-            Outcome(analysis_id=claim.analysis_id, **outcome),
-            attempt=claim.attempt,
-            max_attempts=3,
-            wait_s=0,
-        )
+        closing = Closing(outcome=Outcome(analysis_id=claim.analysis_id, **outcome), attempt=claim.attempt, wait_s=0)
+        close_claims(connection, [closing], max_attempts=3)
+        return end_of(closing, max_attempts=3)
+
+
+def test_claims_that_are_closed_together_end_as_each_would_alone(work):
+    work.discover(*(stored(f"{number}.mp4") for number in range(5)))
+    claims = work.claim()
+    failed = {"reason": Reason.NOT_A_VIDEO, "detail": "bad"}
+    outcomes = [
+        {"state": OutcomeState.DONE, "segments": 1},
+        {"state": OutcomeState.DONE, "segments": 1},
+        {"state": OutcomeState.DONE, "segments": 3},
+        {"state": OutcomeState.FAILED, **failed},
+        {"state": OutcomeState.FAILED, **failed, "transient": True},
+    ]
+    closings = [
+        Closing(outcome=Outcome(analysis_id=claim.analysis_id, **outcome), attempt=1, wait_s=60)
+        for claim, outcome in zip(claims, outcomes, strict=True)
+    ]
+    with work.database.begin() as connection:
+        close_claims(connection, closings, max_attempts=3)
+        columns = "status, segments, reason, run_id IS NULL, not_before > now()"
+        rows = connection.execute(text(f"SELECT {columns} FROM nightreel.analyses ORDER BY id"))
+        assert [tuple(row) for row in rows] == [
+            ("done", 1, None, False, False),
+            ("done", 1, None, False, False),
+            ("done", 3, None, False, False),
+            ("failed", None, "not_a_video", False, False),
+            ("pending", None, "not_a_video", True, True),
+        ]
 
 
 def test_two_runs_never_claim_the_same_video(work, open_work):
@@ -289,14 +313,14 @@ def test_only_one_claim_at_a_time_works_on_the_same_bytes(work):
     work.discover(stored("a.mp4"), stored("copy.mp4"))
     first, second = work.claim()
     with work.database.begin() as connection:
-        assert take_content(connection, first.analysis_id, "f" * 64)
-        assert not take_content(connection, second.analysis_id, "f" * 64)
+        assert take_contents(connection, {first.analysis_id: "f" * 64})
+        assert not take_contents(connection, {second.analysis_id: "f" * 64})
     assert close(work, second, state=OutcomeState.DEFERRED) is VideoEnd.DEFERRED
     close(work, first, state=OutcomeState.DONE, segments=1)
     (again,) = work.claim()
     assert again.attempt == 1, "waiting does not count as an attempt"
     with work.database.begin() as connection:
-        assert take_content(connection, again.analysis_id, "f" * 64)
+        assert take_contents(connection, {again.analysis_id: "f" * 64})
 
 
 def test_remaining_counts_pending_work_and_claims_of_other_runs(work, open_work):

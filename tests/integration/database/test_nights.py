@@ -3,7 +3,7 @@
 from fixtures.work import stored
 from sqlalchemy import text
 
-from nightreel.database.claims import close_claim
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.nights import helpers_of
 from nightreel.domain import Outcome, OutcomeState
 from nightreel.reasons import Reason
@@ -27,7 +27,7 @@ def test_finished_videos_of_a_helper_that_died_count_in_its_night(work, open_wor
         if outcome:
             with work.database.begin() as connection:
                 ended = Outcome(analysis_id=claim.analysis_id, **outcome)
-                close_claim(connection, ended, attempt=1, max_attempts=3, wait_s=0)
+                close_claims(connection, [Closing(outcome=ended, attempt=1, wait_s=0)], max_attempts=3)
     with work.database.begin() as connection:
         connection.execute(
             text("UPDATE nightreel.runs SET night_id = :night, status = 'crashed' WHERE id = :helper"),

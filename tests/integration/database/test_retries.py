@@ -6,7 +6,7 @@ import pytest
 from fixtures.work import PROMPTS, Work, stored
 from sqlalchemy import text
 
-from nightreel.database.claims import close_claim
+from nightreel.database.closing import Closing, close_claims
 from nightreel.database.retries import ReopenedWork, askable_recipes, reopen_transient, reopened_work
 from nightreel.domain import Outcome, OutcomeState, PromptSet
 
@@ -26,7 +26,7 @@ def fail(work: Work, *names: str, reason: str = "storage_unreachable", transient
                 detail="no answer",
                 transient=transient,
             )
-            close_claim(connection, outcome, attempt=3, max_attempts=3, wait_s=0)
+            close_claims(connection, [Closing(outcome=outcome, attempt=3, wait_s=0)], max_attempts=3)
 
 
 def pass_time(work: Work, seconds: float) -> None:

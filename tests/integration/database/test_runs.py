@@ -10,7 +10,7 @@ from fixtures.work import Work, stored
 from sqlalchemy import make_url, text
 
 from nightreel.database.connection import Database
-from nightreel.database.runs import LifeSigns, recover_dead_runs
+from nightreel.database.runs import LifeSigns, any_died_during, recover_dead_runs
 
 
 def status(work: Work) -> str:
@@ -105,7 +105,11 @@ def test_a_run_that_was_taken_for_dead_says_so_and_its_end_is_recorded(work, ope
     suspended = open_work(lease_s=1)
     kill(suspended)
     time.sleep(1.1)
+    later = open_work()
     assert recover_dead_runs(work.database, max_crashes=3) == [suspended.run.id]
+    with work.database.begin() as connection:
+        assert any_died_during(connection, later.run.id)
+        assert not any_died_during(connection, open_work().run.id), "it began after that"
     suspended.run._beat()
     assert "was taken for dead" in caplog.text
     assert status(suspended) == "crashed", "its claims are gone: a heartbeat does not bring them back"

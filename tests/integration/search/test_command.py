@@ -59,6 +59,8 @@ def test_options_are_filters(shelf):
     assert "2 segments" in run(
         "van", "--until", "2026-01-02T00:00:00", "--under", "s3://bucket/", "--max-duration", "30"
     )
+    assert "2 segments" in run("van", "--from-s", "29", "--to-s", "40")
+    assert run("van", "--from-s", "30").endswith("none\n")
     assert "2 segments" in run("van", "--model", "tiny", "--run", str(shelf.work.run.id), "--newest")
 
 

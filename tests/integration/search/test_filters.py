@@ -68,12 +68,33 @@ def test_filters_leave_out_what_they_say(street, filters, names):
     assert {name.rsplit("/", 1)[1] for name in street.found("street", **filters)} == names
 
 
+@pytest.mark.parametrize(
+    ("filters", "starts"),
+    [
+        pytest.param({}, [0, 30, 60, 90], id="none"),
+        pytest.param({"from_s": 30}, [30, 60, 90], id="a segment that ends where the range begins is not in it"),
+        pytest.param({"from_s": 29.5}, [0, 30, 60, 90], id="half a second is enough"),
+        pytest.param({"to_s": 60}, [0, 30], id="a segment that begins where the range ends is not in it"),
+        pytest.param({"to_s": 60.5}, [0, 30, 60], id="half a second at the end"),
+        pytest.param({"from_s": 40, "to_s": 41}, [30], id="within one segment"),
+        pytest.param({"from_s": 59, "to_s": 91}, [30, 60, 90], id="over several"),
+        pytest.param({"from_s": 500}, [], id="after the end"),
+        pytest.param({"from_s": 40, "to_s": 70, "prompt": "violence", "verdict": "yes"}, [60], id="with a verdict"),
+    ],
+)
+def test_a_time_range_finds_the_segments_that_overlap_it(library, filters, starts):
+    calm, violent = {"caption": "a van"}, {"caption": "a van", "violence": 0.9}
+    library.add({"long": [calm, calm, violent, violent]})
+    assert sorted(hit.start_s for hit in library.page("van", filters=filters).hits) == starts
+
+
 def test_a_run_finds_its_own_answers(street):
     assert len(street.found("street", run_id=street.work.run.id)) == 3
 
 
 @pytest.mark.parametrize("filters", [{"min_p": 2}, {"min_severity": 0}, {"run_id": 2**70}, {"under": "a\x00"},
-                                     {"min_duration_s": float("nan")}])  # fmt: skip
+                                     {"min_duration_s": float("nan")}, {"from_s": -1}, {"to_s": 0},
+                                     {"from_s": 5, "to_s": 5}])  # fmt: skip
 def test_a_filter_that_means_nothing_is_refused(library, filters):
     with pytest.raises(SettingsError):
         library.found("street", **filters)

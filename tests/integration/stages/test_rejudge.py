@@ -22,7 +22,9 @@ from nightreel.domain import (
     PromptKind,
     PromptSet,
 )
+from nightreel.errors import SettingsError
 from nightreel.stages import rejudge
+from nightreel.stages.policy_changes import changes_between, find_two
 from nightreel.stages.preview import preview
 from nightreel.stages.rejudge import apply_changes
 from nightreel.stages.show import show_current
@@ -273,3 +275,64 @@ def test_a_video_never_shows_two_plans_and_another_model_is_marked(open_work):
     assert read(first, shown) == [(0.0, "no", None), (30.0, "no", "model")], "what it lacks is marked"
     changes = f"SELECT start_s, answer_a, answer_b FROM reporting.changes({first.recipe.id}, {other.recipe.id})"
     assert read(first, changes) == [(0.0, "yes", "no")]
+
+
+def test_two_versions_are_compared_by_what_they_make_of_the_stored_answers(work, owner_url):
+    """The verdicts of the first version are replaced: only the answers are left of it."""
+    p_of = {"low.mp4": 0.1, "middle.mp4": 0.6, "high.mp4": 0.9, "secret.mp4": 0.6}
+    work.discover(*map(stored, p_of))
+    for claim in work.claim(segments=100):
+        p = p_of[claim.video.uri.rsplit("/", 1)[1]]
+        analyse_segments(work, claim, (gun(p), tags(0.1, 0.1)), (gun(0.05), tags(0.1, 0.1)))
+    move_band(work, 0.7, 0.7)
+    move_band(work, 0.95, 0.95)
+    with work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.videos SET restricted = true WHERE uri LIKE '%secret%'"))
+        first, second, third = connection.execute(
+            text(
+                "SELECT policy.id FROM nightreel.policies AS policy JOIN nightreel.prompts AS prompt "
+                "ON prompt.id = policy.prompt_id WHERE prompt.name = 'gun' ORDER BY policy.id"
+            )
+        ).scalars()
+        (of_tags,) = connection.execute(
+            text(
+                "SELECT policy.id FROM nightreel.policies AS policy JOIN nightreel.prompts AS prompt "
+                "ON prompt.id = policy.prompt_id WHERE prompt.name = 'tags'"
+            )
+        ).scalars()
+    before = tables(work)
+
+    def changed(old, new, **options):
+        found = changes_between(work.database, *find_two(work.database, old, new), **options)
+        return sorted((one.uri.rsplit("/", 1)[1], one.flag, one.before, one.after) for one in found)
+
+    assert changed(first, second) == [("middle.mp4", "flag.cleared", "yes, flagged 3", "no")]
+    assert changed(second, first) == [("middle.mp4", "flag.raised", "no", "yes, flagged 3")]
+    assert [one[:2] for one in changed(first, third)] == [("high.mp4", "flag.cleared"), ("middle.mp4", "flag.cleared")]
+    assert [one[0] for one in changed(first, second, restricted=True)] == ["middle.mp4", "secret.mp4"]
+    assert changed(third, third) == []
+    assert tables(work) == before
+    with pytest.raises(SettingsError, match="expected two of one prompt"):
+        find_two(work.database, first, of_tags)
+    with pytest.raises(SettingsError, match="no policy 999"):
+        find_two(work.database, first, 999)
+
+
+def move_band(work: Work, no_below: float, yes_from: float) -> None:
+    with work.database.begin() as connection:
+        apply_policy(
+            connection,
+            work.recipe.prompt_ids["gun"],
+            replace(GUN.policy, band=Band(no_below, yes_from)),
+            made_by="test",
+        )
+    apply_changes(work.database)
+
+
+def tables(work: Work) -> list[tuple]:
+    with work.database.begin() as connection:
+        return [
+            tuple(row)
+            for name in ("verdicts", "video_verdicts", "policies")
+            for row in connection.execute(text(f"SELECT * FROM nightreel.{name} ORDER BY 1, 2"))
+        ]

@@ -61,6 +61,35 @@ def test_a_webhook_from_its_first_event_to_its_last(work, receiver):
     assert "no webhooks" in webhooks("list")
 
 
+def test_a_secret_is_rotated_while_the_receiver_changes_to_the_new_one(work, receiver):
+    old = added(receiver.url)
+    new = re.search(r"secret: (whsec_\S+)", webhooks("rotate", "1", "--keep", "2d"))[1]
+    assert old != new
+    for receiver.secret in (old, new):
+        assert "answered 204" in webhooks("test", "1")
+    (row,) = json.loads(webhooks("list", "--json"))
+    assert row["old_secret_until"]
+    assert not {old, new} & set(map(str, row.values()))
+    receiver.secret = new
+    webhooks("rotate", "1", "--leaked")
+    webhooks("test", "1")
+    assert [one.is_genuine for one in receiver.got] == [True, True, False]
+    with pytest.raises(SettingsError, match="no webhook 7"):
+        webhooks("rotate", "7")
+    with pytest.raises(SettingsError, match="--keep 'long'"):
+        webhooks("rotate", "1", "--keep", "long")
+
+
+def test_a_paused_webhook_is_listed_as_such(work, receiver):
+    receiver.secret = added(receiver.url)
+    receiver.answers(429, {"Retry-After": "600"})
+    analyse_video(work, "a.mp4", 0.9)
+    assert webhooks("deliver") == "0 events delivered, 1 will be tried again\n"
+    assert "paused until 20" in webhooks("list")
+    assert webhooks("retry", "1") == "0 events queued again\n"
+    assert "paused" not in webhooks("list")
+
+
 def test_dead_events_are_shown_and_sent_again(work, receiver, monkeypatch):
     monkeypatch.setenv("NIGHTREEL_WEBHOOK_ATTEMPTS", "1")
     receiver.secret = added(receiver.url)

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from fixtures.work_answers import analyse, answered, window
 from integration.webhooks.test_events import GUN, NUDITY, move
 from sqlalchemy import text
 
-from nightreel.database.webhooks import NewWebhook, add_webhook, list_webhooks, retry_dead
+from nightreel.database.webhooks import NewWebhook, add_webhook, list_webhooks, retry_dead, rotate_secret
 from nightreel.domain import PromptSet
 from nightreel.metrics import metrics_text
 from nightreel.settings import Settings, child_environment
@@ -138,6 +140,84 @@ def test_a_receiver_that_is_gone_gets_nothing_more_until_a_person_enables_it(wor
         assert retry_dead(connection, webhook_id) == 4
     receiver.answers(200)
     assert pass_(work).delivered == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "least_s", "most_s"),
+    [
+        pytest.param(429, "600", 590, 601, id="seconds"),
+        pytest.param(503, lambda: formatdate(time.time() + 600, usegmt=True), 590, 601, id="a date"),
+        pytest.param(503, "99999999", 3590, 3601, id="no longer than an hour"),
+        pytest.param(503, "9" * 64, 3590, 3601, id="a number without end"),
+        pytest.param(500, "600", 0, 0, id="a status that does not ask to wait"),
+        pytest.param(429, "0", 0, 0, id="no time"),
+        pytest.param(429, "-5", 0, 0, id="a negative time"),
+        pytest.param(429, "1e9", 0, 0, id="no number"),
+        pytest.param(429, "Thu, 01 Jan 1970 00:00:00 GMT", 0, 0, id="a date in the past"),
+        pytest.param(429, "Thu, 99 Foo 99999 77:00:00 GMT", 0, 0, id="no date"),
+        pytest.param(429, "\x1b[31m" + "a" * 5000, 0, 0, id="rubbish"),
+    ],
+)
+def test_a_receiver_that_asks_for_a_pause_gets_it_for_all_its_events(work, receiver, status, said, least_s, most_s):
+    hook(work, receiver)
+    flag(work, 2)
+    receiver.answers(status, {"Retry-After": said() if callable(said) else said})
+    deliver_due(work.database, SETTINGS, threads=1)
+    with work.database.begin() as connection:
+        query = "SELECT coalesce(extract(epoch FROM paused_until - now()), 0)::float8 FROM nightreel.webhooks"
+        paused_s = connection.execute(text(query)).scalar_one()
+    assert least_s <= paused_s <= most_s
+    sent = len(receiver.got)
+    assert sent == (1 if paused_s else 2), "the second event is not tried in the pause"
+    make_due(work)
+    receiver.answers(204)
+    assert pass_(work) == (Delivered() if paused_s else Delivered(delivered=2))
+    assert "nightreel_webhook_longest_wait_seconds 0.0" in metrics_text(SETTINGS, database=work.database)
+
+
+def test_the_other_webhooks_get_their_events_in_a_pause(work, receiver):
+    hook(work, receiver)
+    receiver.answers(429, {"Retry-After": "600"})
+    with receiving() as other:
+        hook(work, other)
+        flag(work)
+        assert pass_(work) == Delivered(delivered=1, failed=1)
+        with work.database.begin() as connection:
+            connection.execute(text("UPDATE nightreel.webhooks SET paused_until = now() WHERE paused_until > now()"))
+        make_due(work)
+        receiver.answers(204)
+        assert pass_(work) == Delivered(delivered=1), "it goes on after the pause"
+
+
+def test_both_secrets_sign_until_the_old_one_ends(work, receiver):
+    webhook_id = hook(work, receiver)
+    old, new = receiver.secret, new_secret()
+    with work.database.begin() as connection:
+        rotate_secret(connection, webhook_id, new, keep_old=timedelta(hours=1))
+    for receiver.secret in (old, new):
+        flag(work)
+        assert pass_(work) == Delivered(delivered=1)
+    assert [one.is_genuine for one in receiver.got] == [True, True]
+    assert len(receiver.got[0].headers["webhook-signature"].split()) == 2
+    with work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.webhooks SET old_secret_until = now()"))
+    flag(work)
+    receiver.secret = old
+    pass_(work)
+    assert not receiver.got[-1].is_genuine
+    with work.database.begin() as connection:
+        assert connection.execute(text("SELECT old_secret FROM nightreel.webhooks")).scalar() is None, "it is not kept"
+
+
+def test_a_secret_that_leaked_signs_nothing_from_now_on(work, receiver):
+    webhook_id = hook(work, receiver)
+    with work.database.begin() as connection:
+        rotate_secret(connection, webhook_id, new_secret(), keep_old=timedelta(hours=1))
+        rotate_secret(connection, webhook_id, new_secret(), keep_old=None)
+        assert connection.execute(text("SELECT old_secret FROM nightreel.webhooks")).scalar() is None
+    flag(work)
+    pass_(work)
+    assert not receiver.got[-1].is_genuine
 
 
 def test_a_redirect_is_a_failure_and_is_not_followed(work, receiver):

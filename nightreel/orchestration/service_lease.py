@@ -1,0 +1,56 @@
+"""The lease on device memory of the REST service, whose model takes memory as that of a run does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from prefect.client.orchestration import get_client
+from prefect.settings import temporary_settings
+
+from nightreel.database.connection import Database
+from nightreel.domain import MemoryRequest
+from nightreel.orchestration.client import request_timeout_s, settings_of
+from nightreel.orchestration.held_memory import HeldMemory
+from nightreel.orchestration.leases import lease_memory
+from nightreel.orchestration.memory_limits import MemoryLimits
+from nightreel.services import PrefectApi
+from nightreel.settings import Settings
+from nightreel.stages.database import open_database
+from nightreel.stages.device_lease import LeaseNow
+
+_WAIT_S = 10.0
+"""A person waits for the answer: then the service refuses the question."""
+
+
+@contextmanager
+def open_leases(settings: Settings, api: PrefectApi) -> Iterator[LeaseNow]:
+    """What the service leases memory with, of this Prefect server. Uses the database as a worker does.
+
+    Raises:
+        NightreelError: as `open_database`.
+    """
+    timeout = {"timeout": request_timeout_s(settings)}
+    with (
+        open_database(settings) as database,
+        temporary_settings(settings_of(api)),
+        get_client(httpx_settings=timeout, sync_client=True) as client,
+    ):
+        yield partial(_lease_now, limits=MemoryLimits(client), database=database)
+
+
+@contextmanager
+def _lease_now(request: MemoryRequest, *, limits: MemoryLimits, database: Database) -> Iterator[HeldMemory]:
+    """See `LeaseNow`."""
+    closing = threading.Event()
+    timer = threading.Timer(_WAIT_S, closing.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        with lease_memory(request, limits=limits, database=database, run_id=None, closing=closing) as held:
+            timer.cancel()
+            yield held
+    finally:
+        timer.cancel()
