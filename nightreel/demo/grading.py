@@ -5,6 +5,7 @@ The demo, the tests and the benchmark call it with rows of `reporting.answers`. 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,14 @@ def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
         return read_caption(said) == said_of(scene)
     if isinstance(true, list):
         return {*filter(None, said.split(", "))} == {*true}
+    if prompt.question.kind is PromptKind.OBJECT:
+        return _unordered(said) == _unordered(true)
     return said == true
+
+
+def _unordered(text: str) -> dict[str, Any]:
+    """An object whose lists may be in any order, as the things of a caption."""
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
 
 
 def share_right(grades: Sequence[Grade | FilmGrade]) -> float:

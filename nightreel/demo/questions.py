@@ -108,9 +108,8 @@ _MOST_KEYWORDS = 2 * MOST_THINGS
 
 def _film_questions() -> Iterator[FilmQuestion]:
     keywords = domain.Question(kind=PromptKind.KEYWORDS, text="List the shapes.", most=len(SHAPES), level=Level.VIDEO)
-    warning = domain.Question(kind=PromptKind.YES_NO, text="Is a warning sign shown?", level=Level.VIDEO)
     title = domain.Question(kind=PromptKind.TEXT, text="Give the video a title.", level=Level.VIDEO)
-    for question, answer in ((keywords, _shape_keywords), (warning, _has_warning), (title, _title)):
+    for question, answer in ((keywords, _shape_keywords), (title, _title)):
         (text,) = texts_of(question)
         yield FilmQuestion(text, answer)
 
@@ -133,10 +132,6 @@ def _object(scene: Scene) -> str:
             "things": len(scene.things),
         }
     )
-
-
-def _has_warning(scenes: Sequence[Scene]) -> str:
-    return "yes" if any(thing.is_warning for scene in scenes for thing in scene.things) else "no"
 
 
 def _title(scenes: Sequence[Scene]) -> str:

@@ -115,5 +115,4 @@ def test_truth_of_whole_videos_counts_all_scenes():
     assert said == {
         "title": ["empty", "triangles", "circles, triangles and stars"],
         "film_keywords": [[], ["triangle"], ["circle", "triangle", "star"]],
-        "film_warning": ["no", "yes", "yes"],
     }
