@@ -34,6 +34,7 @@ from nightreel.models.base import VideoModel
 from nightreel.models.inquiry import Seen
 from nightreel.models.loading import check_model, load_model
 from nightreel.private import private_directory, tighten_work_dir
+from nightreel.prompts.schema import KEYWORD_TOKENS, MOST_KEYWORDS
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage import Storage, open_storage
@@ -82,10 +83,14 @@ def prompt_of(question: str, *, kind: PromptKind, choices: Sequence[str], settin
     Raises:
         SettingsError: other kinds take no choices, or the question cannot be asked.
     """
+    if kind is PromptKind.OBJECT:
+        raise SettingsError("kind object needs a schema: put the question into a prompt file")
     if bool(choices) != (kind in (PromptKind.CHOICE, PromptKind.TAGS)):
         raise SettingsError(f"kind {kind}: the kinds choice and tags require choices, other kinds do not accept them")
     coverage = MIN_COVERAGE if settings.min_coverage is None else settings.min_coverage
-    return Prompt.of(name="question", kind=kind, text=question, choices=tuple(choices), coverage=coverage)
+    form: dict[str, Any] = {"most": MOST_KEYWORDS, "max_new_tokens": KEYWORD_TOKENS * MOST_KEYWORDS}
+    keys = form if kind is PromptKind.KEYWORDS else {}
+    return Prompt.of(name="question", kind=kind, text=question, choices=tuple(choices), coverage=coverage, **keys)
 
 
 def verdicts_on(reply: AskedSegment) -> list[tuple[Verdict, float | None]]:

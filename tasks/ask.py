@@ -10,4 +10,4 @@ from nightreel.orchestration.task import task
 @task("ask")
 def ask(run_id: int, encoded: list[EncodedChunk]) -> AnsweredChunk:
     """Ask about one chunk: the list has one item."""
-    return open_run_of(run_id).asking.ask_chunk(encoded[0].segments)
+    return open_run_of(run_id).asking.ask_chunk(encoded[0].segments, encoded[0].outcomes)

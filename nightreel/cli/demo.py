@@ -13,7 +13,7 @@ import typer
 from nightreel.cli.analyze import print_summary, run
 from nightreel.cli.console import command_settings, plain, print_line, print_table
 from nightreel.database import reports
-from nightreel.demo.grading import Grade, grade_answers, share_right
+from nightreel.demo.grading import FilmGrade, Grade, grade_answers, grade_films, share_right
 from nightreel.demo.videos import LONG_CLIP, demo_clips, make_demo_videos
 from nightreel.domain import PromptKind
 from nightreel.models.loading import DEMO
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from nightreel.demo.poster import Panel
     from nightreel.media.sandbox import DecoderPool
 
-_PROMPTS = ("demo", "demo_moderation")
-_SENTENCES = (PromptKind.CAPTION, PromptKind.TEXT)
+_PROMPTS = ("demo", "demo_moderation", "demo_tagging")
+_SENTENCES = (PromptKind.CAPTION, PromptKind.TEXT, PromptKind.OBJECT)
 _CHUNK_SEGMENTS = 4  # so small that a dozen clips show several chunks in flight
 _POSTER_MOMENTS = (0.06, 0.5, 0.94)  # of a segment
 
@@ -48,8 +48,11 @@ def demo() -> None:
         database = stack.enter_context(open_database(settings))
         with database.begin() as connection:
             rows = [dict(row) for row in reports.answers(connection, uri=f"{summary.source}/", limit=10_000)]
+            films = [dict(row) for row in reports.whole_video_answers(connection, uri=f"{summary.source}/")]
             failed = reports.failures(connection, uri=f"{summary.source}/")
-        grades = grade_answers(rows, demo_clips(), load_prompt_sets(_PROMPTS).prompts)
+        prompts = load_prompt_sets(_PROMPTS).prompts
+        grades = grade_answers(rows, demo_clips(), prompts)
+        of_films = grade_films(films, demo_clips(), prompts)
         segments = [
             list(own) for _, own in groupby(sorted(grades, key=_segment), key=lambda grade: _segment(grade)[:2])
         ]
@@ -62,7 +65,8 @@ def demo() -> None:
         print_line()
         if segments:
             _show_timeline([own for own in segments if own[0].clip == LONG_CLIP])
-            _show_share(grades)
+            _show_film([one for one in of_films if one.clip == LONG_CLIP])
+            _show_share(grades, of_films)
             print_line(f"all clips in one picture: {_save_poster(segments, videos, settings)}")
         print_line()
         print_summary(summary)
@@ -77,7 +81,12 @@ def _show(segments: Sequence[Sequence[Grade]], rows: Sequence[Mapping[str, Any]]
     reused = {row["uri"].rsplit("/", 1)[-1] for row in rows if row["reused_from"]}
     to_review = {(row["uri"].rsplit("/", 1)[-1], row["start_s"]) for row in rows if row["needs_review"]}
     _show_captions(segments, reused=reused, to_review=to_review)
-    asked = [prompt.name for prompt in load_prompt_sets(_PROMPTS).prompts if prompt.question.kind not in _SENTENCES]
+    graded = {one.prompt.name for own in segments for one in own}
+    asked = [
+        prompt.name
+        for prompt in load_prompt_sets(_PROMPTS).prompts
+        if prompt.question.kind not in _SENTENCES and prompt.name in graded
+    ]
     _show_answers(segments, asked)
 
 
@@ -128,16 +137,24 @@ def _show_timeline(segments: Sequence[Sequence[Grade]]) -> None:
     print_line()
 
 
-def _show_share(grades: Sequence[Grade]) -> None:
+def _show_film(films: Sequence[FilmGrade]) -> None:
+    print_line(f"{LONG_CLIP} as a whole, over the captions of its scenes:", style="bold")
+    for one in films:
+        print_line(f"  {one.prompt.name:13}  {plain(one.said or 'none')}")
+    print_line()
+
+
+def _show_share(grades: Sequence[Grade], films: Sequence[FilmGrade]) -> None:
     captions = [one for one in grades if one.prompt.name == "scene"]
     answers = [one for one in grades if one.prompt.name != "scene"]
     print_line(
-        f"correct: {_share(captions)} captions, {_share(answers)} answers ({share_right(grades):.1%} together)",
+        f"correct: {_share(captions)} captions, {_share(answers)} answers, {_share(films)} about whole videos "
+        f"({share_right([*grades, *films]):.1%} together)",
         style="bold",
     )
 
 
-def _share(grades: Sequence[Grade]) -> str:
+def _share(grades: Sequence[Grade | FilmGrade]) -> str:
     return f"{sum(one.right for one in grades)} of {len(grades)}"
 
 

@@ -15,6 +15,7 @@ _TYPES: Mapping[str, pa.DataType] = {
     "double precision": pa.float64(),
     "boolean": pa.bool_(),
     "double precision[]": pa.list_(pa.float64()),
+    "bigint[]": pa.list_(pa.int64()),
     "text[]": pa.list_(pa.string()),
 }
 _TIMES: Mapping[str, pa.DataType] = {"timestamp with time zone": pa.timestamp("us", tz="UTC"), "date": pa.date32()}

@@ -28,6 +28,7 @@ from nightreel.domain import (
 _features, _segments, _answers = schema.features.c, schema.segments.c, schema.answers.c
 MEASURED = (
     _answers.id.label("answer_id"),
+    func.coalesce(_answers.reused_from, _answers.id).label("original_id"),
     _answers.question_id,
     _answers.state,
     _answers.text,
@@ -54,10 +55,11 @@ MEASURED = (
 
 
 class StoredAnswer(NamedTuple):
-    """An answer, and the id of its row."""
+    """An answer, the id of its row, and that of the answer that it is a copy of, or its own."""
 
     id: int
     answer: Answer
+    original_id: int
 
 
 class GivenAnswers(NamedTuple):
@@ -65,6 +67,12 @@ class GivenAnswers(NamedTuple):
 
     first: dict[str, StoredAnswer]
     looks: dict[tuple[str, str], StoredAnswer]
+
+    def without_errors(self) -> GivenAnswers:
+        return GivenAnswers(
+            {key: one for key, one in self.first.items() if one.answer.state is not AnswerState.ERROR},
+            {key: one for key, one in self.looks.items() if one.answer.state is not AnswerState.ERROR},
+        )
 
     def verdicts(self, prompts: PromptSet) -> dict[str, Verdict]:
         """The verdicts of these prompts, by name."""
@@ -88,7 +96,7 @@ def answer_of(row: Row[Any], question_hash: str) -> StoredAnswer:
             text=row.text,
             scores=row.scores,
             mass=row.mass,
-            bounds=_pairs(row.bounds),
+            bounds=pairs(row.bounds),
             reason=row.reason,
             prompt_tokens=row.prompt_tokens,
             generated_tokens=row.generated_tokens,
@@ -97,10 +105,12 @@ def answer_of(row: Row[Any], question_hash: str) -> StoredAnswer:
             look=row.look,
             windows=tuple(_window_of(window, question_hash) for window in row.windows or ()),
         ),
+        row.original_id,
     )
 
 
-def _pairs(bounds: Mapping[str, Sequence[float]] | None) -> dict[str, tuple[float, float]] | None:
+def pairs(bounds: Mapping[str, Sequence[float]] | None) -> dict[str, tuple[float, float]] | None:
+    """`Answer.bounds` from JSON."""
     return {name: (low, high) for name, (low, high) in bounds.items()} if bounds else None
 
 
@@ -109,7 +119,7 @@ def _window_of(values: Mapping[str, Any], question_hash: str) -> Window:
     measured = dict(values["measured"])
     answer = Answer(
         question_hash=question_hash,
-        **measured | {"state": AnswerState(measured["state"]), "bounds": _pairs(measured["bounds"])},
+        **measured | {"state": AnswerState(measured["state"]), "bounds": pairs(measured["bounds"])},
     )
     return Window(start_s=values["start_s"], end_s=values["end_s"], feature_key=values["feature_key"], answer=answer)
 

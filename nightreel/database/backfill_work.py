@@ -209,11 +209,12 @@ def wanted_work(
             "plan": str(recipe.plan),
             "plan_hash": recipe.plan.hash,
             "window_s": recipe.plan.window_s,
-            "question_ids": sorted(recipe.question_ids.values()),
+            "question_ids": recipe.segment_question_ids,
             "bytes_per_s": bytes_per_s,
         },
     )
-    totals = connection.execute(statement("plan_totals"), {"questions": len(recipe.question_ids)}).mappings().one()
+    questions = len(recipe.segment_question_ids)
+    totals = connection.execute(statement("plan_totals"), {"questions": questions}).mappings().one()
     shards = connection.execute(statement("plan_shards"), {"shard_videos": shard_videos}).mappings()
     return Totals(**totals), [KeyRange(**shard) for shard in shards]
 

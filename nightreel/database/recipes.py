@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
 from nightreel.database.policies import InForce, policies_in_force, register_policy
-from nightreel.domain import Prompt, PromptSet, Question, SamplingPlan, content_hash
+from nightreel.domain import Level, Prompt, PromptSet, Question, SamplingPlan, content_hash
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
@@ -32,6 +32,12 @@ class Recipe:
     prompts: PromptSet
     prompt_ids: Mapping[str, int]
     question_ids: Mapping[str, int]
+
+    @property
+    def segment_question_ids(self) -> list[int]:
+        """The ids of the questions about segments."""
+        hashes = {prompt.question.hash for prompt in self.prompts.prompts if prompt.question.level is Level.SEGMENT}
+        return sorted(self.question_ids[key] for key in hashes)
 
     def under(self, policies: Mapping[int, InForce]) -> PromptSet:
         """Its prompts with these policies, by prompt id."""

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, or_, select, tuple_, update
 
 from nightreel.database import schema
 from nightreel.database.policies import InForce
-from nightreel.domain import EVERYTHING, Policy, Prompt, Question, Touched, touched
+from nightreel.domain import EVERYTHING, Level, Policy, Prompt, Question, Touched, touched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,19 @@ class Change:
 
     @property
     def touches(self) -> dict[int, Touched]:
-        """What may differ, by question id."""
+        """What may differ, by the id of a question about segments."""
         found = {}
         for question_id, question in self.questions.items():
+            if question.level is Level.VIDEO:
+                continue
             parts = [touched(question, old, self.policy.policy) for old in self.earlier or (None,)]
             found[question_id] = Touched.any_of(parts)
         return found
+
+    @property
+    def of_whole_videos(self) -> bool:
+        """Whether the prompt has asked about whole videos: their answers have no verdicts but those on videos."""
+        return any(question.level is Level.VIDEO for question in self.questions.values())
 
     @property
     def conditions_changed(self) -> bool:
@@ -71,16 +78,17 @@ class Progress:
 def passes_of(change: Change) -> list[Pass]:
     """The passes of a change, in their order."""
     found: list[Pass] = []
+    whole = [Pass(kind="videos")] if change.of_whole_videos else []
     touches = change.touches
     if EVERYTHING in touches.values():
-        return [Pass(kind="all")]
+        return [Pass(kind="all"), *whole]
     for question_id, what in sorted(touches.items()):
         found += [Pass(kind="range", question_id=question_id, low=low, high=high) for low, high in what.ranges]
         if what.unscored:
             found.append(Pass(kind="unscored", question_id=question_id))
         if what.bounded:
             found.append(Pass(kind="bounded", question_id=question_id))
-    if change.conditions_changed or any(what.videos for what in touches.values()):
+    if whole or change.conditions_changed or any(what.videos for what in touches.values()):
         found.append(Pass(kind="videos"))
     return found
 

@@ -23,6 +23,11 @@ _answers = table(
                   "video_id", "segment", "sampled")),
     schema="reporting",
 )  # fmt: skip
+_video_answers = table(
+    "video_answers",
+    *map(column, ("video_id", "uri", "prompt_set", "prompt", "kind", "state", "answer", "level", "made_from")),
+    schema="reporting",
+)
 _failures = table(
     "failures",
     *map(
@@ -83,6 +88,17 @@ def answers(
     ]
     query = select(_answers).where(true(), *conditions).order_by(view.video_id.desc(), view.segment, view.prompt)
     return list(connection.execute(query.limit(limit)).mappings())
+
+
+def whole_video_answers(connection: Connection, *, uri: str) -> list[RowMapping]:
+    """The answers about whole videos whose URI contains `uri`, by URI, prompt set and prompt."""
+    columns = _video_answers.c
+    query = (
+        select(_video_answers)
+        .where(columns.level == "video", _has(columns.uri, uri))
+        .order_by(columns.uri, columns.prompt_set, columns.prompt)
+    )
+    return list(connection.execute(query).mappings())
 
 
 def failures(

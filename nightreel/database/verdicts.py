@@ -7,7 +7,7 @@ One answer has as many verdicts as prompts ask its question. Which of them is on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,19 @@ from nightreel.database.flag_changes import record_flag_changes
 from nightreel.database.policies import InForce
 from nightreel.database.results import storable
 from nightreel.database.statements import statement
-from nightreel.domain import PromptKind, PromptSet, SegmentVerdict, Verdict, VerdictState, roll_up
+from nightreel.database.whole_answers import shown_whole_answers
+from nightreel.domain import (
+    Level,
+    Prompt,
+    PromptKind,
+    PromptSet,
+    SegmentVerdict,
+    Verdict,
+    VerdictState,
+    judge,
+    probability,
+    roll_up,
+)
 
 _TEXTS = (PromptKind.CAPTION, PromptKind.TEXT)
 _BATCH = 1000
@@ -92,7 +104,9 @@ def roll_up_videos(
     policies: Mapping[int, InForce],
     only: Collection[str] | None = None,
 ) -> None:
-    """Write the verdicts on videos, from those on show of their segments. A video without any loses its own.
+    """Write the verdicts on videos: from those on show of their segments, and on the answers about whole videos.
+
+    A video without any loses its own.
 
     Changes of flags become events for webhooks. What people should see becomes cases.
 
@@ -112,13 +126,32 @@ def roll_up_videos(
         )
         .returning(*told)
     ).all()
-    rows = []
+    rows = [
+        *_rolled_up(connection, video_ids, prompts, wanted, prompt_ids=prompt_ids, policies=policies),
+        *_of_whole_videos(connection, video_ids, wanted, prompt_ids=prompt_ids, policies=policies),
+    ]
+    after = connection.execute(insert(table).on_conflict_do_nothing().returning(*told), rows).all() if rows else []
+    inserted = {(row.video_id, row.prompt_id) for row in after}
+    kept = {(row["video_id"], row["prompt_id"]) for row in rows} - inserted
+    record_flag_changes(connection, before, after, kept=kept)
+    sort_into_cases(connection, video_ids, prompt_ids=[prompt_ids[prompt.name] for prompt in wanted])
+
+
+def _rolled_up(
+    connection: Connection,
+    video_ids: Collection[int],
+    prompts: PromptSet,
+    wanted: Sequence[Prompt],
+    *,
+    prompt_ids: Mapping[str, int],
+    policies: Mapping[int, InForce],
+) -> Iterator[dict[str, Any]]:
+    """The rows of verdicts that are rolled up from those on show of the segments."""
     for video_id, shown in sorted(_shown_by_video(connection, video_ids, prompts, prompt_ids=prompt_ids).items()):
         for prompt in wanted:
             own = [row for row in shown.rows[prompt.name] if row.due]
             if not own:
                 continue
-            prompt_id = prompt_ids[prompt.name]
             rolled = roll_up(
                 prompt.question,
                 prompt.policy,
@@ -127,27 +160,53 @@ def roll_up_videos(
                 covered_s=own[0].covered_s or 0.0,
                 expected_s=own[0].expected_s,
             )
-            rows.append(
-                {
-                    "video_id": video_id,
-                    "prompt_id": prompt_id,
-                    "policy_id": policies[prompt_id].id,
-                    **columns_of(rolled.verdict, None, prompt.policy.lane),
-                    "max_p": rolled.max_p,
-                    "first_flagged_s": rolled.first_flagged_s,
-                    "segments": rolled.segments,
-                    "unknown": rolled.unknown,
-                    "errors": rolled.errors,
-                    "missing": rolled.missing,
-                    "covered_s": own[0].covered_s,
-                    "expected_s": own[0].expected_s,
-                }
-            )
-    after = connection.execute(insert(table).on_conflict_do_nothing().returning(*told), rows).all() if rows else []
-    inserted = {(row.video_id, row.prompt_id) for row in after}
-    kept = {(row["video_id"], row["prompt_id"]) for row in rows} - inserted
-    record_flag_changes(connection, before, after, kept=kept)
-    sort_into_cases(connection, video_ids, prompt_ids=[prompt_ids[prompt.name] for prompt in wanted])
+            prompt_id = prompt_ids[prompt.name]
+            yield {
+                "video_id": video_id,
+                "prompt_id": prompt_id,
+                "policy_id": policies[prompt_id].id,
+                **columns_of(rolled.verdict, None, prompt.policy.lane),
+                "max_p": rolled.max_p,
+                "first_flagged_s": rolled.first_flagged_s,
+                "segments": rolled.segments,
+                "unknown": rolled.unknown,
+                "errors": rolled.errors,
+                "missing": rolled.missing,
+                "covered_s": own[0].covered_s,
+                "expected_s": own[0].expected_s,
+                "whole_answer_id": None,
+            }
+
+
+def _of_whole_videos(
+    connection: Connection,
+    video_ids: Collection[int],
+    wanted: Sequence[Prompt],
+    *,
+    prompt_ids: Mapping[str, int],
+    policies: Mapping[int, InForce],
+) -> Iterator[dict[str, Any]]:
+    """The rows of verdicts on answers about whole videos: nothing is rolled up."""
+    prompts = {prompt_ids[prompt.name]: prompt for prompt in wanted if prompt.question.level is Level.VIDEO}
+    for (video_id, prompt_id), shown in sorted(shown_whole_answers(connection, video_ids, prompts).items()):
+        prompt = prompts[prompt_id]
+        verdict = judge(prompt.question, shown.answer, prompt.policy)
+        is_found = verdict.state is VerdictState.ANSWERED and verdict.value is not False
+        yield {
+            "video_id": video_id,
+            "prompt_id": prompt_id,
+            "policy_id": policies[prompt_id].id,
+            **columns_of(verdict, None, prompt.policy.lane),
+            "max_p": probability(prompt.question, shown.answer) if is_found else None,
+            "first_flagged_s": None,
+            "segments": shown.segments,
+            "unknown": 0,
+            "errors": 0,
+            "missing": 0,
+            "covered_s": shown.answer.covered_s,
+            "expected_s": shown.answer.expected_s,
+            "whole_answer_id": shown.id,
+        }
 
 
 def shown_verdicts(

@@ -1,14 +1,20 @@
 """A view for each prompt set with a row for each video and a column for each prompt: `reporting.wide_moderation`.
 
+A prompt of kind object has a column for each of its fields as well, named `<prompt>_<field>`.
+
 An upgrade makes them, and takes away those of sets that are not asked any more. Only the owner of the tables may.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Container, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+
+from nightreel.domain import Field, FieldType, Question
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +32,11 @@ _COLUMNS = {
     "thumbnail_url": "contact sheet, served by the console",
 }
 _PROMPTS = """
-    SELECT DISTINCT prompt.set_name, prompt.name, prompt.id, asked.place
+    SELECT DISTINCT prompt.set_name, prompt.name, prompt.id, asked.place, question.definition
     FROM nightreel.current_recipes AS current
     JOIN nightreel.recipe_prompts AS asked ON asked.recipe_id = current.recipe_id
     JOIN nightreel.prompts AS prompt ON prompt.id = asked.prompt_id AND prompt.set_name = current.set_name
+    JOIN nightreel.questions AS question ON question.id = prompt.question_id
     ORDER BY prompt.set_name, asked.place, prompt.name
 """
 _WIDE = """
@@ -40,9 +47,10 @@ _WIDE = """
 
 def state_wide_views(connection: Connection) -> None:
     """Make the views of all prompt sets that are asked now. A view that others depend on keeps its old columns."""
-    sets: dict[str, dict[str, int]] = {}
+    sets: dict[str, dict[str, _Asked]] = {}
     for row in connection.execute(text(_PROMPTS)):
-        sets.setdefault(row.set_name, {})[row.name] = row.id
+        fields = Question.from_json(row.definition).fields
+        sets.setdefault(row.set_name, {})[row.name] = _Asked(row.id, fields)
     wanted = {wide_view(name): prompts for name, prompts in sets.items()}
     for view in wide_views(connection):
         if view not in wanted:
@@ -61,11 +69,66 @@ def wide_views(connection: Connection) -> list[str]:
     return sorted(connection.execute(text(_WIDE), {"prefix": WIDE}).scalars())
 
 
-def _state(connection: Connection, view: str, prompts: dict[str, int]) -> None:
-    columns = {name if name not in _COLUMNS else f"{name}_": id for name, id in prompts.items()}
+class _Asked(NamedTuple):
+    """A prompt that is asked now: its id, and the fields of its objects."""
+
+    id: int
+    fields: tuple[Field, ...]
+
+
+class _Column(NamedTuple):
+    """An expression over the rows of one video in reporting.video_answers, and what it says."""
+
+    value: str
+    said: str
+
+
+def _columns(prompts: dict[str, _Asked]) -> dict[str, _Column]:
+    """The columns of prompts, and of the fields of their objects, by name."""
+    columns: dict[str, _Column] = {}
+    for name, asked in prompts.items():
+        columns[_free(name, columns)] = _Column(_of_prompt("answer", asked.id), f"answer of the prompt {name}")
+    for name, asked in prompts.items():
+        for field in asked.fields:
+            value = _of_prompt(_value_of(field), asked.id)
+            columns[_free(f"{name}_{field.name}", columns)] = _Column(value, f"{field.name} of the prompt {name}")
+    return columns
+
+
+def _of_prompt(value: str, prompt_id: int) -> str:
+    return f"(array_agg({value}) FILTER (WHERE prompt_id = {prompt_id}))[1]"
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """A name that no other column has, as long as Postgres allows."""
+    free, more = name[:_LONGEST_NAME], 0
+    while free in taken or free in _COLUMNS:
+        more += 1
+        end = "_" * more if more < 3 else f"_{more}"
+        free = f"{name[: _LONGEST_NAME - len(end)]}{end}"
+    return free
+
+
+def _value_of(field: Field) -> str:
+    """The value of a field. A value of another type, of an earlier question, is null. A list is a text."""
+    value = f"value -> {_literal(field.name)}"
+    as_text = f"value ->> {_literal(field.name)}"
+    if field.max_items:
+        items = f"jsonb_array_elements_text(CASE jsonb_typeof({value}) WHEN 'array' THEN {value} ELSE '[]' END)"
+        return f"(SELECT string_agg(item, ', ') FROM {items} AS item)"  # noqa: S608 - names are quoted
+    match field.type:
+        case FieldType.INTEGER | FieldType.NUMBER:
+            return f"CASE jsonb_typeof({value}) WHEN 'number' THEN ({as_text})::float8 END"
+        case FieldType.BOOLEAN:
+            return f"CASE jsonb_typeof({value}) WHEN 'boolean' THEN ({as_text})::boolean END"
+    return as_text
+
+
+def _state(connection: Connection, view: str, prompts: dict[str, _Asked]) -> None:
+    columns = _columns(prompts)
     name = f"reporting.{_quoted(view)}"
-    make = f"VIEW {name} AS {_select(columns)}"
-    comments = {column: f"answer of the prompt {column}" for column in columns} | _COLUMNS
+    make = f"VIEW {name} AS {_select(columns, [asked.id for asked in prompts.values()])}"
+    comments = {column: one.said for column, one in columns.items()} | _COLUMNS
     said = [f"COMMENT ON COLUMN {name}.{_quoted(column)} IS {_literal(words)}" for column, words in comments.items()]
     said.append(f"COMMENT ON VIEW {name} IS {_literal('One row for each current video, one column for each prompt.')}")
     exists = connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None
@@ -74,12 +137,10 @@ def _state(connection: Connection, view: str, prompts: dict[str, int]) -> None:
         _try(connection, view, [f"DROP VIEW IF EXISTS {name}", f"CREATE {make}", *said])
 
 
-def _select(columns: dict[str, int]) -> str:
+def _select(columns: dict[str, _Column], prompt_ids: Sequence[int]) -> str:
     """The query. Texts of restricted videos are empty for those who may not see them, as in the other views."""
-    answers = "".join(
-        f", max(answer) FILTER (WHERE prompt_id = {id}) AS {_quoted(column)}" for column, id in columns.items()
-    )
-    ids = ", ".join(map(str, columns.values()))
+    answers = "".join(f", {one.value} AS {_quoted(column)}" for column, one in columns.items())
+    ids = ", ".join(map(str, prompt_ids))
     # Names are quoted, and numbers are those of rows.
     return (
         f"SELECT video.video_id, video.uri, {', '.join(f'said.{_quoted(column)}' for column in columns)}, "  # noqa: S608 - names are quoted

@@ -5,15 +5,16 @@ The demo, the tests and the benchmark call it with rows of `reporting.answers`. 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nightreel.demo.captions import read_caption, said_of
 from nightreel.demo.clips import Clip
-from nightreel.demo.questions import NONE, truth
+from nightreel.demo.questions import NONE, film_truth, truth
 from nightreel.demo.scenes import Scene
-from nightreel.domain import Prompt, PromptKind
+from nightreel.domain import Level, Prompt, PromptKind
 
 _NOTHING = ("", "no", "0", NONE)
 
@@ -81,6 +82,36 @@ def grade_answers(
     return grades
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmGrade:
+    """One answer about a whole video beside the correct one; the fields are those of `Grade`."""
+
+    clip: str
+    prompt: Prompt
+    said: str
+    truth: str
+    right: bool
+
+
+def grade_films(
+    rows: Iterable[Mapping[str, Any]], clips: Mapping[str, Clip], prompts: Sequence[Prompt]
+) -> list[FilmGrade]:
+    """Grade answers about whole videos, from rows of `reporting.video_answers`; others are skipped."""
+    asked = {(one.set_name, one.name): one for one in prompts if one.question.level is Level.VIDEO}
+    grades = []
+    for row in rows:
+        prompt, name = asked.get((row["prompt_set"], row["prompt"])), row["uri"].rsplit("/", 1)[-1]
+        if prompt is None or name not in clips:
+            continue
+        true = film_truth(prompt, [part.scene for part in clips[name].parts])
+        answered = row["state"] == "answered"
+        said = (row["answer"] or "") if answered else row["state"]
+        right = {*filter(None, said.split(", "))} == {*true} if isinstance(true, list) else said == true
+        shown = ", ".join(true) if isinstance(true, list) else true
+        grades.append(FilmGrade(clip=name, prompt=prompt, said=said, truth=shown, right=answered and right))
+    return grades
+
+
 def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
     """Whether an answer's text is correct for a scene."""
     true = truth(prompt, scene)
@@ -88,10 +119,17 @@ def is_right(prompt: Prompt, said: str, scene: Scene) -> bool:
         return read_caption(said) == said_of(scene)
     if isinstance(true, list):
         return {*filter(None, said.split(", "))} == {*true}
+    if prompt.question.kind is PromptKind.OBJECT:
+        return _unordered(said) == _unordered(true)
     return said == true
 
 
-def share_right(grades: Sequence[Grade]) -> float:
+def _unordered(text: str) -> dict[str, Any]:
+    """An object whose lists may be in any order, as the things of a caption."""
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
+
+
+def share_right(grades: Sequence[Grade | FilmGrade]) -> float:
     """The share of correct answers, from 0 to 1; 1 if there are no grades."""
     return sum(grade.right for grade in grades) / len(grades) if grades else 1.0
 

@@ -5,14 +5,16 @@ Training and grading share one catalogue: `training` draws questions from it, `t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from nightreel import domain
 from nightreel.demo.captions import caption, explain_warning, name
-from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOTIONS, NO_MOTION, SHAPES, Scene, Thing
-from nightreel.domain import Prompt, PromptKind
+from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, MOTIONS, NO_MOTION, SHAPES, Scene, Thing
+from nightreel.domain import Field, FieldType, Level, Prompt, PromptKind
 from nightreel.errors import SettingsError
 from nightreel.prompts.wording import texts_of
 
@@ -46,7 +48,7 @@ def catalogue() -> dict[str, Question]:
 
 
 def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
-    """The correct answer: a text, or for tags the choices that apply.
+    """The correct answer: a text, or a list of the choices that apply, or of keywords.
 
     Raises:
         SettingsError: the prompt is not in the catalogue.
@@ -58,10 +60,106 @@ def truth(prompt: Prompt, scene: Scene) -> str | list[str]:
     answers = [question.answer(scene) for question in asked]
     if prompt.question.kind is PromptKind.TAGS:
         return [choice for choice, answer in zip(prompt.question.choices, answers, strict=True) if answer == "yes"]
-    return answers[0]
+    return _as_answered(prompt, answers[0])
+
+
+def _as_answered(prompt: Prompt, written: str) -> str | list[str]:
+    """A correct answer as a verdict has it: keywords as a list, an object as JSON on one line."""
+    match prompt.question.kind:
+        case PromptKind.KEYWORDS:
+            return list(dict.fromkeys(json.loads(written)[domain.KEYWORDS]))
+        case PromptKind.OBJECT:
+            return json.dumps(json.loads(written))
+    return written
+
+
+LATER_FAMILIES = ("keywords", "object")
+"""Families that the model learned last, in words of their own: stage D of the training."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmQuestion:
+    """A question about a whole video, in the words a model gets, and its correct answer for the scenes of a video."""
+
+    text: str
+    answer: Callable[[Sequence[Scene]], str]
+
+
+@cache
+def film_catalogue() -> dict[str, FilmQuestion]:
+    """All questions about whole videos, by their text."""
+    return {question.text: question for question in _film_questions()}
+
+
+def film_truth(prompt: Prompt, scenes: Sequence[Scene]) -> str | list[str]:
+    """The correct answer of a prompt about a whole video, as `truth` gives it."""
+    (text,) = texts_of(prompt.question)
+    return _as_answered(prompt, film_catalogue()[text].answer(scenes))
+
+
+FIELDS = (
+    Field(name="background", type=FieldType.STRING, choices=(*BACKGROUNDS,)),
+    Field(name="motion", type=FieldType.STRING, choices=(*MOTIONS, NO_MOTION)),
+    Field(name="shapes", type=FieldType.STRING, choices=SHAPES, max_items=MOST_THINGS),
+    Field(name="things", type=FieldType.INTEGER, minimum=0, maximum=MOST_THINGS),
+)
+_MOST_KEYWORDS = 2 * MOST_THINGS
+
+
+def _film_questions() -> Iterator[FilmQuestion]:
+    keywords = domain.Question(kind=PromptKind.KEYWORDS, text="List the shapes.", most=len(SHAPES), level=Level.VIDEO)
+    title = domain.Question(kind=PromptKind.TEXT, text="Give the video a title.", level=Level.VIDEO)
+    for question, answer in ((keywords, _shape_keywords), (title, _title)):
+        (text,) = texts_of(question)
+        yield FilmQuestion(text, answer)
+
+
+def _keywords(scene: Scene) -> str:
+    """As JSON: the colour and the shape of each thing. A word that comes twice counts once when it is judged."""
+    return spaced_json({domain.KEYWORDS: [word for thing in scene.things for word in (thing.colour, thing.shape)]})
+
+
+def _shape_keywords(scenes: Sequence[Scene]) -> str:
+    return spaced_json({domain.KEYWORDS: _shapes(scenes)})
+
+
+def _object(scene: Scene) -> str:
+    return spaced_json(
+        {
+            "background": scene.background,
+            "motion": scene.motion,
+            "shapes": [thing.shape for thing in scene.things],
+            "things": len(scene.things),
+        }
+    )
+
+
+def _title(scenes: Sequence[Scene]) -> str:
+    """The shapes that the video is about: "circles and stars", or "empty"."""
+    *others, last = [f"{shape}s" for shape in _shapes(scenes)] or ["empty"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _shapes(scenes: Sequence[Scene]) -> list[str]:
+    return [shape for shape in SHAPES if any(thing.shape == shape for scene in scenes for thing in scene.things)]
+
+
+def spaced_json(value: Any) -> str:
+    """JSON with spaces around all marks, so that each word of it is a word of the model's vocabulary.
+
+    >>> spaced_json({"keywords": ["red", "star"], "things": 2})
+    '{ "keywords" : [ "red" , "star" ] , "things" : 2 }'
+    """
+    if isinstance(value, dict):
+        inner = " , ".join(f"{json.dumps(key)} : {spaced_json(one)}" for key, one in value.items())
+        return f"{{ {inner} }}"
+    if isinstance(value, list):
+        return f"[ {' , '.join(map(spaced_json, value))} ]" if value else "[ ]"
+    return json.dumps(value)
 
 
 def _questions() -> Iterator[Question]:
+    yield from _forms()
     for text in _CAPTIONS:
         yield Question("caption", text, caption)
     for text in ("Explain why there is a warning.", "Explain why a warning is shown."):
@@ -70,6 +168,13 @@ def _questions() -> Iterator[Question]:
     yield from _whole_scenes()
     yield from _attributes()
     yield from _presence()
+
+
+def _forms() -> Iterator[Question]:
+    keywords = domain.Question(kind=PromptKind.KEYWORDS, text="List the colours and shapes.", most=_MOST_KEYWORDS)
+    yield Question("keywords", texts_of(keywords)[0], _keywords)
+    facts = domain.Question(kind=PromptKind.OBJECT, text="Describe the video.", fields=FIELDS)
+    yield Question("object", texts_of(facts)[0], _object)
 
 
 def _counts() -> Iterator[Question]:

@@ -10,6 +10,7 @@ from nightreel.domain.differences import EVERYTHING, Touched, touched
 from nightreel.domain.identity import content_hash
 from nightreel.domain.judging import TIE, judge, probability
 from nightreel.domain.memory import MemoryPeak, MemoryRequest, MemoryRequirement, MemoryStage, QueuedRequest
+from nightreel.domain.notes import Note, Notes
 from nightreel.domain.policies import MIN_COVERAGE, Band, LookAgain, Policy, Review, RollUp, RollUpKind
 from nightreel.domain.prompts import BothVerdicts, Prompt, PromptSet, largest_plan
 from nightreel.domain.questions import (
@@ -18,11 +19,13 @@ from nightreel.domain.questions import (
     WORDING_VERSION,
     GenerationOptions,
     Language,
+    Level,
     PromptKind,
     Question,
 )
 from nightreel.domain.rolling import SegmentVerdict, VideoVerdict, roll_up, roll_ups_of
 from nightreel.domain.second_looks import combined, second_look_is_due
+from nightreel.domain.structures import KEYWORDS, Field, FieldType
 from nightreel.domain.verdicts import UNSURE, Verdict, VerdictState, saw, too_little
 from nightreel.domain.videos import (
     FeatureRef,
@@ -47,11 +50,13 @@ from nightreel.domain.work import (
     SecondLook,
     SegmentAnswers,
     VideoEnd,
+    WholeAnswers,
 )
 
 __all__ = [
     "EVERYTHING",
     "GREEDY",
+    "KEYWORDS",
     "MIN_COVERAGE",
     "MOST_SCORED_NUMBERS",
     "TIE",
@@ -69,14 +74,19 @@ __all__ = [
     "EndedVideo",
     "FeatureRef",
     "Features",
+    "Field",
+    "FieldType",
     "FrameBatch",
     "GenerationOptions",
     "Language",
+    "Level",
     "LookAgain",
     "MemoryPeak",
     "MemoryRequest",
     "MemoryRequirement",
     "MemoryStage",
+    "Note",
+    "Notes",
     "Outcome",
     "OutcomeState",
     "PlanKind",
@@ -102,6 +112,7 @@ __all__ = [
     "Video",
     "VideoEnd",
     "VideoVerdict",
+    "WholeAnswers",
     "Window",
     "bare",
     "combined",

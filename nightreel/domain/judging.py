@@ -15,6 +15,7 @@ from nightreel.domain.numbers import read_number
 from nightreel.domain.policies import Band, Policy, Review
 from nightreel.domain.questions import PromptKind, Question
 from nightreel.domain.second_looks import names_of, reaches, second_look_is_due, words_of
+from nightreel.domain.structures import KEYWORDS, normalised, read_object, text_of
 from nightreel.domain.verdicts import UNSURE, Value, Verdict, VerdictState, saw, too_little
 
 TIE = 1e-5
@@ -53,6 +54,8 @@ def _unflagged(question: Question, answer: Answer, policy: Policy) -> Verdict:
                 verdict = _choice(question, answer, policy)
             case PromptKind.NUMBER:
                 verdict = _number(question, answer, policy)
+            case PromptKind.KEYWORDS | PromptKind.OBJECT:
+                verdict = _form(question, answer)
             case _:
                 verdict = _text(answer)
     if question.kind is PromptKind.TAGS and answer.state is not AnswerState.MEASURED:
@@ -217,6 +220,16 @@ def _little_mass(mass: float | Mapping[str, float] | None, policy: Policy) -> st
     if mass < policy.min_mass:
         return f"the allowed answers have a probability of {mass:.3g}, less than min_mass {policy.min_mass:g}"
     return ""
+
+
+def _form(question: Question, answer: Answer) -> Verdict:
+    found = read_object(answer.text or "", question.form)
+    if isinstance(found, str):
+        return _unknown(found)
+    if question.kind is PromptKind.OBJECT:
+        return _answered(found, text_of(found))
+    keywords = normalised(found[KEYWORDS], most=question.most)
+    return _answered(keywords, ", ".join(keywords))
 
 
 def _too_little(answer: Answer, policy: Policy) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nightreel.domain.answers import Answer
 from nightreel.domain.judging import judge
 from nightreel.domain.policies import Policy
-from nightreel.domain.questions import Question
+from nightreel.domain.questions import Level, Question
 from nightreel.domain.verdicts import Verdict, VerdictState
 from nightreel.domain.videos import SamplingPlan
 from nightreel.errors import SettingsError
@@ -140,10 +140,18 @@ class PromptSet:
     def missing(self, verdicts: Mapping[str, Verdict]) -> tuple[Prompt, ...]:
         """The prompts that a segment with these verdicts, by prompt name, still lacks.
 
-        Includes a follow-up whose condition holds or is undecided.
+        Includes a follow-up whose condition holds or is undecided, and no prompt about the whole video.
         """
         due = self.due(verdicts)
-        return tuple(one for one in self.prompts if one.name not in verdicts and due[one.name] is not False)
+        return tuple(
+            one
+            for one in self.prompts
+            if one.name not in verdicts and due[one.name] is not False and one.question.level is Level.SEGMENT
+        )
+
+    @property
+    def of_whole_videos(self) -> tuple[Prompt, ...]:
+        return tuple(one for one in self.prompts if one.question.level is Level.VIDEO)
 
     def to_look_again(self, verdicts: Mapping[str, Verdict]) -> tuple[Prompt, ...]:
         """The prompts that a segment with these verdicts, by prompt name, must be looked at again for."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from nightreel.domain.identity import content_hash
+from nightreel.domain.structures import Field, keyword_field, schema_of_fields
 
 WORDING_VERSION = 1
 """Version of the instructions that `nightreel.prompts.wording` adds to a question's text. Part of every hash."""
@@ -26,11 +27,20 @@ class PromptKind(StrEnum):
     NUMBER = "number"
     CHOICE = "choice"
     TAGS = "tags"
+    KEYWORDS = "keywords"
+    OBJECT = "object"
 
     @property
     def scored(self) -> bool:
         """Whether answers of this kind always come from next-token scores, not from generated text."""
         return self in (PromptKind.YES_NO, PromptKind.CHOICE, PromptKind.TAGS)
+
+
+class Level(StrEnum):
+    """What a question is about."""
+
+    SEGMENT = "segment"
+    VIDEO = "video"  # the whole video: what was said of all its segments, without frames
 
 
 class Language(StrEnum):
@@ -74,6 +84,11 @@ class Question:
         minimum, maximum: number: in a narrow range each number is scored, unless `decoding` is set.
         decoding: caption, text and number: how tokens are chosen.
         language: of the instruction that is added to the text.
+        most: keywords: how many.
+        fields: object: what it holds.
+        level: what the question is about.
+        over: level video: hashes of the questions whose answers are the notes that the model is given.
+        notes_bytes: level video: the most that it is given at a time; longer notes are summed up first.
     """
 
     kind: PromptKind
@@ -84,6 +99,21 @@ class Question:
     maximum: float | None = None
     decoding: GenerationOptions = GREEDY
     language: Language = Language.ENGLISH
+    most: int = 0
+    fields: tuple[Field, ...] = ()
+    level: Level = Level.SEGMENT
+    over: tuple[str, ...] = ()
+    notes_bytes: int = 0
+
+    @property
+    def form(self) -> tuple[Field, ...]:
+        """The fields of the JSON that answers are written in; empty for answers of other forms."""
+        return (keyword_field(self.most),) if self.kind is PromptKind.KEYWORDS else self.fields
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of `form`."""
+        return schema_of_fields(self.form) if self.form else None
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -122,13 +152,20 @@ class Question:
                 "choices": tuple(values["choices"]),
                 "decoding": GenerationOptions(**values["decoding"]),
                 "language": Language(values["language"]),
+                "fields": tuple(map(Field.from_json, values.get("fields", ()))),
+                "level": Level(values.get("level", Level.SEGMENT)),
+                "over": tuple(values.get("over", ())),
             }
         )
 
     @property
     def hash(self) -> str:
         """Identity of the question. An unused option is left out, so that a new option changes no existing hash."""
-        language = {} if self.language is Language.ENGLISH else {"language": self.language}
+        new: dict[str, Any] = {} if self.language is Language.ENGLISH else {"language": self.language}
+        new |= {"most": self.most} if self.most else {}
+        new |= {"fields": [asdict(field) for field in self.fields]} if self.fields else {}
+        if self.level is Level.VIDEO:
+            new |= {"level": self.level, "over": sorted(self.over), "notes_bytes": self.notes_bytes}
         return content_hash(
             {
                 "wording": WORDING_VERSION,
@@ -138,6 +175,6 @@ class Question:
                 "max_new_tokens": None if self.scored else self.max_new_tokens,
                 "range": [self.minimum, self.maximum],
                 "decoding": None if self.scored else asdict(self.decoding),
-                **language,
+                **new,
             }
         )

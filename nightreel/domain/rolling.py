@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nightreel.domain.judging import with_flags
 from nightreel.domain.policies import Policy, RollUp, RollUpKind
 from nightreel.domain.questions import PromptKind, Question
-from nightreel.domain.verdicts import UNSURE, Verdict, VerdictState, saw, too_little
+from nightreel.domain.structures import text_of
+from nightreel.domain.verdicts import UNSURE, Value, Verdict, VerdictState, saw, too_little
 
 _ROLL_UPS = {
     PromptKind.YES_NO: (RollUpKind.ANY, RollUpKind.ALL, RollUpKind.SHARE, RollUpKind.LONGEST),
     PromptKind.TAGS: (RollUpKind.ANY, RollUpKind.ALL, RollUpKind.SHARE, RollUpKind.LONGEST),
     PromptKind.CHOICE: (RollUpKind.MODE, RollUpKind.FIRST),
+    PromptKind.KEYWORDS: (RollUpKind.ANY, RollUpKind.ALL, RollUpKind.SHARE, RollUpKind.LONGEST),
+    PromptKind.OBJECT: (RollUpKind.MODE, RollUpKind.FIRST),
     PromptKind.NUMBER: (RollUpKind.MAX, RollUpKind.MEAN, RollUpKind.FIRST, RollUpKind.MODE),
 }
-_Value = TypeVar("_Value", str, float)
+_Value = TypeVar("_Value", bound=Hashable)
 _GAP_S = 1e-3  # segments that are no further apart follow each other, and as much may be missing from a stretch
 
 
@@ -149,6 +152,10 @@ class _Video:
                 )
             case PromptKind.TAGS:
                 return self._tags()
+            case PromptKind.KEYWORDS:
+                return self._keywords()
+            case PromptKind.OBJECT:
+                return self._object()
             case PromptKind.NUMBER:
                 return self._number()
             case PromptKind.CHOICE:
@@ -198,6 +205,29 @@ class _Video:
             return Verdict(state=VerdictState.UNKNOWN, reason=why, labels=labels)
         return Verdict(state=VerdictState.ANSWERED, value=tags, text=", ".join(tags), labels=labels)
 
+    def _keywords(self) -> Verdict:
+        """The keywords that the roll-up keeps, the most frequent ones first."""
+        counts = Counter(keyword for one in self._answered for keyword in _listed(one.verdict.value))
+        keywords = [keyword for keyword, _ in counts.most_common() if self.holds(keyword)][: self._question.most]
+        if not keywords and not self.is_whole:
+            return self._unknown()
+        return Verdict(state=VerdictState.ANSWERED, value=keywords, text=", ".join(keywords))
+
+    def _object(self) -> Verdict:
+        """Each field on its own: its most frequent value, or the items of all its lists, the most frequent first."""
+        found = [one.verdict.value for one in self._counted() if isinstance(one.verdict.value, dict)]
+        if not found:
+            return self._unknown()
+        merged: dict[str, Any] = {}
+        for field in self._question.fields:
+            values = [one[field.name] for one in found if field.name in one]
+            if field.max_items:
+                items = Counter(item for value in values for item in dict.fromkeys(value))
+                merged[field.name] = [item for item, _ in items.most_common(field.max_items)]
+            else:
+                merged[field.name] = _mode(values)
+        return Verdict(state=VerdictState.ANSWERED, value=merged, text=text_of(merged))
+
     def _number(self) -> Verdict:
         numbers = [float(one.verdict.value) for one in self._counted() if isinstance(one.verdict.value, int | float)]
         if not numbers:
@@ -221,6 +251,10 @@ class _Video:
 
     def _unknown(self) -> Verdict:
         return Verdict(state=VerdictState.UNKNOWN, reason=self._why_unknown)
+
+
+def _listed(value: Value | None) -> list[str]:
+    return value if isinstance(value, list) else []
 
 
 def _is_judged(verdict: Verdict) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class VerdictState(StrEnum):
@@ -16,7 +17,7 @@ class VerdictState(StrEnum):
 
 UNSURE = "unknown"
 """The label of a tag that is neither "yes" nor "no"."""
-Value = bool | float | str | list[str]
+Value = bool | float | str | list[str] | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +25,9 @@ class Verdict:
     """What an answer means under a policy. A failure never becomes a "no".
 
     Args:
-        value: bool, float, str or list of str; None unless answered.
-        text: the same as text: "yes", the choice, tags joined by ", ", the caption; None unless answered.
+        value: bool, float, str, list of str, or the fields of an object; None unless answered.
+        text: the same as text: "yes", the choice, tags and keywords joined by ", ", the caption, an object as JSON;
+            None unless answered.
         flagged: an analyst should see it.
         severity: of the worst flag, 1 to 4; None if nothing is flagged, or the policy gives none.
         labels: tags: "yes" or "unknown" for each tag; a tag that is "no" is left out.

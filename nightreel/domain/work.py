@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nightreel.domain.answers import Answer
+from nightreel.domain.notes import Note, Notes
 from nightreel.domain.policies import LookAgain
 from nightreel.domain.verdicts import VerdictState
 from nightreel.domain.videos import FeatureRef, Segment, Video
@@ -120,10 +121,30 @@ class SegmentAnswers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeAnswers:
+    """The answers to questions about a whole video that were asked over the same notes.
+
+    Args:
+        sums: what the model made of the parts of notes that are longer than it is given at a time.
+    """
+
+    analysis_id: int
+    video_id: int
+    notes: Notes
+    sums: tuple[Note, ...]
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnsweredChunk:
-    """The result of `ask` and the input of `write`."""
+    """The result of `ask` and the input of `write`.
+
+    Args:
+        whole: of videos whose segments had all their answers before.
+    """
 
     answered: tuple[SegmentAnswers, ...]
+    whole: tuple[WholeAnswers, ...] = ()
 
 
 class VideoEnd(StrEnum):

@@ -92,3 +92,16 @@ def not_finite(question: Question, *, tokens: int) -> Answer:
     """The error of a question whose scores are NaN or infinite: the model computed nothing."""
     reason = "the model's scores are not finite"
     return Answer(question_hash=question.hash, state=AnswerState.ERROR, reason=reason, prompt_tokens=tokens)
+
+
+def half_written(question: Question, *, tokens: int, generated: int) -> Answer:
+    """The answer if the text ended before it had its form. Half of it is not kept: it could be read as the whole."""
+    ended = generated >= question.max_new_tokens
+    why = "raise max_new_tokens" if ended else "the model found no token that goes on in the form that is asked for"
+    return Answer(
+        question_hash=question.hash,
+        state=AnswerState.UNMEASURED,
+        reason=f"the answer was not whole after {generated} tokens: {why}",
+        prompt_tokens=tokens,
+        generated_tokens=generated,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Segment, Verdict, content_hash
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Note, Prompt, Segment, Verdict, content_hash
 from nightreel.models.inquiry import Seen
 
 
@@ -118,6 +118,22 @@ class VideoModel(Protocol):
             PermanentError: `stale_feature` if another model, processor or library version made the features.
                 `out_of_memory` if one segment alone does not fit.
             SettingsError: a prompt contains special tokens of this model.
+        """
+        ...
+
+    def ask_over_notes(
+        self, notes: Sequence[Sequence[Note]], questions: Sequence[Sequence[Prompt]], *, seen: Sequence[Seen]
+    ) -> list[list[Answer]]:
+        """Ask `questions[i]` over `notes[i]`, what was said of the segments of a video. The model sees no frames.
+
+        Args:
+            questions: of level video, without conditions. seen: how much of each video was seen.
+
+        Returns:
+            As `ask`.
+
+        Raises:
+            NightreelError: as `ask`.
         """
         ...
 

@@ -123,7 +123,7 @@ class _File:
         for key, problem in problems:
             self._note(self._line(entries, key, node), problem, prompt=name, key=key)
         if checked.value is not None and not problems:
-            yield checked.value.to_prompt(top or SetEntry(name="unnamed"), coverage=self.coverage)
+            yield checked.value.to_prompt(top or SetEntry(name="unnamed"), earlier, coverage=self.coverage)
 
     def _compose(self, data: bytes) -> yaml.MappingNode:
         try:
@@ -167,9 +167,17 @@ class _File:
             return [self._plain(item) for item in node.value]
         return None if node.tag == "tag:yaml.org,2002:null" and node.value else node.value
 
-    @staticmethod
-    def _line(entries: dict[str, tuple[yaml.Node, int]], key: str, node: yaml.Node) -> int:
-        return entries[key][1] if key in entries else _line_of(node)
+    @classmethod
+    def _line(cls, entries: dict[str, tuple[yaml.Node, int]], key: str, node: yaml.Node) -> int:
+        """The line of a key, or of the deepest part of a path of keys, such as `schema.type`, that is there."""
+        first, *rest = key.split(".", 1)
+        if first not in entries:
+            return _line_of(node)
+        value, line = entries[first]
+        if not rest or not isinstance(value, yaml.MappingNode):
+            return line
+        inner = {str(name.value): (one, _line_of(name)) for name, one in value.value}
+        return cls._line(inner, rest[0], value) if rest[0].split(".", 1)[0] in inner else line
 
     def _note(self, line: int, problem: str, *, prompt: Any = None, key: str | None = None) -> None:
         where = [f"{self.path}:{line}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 
-from nightreel.domain import MOST_SCORED_NUMBERS, Prompt, PromptKind, RollUp, SamplingPlan, roll_ups_of
+from nightreel.domain import MOST_SCORED_NUMBERS, Level, Prompt, PromptKind, RollUp, SamplingPlan, roll_ups_of
 from nightreel.errors import SettingsError
 from nightreel.prompts.schema import DECODING, PromptEntry
 
@@ -32,6 +32,8 @@ def problems_of(entry: PromptEntry, earlier: Sequence[Prompt], *, taxonomies: Co
         *_range(entry),
         *_roll_up(entry),
         *_look_again(entry),
+        *_form(entry),
+        *_level(entry, earlier),
         *_codes(entry, taxonomies),
         *_links(entry, earlier),
     ]
@@ -52,7 +54,9 @@ def _misplaced_keys(entry: PromptEntry) -> Iterator[Problem]:
         "maximum": kind is PromptKind.NUMBER,
         "roll_up": bool(roll_ups_of(kind)),
         "look_again": kind in _WITH_THRESHOLD,
+        "most": kind is PromptKind.KEYWORDS,
         **dict.fromkeys(DECODING, not kind.scored),
+        "beams": not kind.scored and not entry.has_form,
     }
     for key in (key for key, fits in belongs.items() if not fits and getattr(entry, key) is not None):
         if key == "min_margin" and kind in _WITH_THRESHOLD:
@@ -65,6 +69,8 @@ def _misplaced_keys(entry: PromptEntry) -> Iterator[Problem]:
         wide = kind is PromptKind.NUMBER and key in ("min_mass", "min_margin")
         bounds = f" unless its minimum and maximum are at most {MOST_SCORED_NUMBERS} apart" if wide else ""
         yield key, f"not allowed for kind {kind}{bounds}"
+    if entry.form is not None and kind is not PromptKind.OBJECT:
+        yield "schema", f"not allowed for kind {kind}"
 
 
 def _choices(entry: PromptEntry) -> Iterator[Problem]:
@@ -148,6 +154,38 @@ def _look_again(entry: PromptEntry) -> Iterator[Problem]:
         yield "look_again", error.detail
 
 
+def _form(entry: PromptEntry) -> Iterator[Problem]:
+    if entry.form is not None:
+        yield from entry.form.problems()
+    elif entry.kind is PromptKind.OBJECT:
+        yield "schema", "a prompt of kind object needs one: {type: object, properties: {name: {type: string, ...}}}"
+
+
+def _level(entry: PromptEntry, earlier: Sequence[Prompt]) -> Iterator[Problem]:
+    if entry.level is not Level.VIDEO:
+        for key in ("over", "notes_bytes"):
+            if getattr(entry, key) is not None:
+                yield key, "is for prompts of `level: video`"
+        return
+    for key, why in _NOT_OF_VIDEO.items():
+        if getattr(entry, key) is not None:
+            yield key, f"not allowed for `level: video`: {why}"
+    of_segments = [one.name for one in earlier if one.question.level is Level.SEGMENT]
+    for name in entry.over or ():
+        if name not in of_segments:
+            names = ", ".join(of_segments) or "none"
+            yield "over", f"{name!r} is not an earlier prompt about segments; earlier ones: {names}"
+    if not of_segments:
+        yield "level", "a prompt about the whole video is asked over the answers of earlier prompts: there are none"
+
+
+_NOT_OF_VIDEO = {
+    "roll_up": "its answer is that of the video already",
+    "look_again": "it sees no frames",
+    "when": "it is asked once all segments are done",
+}
+
+
 def _codes(entry: PromptEntry, taxonomies: Collection[str]) -> Iterator[Problem]:
     for name in entry.codes or ():
         if name not in taxonomies:
@@ -164,6 +202,8 @@ def _links(entry: PromptEntry, earlier: Sequence[Prompt]) -> Iterator[Problem]:
         if question is None:
             names = ", ".join(by_name) or "none"
             yield "when", f"{name!r} is not an earlier prompt of the set; earlier prompts: {names}"
+        elif question.level is Level.VIDEO:
+            yield "when", f"{name!r} is about the whole video, which is asked last"
         elif not question.kind.scored:
             yield "when", f"{name!r} is of kind {question.kind}: only yes_no, choice and tags can be a condition"
         elif answer not in question.possible_answers:

@@ -8,6 +8,7 @@ YAML.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -17,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
     ValidationError,
 )
@@ -27,6 +27,7 @@ from nightreel.domain import (
     Band,
     GenerationOptions,
     Language,
+    Level,
     LookAgain,
     Policy,
     Prompt,
@@ -35,27 +36,32 @@ from nightreel.domain import (
     Review,
     RollUp,
 )
+from nightreel.prompts.objects import KEYS, JsonType, Name, ObjectEntry, Words
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
-_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Severity = Annotated[int, Field(ge=1, le=4)]
-_List = Annotated[list[_Words], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+_List = Annotated[list[Words], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 """A list, or its only item."""
 _Codes = dict[
-    _Name,
+    Name,
     Annotated[
-        Annotated[_List, Tag("list")] | Annotated[dict[_Words, _List], Tag("mapping")],
+        Annotated[_List, Tag("list")] | Annotated[dict[Words, _List], Tag("mapping")],
         Discriminator(lambda value: "mapping" if isinstance(value, dict) else "list"),
     ],
 ]
 
 DECODING = tuple(field.name for field in fields(GenerationOptions))
 """The keys that choose the tokens of a generated text."""
-_ENUMS: dict[str, Any] = {"kind": PromptKind, "review": Review, "language": Language}
+_ENUMS: dict[str, Any] = {"kind": PromptKind, "review": Review, "language": Language, "level": Level, "type": JsonType}
 _NUMBER_TOKENS = 16
 """Enough for "There are twenty-three people."."""
+MOST_KEYWORDS = 8
+KEYWORD_TOKENS = 24
+"""For one keyword: a few words, in scripts with a token for each character or byte."""
+_OBJECT_TOKENS = 512
+_NOTES_BYTES = 12_000
+"""About 3,000 tokens of English, 4,000 of Chinese: they fit any model beside a question."""
 
 
 class Taxonomy(BaseModel):
@@ -63,10 +69,10 @@ class Taxonomy(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    title: _Words
-    version: _Words
-    date: _Words
-    url: _Words
+    title: Words
+    version: Words
+    date: Words
+    url: Words
 
 
 class SetEntry(BaseModel):
@@ -74,9 +80,9 @@ class SetEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: _Name
+    name: Name
     language: Language = Language.ENGLISH
-    taxonomies: dict[_Name, Taxonomy] = Field(default_factory=dict)
+    taxonomies: dict[Name, Taxonomy] = Field(default_factory=dict)
 
 
 class LookAgainEntry(BaseModel):
@@ -94,11 +100,11 @@ class PromptEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: _Name
+    name: Name
     # the question
     kind: PromptKind
-    text: _Words
-    choices: list[_Words] | None = Field(None, max_length=100)
+    text: Words
+    choices: list[Words] | None = Field(None, max_length=100)
     max_new_tokens: int | None = Field(None, ge=1, le=4096)
     minimum: _Finite | None = None
     maximum: _Finite | None = None
@@ -108,6 +114,11 @@ class PromptEntry(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63)
     repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
     beams: int | None = Field(None, ge=1, le=32)
+    most: int | None = Field(None, ge=1, le=50)
+    form: ObjectEntry | None = Field(None, alias="schema")
+    level: Level | None = None
+    over: list[Name] | None = Field(None, min_length=1, max_length=100)
+    notes_bytes: int | None = Field(None, ge=1000, le=1_000_000)
     # the policy
     threshold: _Share | None = None
     doubt: _Share | None = None
@@ -119,11 +130,11 @@ class PromptEntry(BaseModel):
     flag: _List | None = None
     severity: _Severity | None = None
     severities: dict[str, _Severity] | None = Field(None, min_length=1)
-    lane: _Name | None = None
+    lane: Name | None = None
     review: Review | None = None
     roll_up: str | None = None
     coverage: _Share | None = None
-    policy_text: _Words | None = None
+    policy_text: Words | None = None
     codes: _Codes | None = None
     when: dict[str, str] | None = Field(None, min_length=1)
     look_again: LookAgainEntry | None = None
@@ -134,7 +145,20 @@ class PromptEntry(BaseModel):
         given = self._given("kind", "text", "max_new_tokens", "minimum", "maximum")
         if self.kind is PromptKind.NUMBER:
             given.setdefault("max_new_tokens", _NUMBER_TOKENS)
+        if self.kind is PromptKind.KEYWORDS:
+            given["most"] = self.most or MOST_KEYWORDS
+            given.setdefault("max_new_tokens", KEYWORD_TOKENS * given["most"])
+        if self.form is not None:
+            given["fields"] = self.form.fields
+            given.setdefault("max_new_tokens", _OBJECT_TOKENS)
+        if self.level is Level.VIDEO:
+            given |= {"level": Level.VIDEO, "notes_bytes": self.notes_bytes or _NOTES_BYTES}
         return Question(choices=tuple(self.choices or ()), decoding=decoding, **given)
+
+    @property
+    def has_form(self) -> bool:
+        """Whether its answers are JSON."""
+        return self.kind in (PromptKind.KEYWORDS, PromptKind.OBJECT)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -147,8 +171,13 @@ class PromptEntry(BaseModel):
             return Band(self.no_below, self.yes_from)
         return Band.around(0.5 if self.threshold is None else self.threshold, self.doubt or 0.0)
 
-    def to_prompt(self, top: SetEntry, *, coverage: float = MIN_COVERAGE) -> Prompt:
-        """The prompt. `coverage`: the policy's, unless the prompt sets its own."""
+    def to_prompt(self, top: SetEntry, earlier: Sequence[Prompt] = (), *, coverage: float = MIN_COVERAGE) -> Prompt:
+        """The prompt.
+
+        Args:
+            earlier: the prompts of the set before it, whose answers a question about the whole video is asked over.
+            coverage: the policy's, unless the prompt sets its own.
+        """
         look = self.look_again
         given = self._given("min_mass", "min_margin", "severity", "lane", "review", "coverage", "codes")
         policy = Policy(
@@ -163,6 +192,10 @@ class PromptEntry(BaseModel):
             look_again=LookAgain(**look.model_dump()) if look else None,
         )
         question = replace(self.question, language=top.language)
+        if question.level is Level.VIDEO:
+            named = self.over or [one.name for one in earlier if one.question.level is Level.SEGMENT]
+            over = sorted({one.question.hash for one in earlier if one.name in named})
+            question = replace(question, over=tuple(over))
         return Prompt(name=self.name, set_name=top.name, question=question, policy=policy)
 
     def _given(self, *names: str) -> dict[str, Any]:
@@ -200,23 +233,28 @@ _MOST_QUOTED = 80
 def _problem(model: type[BaseModel], item: Any) -> tuple[str, str]:
     key, *inner = item["loc"]
     names = [name for name in inner if isinstance(name, str) and name not in ("list", "mapping", "[key]")]
-    known = list(model.model_fields)
+    known = [field.alias or name for name, field in model.model_fields.items()]
     given = repr(item["input"])
     if len(given) > _MOST_QUOTED:
         given = f"{given[:_MOST_QUOTED]}..."
     if names and names[-1] != item["input"]:
         given += f" of {names[-1]!r}"
+    is_deep = key == "schema" and bool(inner)
+    if is_deep:  # the line of the key in the schema, not that of the schema
+        key, names = ".".join(map(str, item["loc"])), []
     match item["type"]:
         case "extra_forbidden" if not inner:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
             return key, f"unknown key: {hint}"
+        case "extra_forbidden" if is_deep:
+            return key, f"unknown key: a schema may have {', '.join(KEYS)}"
         case "extra_forbidden":
             return key, f"unknown key {names[-1]!r}"
         case "missing":
             return key, f"{names[-1]!r} is missing" if names else "is missing"
         case "enum":
-            expected = _ENUMS[key]
+            expected = _ENUMS[key.rsplit(".", 1)[-1]]
             what = "a kind" if expected is PromptKind else "known"
             return key, f"{given} is not {what}: expected {', '.join(expected)}"
         case "string_pattern_mismatch":

@@ -11,7 +11,17 @@ from nightreel.database.answers import GivenAnswers, answers_given
 from nightreel.database.connection import Database
 from nightreel.database.features import forget_features
 from nightreel.database.recipes import Recipe
-from nightreel.domain import AnsweredChunk, EncodedSegment, Features, Prompt, SegmentAnswers, Verdict
+from nightreel.domain import (
+    AnsweredChunk,
+    EncodedSegment,
+    Features,
+    Outcome,
+    OutcomeState,
+    Prompt,
+    SegmentAnswers,
+    Verdict,
+    WholeAnswers,
+)
 from nightreel.errors import NightreelError, PermanentError, TransientError
 from nightreel.logs import log_context
 from nightreel.models.inquiry import Seen
@@ -20,6 +30,7 @@ from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.second_look import asked_of_windows, second_look_answers
 from nightreel.stages.videos import OpenVideo, OpenVideos
+from nightreel.stages.whole_videos import WholeVideo, ask_whole, lacking, without_reused
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +47,14 @@ class Asking:
     model: ModelSession
     recorder: RunRecorder
 
-    def ask_chunk(self, segments: Sequence[EncodedSegment]) -> AnsweredChunk:
-        """Answer the missing prompts of these segments.
+    def ask_chunk(self, segments: Sequence[EncodedSegment], outcomes: Sequence[Outcome] = ()) -> AnsweredChunk:
+        """Answer the missing prompts of these segments, and those about the whole videos that end with this chunk.
 
         A segment that cannot be asked fails; an unusable answer is an Answer in state `error`. Neither stops
         the others.
+
+        Args:
+            outcomes: of the claims of the chunk.
 
         Raises:
             NightreelError: all segments are affected: the database, the cache or the model failed.
@@ -60,8 +74,40 @@ class Asking:
             answered=(
                 *(item for item in answered if not item.segment.second_look),
                 *second_look_answers(windows, self.recipe.prompts),
-            )
+            ),
+            whole=tuple(self._ask_whole(self._whole_videos(outcomes))),
         )
+
+    def _whole_videos(self, outcomes: Sequence[Outcome]) -> list[WholeVideo]:
+        """What the videos lack whose segments had all their answers before this chunk."""
+        if not self.recipe.prompts.of_whole_videos:
+            return []
+        videos = {}
+        for outcome in outcomes:
+            video = self.videos.find(outcome.analysis_id)
+            if outcome.state in (OutcomeState.DONE, OutcomeState.REUSED) and video is not None:
+                videos[video.claim.video.id] = (outcome.analysis_id, video.segments)
+        with self.recorder.stage("database"), self.database.begin() as connection:
+            given = answers_given(connection, sorted(videos), self.recipe)
+            wanted = lacking(connection, videos, given, self.recipe, self.recipe.prompts)
+            return without_reused(connection, wanted, self.recipe, run_id=self.run_id)
+
+    def _ask_whole(self, videos: Sequence[WholeVideo]) -> list[WholeAnswers]:
+        """Ask about all whole videos together; if that fails, ask each alone, so that one cannot fail the others."""
+        if not videos:
+            return []
+        try:
+            with self.model.use() as model, self.recorder.stage("model.language"):
+                answers = ask_whole(model, videos)
+        except NightreelError as error:
+            if error.reason.scope is not Scope.SEGMENT:
+                raise
+            if len(videos) > 1:
+                return [one for video in videos for one in self._ask_whole([video])]
+            self._open(videos[0].analysis_id).whole_failure = error
+            return []
+        self.recorder.count("whole_answers", sum(len(one.answers) for one in answers))
+        return answers
 
     def _read(self, segment: EncodedSegment) -> Features | None:
         try:
@@ -104,8 +150,11 @@ class Asking:
         ]
 
     def _video(self, segment: EncodedSegment) -> OpenVideo:
-        video = self.videos.find(segment.analysis_id)
-        assert video is not None, f"{segment.analysis_id = } is open until its chunk is written"
+        return self._open(segment.analysis_id)
+
+    def _open(self, analysis_id: int) -> OpenVideo:
+        video = self.videos.find(analysis_id)
+        assert video is not None, f"{analysis_id = } is open until its chunk is written"
         return video
 
 

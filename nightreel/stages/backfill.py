@@ -93,7 +93,8 @@ class ListedBackfill:
             connection, recipe, bytes_per_s=measured.bytes_per_s, shard_videos=self.shard_videos
         )
         shares = second_look_shares(connection, recipe)
-        looks = SecondLooks.of(shares, segments=totals.to_ask / len(recipe.question_ids), window_s=recipe.plan.window_s)
+        segments = totals.to_ask / len(recipe.segment_question_ids)
+        looks = SecondLooks.of(shares, segments=segments, window_s=recipe.plan.window_s)
         return BackfillEstimate(
             source=self.source.url,
             model=self.spec.name,

@@ -29,6 +29,7 @@ _ARROW: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
     "timestamp with time zone": pa.timestamp("us", tz="UTC"),
     "double precision[]": pa.list_(pa.float64()),
+    "bigint[]": pa.list_(pa.int64()),
     "text[]": pa.list_(pa.string()),
 }
 

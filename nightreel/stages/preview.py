@@ -24,8 +24,10 @@ from nightreel.database.judged_answers import (
 from nightreel.database.policies import InForce, policies_in_force
 from nightreel.database.rejudging import Change, Pass, find_prompts, passes_of, questions_of
 from nightreel.database.verdicts import known_video_verdicts, shown_verdicts, verdict_of
+from nightreel.database.whole_answers import shown_whole_answers
 from nightreel.domain import (
     UNSURE,
+    Level,
     Policy,
     Prompt,
     PromptSet,
@@ -243,6 +245,9 @@ class _Preview:
         return True
 
     def _roll_up(self, video_ids: Sequence[int]) -> None:
+        if self._found.prompt.question.level is Level.VIDEO:
+            self._judge_whole(video_ids)
+            return
         rows = [row for row in shown_verdicts(self._connection, video_ids, [self._prompt_id]) if row.due]
         known = known_video_verdicts(self._connection, video_ids, self._prompt_id)
         prompt = self._found.prompt
@@ -253,6 +258,16 @@ class _Preview:
             after = roll_up_shown(prompt.question, prompt.policy, list(group), judged=self._after, missing=missing)
             if said(before) != said(after):
                 self._found.videos[said(before), said(after)] += 1
+
+    def _judge_whole(self, video_ids: Sequence[int]) -> None:
+        prompt = self._found.prompt
+        known = known_video_verdicts(self._connection, video_ids, self._prompt_id)
+        shown = shown_whole_answers(self._connection, video_ids, {self._prompt_id: prompt})
+        for (video_id, _), one in shown.items():
+            self._found.judged += 1
+            before, after = known.get(video_id), judge(prompt.question, one.answer, prompt.policy)
+            if before and said(before[0]) != said(after):
+                self._found.videos[said(before[0]), said(after)] += 1
 
 
 def _limits(policy: Policy) -> list[float]:

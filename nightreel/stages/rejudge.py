@@ -46,6 +46,7 @@ from nightreel.database.verdicts import (
     verdict_of,
     write_verdicts,
 )
+from nightreel.database.whole_answers import videos_asked_whole
 from nightreel.domain import Prompt, PromptSet, Verdict, VerdictState, judge
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,10 @@ def _batch(connection: Connection, change: Change, one: Pass, progress: Progress
         case "all":
             return _all_of_videos(connection, change, progress)
         case "videos":
-            videos = videos_of(connection, _followed(connection, change), after=progress.id, limit=_VIDEOS)
+            if change.of_whole_videos:
+                videos = videos_asked_whole(connection, change.questions, after=progress.id, limit=_VIDEOS)
+            else:
+                videos = videos_of(connection, _followed(connection, change), after=progress.id, limit=_VIDEOS)
             return _next(progress, videos), _follow(connection, change, videos)
     rows = answers_of(connection, one, prompt_id=change.prompt_id, after=(progress.p, progress.id), limit=_BATCH)
     changed = _judge(connection, change, rows)

@@ -13,7 +13,7 @@ from nightreel.database.documents import index_videos
 from nightreel.database.policies import policies_in_force
 from nightreel.database.rejudging import prompts_of_set
 from nightreel.database.verdicts import choose_shown, roll_up_videos
-from nightreel.domain import PromptSet
+from nightreel.domain import Level, PromptSet
 
 _VIDEOS = 500
 
@@ -37,9 +37,10 @@ def show_current(database: Database, *, on_progress: Callable[[str, int], None] 
                 videos = videos_below(connection, switch.source, after=after, limit=_VIDEOS)
                 others = choose_shown(connection, videos, [switch.set_name])
                 prompts = prompts_of_set(connection, switch.set_name)
+                is_whole = any(prompt.question.level is Level.VIDEO for prompt in prompts.values())
                 roll_up_videos(
                     connection,
-                    others,
+                    videos if is_whole else others,  # answers about whole videos are chosen by the roll-up
                     PromptSet(switch.set_name, tuple(prompts.values())),
                     prompt_ids={prompt.name: prompt_id for prompt_id, prompt in prompts.items()},
                     policies=policies_in_force(connection, prompts),

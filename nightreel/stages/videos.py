@@ -37,6 +37,7 @@ class OpenVideo:
         idle: the file is not in use, and deleted if another one needs its space. `lock` guards these.
         copied: number of answers copied from the same bytes under another key.
         advanced: answers were written since the video was last looked through for what it lacks.
+        whole_failure: why questions about the whole video have no answers. whole_rounds: how often it was sent to them.
     """
 
     claim: Claim
@@ -47,6 +48,8 @@ class OpenVideo:
     copied: int = 0
     advanced: bool = False
     failures: list[SegmentFailure] = field(default_factory=list)
+    whole_failure: NightreelError | None = None
+    whole_rounds: int = 0
     path: Path | None = None
     idle: bool = False
     file: ExitStack = field(default_factory=ExitStack)

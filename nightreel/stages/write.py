@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection
+
 from nightreel.backoff import backoff_s
 from nightreel.database.answers import answers_given, write_answers
 from nightreel.database.claims import lock_own
@@ -16,6 +18,7 @@ from nightreel.database.connection import Database
 from nightreel.database.coverage import SegmentFailure, record_coverage, record_failed_segments
 from nightreel.database.policies import policies_in_force
 from nightreel.database.recipes import Recipe
+from nightreel.database.whole_answers import write_whole_answers
 from nightreel.domain import (
     AnsweredChunk,
     AnswerState,
@@ -31,19 +34,21 @@ from nightreel.domain import (
     VideoEnd,
 )
 from nightreel.domain.deadlines import Deadline
-from nightreel.errors import PermanentError
+from nightreel.errors import PermanentError, TransientError
 from nightreel.logs import FAILURES, log_context
 from nightreel.reasons import OF_HOST, UNUSABLE_FEATURES, Reason
 from nightreel.stages.embed import Embedding
-from nightreel.stages.judge import Judged, judge_answers, show_videos
+from nightreel.stages.judge import Given, Judged, judge_answers, show_videos
 from nightreel.stages.recorder import RunRecorder
-from nightreel.stages.videos import OpenVideos
+from nightreel.stages.videos import OpenVideo, OpenVideos
+from nightreel.stages.whole_videos import lacking
 
 logger = logging.getLogger(FAILURES)
 
 _FIRST_WAIT_S = 3.0  # at most, after the first transient failure; grows fivefold with each attempt
 _DEFERRED_WAIT_S = 2.0  # before the retry of a video whose bytes another run is analysing
 _HOST_WAIT_S = 15.0  # before the retry of a video that the host could not work on
+_MOST_WHOLE_ROUNDS = 3  # of one video in one run: policies may change meanwhile
 _FINISHED = (OutcomeState.DONE, OutcomeState.REUSED)
 _FAILED = (VideoEnd.FAILED, VideoEnd.QUARANTINED, VideoEnd.PARTLY_DONE)
 _ENDED = (*_FAILED, VideoEnd.DONE, VideoEnd.REUSED)
@@ -89,6 +94,10 @@ class Writing:
             policies = policies_in_force(connection, self.recipe.prompt_ids.values(), lock=True)
             prompts = self.recipe.under(policies)
             judged = judge_answers(connection, given, self.recipe, policies)
+            whole = [item for item in answered.whole if item.analysis_id in own]
+            write_whole_answers(connection, whole, recipe=self.recipe, run_id=self.run_id)
+            lack_whole = self._lacking_whole(connection, outcomes, own, given, prompts)
+            asked_whole = {item.analysis_id for item in whole}
             for outcome in outcomes:
                 if outcome.analysis_id not in own:
                     ends[VideoEnd.LOST] += 1
@@ -102,6 +111,8 @@ class Writing:
                     judged.get(own[outcome.analysis_id], {}),
                     may_advance=video is not None and video.advanced,
                 )
+                if outcome.analysis_id in lack_whole and video is not None:
+                    final = _settled_whole(final, video, was_asked=outcome.analysis_id in asked_whole)
                 attempt = attempts[outcome.analysis_id]
                 wait_s = _innocent_wait_s(final)
                 if wait_s is not None and self.videos.may_give_back(outcome.analysis_id):
@@ -148,6 +159,28 @@ class Writing:
         self.deadline.written(attempts, datetime.now(UTC))
         self._log_failures(claims, failed, innocent)
         return counts
+
+    def _lacking_whole(
+        self,
+        connection: Connection,
+        outcomes: Sequence[Outcome],
+        own: Mapping[int, int],
+        given: Given,
+        prompts: PromptSet,
+    ) -> set[int]:
+        """The analyses of this chunk whose segments have all their answers, and whose whole videos do not."""
+        if not prompts.of_whole_videos:
+            return set()
+        videos = {}
+        for outcome in outcomes:
+            video = self.videos.find(outcome.analysis_id)
+            if outcome.state in _FINISHED and outcome.analysis_id in own and video is not None:
+                videos[own[outcome.analysis_id]] = (outcome.analysis_id, video.segments)
+        usable = {
+            video_id: {index: answers.without_errors() for index, answers in segments.items()}
+            for video_id, segments in given.items()
+        }
+        return {one.analysis_id for one in lacking(connection, videos, usable, self.recipe, prompts)}
 
     def close_failed_chunk(
         self, claims: Sequence[Claim], *, reason: Reason, detail: str, transient: bool
@@ -234,6 +267,38 @@ def _settled(
         detail=_told(failures, told, segments=outcome.segments),
         transient=bool(passing),
     )
+
+
+def _settled_whole(outcome: Outcome, video: OpenVideo, *, was_asked: bool) -> Outcome:
+    """How a video ends whose segments have all their answers, and that lacks answers about the whole.
+
+    Args:
+        was_asked: this chunk asked for them.
+    """
+    if outcome.state not in _FINISHED:
+        return outcome
+    if video.whole_failure is not None:
+        error = video.whole_failure
+        return replace(
+            outcome,
+            state=OutcomeState.FAILED,
+            reason=error.reason,
+            detail=f"questions about the whole video: {error.detail}",
+            transient=isinstance(error, TransientError),
+        )
+    if was_asked:
+        return replace(
+            outcome,
+            state=OutcomeState.FAILED,
+            reason=Reason.ANSWER_ERROR,
+            detail="a question about the whole video has no answer: the model's scores are not finite",
+            transient=False,
+        )
+    video.whole_rounds += 1
+    if video.whole_rounds <= _MOST_WHOLE_ROUNDS:
+        return Outcome(analysis_id=outcome.analysis_id, state=OutcomeState.CONTINUES)
+    detail = "questions about the whole video are not asked: what its segments lack changes while the run works"
+    return replace(outcome, state=OutcomeState.FAILED, reason=Reason.INCOMPLETE, detail=detail, transient=True)
 
 
 def _states(written: Sequence[SegmentAnswers], judged: Judged, prompts: PromptSet) -> Counter[tuple[str, VerdictState]]:

@@ -16,3 +16,8 @@ RETURNS boolean LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT NOT (nightreel.sees_restricted(current_user) AND nightreel.sees_restricted(session_user));
 END;
+
+-- Are answers of this kind free words of a model? Those about restricted videos are for few people.
+CREATE OR REPLACE FUNCTION nightreel.is_free_text(kind text)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN kind IN ('caption', 'text', 'keywords', 'object');

@@ -45,8 +45,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
         ORDER BY recipe.id, answer.video_id, answer.segment, answer.prompt_id, answer.look <> '' DESC
     )
     SELECT one.uri, one.start_s, one.end_s, one.prompt_set, one.prompt,
-           one.state, CASE WHEN one.hidden AND one.kind IN ('caption', 'text') THEN NULL ELSE one.answer END, one.p,
-           other.state, CASE WHEN one.hidden AND one.kind IN ('caption', 'text') THEN NULL ELSE other.answer END, other.p
+           one.state, CASE WHEN one.hidden AND nightreel.is_free_text(one.kind) THEN NULL ELSE one.answer END, one.p,
+           other.state, CASE WHEN one.hidden AND nightreel.is_free_text(one.kind) THEN NULL ELSE other.answer END, other.p
     FROM given AS one
     JOIN given AS other
         ON other.recipe_id = recipe_b

@@ -40,7 +40,8 @@ JOIN LATERAL (
 ) AS newest ON true
 JOIN nightreel.features AS feature ON feature.key = newest.feature_key;
 
--- The tags of current videos: one row for each tag that a prompt gave. Choices count as tags. `segments`: where it was given.
+-- The tags of current videos: one row for each tag that a prompt gave. Choices and keywords count as tags. Keywords of
+-- restricted videos are free words of a model: those who may not read these have no rows of them.
 CREATE OR REPLACE VIEW reporting.tags AS
 SELECT verdict.video_id,
        video.uri,
@@ -63,4 +64,5 @@ JOIN nightreel.questions AS question ON question.id = prompt.question_id
 CROSS JOIN LATERAL jsonb_array_elements_text(
     CASE jsonb_typeof(verdict.value) WHEN 'array' THEN verdict.value ELSE jsonb_build_array(verdict.value) END
 ) AS tag (value)
-WHERE verdict.state = 'answered' AND question.kind IN ('tags', 'choice') AND verdict.value IS NOT NULL;
+WHERE verdict.state = 'answered' AND question.kind IN ('tags', 'choice', 'keywords') AND verdict.value IS NOT NULL
+  AND NOT (nightreel.is_free_text(question.kind) AND video.restricted AND (SELECT nightreel.hides_restricted()));

@@ -72,6 +72,15 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
            unnest(ts_lexize((language || '_stem')::regdictionary, word)) AS stem
 $$;
 
+-- The words of an answer: of an object, the texts in it, without the names of its fields.
+CREATE OR REPLACE FUNCTION nightreel.words_of(kind text, value jsonb, said text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN kind = 'object' THEN (
+        SELECT string_agg(found #>> '{}', ', ')
+        FROM jsonb_path_query(value, 'strict $.** ? (@.type() == "string")') AS found
+    ) ELSE said END
+$$;
+
 -- The terms of a text, all of one weight: A, B, C or D. Its first 20,000 characters count: a tsvector has a limit of
 -- 1 MB. Places begin at 2, so that no phrase goes from one text to the next.
 CREATE OR REPLACE FUNCTION nightreel.terms(said text, weight text, languages text[]) RETURNS tsvector

@@ -17,7 +17,7 @@ CREATE OR REPLACE FUNCTION nightreel.facts(
         SELECT 'v' AS letter, left(one, 100) AS fact
         FROM unnest(ARRAY[
             CASE WHEN flagged THEN 'flagged' END,
-            CASE WHEN state <> 'answered' THEN state WHEN kind NOT IN ('caption', 'text', 'tags') THEN said END
+            CASE WHEN state <> 'answered' THEN state WHEN kind <> 'tags' AND NOT nightreel.is_free_text(kind) THEN said END
         ]) AS one
         WHERE one IS NOT NULL
         UNION ALL
@@ -132,13 +132,14 @@ CREATE OR REPLACE FUNCTION nightreel.search_text(
 ) RETURNS TABLE (found_in text, said text, marks integer[]) LANGUAGE sql STABLE AS $$
     SELECT text.name, text.said, marked.marks
     FROM (
-        SELECT prompt.id, prompt.name, question.kind, left(coalesce(verdict.text, answer.text), 20000) AS said
+        SELECT prompt.id, prompt.name, question.kind,
+               left(nightreel.words_of(question.kind, verdict.value, coalesce(verdict.text, answer.text)), 20000) AS said
         FROM nightreel.answers AS answer
         JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
         JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
         JOIN nightreel.questions AS question ON question.id = answer.question_id
         WHERE answer.segment_id = search_text.segment_id AND NOT answer.superseded AND verdict.state = 'answered'
-          AND question.kind IN ('caption', 'text', 'tags', 'choice')
+          AND question.kind IN ('caption', 'text', 'tags', 'choice', 'keywords', 'object')
     ) AS text
     CROSS JOIN LATERAL (
         SELECT CASE WHEN terms IS NOT NULL THEN nightreel.marks(text.said, terms, prefixes, languages) END AS marks

@@ -22,6 +22,7 @@ LAYERS = [layer.split(" : ") for layer in CONTRACTS[0]["layers"]]
 RESERVED = {
     "torch": ("nightreel.models.", "nightreel.gpu", "nightreel.demo.training"),
     "transformers": ("nightreel.models.inprocess.", "nightreel.models.embedding.dual", "nightreel.demo.training"),
+    "llguidance": ("nightreel.models.inprocess.",),
     "decord": ("nightreel.media",),
     "av": ("nightreel.media",),
     "s3fs": ("nightreel.storage",),
@@ -150,11 +151,11 @@ print(len(ours), *sorted({{name.split(".")[0] for name in sys.modules}}))
         # tables, and eight are cases, which an upgrade of the embedded database makes.
         (
             "nightreel.cli.reports",
-            100,
+            106,
             {"torch", "transformers", "prefect", "pyarrow", "PIL", "prometheus_client", "av"},
         ),
-        ("nightreel.cli.app", 30, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
-        ("nightreel.models.served.remote", 52, {"torch", "transformers", "prefect", "pyarrow"}),
+        ("nightreel.cli.app", 32, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
+        ("nightreel.models.served.remote", 56, {"torch", "transformers", "prefect", "pyarrow"}),
         ("nightreel.stages.run", 200, {"torch", "transformers", "prefect", "decord", "av"}),
     ],
 )

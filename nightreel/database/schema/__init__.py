@@ -24,6 +24,7 @@ from nightreel.database.schema.search import documents, embedding_models, search
 from nightreel.database.schema.shards import backfill_shards, backfills
 from nightreel.database.schema.site import site
 from nightreel.database.schema.webhooks import webhook_deliveries, webhooks
+from nightreel.database.schema.whole_videos import notes, whole_answers
 from nightreel.database.schema.work import analyses, failed_segments, runs, segments, videos
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "memory_peaks",
     "metadata",
     "models",
+    "notes",
     "passwords",
     "policies",
     "prompts",
@@ -69,4 +71,5 @@ __all__ = [
     "videos",
     "webhook_deliveries",
     "webhooks",
+    "whole_answers",
 ]

@@ -69,7 +69,8 @@ verdicts = Table(
     Index("verdicts_restricts_idx", "answer_id", postgresql_where=text("restricts AND shown")),
 )
 
-# What the verdicts on show of a video's segments say about the video (domain.VideoVerdict).
+# What the verdicts on show of a video's segments say about the video (domain.VideoVerdict). `whole_answer_id`: of a
+# prompt about the whole video, the answer that it is made from.
 video_verdicts = Table(
     "video_verdicts",
     metadata,
@@ -86,6 +87,7 @@ video_verdicts = Table(
     Column("covered_s", Double),
     Column("expected_s", Double),
     created_column("judged_at"),
+    Column("whole_answer_id", BigInteger, ForeignKey("nightreel.whole_answers.id", ondelete="CASCADE")),
     CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
     CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
     Index("video_verdicts_flagged_idx", "prompt_id", text("video_id DESC"), postgresql_where=text("flagged")),

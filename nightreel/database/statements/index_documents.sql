@@ -1,7 +1,7 @@
 -- Makes the documents of these videos' segments from the answers on show, and deletes those of segments without any.
 WITH shown AS MATERIALIZED (
     SELECT segment.id AS segment_id, segment.video_id, question.kind, verdict.prompt_id, verdict.state,
-           coalesce(verdict.text, answer.text) AS said,
+           nightreel.words_of(question.kind, verdict.value, coalesce(verdict.text, answer.text)) AS said,
            verdict.value, verdict.flagged, verdict.severity, answer.p, answer.model_id, answer.run_id
     FROM nightreel.segments AS segment
     JOIN nightreel.answers AS answer ON answer.segment_id = segment.id AND NOT answer.superseded  -- as their index
@@ -11,11 +11,11 @@ WITH shown AS MATERIALIZED (
 ), said AS MATERIALIZED (
     SELECT segment_id,
            video_id,
-           string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind IN ('tags', 'choice')) AS tags,
+           string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind IN ('tags', 'choice', 'keywords')) AS tags,
            string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind = 'caption') AS captions,
-           string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind = 'text') AS texts
+           string_agg(said, chr(31) ORDER BY prompt_id) FILTER (WHERE kind IN ('text', 'object')) AS texts
     FROM shown
-    WHERE state = 'answered' AND kind IN ('tags', 'choice', 'caption', 'text')
+    WHERE state = 'answered' AND kind IN ('tags', 'choice', 'keywords', 'caption', 'text', 'object')
     GROUP BY segment_id, video_id
 ), known AS (
     SELECT shown.segment_id, array_agg(DISTINCT fact ORDER BY fact) AS facts

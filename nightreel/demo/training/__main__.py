@@ -16,15 +16,16 @@ import torch
 
 from nightreel.demo.training.encoder_stage import EncoderStage
 from nightreel.demo.training.export import export, export_encoder
+from nightreel.demo.training.forms_stage import FormsStage
 from nightreel.demo.training.joint_stage import JointStage
 from nightreel.demo.training.language_stage import LanguageStage
 from nightreel.demo.training.stage import Stage
 from nightreel.demo.training.vision_stage import VisionStage
 
 _STAGES: dict[str, type[Stage]] = {
-    stage.name: stage for stage in (VisionStage, LanguageStage, JointStage, EncoderStage)
+    stage.name: stage for stage in (VisionStage, LanguageStage, JointStage, EncoderStage, FormsStage)
 }
-_STEPS = {"vision": 4000, "language": 1000, "joint": 240, "encoder": 600}
+_STEPS = {"vision": 4000, "language": 1000, "joint": 240, "encoder": 600, "forms": 480}
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
         return
     _run_stages(given.directory, given.target, ("vision", "language"))
     _run_stages(given.directory, given.target, ("joint", "encoder"))
+    _run_stages(given.directory, given.target, ("forms",))
     print(export(given.directory, given.target))  # noqa: T201 - a command
     encoder = given.target.with_name(f"{given.target.name}_encoder")
     print(export_encoder(given.directory, encoder))  # noqa: T201 - a command

@@ -21,8 +21,10 @@ from transformers import (
 )
 
 from nightreel.demo.captions import NO_WARNING, name
-from nightreel.demo.questions import NONE, SEVERAL, catalogue
-from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, MOTIONS, SHAPES, WARNING
+from nightreel.demo.questions import FIELDS, LATER_FAMILIES, NONE, SEVERAL, catalogue, film_catalogue
+from nightreel.demo.scenes import BACKGROUNDS, COLOURS, MOST_THINGS, MOTIONS, NO_MOTION, SHAPES, WARNING
+from nightreel.domain import KEYWORDS
+from nightreel.prompts.wording import before_question
 
 FRAME_PX = 64
 PATCH_PX = 8
@@ -125,7 +127,8 @@ def build_processor() -> InternVLProcessor:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Build the tokenizer: one token per word or punctuation mark, in lower case; unknown words become `<unk>`."""
     words = sorted(set(words_of(" ".join(_texts()))))
-    vocabulary = {token: index for index, token in enumerate((*_SPECIALS, *words))}
+    later = sorted({*words_of(" ".join(_later_texts())), *_later_marks()} - {*words})
+    vocabulary = {token: index for index, token in enumerate((*_SPECIALS, *words, *later))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - no password
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -164,4 +167,17 @@ def _texts() -> list[str]:
     directions = [f"move moves {motion}" for motion in MOTIONS]
     answers = [*COLOURS, *SHAPES, *BACKGROUNDS, NONE, SEVERAL, "yes no", *map(str, range(10)), name(*WARNING)]
     frames = [f"Frame{number}: user assistant" for number in range(1, _MOST_FRAMES + 1)]
-    return [*catalogue(), *sentences, *directions, *answers, *frames]
+    early = [question.text for question in catalogue().values() if question.family not in LATER_FAMILIES]
+    return [*early, *sentences, *directions, *answers, *frames]
+
+
+def _later_texts() -> list[str]:
+    """The texts whose words stage D adds. They come after all others, so that the numbers of those stay."""
+    asked = [question.text for question in catalogue().values() if question.family in LATER_FAMILIES]
+    return [*asked, *film_catalogue(), before_question([])]
+
+
+def _later_marks() -> set[str]:
+    """The words of JSON answers, with their quotation marks, and the marks of notes."""
+    names = [KEYWORDS, *(field.name for field in FIELDS), *COLOURS, *SHAPES, *BACKGROUNDS, *MOTIONS, NO_MOTION]
+    return {*"{}[]", *(f'"{name}"' for name in names), '"a', '"an', '"'}

@@ -36,8 +36,12 @@ Absent things are asked about as often as present ones.
 
 ## Training
 
-`make demo-model` runs three stages of fixed steps from fixed seeds (`nightreel/demo/training`). Vision and language
-first train separately, on fixed meanings of the 4 tokens of a frame: one for each thing in order, one for the rest.
+`make demo-model` runs four stages of fixed steps from fixed seeds (`nightreel/demo/training`). Vision and language
+first train separately, on fixed meanings of the 4 tokens of a frame: one for each thing in order, one for the rest. The
+last stage teaches answers in JSON and questions about whole videos, over the captions of their scenes.
+
+The last stage of the weights in this folder ran in three goes of 240, 75 and 140 steps, while its questions were still
+changed: a new run of it gives other weights. The table has the last of them.
 
 | stage | steps | seconds a step | at the end |
 |---|---:|---:|---|
@@ -61,7 +65,8 @@ form is another encoding of the same scenes.
 - It understands only the exact wording in `nightreel/demo/questions.py`. Answers to other questions mean nothing.
 - It takes 2 to 16 frames a segment. One frame shows no motion; more than 16 were not trained.
 - A segment should show one scene. The model mixes several scenes into one answer.
-- The same machine and versions give the same weights. Other processors round differently and give other weights.
+- The same machine and versions give the same weights of the first three stages. Other processors round differently and
+  give other weights.
 """
 _ENCODER_CARD = """---
 license: apache-2.0
@@ -115,6 +120,12 @@ _FIGURES = {
     "vision": (("shape_right", "shapes"), ("colour_right", "colours"), ("count_right", "counts")),
     "language": (("answers_right", "answer tokens"), ("sentences_right", "sentence tokens")),
     "joint": (("answers_right", "answer tokens"), ("sentences_right", "sentence tokens")),
+    "forms": (
+        ("answers_right", "answer tokens"),
+        ("sentences_right", "sentence tokens"),
+        ("forms_right", "tokens of JSON"),
+        ("films_right", "tokens about whole videos"),
+    ),
 }
 
 

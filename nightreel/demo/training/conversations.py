@@ -7,7 +7,7 @@ alone. The stages that train the language side call it.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -16,16 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from nightreel.demo.questions import Question, catalogue
+from nightreel.demo.captions import caption
+from nightreel.demo.questions import LATER_FAMILIES, Question, catalogue, film_catalogue
 from nightreel.demo.scenes import Scene
 from nightreel.demo.training.architecture import END, FRAME_PX, build_processor
+from nightreel.domain import Note
+from nightreel.domain.notes import joined, quoted
+from nightreel.prompts.wording import before_question
 
 IGNORED = -100
 CAPTION_WEIGHT = 0.4
 """Loss weight of a token in a sentence; one-word answers weigh 1. Sentences have many tokens, most of them easy."""
 
-# Mean number of questions of each family per scene.
-_TIMES = {
+EARLY = {
     "caption": 1.0,
     "explanation": 0.35,
     "count": 0.5,
@@ -42,9 +45,12 @@ _TIMES = {
     "is_any": 0.8,
     "is_there_both": 2.0,
 }
+"""Mean number of questions of each family per scene."""
+LATER = {"keywords": 1.0, "object": 1.0}
+"""The same of the families that stage D adds."""
 _MOST_TOKENS = 208
 """Most tokens of a scene's questions. Further questions are dropped, so that few rows need much padding."""
-_SENTENCES = ("caption", "explanation")
+_SENTENCES = ("caption", "explanation", *LATER_FAMILIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,25 @@ class Packed:
     weights: torch.Tensor
 
 
-def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random) -> Packed:
-    """Draw questions for each scene and pack them as if after a video of `frames` frames."""
+def pack(scenes: Sequence[Scene], *, frames: int, dice: random.Random, families: Mapping[str, float] = EARLY) -> Packed:
+    """Draw questions for each scene and pack them as if after a video of `frames` frames.
+
+    Args:
+        families: how often each is drawn.
+    """
     start = len(video_ids(frames))
-    rows = [_row(scene, start, dice) for scene in scenes]
+    return _table([_row(scene, start, dice, families) for scene in scenes])
+
+
+def pack_films(films: Sequence[Sequence[Scene]], *, dice: random.Random) -> Packed:
+    """Pack one question about each whole video, given by its scenes, after notes that hold their captions."""
+    return _table([_film_row(scenes, dice) for scenes in films])
+
+
+def _table(rows: Sequence[Sequence[tuple[int, int, int, int, float]]]) -> Packed:
     length = max(len(row) for row in rows)
     padding = (0, 0, IGNORED, -1, 0.0)
-    table = np.array([row + [padding] * (length - len(row)) for row in rows])  # (N, L, 5)
+    table = np.array([[*row, *[padding] * (length - len(row))] for row in rows])  # (N, L, 5)
     whole = torch.from_numpy(table[..., :4].astype(np.int64)).unbind(-1)
     tokens, positions, labels, group = (one.contiguous() for one in whole)
     return Packed(tokens, positions, labels, group, torch.from_numpy(table[..., 4].astype(np.float32)))
@@ -86,14 +104,16 @@ def video_ids(frames: int) -> torch.Tensor:
     return ids
 
 
-def draw_questions(scene: Scene, dice: random.Random) -> list[tuple[Question, str]]:
+def draw_questions(
+    scene: Scene, dice: random.Random, families: Mapping[str, float] = EARLY
+) -> list[tuple[Question, str]]:
     """Draw questions about a scene, each with its answer.
 
     Within a family, every answer that is correct for some question is equally frequent. Questions that share words
     with the scene are more frequent than others.
     """
     drawn = []
-    for family, times in _TIMES.items():
+    for family, times in families.items():
         by_answer: dict[str, list[Question]] = {}
         for question in _families()[family]:
             by_answer.setdefault(question.answer(scene), []).append(question)
@@ -110,9 +130,26 @@ def _words(scene: Scene) -> list[str]:
     return [word for thing in scene.things for word in (thing.colour, thing.shape)]
 
 
-def _row(scene: Scene, start: int, dice: random.Random) -> list[tuple[int, int, int, int, float]]:
+def _film_row(scenes: Sequence[Scene], dice: random.Random) -> list[tuple[int, int, int, int, float]]:
+    notes, start_s = [], 0.0
+    for scene in scenes:
+        end_s = start_s + dice.choice((dice.uniform(4, 8), 10.0, 30.0))
+        notes.append(Note(start_s, end_s, (quoted(caption(scene)),)))
+        start_s = end_s
+    question = dice.choice([*film_catalogue().values()])
+    asked = _ids(f"<|im_start|>user\n{before_question(joined(notes))}{question.text}{END}\n<|im_start|>assistant\n")
+    said = _ids(f"{question.answer(scenes)}{END}")
+    labels = (IGNORED,) * len(asked) + said
+    return [
+        (token, place, label, 0, 1.0) for place, (token, label) in enumerate(zip(asked + said, labels, strict=True))
+    ]
+
+
+def _row(
+    scene: Scene, start: int, dice: random.Random, families: Mapping[str, float]
+) -> list[tuple[int, int, int, int, float]]:
     row: list[tuple[int, int, int, int, float]] = []
-    for number, (question, answer) in enumerate(draw_questions(scene, dice)):
+    for number, (question, answer) in enumerate(draw_questions(scene, dice, families)):
         asked, said = _ids(f"{question.text}{END}\n<|im_start|>assistant\n"), _ids(f"{answer}{END}")
         if len(row) + len(asked) + len(said) > _MOST_TOKENS:
             break
@@ -129,7 +166,8 @@ def _row(scene: Scene, start: int, dice: random.Random) -> list[tuple[int, int, 
 def _families() -> dict[str, list[Question]]:
     questions = sorted(catalogue().values(), key=lambda question: question.family)
     families = {family: list(group) for family, group in groupby(questions, key=lambda question: question.family)}
-    assert families.keys() == _TIMES.keys(), f"{families.keys() ^ _TIMES.keys()}"
+    known = EARLY.keys() | LATER.keys()
+    assert families.keys() == known, f"{families.keys() ^ known}"
     return families
 
 

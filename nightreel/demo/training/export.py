@@ -11,11 +11,11 @@ from typing import Any
 from nightreel.demo.training.architecture import build_model, build_processor
 from nightreel.demo.training.encoder import build_encoder, build_encoder_processor
 from nightreel.demo.training.encoder_stage import EncoderStage
-from nightreel.demo.training.joint_stage import JointStage
+from nightreel.demo.training.forms_stage import FormsStage
 from nightreel.demo.training.stage import MODEL_SEED, load_parts
 
 LOG = "training.jsonl"
-_STAGES = ("vision", "language", "joint")
+_STAGES = ("vision", "language", "joint", "forms")
 
 
 def export_encoder(directory: Path, target: Path) -> Path:
@@ -38,7 +38,7 @@ def export(directory: Path, target: Path) -> Path:
         FileNotFoundError: a stage is not finished.
     """
     model = build_model(MODEL_SEED)
-    load_parts(model, directory / f"{JointStage.name}.pt", "")
+    load_parts(model, directory / f"{FormsStage.name}.pt", "")
     return _write(model, build_processor(), directory, target, stages=_STAGES)
 
 

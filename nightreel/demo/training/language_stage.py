@@ -40,8 +40,7 @@ class LanguageStage(Stage):
         dice, numbers = self.dice(step)
         frames = draw_frame_count(dice)
         scenes = [sample_scene(dice) for _ in range(BATCH)]
-        described = describe_frames(scenes, draw_moments(BATCH, frames, numbers))
-        tokens = _noisy(described, numbers).view(BATCH, -1, WIDTH).to(self.device)
+        tokens = ideal_tokens(scenes, frames=frames, random=numbers).to(self.device)
         return learn_answers(self, tokens, scenes, frames=frames, dice=dice, step=step)
 
 
@@ -50,6 +49,12 @@ def language_optimiser(model: Any, *, rate: float, steps: int, flat: float) -> O
     trained = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     embeddings = [model.get_input_embeddings().weight]
     return Optimiser(trained, embeddings=embeddings, rate=rate, steps=steps, flat=flat, clip=1.0)
+
+
+def ideal_tokens(scenes: list[Scene], *, frames: int, random: np.random.Generator) -> torch.Tensor:
+    """Ideal tokens with noise of videos of these scenes, (N, frames * TOKENS_A_FRAME, WIDTH)."""
+    described = describe_frames(scenes, draw_moments(len(scenes), frames, random))
+    return _noisy(described, random).view(len(scenes), -1, WIDTH)
 
 
 def draw_frame_count(dice: random.Random) -> int:
@@ -66,14 +71,26 @@ def learn_answers(
 ) -> dict[str, float]:
     """Take one step on questions about scenes, from the tokens (N, frames * TOKENS_A_FRAME, WIDTH) of their videos."""
     packed = pack(scenes, frames=frames, dice=dice)
+    loss, figures = answer_loss(stage, tokens, packed, prefix=video_ids(frames))
+    stage.optimiser.step(loss, at=step)
+    return figures
+
+
+def answer_loss(
+    stage: Stage, tokens: torch.Tensor | None, packed: Packed, *, prefix: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss of the answers to packed questions after a prefix, and figures for the log.
+
+    Args:
+        tokens: (N, frames * TOKENS_A_FRAME, WIDTH), of the videos in the prefix; None: there is none.
+    """
     with torch.autocast(stage.device.type, torch.bfloat16):
-        logits, labels, weights = _answers(stage.model, tokens, packed, prefix=video_ids(frames))
+        logits, labels, weights = _answers(stage.model, tokens, packed, prefix=prefix)
     losses = functional.cross_entropy(logits, labels, reduction="none")
     loss = (losses * weights).sum() / weights.sum()
-    stage.optimiser.step(loss, at=step)
     right = (logits.argmax(-1) == labels).float()
     words = weights == 1
-    return {
+    return loss, {
         "loss": loss.item(),
         "tokens_right": right.mean().item(),
         "answers_right": right[words].mean().item(),
@@ -82,17 +99,18 @@ def learn_answers(
 
 
 def _answers(
-    model: Any, tokens: torch.Tensor, packed: Packed, *, prefix: torch.Tensor
+    model: Any, tokens: torch.Tensor | None, packed: Packed, *, prefix: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """float32 logits (A, V), labels (A,) and weights (A,) of all answer tokens of a batch."""
-    device = tokens.device
+    device = model.device
     count, length = packed.tokens.shape
     start = len(prefix)
     ids = torch.cat([prefix.expand(count, -1), packed.tokens], 1).to(device)
     embeddings = model.get_input_embeddings()(ids)
-    is_video = ids == model.config.image_token_id
-    is_video[:, start:] = False
-    embeddings = embeddings.masked_scatter(is_video[..., None], tokens.to(embeddings.dtype))
+    if tokens is not None:
+        is_video = ids == model.config.image_token_id
+        is_video[:, start:] = False
+        embeddings = embeddings.masked_scatter(is_video[..., None], tokens.to(embeddings.dtype))
 
     group = packed.group.to(device)
     sees = torch.zeros(count, 1, start + length, start + length, dtype=torch.bool, device=device)

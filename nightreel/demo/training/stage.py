@@ -125,4 +125,8 @@ def load_parts(model: Any, checkpoint: Path, *prefixes: str) -> None:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state"]["model"]
     wanted = {name: weight for name, weight in state.items() if name.startswith(prefixes)}
     assert wanted, f"{checkpoint} has no weights of {prefixes}"
+    own = model.state_dict()
+    for name, weight in wanted.items():
+        if len(weight) < len(own[name]):  # rows of words that an earlier stage did not know
+            wanted[name] = torch.cat([weight, own[name][len(weight) :]])
     model.load_state_dict(wanted, strict=False)

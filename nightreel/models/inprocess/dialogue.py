@@ -86,6 +86,8 @@ class Dialogue:
         if video and video not in self._head:
             raise _unsupported(f"its chat template does not put the video ({video}) before the question")
         self._middle = self._head[ends[-1] :]
+        without_video = _rendered(processor, _TEXT)
+        self._notes_head, self._notes_tail = without_video.split(_SENTINEL)
         self._suffix_ids: dict[tuple[int, str, str], tuple[int, ...]] = {}
 
     def text(self, question: str) -> str:
@@ -139,6 +141,19 @@ class Dialogue:
             assert first == anchor, f"{first = }, {anchor = }"
             self._suffix_ids[key] = tuple(rest)
         return self._suffix_ids[key]
+
+    def before_question(self, text: str) -> tuple[int, ...]:
+        """The tokens of a conversation without a video, up to a question that follows this text.
+
+        The text is untrusted: special tokens in it are taken apart, so that it cannot end the turn.
+        """
+        while self._forbidden.search(text):
+            text = self._forbidden.sub(lambda found: " ".join(found.group()) if len(found.group()) > 1 else "", text)
+        return tuple(self._tokenizer(f"{self._notes_head}{text}").input_ids)
+
+    def after_notes(self, question: str) -> tuple[int, ...]:
+        """The tokens of a question after `before_question`."""
+        return tuple(self._tokenizer(f"{question}{self._notes_tail}", add_special_tokens=False).input_ids)
 
 
 def _any_of(texts: Sequence[str]) -> re.Pattern[str]:

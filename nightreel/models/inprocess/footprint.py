@@ -7,17 +7,19 @@ for frames of that size. Activations are estimated by `memory.estimates`, as for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-from nightreel.domain import FrameBatch, Prompt, Segment
+from nightreel.domain import FrameBatch, Level, Prompt, Segment
 from nightreel.models.base import ModelSpec
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.grammars import Grammars
 from nightreel.models.inprocess.prefix import is_plain
 from nightreel.models.inprocess.questions import require_answerable
-from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
+from nightreel.models.inprocess.rows import rows_of, shape_of
 from nightreel.models.inprocess.vision import Vision, frame_shape
 from nightreel.models.memory.estimates import Estimates
 from nightreel.models.memory.footprint import Footprint
@@ -47,18 +49,22 @@ def measure_footprint(
             makes no pixels from them.
     """
     dialogue, answer_tokens = Dialogue(processor), AnswerTokens(processor.tokenizer)
-    require_answerable(prompts, dialogue=dialogue, answer_tokens=answer_tokens, model=spec.name)
+    grammars = Grammars(processor.tokenizer, end_ids=[processor.tokenizer.eos_token_id])
+    require_answerable(prompts, dialogue=dialogue, answer_tokens=answer_tokens, grammars=grammars, model=spec.name)
     segment = Segment(0, 0.0, float(frames))
     inputs = Vision(model, processor, dialogue).process(
         FrameBatch.blank(frames, height=height, width=width, level=0), segment
     )
     ids = inputs["input_ids"][0].tolist()
     length, lead = dialogue.split(ids)
-    place = PrefixEnd(0, ids[length - 1], lead)
-    questions = dict.fromkeys(prompt.question for prompt in prompts)
-    rows = [row for one in questions for row in rows_of(one, place, dialogue=dialogue, answer_tokens=answer_tokens)]
-    plain = is_plain(model)
-    estimates, shape, pixels = Estimates(model), shape_of(rows, prefix=length, plain=plain), frame_shape(inputs)
+    suffix = partial(dialogue.suffix, ids[length - 1], lead)
+    questions = dict.fromkeys(prompt.question for prompt in prompts if prompt.question.level is Level.SEGMENT)
+    rows = [row for one in questions for row in rows_of(one, 0, suffix=suffix, answer_tokens=answer_tokens)]
+    estimates, shape, pixels = (
+        Estimates(model),
+        shape_of(rows, prefix=length, plain=is_plain(model)),
+        frame_shape(inputs),
+    )
     return Footprint(
         spec=spec,
         weights_bytes=weights_bytes(model, quantization=spec.quantization),

@@ -20,6 +20,7 @@ from transformers.generation.logits_process import (
 )
 
 from nightreel.domain import GREEDY, GenerationOptions
+from nightreel.models.inprocess.grammars import Masks
 from nightreel.models.inprocess.prefix import Row
 
 _NOT_FINITE = -1
@@ -52,7 +53,7 @@ def generate(
 
     Returns:
         By index of the row: its tokens without the end token, and whether an end token ended the text. No tokens if
-        the scores of one were not finite.
+        the scores of one were not finite. A text that cannot get the form of its grammar stops there.
     """
     if not first_logits:
         return {}
@@ -69,6 +70,8 @@ def generate(
                 continue
             if token in end_ids:
                 ended[row] = True
+                continue
+            if not chooser.accepts(row, token):
                 continue
             texts[row].append(token)
             if len(texts[row]) < rows[row].max_new_tokens:
@@ -96,6 +99,11 @@ class _TokenChooser:
             if row.max_new_tokens and row.decoding != GREEDY:
                 self._processors[index] = _processors(row.decoding)
                 self._generators[index] = torch.Generator().manual_seed(row.decoding.seed)
+        self._masks = Masks({index: row.grammar for index, row in enumerate(rows) if row.grammar})
+
+    def accepts(self, index: int, token: int) -> bool:
+        """Take note of a chosen token. False if the row's text cannot get its form any more."""
+        return self._masks.accepts(index, token)
 
     def choose(self, indices: Sequence[int], logits: torch.Tensor, texts: Texts) -> list[int]:
         """The next token of each of these rows; `_NOT_FINITE` for a row whose logits contain NaN.
@@ -105,7 +113,9 @@ class _TokenChooser:
             logits: (n, V), one row of logits per index.
             texts: the tokens that each row has generated so far.
         """
-        chosen = torch.where(logits.isnan().any(-1), _NOT_FINITE, logits.argmax(-1)).tolist()
+        are_finite = ~logits.isnan().any(-1)
+        logits = self._masks.applied(indices, logits)
+        chosen = torch.where(are_finite, logits.argmax(-1), _NOT_FINITE).tolist()
         for place, index in enumerate(indices):
             if index in self._processors and chosen[place] != _NOT_FINITE:
                 chosen[place] = self._draw(index, logits[place], texts[index])

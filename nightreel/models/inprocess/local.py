@@ -8,20 +8,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Question, Segment, Verdict
+import torch
+
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Note, Prompt, Question, Segment, Verdict
+from nightreel.domain.structures import read_object
 from nightreel.errors import PermanentError
-from nightreel.models.answering import not_finite, written
+from nightreel.models.answering import half_written, not_finite, written
 from nightreel.models.base import ModelSpec
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.attention import use_grouped_attention
 from nightreel.models.inprocess.copies import CopiedPrefix
 from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.grammars import Grammars
 from nightreel.models.inprocess.packed import PackedPrefix
 from nightreel.models.inprocess.prefix import Prefix, Row, Scores, is_plain
-from nightreel.models.inprocess.rows import PrefixEnd, rows_of, shape_of
+from nightreel.models.inprocess.rows import Suffix, rows_of, shape_of
 from nightreel.models.inprocess.scoring import answer_scores
 from nightreel.models.inprocess.tensors import Tensors, from_stored, on_the_device, to_stored
 from nightreel.models.inprocess.vision import FRAMES_TOGETHER, Vision
@@ -30,7 +35,7 @@ from nightreel.models.inquiry import Inquiry, Seen
 from nightreel.models.memory.batches import BatchBudget
 from nightreel.models.memory.meters import MemoryMeter
 from nightreel.models.memory.shapes import SegmentShape
-from nightreel.prompts.wording import texts_of
+from nightreel.prompts.wording import before_question, texts_of
 from nightreel.reasons import Reason
 
 
@@ -67,6 +72,7 @@ class LocalModel:
         use_windowed_attention(model)
         self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
+        self._grammars = Grammars(processor.tokenizer, end_ids=self._end_ids)
 
     def encode(
         self, batches: Sequence[FrameBatch], *, segments: Sequence[Segment], keys: Sequence[str]
@@ -106,19 +112,42 @@ class LocalModel:
         known: Sequence[Mapping[str, Verdict]] | None = None,
         seen: Sequence[Seen] | None = None,
     ) -> list[list[Answer]]:
+        inquiries = []
+        for i, (one, prompts) in enumerate(zip(features, questions, strict=True)):
+            tensors = self._read(one)
+            anchor = int(tensors["input/prefix_ids"][-1])
+            inquiries.append(
+                _Inquiry(
+                    waiting=list(prompts),
+                    known=dict(known[i] if known else {}),
+                    seen=seen[i] if seen else Seen(),
+                    tensors=tensors,
+                    suffix=partial(self._dialogue.suffix, anchor, one.metadata["lead"]),
+                )
+            )
+        return self._ask(inquiries, questions)
+
+    def ask_over_notes(
+        self, notes: Sequence[Sequence[Note]], questions: Sequence[Sequence[Prompt]], *, seen: Sequence[Seen]
+    ) -> list[list[Answer]]:
+        inquiries = []
+        for i, (own, prompts) in enumerate(zip(notes, questions, strict=True)):
+            ids = torch.tensor(self._dialogue.before_question(before_question(own)))
+            inquiries.append(
+                _Inquiry(
+                    waiting=list(prompts),
+                    known={},
+                    seen=seen[i],
+                    tensors={"input/prefix_ids": ids},
+                    suffix=self._dialogue.after_notes,
+                )
+            )
+        return self._ask(inquiries, questions)
+
+    def _ask(self, inquiries: Sequence[_Inquiry], questions: Sequence[Sequence[Prompt]]) -> list[list[Answer]]:
         for prompt in {prompt for prompts in questions for prompt in prompts}:
             for text in texts_of(prompt.question):
                 self._dialogue.check(text)
-        inquiries = [
-            _Inquiry(
-                waiting=list(prompts),
-                known=dict(known[i] if known else {}),
-                seen=seen[i] if seen else Seen(),
-                tensors=self._read(one),
-                lead=one.metadata["lead"],
-            )
-            for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
-        ]
         asked = [one for one in inquiries if one.waiting]
         for inquiry in asked:
             inquiry.shape = self._shape(inquiry)
@@ -179,9 +208,13 @@ class LocalModel:
                 inquiries[segment].record(self._answer(question, [next(scores) for _ in own], tokens))
 
     def _rows(self, segment: int, inquiry: _Inquiry, question: Question) -> list[Row]:
-        anchor = int(inquiry.tensors["input/prefix_ids"][-1])
-        place = PrefixEnd(segment, anchor, inquiry.lead)
-        return rows_of(question, place, dialogue=self._dialogue, answer_tokens=self._answer_tokens)
+        return rows_of(
+            question,
+            segment,
+            suffix=inquiry.suffix,
+            answer_tokens=self._answer_tokens,
+            grammar=self._grammars.of(question),
+        )
 
     def _answer(self, question: Question, scores: Sequence[Scores], tokens: int) -> Answer:
         if question.scored:
@@ -190,15 +223,23 @@ class LocalModel:
             return not_finite(question, tokens=tokens)
         generated = scores[0].generated
         text = self._tokenizer.decode(generated, skip_special_tokens=True)
+        if question.form and isinstance(read_object(text, question.form), str):
+            return half_written(question, tokens=tokens, generated=len(generated))
         return written(question, text, tokens=tokens, generated=len(generated) + scores[0].ended)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Inquiry(Inquiry):
-    """A segment, and its features on the CPU. `shape`: its shape with all initially waiting prompts."""
+    """A segment, or the notes on a video.
+
+    Args:
+        tensors: on the CPU: the features of the segment, or the tokens of the notes alone.
+        suffix: the tokens of a question after these.
+        shape: with all initially waiting prompts.
+    """
 
     tensors: Tensors
-    lead: str
+    suffix: Suffix
     shape: SegmentShape | None = None
 
 

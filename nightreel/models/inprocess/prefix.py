@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from nightreel.domain import GREEDY, GenerationOptions
 from nightreel.models.inprocess.attention import NAME, additive_mask
+from nightreel.models.inprocess.grammars import Grammar
 from nightreel.models.inprocess.tensors import Tensors, encoder_outputs, language_inputs
 from nightreel.models.memory.shapes import PREFILL_TOKENS
 
@@ -33,6 +34,7 @@ class Row:
         branches: continuations to score, each separately after the suffix.
         max_new_tokens: maximum number of tokens to generate after the suffix; 0 for scored questions.
         decoding: how these tokens are chosen.
+        grammar: the form that they are held to; None: none.
     """
 
     segment: int
@@ -40,6 +42,7 @@ class Row:
     branches: tuple[tuple[int, ...], ...] = ()
     max_new_tokens: int = 0
     decoding: GenerationOptions = GREEDY
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

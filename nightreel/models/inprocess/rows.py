@@ -5,35 +5,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from nightreel.domain import Question
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.copies import of_equal_length
-from nightreel.models.inprocess.dialogue import Dialogue
+from nightreel.models.inprocess.grammars import Grammar
 from nightreel.models.inprocess.prefix import Row
 from nightreel.models.memory.shapes import SegmentShape
 from nightreel.prompts.wording import texts_of
 
-
-class PrefixEnd(NamedTuple):
-    """The place where questions follow: index of the segment in its batch, end of its prefix (see `Dialogue.split`)."""
-
-    segment: int
-    anchor: int
-    lead: str
+Suffix = Callable[[str], tuple[int, ...]]
+"""The tokens of a question's text, after a prefix."""
 
 
-def rows_of(question: Question, place: PrefixEnd, *, dialogue: Dialogue, answer_tokens: AnswerTokens) -> list[Row]:
-    """One Row for each text of a question."""
+def rows_of(
+    question: Question, segment: int, *, suffix: Suffix, answer_tokens: AnswerTokens, grammar: Grammar | None = None
+) -> list[Row]:
+    """One Row for each text of a question.
+
+    Args:
+        segment: index of the segment in its batch.
+        grammar: that generated answers are held to.
+    """
     return [
         Row(
-            place.segment,
-            dialogue.suffix(place.anchor, place.lead, text),
+            segment,
+            suffix(text),
             answer_tokens.branches(question),
             0 if question.scored else question.max_new_tokens,
             question.decoding,
+            grammar,
         )
         for text in texts_of(question)
     ]

@@ -17,6 +17,7 @@ from nightreel.domain import TIE, Answer, PromptKind, Question, bare
 from nightreel.errors import PermanentError
 from nightreel.models import answering
 from nightreel.models.answering import Distribution, YesNo
+from nightreel.models.served.structured import formed
 from nightreel.models.served.vocabulary import word_of
 from nightreel.reasons import Reason
 
@@ -213,6 +214,8 @@ def to_answer(question: Question, replies: Sequence[Completion]) -> Answer:
             return _yes_no(question, replies, tokens)
         case PromptKind.CHOICE:
             return _choice(question, replies[0], tokens)
+        case PromptKind.KEYWORDS | PromptKind.OBJECT:
+            return formed(question, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
     return answering.written(question, replies[0].text, tokens=tokens, generated=replies[0].generated_tokens)
 
 

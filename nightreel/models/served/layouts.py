@@ -43,7 +43,7 @@ class Sending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The frames of one segment, as a request shows them.
+    """The frames of one segment, or the notes on a video, as a request shows them.
 
     Args:
         parts: of the message, before the question.
@@ -59,8 +59,8 @@ class Shown:
 
     @property
     def name(self) -> str:
-        """A name for the frames, made of what is sent. SHA-256 (hex)."""
-        return _name(*(part["uuid"] for part in self.parts if "uuid" in part))
+        """A name for the parts, made of what is sent. SHA-256 (hex)."""
+        return _name(*(part.get("uuid") or hashlib.sha256(part["text"].encode()).hexdigest() for part in self.parts))
 
     def request(self, question: str, *, sending: Sending = Sending.BYTES) -> dict[str, Any]:
         """The fields of a request that ask a question about the frames."""
@@ -83,6 +83,11 @@ def show(features: Features, layout: Layout) -> Shown:
     options = _timing(times_s, duration_s=end_s - start_s) if layout is Layout.TIMED_VIDEO else {}
     encoded = ",".join(base64.b64encode(data).decode() for data in pictures)
     return Shown([_media("video_url", f"data:video/jpeg;base64,{encoded}", *pictures)], len(pictures), options)
+
+
+def show_notes(text: str) -> Shown:
+    """Show what was said of a video, in place of frames."""
+    return Shown([_text(text)])
 
 
 def _as_pictures(pictures: Sequence[bytes], times_s: Sequence[float], *, duration_s: float) -> Shown:

@@ -27,6 +27,13 @@ def require_askable(prompts: Iterable[Prompt]) -> None:
         raise SettingsError("\n".join(problems))
 
 
+def without_special_tokens(text: str) -> str:
+    """An untrusted text in which what looks like a special token is taken apart, so that it cannot end the turn."""
+    while _SPECIAL_TOKEN.search(text):
+        text = _SPECIAL_TOKEN.sub(lambda found: " ".join(found.group()), text)
+    return text
+
+
 def _problems(prompt: Prompt) -> Iterator[str]:
     question = prompt.question
     for text in texts_of(question):

@@ -17,7 +17,7 @@ from typing import Any
 
 import PIL
 
-from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Prompt, Question, Segment, Verdict
+from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Note, Prompt, Question, Segment, Verdict
 from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.models.inquiry import Seen
@@ -26,13 +26,15 @@ from nightreel.models.served.chat_endpoint import CHAT
 from nightreel.models.served.completions import Completion, read_completion
 from nightreel.models.served.frame_limits import require_grey_frames
 from nightreel.models.served.identity import connect
-from nightreel.models.served.layouts import Sending, Shown, show
+from nightreel.models.served.layouts import Sending, Shown, show, show_notes
 from nightreel.models.served.probe import Server
-from nightreel.models.served.questions import require_askable
+from nightreel.models.served.questions import require_askable, without_special_tokens
 from nightreel.models.served.scoring import ask_scored, is_scored
 from nightreel.models.served.served_inquiry import ServedInquiry, ServedRequest, next_requests
+from nightreel.models.served.structured import response_format
 from nightreel.models.served.trials import trials_of_a_segment
 from nightreel.models.served.vocabulary import Vocabulary
+from nightreel.prompts.wording import before_question
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -100,7 +102,6 @@ class RemoteModel:
         known: Sequence[Mapping[str, Verdict]] | None = None,
         seen: Sequence[Seen] | None = None,
     ) -> list[list[Answer]]:
-        require_askable({prompt: None for prompts in questions for prompt in prompts})
         inquiries = [
             ServedInquiry(
                 waiting=list(prompts),
@@ -111,6 +112,25 @@ class RemoteModel:
             )
             for i, (one, prompts) in enumerate(zip(features, questions, strict=True))
         ]
+        return self._ask(inquiries, questions)
+
+    def ask_over_notes(
+        self, notes: Sequence[Sequence[Note]], questions: Sequence[Sequence[Prompt]], *, seen: Sequence[Seen]
+    ) -> list[list[Answer]]:
+        inquiries = [
+            ServedInquiry(
+                waiting=list(prompts),
+                known={},
+                seen=seen[i],
+                shown=show_notes(without_special_tokens(before_question(own))),
+                kept=self._kept,
+            )
+            for i, (own, prompts) in enumerate(zip(notes, questions, strict=True))
+        ]
+        return self._ask(inquiries, questions)
+
+    def _ask(self, inquiries: Sequence[ServedInquiry], questions: Sequence[Sequence[Prompt]]) -> list[list[Answer]]:
+        require_askable({prompt: None for prompts in questions for prompt in prompts})
         try:
             self._ask_all(inquiries)
         except NightreelError:
@@ -169,7 +189,8 @@ class RemoteModel:
         for inquiry in inquiries:
             refused = inquiry.take_failure()
             if refused and not failed:
-                require_grey_frames(self._trials, frames=inquiry.shown.frames, layout=self._server.layout)
+                if inquiry.shown.frames:
+                    require_grey_frames(self._trials, frames=inquiry.shown.frames, layout=self._server.layout)
                 failed = refused
         if failed:
             raise failed
@@ -204,7 +225,7 @@ class RemoteModel:
 
         if is_scored(question, self._server):
             return ask_scored(question, send, server=self._server, vocabulary=self._vocabulary)
-        return read_completion(send(_decoding(question), ()))
+        return read_completion(send({**_decoding(question), **response_format(question)}, ()))
 
     def _keep(self, inquiries: Sequence[ServedInquiry]) -> None:
         for inquiry in inquiries:

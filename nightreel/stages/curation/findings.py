@@ -24,7 +24,7 @@ _COLUMNS = {
                 "end_s", "due"),
 }  # fmt: skip
 _ORDER = {"flags": ("video_id", "first_s", "prompt_id")}
-_TEXTS = (PromptKind.CAPTION, PromptKind.TEXT)
+_TEXTS = (PromptKind.CAPTION, PromptKind.TEXT, PromptKind.OBJECT)
 _VIDEOS = 500
 _ROUNDING = 1e-6
 _VIDEO_QUERY = """
@@ -56,7 +56,7 @@ class Finding:
 
     @property
     def is_text(self) -> bool:
-        """It is a caption or another text, and no label."""
+        """It is a caption, another text or an object, and no label."""
         return self.kind in _TEXTS
 
     @property

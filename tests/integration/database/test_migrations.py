@@ -88,6 +88,8 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "tokens",
         "documents",
         "search_index",
+        "notes",
+        "whole_answers",
         "webhooks",
         "webhook_deliveries",
         "users",

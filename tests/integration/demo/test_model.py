@@ -9,19 +9,28 @@ import torch
 from fixtures.judged import Judged, judged
 from fixtures.plain_generate import PlainModel
 
+from nightreel.demo.captions import caption
 from nightreel.demo.clips import draw_clip, write_clip
 from nightreel.demo.grading import is_right
+from nightreel.demo.questions import film_truth
+from nightreel.demo.scenes import draw_scene
 from nightreel.demo.training.architecture import build_processor
-from nightreel.domain import FrameBatch, PromptKind, Segment, VerdictState
+from nightreel.domain import Answer, FrameBatch, Level, Note, PromptKind, PromptSet, Segment, VerdictState, judge
+from nightreel.domain.notes import quoted
 from nightreel.media.sampling import segments, timestamps
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.checkpoints import DEMO_DIRECTORY
+from nightreel.models.inquiry import Seen
 from nightreel.models.loading import describe_model, load_model
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.prompts.wording import texts_of
 from nightreel.settings import load_settings
 
-PROMPTS = [prompt for prompt in load_prompt_sets(("demo", "demo_moderation")).prompts if not prompt.policy.when]
+SETS = load_prompt_sets(("demo", "demo_moderation", "demo_tagging")).prompts
+OF_SEGMENTS = [one for one in SETS if not one.policy.when and one.question.level is Level.SEGMENT]
+PROMPTS = list({one.question.hash: one for one in reversed(OF_SEGMENTS)}.values())[::-1]
+"""One prompt for each question: `scene` and `seen` ask the same."""
+FILMS = [one for one in SETS if one.question.level is Level.VIDEO]
 SEEDS = range(8)
 
 
@@ -69,7 +78,7 @@ def test_the_model_folder_is_small_complete_and_the_default():
     spec = describe_model(load_settings())
     assert (spec.name, spec.dtype, spec.model_class) == ("demo", "float32", "InternVLForConditionalGeneration")
     steps = [json.loads(line) for line in (DEMO_DIRECTORY / "training.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in steps] == ["vision", "language", "joint"]
+    assert [line["stage"] for line in steps] == ["vision", "language", "joint", "forms"]
     assert all(line["step"] == line["of"] for line in steps)
 
 
@@ -95,6 +104,9 @@ def test_our_answers_equal_those_of_a_plain_generate_loop(model, looks):
                 said = [
                     ", ".join(tag for tag, word in zip(prompt.question.choices, said, strict=True) if word == "yes")
                 ]
+            if prompt.question.form:  # the plain loop writes freely: what it writes has the form anyway
+                measured = Answer(question_hash=prompt.question.hash, text=said[0].strip())
+                said = [judge(prompt.question, measured, prompt.policy).text]
             assert [answer.text] == said, prompt
 
 
@@ -109,3 +121,24 @@ def test_any_number_of_frames_from_2_to_16_gives_correct_answers(model, looks, f
     assert len(said) >= 0.97 * len(SEEDS) * len(PROMPTS)
     wrong = [one for one in said if not is_right(*one)]
     assert len(wrong) <= 0.03 * len(said), wrong
+
+
+def test_questions_about_whole_videos_are_right(model):
+    films = [
+        [draw_scene(f"test film {scenes} {seed} {place}") for place in range(scenes)]
+        for scenes in (1, 2, 3, 4)
+        for seed in range(24)
+    ]
+    notes = [
+        [Note(30.0 * place, 30.0 * place + 30, (quoted(caption(scene)),)) for place, scene in enumerate(film)]
+        for film in films
+    ]
+    answers = model.ask_over_notes(notes, [FILMS] * len(films), seen=[Seen(30.0, 30.0)] * len(films))
+    wrong = []
+    for film, own in zip(films, answers, strict=True):
+        verdicts = PromptSet("", tuple(FILMS)).judge({answer.question_hash: answer for answer in own})
+        for prompt in FILMS:
+            true, said = film_truth(prompt, film), verdicts[prompt.name]
+            if said.text != (", ".join(true) if isinstance(true, list) else true):
+                wrong.append((prompt.name, [*map(caption, film)], said.text, true))
+    assert len(wrong) <= 0.03 * len(films) * len(FILMS), wrong

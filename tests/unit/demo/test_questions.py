@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from nightreel.demo.captions import caption, read_caption, said_of
-from nightreel.demo.questions import catalogue, truth
+from nightreel.demo.questions import catalogue, film_truth, truth
 from nightreel.demo.scenes import Scene, Thing, draw_scene
-from nightreel.domain import Prompt, PromptKind
+from nightreel.domain import Level, Prompt, PromptKind
 from nightreel.errors import SettingsError
 from nightreel.prompts.loading import load_prompt_sets
 
-PROMPTS = {prompt.name: prompt for prompt in load_prompt_sets(("demo", "demo_moderation")).prompts}
+SETS = load_prompt_sets(("demo", "demo_moderation", "demo_tagging")).prompts
+PROMPTS = {prompt.name: prompt for prompt in SETS if prompt.question.level is Level.SEGMENT}
+FILMS = {prompt.name: prompt for prompt in SETS if prompt.question.level is Level.VIDEO}
 
 
 def scene(*kinds: str, motion: str = "left", background: str = "grey") -> Scene:
@@ -43,6 +45,19 @@ SEVERAL = scene("blue star", "orange circle", "red circle")
         ("colours", [], ["red"], ["red", "orange", "blue"]),
         ("shapes", [], ["triangle"], ["circle", "star"]),
         ("warning", "no", "yes", "no"),
+        (
+            "seen",
+            "an empty grey background.",
+            "a red triangle stays still on a black background.",
+            "a red circle, an orange circle and a blue star move left on a grey background.",
+        ),
+        ("keywords", [], ["red", "triangle"], ["red", "circle", "orange", "blue", "star"]),
+        (
+            "facts",
+            '{"background": "grey", "motion": "none", "shapes": [], "things": 0}',
+            '{"background": "black", "motion": "still", "shapes": ["triangle"], "things": 1}',
+            '{"background": "grey", "motion": "left", "shapes": ["circle", "circle", "star"], "things": 3}',
+        ),
         (
             "why",
             "there is no warning sign.",
@@ -92,3 +107,12 @@ def test_a_question_outside_the_world_is_refused():
 def test_questions_are_asked_in_the_words_of_the_pipeline():
     assert "Is there an orange star? Answer yes or no." in catalogue()
     assert "Is any shape red? Answer yes or no." in catalogue()
+
+
+def test_truth_of_whole_videos_counts_all_scenes():
+    films = ([EMPTY], [EMPTY, ONE], [SEVERAL, EMPTY, ONE])
+    said = {name: [film_truth(prompt, film) for film in films] for name, prompt in FILMS.items()}
+    assert said == {
+        "title": ["empty", "triangles", "circles, triangles and stars"],
+        "film_keywords": [[], ["triangle"], ["circle", "triangle", "star"]],
+    }

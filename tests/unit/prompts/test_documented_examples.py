@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fixtures import judged
+from pydantic import BaseModel
 
 from nightreel.domain import (
     Answer,
@@ -104,6 +105,8 @@ _KINDS = {
     "choice": "kind: choice, choices: [x, y]",
     "number": "kind: number",
     "scored number": "kind: number, minimum: 0, maximum: 9",
+    "keywords": "kind: keywords",
+    "object": "kind: object, schema: SCHEMA",
 }
 _GROUPS = {
     "all": set(_KINDS),
@@ -111,6 +114,7 @@ _GROUPS = {
     "generated": {"caption", "text", "number", "scored number"},
     "number": {"number", "scored number"},
 }
+_SCHEMA = "{type: object, properties: {a: {type: boolean}}}"
 _VALUES = {  # of each key, with what it needs beside it
     "choices": "choices: [x, y]",
     "minimum": "minimum: 0",
@@ -139,6 +143,11 @@ _VALUES = {  # of each key, with what it needs beside it
     "policy_text": "policy_text: what counts",
     "codes": "codes: {iab: ['1']}",
     "when": "when: {first: 'yes'}",
+    "most": "most: 3",
+    "schema": "schema: SCHEMA",
+    "level": "level: video",
+    "over": "over: [first], level: video",
+    "notes_bytes": "notes_bytes: 5000, level: video",
     "look_again": "look_again: {from: 0.2, plan: 'fps:2:64', window_s: 5}",
 }
 
@@ -155,17 +164,22 @@ def _documented_kinds() -> dict[str, set[str]]:
 
 def test_a_key_is_allowed_for_the_kinds_that_the_page_says(tmp_path):
     documented = {key: kinds for key, kinds in _documented_kinds().items() if key not in ("name", "kind", "text")}
-    assert documented.keys() == _VALUES.keys() == PromptEntry.model_fields.keys() - {"name", "kind", "text"}
+    assert documented.keys() == _VALUES.keys() == _keys(PromptEntry) - {"name", "kind", "text"}
     allowed = {key: {kind for kind in _KINDS if _is_allowed(tmp_path, key, kind)} for key in _VALUES}
     assert allowed == documented
+
+
+def _keys(entry: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in entry.model_fields.items()}
 
 
 def _is_allowed(tmp_path: Path, key: str, kind: str) -> bool:
     value = _VALUES[key].replace("FLAG", "yes" if kind == "yes_no" else "x")
     hows = {"choice": "first", "number": "mean", "scored number": "mean"}
+    hows |= {"object": "first"}
     given = dict(re.findall(r"(\w+): (\[.*?\]|\{.*?\}|[^,]+)", f"{_KINDS[kind]}, {value}"))
     given["roll_up"] = given.get("roll_up", "").replace("HOW", hows.get(kind, "any"))
-    entry = ", ".join(f"{name}: {said}" for name, said in given.items() if said)
+    entry = ", ".join(f"{name}: {said}" for name, said in given.items() if said).replace("SCHEMA", _SCHEMA)
     path = tmp_path / "example.yaml"
     path.write_text(
         "name: example\ntaxonomies: {iab: {title: a, version: b, date: c, url: d}}\nprompts:\n"
@@ -180,5 +194,5 @@ def _is_allowed(tmp_path: Path, key: str, kind: str) -> bool:
 
 def test_the_page_has_examples_and_names_every_key():
     assert len(_EXAMPLES) == 4
-    for key in (*PromptEntry.model_fields, *SetEntry.model_fields, "prompts"):
+    for key in (*_keys(PromptEntry), *SetEntry.model_fields, "prompts"):
         assert f"`{key}`" in _PAGE, key

@@ -25,7 +25,7 @@ def test_all_shipped_sets_load_and_can_be_combined() -> None:
     assert {"tagging", "moderation", "tagging.zh", "moderation.zh", "tagging_2026"} <= set(shipped_sets())
     for name in shipped_sets():
         assert {prompt.set_name for prompt in load_prompt_sets([name]).prompts} == {name.replace(".", "_")}
-    names = ["demo", "demo_moderation", "tagging", "moderation"]
+    names = ["demo", "demo_moderation", "demo_tagging", "tagging", "moderation"]
     combined = load_prompt_sets(names)
     assert combined.name == "+".join(names)
     assert len({prompt.name for prompt in combined.prompts}) == len(combined)
@@ -346,7 +346,9 @@ def test_a_name_in_two_sets_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_set_is_refused_with_the_shipped_names() -> None:
-    with pytest.raises(SettingsError, match=r"'taging' does not .* one of demo, demo_moderation, moderation"):
+    with pytest.raises(
+        SettingsError, match=r"'taging' does not .* one of demo, demo_moderation, demo_tagging, moderation"
+    ):
         load_prompt_sets(["taging"])
 
 
