@@ -39,7 +39,7 @@ def test_every_command_is_in_the_readme():
             command[
                 : 2
                 if command[0]
-                in ("db", "cache", "backfill", "policy", "recipes", "review", "tokens", "users", "webhooks")
+                in ("db", "cache", "backfill", "policy", "recipes", "review", "tokens", "users", "vectors", "webhooks")
                 else 1
             ]
         )
@@ -76,6 +76,7 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
     monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(work_dir))
     monkeypatch.setenv("NIGHTREEL_SOURCE", str(videos))
     monkeypatch.setenv("NIGHTREEL_MODEL", str(noise_model))
+    monkeypatch.setenv("NIGHTREEL_EMBEDDING_MODEL", "demo")
     outputs = {}
     for command in COMMANDS:
         if command[0] == "review":
@@ -95,6 +96,8 @@ def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_mode
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         outputs[command[0]] = outputs.get(command[0], "") + done.stdout
     assert "1 done" in outputs["analyze"]
+    assert "nearest by meaning" in outputs["search"]
+    assert "with a vector\t1" in outputs["vectors"]
     assert "0.0-1.0" in outputs["ask"]
     assert (tmp_path / "a.mp4-frames.png").stat().st_size > 1000
     assert "running" in outputs["status"]
