@@ -1,4 +1,7 @@
 import gc
+import importlib.util
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +40,13 @@ def test_what_was_imported_is_not_looked_at_again():
     with without_collection():
         library = [[] for _ in range(1000)]
     assert not any(found is library for found in gc.get_objects())
+
+
+def test_the_end_of_a_process_prints_nothing():
+    program = (
+        "from nightreel.imports import without_collection\nwith without_collection():\n    import triton._C.libtriton"
+    )
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("this build of torch comes without triton")
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout + ended.stderr == ""
