@@ -69,6 +69,7 @@ def work_dir(tmp_path):
 def test_the_commands_of_the_readme_work_in_order(tmp_path, work_dir, noise_model, receiver, monkeypatch):
     videos = tmp_path / "videos"
     make_clip(videos / "a.mp4", 1)
+    (tmp_path / "labels.csv").write_text("file,question,type,answer\nvideos/a.mp4,Is it raining?,yes_no,no\n")
     monkeypatch.chdir(tmp_path)
     for name in ("NIGHTREEL_DATABASE_URL", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
