@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from nightreel.errors import PermanentError, SettingsError
@@ -86,8 +87,7 @@ class Dialogue:
         if video and video not in self._head:
             raise _unsupported(f"its chat template does not put the video ({video}) before the question")
         self._middle = self._head[ends[-1] :]
-        without_video = _rendered(processor, _TEXT)
-        self._notes_head, self._notes_tail = without_video.split(_SENTINEL)
+        self._processor = processor
         self._suffix_ids: dict[tuple[int, str, str], tuple[int, ...]] = {}
 
     def text(self, question: str) -> str:
@@ -146,14 +146,26 @@ class Dialogue:
         """The tokens of a conversation without a video, up to a question that follows this text.
 
         The text is untrusted: special tokens in it are taken apart, so that it cannot end the turn.
+
+        Raises:
+            PermanentError: `unsupported_model` if the template does not contain the text once.
         """
         while self._forbidden.search(text):
             text = self._forbidden.sub(lambda found: " ".join(found.group()) if len(found.group()) > 1 else "", text)
-        return tuple(self._tokenizer(f"{self._notes_head}{text}").input_ids)
+        return tuple(self._tokenizer(f"{self._around_notes[0]}{text}").input_ids)
 
     def after_notes(self, question: str) -> tuple[int, ...]:
         """The tokens of a question after `before_question`."""
-        return tuple(self._tokenizer(f"{question}{self._notes_tail}", add_special_tokens=False).input_ids)
+        return tuple(self._tokenizer(f"{question}{self._around_notes[1]}", add_special_tokens=False).input_ids)
+
+    @cached_property
+    def _around_notes(self) -> tuple[str, str]:
+        """The conversation without a video, before and after its text."""
+        rendered = _rendered(self._processor, _TEXT)
+        if rendered.count(_SENTINEL) != 1:
+            raise _unsupported(f"its chat template shows a text without a video {rendered.count(_SENTINEL)} times")
+        head, tail = rendered.split(_SENTINEL)
+        return head, tail
 
 
 def _any_of(texts: Sequence[str]) -> re.Pattern[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nightreel.domain import Prompt
+from nightreel.domain import Level, Prompt
 from nightreel.errors import NightreelError, SettingsError
 from nightreel.models.inprocess.answer_tokens import AnswerTokens
 from nightreel.models.inprocess.dialogue import Dialogue
@@ -42,5 +42,10 @@ def _problems(prompt: Prompt, dialogue: Dialogue, answer_tokens: AnswerTokens, g
     if problem := answer_tokens.problem(question):
         what = "choices" if question.choices else "numbers" if question.numbers else "answers"
         yield f"{where}: its {what} cannot be scored: {problem}; use other words, or another model"
+    if question.level is Level.VIDEO:
+        try:
+            dialogue.before_question("")
+        except NightreelError as error:
+            yield f"{where}: {error.detail}"
     if problem := grammars.problem(question):
         yield f"{where}: its answers cannot be written: {problem}; use other words, or another model"

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from nightreel.demo.questions import catalogue
+from nightreel.demo.questions import LATER_FAMILIES, catalogue, film_catalogue
 from nightreel.demo.scenes import Scene, Thing, draw_scene, sample_scene
 from nightreel.demo.training import frames as painting
 from nightreel.demo.training import slots
 from nightreel.demo.training.architecture import FRAME_PX, build_tokenizer
-from nightreel.demo.training.conversations import IGNORED, draw_questions, pack, video_ids
+from nightreel.demo.training.conversations import EARLY, IGNORED, LATER, draw_questions, pack, pack_films, video_ids
 from nightreel.demo.training.export import export
+from nightreel.demo.training.forms_stage import FormsStage
 from nightreel.demo.training.joint_stage import JointStage
 from nightreel.demo.training.language_stage import LanguageStage
 from nightreel.demo.training.stage import Stage
 from nightreel.demo.training.vision_stage import VisionStage
+
+ONE = Scene((Thing("star", "red", 0.4, 0.6, 0.15),), "grey", "left")
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +59,15 @@ def test_the_stages_make_a_folder_that_the_auto_classes_load(tmp_path):
     vision = {name: weight.clone() for name, weight in seen.items()}
     joint.run()
     assert all(torch.equal(vision[name], weight) for name, weight in seen.items()), "the vision tower does not change"
+    last = FormsStage(tmp_path, steps=1)
+    last.run()
+    assert all(torch.equal(vision[name], weight) for name, weight in last.model.model.vision_tower.state_dict().items())
     folder = export(tmp_path, tmp_path / "model")
     model, report = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
     assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in joint.model.state_dict().items())
+    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in last.model.state_dict().items())
     assert AutoProcessor.from_pretrained(folder).image_seq_length == 4
-    assert len((folder / "training.jsonl").read_text().splitlines()) == 3
+    assert len((folder / "training.jsonl").read_text().splitlines()) == 4
 
 
 def test_an_unfinished_training_names_the_missing_stage(tmp_path):
@@ -104,18 +110,35 @@ def test_a_packed_question_has_the_positions_it_would_have_alone():
 
 def test_drawn_questions_have_correct_answers_and_ask_as_often_about_absent_things():
     dice = random.Random(2)
-    drawn = [(scene, *one) for scene in map(draw_scene, range(200)) for one in draw_questions(scene, dice)]
+    drawn = [
+        (scene, *one) for scene in map(draw_scene, range(200)) for one in draw_questions(scene, dice, EARLY | LATER)
+    ]
     assert all(question.answer(scene) == answer for scene, question, answer in drawn)
     assert {question.family for _, question, _ in drawn} == {question.family for question in catalogue().values()}
     both = [answer for scene, question, answer in drawn if question.family == "is_there_both" and scene.things]
     assert 0.4 < both.count("yes") / len(both) < 0.6
 
 
+def test_questions_about_whole_videos_follow_their_notes():
+    packed = pack_films([[ONE], [ONE, draw_scene(3), ONE]], dice=random.Random(3))
+    short, long = (build_tokenizer().decode(row) for row in packed.tokens)
+    assert short.count("a red star moves left") == 1
+    assert long.count("a red star moves left") == 2
+    for row in packed.labels:
+        said = build_tokenizer().decode(row[row != IGNORED], skip_special_tokens=True)
+        assert "star" in said
+    assert (packed.weights[packed.labels != IGNORED] > 0).all()
+
+
 def test_every_word_of_the_world_is_a_token():
     tokenizer = build_tokenizer()
     for question in catalogue().values():
+        has_form = question.family in LATER_FAMILIES  # it shows JSON that the model need not read
         for text in (question.text, *(question.answer(draw_scene(seed)) for seed in range(20))):
-            assert tokenizer.unk_token_id not in tokenizer(text).input_ids
+            assert (text == question.text and has_form) or tokenizer.unk_token_id not in tokenizer(text).input_ids
+    for question in film_catalogue().values():
+        for seed in range(20):
+            assert tokenizer.unk_token_id not in tokenizer(question.answer([draw_scene(seed), ONE])).input_ids
     assert tokenizer.decode(tokenizer("a red circle, and more").input_ids) == "a red circle, and <unk>"
 
 

@@ -50,11 +50,11 @@ _FIELDS = (
 )
 
 
-def _keywords(name: str = "words", *, tokens: int = 160, most: int = 2, **keys: object) -> Prompt:
+def _keywords(name: str = "words", *, tokens: int = 400, most: int = 2, **keys: object) -> Prompt:
     return Prompt.of(name=name, kind=PromptKind.KEYWORDS, text="List.", most=most, max_new_tokens=tokens, **keys)
 
 
-def _facts(name: str = "facts", *, tokens: int = 120, **keys: object) -> Prompt:
+def _facts(name: str = "facts", *, tokens: int = 400, **keys: object) -> Prompt:
     return Prompt.of(name=name, kind=PromptKind.OBJECT, text="Describe.", fields=_FIELDS, max_new_tokens=tokens, **keys)
 
 
@@ -196,15 +196,16 @@ def _written(wanted: Sequence[int], grammar, *, words: int, end: int, seed: int)
     return text
 
 
-_WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+# Characters are written as they are, not as escapes; the library takes DEL in no string.
+_WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x7f"), max_size=12)
 _VALID = st.fixed_dictionaries({"keywords": st.lists(_WORDS, max_size=3)})
 
 
 @settings(max_examples=60, deadline=None)
-@given(value=_VALID, ascii=st.booleans(), separators=st.sampled_from([(",", ":"), (", ", ": "), (" , ", " :\n ")]))
-def test_a_text_that_has_the_form_stays_the_same_token_for_token(tokenizer, grammars, value, ascii, separators) -> None:
+@given(value=_VALID, separators=st.sampled_from([(",", ":"), (", ", ": "), (" , ", " :\n ")]))
+def test_a_text_that_has_the_form_stays_the_same_token_for_token(tokenizer, grammars, value, separators) -> None:
     question = _keywords(most=3).question
-    text = json.dumps(value, ensure_ascii=ascii, separators=separators)
+    text = json.dumps(value, ensure_ascii=False, separators=separators)
     wanted = tokenizer(text, add_special_tokens=False).input_ids
     if tokenizer.unk_token_id in wanted:
         return
