@@ -21,7 +21,7 @@ from nightreel.demo.grading import Grade, grade_answers, share_right
 from nightreel.demo.scenes import draw_scene
 from nightreel.domain import SamplingPlan
 from nightreel.media.sandbox import DecoderPool
-from nightreel.models.inprocess import packed
+from nightreel.models.inprocess import prefix
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.stages.show import show_current
@@ -124,19 +124,19 @@ def test_features_of_another_clip_make_answers_wrong(run, monkeypatch):
 
 
 def test_lost_positions_make_answers_wrong(run, monkeypatch):
-    monkeypatch.setattr(packed, "as_position_ids", lambda _: None)
+    monkeypatch.setattr(prefix, "as_position_ids", lambda _: None)
     assert share_right(run(QUICK, window_s=2)) < BROKEN
 
 
 def test_features_of_another_plan_make_answers_wrong(run, monkeypatch):
-    from nightreel.stages import decode
+    from nightreel.stages import recall
 
     assert share_right(run(QUICK, window_s=2, plan="uniform:1")) < BROKEN, "one frame shows no motion"
 
     def careless(*, plan: SamplingPlan, **given) -> str:
         return nightreel.cache.features.feature_key(plan=SamplingPlan.parse("uniform:1"), **given)
 
-    monkeypatch.setattr(decode, "feature_key", careless)
+    monkeypatch.setattr(recall, "feature_key", careless)
     assert share_right(run(QUICK, window_s=2, plan="uniform:8")) < BROKEN
 
 
