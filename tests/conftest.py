@@ -30,3 +30,8 @@ def pytest_collection_finish() -> None:
     """The libraries that the fixtures imported stay: the garbage collector need not look at them in each test."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At the end it looks at them: libraries made with nanobind print a list of what is left."""
+    gc.unfreeze()

@@ -71,7 +71,7 @@ SPELLINGS = [
 
 
 def deliver(url: str, allowed: Allowed = Allowed(), **options):  # noqa: B008 - frozen
-    return send(url, new_secret(), message_id="evt_1", payload={"type": "x"}, allowed=allowed, **options)
+    return send(url, [new_secret()], message_id="evt_1", payload={"type": "x"}, allowed=allowed, **options)
 
 
 @pytest.mark.parametrize("address", INSIDE)
