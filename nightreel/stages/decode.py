@@ -46,6 +46,11 @@ class SegmentInput:
         """The segment itself, or the one that the window is part of."""
         return self.second_look.segment if self.second_look else self.segment
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether its features are in the cache."""
+        return self.known is not None and self.known.ref is not None
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedVideo:
@@ -167,14 +172,32 @@ class Decoding:
             for (segment, second_look), key in zip(to_see, keys, strict=True)
         ]
         self.recorder.count("second_look_windows", sum(item.second_look is not None for item in inputs))
-        return tuple(item for item in decoders.map(self._decode, inputs) if item)
+        return tuple(item for item in decoders.map(self._decode, self._with_file(video, inputs)) if item)
+
+    def _with_file(self, video: OpenVideo, inputs: Sequence[SegmentInput]) -> Sequence[SegmentInput]:
+        """Fetch the file if frames are needed; without it, only known features are left.
+
+        The thread of the video waits for room in the spool. If threads that decode waited, all of them could wait for
+        the room of a file whose own segments stand behind them.
+        """
+        to_decode = [item for item in inputs if not item.is_cached]
+        try:
+            if to_decode:
+                self.files.fetch(video)
+        except NightreelError as error:
+            if not fails_alone(error, of_model=self.model.failed_to_load(error)):
+                raise
+            for item in to_decode:
+                video.fail(item.whole, error)
+            return [item for item in inputs if item.is_cached]
+        return inputs
 
     def _readable(self, known: KnownFeatures) -> KnownFeatures:
         """Treat features outside the cache as not cached: the cache was moved."""
         return known if known.ref is None or self.cache.covers(known.ref) else replace(known, ref=None)
 
     def _decode(self, item: SegmentInput) -> SegmentInput | None:
-        if item.known and item.known.ref:
+        if item.is_cached:
             self.recorder.count("cached_segments")
             return item
         video = item.video

@@ -105,6 +105,7 @@ def test_a_run_that_ends_between_the_looks_leaves_the_second_one_to_the_next(opt
 
 def test_a_file_that_is_kept_for_a_second_look_gives_way_to_another_video(options, database, monkeypatch):
     monkeypatch.setenv("NIGHTREEL_SPOOL_MIB", "64")
+    monkeypatch.setenv("NIGHTREEL_DECODE_WORKERS", "1")  # it must not wait for room: the other video needs it, too
     other = [*range(25 * SECONDS)][::-1]
     encode_numbers(Path(options.source) / "b.mp4", other, "-c:v", "libx264", "-pix_fmt", "yuv420p")
     padding = 40 << 20
