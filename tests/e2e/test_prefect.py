@@ -127,10 +127,10 @@ def test_a_permanent_error_is_not_retried(pipeline, stumbling):
 def test_a_bug_that_one_video_triggers_fails_only_that_video(pipeline, monkeypatch):
     asked = Asking.ask_chunk
 
-    def buggy(asking, segments):
+    def buggy(asking, segments, *more):
         if any("/2.mp4" in asking.videos.find(segment.analysis_id).claim.video.uri for segment in segments):
             raise ZeroDivisionError("a bug")
-        return asked(asking, segments)
+        return asked(asking, segments, *more)
 
     monkeypatch.setattr(Asking, "ask_chunk", buggy)
     summary = pipeline.analyze()
