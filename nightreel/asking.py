@@ -7,8 +7,8 @@ It fetches, probes, decodes, encodes and asks as the stages do, with the same se
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel
 from nightreel.models.inquiry import Seen
-from nightreel.models.loading import check_model, load_model
+from nightreel.models.loading import check_model, find_model, load_model
 from nightreel.private import private_directory, tighten_work_dir
 from nightreel.prompts.schema import KEYWORD_TOKENS, MOST_KEYWORDS
 from nightreel.reasons import Reason
@@ -137,29 +137,54 @@ def ask_file(
         PermanentError: `object_gone`, or the file or the model cannot be used, or every segment failed.
         TransientError: the storage or the model hub cannot be reached.
     """
-    check_model(settings, prompts=prompts)  # detect a wrong model or question before the download
+    found = find_model(settings)
+    check_model(settings, prompts=prompts, found=found)  # detect a wrong model or question before the download
     with ExitStack() as stack:
-        private_directory(settings.work_dir)
-        tighten_work_dir(settings.work_dir)
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir)))
-        path = local_copy(uri, directory, settings)
+        path = stack.enter_context(local_file(uri, settings))
         pool = stack.enter_context(DecoderPool.from_settings(settings))
-        probe = _probe(pool, path)
-        model = loaded or stack.enter_context(closing(load_model(settings)))
-        if probe is None:
-            image = pool.decode_image(path, short_side=model.frame_size)
-            yield _reply(_IMAGE, image, _said([_IMAGE], [image], prompts, model)[0], prompts)
-            return
-        windows = segments(probe.duration_s, settings.window_s, expected_s=probe.expected_s)
-        failures: list[PermanentError] = []
-        for start in range(0, len(windows), settings.chunk_segments):
-            batch = windows[start : start + settings.chunk_segments]
-            for reply in _ask(batch, prompts, path=path, probe=probe, pool=pool, model=model, settings=settings):
-                if reply.failure:
-                    failures.append(reply.failure)
-                yield reply
-        if len(failures) == len(windows):
-            raise failures[0]
+
+        def load() -> VideoModel:
+            return loaded or stack.enter_context(closing(load_model(settings, found=found)))
+
+        yield from ask_local_file(path, prompts, settings, pool=pool, load=load)
+
+
+def ask_local_file(
+    path: Path, prompts: Sequence[Prompt], settings: Settings, *, pool: DecoderPool, load: Callable[[], VideoModel]
+) -> Iterator[AskedSegment]:
+    """As `ask_file`, for a file of this host and questions that `check_model` has checked.
+
+    Args:
+        load: returns the model, once the file is found to be one that can be asked about.
+    """
+    probe = _probe(pool, path)
+    model = load()
+    if probe is None:
+        image = pool.decode_image(path, short_side=model.frame_size)
+        yield _reply(_IMAGE, image, _said([_IMAGE], [image], prompts, model)[0], prompts)
+        return
+    windows = segments(probe.duration_s, settings.window_s, expected_s=probe.expected_s)
+    failures: list[PermanentError] = []
+    for start in range(0, len(windows), settings.chunk_segments):
+        batch = windows[start : start + settings.chunk_segments]
+        for reply in _ask(batch, prompts, path=path, probe=probe, pool=pool, model=model, settings=settings):
+            if reply.failure:
+                failures.append(reply.failure)
+            yield reply
+    if len(failures) == len(windows):
+        raise failures[0]
+
+
+@contextmanager
+def local_file(uri: str, settings: Settings) -> Iterator[Path]:
+    """The file at an address for the time of the block: itself if it is local, else a download.
+
+    Raises as `local_copy`.
+    """
+    private_directory(settings.work_dir)
+    tighten_work_dir(settings.work_dir)
+    with tempfile.TemporaryDirectory(prefix="ask-", dir=settings.work_dir) as directory:
+        yield local_copy(uri, Path(directory), settings)
 
 
 def _probe(pool: DecoderPool, path: Path) -> Probe | None:

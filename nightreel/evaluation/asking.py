@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from nightreel.asking import AskedSegment, ask_file
+from nightreel.asking import AskedSegment, ask_local_file, local_file
 from nightreel.domain import (
     Prompt,
     PromptKind,
@@ -24,7 +24,8 @@ from nightreel.domain import (
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.evaluation.grading import check_answer, is_right
 from nightreel.evaluation.labels import Label
-from nightreel.models.loading import check_model, load_model
+from nightreel.media.sandbox import DecoderPool
+from nightreel.models.loading import check_model, find_model, load_model
 from nightreel.settings import Settings
 from nightreel.suggestions import did_you_mean, sentence, there_are
 
@@ -130,26 +131,30 @@ def ask_candidate(
     by_file: dict[str, list[Label]] = {}
     for label in labels:
         by_file.setdefault(label.file, []).append(label)
+    settings = candidate.settings
     uris = {file: _uri(videos, file) for file in by_file}
+    prompt_of = {label: _prompt_of(label, candidate.prompts) for label in labels}
     asked: dict[Label, Outcome] = {}
     replies_of: list[list[AskedSegment]] = []
-    check_model(candidate.settings, prompts=_prompts_of(labels, candidate.prompts))
     failures: dict[str, str] = {}
-    with closing(load_model(candidate.settings)) as model:
+    found = find_model(settings)
+    check_model(settings, prompts=_to_ask(prompt_of.values(), candidate.prompts), found=found)
+    with closing(load_model(settings, found=found)) as model, DecoderPool.from_settings(settings) as pool:
         began = time.monotonic()
         for number, (file, own) in enumerate(by_file.items(), 1):
             on_video(candidate.name, file, number, len(by_file))
-            prompts = _prompts_of(own, candidate.prompts)
+            prompts = _to_ask([prompt_of[label] for label in own], candidate.prompts)
             try:
-                replies = list(ask_file(uris[file], prompts, candidate.settings, loaded=model))
+                with local_file(uris[file], settings) as path:
+                    replies = list(ask_local_file(path, prompts, settings, pool=pool, load=lambda: model))
             except PermanentError as error:
                 if isinstance(error, SettingsError):
                     raise
                 failures[file] = str(error)
-                asked |= {label: _failed(label, candidate.prompts, error) for label in own}
+                asked |= {label: _failed(label, prompt_of[label], error) for label in own}
                 continue
             replies_of.append(replies)
-            asked |= {label: _outcome(label, _prompt_of(label, candidate.prompts), replies) for label in own}
+            asked |= {label: _outcome(label, prompt_of[label], replies) for label in own}
         seconds = time.monotonic() - began
     answers = [one.answer for replies in replies_of for reply in replies for one in reply.answers]
     return Asked(
@@ -193,17 +198,16 @@ def _prompt_of(label: Label, prompts: PromptSet) -> Prompt:
     return named[label.prompt]
 
 
-def _prompts_of(labels: Sequence[Label], prompts: PromptSet) -> list[Prompt]:
-    """The prompts of these labels, each once, and those that their conditions name."""
-    named = prompts.with_conditions([label.prompt for label in labels if label.prompt])
-    own = dict.fromkeys(_prompt_of(label, prompts) for label in labels if label.question)
-    return [*named.prompts, *own]
+def _to_ask(wanted: Iterable[Prompt], prompts: PromptSet) -> list[Prompt]:
+    """These prompts, each once, and those that their conditions name."""
+    wanted = dict.fromkeys(wanted)
+    named = prompts.with_conditions([one.name for one in wanted if one in prompts.prompts])
+    return [*named.prompts, *(one for one in wanted if one not in prompts.prompts)]
 
 
-def _failed(label: Label, prompts: PromptSet, error: NightreelError) -> Outcome:
+def _failed(label: Label, prompt: Prompt, error: NightreelError) -> Outcome:
     verdict = Verdict(state=VerdictState.ERROR, reason=str(error))
-    kind = _prompt_of(label, prompts).question.kind
-    return Outcome(label=label, question_kind=kind, verdict=verdict, p=None, right=False)
+    return Outcome(label=label, question_kind=prompt.question.kind, verdict=verdict, p=None, right=False)
 
 
 def _outcome(label: Label, prompt: Prompt, replies: Sequence[AskedSegment]) -> Outcome:
