@@ -63,7 +63,7 @@ def new_password() -> str:
 
 
 def _bytes(password: str) -> bytes:
-    return password.encode(errors="replace")  # half a surrogate pair is no character
+    return password.encode(errors="replace")  # half of a surrogate pair is not a character
 
 
 _no_person: list[str] = []

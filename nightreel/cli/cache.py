@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from nightreel.cache.check import GRACE_S, CacheCheck, CheckCounts
 from nightreel.cache.eviction import Eviction
-from nightreel.cli.console import Json, command_settings, err, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
+from nightreel.cli.progress import progress_bar
 from nightreel.database.eviction import cache_usage
 from nightreel.stages.cache import open_cache, rotate_cache_key
 from nightreel.stages.database import open_database
@@ -56,7 +56,7 @@ def evict(
 ) -> None:
     """Delete the least recently used features until the cache is small enough; keep those that work needs."""
     settings = command_settings()
-    bar = _bar()
+    bar = progress_bar()
     task = bar.add_task("evicting", total=None)
 
     def show_progress(done: Eviction) -> None:
@@ -90,7 +90,7 @@ def check(
         cache = open_cache(settings, database)
         with database.begin() as connection:
             total = cache_usage(connection, f"{cache.url}/").features
-        bar = _bar()
+        bar = progress_bar()
         task = bar.add_task("checking", total=total or None)
 
         def show_progress(counts: CheckCounts) -> None:
@@ -148,18 +148,6 @@ def _print_check(counts: CheckCounts, shown: Sequence[tuple[str, ...]]) -> None:
         print_line(f"{counts.foreign:,} other objects are under the same prefix and were ignored")
     if not counts.found:
         print_line("index and files agree")
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
 
 
 def register(app: typer.Typer) -> None:

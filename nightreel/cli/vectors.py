@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from nightreel.cli.console import Json, command_settings, err, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, print_json, print_line, print_table
+from nightreel.cli.progress import progress_bar
 from nightreel.database.vectors import count_vectors, find_embedding_model
 from nightreel.stages.database import open_database
 from nightreel.stages.fill_vectors import FillCounts, fill_vectors, required_encoder
@@ -51,15 +51,7 @@ def fill(
 ) -> None:
     """Make the missing vectors, from thumbnails or from the videos. Ctrl-C is safe: the next call goes on."""
     settings = command_settings()
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
+    bar = progress_bar()
     task = bar.add_task("making vectors", total=None)
 
     def show_progress(counts: FillCounts) -> None:

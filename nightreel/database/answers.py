@@ -88,29 +88,33 @@ class GivenAnswers(NamedTuple):
 
 def answer_of(row: Row[Any], question_hash: str) -> StoredAnswer:
     """The answer of a row with the columns `MEASURED`."""
-    return StoredAnswer(
-        row.answer_id,
-        Answer(
-            question_hash=question_hash,
-            state=AnswerState(row.state),
-            text=row.text,
-            scores=row.scores,
-            mass=row.mass,
-            bounds=pairs(row.bounds),
-            reason=row.reason,
-            prompt_tokens=row.prompt_tokens,
-            generated_tokens=row.generated_tokens,
-            covered_s=row.covered_s,
-            expected_s=row.expected_s,
-            look=row.look,
-            windows=tuple(_window_of(window, question_hash) for window in row.windows or ()),
-        ),
-        row.original_id,
+    windows = tuple(_window_of(window, question_hash) for window in row.windows or ())
+    return StoredAnswer(row.answer_id, measured_of(row, question_hash, look=row.look, windows=windows), row.original_id)
+
+
+def measured_of(row: Row[Any], question_hash: str, **of_look: Any) -> Answer:
+    """What a row of an answer measured, about a segment or a whole video.
+
+    Args:
+        of_look: `look` and `windows` of an answer about a segment.
+    """
+    return Answer(
+        question_hash=question_hash,
+        state=AnswerState(row.state),
+        text=row.text,
+        scores=row.scores,
+        mass=row.mass,
+        bounds=_pairs(row.bounds),
+        reason=row.reason,
+        prompt_tokens=row.prompt_tokens,
+        generated_tokens=row.generated_tokens,
+        covered_s=row.covered_s,
+        expected_s=row.expected_s,
+        **of_look,
     )
 
 
-def pairs(bounds: Mapping[str, Sequence[float]] | None) -> dict[str, tuple[float, float]] | None:
-    """`Answer.bounds` from JSON."""
+def _pairs(bounds: Mapping[str, Sequence[float]] | None) -> dict[str, tuple[float, float]] | None:
     return {name: (low, high) for name, (low, high) in bounds.items()} if bounds else None
 
 
@@ -119,7 +123,7 @@ def _window_of(values: Mapping[str, Any], question_hash: str) -> Window:
     measured = dict(values["measured"])
     answer = Answer(
         question_hash=question_hash,
-        **measured | {"state": AnswerState(measured["state"]), "bounds": pairs(measured["bounds"])},
+        **measured | {"state": AnswerState(measured["state"]), "bounds": _pairs(measured["bounds"])},
     )
     return Window(start_s=values["start_s"], end_s=values["end_s"], feature_key=values["feature_key"], answer=answer)
 

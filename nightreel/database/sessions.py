@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from nightreel.database import schema
 from nightreel.database.users import get_user
+from nightreel.domain.tokens import token_sha256
 from nightreel.domain.users import User
 
 LONGEST = timedelta(days=7)
@@ -45,7 +45,7 @@ def add_session(connection: Connection, user: User, *, address: str, agent: str)
     connection.execute(
         insert(_sessions).values(
             user_id=user.id,
-            sha256=_sha256(secret),
+            sha256=token_sha256(secret),
             expires_at=func.now() + LONGEST,
             address=address[:_MOST_CHARACTERS],
             agent=agent[:_MOST_CHARACTERS],
@@ -61,7 +61,7 @@ def find_session(connection: Connection, secret: str) -> Session | None:
     """
     row = connection.execute(
         select(_sessions).where(
-            _sessions.c.sha256 == _sha256(secret),
+            _sessions.c.sha256 == token_sha256(secret),
             _sessions.c.revoked_at.is_(None),
             _sessions.c.expires_at > func.now(),
             _sessions.c.last_used_at > func.now() - IDLE,
@@ -109,7 +109,3 @@ def _session(connection: Connection, row: Row[Any]) -> Session:
     values = dict(row._mapping)
     del values["sha256"]
     return Session(user=get_user(connection, values.pop("user_id")), **values)
-
-
-def _sha256(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode(errors="replace")).digest()

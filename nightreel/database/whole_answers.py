@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, select, tuple_, update
+from sqlalchemy import Connection, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
-from nightreel.database.answers import pairs
+from nightreel.database.answers import measured_of
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import storable
 from nightreel.database.statements import statement
@@ -147,7 +147,9 @@ def shown_whole_answers(
         statement("shown_whole_answers"), {"video_ids": sorted(video_ids), "prompt_ids": sorted(prompts)}
     )
     return {
-        (row.video_id, row.prompt_id): ShownWholeAnswer(row.answer_id, _answer_of(row), row.segments)
+        (row.video_id, row.prompt_id): ShownWholeAnswer(
+            row.answer_id, measured_of(row, row.question_hash), row.segments
+        )
         for row in rows
         if row.question_hash == prompts[row.prompt_id].question.hash
     }
@@ -157,19 +159,3 @@ def videos_asked_whole(connection: Connection, question_ids: Collection[int], *,
     """The next videos that have an answer to one of these questions about whole videos, by id."""
     query = select(_whole.c.video_id).where(_whole.c.question_id.in_(question_ids), _whole.c.video_id > after)
     return list(connection.execute(query.distinct().order_by(_whole.c.video_id).limit(limit)).scalars())
-
-
-def _answer_of(row: Row[Any]) -> Answer:
-    return Answer(
-        question_hash=row.question_hash,
-        state=AnswerState(row.state),
-        text=row.text,
-        scores=row.scores,
-        mass=row.mass,
-        bounds=pairs(row.bounds),
-        reason=row.reason,
-        prompt_tokens=row.prompt_tokens,
-        generated_tokens=row.generated_tokens,
-        covered_s=row.covered_s,
-        expected_s=row.expected_s,
-    )

@@ -1,4 +1,4 @@
-"""Compare answers with the correct ones, and measure whether probabilities are calibrated.
+"""Compare answers with the correct ones.
 
 The demo, the tests and the benchmark call it with rows of `reporting.answers`. It calls no model and no database.
 """
@@ -132,23 +132,3 @@ def _unordered(text: str) -> dict[str, Any]:
 def share_right(grades: Sequence[Grade | FilmGrade]) -> float:
     """The share of correct answers, from 0 to 1; 1 if there are no grades."""
     return sum(grade.right for grade in grades) / len(grades) if grades else 1.0
-
-
-def calibration_error(pairs: Sequence[tuple[float, bool]], *, bins: int = 10) -> float:
-    """Expected calibration error: the mean gap between predicted and observed frequency, weighted by bin size.
-
-    Args:
-        pairs: the probability of "yes", and whether yes is correct.
-
-    Source: Naeini, Cooper, Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning (AAAI 2015).
-
-    >>> calibration_error([(0.75, True), (0.75, True), (0.75, True), (0.75, False)])
-    0.0
-    >>> calibration_error([(0.9, False), (0.0, False)])
-    0.45
-    """
-    members: dict[int, list[tuple[float, bool]]] = {}
-    for p, holds in pairs:
-        members.setdefault(min(int(p * bins), bins - 1), []).append((p, holds))
-    gaps = (abs(sum(p for p, _ in own) - sum(holds for _, holds in own)) for own in members.values())
-    return sum(gaps) / len(pairs)

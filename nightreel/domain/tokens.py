@@ -43,8 +43,8 @@ def is_token(text: str) -> bool:
 
 
 def token_sha256(token: str) -> bytes:
-    """What is stored of a token: 32 bytes. A random token needs no salt and no slow hash."""
-    return hashlib.sha256(token.encode()).digest()
+    """What is stored of a token or of a session's cookie: 32 bytes. Random ones need no salt and no slow hash."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 def shown_part(token: str) -> str:

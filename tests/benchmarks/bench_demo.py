@@ -24,7 +24,7 @@ from benchmarks.harness import Report, Row
 from benchmarks.second_look_sides import LOOK, find_signs, write_signs
 
 from nightreel.demo.clips import Clip, draw_clip, write_clip
-from nightreel.demo.grading import Grade, calibration_error, grade_answers, share_right
+from nightreel.demo.grading import Grade, grade_answers, share_right
 from nightreel.demo.scenes import draw_scene
 from nightreel.demo.training.card import write_card, write_encoder_card
 from nightreel.domain import PromptKind
@@ -32,6 +32,7 @@ from nightreel.models.checkpoints import DEMO_DIRECTORY, DEMO_ENCODER_DIRECTORY
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
 from nightreel.settings import load_settings
+from nightreel.statistics.calibration import Judged, reliability
 
 _ONE_LONG_IN = 15
 _LONG_S = (30.0, 30.0, 10.0)
@@ -97,15 +98,17 @@ def _is_long(grade: Grade) -> bool:
 def _calibration(rows: Sequence[Mapping[str, Any]], grades: Sequence[Grade]) -> Row:
     """The calibration error over all yes/no answers: of yes/no prompts, and of each choice of the tags."""
     truths = {(one.clip, one.start_s, one.prompt.name): one.truth for one in grades}
-    pairs = []
+    judged = []
     for row in rows:
         true = truths[row["uri"].rsplit("/", 1)[-1], row["start_s"], row["prompt"]]
         if row["kind"] == "yes_no":
-            pairs.append((row["p"], true == "yes"))
+            judged.append(Judged(row["p"], true == "yes"))
         elif row["kind"] == "tags":
-            pairs += [(p, tag in true.split(", ")) for tag, p in row["scores"].items()]
-    error = calibration_error(pairs)
-    met, note = error <= 0.03, f"10 bins, {len(pairs)} probabilities"
+            judged += [Judged(p, tag in true.split(", ")) for tag, p in row["scores"].items()]
+    found = reliability(judged)
+    assert found is not None
+    error = found.error
+    met, note = error <= 0.03, f"10 bins, {len(judged)} probabilities"
     return Row("calibration error of yes and no", error, 0.03, "the goal", "", error / 0.03, "<= 1", met, note)
 
 

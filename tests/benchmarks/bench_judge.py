@@ -81,9 +81,11 @@ def main(rounds: int = 3) -> None:
 
 def _add_rows(report: Report, database: Database, recipe: Recipe, rounds: int) -> None:
     first = PROMPTS.prompts[0]
-    report.add(_row("judge 1,000,000 answers for the first time", _seconds(lambda: apply_changes(database)), None))
+    report.add(
+        Row.of_seconds("judge 1,000,000 answers for the first time", _seconds(lambda: apply_changes(database)), None)
+    )
     shown_s = _seconds(lambda: show_current(database))
-    report.add(_row("choose what is on show, and roll up 33,334 videos", shown_s, None))
+    report.add(Row.of_seconds("choose what is on show, and roll up 33,334 videos", shown_s, None))
     # 1 % of the verdicts are a tenth of one prompt's.
     bands = [Band(0.5, 0.5), Band(0.4, 0.4)]
     previews, applies = [], []
@@ -92,14 +94,16 @@ def _add_rows(report: Report, database: Database, recipe: Recipe, rounds: int) -
         previews.append(_seconds(lambda moved=moved: preview(database, PromptSet("bench", (moved,)))))
         _apply(database, recipe, moved)
         applies.append(_seconds(lambda: apply_changes(database)))
-    report.add(_row("preview: one threshold moves, 1 % of verdicts change", sorted(previews)[rounds // 2], 3.0))
-    report.add(_row("apply the same", sorted(applies)[rounds // 2], 60.0))
+    report.add(
+        Row.of_seconds("preview: one threshold moves, 1 % of verdicts change", sorted(previews)[rounds // 2], 3.0)
+    )
+    report.add(Row.of_seconds("apply the same", sorted(applies)[rounds // 2], 60.0))
     for prompt in PROMPTS.prompts:
         _apply(database, recipe, replace(prompt, policy=replace(prompt.policy, coverage=0.5)))
     before = _peak_mib()
     all_s = _seconds(lambda: apply_changes(database))
     note = f"peak memory {before:.0f} -> {_peak_mib():.0f} MiB"
-    report.add(_row("apply a change of coverage to all prompts", all_s, None, note))
+    report.add(Row.of_seconds("apply a change of coverage to all prompts", all_s, None, note))
     query = (
         "SELECT uri, start_s, p FROM reporting.answers WHERE prompt_id = :prompt AND flagged "
         "ORDER BY answer_id DESC LIMIT 100"
@@ -108,7 +112,7 @@ def _add_rows(report: Report, database: Database, recipe: Recipe, rounds: int) -
     with database.begin() as connection:
         parameters = {"prompt": recipe.prompt_ids[first.name]}
         flags_s = min(_seconds(lambda: connection.execute(text(query), parameters).all()) for _ in range(5))
-    report.add(_row("the 100 newest flags of a prompt", flags_s, 0.02))
+    report.add(Row.of_seconds("the 100 newest flags of a prompt", flags_s, 0.02))
 
 
 def _fill(database: Database) -> Recipe:
@@ -157,20 +161,6 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _row(name: str, seconds: float, goal_s: float | None, note: str = "") -> Row:
-    return Row(
-        name=name,
-        ours=seconds,
-        other=goal_s or 0.0,
-        other_is="goal",
-        unit="s",
-        ratio=seconds / goal_s if goal_s else 0.0,
-        goal=f"at most {goal_s:g} s" if goal_s else "none",
-        met=goal_s is None or seconds <= goal_s,
-        note=note,
-    )
 
 
 if __name__ == "__main__":

@@ -60,15 +60,15 @@ def main() -> None:
         settings = load_settings()
         with open_database(settings) as database:
             sorted_s = _fill(database)
-            report.add(_row(f"sort {_CASES:,} videos with a flag into queues", sorted_s, None))
+            report.add(Row.of_seconds(f"sort {_CASES:,} videos with a flag into queues", sorted_s, None))
             url = running_database(settings, role=CONSOLE)
             assert url is not None
             with closing(Database(url.render_as_string(hide_password=False), pool_size=30)) as console:
                 taken, takes, decides = _work(database, console)
             assert max(Counter(taken).values()) == 1, "a case was taken twice"
             note = f"{len(taken):,} cases, {_PEOPLE} people, median {1000 * _share(takes, 0.5):.1f} ms"
-            report.add(_row("take the next case, 95th percentile", _share(takes, 0.95), 0.02, note))
-            report.add(_row("show and decide it, 95th percentile", _share(decides, 0.95), None))
+            report.add(Row.of_seconds("take the next case, 95th percentile", _share(takes, 0.95), 0.02, note))
+            report.add(Row.of_seconds("show and decide it, 95th percentile", _share(decides, 0.95), None))
     report.finish()
 
 
@@ -139,20 +139,6 @@ def _fill(database: Database) -> float:
 
 def _share(seconds: list[float], share: float) -> float:
     return sorted(seconds)[int(share * (len(seconds) - 1))]
-
-
-def _row(name: str, seconds: float, goal_s: float | None, note: str = "") -> Row:
-    return Row(
-        name=name,
-        ours=seconds,
-        other=goal_s or 0.0,
-        other_is="goal",
-        unit="s",
-        ratio=seconds / goal_s if goal_s else 0.0,
-        goal=f"<= {goal_s:g} s" if goal_s else "none",
-        met=goal_s is None or seconds <= goal_s,
-        note=note,
-    )
 
 
 if __name__ == "__main__":

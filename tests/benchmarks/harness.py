@@ -67,6 +67,21 @@ class Row:
     met: bool
     note: str = ""
 
+    @classmethod
+    def of_seconds(cls, name: str, seconds: float, goal_s: float | None, note: str = "") -> Row:
+        """Seconds beside their goal; None: they have none."""
+        return cls(
+            name=name,
+            ours=seconds,
+            other=goal_s or 0.0,
+            other_is="goal",
+            unit="s",
+            ratio=seconds / goal_s if goal_s else 0.0,
+            goal=f"at most {goal_s:g} s" if goal_s else "none",
+            met=goal_s is None or seconds <= goal_s,
+            note=note,
+        )
+
 
 def measure(function: Callable[..., Any], *arguments: Any) -> Measurement:
     """Run `function` in this process. Peak memory counts from the start of this process; CPU time includes all

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nightreel.demo.clips import Clip
-from nightreel.demo.grading import calibration_error, grade_answers, share_right
+from nightreel.demo.grading import grade_answers, share_right
 from nightreel.demo.poster import Panel, draw_poster
 from nightreel.demo.scenes import Scene, Thing
 from nightreel.prompts.loading import load_prompt_sets
@@ -52,11 +52,6 @@ def test_grades_about_absent_things_are_marked():
     grades = grade_answers([row("red_circle", "yes"), row("circles", "0", start_s=4.0)], CLIPS, PROMPTS)
     assert [grade.of_nothing for grade in grades] == [False, True]
     assert share_right(grades) == 1.0
-
-
-def test_a_model_that_is_always_sure_and_half_the_time_wrong_is_not_calibrated():
-    assert calibration_error([(1.0, True), (1.0, False)]) == 0.5
-    assert calibration_error([(1.0, True), (0.0, False), (0.05, False)]) == pytest.approx(0.05 / 3)
 
 
 def test_a_poster_has_room_for_every_panel_and_marks_only_alerts():

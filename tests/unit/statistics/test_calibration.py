@@ -30,6 +30,23 @@ def test_proud_probabilities_have_a_large_calibration_error() -> None:
     assert found.error == pytest.approx(1 / 2 - 1 / 3, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "error"),
+    [
+        ([(1.0, True), (1.0, False)], 0.5),
+        ([(1.0, True), (0.0, False), (0.05, False)], pytest.approx(0.05 / 3)),
+        ([(0.75, True), (0.75, True), (0.75, True), (0.75, False)], 0.0),
+        ([(0.9, False), (0.0, False)], 0.45),
+    ],
+)
+def test_a_model_that_is_always_sure_and_half_the_time_wrong_is_not_calibrated(
+    pairs: list[tuple[float, bool]], error: float
+) -> None:
+    found = reliability([Judged(p, positive) for p, positive in pairs])
+    assert found is not None
+    assert found.error == error
+
+
 def test_items_count_by_their_weight() -> None:
     """Each item that was drawn stands for ten, so ten times as many equal items give the same table."""
     weighted = [Judged(0.2, False, 10.0), Judged(0.9, True)]
