@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fixtures.chat_server import ChatServer
+from fixtures.chat_server import ChatServer, as_json
 from fixtures.hosts import Hosts, one_by_one, wait_for
 from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -192,14 +192,21 @@ def test_a_failed_night_sends_one_notification(deploy, registered, client, webho
     before = registered()
     assert deploy("--notify", f"custom-webhook/{webhook}") == ["nothing to change"]
     assert registered() == before
+    notifications = []
+
+    def take(_path, body):
+        notifications.append(body)
+        return as_json({})
+
+    chat_server.answer_other = take
     try:
         assert made == [f"made automation {FAILED_NIGHT!r}"]
         night = submit(client, NIGHT)
         client.set_flow_run_state(night.id, Failed(message="the bucket is gone"), force=True)
-        wait_for(lambda: chat_server.requests, lambda: state_of(client, night))
-        (request,) = chat_server.requests
-        assert night.name in request.body["subject"]
-        assert "the bucket is gone" in request.body["body"]
+        wait_for(lambda: notifications, lambda: state_of(client, night))
+        (notification,) = notifications
+        assert night.name in notification["subject"]
+        assert "the bucket is gone" in notification["body"]
     finally:
         client.delete_automation(client.read_automations_by_name(FAILED_NIGHT)[0].id)
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from fixtures.chat_server import failure, said
+from fixtures.chat_server import failure, pictures_only, said
 
 from nightreel.errors import NightreelError
 from nightreel.models.served import chat_endpoint
@@ -51,12 +51,16 @@ def test_a_model_without_a_chat_template(make_pipeline, clips, noise_model, tmp_
 def test_a_server_that_takes_fewer_pictures_than_the_plan_samples(make_pipeline, clips, chat_server, monkeypatch):
     monkeypatch.setattr(chat_endpoint, "_FIRST_WAIT_S", 0.01)
 
-    def answer(request):
-        if sum(part["type"] == "image_url" for part in request.parts) > 3:
-            return failure(400, "At most 3 image(s) may be provided in one prompt.")
-        return said("indoors" if "indoors" in request.question else "yes", top={"yes": -0.2, "no": -2.0, "in": -4.0})
+    def at_most_three(answer):
+        refusal = failure(400, "At most 3 image(s) may be provided in one prompt.")
+        return lambda request: refusal if len(request.media("image_url")) > 3 else answer(request)
 
-    chat_server.answer = answer
+    chat_server.answer_trial = at_most_three(pictures_only)
+    chat_server.answer = at_most_three(
+        lambda request: said(
+            "indoors" if "indoors" in request.question else "yes", top={"yes": -0.2, "no": -2.0, "in": -4.0}
+        )
+    )
     pipeline = make_pipeline(clips, NIGHTREEL_MODEL=chat_server.setting, NIGHTREEL_PLAN="uniform:4")
     with pytest.raises(NightreelError, match=r"takes at most 3 pictures .* plan uniform:4 samples up to 4 frames"):
         pipeline.analyze()

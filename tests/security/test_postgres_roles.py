@@ -105,7 +105,6 @@ def test_a_data_directory_of_an_older_version_is_handed_over(service_settings: S
             "CREATE TYPE nightreel.mood AS ENUM ('calm')",
             "CREATE TABLE nightreel.old AS SELECT 42 AS x",
             "ALTER DATABASE nightreel OWNER TO nightreel",
-            "DROP EXTENSION vector",
             "DROP OWNED BY nightreel_worker, nightreel_owner",
             "DROP ROLE nightreel_worker, nightreel_owner",
         )
