@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from nightreel.cli.console import Json, command_settings, err, plain, print_json, print_line, print_table
+from nightreel.cli.tables import share_cell
 from nightreel.evaluation.asking import Candidate, ask_candidate, require_prompts
 from nightreel.evaluation.labels import read_labels
 from nightreel.evaluation.page import render_page
 from nightreel.evaluation.report import CandidateReport, Difference, Report, Score, make_report
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.statistics.intervals import Interval
 from nightreel.units import counted
 
 _MOST_CHANGES = 20
@@ -105,18 +105,11 @@ def _row(score: Score) -> tuple[str, ...]:
         str(score.labels),
         str(score.unknown),
         str(score.errors),
-        _share(score.accuracy),
-        _share(score.precision),
-        _share(score.recall),
+        share_cell(score.accuracy),
+        share_cell(score.precision),
+        share_cell(score.recall),
         error,
     )
-
-
-def _share(interval: Interval | None) -> str:
-    """A share with its interval in per cent: 90 (76-97)."""
-    if interval is None:
-        return ""
-    return f"{100 * interval.value:.0f} % ({100 * interval.low:.0f}-{100 * interval.high:.0f})"
 
 
 def _print_difference(difference: Difference) -> None:

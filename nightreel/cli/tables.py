@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -17,6 +18,8 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from nightreel.statistics.intervals import Interval
 
 _GAP = 2  # columns between two columns
 _INDENT = 2
@@ -41,6 +44,17 @@ def lay_out(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, width: in
     for name, own in groupby(rows, key=lambda row: row[0]):
         yield name
         yield Padding(_grid([row[1:] for row in own], widths), (0, 0, 0, _INDENT))
+
+
+def share_cell(interval: Interval | None) -> str:
+    """A share with its interval in per cent; empty if there is none.
+
+    >>> share_cell(Interval(0.9, 0.76, 0.97))
+    '90 % (76-97)'
+    """
+    if interval is None or math.isnan(interval.value):
+        return ""
+    return f"{100 * interval.value:.0f} % ({100 * interval.low:.0f}-{100 * interval.high:.0f})"
 
 
 def _fit(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int, *, fold: bool = False) -> list[int] | None:
