@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from nightreel.review.auditing import Audit, judged_items, newest_misses, read_a
 from nightreel.review.threshold_change import change_threshold
 from nightreel.stages.audit import AuditWish, draw_audits
 from nightreel.stages.database import open_database
-from nightreel.statistics.calibration import for_precision, for_recall, reliability
+from nightreel.statistics.calibration import Reliability, for_precision, for_recall, reliability
 from nightreel.statistics.intervals import Interval
 from nightreel.units import counted
 
@@ -44,13 +45,9 @@ def show(
     with open_database(command_settings()) as database, database.begin() as connection:
         audits = read_audits(connection, ended=ended)
     if as_json:
-        print_json([_values(one) for one in audits])
+        print_json([one.to_json() for one in audits])
         return
-    misses = [one for one in audits if one.comparison is None and one.first_recipe_id is None]
-    print_table(
-        ("audit", "label", "items", "drawn", "judged", "missed", "prevalence", "recall", "policy"),
-        [_row(one) for one in misses],
-    )
+    print_misses([one for one in audits if one.first_recipe_id is None])
     if not audits:
         print_line("none: `nightreel audit draw` draws a sample of what the machine calls no")
     shadows = [one for one in audits if one.first_recipe_id is not None]
@@ -60,6 +57,26 @@ def show(
             ("audit", "label", "recipes", "disagreements", "drawn", "judged", "first is right", "second is right", "p"),
             [_shadow_row(one) for one in shadows],
         )
+
+
+def print_misses(audits: Sequence[Audit]) -> None:
+    """Print what audits say of the machine's "no", as far as people judged them."""
+    print_table(
+        ("audit", "label", "items", "drawn", "judged", "missed", "prevalence", "recall", "policy"),
+        [_row(one) for one in audits],
+    )
+
+
+def print_reliability(found: Reliability) -> None:
+    """Print a reliability table and its calibration error."""
+    print_table(
+        ("p", "judged", "mean p", "confirmed"),
+        [
+            (f"{one.low:.1f}-{one.high:.1f}", one.count, f"{one.mean_p:.3f}", share_cell(one.positive))
+            for one in found.bins
+        ],
+    )
+    print_line(f"expected calibration error: {found.error:.3f}")
 
 
 def draw(
@@ -97,14 +114,7 @@ def calibration(label: Label, as_json: Json = False) -> None:
     if found is None:
         print_line(f"nobody has judged an item of {plain(audit.name)} yet")
         return
-    print_table(
-        ("p", "judged", "mean p", "confirmed"),
-        [
-            (f"{one.low:.1f}-{one.high:.1f}", one.count, f"{one.mean_p:.3f}", share_cell(one.positive))
-            for one in found.bins
-        ],
-    )
-    print_line(f"expected calibration error: {found.error:.3f}")
+    print_reliability(found)
 
 
 def thresholds(
@@ -157,7 +167,7 @@ def reviewers(as_json: Json = False) -> None:
     with open_database(command_settings()) as database, database.begin() as connection:
         found = read_accuracy(connection)
     if as_json:
-        print_json([asdict(one) | {"accuracy": _finite(one.accuracy)} for one in found])
+        print_json([one.to_json() for one in found])
         return
     print_table(
         ("reviewer", "prompt", "judged", "correct", "unsure", "accuracy"),
@@ -240,18 +250,6 @@ def _shadow_row(audit: Audit) -> tuple[Any, ...]:
 
 def _count(interval: Interval) -> str:
     return f"{interval.value:.0f} ({math.floor(interval.low)}-{math.ceil(interval.high)})"
-
-
-def _values(audit: Audit) -> dict[str, Any]:
-    misses, comparison = audit.misses, audit.comparison
-    return asdict(audit) | {
-        "misses": asdict(misses) if misses else None,
-        "comparison": asdict(comparison) if comparison else None,
-    }
-
-
-def _finite(interval: Interval) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in asdict(interval).items()}
 
 
 def register(app: typer.Typer) -> None:

@@ -98,14 +98,14 @@ def auditable_labels(
 def _labels_of(row: Row[Any]) -> Iterable[AuditedLabel]:
     flags = Policy.from_json(row.definition).flags
     is_tags = row.kind == PromptKind.TAGS
-    for tag in flags if is_tags else flags[:1] and [""]:
+    for tag in flags if is_tags else [""] if flags else []:
         yield AuditedLabel(
             prompt_id=row.id,
             prompt_set=row.set_name,
             prompt=row.name,
             tag=tag,
             policy_id=row.policy_id,
-            answer=tag if is_tags else "yes" if row.kind == PromptKind.YES_NO else None,
+            answer=tag if is_tags else flags[0] if row.kind == PromptKind.YES_NO else None,
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -50,6 +51,10 @@ class ReviewerAccuracy:
     @property
     def accuracy(self) -> Interval:
         return share(self.correct, self.judged)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, with `accuracy`; null where nothing is judged."""
+        return asdict(self) | {"accuracy": asdict(self.accuracy) if self.judged else None}
 
 
 def read_agreement(connection: Connection) -> list[Agreement]:

@@ -6,7 +6,7 @@ It reads the views `reporting.audits` and `reporting.audit_decisions`, and compu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -102,6 +102,11 @@ class Audit:
             flagged_by_first = one.found == ONLY_FIRST
             first += [flagged_by_first] * one.confirmed + [not flagged_by_first] * (one.judged - one.confirmed)
         return compare(first, [not right for right in first])
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields with what they say: `misses` and `comparison`, null where nothing can be said."""
+        said = {"misses": self.misses, "comparison": self.comparison}
+        return asdict(self) | {name: asdict(one) if one else None for name, one in said.items()}
 
 
 def read_audits(connection: Connection, *, ended: bool = False) -> list[Audit]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightreel.domain import Prompt
+from nightreel.domain import Prompt, PromptKind
 from nightreel.errors import SettingsError
 from nightreel.prompts.editing import with_band
 from nightreel.prompts.loading import find_prompt_file, load_prompt_sets
@@ -39,9 +39,11 @@ def change_threshold(audit: Audit, threshold: float, *, sets: Sequence[str], beg
         begins: let the doubt begin there instead, so that people see the label from there on.
 
     Raises:
-        SettingsError: no set has the label.
+        SettingsError: no set has the label, or it is flagged by a low probability.
     """
     name, prompt = _find(audit, sets)
+    if prompt.question.kind is PromptKind.YES_NO and "yes" not in prompt.policy.flags:
+        raise SettingsError(f"{audit.prompt} flags a no: thresholds are about the probability of yes")
     path = find_prompt_file(name)
     before = path.read_text(encoding="utf-8")
     tag = audit.tag or ""

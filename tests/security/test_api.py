@@ -51,6 +51,10 @@ CASES: dict[str, Case] = {
     "/api/v1/decisions/{batch_id}/undo": Case(
         Scope.REVIEW, "decisions/00000000-0000-0000-0000-000000000000/undo", method="POST"
     ),
+    "/api/v1/audit": Case(Scope.REVIEW, "audit"),
+    "/api/v1/audit/agreement": Case(Scope.REVIEW, "audit/agreement"),
+    "/api/v1/audit/reviewers": Case(Scope.REVIEW, "audit/reviewers"),
+    "/api/v1/audit/{audit_id}/calibration": Case(Scope.REVIEW, "audit/1/calibration"),
     "/api/v1/bulk/preview": Case(Scope.REVIEW, "bulk/preview", method="POST"),
     "/api/v1/bulk": Case(Scope.REVIEW, "bulk", method="POST"),
 }
