@@ -14,7 +14,7 @@ class Audit:
         self._send = send
 
     def misses(self) -> list[dict[str, Any]]:
-        """The open audits. `misses`: missed items, prevalence and recall with their intervals; None: too few decisions."""
+        """The open audits. `misses`: missed items, prevalence, recall and their intervals; None: too few decisions."""
         found: list[dict[str, Any]] = self._send("GET", "audit", None)["audits"]
         return found
 

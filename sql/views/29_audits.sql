@@ -14,6 +14,8 @@ SELECT audit.id AS audit_id,
        decision.id AS decision_id,
        decision.case_id,
        item.content AS content_sha256,
+       EXISTS (SELECT FROM nightreel.case_videos AS video WHERE video.case_id = decision.case_id AND video.restricted)
+           AS restricted,
        audit.prompt_id
 FROM nightreel.audits AS audit
 JOIN nightreel.prompts AS prompt ON prompt.id = audit.prompt_id

@@ -13,6 +13,8 @@ SELECT second.id AS decision_id,
        one.pseudonym AS first_reviewer,
        other.pseudonym AS second_reviewer,
        second.decided_at,
+       EXISTS (SELECT FROM nightreel.case_videos AS video WHERE video.case_id = second.case_id AND video.restricted)
+           AS restricted,
        second.prompt_id
 FROM nightreel.decisions AS second
 JOIN LATERAL (

@@ -66,7 +66,9 @@ BODIES = {
     "appeal": {"reason": "it is a play"},
 }
 OF_A_CASE = {route: case for route, case in CASES.items() if "{case}" in case.path}
-WITH_VIDEOS = [path for path in VIEWS if path not in ("coverage", "runs", "memory", "backfills", "policies", "recipes")]
+WITHOUT_VIDEOS = ("coverage", "runs", "memory", "backfills", "policies", "recipes", "audits", "reviewer_accuracy")
+OF_DECISIONS = ("audit_decisions", "agreement")
+WITH_VIDEOS = [path for path in VIEWS if path not in (*WITHOUT_VIDEOS, *OF_DECISIONS)]
 
 
 def call(
