@@ -26,6 +26,7 @@ _INDENT = 2
 _SHORT = 20  # narrower cells do not wrap
 _FOLDED = 24  # least width of a column of folded words
 _MANY = 10  # rows, from which a table is long
+_WHOLE = 9.95  # per cent, from which decimals say nothing
 
 
 def lay_out(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, width: int) -> Iterator[RenderableType]:
@@ -51,10 +52,17 @@ def share_cell(interval: Interval | None) -> str:
 
     >>> share_cell(Interval(0.9, 0.76, 0.97))
     '90 % (76-97)'
+    >>> share_cell(Interval(0.0074, 0.0046, 0.029))
+    '0.74 % (0.46-2.9)'
     """
     if interval is None or math.isnan(interval.value):
         return ""
-    return f"{100 * interval.value:.0f} % ({100 * interval.low:.0f}-{100 * interval.high:.0f})"
+    return f"{_per_cent(interval.value)} % ({_per_cent(interval.low)}-{_per_cent(interval.high)})"
+
+
+def _per_cent(value: float) -> str:
+    per_cent = 100 * value
+    return f"{per_cent:.0f}" if per_cent >= _WHOLE else f"{per_cent:.2g}"
 
 
 def _fit(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int, *, fold: bool = False) -> list[int] | None:

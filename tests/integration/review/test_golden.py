@@ -75,12 +75,19 @@ def test_a_decision_about_an_item_is_about_no_video(golden):
     assert accuracy(golden) == [("violence", 1, 0, 0), ("weapons", 1, 1, 0)]
 
 
-def test_unsure_is_neither_right_nor_wrong_and_undone_counts_for_nothing(golden):
+def test_unsure_is_neither_right_nor_wrong(golden):
     golden.decide("ann", golden.take("ann"), "unsure", weapons="reject")
-    done = golden.decide("bob", golden.take("bob"), "confirm", weapons="reject")
-    assert sorted(accuracy(golden)) == [("violence", 0, 0, 1), ("violence", 1, 1, 0), *[("weapons", 1, 1, 0)] * 2]
-    golden.undo("bob", done)
-    assert sorted(accuracy(golden)) == [("violence", 0, 0, 1), ("weapons", 1, 1, 0)]
+    assert accuracy(golden) == [("violence", 0, 0, 1), ("weapons", 1, 1, 0)]
+
+
+def test_the_first_decision_about_an_item_counts_though_it_is_undone(golden):
+    case = golden.take("ann")
+    done = golden.decide("ann", case, "reject")
+    golden.undo("ann", done)
+    assert accuracy(golden) == [("violence", 1, 0, 0), ("weapons", 1, 1, 0)]
+    golden.call(take_case, "ann", case.case_id)
+    golden.decide("ann", golden.call(show_case, "ann", case.case_id), "confirm")
+    assert accuracy(golden) == [("violence", 1, 0, 0), ("weapons", 1, 1, 0)]
 
 
 def test_nobody_else_sees_the_case_of_an_item_and_it_needs_no_second_person(golden):
