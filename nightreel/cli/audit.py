@@ -27,7 +27,9 @@ from nightreel.units import counted
 
 Set = Annotated[str | None, typer.Option("--set", help="Only labels of this prompt set.")]
 PromptName = Annotated[str | None, typer.Option("--prompt", help="Only labels of this prompt.")]
-Sample = Annotated[int | None, typer.Option(min=1, help="Most items of each label; default: NIGHTREEL_AUDIT_SAMPLE.")]
+Sample = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="Most items of each label; default: NIGHTREEL_AUDIT_SAMPLE.")
+]
 Under = Annotated[str | None, typer.Option(help="Only videos whose key starts with this.")]
 By = Annotated[str | None, typer.Option("--by", help="Who draws it.")]
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="Prompt, SET/PROMPT, or PROMPT: TAG.")]

@@ -5,6 +5,7 @@ Later tests break one part each on purpose and require wrong answers: this prove
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -148,5 +149,8 @@ def test_the_demo_prints_answers_beside_the_truth_and_writes_a_contact_sheet(mak
     assert "flagged: a red triangle, the warning sign" in said
     assert "no_index" in said
     assert "10 done, 1 reused, 1 failed" in said
+    assert "three scripted reviewers: 10 cases, 14 decisions, 1 disagreement, 1 undone" in said
+    assert re.search(r"demo_moderation/warning\s+10\s+10\s+10\s+0 \(0-0\)\s+30 % \(30-30\)\s+100 % \(100-100\)", said)
+    assert "expected calibration error: 0.000" in said
     with Image.open(pipeline.work_dir / "demo" / "contact-sheet.png") as poster:
         assert poster.width > 900

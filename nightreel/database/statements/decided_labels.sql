@@ -1,5 +1,5 @@
 -- What people decided about yes/no prompts, each with a current video below a source. `flag`: the answer that the prompt
--- flags; a confirmed label has it.
+-- flagged when they did; a confirmed label has it.
 SELECT DISTINCT ON (decision.content, decision.prompt_id)
        decision.id AS decision_id,
        video.uri,
@@ -7,11 +7,12 @@ SELECT DISTINCT ON (decision.content, decision.prompt_id)
        decision.ruling,
        policy.definition -> 'flags' ->> 0 AS flag
 FROM nightreel.standing_decisions AS decision
+JOIN nightreel.decisions AS made ON made.id = decision.id
 JOIN nightreel.videos AS video
     ON video.content_sha256 = decision.content AND video.replaced_at IS NULL AND video.gone_at IS NULL
 JOIN nightreel.prompts AS prompt ON prompt.id = decision.prompt_id
 JOIN nightreel.questions AS question ON question.id = prompt.question_id
-JOIN nightreel.policies AS policy ON policy.id = prompt.policy_id
+JOIN nightreel.policies AS policy ON policy.id = CAST(made.shown ->> 'policy_id' AS bigint)
 WHERE decision.ruling IN ('confirm', 'reject')
   AND question.kind = 'yes_no'
   AND starts_with(video.uri, :below)

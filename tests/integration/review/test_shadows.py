@@ -9,7 +9,9 @@ from fixtures.judged import yes_no
 from fixtures.work import stored
 from fixtures.work_answers import analyse, answered, window
 from fixtures.work_reviewed import ASKED, CAPTION, GORE, VIOLENCE, WEAPONS
+from typer.testing import CliRunner
 
+from nightreel.cli.app import app
 from nightreel.database.current_recipes import make_current
 from nightreel.domain import Answer
 from nightreel.errors import PermanentError
@@ -70,6 +72,24 @@ def test_disagreements_in_both_directions_become_cases_and_say_who_is_right(desk
     assert (audit.first_recipe_id, audit.second_recipe_id) == shadow
     found = audit.comparison
     assert (found.items, found.only_first, found.only_second) == (3, 2, 1)
+
+
+def test_the_command_draws_and_prints_disagreements(desk, shadow, database_url, monkeypatch, tmp_path):
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", database_url)
+    monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(tmp_path))
+
+    def audit(*arguments):
+        done = CliRunner().invoke(app, ["audit", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    first, second = map(str, shadow)
+    assert audit("shadow", first, second, "--sample", "1") == "1 audit, 2 items drawn\n", "one in each direction"
+    assert audit("shadow", first, second) == "1 audit, 3 items drawn\n"
+    desk.judge("ann", "reject")
+    while case := desk.take("ann"):
+        desk.decide("ann", case, "confirm" if "only-new" in case.videos[0][1] else "reject")
+    assert f"test/violence\t{first}, {second}\t3\t3\t3\t0\t3\t0.2500" in audit()
 
 
 def test_a_shadow_that_comes_on_show_keeps_its_cases(desk, shadow):
