@@ -390,7 +390,7 @@ class Settings(BaseSettings):
     audit_sample: int = Field(
         200,
         ge=10,
-        le=1_000_000,
+        le=10_000,
         description="items of each label that an audit draws, beside those that people see anyway",
     )
 

@@ -13,7 +13,7 @@ import typer
 
 from nightreel.cli import audit_golden
 from nightreel.cli.console import Json, command_settings, err, plain, print_json, print_line, print_table
-from nightreel.cli.tables import share_cell
+from nightreel.cli.shares import share_cell
 from nightreel.database.prompt_sets import kept_meanings
 from nightreel.errors import SettingsError
 from nightreel.review.agreement import read_accuracy, read_agreement

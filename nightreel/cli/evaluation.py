@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nightreel.cli.console import Json, command_settings, err, plain, print_json, print_line, print_table
-from nightreel.cli.tables import share_cell
+from nightreel.cli.shares import share_cell
 from nightreel.evaluation.asking import Candidate, ask_candidate, require_prompts
 from nightreel.evaluation.decided import decided_labels
 from nightreel.evaluation.labels import Label, read_labels

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -19,14 +18,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nightreel.statistics.intervals import Interval
-
 _GAP = 2  # columns between two columns
 _INDENT = 2
 _SHORT = 20  # narrower cells do not wrap
 _FOLDED = 24  # least width of a column of folded words
 _MANY = 10  # rows, from which a table is long
-_WHOLE = 9.95  # per cent, from which decimals say nothing
 
 
 def lay_out(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, width: int) -> Iterator[RenderableType]:
@@ -45,24 +41,6 @@ def lay_out(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, width: in
     for name, own in groupby(rows, key=lambda row: row[0]):
         yield name
         yield Padding(_grid([row[1:] for row in own], widths), (0, 0, 0, _INDENT))
-
-
-def share_cell(interval: Interval | None) -> str:
-    """A share with its interval in per cent; empty if there is none.
-
-    >>> share_cell(Interval(0.9, 0.76, 0.97))
-    '90 % (76-97)'
-    >>> share_cell(Interval(0.0074, 0.0046, 0.029))
-    '0.74 % (0.46-2.9)'
-    """
-    if interval is None or math.isnan(interval.value):
-        return ""
-    return f"{_per_cent(interval.value)} % ({_per_cent(interval.low)}-{_per_cent(interval.high)})"
-
-
-def _per_cent(value: float) -> str:
-    per_cent = 100 * value
-    return f"{per_cent:.0f}" if per_cent >= _WHOLE else f"{per_cent:.2g}"
 
 
 def _fit(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int, *, fold: bool = False) -> list[int] | None:

@@ -18,8 +18,8 @@ def with_band(text: str, prompt: str, band: Band, *, tag: str = "") -> str:
     Raises:
         SettingsError: the set has no such prompt.
 
-    >>> with_band("name: a\\nprompts:\\n- {name: gore, kind: yes_no, text: Gore?}", "gore", Band(0.6, 0.6))
-    'name: a\\nprompts:\\n- {name: gore, kind: yes_no, text: Gore?, threshold: 0.6}'
+    >>> with_band("name: a\\nprompts:\\n- {name: gore, kind: yes_no, text: Gore}", "gore", Band(0.6, 0.6))
+    'name: a\\nprompts:\\n- {name: gore, kind: yes_no, text: Gore, threshold: 0.6}'
     """
     entry = _entry(text, prompt)
     if tag:
