@@ -26,6 +26,7 @@ from nightreel.models.inprocess import prefix
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.stages.show import show_current
+from nightreel.stages.sort import start_queues
 
 SETS = ("demo", "demo_moderation")
 LEAST = 0.98
@@ -143,6 +144,7 @@ def test_features_of_another_plan_make_answers_wrong(run, monkeypatch):
 
 def test_the_demo_prints_answers_beside_the_truth_and_writes_a_contact_sheet(make_pipeline):
     pipeline = make_pipeline("", NIGHTREEL_MODEL="demo", NIGHTREEL_PLAN="uniform:8")
+    start_queues(pipeline.database)
     said, _ = pipeline.start("demo").communicate(timeout=200)
     assert "correct: 13 of 13 captions" in said, said
     assert "30-60 s  a red square, a red triangle and a blue triangle move up on a black background." in said

@@ -126,8 +126,10 @@ def test_agreement_is_printed(desk: Desk):
     assert audit("agreement") == "prompt\tjudged twice\tagreed\talpha\n"
 
 
-def test_the_commands_of_the_readme_work_in_order(audited: Desk):
-    commands = re.findall(r"(?m)^nightreel (audit.*?)(?:  +#.*)?$", (ROOT / "README.md").read_text(encoding="utf-8"))
+def test_the_commands_of_the_page_work_in_order(audited: Desk):
+    commands = re.findall(
+        r"(?m)^nightreel (audit.*?)(?:  +#.*)?$", (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    )
     assert len(commands) == 10
     for command in commands:
         if "shadow" not in command:  # it needs two recipes: tests/integration/review/test_shadows.py has them
