@@ -386,6 +386,14 @@ class Settings(BaseSettings):
         600, gt=0, description="time after its last question after which it releases the model, seconds"
     )
 
+    # audits
+    audit_sample: int = Field(
+        200,
+        ge=10,
+        le=10_000,
+        description="items of each label that an audit draws, beside those that people see anyway",
+    )
+
     # webhooks
     webhook_attempts: int = Field(
         10, ge=1, le=30, description="attempts to deliver an event to a webhook, over two days with the default"
