@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nightreel.domain import SamplingPlan
 from nightreel.domain.deadlines import TimeOfDay
+from nightreel.domain.tombstones import LEAST_SECRET_BYTES
 from nightreel.errors import SettingsError
 from nightreel.proxies import keep_loopback_direct
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
@@ -356,6 +357,27 @@ class Settings(BaseSettings):
         "logs and artifacts, days; the embedded server keeps events no longer, and at most 7 days; 0: no limit",
     )
 
+    # how long videos are kept, and what is never found again
+    keep_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="age of a video, since it was found, at which the deployment `retention` erases all that is known of "
+        "it, days; the object itself stays; 0: no limit",
+    )
+    keep_gone_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days after which `retention` erases all that is known of a video whose object is gone from the "
+        "source; 0: no limit",
+    )
+    tombstone_key: SecretStr | None = Field(
+        None,
+        description="secret of at least 32 characters with which erased objects are recognised; set it on all hosts and "
+        "never change it; unset: the file tombstone.key in work_dir, which the first erasure makes",
+    )
+
     # costs
     gpu_dollars_per_hour: float | None = Field(
         None, ge=0, description="dollars for an hour of one worker's GPU, for estimates"
@@ -422,6 +444,15 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("expected http://host or https://host")
         return value.rstrip("/") if value else None
+
+    @field_validator("tombstone_key")
+    @classmethod
+    def _is_one_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < LEAST_SECRET_BYTES:
+            raise ValueError(
+                f"expected {LEAST_SECRET_BYTES} characters or more; make them with `openssl rand -hex 32`"
+            )
+        return value
 
     @field_validator("cache_key")
     @classmethod

@@ -147,6 +147,17 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
     return "\n".join([cells[0], f"|{'|'.join(aligned)}|", *cells[1:]])
 
 
+def names_in_reports(uri: str) -> set[str]:
+    """How reports of runs name a video, of whatever source: `erase` looks for them.
+
+    >>> sorted(names_in_reports("s3://bucket/a/b.mp4"))
+    ['`a/b.mp4`', '`b.mp4`', '`bucket/a/b.mp4`']
+    """
+    _, _, path = uri.partition("://")
+    parts = path.lstrip("/").split("/")
+    return {_code(_name(f"{uri.partition('://')[0]}://{'/'.join(parts[start:])}", ""), _NAME) for start in range(len(parts))}
+
+
 def _name(uri: str, source: str) -> str:
     """The part of a uri below the source, as a person would write it."""
     name = uri.removeprefix(source.rstrip("/") + "/")
