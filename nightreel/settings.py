@@ -362,8 +362,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=36_500,
-        description="age of a video, since it was found, at which the deployment `retention` erases all that is known of "
-        "it, days; the object itself stays; 0: no limit",
+        description="age of a video, since it was found, at which the deployment `retention` erases all that is known "
+        "of it, days; the object itself stays; 0: no limit",
     )
     keep_gone_days: int = Field(
         0,
@@ -374,7 +374,7 @@ class Settings(BaseSettings):
     )
     tombstone_key: SecretStr | None = Field(
         None,
-        description="secret of at least 32 characters with which erased objects are recognised; set it on all hosts and "
+        description="secret of at least 32 characters, by which erased objects are recognised; set it on all hosts and "
         "never change it; unset: the file tombstone.key in work_dir, which the first erasure makes",
     )
 
@@ -449,9 +449,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_one_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value().encode()) < LEAST_SECRET_BYTES:
-            raise ValueError(
-                f"expected {LEAST_SECRET_BYTES} characters or more; make them with `openssl rand -hex 32`"
-            )
+            raise ValueError(f"expected {LEAST_SECRET_BYTES} characters or more; make them with `openssl rand -hex 32`")
         return value
 
     @field_validator("cache_key")

@@ -49,6 +49,10 @@ _ABOUT = {
     "recipes": "Models, sampling plans and prompts.",
     "cases": "What people judge: one content in one queue.",
     "decisions": "What people decided, with pseudonyms.",
+    "dsa": "Confirmed labels as statements of reasons, in the form of the DSA Transparency Database.",
+    "views_seen": "Who saw what, with pseudonyms.",
+    "legal_holds": "What must not be erased.",
+    "erasures": "What was erased: when, by whom and how much.",
     "webhook_deliveries": "Events for webhooks, and what became of them.",
 }
 

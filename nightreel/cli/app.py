@@ -40,6 +40,8 @@ COMMANDS = {
     "retry": "reports",
     "review": "review",
     "users": "users",
+    "erase": "erase",
+    "hold": "hold",
     "export": "export",
     "api": "api",
     "tokens": "tokens",

@@ -192,4 +192,5 @@ def _contents(versions: Sequence[KnownVersion]) -> set[str]:
 
 def _versions(connection: Connection, condition: ColumnElement[bool]) -> list[KnownVersion]:
     columns = [_videos[name] for name in KnownVersion.__slots__]
-    return [KnownVersion(**row) for row in connection.execute(select(*columns).where(condition).order_by(_videos.id)).mappings()]
+    rows = connection.execute(select(*columns).where(condition).order_by(_videos.id))
+    return [KnownVersion(**row) for row in rows.mappings()]

@@ -67,8 +67,8 @@ def require_key(connection: Connection, key: TombstoneKey | None) -> bool:
     if key is None or {first, last} != {key.id}:
         raise PermanentError(
             Reason.TOMBSTONE_KEY,
-            f"videos were erased with {'a' if key is None else 'another'} secret that this host does not have, so it could "
-            "bring them back: copy tombstone.key from the work directory of the host that erased, or set "
+            "videos were erased with a secret that this host does not have, so it could bring them back: copy "
+            "tombstone.key from the work directory of the host that erased, or set "
             "NIGHTREEL_TOMBSTONE_KEY as there",
         )
     return True

@@ -1,6 +1,6 @@
 """Removes from Prefect what names erased videos: flow runs with their parameters, logs, task runs and artifacts.
 
-`nightreel erase` calls it. Prefect deletes no single log, so the whole flow run goes. Its rows in Postgres stay: they say
+`nightreel erase` calls it. Prefect deletes no single log, so the whole flow run goes. Its row in Postgres stays and says
 what the run did. No call deletes events, which Prefect keeps for some days.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterTextSearch
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 
@@ -22,7 +22,6 @@ from nightreel.stages.erase import Mention
 from nightreel.stages.run_report import names_in_reports
 
 _PAGE = 200
-_LONGEST_QUERY = 150
 
 
 def forget(client: SyncPrefectClient, mention: Mention) -> Mapping[str, int]:
@@ -35,7 +34,9 @@ def forget(client: SyncPrefectClient, mention: Mention) -> Mapping[str, int]:
         NightreelError: like `prefect_errors`.
     """
     with prefect_errors():
-        named = set(_in_flow_runs(client, mention)) | set(_in_artifacts(client, mention)) | set(_in_logs(client, mention))
+        named = (
+            set(_in_flow_runs(client, mention)) | set(_in_artifacts(client, mention)) | set(_in_logs(client, mention))
+        )
         counts = {"flow_runs": 0, "artifacts": 0, "running": 0}
         for flow_run in _read(client, named):
             if flow_run.state is not None and not flow_run.state.is_final():
@@ -52,14 +53,14 @@ def _in_flow_runs(client: SyncPrefectClient, mention: Mention) -> Iterator[UUID]
     while page := client.read_flow_runs(sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset):
         for flow_run in page:
             message = flow_run.state.message if flow_run.state else None
-            if _names(mention, [json.dumps(flow_run.parameters, default=str), message or ""]):
+            if _names(mention, str(flow_run.parameters), message or ""):
                 yield flow_run.id
         offset += len(page)
     offset = 0
     while tasks := client.read_task_runs(limit=_PAGE, offset=offset):
         for task_run in tasks:
             message = task_run.state.message if task_run.state else None
-            if task_run.flow_run_id and _names(mention, [message or ""]):
+            if task_run.flow_run_id and _names(mention, message or ""):
                 yield task_run.flow_run_id
         offset += len(tasks)
 
@@ -70,26 +71,26 @@ def _in_artifacts(client: SyncPrefectClient, mention: Mention) -> Iterator[UUID]
     while page := client.read_artifacts(limit=_PAGE, offset=offset):
         for artifact in page:
             said = f"{artifact.data} {artifact.description}"
-            if artifact.flow_run_id and (_names(mention, [said]) or any(name in said for name in shown)):
+            if artifact.flow_run_id and (_names(mention, said) or any(name in said for name in shown)):
                 yield artifact.flow_run_id
         offset += len(page)
 
 
 def _in_logs(client: SyncPrefectClient, mention: Mention) -> Iterator[UUID]:
-    """Of the records with a part of a key or a hash, which the server finds, those with all of it."""
-    for needle in (*mention.uris, *mention.contents):
-        words = needle[-_LONGEST_QUERY:].replace('"', " ").strip()
-        search = LogFilter(text=LogFilterTextSearch(query=f'"{words}"')) if '"' not in needle else None
-        offset = 0
-        while page := client.read_logs(log_filter=search, limit=_PAGE, offset=offset, sort=LogSort.TIMESTAMP_ASC):
-            for log in page:
-                if log.flow_run_id and _names(mention, [log.message]):
-                    yield log.flow_run_id
-            offset += len(page)
+    """All records are read: a server that is not Prefect Cloud answers a search with status 500."""
+    offset = 0
+    while page := client.read_logs(limit=_PAGE, offset=offset, sort=LogSort.TIMESTAMP_ASC):
+        for log in page:
+            if log.flow_run_id and _names(mention, log.message):
+                yield log.flow_run_id
+        offset += len(page)
 
 
-def _names(mention: Mention, texts: Iterable[str]) -> bool:
-    return any(needle in text for text in texts for needle in (*mention.uris, *mention.contents))
+def _names(mention: Mention, *texts: str) -> bool:
+    """Whether a text has a key or a hash, as it is or as Python or JSON write it in quotes."""
+    needles = (*mention.uris, *mention.contents)
+    written = {form for needle in needles for form in (needle, repr(needle)[1:-1], json.dumps(needle)[1:-1])}
+    return any(form in text for text in texts for form in written)
 
 
 def _read(client: SyncPrefectClient, ids: Iterable[UUID]) -> Iterator[FlowRun]:

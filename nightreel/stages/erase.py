@@ -92,6 +92,13 @@ class Target:
     copies: Sequence[KnownVersion]
     erased_by: Sequence[int] = ()
 
+    @property
+    def mention(self) -> Mention:
+        """How it was named."""
+        return Mention(
+            uris=(self.uri,) if self.uri else (), contents=(self.content_sha256,) if self.content_sha256 else ()
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureReport:
@@ -215,9 +222,7 @@ def apply_retention(settings: Settings, database: Database) -> Retained:
     done, after = Retained(), 0
     while True:
         with database.begin() as connection:
-            page = old_videos(
-                connection, found_before=found_before, gone_before=gone_before, after=after, most=_PAGE
-            )
+            page = old_videos(connection, found_before=found_before, gone_before=gone_before, after=after, most=_PAGE)
         for video in page:
             try:
                 _retire(settings, database, video, key=key)
@@ -255,9 +260,7 @@ def _mention(versions: Sequence[KnownVersion]) -> Mention:
     )
 
 
-def _delete_files(
-    settings: Settings, database: Database, cache: FeatureCache, versions: Sequence[KnownVersion]
-) -> int:
+def _delete_files(settings: Settings, database: Database, cache: FeatureCache, versions: Sequence[KnownVersion]) -> int:
     """Delete features and thumbnails, also of features that were evicted: a crash may have left their files.
 
     Returns:

@@ -153,9 +153,10 @@ def names_in_reports(uri: str) -> set[str]:
     >>> sorted(names_in_reports("s3://bucket/a/b.mp4"))
     ['`a/b.mp4`', '`b.mp4`', '`bucket/a/b.mp4`']
     """
-    _, _, path = uri.partition("://")
+    scheme, _, path = uri.partition("://")
     parts = path.lstrip("/").split("/")
-    return {_code(_name(f"{uri.partition('://')[0]}://{'/'.join(parts[start:])}", ""), _NAME) for start in range(len(parts))}
+    below = ("/".join(parts[start:]) for start in range(len(parts)))
+    return {_code(_name(f"{scheme}://{name}", f"{scheme}:/"), _NAME) for name in below}
 
 
 def _name(uri: str, source: str) -> str:

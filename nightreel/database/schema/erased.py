@@ -34,7 +34,7 @@ tombstones = Table(
 ONLY_ERASE_WRITES = (erasures, tombstones)
 """The tables that nobody but `nightreel.erase` writes (sql/views/35_erase.sql)."""
 
-# What must not be erased: an object, or a content. It counts until it is removed. Of a video that was erased after that,
+# What must not be erased: an object, or a content. It counts until it is removed. If the video is erased after that,
 # only who and when is left.
 legal_holds = Table(
     "legal_holds",

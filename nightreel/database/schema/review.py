@@ -156,7 +156,8 @@ decisions = Table(
     Index("decisions_user_id_idx", "user_id", "id"),
 )
 
-# Who saw what, only ever added to. `video_id` refers to a video that may be erased. `blurred`: null: no picture was shown.
+# Who saw what, only ever added to. `video_id`: of a video that may be erased since. `blurred`: null: there was no
+# picture.
 views_seen = Table(
     "views_seen",
     metadata,

@@ -7,8 +7,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 revision = "0032"
 down_revision = "0031"
 
-# The trigger asks Postgres who called: the last line of the stack is the function that the client called. Names in it are
-# qualified, because `nightreel.erase` sets its search_path, and quoted unless they are plain. The words around them
+# The trigger asks Postgres who called: the last line of the stack is the function that the client called. Names in it
+# are qualified, because `nightreel.erase` sets its search_path, and quoted unless they are plain. The words around them
 # depend on the language of the server.
 _REFUSE = r"""
     CREATE OR REPLACE FUNCTION nightreel.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
