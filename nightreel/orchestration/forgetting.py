@@ -1,7 +1,7 @@
 """Removes from Prefect what names erased videos: flow runs with their parameters, logs, task runs and artifacts.
 
-`nightreel erase` calls it. Prefect deletes no single log, so the whole flow run goes. Its row in Postgres stays and says
-what the run did. No call deletes events, which Prefect keeps for some days.
+`nightreel erase` calls it. Prefect deletes no single log, so the whole flow run goes. Its row in Postgres stays. No
+call deletes events, which Prefect keeps for some days.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ BEGIN
         taken_until = NULL, hold_until = NULL, assigned_to = NULL, skipped_by = '{}'
     WHERE id = ANY (its_cases);
 
-    -- Where a key is part of something else: options and errors of runs, bounds of shards, holds that are over.
+    -- Where a key is part of something else: options and errors of runs, notes about copies, bounds of shards.
     FOR one IN SELECT uri, substr(to_jsonb(uri)::text, 2, length(to_jsonb(uri)::text) - 2) AS quoted FROM unnest(its_uris) AS uri
     LOOP
         UPDATE nightreel.runs
@@ -153,6 +153,9 @@ BEGIN
             environment = replace(environment::text, one.quoted, 'erased:' || its_id)::jsonb,
             error = replace(error, one.uri, 'erased:' || its_id)
         WHERE strpos(concat(options, counts, environment), one.quoted) > 0 OR strpos(error, one.uri) > 0;
+        UPDATE nightreel.decisions SET note = replace(note, one.uri, 'erased:' || its_id) WHERE strpos(note, one.uri) > 0;
+        UPDATE nightreel.case_events SET detail = replace(detail::text, one.quoted, 'erased:' || its_id)::jsonb
+        WHERE strpos(detail::text, one.quoted) > 0;
         UPDATE nightreel.backfill_shards SET detail = replace(detail, one.uri, 'erased:' || its_id)
         WHERE strpos(detail, one.uri) > 0;
         UPDATE nightreel.backfills SET plan = replace(plan::text, one.quoted, 'erased:' || its_id)::jsonb

@@ -1,4 +1,4 @@
-"""A video is erased after real nights: no table, no store, no spool and no record of Prefect names it, and it stays away."""
+"""A video is erased after real nights: no table, store, spool or record of Prefect names it, and no run brings it back."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def test_nothing_names_an_erased_video_and_no_run_brings_it_back(night, clips, p
     needles = (content, uri, copy, broken, "copy of 1.mp4", "broken.mp4", sha256(clips / "broken.mp4"))
     with get_client(sync_client=True) as client:
         record = {"name": "test", "level": 20, "timestamp": datetime.now(UTC).isoformat(), "message": f"read {copy!r}"}
-        client.create_logs([record | {"flow_run_id": night.value("SELECT flow_run_id FROM nightreel.runs WHERE id = 2")}])
+        client.create_logs(
+            [record | {"flow_run_id": night.value("SELECT flow_run_id FROM nightreel.runs WHERE id = 2")}]
+        )
     before = {path for path in (night.work_dir / "features").rglob("*") if path.is_file()}
     keys = [row[0] for row in night.rows(f"SELECT key FROM nightreel.features WHERE content_sha256 = '{content}'")]
     assert {table for table, _ in in_tables(night, *needles)} >= {"videos", "analyses", "features", "runs"}
