@@ -102,6 +102,10 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "passwords",
         "sessions",
         "sign_in_failures",
+        "views_seen",
+        "erasures",
+        "tombstones",
+        "legal_holds",
         "embedding_models",
         "vectors",
     }
@@ -181,6 +185,10 @@ def test_every_view_can_be_read(database):
             "webhook_deliveries",
             "cases",
             "decisions",
+            "dsa",
+            "views_seen",
+            "legal_holds",
+            "erasures",
         }
         for name in names:
             assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []

@@ -355,9 +355,9 @@ def test_retention_erases_gone_videos_and_lets_them_return(eraser, analysed):
     assert tuple(logged) == ("retention", "retention", "its object is gone")
 
 
-def test_copies_in_the_spool_go(eraser, desk, tmp_path):
+def test_copies_in_the_spool_go(eraser, analysed):
     data = b"x" * 1000
-    analysed_id = desk.analyse("a", content=hashlib.sha256(data).hexdigest())
+    analysed("a", content=hashlib.sha256(data).hexdigest())
     place = eraser.settings.work_dir / "spool" / "1-dead" / "one"
     place.mkdir(parents=True)
     (place / "video").write_bytes(data)
@@ -369,7 +369,7 @@ def test_copies_in_the_spool_go(eraser, desk, tmp_path):
     (live / "other").write_bytes(b"y" * 1000)
     report = eraser.erase()
     os.close(held)
-    assert (report.spooled, analysed_id > 0) == (1, True)
+    assert report.spooled == 1
     assert [
         path.name for path in (eraser.settings.work_dir / "spool").rglob("*") if path.is_file() and path.name != "lock"
     ] == ["other"]
@@ -387,7 +387,7 @@ CHANGES = [
     "MERGE INTO nightreel.views_seen AS old USING nightreel.users AS one ON true WHEN MATCHED THEN DELETE",
     "DO $$BEGIN UPDATE nightreel.decisions SET note = NULL; END$$",
     # Functions that look like the one which may.
-    "DO $$BEGIN EXECUTE E'UPDATE nightreel.decisions SET note = NULL --\\nPL/pgSQL function nightreel.erase(jsonb) line 1'; END$$",
+    "DO $$BEGIN EXECUTE E'UPDATE nightreel.decisions SET note = NULL /*\\nPL/pgSQL function nightreel.erase(jsonb) line 1*/'; END$$",
     "CREATE SCHEMA other; CREATE FUNCTION other.erase(jsonb) RETURNS void LANGUAGE plpgsql AS "
     "'BEGIN UPDATE nightreel.decisions SET note = NULL; END'; SELECT other.erase('{}')",
     "CREATE SCHEMA anightreel; CREATE FUNCTION anightreel.erase(jsonb) RETURNS void LANGUAGE plpgsql AS "
@@ -423,8 +423,7 @@ def test_only_the_function_that_erases_changes_kept_rows_not_even_the_owner(
         for statement in CHANGES:
             with psycopg.connect(url.replace("+psycopg", "")) as connection:
                 with pytest.raises(psycopg.Error) as refused:
-                    for part in statement.split("; ") if statement.startswith("CREATE") else [statement]:
-                        connection.execute(part)
+                    connection.execute(statement)
                 assert refused.value.sqlstate == "42501", (url, statement, str(refused.value))
                 connection.rollback()
     assert before == [desk.rows(f"SELECT * FROM nightreel.{table} ORDER BY id") for table in tables]
