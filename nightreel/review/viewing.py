@@ -40,11 +40,16 @@ def note_view(
         blurred: whether the picture is blurred; None: there is no picture, only words.
         segment: number of the segment that it belongs to. case_id: the case in which it is shown.
     """
-    connection.execute(
-        insert(schema.views_seen).values(
-            user_id=user.id, video_id=video_id, what=what, blurred=blurred, segment=segment, case_id=case_id
-        )
-    )
+    row = {
+        "user_id": user.id,
+        "video_id": video_id,
+        "what": what,
+        "blurred": blurred,
+        "segment": segment,
+        "case_id": case_id,
+    }
+    # inline: the console may add rows and not read them, so the statement returns nothing
+    connection.execute(insert(schema.views_seen).values(row).inline())
 
 
 def note_case(connection: Connection, user: User, case: ShownCase) -> None:

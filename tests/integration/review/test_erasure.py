@@ -35,6 +35,10 @@ from nightreel.stages.tombstones import read_tombstone_key
 
 URI = "s3://bucket/a.mp4"
 SAME = "ab" * 32
+KEPT = (
+    "SELECT id, batch_id, case_id, prompt_id, tag, stage, ruling, user_id, decided_at, seconds_spent "
+    "FROM nightreel.decisions ORDER BY id"
+)
 
 
 @dataclass
@@ -154,9 +158,7 @@ def test_all_of_a_video_goes_and_who_decided_what_when_stays(eraser, analysed):
         "webhook_deliveries",
         "features",
     }
-    before = desk.rows(
-        "SELECT id, batch_id, case_id, prompt_id, tag, stage, ruling, user_id, decided_at, seconds_spent FROM nightreel.decisions ORDER BY id"
-    )
+    before = desk.rows(KEPT)
     key = hashlib.sha256(str(video_id).encode()).hexdigest()
 
     report = eraser.erase()
@@ -172,10 +174,7 @@ def test_all_of_a_video_goes_and_who_decided_what_when_stays(eraser, analysed):
     assert list(eraser.settings.work_dir.rglob(f"{key}*")) == []
     assert len(list(eraser.settings.work_dir.rglob("*.parquet"))) == 1, "the other video keeps its features"
     assert [mention.uris for mention in eraser.forgotten] == [(URI,)]
-    after = desk.rows(
-        "SELECT id, batch_id, case_id, prompt_id, tag, stage, ruling, user_id, decided_at, seconds_spent FROM nightreel.decisions ORDER BY id"
-    )
-    assert before == after
+    assert desk.rows(KEPT) == before
     (row,) = desk.rows("SELECT * FROM nightreel.decisions")
     assert (row.note, row.start_s, row.end_s, row.shown["p"], row.content) == (None, None, None, None, "erased:1:1")
     (shown,) = desk.rows("SELECT ruling, prompt, uri, note, stands FROM reporting.decisions")
@@ -387,7 +386,8 @@ CHANGES = [
     "MERGE INTO nightreel.views_seen AS old USING nightreel.users AS one ON true WHEN MATCHED THEN DELETE",
     "DO $$BEGIN UPDATE nightreel.decisions SET note = NULL; END$$",
     # Functions that look like the one which may.
-    "DO $$BEGIN EXECUTE E'UPDATE nightreel.decisions SET note = NULL /*\\nPL/pgSQL function nightreel.erase(jsonb) line 1*/'; END$$",
+    "DO $$BEGIN EXECUTE E'UPDATE nightreel.decisions SET note = NULL "
+    "/*\\nPL/pgSQL function nightreel.erase(jsonb) line 1*/'; END$$",
     "CREATE SCHEMA other; CREATE FUNCTION other.erase(jsonb) RETURNS void LANGUAGE plpgsql AS "
     "'BEGIN UPDATE nightreel.decisions SET note = NULL; END'; SELECT other.erase('{}')",
     "CREATE SCHEMA anightreel; CREATE FUNCTION anightreel.erase(jsonb) RETURNS void LANGUAGE plpgsql AS "
@@ -413,8 +413,9 @@ def test_only_the_function_that_erases_changes_kept_rows_not_even_the_owner(
     with desk.console.begin() as connection:
         connection.execute(
             text(
-                f"INSERT INTO nightreel.views_seen (user_id, what, video_id, blurred) VALUES ({desk['ann'].id}, 'frame', 1, true)"
-            )
+                "INSERT INTO nightreel.views_seen (user_id, what, video_id, blurred) VALUES (:user_id, 'frame', 1, true)"
+            ),
+            {"user_id": desk["ann"].id},
         )
     eraser.erase("s3://bucket/z.mp4")
     tables = ("decisions", "case_events", "views_seen", "erasures")
