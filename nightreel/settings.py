@@ -28,7 +28,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nightreel.domain import SamplingPlan
 from nightreel.domain.deadlines import TimeOfDay
-from nightreel.domain.tombstones import LEAST_SECRET_BYTES
 from nightreel.errors import SettingsError
 from nightreel.proxies import keep_loopback_direct
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
@@ -362,18 +361,17 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=36_500,
-        description="age of a video, since it was found, at which the deployment `retention` erases all that is known "
-        "of it, days; the object itself stays; 0: no limit",
+        description="days after which `retention` erases all that is known of a video, since it was found; 0: no limit",
     )
     keep_gone_days: int = Field(
         0,
         ge=0,
         le=36_500,
-        description="days after which `retention` erases all that is known of a video whose object is gone from the "
-        "source; 0: no limit",
+        description="days after which `retention` erases a video whose object is gone from the source; 0: no limit",
     )
     tombstone_key: SecretStr | None = Field(
         None,
+        min_length=32,
         description="secret of at least 32 characters, by which erased objects are recognised; set it on all hosts and "
         "never change it; unset: the file tombstone.key in work_dir, which the first erasure makes",
     )
@@ -444,13 +442,6 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("expected http://host or https://host")
         return value.rstrip("/") if value else None
-
-    @field_validator("tombstone_key")
-    @classmethod
-    def _is_one_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().encode()) < LEAST_SECRET_BYTES:
-            raise ValueError(f"expected {LEAST_SECRET_BYTES} characters or more; make them with `openssl rand -hex 32`")
-        return value
 
     @field_validator("cache_key")
     @classmethod

@@ -11,7 +11,7 @@ import hmac
 import json
 from dataclasses import dataclass, field
 
-LEAST_SECRET_BYTES = 32
+_LEAST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class TombstoneKey:
     secret: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        assert len(self.secret) >= LEAST_SECRET_BYTES, f"{len(self.secret) = }"
+        assert len(self.secret) >= _LEAST_BYTES, f"{len(self.secret) = }"
 
     @property
     def id(self) -> bytes:

@@ -1,4 +1,4 @@
-"""A video is erased after real nights: no table, store, spool or record of Prefect names it, and no run takes it back."""
+"""A video is erased after real nights: no table, store, spool or record of Prefect names it, and no run finds it."""
 
 from __future__ import annotations
 
