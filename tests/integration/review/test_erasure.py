@@ -413,7 +413,8 @@ def test_only_the_function_that_erases_changes_kept_rows_not_even_the_owner(
     with desk.console.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO nightreel.views_seen (user_id, what, case_id) SELECT :user_id, 'case', min(id) FROM nightreel.cases"
+                "INSERT INTO nightreel.views_seen (user_id, what, case_id) "
+                "SELECT :user_id, 'case', min(id) FROM nightreel.cases"
             ),
             {"user_id": desk["ann"].id},
         )
