@@ -141,7 +141,7 @@ def erase_rows(
         "made_by": made_by,
         "reason": reason,
         "video_ids": [one.id for one in versions],
-        **(_tombstones(versions, key) if key else {}),
+        **(_tombstones(versions, key, kind) if key else {}),
     }
     try:
         done = connection.execute(
@@ -175,14 +175,17 @@ def old_videos(
     return [OldVideo(**row) for row in rows.mappings()]
 
 
-def _tombstones(versions: Sequence[KnownVersion], key: TombstoneKey) -> dict[str, Any]:
-    macs = {key.of_object(one.uri) for one in versions}
-    macs |= {key.of_version(one.uri, one.etag) for one in versions}
-    macs |= {key.of_copy(one.uri, one.content_sha256) for one in versions if one.content_sha256}
+def _tombstones(versions: Sequence[KnownVersion], key: TombstoneKey, kind: ErasureKind) -> dict[str, Any]:
+    """The tombstones of these versions, and of their contents if a person asked: old bytes may be uploaded again."""
+    macs = {key.of_object(one.uri) for one in versions} | {key.of_version(one.uri, one.etag) for one in versions}
+    contents: set[str] = set()
+    if kind is ErasureKind.ASKED:
+        contents = _contents(versions)
+        macs |= {key.of_copy(one.uri, one.content_sha256) for one in versions if one.content_sha256}
     return {
         "key_id": key.id.hex(),
         "macs": sorted(mac.hex() for mac in macs),
-        "content_macs": {content: key.of_content(content).hex() for content in _contents(versions)},
+        "content_macs": {content: key.of_content(content).hex() for content in contents},
     }
 
 

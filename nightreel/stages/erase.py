@@ -268,10 +268,9 @@ def _delete_files(settings: Settings, database: Database, cache: FeatureCache, v
     """
     with database.begin() as connection:
         found = feature_files(connection, versions)
-    known = [uri for one in found for uri in (one.uri, one.thumbnail_uri) if uri is not None]
-    for uri in known:
-        if not uri.startswith(f"{cache.url}/"):  # in a cache of earlier
-            _delete_elsewhere(settings, uri)
+    known = {uri for one in found for uri in (one.uri, one.thumbnail_uri) if uri is not None}
+    for uri in known - {uri for one in found for uri in cache.uris_of(one.key)}:  # in a cache of earlier
+        _delete_elsewhere(settings, uri)
     with database.begin() as connection:
         forget_feature_files(connection, [one.key for one in found])
     for place in (0, 1):

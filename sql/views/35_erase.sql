@@ -144,6 +144,17 @@ BEGIN
         taken_until = NULL, hold_until = NULL, assigned_to = NULL, skipped_by = '{}'
     WHERE id = ANY (its_cases);
 
+    FOR one IN
+        SELECT 'nightreel.' || quote_ident(place.relname) AS place
+        FROM pg_class AS place
+        JOIN pg_attribute AS attribute ON attribute.attrelid = place.oid AND attribute.attname = 'content'
+        WHERE place.relnamespace = 'nightreel'::regnamespace AND place.relkind = 'r'
+          AND place.relname NOT IN ('cases', 'decisions')
+    LOOP
+        EXECUTE 'UPDATE ' || one.place || ' SET content = $1 || array_position($2, content) WHERE content = ANY ($2)'
+        USING 'erased:' || its_id || ':', its_names;
+    END LOOP;
+
     -- Where a key is part of something else: options and errors of runs, notes about copies, bounds of shards.
     FOR one IN SELECT uri, substr(to_jsonb(uri)::text, 2, length(to_jsonb(uri)::text) - 2) AS quoted FROM unnest(its_uris) AS uri
     LOOP

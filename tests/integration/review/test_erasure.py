@@ -238,6 +238,7 @@ def test_discovery_leaves_out_what_was_erased_and_takes_another_version(eraser, 
 def test_a_tombstone_has_only_keyed_hashes(eraser, analysed):
     analysed("a", content=SAME)
     eraser.erase()
+    assert eraser.mentions(URI, SAME) == []
     macs = {bytes(row.mac) for row in eraser.desk.rows("SELECT mac FROM nightreel.tombstones")}
     key = read_tombstone_key(eraser.settings)
     assert macs == {key.of_object(URI), key.of_version(URI, "1"), key.of_content(SAME), key.of_copy(URI, SAME)}
@@ -372,6 +373,64 @@ def test_copies_in_the_spool_go(eraser, analysed):
     assert [
         path.name for path in (eraser.settings.work_dir / "spool").rglob("*") if path.is_file() and path.name != "lock"
     ] == ["other"]
+
+
+def test_retention_of_old_videos_keeps_the_version_away_and_takes_the_bytes_elsewhere(eraser, analysed):
+    """Old bytes that somebody uploads again must be judged again."""
+    analysed("a", content=SAME)
+    with eraser.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.videos SET discovered_at = now() - interval '31 days'"))
+    assert apply_retention(eraser.settings.model_copy(update={"keep_days": 30}), eraser.database).erased == 1
+    assert eraser.discover(stored("a.mp4"), stored("b.mp4")).erased == 1
+    with eraser.database.begin() as connection:
+        refuse_erased(connection, read_tombstone_key(eraser.settings), uri="s3://bucket/b.mp4", content_sha256=SAME)
+
+
+def test_overwritten_versions_are_gone_too(eraser, analysed):
+    analysed("a", content=SAME)
+    eraser.desk.analyse("a", etag="2", content="cd" * 32)
+    with eraser.database.begin() as connection:
+        change = "UPDATE nightreel.videos SET replaced_at = now() - interval '8 days' WHERE etag = '1'"
+        connection.execute(text(change))
+    assert apply_retention(eraser.settings.model_copy(update={"keep_gone_days": 7}), eraser.database).erased == 1
+    assert eraser.mentions(SAME) == []
+    assert [row.etag for row in eraser.desk.rows("SELECT etag FROM nightreel.videos")] == ["2"]
+
+
+def test_erasure_knows_all_columns_that_name_a_video(desk):
+    """A new one: let `nightreel.erase` remove it, then add it here. Columns named `content` it finds by itself."""
+    names = "('uri', 'content_sha256', 'video_id', 'thumbnail_uri', 'after_uri', 'up_to_uri', 'etag', 'detail', 'note')"
+    found = desk.rows(
+        "SELECT table_name || '.' || column_name FROM information_schema.columns JOIN pg_tables "
+        f"ON tablename = table_name AND schemaname = table_schema WHERE schemaname = 'nightreel' AND column_name IN {names}"
+    )
+    assert {row[0] for row in found} == {
+        "analyses.content_sha256",
+        "analyses.detail",
+        "analyses.uri",
+        "analyses.video_id",
+        "backfill_shards.after_uri",
+        "backfill_shards.detail",
+        "backfill_shards.up_to_uri",
+        "case_events.detail",
+        "decisions.note",
+        "documents.video_id",
+        "failed_segments.detail",
+        "features.content_sha256",
+        "features.thumbnail_uri",
+        "features.uri",
+        "findings.video_id",
+        "legal_holds.content_sha256",
+        "legal_holds.uri",
+        "segments.video_id",
+        "video_verdicts.video_id",
+        "videos.content_sha256",
+        "videos.etag",
+        "videos.uri",
+        "views_seen.video_id",
+        "webhook_deliveries.video_id",
+        "whole_answers.video_id",
+    }
 
 
 CHANGES = [
