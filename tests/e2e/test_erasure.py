@@ -23,6 +23,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nightreel.cli.app import app
+from nightreel.options import RetentionOptions
 
 EVENTS = {"events", "event_resources"}
 """Tables of Prefect that no call of its API clears: it does so itself, after days."""
@@ -157,3 +158,16 @@ main()
     again = erase(uri)
     assert json.loads(again.stdout)["erased_before_by"] == [json.loads(again.stdout)["erased_before_by"][0]]
     assert night.value("SELECT count(*) FROM nightreel.erasures") == 1
+
+
+def test_the_flow_of_retention_erases_what_is_too_old(pipeline):
+    from flows.apply_retention import apply_retention
+
+    pipeline.analyze()
+    assert apply_retention(return_state=True).message == "0 videos erased, 0 left for the next time"
+    aged = "UPDATE nightreel.videos SET discovered_at = now() - interval '2 days' WHERE uri LIKE '%/1.mp4' RETURNING 1"
+    assert len(pipeline.rows(aged)) == 1
+    state = apply_retention(RetentionOptions(keep_days=1), return_state=True)
+    assert (state.is_completed(), state.message) == (True, "1 video erased, 0 left for the next time")
+    assert set(pipeline.statuses()) == {"2.mp4", "3.mp4"}
+    assert pipeline.analyze().listing.erased == 1

@@ -399,10 +399,11 @@ def test_overwritten_versions_are_gone_too(eraser, analysed):
 
 def test_erasure_knows_all_columns_that_name_a_video(desk):
     """A new one: let `nightreel.erase` remove it, then add it here. Columns named `content` it finds by itself."""
-    names = "('uri', 'content_sha256', 'video_id', 'thumbnail_uri', 'after_uri', 'up_to_uri', 'etag', 'detail', 'note')"
+    names = ("uri", "content_sha256", "video_id", "thumbnail_uri", "after_uri", "up_to_uri", "etag", "detail", "note")
     found = desk.rows(
         "SELECT table_name || '.' || column_name FROM information_schema.columns JOIN pg_tables "
-        f"ON tablename = table_name AND schemaname = table_schema WHERE schemaname = 'nightreel' AND column_name IN {names}"
+        "ON tablename = table_name AND schemaname = table_schema "
+        f"WHERE schemaname = 'nightreel' AND column_name IN {names}"
     )
     assert {row[0] for row in found} == {
         "analyses.content_sha256",
