@@ -356,6 +356,26 @@ class Settings(BaseSettings):
         "logs and artifacts, days; the embedded server keeps events no longer, and at most 7 days; 0: no limit",
     )
 
+    # how long videos are kept, and what is never found again
+    keep_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days after which `retention` erases all that is known of a video, since it was found; 0: no limit",
+    )
+    keep_gone_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days after which `retention` erases a video whose object is gone from the source; 0: no limit",
+    )
+    tombstone_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="secret of at least 32 characters, by which erased objects are recognised; set it on all hosts and "
+        "never change it; unset: the file tombstone.key in work_dir, which the first erasure makes",
+    )
+
     # costs
     gpu_dollars_per_hour: float | None = Field(
         None, ge=0, description="dollars for an hour of one worker's GPU, for estimates"

@@ -13,15 +13,17 @@ from sqlalchemy import Connection
 from nightreel.api.access import Caller, needs
 from nightreel.api.frames import AnalysedVideo
 from nightreel.api.problems import described, not_found
-from nightreel.api.reading import reading
+from nightreel.api.reading import reading, writing
 from nightreel.api.rows import VideoId, find_video
 from nightreel.api.service import Service, service_of
 from nightreel.cache.features import LARGEST_THUMBNAIL
+from nightreel.database.users import get_user
 from nightreel.database.view_pages import PageQuery, read_page
 from nightreel.database.view_rows import Filter
 from nightreel.domain.tokens import Scope
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
+from nightreel.review.viewing import Viewed, note_view
 from nightreel.storage import open_storage
 
 _JPEG = b"\xff\xd8\xff"
@@ -81,6 +83,7 @@ def _thumbnail(
         raise
     if not data.startswith(_JPEG):
         raise none
+    _note(service, caller, video_id, Viewed.CONTACT_SHEET, segment)
     return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
@@ -94,6 +97,7 @@ def _frame(request: Request, caller: MaySee, video_id: VideoId, segment: _Index,
         raise not_found(f"segment {segment} of video {video_id} has {len(times_s)} frames, the first is 0")
     analysed = AnalysedVideo(uri=video["uri"], etag=video["etag"], content_sha256=video["content_sha256"])
     data = service.frames.jpeg(analysed, times_s[frame])
+    _note(service, caller, video_id, Viewed.FRAME, segment)
     return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
@@ -113,6 +117,12 @@ def _segment(connection: Connection, video_id: int, segment: int, caller: Caller
     if not found.rows:
         raise not_found(f"video {video_id} has no segment {segment} with answers; the first is 0")
     return dict(zip((column.name for column in found.columns), found.rows[-1], strict=True))
+
+
+def _note(service: Service, caller: Caller, video_id: int, what: Viewed, segment: int) -> None:
+    """Note that the user of the token gets a picture. It is sent only then."""
+    with writing(service.database, restricted=caller.restricted) as connection:
+        note_view(connection, get_user(connection, caller.token.user_id), video_id, what, False, segment=segment)
 
 
 def _stored(service: Service, uri: str) -> bytes:

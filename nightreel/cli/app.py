@@ -41,6 +41,8 @@ COMMANDS = {
     "review": "review",
     "audit": "audit",
     "users": "users",
+    "erase": "erase",
+    "hold": "hold",
     "export": "export",
     "api": "api",
     "tokens": "tokens",
