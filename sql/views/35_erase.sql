@@ -123,15 +123,19 @@ BEGIN
 
     -- What people said of contents without a copy. The case is over: `erased` is its last event.
     its_names := its_contents || ARRAY(SELECT 'video:' || id FROM unnest(its_videos) AS id);
-    its_cases := ARRAY(SELECT id FROM nightreel.cases WHERE content = ANY (its_names));
+    its_cases := ARRAY(
+        SELECT own.id FROM nightreel.cases AS own
+        LEFT JOIN nightreel.golden_items AS golden ON golden.id = own.golden_id
+        WHERE own.content = ANY (its_names) OR golden.content = ANY (its_names)
+    );
     PERFORM FROM nightreel.cases WHERE id = ANY (its_cases) ORDER BY id FOR UPDATE;
     DELETE FROM nightreel.findings WHERE case_id = ANY (its_cases);
     UPDATE nightreel.decisions
     SET note = NULL, start_s = NULL, end_s = NULL,
-        content = 'erased:' || its_id || ':' || array_position(its_names, content),
+        content = coalesce('erased:' || its_id || ':' || array_position(its_names, content), content),
         shown = shown || CASE WHEN shown ? 'p' THEN '{"p": null, "first_s": null, "ranges": [], "answer_ids": []}'::jsonb
                               ELSE '{}' END
-    WHERE content = ANY (its_names);
+    WHERE content = ANY (its_names) OR case_id = ANY (its_cases);
     GET DIAGNOSTICS number = ROW_COUNT;
     done := done || jsonb_build_object('blanked_decisions', number);
     UPDATE nightreel.case_events
@@ -140,8 +144,9 @@ BEGIN
     INSERT INTO nightreel.case_events (case_id, kind, state, detail)
     SELECT id, 'erased', 'empty', jsonb_build_object('erasure', its_id) FROM unnest(its_cases) AS id;
     UPDATE nightreel.cases
-    SET content = 'erased:' || its_id || ':' || array_position(its_names, content), severity = 0, version = version + 1, taken_by = NULL, taken_at = NULL,
-        taken_until = NULL, hold_until = NULL, assigned_to = NULL, skipped_by = '{}'
+    SET content = coalesce('erased:' || its_id || ':' || array_position(its_names, content), content),
+        severity = 0, version = version + 1, taken_by = NULL, taken_at = NULL, taken_until = NULL, hold_until = NULL,
+        assigned_to = NULL, skipped_by = '{}'
     WHERE id = ANY (its_cases);
 
     FOR one IN

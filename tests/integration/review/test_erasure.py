@@ -25,9 +25,11 @@ from nightreel.database.tombstones import refuse_erased
 from nightreel.database.webhooks import NewWebhook, add_webhook
 from nightreel.domain import StoredObject, TombstoneKey
 from nightreel.domain.cases import Ruling
+from nightreel.domain.queues import Queue, Queues
 from nightreel.errors import PermanentError, TransientError
 from nightreel.reasons import Reason
 from nightreel.review.deciding import NewRuling, appeal, decide
+from nightreel.review.golden import add_golden_item
 from nightreel.review.history import read_history
 from nightreel.settings import Settings
 from nightreel.stages.erase import ErasureReport, apply_retention, erase, erasing_key, find_target
@@ -125,14 +127,14 @@ def analysed(eraser) -> Callable[..., int]:
     return make
 
 
-def decide_with_a_note(desk) -> None:
+def decide_with_a_note(desk) -> int:
     case = desk.take("ann")
     rulings = [
         NewRuling(prompt_id=one.prompt_id, ruling=Ruling.CONFIRM, start_s=1, end_s=2, note=f"see {URI}")
         for one in case.findings
     ]
     desk.call(decide, "ann", case.case_id, version=case.version, rulings=rulings)
-    desk.call(appeal, "bob", case.case_id, reason=f"{URI} is a play")
+    return case.case_id
 
 
 def test_all_of_a_video_goes_and_who_decided_what_when_stays(eraser, analysed):
@@ -141,7 +143,7 @@ def test_all_of_a_video_goes_and_who_decided_what_when_stays(eraser, analysed):
         add_webhook(connection, NewWebhook(url="https://example.com", secret="s"))
     video_id = analysed("a", content=SAME)
     analysed("b")
-    decide_with_a_note(desk)
+    desk.call(appeal, "bob", decide_with_a_note(desk), reason=f"{URI} is a play")
     with eraser.database.begin() as connection:
         for statement in (
             f"UPDATE nightreel.runs SET options = jsonb_build_object('only', jsonb_build_array('{URI}'))",
@@ -200,7 +202,7 @@ def test_one_of_two_copies_goes_and_the_content_stays_with_the_other(eraser, ana
             ),
             {"first": first, "second": second},
         )
-    decide_with_a_note(desk)
+    desk.call(appeal, "bob", decide_with_a_note(desk), reason=f"{URI} is a play")
     report = eraser.erase()
     assert (report.kept_copies, report.counts["contents"], report.counts["features"]) == (1, 0, 0)
     assert eraser.mentions(URI) == []
@@ -386,6 +388,22 @@ def test_retention_of_old_videos_keeps_the_version_away_and_takes_the_bytes_else
         refuse_erased(connection, read_tombstone_key(eraser.settings), uri="s3://bucket/b.mp4", content_sha256=SAME)
 
 
+def test_what_people_wrote_about_a_golden_item_goes_too(eraser, analysed):
+    desk = eraser.desk
+    desk.bring(Queues((Queue(name="general", golden_share=1.0),)))
+    desk.analyse("waiting", violence=None)
+    known = analysed("a", violence=0.02, content=SAME)
+    with eraser.database.begin() as connection:
+        add_golden_item(connection, known, {"violence": True}, made_by="lea")
+    decide_with_a_note(desk)
+    assert desk.take("cleo").videos[0][1] == URI
+    eraser.erase()
+    assert eraser.mentions(SAME, URI) == []
+    assert desk.rows("SELECT note FROM nightreel.decisions WHERE note IS NOT NULL") == []
+    assert [row.correct for row in desk.rows("SELECT correct FROM reporting.reviewer_accuracy")] == [1]
+    assert desk.take("bob").videos[0][1].endswith("waiting.mp4")
+
+
 def test_overwritten_versions_are_gone_too(eraser, analysed):
     analysed("a", content=SAME)
     eraser.desk.analyse("a", etag="2", content="cd" * 32)
@@ -469,7 +487,7 @@ def test_only_the_function_that_erases_changes_kept_rows_not_even_the_owner(
 ):
     analysed("a")
     analysed("z")
-    decide_with_a_note(desk)
+    desk.call(appeal, "bob", decide_with_a_note(desk), reason=f"{URI} is a play")
     with desk.console.begin() as connection:
         connection.execute(
             text(
