@@ -103,9 +103,7 @@ def _print(report: ErasureReport, target: Target) -> None:
     rows |= {f"Prefect: {name.replace('_', ' ')}": count for name, count in report.prefect.items()}
     print_table(("what", "count"), [(name.replace("_", " "), f"{count:,}") for name, count in rows.items()])
     if report.kept_copies:
-        print_line(
-            f"{counted(report.kept_copies, 'other object')} with the same bytes stay, with what is known of them"
-        )
+        print_line(f"kept, with what is known of it: {counted(report.kept_copies, 'other object')} with the same bytes")
     if report.prefect.get("running"):
         print_line("flow runs that name it have not ended: repeat this command when they have", style="yellow")
     print_line("not reached:")
