@@ -34,6 +34,7 @@ from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
 DOTENV = Path(".env")
+_ENGINE = "vllm:"
 _DEMO_PROMPTS = ("demo", "demo_moderation")
 SECRETS = Path("/run/secrets")
 """Directory of a container's secret files. A variable of the same name wins."""
@@ -161,8 +162,8 @@ class Settings(BaseSettings):
     # model, prompts and sampling plan
     model: str = Field(
         "demo",
-        description="directory or hub id of a video LLM, or openai:http://host:port/v1#name of one on a server; "
-        "demo: the shipped model",
+        description="directory or hub id of a video LLM; with vllm: before it, its language side runs in vLLM, which "
+        "the run starts; openai:http://host:port/v1#name: one on a server; demo: the shipped model",
     )
     model_revision: str | None = Field(
         None,
@@ -214,6 +215,18 @@ class Settings(BaseSettings):
     )
     remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of frames sent to that server, pixels")
     remote_jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality of those frames")
+    engine_dir: Path | None = Field(
+        None,
+        description="directory of the Python environment with vLLM, for vllm: models; unset: engine/environment under "
+        "work_dir, which `nightreel engine install` makes",
+    )
+    engine_arguments: str = Field(
+        "", description='more arguments for vLLM, such as "--quantization fp8"; they are part of the model\'s identity'
+    )
+    engine_concurrency: int = Field(64, ge=1, le=1024, description="requests to that vLLM at the same time")
+    engine_start_s: float = Field(
+        1200, gt=0, le=86_400, description="longest wait for that vLLM until it is ready, seconds"
+    )
     prompts: CommaSeparated = Field(
         ("tagging", "moderation"),
         description="prompt sets: shipped names or YAML files; unset, the model demo is asked demo,demo_moderation, "
@@ -462,14 +475,24 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def uses_engine(self) -> bool:
+        """Whether the language side of the model runs in vLLM, which the run starts."""
+        return self.model.startswith(_ENGINE)
+
+    @property
+    def checkpoint(self) -> str:
+        """The model's directory or hub id; for a model on a server, its address."""
+        return self.model.removeprefix(_ENGINE)
+
+    @property
     def prompt_sets(self) -> tuple[str, ...]:
         """The prompt sets to ask. If none are set, the demo model is asked those that it was trained on."""
-        return _DEMO_PROMPTS if self.model == "demo" and "prompts" not in self.model_fields_set else self.prompts
+        return _DEMO_PROMPTS if self.checkpoint == "demo" and "prompts" not in self.model_fields_set else self.prompts
 
     @property
     def encoder(self) -> str | None:
         """The dual encoder: "demo", a directory or a hub id; None: there is none."""
-        named = self.embedding_model or ("demo" if self.model == "demo" else "none")
+        named = self.embedding_model or ("demo" if self.checkpoint == "demo" else "none")
         return None if named == "none" else named
 
     @property

@@ -51,6 +51,7 @@ COMMANDS = {
     "ask": "ask",
     "eval": "evaluation",
     "model": "model",
+    "engine": "engine",
     "gpu": "gpu",
     "cache": "cache",
     "prompts": "prompts",

@@ -42,7 +42,7 @@ def demo() -> None:
     settings = command_settings()
     videos = make_demo_videos(settings.work_dir.resolve() / "demo" / "videos")
     print_line(f"videos: {videos}")
-    if settings.model != DEMO:
+    if settings.checkpoint != DEMO:
         print_line(f"{settings.model} was not trained on these clips: expect wrong answers", style="yellow")
     with ExitStack() as stack:
         endpoints = stack.enter_context(open_services(settings))

@@ -23,6 +23,7 @@ RESERVED = {
     "torch": ("nightreel.models.", "nightreel.gpu", "nightreel.demo.training"),
     "transformers": ("nightreel.models.inprocess.", "nightreel.models.embedding.dual", "nightreel.demo.training"),
     "llguidance": ("nightreel.models.inprocess.",),
+    "msgpack": ("nightreel.models.engine.",),
     "decord": ("nightreel.media",),
     "av": ("nightreel.media",),
     "s3fs": ("nightreel.storage",),
