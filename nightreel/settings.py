@@ -386,6 +386,19 @@ class Settings(BaseSettings):
         600, gt=0, description="time after its last question after which it releases the model, seconds"
     )
 
+    # the console
+    console_host: str = Field("127.0.0.1", description="address that `nightreel console` listens on; 0.0.0.0: all")
+    console_port: int = Field(4281, ge=0, le=65535, description="port of `nightreel console`; 0: a free one")
+    console_tls_certificate: Path | None = Field(
+        None, description="file with the certificate and its chain, PEM, with which the console speaks TLS"
+    )
+    console_tls_key: Path | None = Field(None, description="file with the key of the certificate, PEM")
+    console_proxies: Annotated[CommaSeparated, AfterValidator(_valid_networks)] = Field(
+        (),
+        description="addresses of proxies with TLS that pass requests on to the console: 10.1.0.7,::1; only they are "
+        "believed when they name a browser's address",
+    )
+
     # webhooks
     webhook_attempts: int = Field(
         10, ge=1, le=30, description="attempts to deliver an event to a webhook, over two days with the default"

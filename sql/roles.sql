@@ -6,8 +6,8 @@
 -- nightreel_worker   reads and writes rows; makes, changes and drops no table; only adds decisions and events of cases
 -- nightreel_analyst  reads the views in `reporting`
 -- nightreel_console  reads the views in `reporting`, the tokens of the REST service, people, queues and cases; adds
---                    decisions and events of cases; changes who has a case, and notes when a token was used; keeps passwords
---                    and sessions
+--                    decisions and events of cases; changes who has a case, and notes when a token was used; keeps passwords,
+--                    sessions, saved searches and what people prefer
 DO $$
 DECLARE
     role text;
@@ -44,6 +44,8 @@ BEGIN
             GRANT SELECT, INSERT, UPDATE (hash, changed_at, expires_at) ON nightreel.passwords TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at), DELETE ON nightreel.sessions TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE, DELETE ON nightreel.sign_in_failures TO nightreel_console;
+            GRANT SELECT, INSERT, UPDATE (chosen) ON nightreel.preferences TO nightreel_console;
+            GRANT SELECT, INSERT, UPDATE (name, query, shared), DELETE ON nightreel.saved_searches TO nightreel_console;
         END IF;
     END LOOP;
 END

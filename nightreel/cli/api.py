@@ -30,13 +30,13 @@ def api(
         return
     if not is_loopback(f"http://{settings.api_host}"):
         err.print("Tokens travel unencrypted: put a proxy with TLS in front.", style="yellow")
-    with _leases(settings) as lease_memory:
+    with leases(settings) as lease_memory:
         serve(settings, on_ready=lambda url: print_line(f"REST service at {url}"), lease_memory=lease_memory)
     print_line("stopped")
 
 
 @contextmanager
-def _leases(settings: Settings) -> Iterator[LeaseNow | None]:
+def leases(settings: Settings) -> Iterator[LeaseNow | None]:
     """What leases memory for the model: None without a Prefect server, or with the database of the console alone."""
     prefect = prefect_api(settings)
     has_no_database = settings.database_url is None and settings.database_console_url is not None

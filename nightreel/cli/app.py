@@ -41,6 +41,7 @@ COMMANDS = {
     "review": "review",
     "users": "users",
     "export": "export",
+    "console": "console_server",
     "api": "api",
     "tokens": "tokens",
     "webhooks": "webhooks",

@@ -10,6 +10,7 @@ from nightreel.database.schema.feature_cache import cache_keys, features
 from nightreel.database.schema.judged import verdicts, video_verdicts
 from nightreel.database.schema.measured import answers
 from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
+from nightreel.database.schema.people import preferences, saved_searches
 from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
 from nightreel.database.schema.review import (
     ADDED_TO,
@@ -51,6 +52,7 @@ __all__ = [
     "notes",
     "passwords",
     "policies",
+    "preferences",
     "prompts",
     "questions",
     "queue_policies",
@@ -58,6 +60,7 @@ __all__ = [
     "recipe_prompts",
     "recipes",
     "runs",
+    "saved_searches",
     "search_index",
     "segments",
     "sessions",

@@ -1,0 +1,15 @@
+"""The console: what analysts see in a browser.
+
+    app.py         the application, which a server runs
+    access.py      who is signed in, their role, and the token of forms
+    fields.py      what a form or an address says, within limits
+    safety.py      headers of all replies; requests of other sites
+    problems.py    errors as pages
+    rendering.py   templates, languages, times
+    languages.py   catalogues of strings, in locales/
+    signing_in.py  sign in and out;  account.py: password, sessions, preferences
+    server.py      a socket and uvicorn
+
+It reads through `nightreel.api`: the same service, the same transactions, as the same role of Postgres. It knows
+nothing of Prefect, runs or commands.
+"""

@@ -1,0 +1,141 @@
+"""Sign in and out. `nightreel.accounts` slows attempts down.
+
+Before somebody is signed in, the forms belong to a cookie of their own: another site cannot sign a browser in as
+somebody else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from nightreel.accounts.signing_in import LONGEST_NAME, RefusedError, SignedIn, TooSoonError, sign_in
+from nightreel.api.bodies import Body
+from nightreel.api.problems import busy
+from nightreel.api.service import service_of
+from nightreel.console.access import (
+    CSRF_FIELD,
+    PASSWORD,
+    SIGN_IN,
+    AsViewer,
+    check_csrf,
+    cookie_name,
+    csrf_token,
+    is_secure,
+)
+from nightreel.console.fields import Fields, form_of, query_of
+from nightreel.console.problems import sent_to
+from nightreel.console.rendering import is_time_zone, render
+from nightreel.database.preferences import keep_time_zone
+from nightreel.database.sessions import LONGEST, revoke_sessions
+
+_LONGEST_NEXT = 4000
+_LONGEST_PASSWORD = 1024
+
+
+class SignInForm(Body):
+    """What the form of the page sends. `time_zone`: of the browser."""
+
+    name: str = Field("", max_length=LONGEST_NAME)
+    password: str = Field("", max_length=_LONGEST_PASSWORD + 1)
+    next: str = Field("/", max_length=_LONGEST_NEXT)
+    time_zone: str = Field("", max_length=100)
+
+
+def add_signing_in(router: APIRouter) -> None:
+    """Add the routes."""
+    router.add_api_route(SIGN_IN, _form, methods=["GET"])
+    router.add_api_route(SIGN_IN, _sign_in, methods=["POST"])
+    router.add_api_route("/sign-out", _sign_out, methods=["POST"])
+
+
+def start_session(request: Request, done: SignedIn, *, next_path: str = "/") -> Response:
+    """Give the browser the cookie of a session, and send it on."""
+    reply = sent_to(request, PASSWORD if done.must_change else local_path(next_path))
+    secure = is_secure(request)
+    reply.set_cookie(
+        cookie_name(secure=secure),
+        done.secret,
+        max_age=int(LONGEST.total_seconds()),
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
+    reply.delete_cookie(_forms_cookie(request), path="/")
+    return reply
+
+
+def local_path(path: str) -> str:
+    r"""A path of the console, or "/" for what leads elsewhere.
+
+    >>> [local_path(one) for one in ("/videos/1?t=5", "//evil", "https://evil", "/\\evil", "/\t/evil", "x")]
+    ['/videos/1?t=5', '/', '/', '/', '/', '/']
+    """
+    parts = urlsplit(path)
+    is_local = path.startswith("/") and not path.startswith("//") and not parts.scheme and not parts.netloc
+    return path if is_local and "\\" not in path and path.isprintable() else "/"
+
+
+def _form(request: Request) -> Response:
+    """The page with the form."""
+    fields = query_of(request)
+    return _shown(request, next_path=fields.last("next")[:_LONGEST_NEXT], name="", problem=None)
+
+
+def _shown(request: Request, *, next_path: str, name: str, problem: str | None, status: int = 200) -> Response:
+    secret = request.cookies.get(_forms_cookie(request)) or secrets.token_urlsafe(32)
+    reply = render(
+        request,
+        "sign_in.html",
+        status=status,
+        next_path=local_path(next_path),
+        name=name,
+        problem=problem,
+        forms_token=csrf_token(secret),
+    )
+    reply.set_cookie(
+        _forms_cookie(request), secret, path="/", secure=is_secure(request), httponly=True, samesite="strict"
+    )
+    return reply
+
+
+async def _sign_in(request: Request) -> Response:
+    form = await form_of(request)
+    check_csrf(request, form, csrf_token(request.cookies.get(_forms_cookie(request), "")))
+    fields = {name: values for name, values in form.values.items() if name != CSRF_FIELD}
+    return await run_in_threadpool(_try, request, Fields(fields).read(SignInForm))
+
+
+def _try(request: Request, given: SignInForm) -> Response:
+    service = service_of(request)
+    address = request.client.host if request.client else ""
+    agent = request.headers.get("user-agent", "")
+    try:
+        done = sign_in(service.database, given.name, given.password, address=address, agent=agent)
+    except TooSoonError as error:
+        raise busy(error.detail, retry_after_s=error.wait_s) from error
+    except RefusedError as error:
+        return _shown(request, next_path=given.next, name=given.name, problem=error.detail, status=401)
+    if is_time_zone(given.time_zone):
+        with service.database.begin() as connection:
+            keep_time_zone(connection, done.user, given.time_zone)
+    return start_session(request, done, next_path=given.next)
+
+
+def _sign_out(request: Request, visitor: AsViewer) -> Response:
+    """End the session."""
+    with visitor.writing() as connection:
+        revoke_sessions(connection, visitor.user, only=visitor.session.id)
+    reply = sent_to(request, SIGN_IN)
+    reply.delete_cookie(cookie_name(secure=is_secure(request)), path="/", secure=is_secure(request), httponly=True)
+    reply.headers["Clear-Site-Data"] = '"cache"'
+    return reply
+
+
+def _forms_cookie(request: Request) -> str:
+    return f"{cookie_name(secure=is_secure(request))}-forms"
