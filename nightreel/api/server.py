@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -67,6 +68,18 @@ def run_server(app: ASGIApp, listener: socket.socket, *, proxies: Sequence[str] 
     )
     with suppress(KeyboardInterrupt):  # uvicorn ends first, then passes the signal on
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def is_for_this_host(host: str) -> bool:
+    """Whether no other machine reaches a service that listens on this address.
+
+    >>> [is_for_this_host(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "10.0.0.1")]
+    [True, True, True, False, False, False]
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def listening(host: str, port: int, *, setting: str) -> socket.socket:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from nightreel.api.server import listening, run_server
+from nightreel.api.server import is_for_this_host, listening, run_server
 from nightreel.api.service import open_service
 from nightreel.console.app import create_console
 from nightreel.errors import SettingsError
-from nightreel.proxies import is_loopback
 from nightreel.settings import Settings
 from nightreel.stages.database import open_console_database
 from nightreel.stages.device_lease import LeaseNow
@@ -28,7 +27,7 @@ def check_address(settings: Settings) -> None:
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise SettingsError(f"{path} is no file: expected one of the certificate or its key, PEM")
-    if certificate is None and not settings.console_proxies and not is_loopback(f"http://{_in_url(settings)}"):
+    if certificate is None and not settings.console_proxies and not is_for_this_host(settings.console_host):
         raise SettingsError(
             f"NIGHTREEL_CONSOLE_HOST={settings.console_host}: passwords would travel unencrypted: set "
             "NIGHTREEL_CONSOLE_TLS_CERTIFICATE and NIGHTREEL_CONSOLE_TLS_KEY, or put a proxy with TLS in front and "

@@ -102,6 +102,8 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "passwords",
         "sessions",
         "sign_in_failures",
+        "preferences",
+        "saved_searches",
         "embedding_models",
         "vectors",
     }
