@@ -21,6 +21,7 @@ from nightreel.console.find import add_find
 from nightreel.console.problems import answer_with_pages
 from nightreel.console.safety import Safety
 from nightreel.console.signing_in import add_signing_in
+from nightreel.console.videos import add_videos
 
 _STATIC = Path(__file__).with_name("static")
 
@@ -30,7 +31,7 @@ def create_pages(service: Service | None, *, names: Sequence[str] = ()) -> FastA
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
     router = APIRouter()
-    for add in (add_signing_in, add_account, add_find):
+    for add in (add_signing_in, add_account, add_find, add_videos):
         add(router)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC))
