@@ -144,7 +144,7 @@ def _prompts(connection: Connection) -> list[str]:
 
 
 def _chips(form: FindForm) -> list[tuple[str, str, str]]:
-    """The filters in use: name, value, and the query without it."""
+    """The filters in use that are not of one click: name, value, and the query without it."""
     named = {
         "like": _("looks like"),
         "prompt": _("prompt"),
@@ -156,7 +156,8 @@ def _chips(form: FindForm) -> list[tuple[str, str, str]]:
         "until": _("modified before"),
         "lane": _("lane"),
     }
-    values = {name: getattr(form, name) for name in named}
+    quick = {field for _name, sets in QUICK for field, value in sets.items() if getattr(form, field) == value}
+    values = {name: getattr(form, name) for name in named if name not in quick}
     return [(named[name], str(value), form.query(**{name: None})) for name, value in values.items() if value]
 
 

@@ -16,6 +16,10 @@ _NARROWEST = 3.0
 _MOST_ROWS = 12
 
 
+Shown = dict[str, Any]
+"""A row of a view."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """A part of the video. `kind`: a class of the stylesheet. `start_s`: where the player goes."""
@@ -52,9 +56,9 @@ class Timeline:
 def draw_timeline(
     duration_s: float,
     *,
-    segments: Sequence[dict[str, Any]],
-    flags: Sequence[dict[str, Any]],
-    looks: Sequence[dict[str, Any]],
+    segments: Sequence[Shown],
+    flags: Sequence[Shown],
+    looks: Sequence[Shown],
 ) -> Timeline:
     """The timeline of a video.
 

@@ -97,8 +97,8 @@ def _frame(request: Request, visitor: AsViewer, video_id: VideoId, segment: Inde
 def _captions(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
     """The captions as WebVTT."""
     rows = _rows(request, visitor, video_id, "timeline", Filter("kind", "=", "caption"))
-    cues = [((one["start_s"], one["end_s"]), text) for one in rows if (text := escape_text(str(one["answer"] or "")))]
-    return _vtt(cues)
+    cues = {((one["start_s"], one["end_s"]), escape_text(str(one["answer"] or ""))): None for one in rows}
+    return _vtt([(times, text) for times, text in cues if text])
 
 
 def _flags(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:

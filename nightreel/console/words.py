@@ -27,6 +27,23 @@ WORDS = (
     _("Too Many Requests"),
     _("Internal Server Error"),
     _("Service Unavailable"),
+    # what was found, verdicts, states of cases, decisions
+    _("flagged"),
+    _("unknown"),
+    _("error"),
+    _("open"),
+    _("second"),
+    _("escalated"),
+    _("appealed"),
+    _("closed"),
+    _("empty"),
+    _("confirm"),
+    _("reject"),
+    _("unsure"),
+    _("escalate"),
+    # rows of the timeline
+    _("segments"),
+    _("second looks"),
     # nightreel.accounts
     _("the name or the password is wrong"),
 )
