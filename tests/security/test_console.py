@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from fixtures.work_rest import SECRET
 from fixtures.work_signed_in import PEOPLE, Client, Console
 
 from nightreel.console.app import create_pages
@@ -27,20 +28,32 @@ class Case:
 GETS: dict[str, Case] = {
     "/": Case(Role.VIEWER, "/"),
     "/sign-in": Case(NOBODY, "/sign-in"),
+    "/export": Case(Role.VIEWER, "/export?q=street"),
+    "/videos/{video_id}": Case(Role.VIEWER, "/videos/{video}"),
+    "/videos/{video_id}/moment": Case(Role.VIEWER, "/videos/{video}/moment?t=40"),
+    "/videos/{video_id}/media": Case(Role.VIEWER, "/videos/{video}/media"),
+    "/videos/{video_id}/captions.vtt": Case(Role.VIEWER, "/videos/{video}/captions.vtt"),
+    "/videos/{video_id}/flags.vtt": Case(Role.VIEWER, "/videos/{video}/flags.vtt"),
+    "/videos/{video_id}/thumbnail": Case(Role.VIEWER, "/videos/{video}/thumbnail"),
+    "/videos/{video_id}/segments/{segment}/frames/{frame}.jpg": Case(
+        Role.VIEWER, "/videos/{video}/segments/0/frames/0.jpg"
+    ),
     "/account": Case(Role.VIEWER, "/account"),
     "/account/password": Case(Role.VIEWER, "/account/password"),
 }
 POSTS: dict[str, Case] = {
     "/sign-in": Case(NOBODY, "/sign-in"),
     "/sign-out": Case(Role.VIEWER, "/sign-out"),
+    "/searches": Case(Role.VIEWER, "/searches", {"name": "vans", "query": "q=van"}),
+    "/searches/{search_id}/delete": Case(Role.VIEWER, "/searches/1/delete"),
     "/account/preferences": Case(Role.VIEWER, "/account/preferences"),
     "/account/sessions/end": Case(Role.VIEWER, "/account/sessions/end"),
     "/account/password": Case(Role.VIEWER, "/account/password"),
 }
 
 
-def path_of(console: Console, case: Case) -> str:
-    return case.path.format(video=console.video_ids["clip-3"], case=console.case_id("clip-3"))
+def path_of(console: Console, case: Case, of: str = "clip-3") -> str:
+    return case.path.format(video=console.video_ids[of], case=console.case_id(of))
 
 
 def routes() -> dict[str, set[str]]:
@@ -134,6 +147,33 @@ def test_every_reply_says_how_a_browser_must_treat_it(console: Console):
             assert headers["X-Content-Type-Options"] == "nosniff", path
             assert headers["Cache-Control"] == "no-store", path
             assert headers["Referrer-Policy"] == "same-origin", path
+
+
+def test_restricted_videos_are_on_show_in_their_lane_alone(console: Console):
+    of_a_video = [case for case in GETS.values() if "{video}" in case.path]
+    found = ("/?lane=restricted&q=secret", "/?lane=restricted", "/export?lane=restricted&q=secret", "/?verdict=flagged")
+    with console.client("ada") as without, console.client("cleo") as cleo:
+        for case in of_a_video:
+            path = path_of(console, case, "bloody")
+            in_lane = f"{path}{'&' if '?' in path else '?'}lane=restricted"
+            for reply in (without.get(path), without.get(in_lane)):
+                assert reply.status_code == 404, path
+                assert SECRET not in reply.text
+                assert "bloody" not in reply.text
+            reply = cleo.get(path)
+            assert SECRET not in reply.text, path
+            assert "<img" not in reply.text
+        for path in found:
+            assert SECRET not in without.get(path).text, path
+            assert "bloody" not in without.get(path).text, path
+        for path in ("/", "/?q=secret", "/?verdict=flagged", "/export"):
+            assert "bloody" not in cleo.get(path).text, path
+        video = console.video_ids["bloody"]
+        assert SECRET in cleo.get("/?lane=restricted&q=secret").text.replace("<mark>", "").replace("</mark>", "")
+        assert f"/videos/{video}/thumbnail" not in cleo.get("/?lane=restricted").text
+        shown = cleo.get(f"/videos/{video}?lane=restricted").text
+        assert SECRET in shown
+        assert "hidden-picture" in shown or "<img" not in shown, "pictures are blurred"
 
 
 def test_a_session_that_was_ended_counts_no_longer(console: Console):
