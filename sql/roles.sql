@@ -44,6 +44,7 @@ BEGIN
             GRANT SELECT, INSERT, UPDATE (hash, changed_at, expires_at) ON nightreel.passwords TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at), DELETE ON nightreel.sessions TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE, DELETE ON nightreel.sign_in_failures TO nightreel_console;
+            GRANT SELECT, INSERT, DELETE ON nightreel.sign_in_links TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (chosen) ON nightreel.preferences TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (name, query, shared), DELETE ON nightreel.saved_searches TO nightreel_console;
         END IF;

@@ -17,6 +17,7 @@ from nightreel.database import passwords as stored
 from nightreel.database.connection import Database
 from nightreel.database.sessions import add_session, revoke_sessions
 from nightreel.database.sign_in_failures import clear, note_failure, take_back, wait_s
+from nightreel.database.sign_in_links import use_link
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
 
@@ -81,6 +82,19 @@ def sign_in(database: Database, name: str, password: str, *, address: str, agent
             stored.set_password(connection, found.user, hash_password(password), temporary=found.temporary)
         secret = add_session(connection, found.user, address=address, agent=agent)
     return SignedIn(secret, found.user, found.temporary)
+
+
+def sign_in_by_link(database: Database, secret: str, *, address: str, agent: str) -> SignedIn:
+    """Start the session of a link's person. Arguments as `sign_in`.
+
+    Raises:
+        RefusedError: the link was used, or has expired, or there never was one.
+    """
+    with database.begin() as connection:
+        user = use_link(connection, secret)
+        if user is None:
+            raise RefusedError("this link was used already, or has expired: ask for a new one")
+        return SignedIn(add_session(connection, user, address=address, agent=agent), user, False)
 
 
 def change_password(connection: Connection, user: User, password: str, *, keep_session: int) -> None:

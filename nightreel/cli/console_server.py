@@ -23,8 +23,14 @@ def console(
     settings = command_settings(console_host=host, console_port=port, console_proxies=behind_proxy)
     check_address(settings)
     with leases(settings) as lease_memory:
-        serve_console(settings, on_ready=lambda url: print_line(f"console at {url}"), lease_memory=lease_memory)
+        serve_console(settings, on_ready=_print_address, lease_memory=lease_memory)
     print_line("stopped")
+
+
+def _print_address(url: str, demo_link: str | None) -> None:
+    print_line(f"console at {url}")
+    if demo_link is not None:
+        print_line(f"open this to sign in once as a lead of the demo: {demo_link}")
 
 
 def register(app: typer.Typer) -> None:

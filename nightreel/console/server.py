@@ -8,10 +8,20 @@ from urllib.parse import urlsplit
 from nightreel.api.server import is_for_this_host, listening, run_server
 from nightreel.api.service import open_service
 from nightreel.console.app import create_console
+from nightreel.console.signing_in import LINK
+from nightreel.database.connection import Database
+from nightreel.database.sign_in_links import add_link
+from nightreel.database.users import find_user
 from nightreel.errors import SettingsError
+from nightreel.private import private_opener
 from nightreel.settings import Settings
 from nightreel.stages.database import open_console_database
 from nightreel.stages.device_lease import LeaseNow
+
+DEMO_LINK = "demo/sign-in-link"
+"""File of the work directory of a demo: `nightreel demo` makes it with its database."""
+DEMO_USER = "demo"
+OnReady = Callable[[str, str | None], None]
 
 
 def check_address(settings: Settings) -> None:
@@ -35,12 +45,14 @@ def check_address(settings: Settings) -> None:
         )
 
 
-def serve_console(settings: Settings, *, on_ready: Callable[[str], None], lease_memory: LeaseNow | None = None) -> None:
+def serve_console(
+    settings: Settings, *, on_ready: Callable[[str, str | None], None], lease_memory: LeaseNow | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM. Running requests end first.
 
     Args:
         lease_memory: as `open_service`.
-        on_ready: called with the URL when the port is open.
+        on_ready: called when the port is open, with the URL, and with a link that signs in once as a user of the demo.
 
     Raises:
         SettingsError: the address or the port cannot be used; as `check_address`.
@@ -56,7 +68,8 @@ def serve_console(settings: Settings, *, on_ready: Callable[[str], None], lease_
         names = [settings.console_host, urlsplit(settings.console_url or "").hostname or ""]
         app = create_console(service, names=[*filter(None, names), *settings.api_names])
         port = listener.getsockname()[1]
-        on_ready(settings.console_url or f"{'https' if certificate else 'http'}://{_in_url(settings)}:{port}")
+        url = settings.console_url or f"{'https' if certificate else 'http'}://{_in_url(settings)}:{port}"
+        on_ready(url, _demo_link(settings, database, url))
         run_server(
             app,
             listener,
@@ -69,3 +82,21 @@ def serve_console(settings: Settings, *, on_ready: Callable[[str], None], lease_
 def _in_url(settings: Settings) -> str:
     host = settings.console_host
     return f"[{host}]" if ":" in host else host
+
+
+def _demo_link(settings: Settings, database: Database, url: str) -> str | None:
+    """A new link that signs in once as the user of the demo, if `nightreel demo` made this database; else None.
+
+    It is also in the file `DEMO_LINK` of the work directory.
+    """
+    path = settings.work_dir / DEMO_LINK
+    if settings.database_url is not None or settings.database_console_url is not None or not path.is_file():
+        return None
+    with database.begin() as connection:
+        user = find_user(connection, DEMO_USER)
+        if user is None:
+            return None
+        link = f"{url}{LINK}?secret={add_link(connection, user)}"
+    with open(path, "w", opener=private_opener) as file:
+        file.write(f"{link}\n")
+    return link

@@ -7,14 +7,15 @@ somebody else.
 from __future__ import annotations
 
 import secrets
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from nightreel.accounts.signing_in import LONGEST_NAME, RefusedError, SignedIn, TooSoonError, sign_in
-from nightreel.api.bodies import Body
+from nightreel.accounts.signing_in import LONGEST_NAME, RefusedError, SignedIn, TooSoonError, sign_in, sign_in_by_link
+from nightreel.api.bodies import Body, Sent
 from nightreel.api.problems import busy
 from nightreel.api.service import service_of
 from nightreel.console.access import (
@@ -33,7 +34,9 @@ from nightreel.console.rendering import is_time_zone, render
 from nightreel.database.preferences import keep_time_zone
 from nightreel.database.sessions import LONGEST, revoke_sessions
 
+LINK = "/sign-in/link"
 _LONGEST_NEXT = 4000
+_LONGEST_SECRET = 100
 _LONGEST_PASSWORD = 1024
 
 
@@ -46,14 +49,22 @@ class SignInForm(Body):
     time_zone: str = Field("", max_length=100)
 
 
+class LinkForm(Body):
+    """The secret of a link that signs in once."""
+
+    secret: str = Field("", max_length=_LONGEST_SECRET)
+
+
 def add_signing_in(router: APIRouter) -> None:
     """Add the routes."""
     router.add_api_route(SIGN_IN, _form, methods=["GET"])
     router.add_api_route(SIGN_IN, _sign_in, methods=["POST"])
+    router.add_api_route(LINK, _link_form, methods=["GET"])
+    router.add_api_route(LINK, _sign_in_by_link, methods=["POST"])
     router.add_api_route("/sign-out", _sign_out, methods=["POST"])
 
 
-def start_session(request: Request, done: SignedIn, *, next_path: str = "/") -> Response:
+def _start_session(request: Request, done: SignedIn, *, next_path: str = "/") -> Response:
     """Give the browser the cookie of a session, and send it on."""
     reply = sent_to(request, PASSWORD if done.must_change else local_path(next_path))
     secure = is_secure(request)
@@ -88,35 +99,45 @@ def _form(request: Request) -> Response:
 
 
 def _shown(request: Request, *, next_path: str, name: str, problem: str | None, status: int = 200) -> Response:
+    shown = {"next_path": local_path(next_path), "name": name, "problem": problem}
+    return _with_forms_cookie(request, "sign_in.html", status=status, **shown)
+
+
+def _link_form(request: Request) -> Response:
+    """A page that asks before it uses a link: programs that look at links must not use them up."""
+    secret = query_of(request).last("secret")[:_LONGEST_SECRET]
+    return _with_forms_cookie(request, "sign_in_link.html", secret=secret, problem=None)
+
+
+def _with_forms_cookie(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+    """A page with a form for somebody who is not signed in."""
     secret = request.cookies.get(_forms_cookie(request)) or secrets.token_urlsafe(32)
-    reply = render(
-        request,
-        "sign_in.html",
-        status=status,
-        next_path=local_path(next_path),
-        name=name,
-        problem=problem,
-        forms_token=csrf_token(secret),
-    )
+    reply = render(request, template, status=status, forms_token=csrf_token(secret), **values)
     reply.set_cookie(
         _forms_cookie(request), secret, path="/", secure=is_secure(request), httponly=True, samesite="strict"
     )
     return reply
 
 
-async def _sign_in(request: Request) -> Response:
+async def _form_of_stranger(request: Request, shape: type[Sent]) -> Sent:
+    """A form of such a page. Raises Problem as `form_of`, `check_csrf` and `Fields.read`."""
     form = await form_of(request)
     check_csrf(request, form, csrf_token(request.cookies.get(_forms_cookie(request), "")))
-    fields = {name: values for name, values in form.values.items() if name != CSRF_FIELD}
-    return await run_in_threadpool(_try, request, Fields(fields).read(SignInForm))
+    return Fields({name: values for name, values in form.values.items() if name != CSRF_FIELD}).read(shape)
+
+
+async def _sign_in(request: Request) -> Response:
+    return await run_in_threadpool(_try, request, await _form_of_stranger(request, SignInForm))
+
+
+async def _sign_in_by_link(request: Request) -> Response:
+    return await run_in_threadpool(_try_link, request, await _form_of_stranger(request, LinkForm))
 
 
 def _try(request: Request, given: SignInForm) -> Response:
     service = service_of(request)
-    address = request.client.host if request.client else ""
-    agent = request.headers.get("user-agent", "")
     try:
-        done = sign_in(service.database, given.name, given.password, address=address, agent=agent)
+        done = sign_in(service.database, given.name, given.password, **_browser(request))
     except TooSoonError as error:
         raise busy(error.detail, retry_after_s=error.wait_s) from error
     except RefusedError as error:
@@ -124,7 +145,23 @@ def _try(request: Request, given: SignInForm) -> Response:
     if is_time_zone(given.time_zone):
         with service.database.begin() as connection:
             keep_time_zone(connection, done.user, given.time_zone)
-    return start_session(request, done, next_path=given.next)
+    return _start_session(request, done, next_path=given.next)
+
+
+def _try_link(request: Request, given: LinkForm) -> Response:
+    try:
+        done = sign_in_by_link(service_of(request).database, given.secret, **_browser(request))
+    except RefusedError as error:
+        return _with_forms_cookie(request, "sign_in_link.html", status=401, secret="", problem=error.detail)
+    return _start_session(request, done)
+
+
+def _browser(request: Request) -> dict[str, str]:
+    """Address and name of the browser."""
+    return {
+        "address": request.client.host if request.client else "",
+        "agent": request.headers.get("user-agent", ""),
+    }
 
 
 def _sign_out(request: Request, visitor: AsViewer) -> Response:

@@ -46,4 +46,5 @@ WORDS = (
     _("second looks"),
     # nightreel.accounts
     _("the name or the password is wrong"),
+    _("this link was used already, or has expired: ask for a new one"),
 )

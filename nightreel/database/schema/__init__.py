@@ -3,7 +3,7 @@
 Analysts never see these tables: they read the views of schema `reporting` (sql/views).
 """
 
-from nightreel.database.schema.access import passwords, sessions, sign_in_failures, tokens, users
+from nightreel.database.schema.access import passwords, sessions, sign_in_failures, sign_in_links, tokens, users
 from nightreel.database.schema.columns import metadata
 from nightreel.database.schema.devices import memory_leases, memory_peaks
 from nightreel.database.schema.feature_cache import cache_keys, features
@@ -65,6 +65,7 @@ __all__ = [
     "segments",
     "sessions",
     "sign_in_failures",
+    "sign_in_links",
     "site",
     "tokens",
     "users",

@@ -104,6 +104,7 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "sign_in_failures",
         "preferences",
         "saved_searches",
+        "sign_in_links",
         "embedding_models",
         "vectors",
     }
