@@ -58,7 +58,7 @@ def is_time_zone(name: str) -> bool:
 
 def is_htmx(request: Request) -> bool:
     """Whether htmx asks for a part of a page, not a browser for all of it."""
-    return "hx-request" in request.headers and "hx-boosted" not in request.headers
+    return "hx-request" in request.headers and "hx-history-restore-request" not in request.headers
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:

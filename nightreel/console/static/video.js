@@ -10,7 +10,7 @@ function shownTimes() {
 }
 
 function seek(seconds) {
-  player.currentTime = seconds;
+  player.currentTime = seconds + 0.001; // a time on the border of two frames is the start of the later one
 }
 
 function showMoment(seconds) {
@@ -45,8 +45,8 @@ document.addEventListener("click", (event) => {
     const times = shownTimes();
     const forward = target.dataset.step === "1";
     const next = forward
-      ? times.find((time) => time > player.currentTime + 0.001)
-      : times.filter((time) => time < player.currentTime - 0.001).pop();
+      ? times.find((time) => time > player.currentTime + 0.002)
+      : times.filter((time) => time < player.currentTime - 0.002).pop();
     player.pause();
     if (next !== undefined) seek(next);
   } else if (player && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
