@@ -10,8 +10,6 @@ from fixtures.work_signed_in import Console
 
 from nightreel.console.finding import FindForm
 
-VIDEOS = re.compile(r"2026/11/([\w-]+)\.mp4|>([\w-]+)\.mp4<")
-
 
 def found(page: str) -> list[str]:
     """The names of the videos on a page of pictures, in their order."""
@@ -90,8 +88,8 @@ def test_pages_follow_each_other_until_all_was_seen(console: Console, monkeypatc
 def test_htmx_gets_the_results_alone_and_the_address_of_them(console: Console):
     with console.client("vera") as client:
         reply = client.get("/?q=bicycle&view=grid&by=words", headers={"HX-Request": "true"})
-    assert "<html" not in reply.text
         back = client.get("/?q=bicycle", headers={"HX-Request": "true", "HX-History-Restore-Request": "true"})
+    assert "<html" not in reply.text
     assert reply.headers["HX-Push-Url"] == "/?q=bicycle"
     assert "<html" in back.text
 

@@ -56,9 +56,7 @@ def test_bytes_of_another_version_are_not_shown(console: Console, stored: Path):
 @pytest.mark.parametrize(
     ("container", "codec"), [("mov", "hevc"), ("avi", "mpeg4"), ("asf", "wmv3"), ("mpegts", "h264")]
 )
-def test_files_that_browsers_do_not_play_are_said_to_be_such(
-    console: Console, stored: Path, container: str, codec: str
-):
+def test_files_that_browsers_do_not_play_are_named(console: Console, stored: Path, container: str, codec: str):
     video = console.video_ids["clip-3"]
     console.execute(
         f"""UPDATE nightreel.videos SET probe = probe || '{{"container": "{container}", "codec": "{codec}"}}'
@@ -80,7 +78,7 @@ def test_the_page_shows_what_is_known_of_a_moment(console: Console):
     assert "a street" not in part
     for said in ("0:30–1:00", "Violence?", "97%", "severity 3", "tiny", "policy"):
         assert said in part, said
-    assert part.strip() in page or "a bicycle" in page
+    assert "a bicycle" in page
     assert page.count('class="flagged"') == 2, "two ranges: 0 to 60 s and 90 to 120 s"
     assert f"/cases/{console.case_id('clip-3')}" in page
 
@@ -88,7 +86,7 @@ def test_the_page_shows_what_is_known_of_a_moment(console: Console):
 def test_a_viewer_sees_no_link_to_a_case(console: Console):
     with console.client("vera") as client:
         page = client.get(f"/videos/{console.video_ids['clip-3']}").text
-    assert "case 1" in page or "case " in page
+    assert "case " in page
     assert "/cases/" not in page
 
 
