@@ -32,7 +32,7 @@ from nightreel.media.sampling import segments
 from nightreel.media.sandbox import DecoderPool
 from nightreel.models.base import VideoModel
 from nightreel.models.inquiry import Seen
-from nightreel.models.loading import check_model, find_model, load_model
+from nightreel.models.loading import FoundModel, check_model, find_model, load_model
 from nightreel.private import private_directory, tighten_work_dir
 from nightreel.prompts.schema import KEYWORD_TOKENS, MOST_KEYWORDS
 from nightreel.reasons import Reason
@@ -119,7 +119,12 @@ def values_of(reply: AskedSegment) -> list[dict[str, Any]]:
 
 
 def ask_file(
-    uri: str, prompts: Sequence[Prompt], settings: Settings, *, loaded: VideoModel | None = None
+    uri: str,
+    prompts: Sequence[Prompt],
+    settings: Settings,
+    *,
+    found: FoundModel | None = None,
+    loaded: VideoModel | None = None,
 ) -> Iterator[AskedSegment]:
     """Ask about a file or an object: a video, segment by segment, or a still image, as a segment of one frame at 0 s.
 
@@ -127,6 +132,7 @@ def ask_file(
         uri: a path, `file:///path` or `s3://bucket/key`.
         prompts: asked of every segment.
         settings: model, sampling plan, limits, S3 endpoint.
+        found: the result of `find_model` for these settings; None: find it now.
         loaded: the model of the settings, which stays open; None: load it for this call.
 
     Yields:
@@ -137,7 +143,7 @@ def ask_file(
         PermanentError: `object_gone`, or the file or the model cannot be used, or every segment failed.
         TransientError: the storage or the model hub cannot be reached.
     """
-    found = find_model(settings)
+    found = found or find_model(settings)
     check_model(settings, prompts=prompts, found=found)  # detect a wrong model or question before the download
     with ExitStack() as stack:
         path = stack.enter_context(local_file(uri, settings))

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from nightreel.api.problems import Problem, busy
 from nightreel.errors import PermanentError, TransientError
 from nightreel.models.base import VideoModel
-from nightreel.models.loading import check_model, load_model
+from nightreel.models.loading import FoundModel, check_model, find_model, load_model
 from nightreel.models.memory.device_request import request_device
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
@@ -36,14 +36,14 @@ class LoadedModel:
         self._settings = settings.without_patience()
         self._lease_memory = lease_memory
         self._lock = threading.Lock()
-        self._model: VideoModel | None = None
+        self._loaded: tuple[FoundModel, VideoModel] | None = None
         self._device: LeasedDevice | None = None
         self._held = ExitStack()
         self._timer: threading.Timer | None = None
 
     @property
     def is_loaded(self) -> bool:
-        return self._model is not None
+        return self._loaded is not None
 
     def refuse_if_busy(self) -> None:
         """Raise as `taken` would now."""
@@ -51,12 +51,12 @@ class LoadedModel:
             raise _busy()
 
     @contextmanager
-    def taken(self) -> Iterator[VideoModel]:
-        """The model, for one question.
+    def taken(self) -> Iterator[tuple[FoundModel, VideoModel]]:
+        """The model as it was found and as it is loaded, for one question.
 
         Raises:
             Problem: 429: it answers another question. 503: runs hold the memory that it needs.
-            NightreelError: as `load_model`.
+            NightreelError: as `find_model` and `load_model`.
         """
         if not self._lock.acquire(blocking=False):
             raise _busy()
@@ -64,10 +64,10 @@ class LoadedModel:
             if self._timer is not None:
                 self._timer.cancel()
             self._release_if_lost()
-            if self._model is None:
+            if self._loaded is None:
                 self._load()
-            assert self._model is not None
-            yield self._model
+            assert self._loaded is not None
+            yield self._loaded
         finally:
             self._timer = threading.Timer(self._settings.api_model_idle_s, self._release_if_idle)
             self._timer.daemon = True
@@ -82,22 +82,23 @@ class LoadedModel:
             self._release()
 
     def _load(self) -> None:
+        found = find_model(self._settings)
         with ExitStack() as stack:
-            device = self._find_device(stack)
+            device = self._find_device(found, stack)
             settings = self._settings.model_copy(update={"device": device.name})
-            model = load_model(settings, limit_bytes=device.limit_bytes)
+            model = load_model(settings, found=found, limit_bytes=device.limit_bytes)
             stack.callback(_release_memory, model.spec.backend)  # before the lease ends, after the last reference
             stack.callback(model.close)
             self._held = stack.pop_all()
-        self._model, self._device = model, device
+        self._loaded, self._device = (found, model), device
 
-    def _find_device(self, stack: ExitStack) -> LeasedDevice:
+    def _find_device(self, found: FoundModel, stack: ExitStack) -> LeasedDevice:
         """The device of the model, whose memory the stack holds."""
         most_mib = self._settings.gpu_memory_mib
         unleased = LeasedDevice(name=self._settings.device, limit_bytes=most_mib and most_mib * _MIB)
         if self._lease_memory is None:
             return unleased
-        footprint = check_model(self._settings, prompts=())
+        footprint = check_model(self._settings, prompts=(), found=found)
         if footprint is None:  # on a server
             return unleased
         request = request_device(self._settings, footprint)
@@ -128,8 +129,8 @@ class LoadedModel:
                 self._lock.release()
 
     def _release(self) -> None:
-        if self._model is not None:
-            self._model = self._device = None
+        if self._loaded is not None:
+            self._loaded = self._device = None
             self._held.close()
             logger.info("released the model %s", self._settings.model)
 

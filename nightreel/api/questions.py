@@ -169,12 +169,13 @@ def _answers(service: Service, file: BinaryIO, name: str, prompt: Prompt) -> lis
             "max_duration_s": min(service.settings.max_duration_s, MOST_SECONDS),
         }
     )
-    with service.model.taken() as model, service.spool.admit(0) as directory:  # one at a time: it never waits for room
+    # One at a time: it never waits for room in the spool.
+    with service.model.taken() as (found, model), service.spool.admit(0) as directory:
         suffix = Path(name).suffix
         path = directory / f"upload{suffix if _SUFFIX.fullmatch(suffix) else ''}"
         with path.open("wb") as out:
             shutil.copyfileobj(file, out, 1 << 20)
-        replies = ask_file(str(path), [prompt], settings.without_patience(), loaded=model)
+        replies = ask_file(str(path), [prompt], settings.without_patience(), found=found, loaded=model)
         return [value for reply in replies for value in values_of(reply)]
 
 

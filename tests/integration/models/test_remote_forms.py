@@ -11,7 +11,7 @@ from fixtures.plain_generate import moving_pattern
 
 from nightreel.domain import Answer, AnswerState, Field, FieldType, Level, Note, Prompt, PromptKind, Segment
 from nightreel.models.inquiry import Seen
-from nightreel.models.loading import describe_model
+from nightreel.models.loading import load_model
 from nightreel.models.served.remote import RemoteModel
 from nightreel.settings import load_settings
 
@@ -28,7 +28,8 @@ CAPTION = Prompt.of(name="caption", kind=PromptKind.CAPTION, text="Describe it."
 @pytest.fixture
 def model(chat_server: ChatServer) -> Iterator[RemoteModel]:
     settings = load_settings(model=chat_server.setting, remote_timeout_s=5)
-    made = RemoteModel(settings, describe_model(settings))
+    made = load_model(settings)
+    assert isinstance(made, RemoteModel)
     yield made
     made.close()
 

@@ -34,7 +34,7 @@ def test_the_server_is_found_by_its_command_line_if_its_pid_was_not_written() ->
     found = find_process(ServerState(port=1, argv=argv, pid=None))
     assert found is not None
     assert found.cmdline() == list(argv)
-    assert found.exe() == str(Path(sys.executable).resolve())
+    assert Path(found.exe()).resolve() == Path(sys.executable).resolve()
 
 
 def test_a_port_with_a_listener_is_not_free() -> None:
