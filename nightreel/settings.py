@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     )
     database_console_url: SecretStr | None = Field(
         None,
-        description="URL with which `nightreel api` reads a configured Postgres, as the role nightreel_console; the "
-        "embedded one needs none",
+        description="URL with which `nightreel api` and `nightreel console` read a configured Postgres, as the role "
+        "nightreel_console; the embedded one needs none",
     )
     console_url: str | None = Field(
         None,
