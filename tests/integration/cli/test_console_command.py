@@ -83,7 +83,8 @@ def test_it_refuses_an_address_that_others_reach_unencrypted():
     assert "--behind-proxy" in str(done.exception)
 
 
-def test_a_configured_database_needs_the_url_of_the_console():
+def test_a_configured_database_needs_the_url_of_the_console(monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     done = CliRunner().invoke(app, ["console"])
     assert isinstance(done.exception, SettingsError)
     assert "NIGHTREEL_DATABASE_CONSOLE_URL" in str(done.exception)
