@@ -399,6 +399,13 @@ class Settings(BaseSettings):
         "believed when they name a browser's address",
     )
 
+    console_user_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="header in which these proxies name the person who signed in there, such as X-Forwarded-User: the "
+        "console then asks for no password; empty: it does",
+    )
+
     # webhooks
     webhook_attempts: int = Field(
         10, ge=1, le=30, description="attempts to deliver an event to a webhook, over two days with the default"

@@ -19,6 +19,7 @@ from nightreel.api.service import Service
 from nightreel.console.account import add_account
 from nightreel.console.find import add_find
 from nightreel.console.problems import answer_with_pages
+from nightreel.console.proxied import Proxied
 from nightreel.console.safety import Safety
 from nightreel.console.signing_in import add_signing_in
 from nightreel.console.videos import add_videos
@@ -54,4 +55,5 @@ def create_console(service: Service, *, names: Sequence[str] = ()) -> ASGIApp:
         is_rest = scope.get("path", "").startswith(f"{API}/")
         await (rest if is_rest else pages)(scope, receive, send)
 
-    return console
+    settings = service.settings
+    return Proxied(console, settings.console_proxies, settings.console_user_header)
