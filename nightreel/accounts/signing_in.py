@@ -66,16 +66,7 @@ def sign_in(database: Database, name: str, password: str, *, address: str, agent
     """
     name = _storable(name)
     of_name, of_address = _subject("name", name.casefold()), _subject("address", address)
-    subjects = [of_name, of_address]
-    with database.begin() as connection:
-        seconds = wait_s(connection, subjects)
-        if seconds:
-            raise TooSoonError(seconds)
-        # Noted before the password is checked: attempts at the same time count too.
-        note_failure(connection, subjects)
-        found = stored.find_password(connection, name)
-    if not is_password(password, found.hash if found else None) or found is None or not found.counts:
-        raise RefusedError("the name or the password is wrong")
+    found = _checked(database, name, password, [of_name, of_address])
     with database.begin() as connection:
         clear(connection, of_name)
         take_back(connection, of_address)
@@ -83,6 +74,14 @@ def sign_in(database: Database, name: str, password: str, *, address: str, agent
             stored.set_password(connection, found.user, hash_password(password), temporary=found.temporary)
         secret = add_session(connection, found.user, address=address, agent=agent)
     return SignedIn(secret, found.user, found.temporary)
+
+
+def confirm_password(database: Database, user: User, password: str) -> None:
+    """Check that who is signed in as a person knows the person's password. Errors as `sign_in`."""
+    of_name = _subject("name", user.name.casefold())
+    _checked(database, user.name, password, [of_name])
+    with database.begin() as connection:
+        clear(connection, of_name)
 
 
 def sign_in_by_link(database: Database, secret: str, *, address: str, agent: str) -> SignedIn:
@@ -120,6 +119,20 @@ def change_password(connection: Connection, user: User, password: str, *, keep_s
     check_password(password, name=user.name)
     stored.set_password(connection, user, hash_password(password), temporary=False)
     revoke_sessions(connection, user, but=keep_session)
+
+
+def _checked(database: Database, name: str, password: str, subjects: list[bytes]) -> stored.StoredPassword:
+    """The stored password of a person, if it is this one and counts. Errors as `sign_in`."""
+    with database.begin() as connection:
+        seconds = wait_s(connection, subjects)
+        if seconds:
+            raise TooSoonError(seconds)
+        # Noted before the password is checked: attempts at the same time count too.
+        note_failure(connection, subjects)
+        found = stored.find_password(connection, name)
+    if not is_password(password, found.hash if found else None) or found is None or not found.counts:
+        raise RefusedError("the name or the password is wrong")
+    return found
 
 
 def _storable(name: str) -> str:
