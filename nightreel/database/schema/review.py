@@ -41,7 +41,8 @@ queue_policies = Table(
 # One content in one queue. `content`: its SHA-256, or "video:" and a number if that is not known. A trigger gives
 # `state` the value of the newest event. `severity`: the highest of its findings. `version` grows with each change of
 # what is to be judged. The columns from `taken_by` on are the lock: who has the case until when, on hold until when,
-# kept for whom, and who skipped it.
+# kept for whom, and who skipped it. `golden_id`, `golden_for`: the case of a golden item for one person; its content is
+# "golden:", the number of the item, ":" and that of the person.
 cases = Table(
     "cases",
     metadata,
@@ -59,10 +60,13 @@ cases = Table(
     time_column("hold_until"),
     Column("assigned_to", BigInteger, ForeignKey("nightreel.users.id")),
     Column("skipped_by", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    Column("golden_id", BigInteger, ForeignKey("nightreel.golden_items.id")),
+    Column("golden_for", BigInteger, ForeignKey("nightreel.users.id")),
     UniqueConstraint("queue_id", "content"),
     CheckConstraint("state IN ('open', 'second', 'escalated', 'appealed', 'closed', 'empty')", name="state"),
     CheckConstraint("severity BETWEEN 0 AND 4", name="severity"),
     CheckConstraint("num_nulls(taken_by, taken_at, taken_until) IN (0, 3)", name="taken"),
+    CheckConstraint("num_nulls(golden_id, golden_for) IN (0, 2)", name="golden"),
     Index(
         "cases_waiting_idx",
         "queue_id",
@@ -79,6 +83,7 @@ cases = Table(
     ),
     Index("cases_taken_by_idx", "taken_by", postgresql_where=text("taken_by IS NOT NULL")),
     Index("cases_content_idx", "content"),
+    Index("cases_golden_idx", "golden_for", "golden_id", postgresql_where=text("golden_for IS NOT NULL")),
 )
 
 # What is to be judged in a case (domain.Finding).
@@ -155,5 +160,24 @@ decisions = Table(
     Index("decisions_batch_id_idx", "batch_id"),
     Index("decisions_user_id_idx", "user_id", "id"),
 )
-ADDED_TO = (case_events, decisions)
-"""The tables whose rows are never changed nor deleted."""
+
+# Who saw what, only ever added to. `video_id`: of a video that may be erased since. `blurred`: null: there was no
+# picture.
+views_seen = Table(
+    "views_seen",
+    metadata,
+    id_column(),
+    Column("user_id", BigInteger, ForeignKey("nightreel.users.id"), nullable=False),
+    created_column("seen_at"),
+    Column("what", Text, nullable=False),
+    Column("video_id", BigInteger),
+    Column("case_id", BigInteger, ForeignKey("nightreel.cases.id")),
+    Column("segment", Integer),
+    Column("blurred", Boolean),
+    CheckConstraint("what IN ('case', 'contact_sheet', 'frame', 'video')", name="what"),
+    CheckConstraint("what = 'case' OR blurred IS NOT NULL", name="blurred"),
+    CheckConstraint("num_nonnulls(video_id, case_id) > 0", name="of"),
+    Index("views_seen_video_id_idx", "video_id", "id"),
+)
+ADDED_TO = (case_events, decisions, views_seen)
+"""The tables whose rows are never changed nor deleted. `nightreel.erase` alone blanks what people wrote in them."""
