@@ -23,7 +23,7 @@ PYTEST := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: demo demo-model test test-vllm test-lowest check format docs fuzz chaos bench bench-docs bench-peers check-media clean install
-.PHONY: lock audit image sbom test-image
+.PHONY: lock strings audit image sbom test-image
 
 demo: install
 	@$(BIN)/python -m nightreel.cli demo
@@ -102,6 +102,13 @@ lock: $(SUPPLY)/.installed
 	$(LOCK) $(LOCK_FLAGS) --all-extras --group supply --group image --output-file constraints.txt pyproject.toml
 	$(LOCK) --extra adapters --generate-hashes --constraint constraints.txt --output-file docker/requirements.txt pyproject.toml
 	$(LOCK) --group image --generate-hashes --constraint constraints.txt --output-file docker/requirements-build.txt
+
+# Writes new strings of the console to its catalogues, without a translation, and drops those that are gone.
+strings: install
+	@mkdir -p build
+	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --no-location --sort-output --output-file build/strings.pot nightreel/console
+	$(BIN)/pybabel --quiet update --omit-header --no-fuzzy-matching --ignore-obsolete --no-wrap --locale zh \
+		--input-file build/strings.pot --output-file nightreel/console/locales/zh.po
 
 # Known vulnerabilities of all packages in constraints.txt, and ruff's rules, of which S are those of bandit. SECURITY.md
 # answers each finding. --strict fails for a package about which the service says nothing: without it, a service that

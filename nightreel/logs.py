@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
+from urllib.parse import unquote
 
 from nightreel.settings import Settings
 
@@ -46,6 +47,16 @@ def escape_controls(text: str) -> str:
     return "".join(
         char.encode("unicode_escape").decode() if _is_unsafe(unicodedata.category(char)) else char for char in text
     )
+
+
+def file_name(uri: str) -> str:
+    """The name of an object's file as its directory shows it, with controls as escapes.
+
+    >>> file_name("file:///videos/my%20clip.mp4"), file_name("s3://bucket/100%25.mp4")
+    ('my clip.mp4', '100%25.mp4')
+    """
+    name = uri.rsplit("/", 1)[-1]
+    return escape_controls(unquote(name) if uri.startswith("file://") else name)
 
 
 def _is_unsafe(category: str) -> bool:

@@ -124,8 +124,8 @@ class Settings(BaseSettings):
     )
     database_console_url: SecretStr | None = Field(
         None,
-        description="URL with which `nightreel api` reads a configured Postgres, as the role nightreel_console; the "
-        "embedded one needs none",
+        description="URL with which `nightreel api` and `nightreel console` read a configured Postgres, as the role "
+        "nightreel_console; the embedded one needs none",
     )
     console_url: str | None = Field(
         None,
@@ -417,6 +417,25 @@ class Settings(BaseSettings):
     api_upload_mib: int = Field(512, ge=1, description="largest file of a question to it, MiB")
     api_model_idle_s: float = Field(
         600, gt=0, description="time after its last question after which it releases the model, seconds"
+    )
+
+    # the console
+    console_host: str = Field("127.0.0.1", description="address that `nightreel console` listens on; 0.0.0.0: all")
+    console_port: int = Field(4281, ge=0, le=65535, description="port of `nightreel console`; 0: a free one")
+    console_tls_certificate: Path | None = Field(
+        None, description="file with the certificate and its chain, PEM, with which the console speaks TLS"
+    )
+    console_tls_key: Path | None = Field(None, description="file with the key of the certificate, PEM")
+    console_proxies: Annotated[CommaSeparated, AfterValidator(_valid_networks)] = Field(
+        (),
+        description="addresses of proxies with TLS that pass requests on to the console: 10.1.0.7,::1; only they are "
+        "believed when they name a browser's address",
+    )
+    console_user_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="header in which these proxies name the person who signed in there, such as X-Forwarded-User: the "
+        "console then asks for no password; empty: it does",
     )
 
     # audits

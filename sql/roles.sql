@@ -8,7 +8,7 @@
 -- nightreel_analyst  reads the views in `reporting`
 -- nightreel_console  reads the views in `reporting`, the tokens of the REST service, people, queues and cases; adds
 --                    decisions, events of cases, views seen, and cases of golden items; changes who has a case, and
---                    notes when a token was used; keeps passwords and sessions
+--                    notes when a token was used; keeps passwords, sessions, saved searches and what people prefer
 DO $$
 DECLARE
     role text;
@@ -55,6 +55,9 @@ BEGIN
             GRANT SELECT, INSERT, UPDATE (hash, changed_at, expires_at) ON nightreel.passwords TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at), DELETE ON nightreel.sessions TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE, DELETE ON nightreel.sign_in_failures TO nightreel_console;
+            GRANT SELECT, INSERT, DELETE ON nightreel.sign_in_links TO nightreel_console;
+            GRANT SELECT, INSERT, UPDATE (chosen) ON nightreel.preferences TO nightreel_console;
+            GRANT SELECT, INSERT, UPDATE (name, query, shared), DELETE ON nightreel.saved_searches TO nightreel_console;
         END IF;
     END LOOP;
 END

@@ -27,7 +27,7 @@ from nightreel.api.rows import add_rows
 from nightreel.api.service import Service
 
 PREFIX = "/api/v1"
-_LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def create_app(service: Service | None, *, names: Sequence[str] = ()) -> FastAPI:
@@ -51,7 +51,7 @@ def create_app(service: Service | None, *, names: Sequence[str] = ()) -> FastAPI
         add(router)
     app.include_router(router)
     answer_with_problems(app)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, *names], www_redirect=False)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, *names], www_redirect=False)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's way to change the document
     return app
 

@@ -1,4 +1,4 @@
-"""JSON bodies, read within a limit and after the token. FastAPI would read a body before it knows who sends it."""
+"""Bodies of requests, read within limits and after the token. FastAPI would read one before it knows who sends it."""
 
 from __future__ import annotations
 
@@ -33,22 +33,32 @@ def sent(shape: type[Sent], caller: Callable[..., Caller]) -> Callable[..., Awai
     """
 
     async def read(request: Request, _: Caller = Depends(caller)) -> Sent:  # noqa: B008 - FastAPI's way
-        data = bytearray()
+        data = await read_body(request)
         try:
-            async with asyncio.timeout(_WITHIN_S):
-                async for chunk in request.stream():
-                    data += chunk
-                    if len(data) > _MOST_BYTES:
-                        raise Problem(413, f"the body has more than {_MOST_BYTES:,} bytes")
-        except TimeoutError as error:
-            raise Problem(408, f"the body did not arrive within {_WITHIN_S} s") from error
-        try:
-            return shape.model_validate_json(bytes(data) or b"{}")
+            return shape.model_validate_json(data or b"{}")
         except ValidationError as error:
             said = [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors()[:5]]
             raise Problem(422, "; ".join(said)) from error
 
     return read
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a request, within the limits.
+
+    Raises:
+        Problem: 408 or 413.
+    """
+    data = bytearray()
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > _MOST_BYTES:
+                    raise Problem(413, f"the body has more than {_MOST_BYTES:,} bytes")
+    except TimeoutError as error:
+        raise Problem(408, f"the body did not arrive within {_WITHIN_S} s") from error
+    return bytes(data)
 
 
 def described_body(shape: type[Body]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ An error in the middle breaks the connection off, so a client never takes a part
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from nightreel.api.access import Caller, needs
@@ -18,7 +19,7 @@ from nightreel.api.problems import busy, described
 from nightreel.api.reading import reading
 from nightreel.api.rows import Columns, Filters, Under, find_view, parse_filters
 from nightreel.api.service import EXPORTS_AT_ONCE, Service, service_of
-from nightreel.database.view_rows import Filter, chosen_columns, read_rows, view_columns
+from nightreel.database.view_rows import Column, chosen_columns, read_rows, view_columns
 from nightreel.domain.tokens import Scope
 from nightreel.stages.export import Format, export_chunks
 
@@ -27,6 +28,10 @@ _TYPES = {
     Format.JSONL: "application/jsonl",
     Format.PARQUET: "application/vnd.apache.parquet",
 }
+
+
+Rows = Callable[[Connection], tuple[Iterator[Sequence[Any]], Sequence[Column]]]
+"""Batches of rows, and their columns."""
 
 
 def add_exports(router: APIRouter) -> None:
@@ -53,42 +58,51 @@ def _export(
     under: Under = None,
 ) -> Response:
     """All rows of a view as one file."""
-    service = service_of(request)
-    conditions = parse_filters(filters)
+    service, conditions = service_of(request), parse_filters(filters)
+
+    def rows(connection: Connection) -> tuple[Iterator[Sequence[Any]], Sequence[Column]]:
+        name = find_view(connection, view)
+        chosen = chosen_columns(columns, view_columns(connection, name))
+        found = read_rows(connection, name, chosen, filters=conditions, under=under, restricted=caller.restricted)
+        return found, chosen
+
+    return export_reply(service, rows, name=view, form=form, restricted=caller.restricted)
+
+
+def export_reply(service: Service, rows: Rows, *, name: str, form: Format, restricted: bool) -> Response:
+    """Rows as a file that is sent while Postgres still reads.
+
+    Args:
+        rows: gives, in a transaction, batches of rows and their columns.
+        name: of the file, without an ending.
+        restricted: the caller may see restricted videos.
+
+    Raises:
+        Problem: 429 if others run. NightreelError: as `rows`, before the first byte.
+    """
     if not service.exports.acquire(blocking=False):
         raise busy(f"{EXPORTS_AT_ONCE} exports are running: wait for one to end", retry_after_s=30)
-    chunks = _chunks(service, caller, view, form=form, filters=conditions, columns=columns, under=under)
+    chunks = _chunks(service, rows, form=form, restricted=restricted)
     try:
         first = next(chunks)  # so that a wrong filter has a status
     except BaseException:
         chunks.close()
         raise
     headers = {
-        "Content-Disposition": f'attachment; filename="{view}.{form}"',
+        "Content-Disposition": f'attachment; filename="{name}.{form}"',
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(_sent(first, chunks), media_type=_TYPES[form], headers=headers)
 
 
-def _chunks(
-    service: Service,
-    caller: Caller,
-    path: str,
-    *,
-    form: Format,
-    filters: tuple[Filter, ...],
-    columns: str | None,
-    under: str | None,
-) -> Generator[bytes, None, None]:
+def _chunks(service: Service, rows: Rows, *, form: Format, restricted: bool) -> Generator[bytes, None, None]:
     """The bytes of the file. Holds a connection, and one of the places for exports, until it ends or is closed."""
     with ExitStack() as stack:
         stack.callback(service.exports.release)
-        connection = stack.enter_context(reading(service.database, restricted=caller.restricted))
-        view = find_view(connection, path)
-        chosen = chosen_columns(columns, view_columns(connection, view))
-        batches = read_rows(connection, view, chosen, filters=filters, under=under, restricted=caller.restricted)
-        yield from export_chunks(batches, chosen, form)
+        connection = stack.enter_context(reading(service.database, restricted=restricted))
+        batches, columns = rows(connection)
+        yield from export_chunks(batches, columns, form)
 
 
 async def _sent(first: bytes, chunks: Generator[bytes, None, None]) -> AsyncIterator[bytes]:

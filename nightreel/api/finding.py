@@ -12,8 +12,8 @@ from nightreel.api.problems import Problem, described
 from nightreel.api.reading import reading
 from nightreel.api.replies import json_reply
 from nightreel.api.rows import MayRead, Under, Written
-from nightreel.api.service import service_of
-from nightreel.search import SearchBy, SearchFilters, SearchHit, SearchQuery, search
+from nightreel.api.service import Service, service_of
+from nightreel.search import SearchBy, SearchFilters, SearchHit, SearchPage, SearchQuery, search
 
 _MOST_HITS = 200
 _LARGEST_ID = 2**63 - 1
@@ -53,6 +53,16 @@ def add_search(router: APIRouter) -> None:
         operation_id="search",
         responses=described(400, 401, 403, 422, 429),
     )
+
+
+def find_moments(service: Service, query: SearchQuery, *, restricted: bool) -> SearchPage:
+    """A page of hits. Arguments and errors as `reading` and `search`."""
+    vector = None
+    if query.by is not SearchBy.WORDS and query.like is None:
+        with reading(service.database, restricted=False) as connection:
+            vector = service.texts.vector(connection, query.text)
+    with reading(service.database, restricted=restricted) as connection:
+        return search(connection, query, vector=vector)
 
 
 def _search(
@@ -113,12 +123,7 @@ def _search(
         limit=limit,
         after=after,
     )
-    service, vector = service_of(request), None
-    if q is not None and by is not SearchBy.WORDS:
-        with reading(service.database, restricted=False) as connection:
-            vector = service.texts.vector(connection, q)
-    with reading(service.database, restricted=caller.restricted) as connection:
-        page = search(connection, query, vector=vector)
+    page = find_moments(service_of(request), query, restricted=caller.restricted)
     found = {
         "hits": [_values(hit) for hit in page.hits],
         "next": page.next,

@@ -49,6 +49,13 @@ class _OnDisk:
     probe: Probe
 
 
+def gone(uri: str, error: NightreelError) -> Problem | None:
+    """The answer if an error of storage says that the analysed version of an object is no more; else None."""
+    if error.reason not in _GONE:
+        return None
+    return Problem(410, f"{uri} is gone, or has changed since it was analysed", reason=error.reason)
+
+
 class FrameReader:
     """Thread-safe: one frame at a time, others wait."""
 
@@ -109,10 +116,6 @@ class FrameReader:
         try:
             fetched = storage.fetch(video.uri, etag=video.etag, destination=path, max_bytes=self._settings.max_bytes)
         except NightreelError as error:
-            if error.reason in _GONE:
-                raise Problem(
-                    410, f"{video.uri} is gone, or has changed since it was analysed", reason=error.reason
-                ) from error
-            raise
+            raise gone(video.uri, error) or error from error
         if video.content_sha256 not in (None, fetched.content_sha256):
             raise Problem(410, f"{video.uri} has other bytes than those that were analysed")

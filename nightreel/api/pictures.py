@@ -37,7 +37,7 @@ _HEADERS = {
 }
 
 MaySee = Annotated[Caller, Depends(needs(Scope.MEDIA))]
-_Index = Annotated[int, Path(ge=0, le=_LARGEST_INDEX)]
+Index = Annotated[int, Path(ge=0, le=_LARGEST_INDEX)]
 
 
 def add_pictures(router: APIRouter) -> None:
@@ -68,10 +68,28 @@ def _thumbnail(
     segment: Annotated[int, Query(ge=0, le=_LARGEST_INDEX, description="number of the segment")] = 0,
 ) -> Response:
     """The contact sheet of a segment: all its sampled frames in one picture."""
-    service = service_of(request)
-    with reading(service.database, restricted=caller.restricted) as connection:
-        find_video(connection, video_id, caller)
-        found = _segment(connection, video_id, segment, caller)
+    return thumbnail_reply(service_of(request), caller.token.user_id, video_id, segment, restricted=caller.restricted)
+
+
+def _frame(request: Request, caller: MaySee, video_id: VideoId, segment: Index, frame: Index) -> Response:
+    """A sampled frame, decoded again from the video. The first frame of a segment has number 0."""
+    return frame_reply(
+        service_of(request), caller.token.user_id, video_id, segment, frame, restricted=caller.restricted
+    )
+
+
+def thumbnail_reply(service: Service, user_id: int, video_id: int, segment: int, *, restricted: bool) -> Response:
+    """The stored contact sheet of a segment, as a reply. It is noted that this person gets it.
+
+    Args:
+        restricted: the caller may see restricted videos.
+
+    Raises:
+        Problem: 404.
+    """
+    with reading(service.database, restricted=restricted) as connection:
+        find_video(connection, video_id, restricted=restricted)
+        found = find_segment(connection, video_id, segment, restricted=restricted)
     none = not_found(f"no thumbnail of segment {segment} of video {video_id} is stored")
     if found["thumbnail_uri"] is None:
         raise none
@@ -83,25 +101,34 @@ def _thumbnail(
         raise
     if not data.startswith(_JPEG):
         raise none
-    _note(service, caller, video_id, Viewed.CONTACT_SHEET, segment)
+    _note(service, user_id, video_id, Viewed.CONTACT_SHEET, segment, restricted=restricted)
     return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
-def _frame(request: Request, caller: MaySee, video_id: VideoId, segment: _Index, frame: _Index) -> Response:
-    """A sampled frame, decoded again from the video. The first frame of a segment has number 0."""
-    service = service_of(request)
-    with reading(service.database, restricted=caller.restricted) as connection:
-        video = find_video(connection, video_id, caller)
-        times_s = _segment(connection, video_id, segment, caller)["frame_times_s"]
+def frame_reply(
+    service: Service, user_id: int, video_id: int, segment: int, frame: int, *, restricted: bool
+) -> Response:
+    """A sampled frame, decoded again, as a reply. Arguments as `thumbnail_reply`.
+
+    Raises:
+        Problem: 404; 410 and 429 as `FrameReader.jpeg`.
+    """
+    with reading(service.database, restricted=restricted) as connection:
+        video = find_video(connection, video_id, restricted=restricted)
+        times_s = find_segment(connection, video_id, segment, restricted=restricted)["frame_times_s"]
     if frame >= len(times_s):
         raise not_found(f"segment {segment} of video {video_id} has {len(times_s)} frames, the first is 0")
-    analysed = AnalysedVideo(uri=video["uri"], etag=video["etag"], content_sha256=video["content_sha256"])
-    data = service.frames.jpeg(analysed, times_s[frame])
-    _note(service, caller, video_id, Viewed.FRAME, segment)
+    data = service.frames.jpeg(analysed(video), times_s[frame])
+    _note(service, user_id, video_id, Viewed.FRAME, segment, restricted=restricted)
     return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
-def _segment(connection: Connection, video_id: int, segment: int, caller: Caller) -> dict[str, Any]:
+def analysed(video: dict[str, Any]) -> AnalysedVideo:
+    """The version of an object that was analysed, from a row of `videos`."""
+    return AnalysedVideo(uri=video["uri"], etag=video["etag"], content_sha256=video["content_sha256"])
+
+
+def find_segment(connection: Connection, video_id: int, segment: int, *, restricted: bool) -> dict[str, Any]:
     """The row of a segment; of several sampling plans, the newest.
 
     Raises:
@@ -110,19 +137,19 @@ def _segment(connection: Connection, video_id: int, segment: int, caller: Caller
     query = PageQuery(
         view="segments",
         filters=(Filter("video_id", "=", str(video_id)), Filter("segment", "=", str(segment))),
-        restricted=caller.restricted,
+        restricted=restricted,
         limit=_PLANS,
     )
     found = read_page(connection, query)
     if not found.rows:
         raise not_found(f"video {video_id} has no segment {segment} with answers; the first is 0")
-    return dict(zip((column.name for column in found.columns), found.rows[-1], strict=True))
+    return found.records[-1]
 
 
-def _note(service: Service, caller: Caller, video_id: int, what: Viewed, segment: int) -> None:
-    """Note that the user of the token gets a picture. It is sent only then."""
-    with writing(service.database, restricted=caller.restricted) as connection:
-        note_view(connection, get_user(connection, caller.token.user_id), video_id, what, False, segment=segment)
+def _note(service: Service, user_id: int, video_id: int, what: Viewed, segment: int, *, restricted: bool) -> None:
+    """Note that a person gets a picture. It is sent only then."""
+    with writing(service.database, restricted=restricted) as connection:
+        note_view(connection, get_user(connection, user_id), video_id, what, False, segment=segment)
 
 
 def _stored(service: Service, uri: str) -> bytes:

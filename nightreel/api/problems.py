@@ -71,8 +71,7 @@ def answer_with_problems(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        said = "; ".join(_said(one) for one in error.errors()[:5])
-        return _reply(Problem(422, said))
+        return _reply(invalid_request(error))
 
     async def of_http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -87,6 +86,11 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(Exception, unexpected)
+
+
+def invalid_request(error: RequestValidationError) -> Problem:
+    """What is wrong with the parameters of a request, as an answer."""
+    return Problem(422, "; ".join(_said(one) for one in error.errors()[:5]))
 
 
 def as_problem(error: NightreelError) -> Problem:

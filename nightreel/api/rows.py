@@ -205,32 +205,31 @@ def _page(request: Request, caller: Caller, asked: _Asked, path: str) -> Respons
             after=asked.after,
         )
         found = read_page(connection, query)
-    names = [column.name for column in found.columns]
-    rows = [dict(zip(names, row, strict=True)) for row in found.rows]
     shown = [{"name": column.name, "type": column.type} for column in found.columns]
-    return json_reply(request, {"columns": shown, "rows": rows, "next": found.next})
+    return json_reply(request, {"columns": shown, "rows": found.records, "next": found.next})
 
 
 def _video(request: Request, caller: MayRead, video_id: VideoId) -> Response:
     """One video."""
     with reading(service_of(request).database, restricted=caller.restricted) as connection:
-        video = find_video(connection, video_id, caller)
+        video = find_video(connection, video_id, restricted=caller.restricted)
     return json_reply(request, {"video": video})
 
 
-def find_video(connection: Connection, video_id: int, caller: Caller) -> dict[str, Any]:
+def find_video(connection: Connection, video_id: int, *, restricted: bool) -> dict[str, Any]:
     """The row of a video that the caller may see.
+
+    Args:
+        restricted: the caller may see restricted videos.
 
     Raises:
         Problem: 404. It says the same whether the video does not exist or may not be seen.
     """
-    query = PageQuery(
-        view="videos", filters=(Filter("video_id", "=", str(video_id)),), restricted=caller.restricted, limit=1
-    )
+    query = PageQuery(view="videos", filters=(Filter("video_id", "=", str(video_id)),), restricted=restricted, limit=1)
     try:
         found = read_page(connection, query)
     except SettingsError as error:
         raise not_found(error.detail) from error
     if not found.rows:
-        raise not_found(f"no video {video_id}, or none that this token may see")
-    return dict(zip((column.name for column in found.columns), found.rows[0], strict=True))
+        raise not_found(f"no video {video_id}, or none that you may see")
+    return found.records[0]

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from nightreel.api.app import create_app
-from nightreel.api.server import serve
+from nightreel.api.server import is_for_this_host, serve
 from nightreel.cli.console import command_settings, err, out, print_line
-from nightreel.proxies import is_loopback
 from nightreel.services.endpoints import prefect_api
 from nightreel.settings import Settings
 from nightreel.stages.device_lease import LeaseNow
@@ -28,15 +27,15 @@ def api(
     if openapi:
         out.file.write(json.dumps(create_app(None).openapi(), indent=2) + "\n")
         return
-    if not is_loopback(f"http://{settings.api_host}"):
+    if not is_for_this_host(settings.api_host):
         err.print("Tokens travel unencrypted: put a proxy with TLS in front.", style="yellow")
-    with _leases(settings) as lease_memory:
+    with leases(settings) as lease_memory:
         serve(settings, on_ready=lambda url: print_line(f"REST service at {url}"), lease_memory=lease_memory)
     print_line("stopped")
 
 
 @contextmanager
-def _leases(settings: Settings) -> Iterator[LeaseNow | None]:
+def leases(settings: Settings) -> Iterator[LeaseNow | None]:
     """What leases memory for the model: None without a Prefect server, or with the database of the console alone."""
     prefect = prefect_api(settings)
     has_no_database = settings.database_url is None and settings.database_console_url is not None

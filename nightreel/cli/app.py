@@ -44,6 +44,7 @@ COMMANDS = {
     "erase": "erase",
     "hold": "hold",
     "export": "export",
+    "console": "console_server",
     "api": "api",
     "tokens": "tokens",
     "webhooks": "webhooks",

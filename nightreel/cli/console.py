@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 import typer
 from rich.console import Console
@@ -44,16 +43,6 @@ def plain(value: Any, *, width: int | None = None) -> str:
     text = "" if value is None else str(value)
     safe = escape_controls(text)
     return safe if width is None or len(safe) <= width else safe[: width - 1] + "…"
-
-
-def file_name(uri: str) -> str:
-    """The name of an object's file as its directory shows it, with controls as escapes.
-
-    >>> file_name("file:///videos/my%20clip.mp4"), file_name("s3://bucket/100%25.mp4")
-    ('my clip.mp4', '100%25.mp4')
-    """
-    name = uri.rsplit("/", 1)[-1]
-    return plain(unquote(name) if uri.startswith("file://") else name)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -13,14 +13,18 @@ import typer
 from nightreel.cli.analyze import print_summary, run
 from nightreel.cli.audit import print_misses, print_reliability
 from nightreel.cli.console import command_settings, plain, print_line, print_table
+from nightreel.console.server import DEMO_LINK, DEMO_USER
 from nightreel.database import reports
 from nightreel.database.connection import Database
+from nightreel.database.users import add_user
 from nightreel.demo.grading import FilmGrade, Grade, grade_answers, grade_films, share_right
 from nightreel.demo.reviewing import PROMPT, PROMPT_SET, review_night
 from nightreel.demo.videos import LONG_CLIP, demo_clips, make_demo_videos
 from nightreel.domain import PromptKind
+from nightreel.domain.users import Role
 from nightreel.models.loading import DEMO
 from nightreel.options import AnalyzeOptions, settings_for
+from nightreel.private import private_opener
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
 from nightreel.settings import Settings
@@ -44,12 +48,15 @@ def demo() -> None:
     print_line(f"videos: {videos}")
     if settings.checkpoint != DEMO:
         print_line(f"{settings.model} was not trained on these clips: expect wrong answers", style="yellow")
+    is_new = settings.database_url is None and not (settings.work_dir / "postgres").exists()
     with ExitStack() as stack:
         endpoints = stack.enter_context(open_services(settings))
         print_line(f"services started for this demo: {', '.join(endpoints.started) or 'none'}")
         options = AnalyzeOptions(source=str(videos), chunk_segments=_CHUNK_SEGMENTS, prompts=_PROMPTS)
         summary = run(options, settings_for(options, settings))
         database = stack.enter_context(open_database(settings))
+        if is_new:
+            _add_demo_user(database, settings)
         with database.begin() as connection:
             rows = [dict(row) for row in reports.answers(connection, uri=f"{summary.source}/", limit=10_000)]
             films = [dict(row) for row in reports.whole_video_answers(connection, uri=f"{summary.source}/")]
@@ -76,6 +83,15 @@ def demo() -> None:
         print_line()
         print_summary(summary)
     _show_next_steps()
+
+
+def _add_demo_user(database: Database, settings: Settings) -> None:
+    """Let `nightreel console` sign a person in to this database, which the demo made."""
+    with database.begin() as connection:
+        add_user(connection, DEMO_USER, role=Role.LEAD, pseudonym="demo-lead")
+    path = settings.work_dir / DEMO_LINK
+    with open(path, "w", opener=private_opener):
+        pass
 
 
 def _show_review(database: Database, source: str, grades: Sequence[Grade]) -> None:
@@ -229,6 +245,7 @@ def _show_next_steps() -> None:
     print_line()
     print_line("next steps, after `. .venv/bin/activate`:")
     for command, what in (
+        ("nightreel console", "see it in a browser: find clips, look at flags and where they come from"),
         ("nightreel answers --review", "show the answers that need review"),
         ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and show their URLs"),
         ("nightreel analyze DIRECTORY", "analyse your own videos; set NIGHTREEL_MODEL to a video LLM"),

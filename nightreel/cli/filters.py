@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 from sqlalchemy import Connection
 
-from nightreel.cli.console import file_name
 from nightreel.database import reports
 from nightreel.database.prompt_sets import kept_meanings
 from nightreel.domain import VerdictState
 from nightreel.errors import SettingsError
+from nightreel.logs import file_name
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.reasons import Reason
 from nightreel.settings import Settings

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
-from nightreel.cli.console import Json, command_settings, err, file_name, plain, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, err, plain, print_json, print_line, print_table
 from nightreel.database.policies import apply_policy, history, policies_in_force
 from nightreel.database.prompt_sets import forget_meaning, kept_meanings
 from nightreel.database.rejudging import Change, Progress, find_prompts
 from nightreel.domain import Policy, Prompt, PromptSet
 from nightreel.errors import SettingsError
+from nightreel.logs import file_name
 from nightreel.prompts.loading import load_prompt_sets, shipped_sets
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database

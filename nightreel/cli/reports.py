@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.cli.filters import check_key, check_prompt, check_reason, check_state
 from nightreel.database import reports
 from nightreel.domain import UNSURE, VerdictState, saw, too_little
+from nightreel.logs import file_name
 from nightreel.reasons import Reason
 from nightreel.stages.database import open_database
 from nightreel.units import counted

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightreel.cli.console import Json, command_settings, file_name, plain, print_json, print_line, print_table
+from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.cli.filters import check_prompt, find_segment
 from nightreel.errors import SettingsError
+from nightreel.logs import file_name
 from nightreel.search import SearchBy, SearchFilters, SearchHit, SearchPage, SearchQuery
 from nightreel.search import search as find
 from nightreel.stages.database import open_database

@@ -51,6 +51,12 @@ def find_password(connection: Connection, name: str) -> StoredPassword | None:
     return StoredPassword(user, row.hash, row.temporary, row.current and user.disabled_at is None)
 
 
+def is_temporary(connection: Connection, user: User) -> bool:
+    """Whether another person made the password of this one."""
+    query = select(_passwords.c.user_id).where(_passwords.c.user_id == user.id, _passwords.c.expires_at.is_not(None))
+    return connection.execute(query).one_or_none() is not None
+
+
 def set_password(connection: Connection, user: User, hash_: str, *, temporary: bool) -> None:
     """Store a new hash. A temporary password counts for three days."""
     values = {

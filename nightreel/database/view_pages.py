@@ -87,6 +87,7 @@ class PageQuery:
         filters, under, restricted: as `view_rows.read_rows`.
         limit: most rows.
         after: the cursor of the page before; None: the first page.
+        newest: against the order of the key: the rows that were added last come first.
     """
 
     view: str
@@ -96,11 +97,14 @@ class PageQuery:
     restricted: bool = False
     limit: int = 100
     after: str | None = None
+    newest: bool = False
 
     @property
     def digest(self) -> str:
         """What a cursor is bound to: the rows, not the columns nor the length of a page."""
         shown = [self.view, [[one.column, one.operator, one.value] for one in self.filters], self.under]
+        if self.newest:
+            shown.append("newest")
         return hashlib.sha256(json.dumps(shown).encode()).digest()[:_DIGEST_BYTES].hex()
 
 
@@ -111,6 +115,12 @@ class Page:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
     next: str | None
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows, each with the names of its columns."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
 def read_page(connection: Connection, query: PageQuery) -> Page:
@@ -130,12 +140,13 @@ def read_page(connection: Connection, query: PageQuery) -> Page:
     if query.after is not None:
         after = _read_cursor(query.after, key, query.digest)
         names = [f"CAST(:after_{number} AS {column.type})" for number, column in enumerate(key)]
-        parts.append(f"({listed(key)}) > ({', '.join(names)})")
+        parts.append(f"({listed(key)}) {'<' if query.newest else '>'} ({', '.join(names)})")
         values |= {f"after_{number}": value for number, value in enumerate(after)}
+    order = " DESC" if query.newest else ""
     condition = f" WHERE {' AND '.join(parts)}" if parts else ""
     statement = text(
         f"SELECT {listed([*chosen, *key])} FROM {source(query.view)}{condition} "  # noqa: S608 - names of the catalog
-        f"ORDER BY {', '.join(quoted(column.name) for column in key)} LIMIT {query.limit + 1:d}"
+        f"ORDER BY {', '.join(quoted(column.name) + order for column in key)} LIMIT {query.limit + 1:d}"
     )
     with explained(query.filters):
         rows = [tuple(row) for row in connection.execute(statement, values)]

@@ -17,8 +17,6 @@ class Role(StrEnum):
     ADMIN = "admin"  # manage users
 
 
-_REVIEWERS = frozenset({Role.REVIEWER, Role.LEAD, Role.ADMIN})
-_LEADS = frozenset({Role.LEAD, Role.ADMIN})
 _PSEUDONYM_BYTES = 3
 
 
@@ -40,13 +38,18 @@ class User:
     created_at: datetime
     disabled_at: datetime | None
 
+    def may(self, role: Role) -> bool:
+        """Whether the person may do what this role may."""
+        order = list(Role)
+        return self.disabled_at is None and order.index(self.role) >= order.index(role)
+
     @property
     def reviews(self) -> bool:
-        return self.disabled_at is None and self.role in _REVIEWERS
+        return self.may(Role.REVIEWER)
 
     @property
     def leads(self) -> bool:
-        return self.disabled_at is None and self.role in _LEADS
+        return self.may(Role.LEAD)
 
 
 def new_pseudonym() -> str:

@@ -132,9 +132,20 @@ class Storage(ABC):
             TransientError: `storage_unreachable`.
         """
 
-    @abstractmethod
     def read_start(self, uri: str, *, most_bytes: int) -> bytes:
         """Read at most `most_bytes` bytes from the start of an object. Costs one small request.
+
+        Raises:
+            NightreelError: as `fetch`.
+        """
+        return self.read_part(uri, etag=None, start=0, most_bytes=most_bytes)
+
+    @abstractmethod
+    def read_part(self, uri: str, *, etag: str | None, start: int, most_bytes: int) -> bytes:
+        """Read at most `most_bytes` bytes of an object, from the byte `start` on. Costs one request.
+
+        Args:
+            etag: as listed; another version is refused. None accepts any version.
 
         Raises:
             NightreelError: as `fetch`.

@@ -157,9 +157,12 @@ class LocalStorage(Storage):
             raise too_large(uri, len(data), max_bytes)
         return data
 
-    def read_start(self, uri: str, *, most_bytes: int) -> bytes:
+    def read_part(self, uri: str, *, etag: str | None, start: int, most_bytes: int) -> bytes:
         with os.fdopen(self._open(uri), "rb") as file:
+            if etag is not None:
+                _refuse_other_version(uri, listed=etag, status=os.fstat(file.fileno()))
             try:
+                file.seek(start)
                 return file.read(most_bytes)
             except OSError as error:
                 raise self._read_error(error, uri) from error

@@ -115,7 +115,7 @@ class S3Storage(Storage):
 
     def _refuses(self, key: str) -> bool:
         try:
-            self._bucket.run(self._bucket.read_start(key, 1))
+            self._bucket.run(self._bucket.read_part(key, None, 0, 1))
         except PermanentError as error:
             if error.reason is Reason.ACCESS_DENIED:
                 raise
@@ -140,8 +140,8 @@ class S3Storage(Storage):
         self._bucket.run(download(source, sink, self._bucket.options))
         return bytes(sink.data)
 
-    def read_start(self, uri: str, *, most_bytes: int) -> bytes:
-        return self._bucket.run(self._bucket.read_start(self._key(uri), most_bytes))
+    def read_part(self, uri: str, *, etag: str | None, start: int, most_bytes: int) -> bytes:
+        return self._bucket.run(self._bucket.read_part(self._key(uri), etag, start, most_bytes))
 
     def exists(self, uri: str) -> bool:
         try:

@@ -95,12 +95,14 @@ class S3Bucket:
         """Make one request, with retries while the storage is unreachable."""
         return await retrying(lambda: self.once(operation, key=key, **arguments), self.options.tries())
 
-    async def read_start(self, key: str, most_bytes: int) -> bytes:
-        """The first bytes of an object; none if it is empty."""
+    async def read_part(self, key: str, etag: str | None, start: int, most_bytes: int) -> bytes:
+        """Bytes of an object from `start` on; none if it ends before. Another version than `etag` is refused."""
+        condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
+        part = f"bytes={start}-{start + most_bytes - 1}"
 
         async def attempt() -> bytes:
             try:
-                reply = await self.once("get_object", key=key, Range=f"bytes=0-{most_bytes - 1}")
+                reply = await self.once("get_object", key=key, Range=part, **condition)
             except PermanentError as error:
                 if error.reason is Reason.INVALID_RANGE:
                     return b""

@@ -85,6 +85,16 @@ sessions = Table(
     Index("sessions_user_id_idx", "user_id"),
 )
 
+# A link that signs a person in once, as the SHA-256 of its secret.
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("nightreel.users.id", ondelete="CASCADE"), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+)
+
 # Failed attempts to sign in, in a row. `subject`: the SHA-256 of a name that was given, or of an address.
 sign_in_failures = Table(
     "sign_in_failures",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,7 @@ class WebVttWriter:
             return 0
         name = safe_name(video.uri, video.video_id, ".flags.vtt" if self._metadata else ".chapters.vtt")
         about = {"uri": video.uri, "video_id": video.video_id}
-        blocks = ["WEBVTT", f"NOTE {_json(about)}", *(_cue(*times, text) for times, text in cues)]
-        (self._directory / name).write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+        (self._directory / name).write_text(webvtt(cues, note=_json(about)), encoding="utf-8")
         self._index.write(json.dumps({"file": name, **about}) + "\n")
         return len(cues)
 
@@ -55,6 +54,16 @@ class WebVttWriter:
 
     def close(self) -> None:
         self._index.close()
+
+
+def webvtt(cues: Iterable[tuple[tuple[float, float], str]], *, note: str) -> str:
+    """A file of cues.
+
+    Args:
+        cues: start and end in seconds, and a text that `escape_text` made, or lines of such.
+        note: one line without an arrow.
+    """
+    return "\n\n".join(["WEBVTT", f"NOTE {note}", *(_cue(*times, text) for times, text in cues)]) + "\n"
 
 
 def _flags(video: FoundVideo) -> Iterator[tuple[tuple[float, float], str]]:

@@ -1,0 +1,51 @@
+"""Words that come from other packages and are shown translated. Here they are marked for the catalogues."""
+
+from __future__ import annotations
+
+
+def mark(text: str) -> str:
+    """A string of the catalogue; the template that shows it translates it."""
+    return text
+
+
+_ = mark
+
+WORDS = (
+    # roles
+    _("viewer"),
+    _("reviewer"),
+    _("lead"),
+    _("admin"),
+    # titles of errors
+    _("Bad Request"),
+    _("Forbidden"),
+    _("Not Found"),
+    _("Conflict"),
+    _("Gone"),
+    _("Unprocessable Content"),
+    _("Unprocessable Entity"),
+    _("Too Many Requests"),
+    _("Internal Server Error"),
+    _("Service Unavailable"),
+    # what was found, verdicts, states of cases, decisions
+    _("flagged"),
+    _("unknown"),
+    _("error"),
+    _("open"),
+    _("second"),
+    _("escalated"),
+    _("appealed"),
+    _("closed"),
+    _("empty"),
+    _("confirm"),
+    _("reject"),
+    _("unsure"),
+    _("escalate"),
+    # rows of the timeline
+    _("segments"),
+    _("second looks"),
+    # nightreel.accounts
+    _("the name or the password is wrong"),
+    _("you signed in at the proxy, but nobody of that name may use the console"),
+    _("this link was used already, or has expired: ask for a new one"),
+)

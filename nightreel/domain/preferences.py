@@ -1,0 +1,24 @@
+"""What a person prefers in the console."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """None: not chosen.
+
+    Args:
+        language: of the pages, such as "zh". time_zone: of times, such as "Europe/Berlin".
+    """
+
+    language: str | None = None
+    time_zone: str | None = None
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Preferences:
+        """Those of a row. What another version stored and this one does not know is left out."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in known})
