@@ -19,6 +19,7 @@ from nightreel.console.rendering import render
 from nightreel.console.watching import read_moment, read_video
 from nightreel.database.view_pages import PageQuery, read_page
 from nightreel.database.view_rows import Filter
+from nightreel.review.viewing import Viewed, note_view
 from nightreel.stages.curation.webvtt import escape_text, webvtt
 
 _MOST_CUES = 1000
@@ -81,11 +82,14 @@ def _moment(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
 
 
 def _media(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
-    """The bytes of the video, by ranges."""
+    """The bytes of the video, by ranges. Each request is noted: the browser sends one when somebody plays or seeks."""
     _, restricted = _asked(request, visitor)
     with visitor.reading(restricted=restricted) as connection:
         video = find_video(connection, video_id, restricted=restricted)
-    return media_reply(request, visitor.service, video)
+    reply = media_reply(request, visitor.service, video)
+    with visitor.writing() as connection:
+        note_view(connection, visitor.user, video_id, Viewed.VIDEO, False)
+    return reply
 
 
 def _frame(request: Request, visitor: AsViewer, video_id: VideoId, segment: Index, frame: Index) -> Response:

@@ -10,6 +10,7 @@ import pytest
 from fixtures.clips import encode_numbers, read_number
 from fixtures.work_signed_in import Console
 from PIL import Image
+from sqlalchemy import text
 
 
 @pytest.fixture
@@ -41,6 +42,9 @@ def test_the_player_gets_the_bytes_by_ranges(console: Console, stored: Path):
         assert reply.headers["Content-Type"] == "video/mp4"
         assert reply.headers["Cache-Control"] == "no-store"
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    with console.owner.begin() as connection:
+        seen = connection.execute(text("SELECT what, video_id, blurred FROM reporting.views_seen")).all()
+    assert [tuple(row) for row in seen] == [("video", console.video_ids["clip-3"], False)] * 4
 
 
 def test_bytes_of_another_version_are_not_shown(console: Console, stored: Path):
