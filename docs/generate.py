@@ -30,6 +30,7 @@ SECTIONS = {
     "gpu_dollars_per_hour": "Costs, for estimates",
     "log_level": "Logs and metrics",
     "api_host": "The REST service",
+    "audit_sample": "Audits",
     "webhook_attempts": "Webhooks",
 }
 

@@ -399,6 +399,11 @@ class Settings(BaseSettings):
         "believed when they name a browser's address",
     )
 
+    # audits
+    audit_sample: int = Field(
+        200, ge=10, le=1_000_000, description="items of each label that an audit draws, beside those that people see"
+    )
+
     # webhooks
     webhook_attempts: int = Field(
         10, ge=1, le=30, description="attempts to deliver an event to a webhook, over two days with the default"

@@ -6,14 +6,15 @@
 -- nightreel_worker   reads and writes rows; makes, changes and drops no table; only adds decisions and events of cases
 -- nightreel_analyst  reads the views in `reporting`
 -- nightreel_console  reads the views in `reporting`, the tokens of the REST service, people, queues and cases; adds
---                    decisions and events of cases; changes who has a case, and notes when a token was used; keeps passwords,
---                    sessions, saved searches and what people prefer
+--                    decisions and events of cases, and cases of golden items; changes who has a case, and notes when a
+--                    token was used; keeps passwords, sessions, saved searches and what people prefer
 DO $$
 DECLARE
     role text;
 BEGIN
     REVOKE ALL ON SCHEMA nightreel, reporting FROM PUBLIC;
     REVOKE ALL ON ALL TABLES IN SCHEMA nightreel, reporting FROM PUBLIC;
+    REVOKE ALL ON FUNCTION nightreel.open_golden_case FROM PUBLIC;
     FOR role IN
         SELECT rolname FROM pg_roles
         WHERE rolname IN ('nightreel_worker', 'nightreel_analyst', 'nightreel_console') AND rolname <> current_user
@@ -24,6 +25,9 @@ BEGIN
         EXECUTE 'REVOKE ALL ON ALL SEQUENCES IN SCHEMA nightreel, reporting FROM ' || role;
         EXECUTE 'GRANT USAGE ON SCHEMA reporting TO ' || role;
         EXECUTE 'GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO ' || role;
+        IF role IN ('nightreel_worker', 'nightreel_console') THEN
+            EXECUTE 'GRANT EXECUTE ON FUNCTION nightreel.open_golden_case TO ' || role;
+        END IF;
         IF role = 'nightreel_worker' THEN
             EXECUTE 'GRANT TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' TO nightreel_worker';
             GRANT USAGE ON SCHEMA nightreel TO nightreel_worker;
@@ -41,6 +45,7 @@ BEGIN
             GRANT SELECT, UPDATE (taken_by, taken_at, taken_until, hold_until, assigned_to, skipped_by)
                 ON nightreel.cases TO nightreel_console;
             GRANT SELECT, INSERT ON nightreel.decisions, nightreel.case_events TO nightreel_console;
+            GRANT SELECT ON nightreel.sampled_labels, nightreel.golden_items, nightreel.golden_labels TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (hash, changed_at, expires_at) ON nightreel.passwords TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at), DELETE ON nightreel.sessions TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE, DELETE ON nightreel.sign_in_failures TO nightreel_console;

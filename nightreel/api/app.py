@@ -15,6 +15,7 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from nightreel import __version__
+from nightreel.api.audit import add_audit
 from nightreel.api.bulk import add_bulk
 from nightreel.api.exports import add_exports
 from nightreel.api.finding import add_search
@@ -46,7 +47,7 @@ def create_app(service: Service | None, *, names: Sequence[str] = ()) -> FastAPI
     )
     app.state.service = service
     router = APIRouter(prefix=PREFIX)
-    for add in (add_rows, add_search, add_exports, add_pictures, add_questions, add_review, add_bulk):
+    for add in (add_rows, add_search, add_exports, add_pictures, add_questions, add_review, add_bulk, add_audit):
         add(router)
     app.include_router(router)
     answer_with_problems(app)

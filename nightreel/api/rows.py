@@ -49,6 +49,10 @@ _ABOUT = {
     "recipes": "Models, sampling plans and prompts.",
     "cases": "What people judge: one content in one queue.",
     "decisions": "What people decided, with pseudonyms.",
+    "audits": "Random samples of what the machine says, with what people decided of them.",
+    "audit_decisions": "What people decided of the items of audits.",
+    "agreement": "What two people said of the same label.",
+    "reviewer_accuracy": "How often reviewers are right about golden items.",
     "webhook_deliveries": "Events for webhooks, and what became of them.",
 }
 

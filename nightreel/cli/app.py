@@ -39,6 +39,7 @@ COMMANDS = {
     "failures": "reports",
     "retry": "reports",
     "review": "review",
+    "audit": "audit",
     "users": "users",
     "export": "export",
     "console": "console_server",

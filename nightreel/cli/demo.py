@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nightreel.cli.analyze import print_summary, run
+from nightreel.cli.audit import print_misses, print_reliability
 from nightreel.cli.console import command_settings, plain, print_line, print_table
 from nightreel.console.server import DEMO_LINK, DEMO_USER
 from nightreel.database import reports
 from nightreel.database.connection import Database
 from nightreel.database.users import add_user
 from nightreel.demo.grading import FilmGrade, Grade, grade_answers, grade_films, share_right
+from nightreel.demo.reviewing import PROMPT, PROMPT_SET, review_night
 from nightreel.demo.videos import LONG_CLIP, demo_clips, make_demo_videos
 from nightreel.domain import PromptKind
 from nightreel.domain.users import Role
@@ -27,6 +29,7 @@ from nightreel.prompts.loading import load_prompt_sets
 from nightreel.services import open_services
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
+from nightreel.units import counted
 
 if TYPE_CHECKING:
     from nightreel.demo.poster import Panel
@@ -76,6 +79,7 @@ def demo() -> None:
             _show_film([one for one in of_films if one.clip == LONG_CLIP])
             _show_share(grades, of_films)
             print_line(f"all clips in one picture: {_save_poster(segments, videos, settings)}")
+            _show_review(database, summary.source, grades)
         print_line()
         print_summary(summary)
     _show_next_steps()
@@ -88,6 +92,26 @@ def _add_demo_user(database: Database, settings: Settings) -> None:
     path = settings.work_dir / DEMO_LINK
     with open(path, "w", opener=private_opener):
         pass
+
+
+def _show_review(database: Database, source: str, grades: Sequence[Grade]) -> None:
+    """Let scripted reviewers work off the night, and show what their decisions say of the machine."""
+    warnings = [one for one in grades if (one.prompt.set_name, one.prompt.name) == (PROMPT_SET, PROMPT)]
+    truth: dict[str, bool] = {}
+    for one in warnings:
+        truth[one.clip] = truth.get(one.clip, False) or one.truth == "yes"
+    found = review_night(database, source=source, truth=truth)
+    if found is None:
+        return
+    print_line()
+    print_line(
+        f"three scripted reviewers: {counted(found.cases, 'case')}, {counted(found.decisions, 'decision')}, "
+        f"{counted(found.disagreements, 'disagreement')}, {found.undone} undone",
+        style="bold",
+    )
+    print_misses([found.audit])
+    if found.calibration is not None:
+        print_reliability(found.calibration)
 
 
 def _segment(grade: Grade) -> tuple[str, float, str]:

@@ -10,12 +10,15 @@ from typing import Annotated
 import typer
 
 from nightreel.cli.console import Json, command_settings, err, plain, print_json, print_line, print_table
+from nightreel.cli.shares import share_cell
 from nightreel.evaluation.asking import Candidate, ask_candidate, require_prompts
-from nightreel.evaluation.labels import read_labels
+from nightreel.evaluation.decided import decided_labels
+from nightreel.evaluation.labels import Label, read_labels
 from nightreel.evaluation.page import render_page
 from nightreel.evaluation.report import CandidateReport, Difference, Report, Score, make_report
 from nightreel.prompts.loading import load_prompt_sets
-from nightreel.statistics.intervals import Interval
+from nightreel.stages.database import open_database
+from nightreel.storage import open_storage
 from nightreel.units import counted
 
 _MOST_CHANGES = 20
@@ -23,10 +26,18 @@ _MOST_FAILURES = 10
 
 
 def evaluate(
-    labels: Annotated[Path, typer.Argument(help="File of right answers: CSV, or JSON Lines if it ends in .jsonl.")],
+    labels: Annotated[
+        Path | None,
+        typer.Argument(help="File of right answers: CSV, or JSON Lines if it ends in .jsonl. Left out: --decisions."),
+    ] = None,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="Take what people decided about yes/no prompts as right answers.")
+    ] = False,
     videos: Annotated[
         str | None,
-        typer.Option(help="Directory or URL of the videos that the labels name. Default: the directory of the file."),
+        typer.Option(
+            help="Directory or URL of the labelled videos. Default: the directory of the file, or NIGHTREEL_SOURCE."
+        ),
     ] = None,
     models: Annotated[
         list[str] | None, typer.Option("--model", help="Model to ask, as NIGHTREEL_MODEL; repeatable.")
@@ -40,10 +51,14 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Ask each model with each prompt set about labelled videos, and compare their answers; store nothing."""
-    known = read_labels(labels)
+    if (labels is None) != decisions:
+        raise typer.BadParameter("expected either a file of right answers or --decisions")
+    known = None if labels is None else read_labels(labels)
     candidates = _candidates(models or [None], prompts or [None], plan)
+    place = videos or (str(labels.parent) if labels is not None else "")
+    if known is None:
+        place, known = _decided(candidates, videos)
     require_prompts(candidates, known)
-    place = videos or str(labels.parent)
     report = make_report([ask_candidate(one, known, videos=place, on_video=_show) for one in candidates])
     if page is not None:
         page.write_text(render_page(report), encoding="utf-8")
@@ -54,6 +69,15 @@ def evaluate(
         _print(report)
     if any(len(one.cost.failures) == one.cost.videos for one in report.candidates):
         raise typer.Exit(1)
+
+
+def _decided(candidates: Sequence[Candidate], videos: str | None) -> tuple[str, list[Label]]:
+    """Where the decided videos are, and what people decided about the prompts that all candidates ask."""
+    settings = command_settings(source=videos)
+    url = open_storage(settings.source, settings).url
+    asked = [{prompt.name for prompt in one.prompts.prompts} for one in candidates]
+    with open_database(settings) as database, database.begin() as connection:
+        return url, decided_labels(connection, url, prompts=set.intersection(*asked))
 
 
 def _candidates(models: Sequence[str | None], sets: Sequence[str | None], plan: str | None) -> list[Candidate]:
@@ -105,18 +129,11 @@ def _row(score: Score) -> tuple[str, ...]:
         str(score.labels),
         str(score.unknown),
         str(score.errors),
-        _share(score.accuracy),
-        _share(score.precision),
-        _share(score.recall),
+        share_cell(score.accuracy),
+        share_cell(score.precision),
+        share_cell(score.recall),
         error,
     )
-
-
-def _share(interval: Interval | None) -> str:
-    """A share with its interval in per cent: 90 (76-97)."""
-    if interval is None:
-        return ""
-    return f"{100 * interval.value:.0f} % ({100 * interval.low:.0f}-{100 * interval.high:.0f})"
 
 
 def _print_difference(difference: Difference) -> None:

@@ -100,14 +100,23 @@ def find_segment(connection: Connection, text: str) -> tuple[int, int]:
     name, colon, number = text.rpartition(":")
     if not (colon and number.isdecimal() and len(number) < _LONGEST_NUMBER):
         name, number = text, "0"
+    return find_video(connection, name), int(number)
+
+
+def find_video(connection: Connection, name: str) -> int:
+    """The id of the video that has a name, or is the only one with this in its key.
+
+    Raises:
+        SettingsError: no video has this in its key, or several have.
+    """
     check_key(connection, name, options={})
     found = reports.videos_with(connection, name, most=_NEWEST + 1)
     exact = [one for one in found if file_name(one[1]) == name or one[1] == name]
     chosen = exact if len(exact) == 1 else found
     if len(chosen) != 1:
         some = ", ".join(file_name(uri) for _, uri in found[:_NEWEST])
-        raise SettingsError(f"--like {text!r}: several videos have this in their key, such as {some}: name one")
-    return chosen[0][0], int(number)
+        raise SettingsError(f"{name!r}: several videos have this in their key, such as {some}: name one")
+    return chosen[0][0]
 
 
 def _configured(connection: Connection, settings: Settings) -> set[tuple[str, str]]:

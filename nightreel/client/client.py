@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import httpx
 import pyarrow as pa
 
+from nightreel.client.audit import Audit
 from nightreel.client.errors import checked, reached
 from nightreel.client.review import Review
 from nightreel.client.tables import HITS, table_of
@@ -47,7 +48,8 @@ class Client:
         columns: names; None: all.
         limit: most rows; None: all.
 
-    `review` has the queues and cases (`nightreel.client.review.Review`).
+    `review` has the queues and cases (`nightreel.client.review.Review`), `audit` how far machine and people can be
+    trusted (`nightreel.client.audit.Audit`).
 
     Args:
         url: of the service, such as http://127.0.0.1:4280.
@@ -62,6 +64,7 @@ class Client:
             timeout=timeout_s,
         )
         self.review = Review(self._send)
+        self.audit = Audit(self._send)
 
     def __repr__(self) -> str:
         return f"Client({str(self._http.base_url)!r})"

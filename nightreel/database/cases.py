@@ -18,7 +18,7 @@ from nightreel.database.queues import QueuesInForce, queues_in_force
 from nightreel.database.statements import statement
 from nightreel.domain import PromptKind
 from nightreel.domain.cases import CaseFacts, CaseState
-from nightreel.domain.findings import Finding, category_of, labels_found
+from nightreel.domain.findings import Finding, Found, category_of, labels_found
 from nightreel.domain.policies import Policy
 
 OPENED = "opened"
@@ -71,7 +71,7 @@ def _contents_of(connection: Connection, video_ids: Collection[int]) -> dict[str
 def _found(
     connection: Connection, contents: Mapping[str, int], prompt_ids: Collection[int] | None
 ) -> list[tuple[str, Finding]]:
-    """What people should see of these contents: each label once, from the copy with the worst verdict."""
+    """What people should see of these contents: each label once, from the copy with the worst verdict, then audits."""
     parameters = {
         "contents": sorted(contents),
         "video_ids": sorted(set(contents.values())),
@@ -81,6 +81,9 @@ def _found(
     for row in connection.execute(statement("found_for_people"), parameters):
         for finding in _findings(row):
             found.setdefault((row.content, *finding.label), finding)
+    for row in connection.execute(statement("sampled_for_people"), parameters):
+        finding = _sampled(row)
+        found.setdefault((row.content, *finding.label), finding)
     return [(content, finding) for (content, _, _), finding in sorted(found.items(), key=lambda item: item[0])]
 
 
@@ -116,6 +119,31 @@ def _findings(row: Row[Any]) -> Iterable[Finding]:
             video_id=row.video_id,
             evidence=evidence,
         )
+
+
+def _sampled(row: Row[Any]) -> Finding:
+    """A label that an audit asks about. It looks like one that is not known, whatever the machine says of it."""
+    policy = Policy.from_json(row.policy)
+    return Finding(
+        prompt_id=row.prompt_id,
+        tag=row.tag,
+        prompt_set=row.set_name,
+        prompt=row.name,
+        category=category_of(row.name, policy),
+        found=Found.UNKNOWN,
+        severity=None,
+        lane=policy.lane,
+        reason=None,
+        policy_id=row.policy_id,
+        video_id=row.video_id,
+        evidence={
+            "answer_ids": row.answer_ids,
+            "model_ids": row.model_ids,
+            "p": None,
+            "first_s": row.start_s,
+            "ranges": [] if row.end_s is None else [[row.start_s, row.end_s]],
+        },
+    )
 
 
 def _sorted(found: Iterable[tuple[str, Finding]], queues: QueuesInForce) -> list[tuple[Place, Finding]]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from nightreel.database import schema
+from nightreel.database.statements import statement
 from nightreel.domain.queues import Queue, Queues
 
 _policies = schema.queue_policies
@@ -71,10 +72,8 @@ def record_sorted(connection: Connection, policy_id: int, video_id: int | None) 
 
 
 def videos_to_sort(connection: Connection, *, after: int, limit: int) -> list[int]:
-    """The next videos with a verdict that a person should see."""
-    verdicts = schema.video_verdicts.c
-    query = select(verdicts.video_id).distinct().where(verdicts.video_id > after, verdicts.needs_review)
-    return list(connection.execute(query.order_by(verdicts.video_id).limit(limit)).scalars())
+    """The next videos with a verdict that a person should see, or that audits ask people about."""
+    return list(connection.execute(statement("videos_to_sort"), {"after": after, "limit": limit}).scalars())
 
 
 def _in_force(connection: Connection, row: Row[Any]) -> QueuesInForce:

@@ -54,6 +54,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "webhook_deliveries": ("delivery_id",),
     "cases": ("case_id",),
     "decisions": ("decision_id",),
+    "audits": ("audit_id",),
+    "audit_decisions": ("audit_id", "content_sha256"),
+    "agreement": ("decision_id",),
+    "reviewer_accuracy": ("reviewer", "prompt_id"),
 }
 """The columns that tell the rows of each view apart, in the order of its pages. None of them is ever null."""
 _KEY_OF_WIDE = ("video_id",)

@@ -35,6 +35,17 @@ class Band(NamedTuple):
         half = doubt / 2
         return cls(max(0.0, round(threshold - half, 9)), min(1.0, round(threshold + half, 9)))
 
+    def moved(self, limit: float, *, begins: bool) -> Band:
+        """The band of the same width that ends at a probability, or begins there, within 0 to 1.
+
+        >>> Band(0.4, 0.5).moved(0.8, begins=False), Band(0.4, 0.5).moved(0.8, begins=True)
+        (Band(no_below=0.7, yes_from=0.8), Band(no_below=0.8, yes_from=0.9))
+        """
+        width = self.yes_from - self.no_below
+        if begins:
+            return Band(limit, min(1.0, round(limit + width, 9)))
+        return Band(max(0.0, round(limit - width, 9)), limit)
+
 
 class Review(StrEnum):
     """Which verdicts of a prompt a person should see."""

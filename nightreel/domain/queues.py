@@ -53,6 +53,7 @@ class Queue:
             `restricted`.
         people: names of users who may work it; empty: all reviewers.
         lock_minutes: how long a person has a case alone.
+        golden_share: this share of the cases that a person takes are golden items, from 0 to 1.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Queue:
     people: tuple[str, ...] = ()
     lock_minutes: float = 15.0
     second_review: SecondReview = SecondReview()
+    golden_share: float = 0.0
 
     @property
     def takes_everything(self) -> bool:

@@ -8,6 +8,10 @@
     undoing.py      undo a batch of decisions
     bulk.py         decide over a filter
     history.py      what happened to a case
+    golden.py       items of which the right decision is known
+    auditing.py     what audits say
+    agreement.py    how far people agree, with each other and with golden items
+    threshold_change.py    a threshold that an audit proposes, as a change of a prompt set
 
 The terminal and the web service call it, with a connection of the role nightreel_worker or nightreel_console. A case is
 made and changed by the transactions that write verdicts (database.cases); this package only adds decisions and events,

@@ -63,7 +63,11 @@ def lock_case(connection: Connection, user: User, case_id: int) -> LockedCase:
     """
     row = lock_cases(connection, [case_id]).get(case_id)
     queues = find_queues(connection)
-    if row is None or not sees(connection, user, queues.queue(row.queue_id), case_id):
+    if (
+        row is None
+        or row.golden_for not in (None, user.id)
+        or not sees(connection, user, queues.queue(row.queue_id), case_id)
+    ):
         raise NotFoundError(f"there is no case {case_id}, or none that {user.name} may see")
     return LockedCase(row, queues.queue(row.queue_id), queues)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,7 +14,7 @@ from nightreel.database import schema
 from nightreel.database.case_rows import APPEALED, NewEvent, add_events
 from nightreel.domain.cases import STAGES, CaseFacts, CaseState, Decision, Ruling, Stage
 from nightreel.domain.findings import Label
-from nightreel.domain.queues import Queue, draw_of
+from nightreel.domain.queues import Queue, SecondReview, draw_of
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
 from nightreel.review.access import lock_case, require_held, require_may_decide
@@ -85,7 +85,8 @@ def decide(connection: Connection, user: User, case_id: int, *, version: int, ru
         raise SettingsError("a lead decides here: confirm, reject or unsure")
     batch_id = uuid4()
     spent_s = connection.execute(select(func.extract("epoch", func.clock_timestamp() - case.row.taken_at))).scalar_one()
-    after, rows = ruled(facts, rulings, user=user, queue=case.queue, content=case.row.content, findings=findings)
+    queue = case.queue if case.row.golden_id is None else replace(case.queue, second_review=SecondReview())
+    after, rows = ruled(facts, rulings, user=user, queue=queue, content=case.row.content, findings=findings)
     shared = {
         "batch_id": batch_id,
         "case_id": case_id,

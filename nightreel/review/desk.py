@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,10 @@ from sqlalchemy import Connection, func, select, text, update
 
 from nightreel.database import schema
 from nightreel.database.case_rows import NewEvent, add_events
+from nightreel.database.queues import QueuesInForce
 from nightreel.database.statements import statement
 from nightreel.domain.cases import STAGES, CaseState
+from nightreel.domain.queues import Queue
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
 from nightreel.review.access import (
@@ -22,6 +25,7 @@ from nightreel.review.access import (
     require_may_decide,
     sees,
 )
+from nightreel.review.golden import open_golden_case
 from nightreel.review.refusals import ConflictError, NotAllowedError
 from nightreel.units import counted
 
@@ -39,7 +43,8 @@ def take_next(connection: Connection, user: User, queue_name: str) -> int | None
     """Take the next case of a queue; None if there is none for this person.
 
     A person who has a case of the queue already gets that one again, with the time that is left: nobody hoards cases,
-    and a client that died goes on where it was. Leads get escalations and appeals first.
+    and a client that died goes on where it was. Leads get escalations and appeals first. Golden items come in place of
+    a case that waits, so that they are not noticed.
     """
     queue, queues = find_queue(connection, user, queue_name)
     queue_id, lock_s = queues.ids[queue.name], queue.lock_minutes * 60
@@ -59,10 +64,26 @@ def take_next(connection: Connection, user: User, queue_name: str) -> int | None
     }
     for states in (_FOR_LEADS, _FOR_REVIEWERS) if user.leads else (_FOR_REVIEWERS,):
         taken = connection.execute(statement("take_case", states=states), parameters).scalar()
-        if taken is not None:
-            _note(connection, lock_case(connection, user, taken), user, "taken")
-            return int(taken)
+        if taken is None:
+            continue
+        if states == _FOR_REVIEWERS and random.random() < queue.golden_share:  # noqa: S311 - nothing to keep secret
+            taken = _golden_instead(connection, user, queue, queues, taken)
+        _note(connection, lock_case(connection, user, taken), user, "taken")
+        return int(taken)
     return None
+
+
+def _golden_instead(connection: Connection, user: User, queue: Queue, queues: QueuesInForce, taken: int) -> int:
+    """The case of a golden item, taken in place of this one; this one, if there is no item for the person."""
+    golden = open_golden_case(connection, user, queue, queues)
+    if golden is None:
+        return taken
+    connection.execute(update(_cases).where(_cases.c.id == taken).values(**FREE))
+    until = _NOW + timedelta(minutes=queue.lock_minutes)
+    connection.execute(
+        update(_cases).where(_cases.c.id == golden).values(taken_by=user.id, taken_at=_NOW, taken_until=until)
+    )
+    return golden
 
 
 def take_case(connection: Connection, user: User, case_id: int) -> None:

@@ -39,6 +39,7 @@ class _QueueEntry(BaseModel):
     people: _People = ()
     lock_minutes: Annotated[float, Field(gt=0, le=24 * 60, allow_inf_nan=False)] = 15.0
     second_review: _SecondReviewEntry = _SecondReviewEntry()
+    golden_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
 
 
 class _QueuesEntry(BaseModel):

@@ -14,7 +14,7 @@ from nightreel.database import schema
 from nightreel.database.case_rows import facts_of
 from nightreel.database.statements import statement
 from nightreel.domain.cases import CaseState
-from nightreel.domain.findings import Label
+from nightreel.domain.findings import Found, Label
 from nightreel.domain.users import User
 from nightreel.review.access import LockedCase, find_queues, lock_case
 
@@ -27,6 +27,7 @@ class ShownFinding:
 
     Args:
         to_decide: it waits for a decision now.
+        reason, p: None where `found` is unknown: audits and golden items look like that, too.
         policy_text: what counts and what does not.
         ranges: seconds of the video; first_s: the first of them.
     """
@@ -112,7 +113,7 @@ def show_case(connection: Connection, user: User, case_id: int) -> ShownCase:
         state=CaseState(row.state),
         version=row.version,
         severity=row.severity,
-        content=row.content,
+        content=_content(connection, row),
         videos=[(one.video_id, one.uri) for one in videos],
         copies=videos[0].copies if videos else 0,
         findings=list(shown_findings(connection, case).values()),
@@ -122,6 +123,14 @@ def show_case(connection: Connection, user: User, case_id: int) -> ShownCase:
         hold_until=row.hold_until,
         assigned_to=connection.execute(kept_for).scalar() if row.assigned_to else None,
     )
+
+
+def _content(connection: Connection, case: Row[Any]) -> str:
+    """The content of a case; of a golden item, as if it were any other case."""
+    if case.golden_id is None:
+        return str(case.content)
+    items = schema.golden_items.c
+    return str(connection.execute(select(items.content).where(items.id == case.golden_id)).scalar_one())
 
 
 def shown_findings(connection: Connection, case: LockedCase) -> dict[Label, ShownFinding]:
@@ -156,7 +165,9 @@ def shown_values(finding: ShownFinding) -> dict[str, Any]:
 
 
 def _finding(row: Row[Any], to_decide: Collection[Label]) -> ShownFinding:
+    """A finding as people see it. What is not known looks like what an audit asks: without reason and probability."""
     evidence: Mapping[str, Any] = row.evidence
+    is_known = row.found != Found.UNKNOWN
     return ShownFinding(
         prompt_id=row.prompt_id,
         prompt_set=row.prompt_set,
@@ -166,12 +177,13 @@ def _finding(row: Row[Any], to_decide: Collection[Label]) -> ShownFinding:
         found=row.found,
         severity=row.severity,
         lane=row.lane,
-        reason=row.reason,
+        reason=row.reason if is_known else None,
+        p=evidence["p"] if is_known else None,
         policy_id=row.policy_id,
         policy_text=row.policy_text or "",
         video_id=row.video_id,
         to_decide=(row.prompt_id, row.tag) in to_decide,
-        **{name: evidence[name] for name in ("p", "first_s", "ranges", "answer_ids", "model_ids")},
+        **{name: evidence[name] for name in ("first_s", "ranges", "answer_ids", "model_ids")},
     )
 
 

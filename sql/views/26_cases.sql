@@ -1,6 +1,6 @@
 -- What people judge: one row for each content and queue. `uri`, `video_id`: one of its copies. `state`: open (a person
 -- should decide), second (another person too), escalated, appealed (a lead), closed (all is decided) or empty (nothing is
--- left to judge). `decided`: labels with a decision that stands.
+-- left to judge). `decided`: labels with a decision that stands. Cases of golden items are left out.
 CREATE OR REPLACE VIEW reporting.cases AS
 SELECT one.id AS case_id,
        queue.name AS queue,
@@ -45,4 +45,5 @@ CROSS JOIN LATERAL (
     LEFT JOIN nightreel.standing_decisions AS decision
         ON decision.content = one.content AND decision.prompt_id = finding.prompt_id AND decision.tag = finding.tag
     WHERE finding.case_id = one.id
-) AS found;
+) AS found
+WHERE one.golden_id IS NULL;

@@ -1,6 +1,6 @@
 -- What people decided, one row for each label, never changed: with the pseudonym of who did. `undone_at`: it does not stand
 -- any more. `stands`: it is what people say of the label now. A decision that waits for a second review is left out, so
--- that the second person cannot see it.
+-- that the second person cannot see it, and so is one about a golden item, which is about no video.
 CREATE OR REPLACE VIEW reporting.decisions AS
 SELECT decision.id AS decision_id,
        decision.case_id,
@@ -31,7 +31,7 @@ SELECT decision.id AS decision_id,
        decision.prompt_id,
        copy.restricted
 FROM nightreel.decisions AS decision
-JOIN nightreel.cases AS one ON one.id = decision.case_id
+JOIN nightreel.cases AS one ON one.id = decision.case_id AND one.golden_id IS NULL
 JOIN nightreel.queues AS queue ON queue.id = one.queue_id
 JOIN nightreel.prompts AS prompt ON prompt.id = decision.prompt_id
 JOIN nightreel.users AS person ON person.id = decision.user_id

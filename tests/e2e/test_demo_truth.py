@@ -5,6 +5,7 @@ Later tests break one part each on purpose and require wrong answers: this prove
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from nightreel.models.inprocess import prefix
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.prompts.loading import load_prompt_sets
 from nightreel.stages.show import show_current
+from nightreel.stages.sort import start_queues
 
 SETS = ("demo", "demo_moderation")
 LEAST = 0.98
@@ -142,11 +144,15 @@ def test_features_of_another_plan_make_answers_wrong(run, monkeypatch):
 
 def test_the_demo_prints_answers_beside_the_truth_and_writes_a_contact_sheet(make_pipeline):
     pipeline = make_pipeline("", NIGHTREEL_MODEL="demo", NIGHTREEL_PLAN="uniform:8")
+    start_queues(pipeline.database)
     said, _ = pipeline.start("demo").communicate(timeout=200)
     assert "correct: 13 of 13 captions" in said, said
     assert "30-60 s  a red square, a red triangle and a blue triangle move up on a black background." in said
     assert "flagged: a red triangle, the warning sign" in said
     assert "no_index" in said
     assert "10 done, 1 reused, 1 failed" in said
+    assert "three scripted reviewers: 10 cases, 14 decisions, 1 disagreement, 1 undone" in said
+    assert re.search(r"demo_moderation/warning\s+10\s+10\s+10\s+0 \(0-0\)\s+30 % \(30-30\)\s+100 % \(100-100\)", said)
+    assert "expected calibration error: 0.000" in said
     with Image.open(pipeline.work_dir / "demo" / "contact-sheet.png") as poster:
         assert poster.width > 900

@@ -51,6 +51,10 @@ CASES: dict[str, Case] = {
     "/api/v1/decisions/{batch_id}/undo": Case(
         Scope.REVIEW, "decisions/00000000-0000-0000-0000-000000000000/undo", method="POST"
     ),
+    "/api/v1/audit": Case(Scope.REVIEW, "audit"),
+    "/api/v1/audit/agreement": Case(Scope.REVIEW, "audit/agreement"),
+    "/api/v1/audit/reviewers": Case(Scope.REVIEW, "audit/reviewers"),
+    "/api/v1/audit/{audit_id}/calibration": Case(Scope.REVIEW, "audit/1/calibration"),
     "/api/v1/bulk/preview": Case(Scope.REVIEW, "bulk/preview", method="POST"),
     "/api/v1/bulk": Case(Scope.REVIEW, "bulk", method="POST"),
 }
@@ -62,7 +66,9 @@ BODIES = {
     "appeal": {"reason": "it is a play"},
 }
 OF_A_CASE = {route: case for route, case in CASES.items() if "{case}" in case.path}
-WITH_VIDEOS = [path for path in VIEWS if path not in ("coverage", "runs", "memory", "backfills", "policies", "recipes")]
+WITHOUT_VIDEOS = ("coverage", "runs", "memory", "backfills", "policies", "recipes", "audits", "reviewer_accuracy")
+OF_DECISIONS = ("audit_decisions", "agreement")
+WITH_VIDEOS = [path for path in VIEWS if path not in (*WITHOUT_VIDEOS, *OF_DECISIONS)]
 
 
 def call(

@@ -76,6 +76,7 @@ def test_a_share_of_second_reviews_is_that_share_of_contents():
         ("queues: [{name: 'A b'}]", "name"),
         ("queues: [{name: a, second_review: {share: 2}}]", "share"),
         ("queues: [{name: a, lock_minutes: .inf}]", "lock_minutes"),
+        ("queues: [{name: a, golden_share: 1.1}]", "golden_share"),
         ("- 1", "file"),
         ("queues: [", "not valid YAML"),
         ("[" * 5000, "nested too deep"),

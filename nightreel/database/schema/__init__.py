@@ -4,6 +4,7 @@ Analysts never see these tables: they read the views of schema `reporting` (sql/
 """
 
 from nightreel.database.schema.access import passwords, sessions, sign_in_failures, sign_in_links, tokens, users
+from nightreel.database.schema.audits import audit_items, audit_strata, audits, golden_items, golden_labels
 from nightreel.database.schema.columns import metadata
 from nightreel.database.schema.devices import memory_leases, memory_peaks
 from nightreel.database.schema.feature_cache import cache_keys, features
@@ -32,6 +33,9 @@ __all__ = [
     "ADDED_TO",
     "analyses",
     "answers",
+    "audit_items",
+    "audit_strata",
+    "audits",
     "backfill_shards",
     "backfills",
     "cache_keys",
@@ -44,6 +48,8 @@ __all__ = [
     "failed_segments",
     "features",
     "findings",
+    "golden_items",
+    "golden_labels",
     "kept_prompt_sets",
     "memory_leases",
     "memory_peaks",

@@ -41,7 +41,8 @@ queue_policies = Table(
 # One content in one queue. `content`: its SHA-256, or "video:" and a number if that is not known. A trigger gives
 # `state` the value of the newest event. `severity`: the highest of its findings. `version` grows with each change of
 # what is to be judged. The columns from `taken_by` on are the lock: who has the case until when, on hold until when,
-# kept for whom, and who skipped it.
+# kept for whom, and who skipped it. `golden_id`, `golden_for`: the case of a golden item for one person; its content is
+# "golden:", the number of the item, ":" and that of the person.
 cases = Table(
     "cases",
     metadata,
@@ -59,10 +60,13 @@ cases = Table(
     time_column("hold_until"),
     Column("assigned_to", BigInteger, ForeignKey("nightreel.users.id")),
     Column("skipped_by", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    Column("golden_id", BigInteger, ForeignKey("nightreel.golden_items.id")),
+    Column("golden_for", BigInteger, ForeignKey("nightreel.users.id")),
     UniqueConstraint("queue_id", "content"),
     CheckConstraint("state IN ('open', 'second', 'escalated', 'appealed', 'closed', 'empty')", name="state"),
     CheckConstraint("severity BETWEEN 0 AND 4", name="severity"),
     CheckConstraint("num_nulls(taken_by, taken_at, taken_until) IN (0, 3)", name="taken"),
+    CheckConstraint("num_nulls(golden_id, golden_for) IN (0, 2)", name="golden"),
     Index(
         "cases_waiting_idx",
         "queue_id",
@@ -79,6 +83,7 @@ cases = Table(
     ),
     Index("cases_taken_by_idx", "taken_by", postgresql_where=text("taken_by IS NOT NULL")),
     Index("cases_content_idx", "content"),
+    Index("cases_golden_idx", "golden_for", "golden_id", postgresql_where=text("golden_for IS NOT NULL")),
 )
 
 # What is to be judged in a case (domain.Finding).

@@ -1,10 +1,17 @@
--- The labels that a bulk decision hits: of open cases of a queue that nobody has, without a decision that stands.
+-- The labels that a bulk decision hits: of open cases of a queue that nobody has, without a decision that stands. Those
+-- of audits and golden items are left out: each of them measures what a person sees in it.
 SELECT hit.case_id, hit.prompt_id, hit.tag, one.version
 FROM nightreel.cases AS one
 JOIN nightreel.findings AS hit ON hit.case_id = one.id
 JOIN reporting.policies AS policy ON policy.policy_id = hit.policy_id
 WHERE one.queue_id = :queue_id
   AND one.state = 'open'
+  AND one.golden_id IS NULL
+  AND NOT EXISTS (
+      SELECT FROM nightreel.sampled_labels AS sampled
+      WHERE sampled.content = one.content AND sampled.prompt_id = hit.prompt_id AND sampled.tag = hit.tag
+        AND hit.evidence -> 'p' = 'null'
+  )
   AND (one.taken_until IS NULL OR one.taken_until <= clock_timestamp())
   AND (CAST(:category AS text) IS NULL OR hit.category = :category)
   AND (CAST(:prompt AS text) IS NULL OR policy.prompt = :prompt)

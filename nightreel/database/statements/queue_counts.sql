@@ -1,4 +1,4 @@
--- The cases of each queue that wait, by what they wait for.
+-- The cases of each queue that wait, by what they wait for. One of a golden item counts only while its person has it.
 SELECT queue_id,
        count(*) FILTER (WHERE state = 'open') AS open,
        count(*) FILTER (WHERE state = 'second') AS second,
@@ -8,5 +8,5 @@ SELECT queue_id,
        count(*) FILTER (WHERE hold_until > clock_timestamp()) AS held,
        count(*) FILTER (WHERE taken_by = :user_id AND taken_until > clock_timestamp()) AS mine
 FROM nightreel.cases
-WHERE state IN ('open', 'second', 'escalated', 'appealed')
+WHERE state IN ('open', 'second', 'escalated', 'appealed') AND (golden_id IS NULL OR taken_until > clock_timestamp())
 GROUP BY queue_id

@@ -7,6 +7,7 @@ WITH next AS (
     FROM nightreel.cases AS waiting
     WHERE waiting.queue_id = :queue_id
       AND waiting.state IN $states
+      AND waiting.golden_id IS NULL
       AND (waiting.taken_until IS NULL OR waiting.taken_until <= clock_timestamp())
       AND (waiting.hold_until IS NULL OR waiting.hold_until <= clock_timestamp())
       AND (waiting.assigned_to IS NULL OR waiting.assigned_to = :user_id)

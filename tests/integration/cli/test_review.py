@@ -73,7 +73,9 @@ def test_the_commands_of_the_readme_work_in_order(desk: Desk):
     desk.analyse("a", violence=0.9)
     with desk.work.database.begin() as connection:
         change_user(connection, "ann", role=Role.LEAD)
-    commands = re.findall(r"(?m)^nightreel (review .*?)(?:  +#.*)?$", (ROOT / "README.md").read_text(encoding="utf-8"))
+    commands = re.findall(
+        r"(?m)^nightreel (review .*?)(?:  +#.*)?$", (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    )
     assert len(commands) == 15
     for command in commands:
         call(*shlex.split(command))

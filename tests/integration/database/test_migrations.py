@@ -99,6 +99,11 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "findings",
         "case_events",
         "decisions",
+        "audits",
+        "audit_strata",
+        "audit_items",
+        "golden_items",
+        "golden_labels",
         "passwords",
         "sessions",
         "sign_in_failures",
@@ -184,6 +189,10 @@ def test_every_view_can_be_read(database):
             "webhook_deliveries",
             "cases",
             "decisions",
+            "audits",
+            "audit_decisions",
+            "agreement",
+            "reviewer_accuracy",
         }
         for name in names:
             assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []

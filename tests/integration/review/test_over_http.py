@@ -9,10 +9,15 @@ import pytest
 from fixtures.work_rest import Rest
 
 from nightreel.client import Client, ServiceError
+from nightreel.database.queues import bring_into_force
 from nightreel.database.tokens import add_token
 from nightreel.database.users import add_user
+from nightreel.domain.queues import Queue, Queues
 from nightreel.domain.tokens import Scope
 from nightreel.domain.users import Role
+from nightreel.review.golden import add_golden_item
+from nightreel.stages.audit import AuditWish, draw_audits
+from nightreel.stages.sort import sort_videos
 
 
 def client_of(rest: Rest, name: str, role: Role) -> Client:
@@ -109,3 +114,52 @@ def test_a_body_is_checked_and_limited(rest: Rest):
     ):
         reply = httpx.post(url, content=body, headers=headers)
         assert (reply.status_code, said in reply.json()["detail"]) == (status, True), (body[:60], reply.text)
+
+
+def test_a_lead_reads_what_audits_say(rest: Rest):
+    wish = AuditWish(sample=10, made_by="lea", prompt="violence")
+    ((_, audit_id),) = draw_audits(rest.owner, wish)
+    with client_of(rest, "bob", Role.REVIEWER) as bob, client_of(rest, "lea", Role.LEAD) as lea:
+        for ask in (
+            bob.audit.misses,
+            bob.audit.agreement,
+            bob.audit.reviewers,
+            lambda: bob.audit.calibration(audit_id),
+        ):
+            with pytest.raises(ServiceError) as refused:
+                ask()
+            assert refused.value.status == 403
+        (audit,) = lea.audit.misses()
+        assert (audit["audit_id"], audit["prompt"], audit["misses"]) == (audit_id, "violence", None)
+        assert lea.audit.calibration(audit_id) == {"bins": [], "error": None}
+        while case := bob.review.take_next("general"):
+            bob.review.decide(case, "reject")
+        while case := lea.review.take_next("general"):
+            lea.review.decide(case, "reject")
+        (audit,) = lea.audit.misses()
+        assert audit["judged"] > 0
+        assert audit["misses"]["prevalence"]["value"] == 0
+        assert lea.audit.calibration(audit_id)["bins"]
+        assert {one["prompt"] for one in lea.audit.agreement()} == {"violence"}
+        assert lea.audit.reviewers() == []
+        assert lea.rows("audit_decisions").num_rows == audit["judged"]
+        with pytest.raises(ServiceError) as unknown:
+            lea.audit.calibration(999)
+        assert unknown.value.status == 404
+
+
+def test_a_golden_item_comes_over_http(rest: Rest):
+    rest.execute("UPDATE nightreel.videos SET content_sha256 = lpad(to_hex(id), 64, '0')")
+    with rest.owner.begin() as connection:
+        bring_into_force(connection, Queues((Queue(name="general", golden_share=1.0),)), made_by="lea")
+        add_golden_item(connection, rest.video_ids["clean"], {"violence": False}, made_by="lea")
+    sort_videos(rest.owner)
+    with client_of(rest, "bob", Role.REVIEWER) as bob, client_of(rest, "lea", Role.LEAD) as lea:
+        case = bob.review.take_next("general")
+        assert case["videos"][0][0] == rest.video_ids["clean"]
+        assert [one["found"] for one in case["findings"]] == ["unknown"]
+        assert case["content"] == f"{rest.video_ids['clean']:064x}"
+        assert bob.review.decide(case, "reject")["state"] == "closed"
+        (found,) = lea.audit.reviewers()
+        assert (found["judged"], found["correct"]) == (1, 1)
+        assert bob.decisions().num_rows == 0

@@ -1,0 +1,34 @@
+"""Audits from a notebook or a program: what the machine missed, and how far people agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nightreel.client.review import Send
+
+
+class Audit:
+    """What audits say, for leads: `client.audit`. Its methods raise `ServiceError`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def misses(self) -> list[dict[str, Any]]:
+        """The open audits. `misses`: missed items, prevalence, recall and their intervals; None: too few decisions."""
+        found: list[dict[str, Any]] = self._send("GET", "audit", None)["audits"]
+        return found
+
+    def calibration(self, audit_id: int) -> dict[str, Any]:
+        """The reliability table of an audit (`bins`), and its calibration error (`error`)."""
+        found: dict[str, Any] = self._send("GET", f"audit/{int(audit_id)}/calibration", None)
+        return found
+
+    def agreement(self) -> list[dict[str, Any]]:
+        """How far two people agree, with Krippendorff's `alpha`."""
+        found: list[dict[str, Any]] = self._send("GET", "audit/agreement", None)["prompts"]
+        return found
+
+    def reviewers(self) -> list[dict[str, Any]]:
+        """How often each reviewer is right about golden items."""
+        found: list[dict[str, Any]] = self._send("GET", "audit/reviewers", None)["reviewers"]
+        return found
