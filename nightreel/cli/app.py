@@ -41,6 +41,7 @@ COMMANDS = {
     "review": "review",
     "audit": "audit",
     "users": "users",
+    "requests": "requests",
     "export": "export",
     "console": "console_server",
     "api": "api",
