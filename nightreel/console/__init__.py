@@ -8,6 +8,7 @@
     rendering.py   templates, languages, times
     languages.py   catalogues of strings, in locales/
     signing_in.py  sign in and out;  account.py: password, sessions, preferences
+    review.py, review_cases.py    queues and cases;  lead.py, plots.py: thresholds, disagreements;  operator.py: nights
     server.py      a socket and uvicorn
 
 It reads through `nightreel.api`: the same service, the same transactions, as the same role of Postgres. It knows
