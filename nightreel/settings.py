@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     )
     database_console_url: SecretStr | None = Field(
         None,
-        description="URL with which `nightreel api` reads a configured Postgres, as the role nightreel_console; the "
-        "embedded one needs none",
+        description="URL with which `nightreel api` and `nightreel console` read a configured Postgres, as the role "
+        "nightreel_console; the embedded one needs none",
     )
     console_url: str | None = Field(
         None,
@@ -406,6 +406,13 @@ class Settings(BaseSettings):
     # audits
     audit_sample: int = Field(
         200, ge=10, le=1_000_000, description="items of each label that an audit draws, beside those that people see"
+    )
+
+    console_user_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="header in which these proxies name the person who signed in there, such as X-Forwarded-User: the "
+        "console then asks for no password; empty: it does",
     )
 
     # webhooks

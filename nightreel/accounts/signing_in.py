@@ -18,6 +18,7 @@ from nightreel.database.connection import Database
 from nightreel.database.sessions import add_session, revoke_sessions
 from nightreel.database.sign_in_failures import clear, note_failure, take_back, wait_s
 from nightreel.database.sign_in_links import use_link
+from nightreel.database.users import find_user
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
 
@@ -63,18 +64,9 @@ def sign_in(database: Database, name: str, password: str, *, address: str, agent
         TooSoonError: too many attempts failed. RefusedError: the name or the password is wrong, the person is disabled,
             or a password that another person made has expired.
     """
-    name = name.strip().encode(errors="replace").decode().replace("\0", "?")[: LONGEST_NAME + 1]  # as Postgres takes it
+    name = _storable(name)
     of_name, of_address = _subject("name", name.casefold()), _subject("address", address)
-    subjects = [of_name, of_address]
-    with database.begin() as connection:
-        seconds = wait_s(connection, subjects)
-        if seconds:
-            raise TooSoonError(seconds)
-        # Noted before the password is checked: attempts at the same time count too.
-        note_failure(connection, subjects)
-        found = stored.find_password(connection, name)
-    if not is_password(password, found.hash if found else None) or found is None or not found.counts:
-        raise RefusedError("the name or the password is wrong")
+    found = _checked(database, name, password, [of_name, of_address])
     with database.begin() as connection:
         clear(connection, of_name)
         take_back(connection, of_address)
@@ -82,6 +74,14 @@ def sign_in(database: Database, name: str, password: str, *, address: str, agent
             stored.set_password(connection, found.user, hash_password(password), temporary=found.temporary)
         secret = add_session(connection, found.user, address=address, agent=agent)
     return SignedIn(secret, found.user, found.temporary)
+
+
+def confirm_password(database: Database, user: User, password: str) -> None:
+    """Check that who is signed in as a person knows the person's password. Errors as `sign_in`."""
+    of_name = _subject("name", user.name.casefold())
+    _checked(database, user.name, password, [of_name])
+    with database.begin() as connection:
+        clear(connection, of_name)
 
 
 def sign_in_by_link(database: Database, secret: str, *, address: str, agent: str) -> SignedIn:
@@ -97,6 +97,19 @@ def sign_in_by_link(database: Database, secret: str, *, address: str, agent: str
         return SignedIn(add_session(connection, user, address=address, agent=agent), user, False)
 
 
+def sign_in_as(database: Database, name: str, *, address: str, agent: str) -> SignedIn:
+    """Start the session of a person whom a proxy signed in. Arguments as `sign_in`.
+
+    Raises:
+        RefusedError: there is no such person, or the person is disabled.
+    """
+    with database.begin() as connection:
+        user = find_user(connection, _storable(name))
+        if user is None or user.disabled_at is not None:
+            raise RefusedError("you signed in at the proxy, but nobody of that name may use the console")
+        return SignedIn(add_session(connection, user, address=address, agent=agent), user, False)
+
+
 def change_password(connection: Connection, user: User, password: str, *, keep_session: int) -> None:
     """Give a person a new password, which the person chose, and end the person's other sessions.
 
@@ -106,6 +119,25 @@ def change_password(connection: Connection, user: User, password: str, *, keep_s
     check_password(password, name=user.name)
     stored.set_password(connection, user, hash_password(password), temporary=False)
     revoke_sessions(connection, user, but=keep_session)
+
+
+def _checked(database: Database, name: str, password: str, subjects: list[bytes]) -> stored.StoredPassword:
+    """The stored password of a person, if it is this one and counts. Errors as `sign_in`."""
+    with database.begin() as connection:
+        seconds = wait_s(connection, subjects)
+        if seconds:
+            raise TooSoonError(seconds)
+        # Noted before the password is checked: attempts at the same time count too.
+        note_failure(connection, subjects)
+        found = stored.find_password(connection, name)
+    if not is_password(password, found.hash if found else None) or found is None or not found.counts:
+        raise RefusedError("the name or the password is wrong")
+    return found
+
+
+def _storable(name: str) -> str:
+    """A name as Postgres takes it."""
+    return name.strip().encode(errors="replace").decode().replace("\0", "?")[: LONGEST_NAME + 1]
 
 
 def _subject(kind: str, value: str) -> bytes:

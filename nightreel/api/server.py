@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
@@ -45,11 +45,10 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], lease_memory: 
         run_server(app, listener)
 
 
-def run_server(app: ASGIApp, listener: socket.socket, *, proxies: Sequence[str] = (), **tls: Any) -> None:
-    """Serve an application on an open socket until SIGINT or SIGTERM.
+def run_server(app: ASGIApp, listener: socket.socket, **tls: Any) -> None:
+    """Serve an application on an open socket until SIGINT or SIGTERM. No header of a proxy is believed.
 
     Args:
-        proxies: addresses that are believed when they name the address of a client.
         tls: `ssl_certfile` and `ssl_keyfile` of uvicorn.
     """
     config = uvicorn.Config(
@@ -59,8 +58,7 @@ def run_server(app: ASGIApp, listener: socket.socket, *, proxies: Sequence[str] 
         server_header=False,
         lifespan="off",
         ws="none",
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=list(proxies),
+        proxy_headers=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_REQUESTS_END_WITHIN_S,

@@ -23,6 +23,7 @@ from nightreel.api.problems import Problem
 from nightreel.api.reading import reading, writing
 from nightreel.api.service import Service, service_of
 from nightreel.console.fields import Fields, form_of
+from nightreel.console.proxied import named_by_proxy
 from nightreel.console.safety import SAFE_METHODS
 from nightreel.database.passwords import is_temporary
 from nightreel.database.preferences import find_preferences
@@ -139,12 +140,18 @@ def _signed_in(request: Request) -> Visitor:
     service = service_of(request)
     with writing(service.database, restricted=False) as connection:
         session = find_session(connection, secret) if secret else None
-        if session is None:
+        if session is None or not _is_named(request, service, session.user):
             raise SentElsewhereError(_sign_in_for(request))
         if request.url.path != PASSWORD and is_temporary(connection, session.user):
             raise SentElsewhereError(PASSWORD)
         preferences = find_preferences(connection, session.user)
     return Visitor(service=service, session=session, preferences=preferences, csrf_token=csrf_token(secret))
+
+
+def _is_named(request: Request, service: Service, user: User) -> bool:
+    """Whether the proxy that signs people in says that this is the person; without such a proxy, whoever it is."""
+    header = service.settings.console_user_header
+    return not header or named_by_proxy(request, header) == user.name
 
 
 def _sign_in_for(request: Request) -> str:

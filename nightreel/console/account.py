@@ -7,16 +7,16 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from nightreel.accounts.passwords import LONGEST, SHORTEST, is_password
-from nightreel.accounts.signing_in import change_password
+from nightreel.accounts.passwords import LONGEST, SHORTEST
+from nightreel.accounts.signing_in import RefusedError, TooSoonError, change_password, confirm_password
 from nightreel.api.bodies import Body
-from nightreel.api.problems import Problem
+from nightreel.api.problems import Problem, busy
 from nightreel.console.access import PASSWORD, AsViewer
 from nightreel.console.languages import NAMES
 from nightreel.console.problems import sent_to
 from nightreel.console.rendering import is_time_zone, render, time_zones
 from nightreel.console.words import mark as _
-from nightreel.database.passwords import find_password, is_temporary
+from nightreel.database.passwords import is_temporary
 from nightreel.database.preferences import save_preferences
 from nightreel.database.sessions import list_sessions, revoke_sessions
 from nightreel.errors import SettingsError
@@ -97,9 +97,11 @@ def _change_password(request: Request, visitor: AsViewer) -> Response:
     given = visitor.form.read(PasswordForm)
     if given.new != given.again:
         return _password_page(request, visitor, problem=_("the new passwords differ"), status=422)
-    with visitor.reading() as connection:
-        stored = find_password(connection, visitor.user.name)
-    if not is_password(given.current, stored.hash if stored else None):
+    try:
+        confirm_password(visitor.service.database, visitor.user, given.current)
+    except TooSoonError as error:
+        raise busy(error.detail, retry_after_s=error.wait_s) from error
+    except RefusedError:
         return _password_page(request, visitor, problem=_("the password until now is wrong"), status=422)
     try:
         with visitor.writing() as connection:

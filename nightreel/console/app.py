@@ -21,6 +21,7 @@ from nightreel.console.find import add_find
 from nightreel.console.lead import add_lead
 from nightreel.console.operator import add_operator
 from nightreel.console.problems import answer_with_pages
+from nightreel.console.proxied import Proxied
 from nightreel.console.review import add_review
 from nightreel.console.review_cases import add_cases
 from nightreel.console.safety import Safety
@@ -67,4 +68,5 @@ def create_console(service: Service, *, names: Sequence[str] = ()) -> ASGIApp:
         is_rest = scope.get("path", "").startswith(f"{API}/")
         await (rest if is_rest else pages)(scope, receive, send)
 
-    return console
+    settings = service.settings
+    return Proxied(console, settings.console_proxies, settings.console_user_header)

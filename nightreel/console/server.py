@@ -28,8 +28,8 @@ def check_address(settings: Settings) -> None:
     """Check that passwords and cookies do not travel unencrypted.
 
     Raises:
-        SettingsError: the address is not loopback, and there is neither TLS nor a proxy that has it; or half of what
-            TLS needs.
+        SettingsError: the address is not loopback, and there is neither TLS nor a proxy that has it; half of what TLS
+            needs is set; or a header names people, and no proxy is known that sends it.
     """
     certificate, key = settings.console_tls_certificate, settings.console_tls_key
     if (certificate is None) != (key is None):
@@ -37,6 +37,11 @@ def check_address(settings: Settings) -> None:
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise SettingsError(f"{path} is no file: expected one of the certificate or its key, PEM")
+    if settings.console_user_header and not settings.console_proxies:
+        raise SettingsError(
+            f"NIGHTREEL_CONSOLE_USER_HEADER={settings.console_user_header}: anybody could send it: name the "
+            "addresses of the proxies that do with --behind-proxy"
+        )
     if certificate is None and not settings.console_proxies and not is_for_this_host(settings.console_host):
         raise SettingsError(
             f"NIGHTREEL_CONSOLE_HOST={settings.console_host}: passwords would travel unencrypted: set "
@@ -73,7 +78,6 @@ def serve_console(
         run_server(
             app,
             listener,
-            proxies=settings.console_proxies,
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )

@@ -14,9 +14,17 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from nightreel.accounts.signing_in import LONGEST_NAME, RefusedError, SignedIn, TooSoonError, sign_in, sign_in_by_link
+from nightreel.accounts.signing_in import (
+    LONGEST_NAME,
+    RefusedError,
+    SignedIn,
+    TooSoonError,
+    sign_in,
+    sign_in_as,
+    sign_in_by_link,
+)
 from nightreel.api.bodies import Body, Sent
-from nightreel.api.problems import busy
+from nightreel.api.problems import Problem, busy
 from nightreel.api.service import service_of
 from nightreel.console.access import (
     CSRF_FIELD,
@@ -30,6 +38,7 @@ from nightreel.console.access import (
 )
 from nightreel.console.fields import Fields, form_of, query_of
 from nightreel.console.problems import sent_to
+from nightreel.console.proxied import named_by_proxy
 from nightreel.console.rendering import is_time_zone, render
 from nightreel.database.preferences import keep_time_zone
 from nightreel.database.sessions import LONGEST, revoke_sessions
@@ -93,8 +102,15 @@ def local_path(path: str) -> str:
 
 
 def _form(request: Request) -> Response:
-    """The page with the form."""
-    fields = query_of(request)
+    """The page with the form; whom a proxy names is signed in without it."""
+    fields, service = query_of(request), service_of(request)
+    named = named_by_proxy(request, service.settings.console_user_header)
+    if named is not None:
+        try:
+            done = sign_in_as(service.database, named, **_browser(request))
+        except RefusedError as error:
+            raise Problem(403, error.detail) from error
+        return _start_session(request, done, next_path=fields.last("next")[:_LONGEST_NEXT])
     return _shown(request, next_path=fields.last("next")[:_LONGEST_NEXT], name="", problem=None)
 
 

@@ -46,6 +46,7 @@ WORDS = (
     _("second looks"),
     # nightreel.accounts
     _("the name or the password is wrong"),
+    _("you signed in at the proxy, but nobody of that name may use the console"),
     _("this link was used already, or has expired: ask for a new one"),
     # states and stages of cases, rulings, what happened to a case
     _("first"),

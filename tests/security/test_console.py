@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 from fixtures.work_rest import SECRET
-from fixtures.work_signed_in import PEOPLE, Client, Console
+from fixtures.work_signed_in import PEOPLE, Client, Console, served_console
 
 from nightreel.console.app import create_pages
 from nightreel.domain.users import Role
@@ -258,6 +258,8 @@ def test_it_listens_on_no_other_address_without_tls_or_a_proxy(tmp_path):
             check_address(settings(console_host=host))
         check_address(settings(console_host=host, console_proxies="10.0.0.2"))
     check_address(settings())
+    with pytest.raises(SettingsError, match="anybody could send it"):
+        check_address(settings(console_user_header="X-Forwarded-User"))
     with pytest.raises(SettingsError, match="neither"):
         check_address(settings(console_tls_key=tmp_path / "key"))
     with pytest.raises(SettingsError, match="no file"):
@@ -269,3 +271,22 @@ def test_a_stranger_who_asks_for_a_part_is_sent_to_sign_in(console: Console):
     assert reply.status_code == 200
     assert reply.headers["HX-Redirect"].startswith("/sign-in")
     assert reply.text == ""
+
+
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "10.0.0.7"])
+def test_a_header_names_the_person_only_if_a_known_proxy_sends_it(console: Console, console_url, proxies: str):
+    settings = console.settings.model_copy(
+        update={"console_proxies": (proxies,), "console_user_header": "X-Forwarded-User"}
+    )
+    named = {"X-Forwarded-User": "ann"}
+    with served_console(console_url, settings) as url, Client(base_url=url) as client:
+        reply = client.get("/sign-in?next=/account", headers=named)
+        if proxies != "127.0.0.1":
+            assert (reply.status_code, reply.cookies.get("nightreel")) == (200, None)
+            return
+        assert (reply.status_code, reply.headers["Location"]) == (303, "/account")
+        assert "ann" in client.get("/account", headers=named).text
+        for other in ({}, {"X-Forwarded-User": "lea"}, {"X-Forwarded-User": ""}):
+            assert client.get("/account", headers=other).status_code == 303, other
+        assert client.get("/account", headers=[*named.items(), ("X-Forwarded-User", "lea")]).status_code == 303
+        assert client.get("/sign-in", headers={"X-Forwarded-User": "nobody"}).status_code == 403

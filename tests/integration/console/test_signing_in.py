@@ -77,6 +77,15 @@ def test_a_password_that_another_person_made_must_be_changed_first(with_password
         assert client.get("/").status_code == 200
 
 
+def test_who_finds_a_browser_signed_in_cannot_guess_its_password(with_password: Console):
+    page = "/account/password"
+    with with_password.client("ann") as client:
+        for _ in range(6):
+            client.submit(page, page=page, current="a guess", new="x", again="x")
+        right = client.submit(page, page=page, current=PASSWORD, new="another horse 9 9", again="another horse 9 9")
+    assert right.status_code == 429
+
+
 def test_signing_out_ends_the_session(console: Console):
     with console.client("ann") as client, console.client("ann") as copy:
         copy.cookies = client.cookies

@@ -260,3 +260,14 @@ def test_the_start_of_an_object_is_read_with_one_request(bad_proxy, storage, s3_
     assert len(bad_proxy.served) == 2
     assert storage.read_start(f"s3://{s3_bucket}/empty.mp4", most_bytes=3) == b""
     assert error_of(lambda: storage.read_start(f"s3://{s3_bucket}/no.mp4", most_bytes=3)).reason is Reason.OBJECT_GONE
+
+
+def test_a_part_of_an_object_is_read_and_another_version_is_refused(storage, s3_client, s3_bucket):
+    uri = f"s3://{s3_bucket}/part.mp4"
+    etag = s3_client.put_object(Bucket=s3_bucket, Key="part.mp4", Body=b"0123456789")["ETag"].strip('"')
+    assert storage.read_part(uri, etag=etag, start=4, most_bytes=3) == b"456"
+    assert storage.read_part(uri, etag=etag, start=8, most_bytes=30) == b"89"
+    assert storage.read_part(uri, etag=None, start=20, most_bytes=3) == b""
+    s3_client.put_object(Bucket=s3_bucket, Key="part.mp4", Body=b"another")
+    with pytest.raises(TransientError, match="object_changed"):
+        storage.read_part(uri, etag=etag, start=0, most_bytes=3)
