@@ -26,6 +26,7 @@ from nightreel.domain.cases import OF_LEADS, STAGES, CaseState, Ruling
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
 from nightreel.review import deciding, desk
+from nightreel.review.access import lock_case
 from nightreel.review.deciding import LONGEST_NOTE, NewRuling
 from nightreel.review.disagreeing import said_of_cases
 from nightreel.review.exposure import break_is_due
@@ -140,7 +141,7 @@ def _decide(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
     rulings = list(_rulings(visitor.form, given.note))
     try:
         with visitor.writing() as connection:
-            queue = show_case(connection, visitor.user, case_id).queue
+            queue = lock_case(connection, visitor.user, case_id).queue.name
             deciding.decide(connection, visitor.user, case_id, version=given.version, rulings=rulings)
     except (NotFoundError, NotAllowedError):
         raise
