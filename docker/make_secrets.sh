@@ -22,6 +22,8 @@ for name in postgres_password postgres_owner_password postgres_worker_password p
 done
 write prefect_api_auth_string "nightreel:$(cat "$directory/prefect_password")"
 
+write nightreel_tombstone_key "$(random)"
+
 url() { echo "postgresql://$1:$(cat "$directory/$2")@postgres:5432/nightreel"; }
 
 # The URL that older versions wrote is that of the superuser: workers no longer use it.

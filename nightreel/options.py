@@ -180,6 +180,28 @@ class RequestOptions(BaseModel):
     )
 
 
+class RetentionOptions(BaseModel):
+    """The ages at which one run of `apply_retention` erases videos."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_days: int | None = Field(
+        None, ge=0, le=36_500, title="Keep", description="erase videos found earlier, days; unset: NIGHTREEL_KEEP_DAYS"
+    )
+    keep_gone_days: int | None = Field(
+        None,
+        ge=0,
+        le=36_500,
+        title="Keep gone ones",
+        description="erase videos whose objects are gone for longer, days; unset: NIGHTREEL_KEEP_GONE_DAYS",
+    )
+
+    def overrides(self) -> dict[str, int]:
+        """The settings that these options override: name to value."""
+        values = {"keep_days": self.keep_days, "keep_gone_days": self.keep_gone_days}
+        return {name: value for name, value in values.items() if value is not None}
+
+
 def settings_for(options: AnalyzeOptions, settings: Settings | None = None) -> Settings:
     """The settings of this process, overridden by the options.
 

@@ -14,7 +14,18 @@ from pathlib import Path
 
 UMASK = 0o077
 _DIRECTORY, _FILE = 0o700, 0o600
-_OURS = ("postgres", "prefect", "prefect-client", "prefect-home", "prefect-ui", "features", "spool", "models", "demo")
+_OURS = (
+    "postgres",
+    "prefect",
+    "prefect-client",
+    "prefect-home",
+    "prefect-ui",
+    "features",
+    "spool",
+    "models",
+    "demo",
+    "tombstone.key",
+)
 
 logger = logging.getLogger(__name__)
 

@@ -68,6 +68,13 @@ class Reason(StrEnum):
         "Analyse again with the current prompt sets.")
     NO_CACHE_LIMIT = ("no_cache_limit", _RUN, _FINAL, "The feature cache has no size limit.",
         "Pass `--to GIB` or set `NIGHTREEL_CACHE_LIMIT_GIB`.")
+    TOMBSTONE_KEY = ("tombstone_key", _RUN, _FINAL,
+        "Erased objects can be recognised only with another secret than this host has.",
+        "Set `NIGHTREEL_TOMBSTONE_KEY`, or copy `tombstone.key` from the work directory of the host that erased.")
+    LEGAL_HOLD = ("legal_hold", _RUN, _FINAL, "A legal hold counts for a video that should be erased.",
+        "`nightreel hold list` shows why; `nightreel hold remove` ends it.")
+    VIDEO_IN_WORK = ("video_in_work", _RUN, _RETRY, "A run works on a video that should be erased.",
+        "Erase it again when the run has ended its chunk, minutes later.")
     MEMORY_TOO_SMALL = ("memory_too_small", _RUN, _FINAL,
         "The model needs more memory than any device of this host can lease.",
         "Use a smaller model, dtype or sampling plan, `NIGHTREEL_DEVICE=cuda:all`, or a smaller reserve.")
@@ -106,6 +113,8 @@ class Reason(StrEnum):
         "Upload it again, or ignore the failure.")
     OBJECT_CHANGED = ("object_changed", _VIDEO, _RETRY, "The object was overwritten after it was listed.",
         "List the source again: the next run takes the new version.")
+    ERASED = ("erased", _VIDEO, _FINAL, "These bytes were erased, and are not analysed again.",
+        "Nothing, or delete the object; `nightreel erase` removes its row, too.")
     OBJECT_CORRUPT = ("object_corrupt", _VIDEO, _RETRY, "The fetched bytes do not match the object's checksum.",
         "If it repeats, upload the object again, or set `NIGHTREEL_S3_VERIFY_ETAGS=false`.")
     LIMIT_BYTES = ("limit_bytes", _VIDEO, _FINAL, "The file is larger than `NIGHTREEL_MAX_BYTES`.",

@@ -356,6 +356,26 @@ class Settings(BaseSettings):
         "logs and artifacts, days; the embedded server keeps events no longer, and at most 7 days; 0: no limit",
     )
 
+    # how long videos are kept, and what is never found again
+    keep_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days after which `retention` erases all that is known of a video, since it was found; 0: no limit",
+    )
+    keep_gone_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days after which `retention` erases a video whose object is gone from the source; 0: no limit",
+    )
+    tombstone_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="secret of at least 32 characters, by which erased objects are recognised; set it on all hosts and "
+        "never change it; unset: the file tombstone.key in work_dir, which the first erasure makes",
+    )
+
     # costs
     gpu_dollars_per_hour: float | None = Field(
         None, ge=0, description="dollars for an hour of one worker's GPU, for estimates"
@@ -402,17 +422,19 @@ class Settings(BaseSettings):
     review_grey: bool = Field(True, description="show pictures of cases in grey until a person asks or prefers others")
     review_break_after: int = Field(20, ge=0, description="severe cases until the console suggests a break; 0: never")
     review_break_minutes: float = Field(10, ge=0, description="time without a decision that is a break, minutes")
-
-    # audits
-    audit_sample: int = Field(
-        200, ge=10, le=1_000_000, description="items of each label that an audit draws, beside those that people see"
-    )
-
     console_user_header: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]*$",
         description="header in which these proxies name the person who signed in there, such as X-Forwarded-User: the "
         "console then asks for no password; empty: it does",
+    )
+
+    # audits
+    audit_sample: int = Field(
+        200,
+        ge=10,
+        le=10_000,
+        description="items of each label that an audit draws, beside those that people see anyway",
     )
 
     # webhooks

@@ -3,12 +3,14 @@
 -- The embedded Postgres and the containers have all roles. docs/operations.md says how to make them on another server.
 --
 -- nightreel_owner    owns the schemas and migrates
--- nightreel_worker   reads and writes rows; makes, changes and drops no table; only adds decisions and events of cases
+-- nightreel_worker   reads and writes rows; makes, changes and drops no table; only adds decisions, events of cases and
+--                    views seen; erases with the function nightreel.erase
 -- nightreel_analyst  reads the views in `reporting`
 -- nightreel_console  reads the views in `reporting`, the tokens of the REST service, people, queues and cases; adds
---                    decisions and events of cases, and cases of golden items; changes who has a case, and notes when a
---                    token was used; keeps passwords, sessions, saved searches and what people prefer; adds requests, which
---                    a process of the worker's role carries out; reads what a change of policy is computed from
+--                    decisions, events of cases, views seen, and cases of golden items; changes who has a case, and
+--                    notes when a token was used; keeps passwords, sessions, saved searches and what people prefer; adds
+--                    requests, which a process of the worker's role carries out; reads what a change of policy is computed
+--                    from
 DO $$
 DECLARE
     role text;
@@ -16,6 +18,7 @@ BEGIN
     REVOKE ALL ON SCHEMA nightreel, reporting FROM PUBLIC;
     REVOKE ALL ON ALL TABLES IN SCHEMA nightreel, reporting FROM PUBLIC;
     REVOKE ALL ON FUNCTION nightreel.open_golden_case FROM PUBLIC;
+    REVOKE ALL ON FUNCTION nightreel.erase(jsonb) FROM PUBLIC;
     FOR role IN
         SELECT rolname FROM pg_roles
         WHERE rolname IN ('nightreel_worker', 'nightreel_analyst', 'nightreel_console') AND rolname <> current_user
@@ -24,6 +27,7 @@ BEGIN
         EXECUTE 'REVOKE ALL ON SCHEMA nightreel, reporting FROM ' || role;
         EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA nightreel, reporting FROM ' || role;
         EXECUTE 'REVOKE ALL ON ALL SEQUENCES IN SCHEMA nightreel, reporting FROM ' || role;
+        EXECUTE 'REVOKE ALL ON FUNCTION nightreel.erase(jsonb) FROM ' || role;
         EXECUTE 'GRANT USAGE ON SCHEMA reporting TO ' || role;
         EXECUTE 'GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO ' || role;
         IF role IN ('nightreel_worker', 'nightreel_console') THEN
@@ -35,7 +39,9 @@ BEGIN
             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nightreel TO nightreel_worker;
             GRANT USAGE ON ALL SEQUENCES IN SCHEMA nightreel TO nightreel_worker;
             REVOKE INSERT, UPDATE, DELETE ON nightreel.schema_version FROM nightreel_worker;
-            REVOKE UPDATE, DELETE ON nightreel.decisions, nightreel.case_events FROM nightreel_worker;
+            REVOKE UPDATE, DELETE ON nightreel.decisions, nightreel.case_events, nightreel.views_seen FROM nightreel_worker;
+            REVOKE INSERT, UPDATE, DELETE ON nightreel.erasures, nightreel.tombstones FROM nightreel_worker;
+            GRANT EXECUTE ON FUNCTION nightreel.erase(jsonb) TO nightreel_worker;
         END IF;
         IF role = 'nightreel_console' THEN
             GRANT USAGE ON SCHEMA nightreel TO nightreel_console;
@@ -47,6 +53,7 @@ BEGIN
                 ON nightreel.cases TO nightreel_console;
             GRANT SELECT, INSERT ON nightreel.decisions, nightreel.case_events TO nightreel_console;
             GRANT SELECT ON nightreel.sampled_labels, nightreel.golden_items, nightreel.golden_labels TO nightreel_console;
+            GRANT INSERT ON nightreel.views_seen TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (hash, changed_at, expires_at) ON nightreel.passwords TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at), DELETE ON nightreel.sessions TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE, DELETE ON nightreel.sign_in_failures TO nightreel_console;

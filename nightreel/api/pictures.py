@@ -13,15 +13,17 @@ from sqlalchemy import Connection
 from nightreel.api.access import Caller, needs
 from nightreel.api.frames import AnalysedVideo
 from nightreel.api.problems import described, not_found
-from nightreel.api.reading import reading
+from nightreel.api.reading import reading, writing
 from nightreel.api.rows import VideoId, find_video
 from nightreel.api.service import Service, service_of
 from nightreel.cache.features import LARGEST_THUMBNAIL
+from nightreel.database.users import get_user
 from nightreel.database.view_pages import PageQuery, read_page
 from nightreel.database.view_rows import Filter
 from nightreel.domain.tokens import Scope
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
+from nightreel.review.viewing import Viewed, note_view
 from nightreel.storage import open_storage
 
 _JPEG = b"\xff\xd8\xff"
@@ -66,16 +68,18 @@ def _thumbnail(
     segment: Annotated[int, Query(ge=0, le=_LARGEST_INDEX, description="number of the segment")] = 0,
 ) -> Response:
     """The contact sheet of a segment: all its sampled frames in one picture."""
-    return thumbnail_reply(service_of(request), video_id, segment, restricted=caller.restricted)
+    return thumbnail_reply(service_of(request), caller.token.user_id, video_id, segment, restricted=caller.restricted)
 
 
 def _frame(request: Request, caller: MaySee, video_id: VideoId, segment: Index, frame: Index) -> Response:
     """A sampled frame, decoded again from the video. The first frame of a segment has number 0."""
-    return frame_reply(service_of(request), video_id, segment, frame, restricted=caller.restricted)
+    return frame_reply(
+        service_of(request), caller.token.user_id, video_id, segment, frame, restricted=caller.restricted
+    )
 
 
-def thumbnail_reply(service: Service, video_id: int, segment: int, *, restricted: bool) -> Response:
-    """The stored contact sheet of a segment, as a reply.
+def thumbnail_reply(service: Service, user_id: int, video_id: int, segment: int, *, restricted: bool) -> Response:
+    """The stored contact sheet of a segment, as a reply. It is noted that this person gets it.
 
     Args:
         restricted: the caller may see restricted videos.
@@ -97,10 +101,13 @@ def thumbnail_reply(service: Service, video_id: int, segment: int, *, restricted
         raise
     if not data.startswith(_JPEG):
         raise none
+    _note(service, user_id, video_id, Viewed.CONTACT_SHEET, segment, restricted=restricted)
     return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
-def frame_reply(service: Service, video_id: int, segment: int, frame: int, *, restricted: bool) -> Response:
+def frame_reply(
+    service: Service, user_id: int, video_id: int, segment: int, frame: int, *, restricted: bool
+) -> Response:
     """A sampled frame, decoded again, as a reply. Arguments as `thumbnail_reply`.
 
     Raises:
@@ -111,7 +118,9 @@ def frame_reply(service: Service, video_id: int, segment: int, frame: int, *, re
         times_s = find_segment(connection, video_id, segment, restricted=restricted)["frame_times_s"]
     if frame >= len(times_s):
         raise not_found(f"segment {segment} of video {video_id} has {len(times_s)} frames, the first is 0")
-    return Response(service.frames.jpeg(analysed(video), times_s[frame]), media_type="image/jpeg", headers=_HEADERS)
+    data = service.frames.jpeg(analysed(video), times_s[frame])
+    _note(service, user_id, video_id, Viewed.FRAME, segment, restricted=restricted)
+    return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
 def analysed(video: dict[str, Any]) -> AnalysedVideo:
@@ -135,6 +144,12 @@ def find_segment(connection: Connection, video_id: int, segment: int, *, restric
     if not found.rows:
         raise not_found(f"video {video_id} has no segment {segment} with answers; the first is 0")
     return found.records[-1]
+
+
+def _note(service: Service, user_id: int, video_id: int, what: Viewed, segment: int, *, restricted: bool) -> None:
+    """Note that a person gets a picture. It is sent only then."""
+    with writing(service.database, restricted=restricted) as connection:
+        note_view(connection, get_user(connection, user_id), video_id, what, False, segment=segment)
 
 
 def _stored(service: Service, uri: str) -> bytes:

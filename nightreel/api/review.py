@@ -26,7 +26,7 @@ from nightreel.database.users import find_user, get_user
 from nightreel.domain.cases import Ruling
 from nightreel.domain.tokens import Scope
 from nightreel.domain.users import User
-from nightreel.review import deciding, desk, history, showing, undoing
+from nightreel.review import deciding, desk, history, showing, undoing, viewing
 from nightreel.review.deciding import LONGEST_NOTE, NewRuling
 from nightreel.review.refusals import NotFoundError
 
@@ -250,4 +250,6 @@ def _undo_decisions(request: Request, caller: MayReview, batch_id: UUID) -> Resp
 
 
 def _shown(request: Request, connection: Connection, user: User, case_id: int) -> Response:
-    return json_reply(request, {"case": asdict(showing.show_case(connection, user, case_id)), "why": None})
+    case = showing.show_case(connection, user, case_id)
+    viewing.note_case(connection, user, case)
+    return json_reply(request, {"case": asdict(case), "why": None})

@@ -53,6 +53,10 @@ _ABOUT = {
     "audit_decisions": "What people decided of the items of audits.",
     "agreement": "What two people said of the same label.",
     "reviewer_accuracy": "How often reviewers are right about golden items.",
+    "dsa": "Confirmed labels as statements of reasons, in the form of the DSA Transparency Database.",
+    "views_seen": "Who saw what, with pseudonyms.",
+    "legal_holds": "What must not be erased.",
+    "erasures": "What was erased: when, by whom and how much.",
     "webhook_deliveries": "Events for webhooks, and what became of them.",
 }
 

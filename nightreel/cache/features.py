@@ -122,6 +122,11 @@ class FeatureCache:
         """The name of a key's file below the cache's prefix."""
         return f"{key[:2]}/{key}.parquet"
 
+    def uris_of(self, key: str) -> tuple[str, str]:
+        """Where the features of a key are, and their thumbnail."""
+        uri = f"{self.url}/{self.name_of(key)}"
+        return uri, f"{uri.removesuffix('.parquet')}.jpg"
+
     def put(self, features: Features) -> FeatureRef:
         """Publish features. If the key already has a file of this cache for them, keep it; replace any other file.
 

@@ -42,6 +42,8 @@ COMMANDS = {
     "audit": "audit",
     "users": "users",
     "requests": "requests",
+    "erase": "erase",
+    "hold": "hold",
     "export": "export",
     "console": "console_server",
     "api": "api",

@@ -245,7 +245,7 @@ def _show_next_steps() -> None:
     print_line()
     print_line("next steps, after `. .venv/bin/activate`:")
     for command, what in (
-        ("nightreel console", "see it in a browser: clips, flags, and a queue with three cases"),
+        ("nightreel console", "see it in a browser: find clips, look at flags and where they come from"),
         ("nightreel answers --review", "show the answers that need review"),
         ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and show their URLs"),
         ("nightreel analyze DIRECTORY", "analyse your own videos; set NIGHTREEL_MODEL to a video LLM"),

@@ -19,7 +19,7 @@ from nightreel.database.users import find_user
 from nightreel.domain.cases import Ruling
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
-from nightreel.review import deciding, desk, history, showing, undoing
+from nightreel.review import deciding, desk, history, showing, undoing, viewing
 from nightreel.review.deciding import NewRuling
 from nightreel.review.showing import ShownCase, ShownFinding
 from nightreel.stages.database import open_database
@@ -44,6 +44,13 @@ def working(name: str | None) -> Iterator[tuple[Connection, User]]:
         yield connection, user
 
 
+def _see(connection: Connection, user: User, case_id: int) -> ShownCase:
+    """A case, noted in the log of what people saw."""
+    case = showing.show_case(connection, user, case_id)
+    viewing.note_case(connection, user, case)
+    return case
+
+
 def list_queues(me: Me = None, as_json: Json = False) -> None:
     """Show your queues and how many cases wait."""
     with working(me) as (connection, user):
@@ -62,7 +69,7 @@ def take_next(queue: QueueName, me: Me = None, as_json: Json = False) -> None:
         if case_id is None:
             print_line(desk.why_nothing(connection, user, queue))
             return
-        case = showing.show_case(connection, user, case_id)
+        case = _see(connection, user, case_id)
     _print_case(case, as_json=as_json)
 
 
@@ -70,14 +77,14 @@ def take(case_id: Case, me: Me = None, as_json: Json = False) -> None:
     """Take this case."""
     with working(me) as (connection, user):
         desk.take_case(connection, user, case_id)
-        case = showing.show_case(connection, user, case_id)
+        case = _see(connection, user, case_id)
     _print_case(case, as_json=as_json)
 
 
 def show(case_id: Case, me: Me = None, as_json: Json = False) -> None:
     """Show a case."""
     with working(me) as (connection, user):
-        case = showing.show_case(connection, user, case_id)
+        case = _see(connection, user, case_id)
     _print_case(case, as_json=as_json)
 
 

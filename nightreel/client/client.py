@@ -116,6 +116,22 @@ class Client:
         """What people decided, with pseudonyms. Arguments: see the class."""
         return self.rows("decisions", **query)
 
+    def dsa(self, **query: Any) -> pa.Table:
+        """Confirmed labels as statements of reasons of the DSA. Arguments: see the class."""
+        return self.rows("dsa", **query)
+
+    def views_seen(self, **query: Any) -> pa.Table:
+        """Who saw what, with pseudonyms. Arguments: see the class."""
+        return self.rows("views_seen", **query)
+
+    def legal_holds(self, **query: Any) -> pa.Table:
+        """What must not be erased. Arguments: see the class."""
+        return self.rows("legal_holds", **query)
+
+    def erasures(self, **query: Any) -> pa.Table:
+        """What was erased: when, by whom and how much. Arguments: see the class."""
+        return self.rows("erasures", **query)
+
     def coverage(self, **query: Any) -> pa.Table:
         """What was asked of how many videos. Arguments: see the class."""
         return self.rows("coverage", **query)

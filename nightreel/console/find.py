@@ -114,7 +114,7 @@ def _thumbnail(request: Request, visitor: AsViewer, video_id: VideoId) -> Respon
     """The contact sheet of a segment."""
     given = query_of(request).read(ThumbnailForm)
     restricted = bool(given.lane) and visitor.user.restricted
-    return thumbnail_reply(visitor.service, video_id, given.segment, restricted=restricted)
+    return thumbnail_reply(visitor.service, visitor.user.id, video_id, given.segment, restricted=restricted)
 
 
 def _save(request: Request, visitor: AsViewer) -> Response:

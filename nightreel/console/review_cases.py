@@ -34,6 +34,7 @@ from nightreel.review.history import read_history
 from nightreel.review.refusals import ConflictError, NotAllowedError, NotFoundError
 from nightreel.review.scenes import read_scenes
 from nightreel.review.showing import show_case
+from nightreel.review.viewing import note_case
 
 REVIEW = "/review"
 HOURS = (1, 24, 168)
@@ -102,6 +103,7 @@ def _shown(
     user = visitor.user
     with visitor.writing() as connection:
         case = show_case(connection, user, case_id)
+        note_case(connection, user, case)
         scenes = read_scenes(connection, case.findings)
         said = said_of_cases(connection, user, [case_id]) if user.leads and case.state in OF_LEADS else {}
         people = [one.name for one in list_users(connection) if one.reviews] if user.leads else []

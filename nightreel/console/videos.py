@@ -91,7 +91,7 @@ def _media(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
 def _frame(request: Request, visitor: AsViewer, video_id: VideoId, segment: Index, frame: Index) -> Response:
     """A frame at which the model looked, decoded again."""
     _, restricted = _asked(request, visitor)
-    return frame_reply(visitor.service, video_id, segment, frame, restricted=restricted)
+    return frame_reply(visitor.service, visitor.user.id, video_id, segment, frame, restricted=restricted)
 
 
 def _captions(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Row
 
 from nightreel.database.cases import sort_into_cases
 from nightreel.database.statements import statement
-from nightreel.domain import StoredObject
+from nightreel.database.tombstones import without_erased
+from nightreel.domain import StoredObject, TombstoneKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class PageCounts:
         known: videos that have an analysis under this recipe, with any status.
         back: known and wanted videos that were marked gone. gone: videos that a sweep no longer found.
         restored: videos that failed because their object was in an archive, and may be readable now.
+        erased: objects that are left out because they were erased.
     """
 
     listed: int = 0
@@ -41,6 +43,7 @@ class PageCounts:
     back: int = 0
     gone: int = 0
     restored: int = 0
+    erased: int = 0
 
     def __add__(self, other: PageCounts) -> PageCounts:
         return PageCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
@@ -86,15 +89,21 @@ def discover_page(
     recipe_id: int,
     run_id: int,
     as_of: datetime | None = None,
+    tombstone_key: TombstoneKey | None = None,
 ) -> PageCounts:
     """Add the unknown videos of a page, and their analyses. Reopen those whose object was in an archive.
 
     Args:
         as_of: when the listing was made; None: now. An older listing does not replace versions that were found since,
             and does not bring back videos that were found gone since.
+        tombstone_key: the secret by which erased objects are recognised, if this host has one.
+
+    Raises:
+        PermanentError: `tombstone_key`: objects were erased with another secret.
     """
     items = [item for item in page if admit.admits(item)]
-    needed = _needing_work(connection, items, recipe_id=recipe_id, as_of=as_of) if items else []
+    found = _needing_work(connection, items, recipe_id=recipe_id, as_of=as_of) if items else []
+    needed, erased = without_erased(connection, found, tombstone_key)
     if needed:
         added = _columns(needed)
         keys = {name: added[name] for name in ("uris", "etags")}
@@ -111,9 +120,10 @@ def discover_page(
         new=states.count("new"),
         changed=states.count("changed"),
         wanted=states.count("wanted"),
-        known=len(items) - len(needed) + states.count("back"),
+        known=len(items) - len(found) + states.count("back"),
         back=sum(row.back for row in needed),
         restored=len(restored),
+        erased=erased,
     )
 
 
@@ -130,7 +140,13 @@ def unknown_uris(connection: Connection, uris: Sequence[str]) -> set[str]:
 
 
 def correct_versions(
-    connection: Connection, page: Sequence[StoredObject], *, admit: ListingFilter, recipe_id: int, run_id: int
+    connection: Connection,
+    page: Sequence[StoredObject],
+    *,
+    admit: ListingFilter,
+    recipe_id: int,
+    run_id: int,
+    tombstone_key: TombstoneKey | None = None,
 ) -> PageCounts:
     """Correct the rows of objects that the filter leaves out, if they were overwritten or are back.
 
@@ -142,7 +158,9 @@ def correct_versions(
     left_out = [item for item in page if not admit.admits(item)]
     if not left_out:
         return PageCounts()
-    found = _needing_work(connection, left_out, recipe_id=recipe_id, as_of=None)
+    found, _ = without_erased(
+        connection, _needing_work(connection, left_out, recipe_id=recipe_id, as_of=None), tombstone_key
+    )
     untrue = [row for row in found if row.state == "changed" or row.back]
     if untrue:
         columns = _columns(untrue)

@@ -16,6 +16,7 @@ from nightreel.database import schema
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
+_READING = ("SELECT",)
 _ADDING = ("SELECT", "INSERT")
 _WRITING = ("SELECT", "INSERT", "UPDATE", "DELETE")
 OLDEST_VERSION = 15
@@ -87,8 +88,9 @@ def require_rights(connection: Connection) -> None:
     """
     tables = schema.metadata.sorted_tables
     needed = {
+        _READING: [table.name for table in tables if table in schema.ONLY_ERASE_WRITES],
         _ADDING: [table.name for table in tables if table in schema.ADDED_TO],
-        _WRITING: [table.name for table in tables if table not in schema.ADDED_TO],
+        _WRITING: [table.name for table in tables if table not in (*schema.ADDED_TO, *schema.ONLY_ERASE_WRITES)],
     }
     user, database, temporary = connection.execute(
         text(

@@ -58,6 +58,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "audit_decisions": ("audit_id", "content_sha256"),
     "agreement": ("decision_id",),
     "reviewer_accuracy": ("reviewer", "prompt_id"),
+    "dsa": ("decision_id",),
+    "views_seen": ("view_id",),
+    "legal_holds": ("hold_id",),
+    "erasures": ("erasure_id",),
 }
 """The columns that tell the rows of each view apart, in the order of its pages. None of them is ever null."""
 _KEY_OF_WIDE = ("video_id",)

@@ -26,6 +26,7 @@ from nightreel.domain.questions import (
 from nightreel.domain.rolling import SegmentVerdict, VideoVerdict, roll_up, roll_ups_of
 from nightreel.domain.second_looks import combined, second_look_is_due
 from nightreel.domain.structures import KEYWORDS, Field, FieldType
+from nightreel.domain.tombstones import TombstoneKey
 from nightreel.domain.verdicts import UNSURE, Verdict, VerdictState, saw, too_little
 from nightreel.domain.videos import (
     FeatureRef,
@@ -106,6 +107,7 @@ __all__ = [
     "SegmentVerdict",
     "StoredObject",
     "StoredTensor",
+    "TombstoneKey",
     "Touched",
     "Verdict",
     "VerdictState",

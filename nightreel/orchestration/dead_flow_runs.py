@@ -42,6 +42,7 @@ _OTHERS = (
     "tidy-prefect",
     "deliver-webhooks",
     "carry-out-requests",
+    "retention",
 )  # flows that note their process
 FLOWS = (*_REGISTERING, *_OTHERS)
 """The names of all flows of Nightreel."""

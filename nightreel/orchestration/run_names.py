@@ -55,6 +55,10 @@ def name_of_requests() -> str:
     return f"carry out requests {_time(_run()[0], _MINUTE)}"
 
 
+def name_of_retention() -> str:
+    return f"retention {_time(_run()[0], _MINUTE)}"
+
+
 def name_of_dispatch() -> str:
     return f"backfill {_time(_run()[0], _MINUTE)}"
 

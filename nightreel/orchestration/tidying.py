@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -136,13 +137,20 @@ def _delete(client: SyncPrefectClient, flow_run: FlowRun, selection: dict[str, A
     this = selection["flow_run_filter"].model_copy(update={"id": FlowRunFilterId(any_=[flow_run.id])})
     if not client.read_flow_runs(**{**selection, "flow_run_filter": this}, limit=1):
         return False
-    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))  # those of its task runs too
+    done.artifacts += delete_flow_run(client, flow_run.id)
+    done.flow_runs += 1
+    return True
+
+
+def delete_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> int:
+    """Delete a flow run with its artifacts, task runs and logs. Returns the number of artifacts."""
+    count = 0
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))  # those of its task runs too
     while artifacts := client.read_artifacts(artifact_filter=of_run, limit=_ARTIFACTS):
         for artifact in artifacts:
             with suppress(ObjectNotFound):
                 client.delete_artifact(artifact.id)
-        done.artifacts += len(artifacts)
+        count += len(artifacts)
     with suppress(ObjectNotFound):
-        client.delete_flow_run(flow_run.id)
-    done.flow_runs += 1
-    return True
+        client.delete_flow_run(flow_run_id)
+    return count

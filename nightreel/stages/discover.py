@@ -24,6 +24,7 @@ from nightreel.stages.listing import ListingCursor
 from nightreel.stages.model_session import ModelSession
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.sniff import Sniffing
+from nightreel.stages.tombstones import ReadTombstoneKey, no_tombstone_key
 from nightreel.stages.videos import VideoFiles
 
 _PAGES = 20  # at most in one call: a few seconds of work
@@ -54,6 +55,7 @@ class Discovery:
         model, cache: checked before the first claim.
         why_stop: called before each chunk is claimed; returns why this run should end early, or None.
         helper: set in a run that helps another.
+        read_tombstone_key: what recognises erased objects.
         deadline: the write stage notes the end of chunks there.
     """
 
@@ -73,6 +75,7 @@ class Discovery:
     cache: FeatureCache
     files: VideoFiles
     helper: HelperRun | None = None
+    read_tombstone_key: ReadTombstoneKey = no_tombstone_key
     life_signs: LifeSigns = field(default_factory=LifeSigns)
     deadline: Deadline = field(default_factory=Deadline)
 
@@ -102,6 +105,7 @@ class Discovery:
                         recipe_id=self.recipe.id,
                         run_id=self.run_id,
                         as_of=self.listing.as_of,
+                        tombstone_key=self.read_tombstone_key(),
                     )
             except NightreelError:
                 self.listing.restart()

@@ -14,7 +14,9 @@ from nightreel.database.claims import take_contents
 from nightreel.database.connection import Database
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import known_videos, probe_of_content, record_content, record_probe
+from nightreel.database.tombstones import refuse_erased
 from nightreel.stages.recorder import RunRecorder
+from nightreel.stages.tombstones import ReadTombstoneKey, no_tombstone_key
 from nightreel.stages.videos import OpenVideo, VideoFiles
 
 logger = logging.getLogger(__name__)
@@ -29,12 +31,16 @@ class Identification:
     run_id: int
     files: VideoFiles
     recorder: RunRecorder
+    read_tombstone_key: ReadTombstoneKey = no_tombstone_key
 
     def identify(self, video: OpenVideo) -> bool:
         """Find content hash, probe and segments, and copy the answers that the same bytes have under another key.
 
         Returns:
             False if another run is analysing the same bytes under another key: wait for its answers.
+
+        Raises:
+            PermanentError: `erased`: these bytes were erased. Nothing of them is stored.
         """
         row = video.claim.video
         with self.database.begin() as connection:
@@ -44,6 +50,7 @@ class Identification:
             self.files.fetch(video)
         with self.recorder.stage("database"), self.database.begin() as connection:
             if not known.content_sha256:
+                refuse_erased(connection, self.read_tombstone_key(), uri=row.uri, content_sha256=video.content_sha256)
                 record_content(connection, row.id, video.content_sha256)
             if not take_contents(connection, {video.claim.analysis_id: video.content_sha256}):
                 return False

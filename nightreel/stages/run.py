@@ -58,6 +58,7 @@ from nightreel.stages.show import show_current
 from nightreel.stages.sniff import Sniffing
 from nightreel.stages.summary import RunSummary, SweepSummary
 from nightreel.stages.sweep import Sweep
+from nightreel.stages.tombstones import read_tombstone_key
 from nightreel.stages.used_revisions import used_revisions
 from nightreel.stages.videos import OpenVideos, VideoFiles
 from nightreel.stages.write import Writing
@@ -264,6 +265,7 @@ def _stages(
         with database.begin() as connection:
             record_environment(connection, run_id, facts)
 
+    read_key = partial(read_tombstone_key, settings)
     with database.begin() as connection:
         spec = usable_spec(connection, encoder.spec if encoder else None)
     with ExitStack() as stack:
@@ -281,7 +283,14 @@ def _stages(
         )
         stack.callback(model.close)
         embedding = Embedding(spec=spec, model=model, database=database, recipe=recipe, recorder=recorder)
-        identification = Identification(database=database, recipe=recipe, run_id=run_id, files=files, recorder=recorder)
+        identification = Identification(
+            database=database,
+            recipe=recipe,
+            run_id=run_id,
+            files=files,
+            recorder=recorder,
+            read_tombstone_key=read_key,
+        )
         decoding = Decoding(
             database=database,
             recipe=recipe,
@@ -338,6 +347,7 @@ def _stages(
                 deadline=deadline,
                 why_stop=part.why_stop if (part := shard or helper) else lambda: None,
                 helper=helper,
+                read_tombstone_key=read_key,
                 model=model,
                 cache=cache,
                 files=files,
@@ -383,6 +393,7 @@ def _stages(
                 run_id=run_id,
                 page_size=settings.page_size,
                 recorder=recorder,
+                read_tombstone_key=read_key,
             ),
             cache_limit=cache_limit,
             recorder=recorder,

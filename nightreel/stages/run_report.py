@@ -149,10 +149,23 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
     return "\n".join([cells[0], f"|{'|'.join(aligned)}|", *cells[1:]])
 
 
+def names_in_reports(uri: str) -> set[str]:
+    """How reports of runs name a video, whatever the source of the run is: `erase` looks for them.
+
+    >>> sorted(names_in_reports("s3://bucket/a/b.mp4"))
+    ['`a/b.mp4`', '`b.mp4`', '`bucket/a/b.mp4`']
+    """
+    parts = _decoded(uri).partition("://")[2].lstrip("/").split("/")
+    return {_code("/".join(parts[start:]), _NAME) for start in range(len(parts))}
+
+
 def _name(uri: str, source: str) -> str:
     """The part of a uri below the source, as a person would write it."""
-    name = uri.removeprefix(source.rstrip("/") + "/")
-    return unquote(name) if uri.startswith("file://") else name
+    return _decoded(uri).removeprefix(f"{_decoded(source).rstrip('/')}/")
+
+
+def _decoded(uri: str) -> str:
+    return unquote(uri) if uri.startswith("file://") else uri
 
 
 def _code(text: str, most: int = 500) -> str:

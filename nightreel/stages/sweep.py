@@ -32,6 +32,7 @@ from nightreel.reasons import Reason
 from nightreel.stages.listing import SkippedEntries
 from nightreel.stages.recorder import RunRecorder
 from nightreel.stages.sniff import Sniffing
+from nightreel.stages.tombstones import ReadTombstoneKey, no_tombstone_key
 from nightreel.storage import Storage
 
 _PAGES = 50  # at most in one call
@@ -61,10 +62,12 @@ class Sweep:
         run_id: int,
         page_size: int,
         recorder: RunRecorder,
+        read_tombstone_key: ReadTombstoneKey = no_tombstone_key,
     ) -> None:
         self._source, self._database, self._admit = source, database, admit
         self._recipe_id, self._run_id = recipe_id, run_id
         self._page_size, self._recorder = page_size, recorder
+        self._read_tombstone_key = read_tombstone_key
         self._sniffing = Sniffing(source=source, database=database, admit=admit)
         self._prefix = f"{source.url}/"
         self._after = self._prefix  # everything up to here is done
@@ -132,7 +135,12 @@ class Sweep:
             with self._recorder.stage("database"), self._database.begin() as connection:
                 for look_at in (discover_page, correct_versions):
                     counts += look_at(
-                        connection, videos, admit=self._admit, recipe_id=self._recipe_id, run_id=self._run_id
+                        connection,
+                        videos,
+                        admit=self._admit,
+                        recipe_id=self._recipe_id,
+                        run_id=self._run_id,
+                        tombstone_key=self._read_tombstone_key(),
                     )
         else:
             self._refuse_if_emptied(may_be_empty)

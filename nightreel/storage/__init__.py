@@ -28,7 +28,7 @@ from nightreel.errors import SettingsError
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.storage.base import Fetched, PublishedObject, Storage
-from nightreel.storage.choice import Choice, choose
+from nightreel.storage.choice import Choice, choose, uri_of
 from nightreel.storage.local import LocalStorage
 from nightreel.storage.transfer import TransferOptions
 
@@ -44,6 +44,7 @@ __all__ = [
     "choose",
     "open_inventory",
     "open_storage",
+    "uri_of",
 ]
 
 _EXPECTED = "expected a directory, file:///directory or s3://bucket/prefix"

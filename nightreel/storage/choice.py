@@ -54,6 +54,18 @@ def choose(paths: Sequence[str], settings: Settings) -> Choice:
     return Choice(source, None if only == (f"{source.rstrip('/')}/",) else only)
 
 
+def uri_of(path: str) -> str:
+    """The URI of an object, which may not exist any more. A URI stays as it is.
+
+    >>> uri_of("s3://bucket/a b.mp4"), uri_of("/nowhere/a b.mp4")
+    ('s3://bucket/a b.mp4', 'file:///nowhere/a%20b.mp4')
+    """
+    if "://" in path:
+        return path
+    place = Path(path).expanduser()
+    return _FILE + quote_from_bytes(os.fsencode(place.parent.resolve() / place.name))
+
+
 def _locate(path: str, settings: Settings) -> str:
     """The URI of a file or object; of a directory or prefix, with a slash at its end."""
     from nightreel.storage import open_storage

@@ -154,7 +154,7 @@ print(len(ours), *sorted({{name.split(".")[0] for name in sys.modules}}))
             106,
             {"torch", "transformers", "prefect", "pyarrow", "PIL", "prometheus_client", "av"},
         ),
-        ("nightreel.cli.app", 32, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
+        ("nightreel.cli.app", 33, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
         ("nightreel.models.served.remote", 56, {"torch", "transformers", "prefect", "pyarrow"}),
         ("nightreel.stages.run", 230, {"torch", "transformers", "prefect", "decord", "av"}),
     ],

@@ -87,6 +87,8 @@ def test_ten_cases_are_reviewed_by_keyboard_alone(reviewing: Reviewing, browser)
         assert page.url.endswith("/review?done=general")
         assert page.get_by_text("nothing to decide in the queue general for ann").is_visible()
     assert len(set(seen)) == 10
+    views = reviewing.desk.rows("SELECT case_id FROM nightreel.views_seen WHERE what = 'case' ORDER BY id")
+    assert [row.case_id for row in views] == seen, "the log says what the person saw"
     assert Counter(reviewing.desk.states().values()) == {"closed": 10}
     rulings = Counter(row.ruling for row in reviewing.desk.rows("SELECT ruling FROM reporting.decisions"))
     assert rulings == {"reject": 4, "confirm": 6}

@@ -7,6 +7,7 @@ from nightreel.database.schema.access import passwords, sessions, sign_in_failur
 from nightreel.database.schema.audits import audit_items, audit_strata, audits, golden_items, golden_labels
 from nightreel.database.schema.columns import metadata
 from nightreel.database.schema.devices import memory_leases, memory_peaks
+from nightreel.database.schema.erased import ONLY_ERASE_WRITES, erasures, legal_holds, tombstones
 from nightreel.database.schema.feature_cache import cache_keys, features
 from nightreel.database.schema.judged import verdicts, video_verdicts
 from nightreel.database.schema.measured import answers
@@ -22,6 +23,7 @@ from nightreel.database.schema.review import (
     findings,
     queue_policies,
     queues,
+    views_seen,
 )
 from nightreel.database.schema.search import documents, embedding_models, search_index, vectors
 from nightreel.database.schema.shards import backfill_shards, backfills
@@ -32,6 +34,7 @@ from nightreel.database.schema.work import analyses, failed_segments, runs, segm
 
 __all__ = [
     "ADDED_TO",
+    "ONLY_ERASE_WRITES",
     "analyses",
     "answers",
     "audit_items",
@@ -46,12 +49,14 @@ __all__ = [
     "decisions",
     "documents",
     "embedding_models",
+    "erasures",
     "failed_segments",
     "features",
     "findings",
     "golden_items",
     "golden_labels",
     "kept_prompt_sets",
+    "legal_holds",
     "memory_leases",
     "memory_peaks",
     "metadata",
@@ -76,11 +81,13 @@ __all__ = [
     "sign_in_links",
     "site",
     "tokens",
+    "tombstones",
     "users",
     "vectors",
     "verdicts",
     "video_verdicts",
     "videos",
+    "views_seen",
     "webhook_deliveries",
     "webhooks",
     "whole_answers",

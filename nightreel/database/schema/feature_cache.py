@@ -42,6 +42,7 @@ features = Table(
     Column("model_id", BigInteger, ForeignKey("nightreel.models.id")),
     Column("evictions", Integer, nullable=False, server_default="0"),
     Column("covered_s", Double),
+    Index("features_content_sha256_idx", "content_sha256", postgresql_where=text("content_sha256 IS NOT NULL")),
     Index("features_least_recently_used_idx", "last_used_at", "key", postgresql_where=text("uri IS NOT NULL")),
 )
 

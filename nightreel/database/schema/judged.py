@@ -91,6 +91,11 @@ video_verdicts = Table(
     CheckConstraint("state IN ('answered', 'unknown', 'error')", name="state"),
     CheckConstraint("severity BETWEEN 1 AND 4", name="severity"),
     Index("video_verdicts_flagged_idx", "prompt_id", text("video_id DESC"), postgresql_where=text("flagged")),
+    Index(
+        "video_verdicts_whole_answer_id_idx",
+        "whole_answer_id",
+        postgresql_where=text("whole_answer_id IS NOT NULL"),
+    ),
     # What is flagged or not known, by severity.
     Index("video_verdicts_found_idx", "severity", "video_id", postgresql_where=text("flagged OR state <> 'answered'")),
     Index("video_verdicts_restricts_idx", "video_id", postgresql_where=text("restricts")),

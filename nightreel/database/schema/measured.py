@@ -62,5 +62,8 @@ answers = Table(
     Index("answers_segment_id_idx", "segment_id"),  # with superseded answers
     # Re-judging reads only the answers that a change of policy can touch.
     Index("answers_question_id_p_idx", "question_id", "p", "id"),
+    # Erasure deletes answers and features: Postgres looks for references to each.
+    Index("answers_reused_from_idx", "reused_from", postgresql_where=text("reused_from IS NOT NULL")),
+    Index("answers_feature_key_idx", "feature_key", postgresql_using="hash"),
     Index("answers_bounded_idx", "question_id", "id", postgresql_where=text("bounds IS NOT NULL")),
 )

@@ -160,5 +160,24 @@ decisions = Table(
     Index("decisions_batch_id_idx", "batch_id"),
     Index("decisions_user_id_idx", "user_id", "id"),
 )
-ADDED_TO = (case_events, decisions)
-"""The tables whose rows are never changed nor deleted."""
+
+# Who saw what, only ever added to. `video_id`: of a video that may be erased since. `blurred`: null: there was no
+# picture.
+views_seen = Table(
+    "views_seen",
+    metadata,
+    id_column(),
+    Column("user_id", BigInteger, ForeignKey("nightreel.users.id"), nullable=False),
+    created_column("seen_at"),
+    Column("what", Text, nullable=False),
+    Column("video_id", BigInteger),
+    Column("case_id", BigInteger, ForeignKey("nightreel.cases.id")),
+    Column("segment", Integer),
+    Column("blurred", Boolean),
+    CheckConstraint("what IN ('case', 'contact_sheet', 'frame', 'video')", name="what"),
+    CheckConstraint("what = 'case' OR blurred IS NOT NULL", name="blurred"),
+    CheckConstraint("num_nonnulls(video_id, case_id) > 0", name="of"),
+    Index("views_seen_video_id_idx", "video_id", "id"),
+)
+ADDED_TO = (case_events, decisions, views_seen)
+"""The tables whose rows are never changed nor deleted. `nightreel.erase` alone blanks what people wrote in them."""

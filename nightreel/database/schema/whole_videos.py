@@ -70,4 +70,5 @@ whole_answers = Table(
     ),
     Index("whole_answers_question_id_idx", "question_id", "video_id"),
     Index("whole_answers_notes_id_idx", "notes_id"),
+    Index("whole_answers_reused_from_idx", "reused_from", postgresql_where=text("reused_from IS NOT NULL")),
 )

@@ -3,6 +3,7 @@
 --   a pending or claimed analysis of the same bytes with the same model and plan would look it up again; or
 --   a running run or a backfill has not listed the video yet: it is a current video of its source without an analysis
 --   under its recipe.
+-- A legal hold keeps features, too: they are what the model saw.
 -- A run records the content hash before it looks up features. So a claim that is visible here covers every feature it
 -- has found. A claim that is not visible yet has used the row since, which `last_used_at` shows, read again under the
 -- lock. Rows that others lock are skipped: this statement never waits while it holds locks.
@@ -48,7 +49,8 @@ WITH at_work AS MATERIALIZED (
                         AND NOT EXISTS (SELECT FROM nightreel.analyses AS analysis
                                         WHERE analysis.video_id = video.id
                                           AND analysis.recipe_id = at_work.recipe_id)
-                      OFFSET 0) AS needed
+                      OFFSET 0)
+           OR feature.content_sha256 IN (SELECT content_sha256 FROM nightreel.held_contents) AS needed
     FROM nightreel.features AS feature
     WHERE feature.uri IS NOT NULL
       AND starts_with(feature.uri, :uri_prefix)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from fixtures.clips import encode_numbers, read_number
 from fixtures.work_rest import Rest, serving
 from PIL import Image
 from psycopg import sql
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from nightreel.api.app import create_app
 from nightreel.api.service import open_service
@@ -59,6 +60,38 @@ def test_a_frame_is_the_one_that_the_model_saw(rest: Rest, stored_clip: Path):
         assert read_number(np.asarray(Image.open(io.BytesIO(reply.content)))) == shown
     assert frame(rest, 2).status_code == 404
     assert len(list(rest.settings.work_dir.glob("spool/*/*/video"))) == 1, "the last video is kept, no other"
+
+
+def views_of(rest: Rest) -> list[tuple]:
+    names = ("what", "video_id", "segment", "blurred", "reviewer")
+    rows = rest.get("views_seen", "read").json()["rows"]
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def test_each_picture_that_leaves_is_in_the_log_and_no_other(rest: Rest, stored_clip: Path):
+    video = rest.video_ids["clean"]
+    cache = open_storage(rest.settings.cache_prefix, rest.settings)
+    uri = cache.publish("00/picture.jpg", b"\xff\xd8\xffpicture").uri
+    rest.execute(f"UPDATE nightreel.features SET thumbnail_uri = '{uri}' WHERE key = '{video}-1'")
+    assert frame(rest, 0).status_code == 200
+    assert rest.get(f"videos/{video}/thumbnail", "media", params={"segment": 1}).status_code == 200
+    for refused in (f"videos/{video}/segments/0/frames/9.jpg", f"videos/{video}/thumbnail?segment=2"):
+        assert rest.get(refused, "media").status_code == 404
+    assert rest.get(f"videos/{video}/thumbnail?segment=1", "read").status_code == 403
+    with rest.owner.begin() as connection:
+        pseudonym = connection.execute(text("SELECT pseudonym FROM nightreel.users WHERE name = 'ann'")).scalar_one()
+    assert views_of(rest) == [
+        ("frame", video, 0, False, pseudonym),
+        ("contact_sheet", video, 1, False, pseudonym),
+    ]
+
+
+def test_no_picture_leaves_that_cannot_be_noted(rest: Rest, stored_clip: Path, owner_url: str):
+    with closing(Database(owner_url)) as owner, owner.begin() as connection:
+        connection.execute(text("REVOKE INSERT ON nightreel.views_seen FROM nightreel_console"))
+    reply = frame(rest, 0)
+    assert reply.status_code != 200
+    assert not reply.content.startswith(b"\xff\xd8\xff")
 
 
 def test_a_frame_of_a_changed_or_deleted_object_is_gone(rest: Rest, stored_clip: Path):

@@ -110,6 +110,10 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "preferences",
         "saved_searches",
         "sign_in_links",
+        "views_seen",
+        "erasures",
+        "tombstones",
+        "legal_holds",
         "embedding_models",
         "vectors",
         "requests",
@@ -194,6 +198,10 @@ def test_every_view_can_be_read(database):
             "audit_decisions",
             "agreement",
             "reviewer_accuracy",
+            "dsa",
+            "views_seen",
+            "legal_holds",
+            "erasures",
         }
         for name in names:
             assert connection.execute(text(f"SELECT * FROM reporting.{name}")).all() == []

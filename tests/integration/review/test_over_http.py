@@ -42,6 +42,12 @@ def test_a_case_from_the_queue_to_the_view(rest: Rest):
             lea.review.decide(case, "reject")
         assert refused.value.status == 409
         done = bob.review.decide(case, "confirm", note="<b>fight</b>")
+        seen = bob.views_seen(
+            filters=[f"case_id={case['case_id']}"], columns=["what", "reviewer", "blurred"]
+        ).to_pylist()
+        assert {row["what"] for row in seen} == {"case"}
+        assert len({row["reviewer"] for row in seen}) == 1, "lea saw another case"
+        assert seen[0]["blurred"] is None
         # severity 3 needs a second person
         assert (done["state"], done["decisions"]) == ("second", 1)
         assert bob.decisions().num_rows == 0
