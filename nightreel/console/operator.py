@@ -20,6 +20,7 @@ from nightreel.database.runs import PastRun, read_last_night, read_run_before
 from nightreel.database.view_pages import PageQuery, read_page
 from nightreel.database.view_rows import Filter
 from nightreel.domain.requests import ChangeBackfill, RequestKind, RetryFailures
+from nightreel.errors import PermanentError
 from nightreel.services import prefect_api
 from nightreel.settings import Settings
 from nightreel.stages.run_changes import changes_since
@@ -92,8 +93,11 @@ def slowest_stage(run: PastRun) -> tuple[str, float] | None:
 
 
 def prefect_ui(settings: Settings) -> str | None:
-    """The address of Prefect's UI; None: no server is configured, and the embedded one does not run."""
-    api = prefect_api(settings)
+    """The address of Prefect's UI; None: no server is configured or can be used, and the embedded one does not run."""
+    try:
+        api = prefect_api(settings)
+    except PermanentError:
+        return None
     return api.url.rstrip("/").removesuffix("/api") if api else None
 
 
