@@ -431,6 +431,10 @@ class Settings(BaseSettings):
         description="addresses of proxies with TLS that pass requests on to the console: 10.1.0.7,::1; only they are "
         "believed when they name a browser's address",
     )
+    review_blurred: bool = Field(True, description="blur pictures of cases until a person asks or prefers otherwise")
+    review_grey: bool = Field(True, description="show pictures of cases in grey until a person asks or prefers others")
+    review_break_after: int = Field(20, ge=0, description="severe cases until the console suggests a break; 0: never")
+    review_break_minutes: float = Field(10, ge=0, description="time without a decision that is a break, minutes")
     console_user_header: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]*$",

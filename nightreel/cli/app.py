@@ -41,6 +41,7 @@ COMMANDS = {
     "review": "review",
     "audit": "audit",
     "users": "users",
+    "requests": "requests",
     "erase": "erase",
     "hold": "hold",
     "export": "export",
