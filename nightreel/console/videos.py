@@ -19,10 +19,12 @@ from nightreel.console.rendering import render
 from nightreel.console.watching import read_moment, read_video
 from nightreel.database.view_pages import PageQuery, read_page
 from nightreel.database.view_rows import Filter
+from nightreel.review.viewing import Viewed, note_view
 from nightreel.stages.curation.webvtt import escape_text, webvtt
 
 _MOST_CUES = 1000
 _LONGEST_S = 1e7
+_FROM_START = "bytes=0-"
 
 
 class WatchForm(Body):
@@ -85,7 +87,11 @@ def _media(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
     _, restricted = _asked(request, visitor)
     with visitor.reading(restricted=restricted) as connection:
         video = find_video(connection, video_id, restricted=restricted)
-    return media_reply(request, visitor.service, video)
+    reply = media_reply(request, visitor.service, video)
+    if request.headers.get("range", _FROM_START).startswith(_FROM_START):  # once for each time it is opened
+        with visitor.writing() as connection:
+            note_view(connection, visitor.user, video_id, Viewed.VIDEO, bool(restricted))
+    return reply
 
 
 def _frame(request: Request, visitor: AsViewer, video_id: VideoId, segment: Index, frame: Index) -> Response:

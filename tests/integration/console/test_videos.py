@@ -10,6 +10,7 @@ import pytest
 from fixtures.clips import encode_numbers, read_number
 from fixtures.work_signed_in import Console
 from PIL import Image
+from sqlalchemy import text
 
 
 @pytest.fixture
@@ -37,6 +38,9 @@ def test_the_player_gets_the_bytes_by_ranges(console: Console, stored: Path):
     assert last.content == data[-50:]
     assert open_end.content == data[10:]
     assert [beyond.status_code, nonsense.status_code] == [416, 416]
+    with console.owner.begin() as connection:
+        seen = connection.execute(text("SELECT what, count(*) FROM nightreel.views_seen GROUP BY what")).all()
+    assert [tuple(row) for row in seen] == [("video", 1)], "a part from the middle is no new look"
     for reply in (whole, part):
         assert reply.headers["Content-Type"] == "video/mp4"
         assert reply.headers["Cache-Control"] == "no-store"
