@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nightreel.errors import SettingsError
-from nightreel.settings import CommaSeparated, PlanText, ReadyBy, Settings, load_settings
+from nightreel.setting_types import CommaSeparated, PlanText, ReadyBy
+from nightreel.settings import Settings, load_settings
 
 MOST_NAMED = 1000
 """Most objects and prefixes that one run may name: Prefect stores them with the run."""

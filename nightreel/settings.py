@@ -10,26 +10,23 @@ import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
-    BeforeValidator,
     Field,
     PositiveInt,
     SecretStr,
     ValidationError,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nightreel.domain import SamplingPlan
-from nightreel.domain.deadlines import TimeOfDay
 from nightreel.errors import SettingsError
 from nightreel.proxies import keep_loopback_direct
+from nightreel.setting_types import CommaSeparated, Networks, PlanText, ReadyBy, Suffixes
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
@@ -40,48 +37,12 @@ SECRETS = Path("/run/secrets")
 """Directory of a container's secret files. A variable of the same name wins."""
 
 
-def _valid_plan(text: str) -> str:
-    try:
-        return str(SamplingPlan.parse(text))
-    except SettingsError as error:
-        raise ValueError(error.detail) from error
-
-
-def _split_commas(value: Any) -> Any:
-    """Split a text at its commas, and each item of a list too: `--prompts a,b` is `--prompts a --prompts b`."""
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-        return value
-    return [part.strip() for item in items for part in item.split(",") if part.strip()]
-
-
-def _all_or_some(suffixes: tuple[str, ...]) -> tuple[str, ...]:
-    return () if suffixes == ("*",) else suffixes
-
-
 def _parts(secrets: SecretStr) -> list[str]:
     return [part.strip() for part in secrets.get_secret_value().split(",")]
 
 
-def _valid_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(ip_network(text)) for text in texts)
-
-
 _CACHE_KEY_LENGTH = 32
 _LOGIN = re.compile(r"://[^/\s]*@")
-
-PlanText = Annotated[str, AfterValidator(_valid_plan)]
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-
-
-def _valid_time(text: str) -> str:
-    TimeOfDay.parse(text)
-    return text
-
-
-ReadyBy = Annotated[str, AfterValidator(_valid_time)]
-"""See `TimeOfDay`."""
-
 _LEAST_DECODERS, _MOST_DECODERS = 2, 16
 
 
@@ -236,7 +197,7 @@ class Settings(BaseSettings):
         "uniform:8", description="sampling plan, frames per segment: uniform:N, fps:RATE:CAP or keyframes:CAP"
     )
     window_s: float = Field(30.0, ge=1, le=3600, description="length of a segment, seconds")
-    suffixes: Annotated[CommaSeparated, AfterValidator(_all_or_some)] = Field(
+    suffixes: Suffixes = Field(
         (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".divx", ".ts", ".mts", ".m2ts", ".m2t", ".flv", ".f4v",
          ".ogv", ".3gp", ".3g2", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".dav", ".mxf", ".gxf",
          ".dv", ".rm", ".rmvb", ".wtv", ".h264", ".264", ".hevc", ".265", ".mjpeg", ".mjpg", ".gif"),
@@ -426,7 +387,7 @@ class Settings(BaseSettings):
         None, description="file with the certificate and its chain, PEM, with which the console speaks TLS"
     )
     console_tls_key: Path | None = Field(None, description="file with the key of the certificate, PEM")
-    console_proxies: Annotated[CommaSeparated, AfterValidator(_valid_networks)] = Field(
+    console_proxies: Networks = Field(
         (),
         description="addresses of proxies with TLS that pass requests on to the console: 10.1.0.7,::1; only they are "
         "believed when they name a browser's address",
@@ -457,7 +418,7 @@ class Settings(BaseSettings):
     webhook_keep_days: int = Field(
         30, ge=0, le=36_500, description="age at which delivered events are deleted, days; dead ones stay"
     )
-    webhook_networks: Annotated[CommaSeparated, AfterValidator(_valid_networks)] = Field(
+    webhook_networks: Networks = Field(
         (),
         description="private networks that webhooks may be sent to: 10.1.0.0/16,fd00::/8; others must have a public "
         "address",

@@ -3,7 +3,16 @@
 Analysts never see these tables: they read the views of schema `reporting` (sql/views).
 """
 
-from nightreel.database.schema.access import passwords, sessions, sign_in_failures, sign_in_links, tokens, users
+from nightreel.database.schema.access import (
+    passwords,
+    preferences,
+    saved_searches,
+    sessions,
+    sign_in_failures,
+    sign_in_links,
+    tokens,
+    users,
+)
 from nightreel.database.schema.audits import audit_items, audit_strata, audits, golden_items, golden_labels
 from nightreel.database.schema.columns import metadata
 from nightreel.database.schema.devices import memory_leases, memory_peaks
@@ -12,7 +21,6 @@ from nightreel.database.schema.feature_cache import cache_keys, features
 from nightreel.database.schema.judged import verdicts, video_verdicts
 from nightreel.database.schema.measured import answers
 from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
-from nightreel.database.schema.people import preferences, saved_searches
 from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
 from nightreel.database.schema.requests import requests
 from nightreel.database.schema.review import (

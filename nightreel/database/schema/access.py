@@ -1,4 +1,4 @@
-"""People, and how they show who they are: passwords, sessions, and tokens of the REST service."""
+"""People, how they show who they are (passwords, sessions, tokens of the REST service), and what they keep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from nightreel.database.schema.columns import created_column, id_column, metadata, time_column
+from nightreel.database.schema.columns import created_column, id_column, json_column, metadata, time_column
 
 # A person or a program. `pseudonym`: the name that others see. `restricted`: may see restricted videos. A user who has
 # decided something is disabled, not deleted.
@@ -104,4 +104,26 @@ sign_in_failures = Table(
     Column("last_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("failures > 0", name="failures"),
     CheckConstraint("octet_length(subject) = 32", name="subject"),
+)
+
+# What a person prefers (domain.Preferences): only what was chosen.
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("nightreel.users.id", ondelete="CASCADE"), primary_key=True),
+    json_column("chosen", nullable=False),
+)
+
+# A search under a name. `query`: of its address, such as "q=van&flagged=true". `shared`: all see it.
+saved_searches = Table(
+    "saved_searches",
+    metadata,
+    id_column(),
+    Column("user_id", BigInteger, ForeignKey("nightreel.users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("shared", Boolean, nullable=False, server_default="false"),
+    created_column(),
+    UniqueConstraint("user_id", "name"),
+    CheckConstraint("name <> ''", name="name"),
 )
