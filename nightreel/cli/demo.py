@@ -106,7 +106,7 @@ def _show_review(database: Database, source: str, grades: Sequence[Grade]) -> No
     print_line()
     print_line(
         f"three scripted reviewers: {counted(found.cases, 'case')}, {counted(found.decisions, 'decision')}, "
-        f"{counted(found.disagreements, 'disagreement')}, {found.undone} undone",
+        f"{counted(found.disagreements, 'disagreement')}, {found.undone} undone; three cases wait for you",
         style="bold",
     )
     print_misses([found.audit])
@@ -245,7 +245,7 @@ def _show_next_steps() -> None:
     print_line()
     print_line("next steps, after `. .venv/bin/activate`:")
     for command, what in (
-        ("nightreel console", "see it in a browser: find clips, look at flags and where they come from"),
+        ("nightreel console", "see it in a browser: find clips, look at flags, judge three cases"),
         ("nightreel answers --review", "show the answers that need review"),
         ("nightreel up && nightreel status", "keep Postgres and the Prefect UI running, and show their URLs"),
         ("nightreel analyze DIRECTORY", "analyse your own videos; set NIGHTREEL_MODEL to a video LLM"),

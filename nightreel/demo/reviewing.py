@@ -1,4 +1,4 @@
-"""Three scripted reviewers work off the cases of the demo's night, with its audit.
+"""Three scripted reviewers work off the cases of the demo's night, with its audit, but for three: the console shows these.
 
 Two of them disagree about one clip, which a third one settles, and one decision is undone. They know what is in the
 clips, and decide as people do: through `nightreel.review`.
@@ -27,8 +27,13 @@ PROMPT_SET, PROMPT = "demo_moderation", "warning"
 _SAMPLE = 100
 _REVIEWERS = {"demo-ann": Role.REVIEWER, "demo-bob": Role.REVIEWER, "demo-lea": Role.LEAD}
 _WHO_DECIDES = {CaseState.OPEN: "demo-ann", CaseState.SECOND: "demo-bob", CaseState.ESCALATED: "demo-lea"}
+_LEFT_FLAGGED, _LEFT_OTHERS = 1, 2
 _OPEN = text(
-    "SELECT case_id FROM reporting.cases WHERE state = 'open' AND starts_with(uri, :source || '/') ORDER BY case_id"
+    "SELECT case_id FROM ("
+    "SELECT case_id, severity > 0 AS is_flagged, "
+    "row_number() OVER (PARTITION BY severity > 0 ORDER BY case_id DESC) AS place "
+    "FROM reporting.cases WHERE state = 'open' AND starts_with(uri, :source || '/')"
+    ") AS one WHERE place > CASE WHEN is_flagged THEN :flagged ELSE :others END ORDER BY case_id"
 )
 
 
@@ -49,7 +54,7 @@ class NightReview:
 
 
 def review_night(database: Database, *, source: str, truth: Mapping[str, bool]) -> NightReview | None:
-    """Draw an audit of the warning signs, if there is none, and work off all open cases of the demo's clips.
+    """Draw an audit of the warning signs, if there is none, and work off the open cases of the demo's clips but three.
 
     Args:
         source: URL of the clips. truth: whether a clip shows a warning sign, by the name of its file.
@@ -62,7 +67,8 @@ def review_night(database: Database, *, source: str, truth: Mapping[str, bool]) 
         return None
     with database.begin() as connection:
         people = {name: _person(connection, name, role) for name, role in _REVIEWERS.items()}
-        case_ids = list(connection.execute(_OPEN, {"source": source}).scalars())
+        left = {"source": source, "flagged": _LEFT_FLAGGED, "others": _LEFT_OTHERS}
+        case_ids = list(connection.execute(_OPEN, left).scalars())
     decisions = disagreements = undone = 0
     for case_id in case_ids:
         state = CaseState.OPEN

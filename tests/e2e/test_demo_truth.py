@@ -151,8 +151,8 @@ def test_the_demo_prints_answers_beside_the_truth_and_writes_a_contact_sheet(mak
     assert "flagged: a red triangle, the warning sign" in said
     assert "no_index" in said
     assert "10 done, 1 reused, 1 failed" in said
-    assert "three scripted reviewers: 10 cases, 14 decisions, 1 disagreement, 1 undone" in said
-    assert re.search(r"demo_moderation/warning\s+10\s+10\s+10\s+0 \(0-0\)\s+30 % \(30-30\)\s+100 % \(100-100\)", said)
+    assert "three scripted reviewers: 7 cases, 10 decisions, 1 disagreement, 1 undone; three cases wait for you" in said
+    assert re.search(r"demo_moderation/warning\s+10\s+10\s+7\s+0 \(0-2\)\s+30 % \(20-50\)\s+100 % \(59-100\)", said)
     assert "expected calibration error: 0.000" in said
     with Image.open(pipeline.work_dir / "demo" / "contact-sheet.png") as poster:
         assert poster.width > 900
