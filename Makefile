@@ -9,6 +9,9 @@ DIR ?=
 TESTS ?=
 TARGET ?= cpu
 IMAGE ?= nightreel:$(TARGET)
+# The environment of vLLM. Tests use it where it is there.
+ENGINE ?= build/engine
+export TEST_VLLM ?= $(abspath $(wildcard $(ENGINE)))
 BIN := $(VENV)/bin
 # What looks after the supply of packages has an environment of its own, because nobody needs it to run Nightreel.
 SUPPLY := build/supply
@@ -19,7 +22,7 @@ LOCK := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 PYTEST := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo demo-model test test-lowest check format docs fuzz chaos bench bench-docs bench-peers check-media clean install
+.PHONY: demo demo-model test test-vllm test-lowest check format docs fuzz chaos bench bench-docs bench-peers check-media clean install
 .PHONY: lock strings audit image sbom test-image
 
 demo: install
@@ -31,6 +34,16 @@ demo-model: install
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The tests that need a real vLLM, which `make test` runs, too, where ENGINE is there: then with one architecture. This
+# installs vLLM for CPUs first, some 4 GB, and takes half an hour.
+test-vllm: install $(ENGINE)/bin/vllm
+	TEST_VLLM="$(abspath $(ENGINE))" TEST_VLLM_ARCHITECTURES=internvl,qwen2_5_vl,qwen3_vl,llava_onevision,smolvlm \
+		$(BIN)/python -m pytest tests/e2e/test_engine.py tests/integration/models/test_engine.py \
+		tests/integration/models/test_vllm.py
+
+$(ENGINE)/bin/vllm:
+	NIGHTREEL_ENGINE_DIR="$(ENGINE)" $(BIN)/python -m nightreel.cli engine install --cpu
 
 # The tests with the lowest versions that pyproject.toml allows, in an environment of its own: some 7 GB. By hand, before
 # a lower bound changes.

@@ -171,6 +171,16 @@ class DeliverOptions(BaseModel):
     )
 
 
+class RequestOptions(BaseModel):
+    """How long one run of `carry_out_requests` takes new requests."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most_s: float = Field(
+        240, gt=0, le=3600, title="At most", description="seconds after which the next run goes on with the rest"
+    )
+
+
 class RetentionOptions(BaseModel):
     """The ages at which one run of `apply_retention` erases videos."""
 

@@ -23,6 +23,7 @@ _OURS = (
     "features",
     "spool",
     "models",
+    "engine",
     "demo",
     "tombstone.key",
 )

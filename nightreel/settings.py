@@ -26,11 +26,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from nightreel.domain import SamplingPlan
 from nightreel.errors import SettingsError
 from nightreel.proxies import keep_loopback_direct
-from nightreel.setting_types import CommaSeparated, Networks, PlanText, ReadyBy, Suffixes
+from nightreel.setting_types import CommaSeparated, Networks, PageUrl, PlanText, PostgresUrl, ReadyBy, Suffixes
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
 DOTENV = Path(".env")
+_ENGINE = "vllm:"
 _DEMO_PROMPTS = ("demo", "demo_moderation")
 SECRETS = Path("/run/secrets")
 """Directory of a container's secret files. A variable of the same name wins."""
@@ -72,22 +73,22 @@ class Settings(BaseSettings):
     work_dir: Path = Field(
         Path(".nightreel"), description="directory of embedded services, feature cache and temporary files"
     )
-    database_url: SecretStr | None = Field(
+    database_url: PostgresUrl = Field(
         None,
         description="postgresql://user:password@host/database, of one host or several, or of a pooler in transaction "
         "mode; unset: the embedded Postgres",
     )
-    database_owner_url: SecretStr | None = Field(
+    database_owner_url: PostgresUrl = Field(
         None,
         description="URL with which `nightreel db upgrade` changes tables, of the user that owns them; unset: "
         "NIGHTREEL_DATABASE_URL",
     )
-    database_console_url: SecretStr | None = Field(
+    database_console_url: PostgresUrl = Field(
         None,
         description="URL with which `nightreel api` and `nightreel console` read a configured Postgres, as the role "
         "nightreel_console; the embedded one needs none",
     )
-    console_url: str | None = Field(
+    console_url: PageUrl = Field(
         None,
         description="URL at which people open the console, such as https://nightreel.example.com; "
         "`nightreel db upgrade` stores it, and the views make links of it",
@@ -122,8 +123,8 @@ class Settings(BaseSettings):
     # model, prompts and sampling plan
     model: str = Field(
         "demo",
-        description="directory or hub id of a video LLM, or openai:http://host:port/v1#name of one on a server; "
-        "demo: the shipped model",
+        description="directory or hub id of a video LLM; with vllm: before it, its language side runs in vLLM, which "
+        "the run starts; openai:http://host:port/v1#name: one on a server; demo: the shipped model",
     )
     model_revision: str | None = Field(
         None,
@@ -175,6 +176,18 @@ class Settings(BaseSettings):
     )
     remote_frame_size: int = Field(448, ge=28, le=4096, description="short side of frames sent to that server, pixels")
     remote_jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality of those frames")
+    engine_dir: Path | None = Field(
+        None,
+        description="directory of the Python environment with vLLM, for vllm: models; unset: engine/environment under "
+        "work_dir, which `nightreel engine install` makes",
+    )
+    engine_arguments: str = Field(
+        "", description='more arguments for vLLM, such as "--quantization fp8"; they are part of the model\'s identity'
+    )
+    engine_concurrency: int = Field(64, ge=1, le=1024, description="requests to that vLLM at the same time")
+    engine_start_s: float = Field(
+        1200, gt=0, le=86_400, description="longest wait for that vLLM until it is ready, seconds"
+    )
     prompts: CommaSeparated = Field(
         ("tagging", "moderation"),
         description="prompt sets: shipped names or YAML files; unset, the model demo is asked demo,demo_moderation, "
@@ -379,6 +392,10 @@ class Settings(BaseSettings):
         description="addresses of proxies with TLS that pass requests on to the console: 10.1.0.7,::1; only they are "
         "believed when they name a browser's address",
     )
+    review_blurred: bool = Field(True, description="blur pictures of cases until a person asks or prefers otherwise")
+    review_grey: bool = Field(True, description="show pictures of cases in grey until a person asks or prefers others")
+    review_break_after: int = Field(20, ge=0, description="severe cases until the console suggests a break; 0: never")
+    review_break_minutes: float = Field(10, ge=0, description="time without a decision that is a break, minutes")
     console_user_header: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]*$",
@@ -413,24 +430,6 @@ class Settings(BaseSettings):
         """A variable without a value is unset: it hides no line of `.env`, no secret file and no default."""
         return tuple(map(_without_blanks, (*sources, *named.values())))
 
-    @field_validator("database_url", "database_owner_url", "database_console_url")
-    @classmethod
-    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or not value.get_secret_value():
-            return None
-        scheme, separator, _ = value.get_secret_value().partition("://")
-        if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
-            found = f"scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
-            raise ValueError(f"{found}: expected postgresql://user:password@host:port/database")
-        return value
-
-    @field_validator("console_url")
-    @classmethod
-    def _is_a_page(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("expected http://host or https://host")
-        return value.rstrip("/") if value else None
-
     @field_validator("cache_key")
     @classmethod
     def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -442,14 +441,24 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def uses_engine(self) -> bool:
+        """Whether the language side of the model runs in vLLM, which the run starts."""
+        return self.model.startswith(_ENGINE)
+
+    @property
+    def checkpoint(self) -> str:
+        """The model's directory or hub id; for a model on a server, its address."""
+        return self.model.removeprefix(_ENGINE)
+
+    @property
     def prompt_sets(self) -> tuple[str, ...]:
         """The prompt sets to ask. If none are set, the demo model is asked those that it was trained on."""
-        return _DEMO_PROMPTS if self.model == "demo" and "prompts" not in self.model_fields_set else self.prompts
+        return _DEMO_PROMPTS if self.checkpoint == "demo" and "prompts" not in self.model_fields_set else self.prompts
 
     @property
     def encoder(self) -> str | None:
         """The dual encoder: "demo", a directory or a hub id; None: there is none."""
-        named = self.embedding_model or ("demo" if self.model == "demo" else "none")
+        named = self.embedding_model or ("demo" if self.checkpoint == "demo" else "none")
         return None if named == "none" else named
 
     @property

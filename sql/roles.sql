@@ -8,7 +8,9 @@
 -- nightreel_analyst  reads the views in `reporting`
 -- nightreel_console  reads the views in `reporting`, the tokens of the REST service, people, queues and cases; adds
 --                    decisions, events of cases, views seen, and cases of golden items; changes who has a case, and
---                    notes when a token was used; keeps passwords, sessions, saved searches and what people prefer
+--                    notes when a token was used; keeps passwords, sessions, saved searches and what people prefer; adds
+--                    requests, which a process of the worker's role carries out; reads what a change of policy is computed
+--                    from
 DO $$
 DECLARE
     role text;
@@ -58,6 +60,13 @@ BEGIN
             GRANT SELECT, INSERT, DELETE ON nightreel.sign_in_links TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (chosen) ON nightreel.preferences TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (name, query, shared), DELETE ON nightreel.saved_searches TO nightreel_console;
+            GRANT SELECT, INSERT (kind, detail, user_id) ON nightreel.requests TO nightreel_console;
+            -- What a change of policy would do is computed from the stored answers.
+            GRANT SELECT ON nightreel.prompts, nightreel.policies, nightreel.questions, nightreel.recipe_prompts,
+                nightreel.recipes, nightreel.models, nightreel.videos, nightreel.segments, nightreel.features,
+                nightreel.answers, nightreel.verdicts, nightreel.video_verdicts, nightreel.analyses TO nightreel_console;
+            GRANT SELECT (id, name, status, recipe_id, environment, counts, finished_at, night_id, shard_id, source)
+                ON nightreel.runs TO nightreel_console;
         END IF;
     END LOOP;
 END

@@ -136,7 +136,7 @@ class LoadedModel:
 
 
 def _release_memory(backend: str) -> None:
-    if backend != "local":
+    if backend == "remote":
         return
     from nightreel.models.memory.batches import release_memory
 

@@ -82,7 +82,7 @@ def analyze(
     if no_wait:
         settings = settings.without_patience()
     check_inputs(options, settings, source="the argument")
-    if settings.model == DEMO:
+    if settings.checkpoint == DEMO:
         err.print(DISCLAIMER, style="yellow")
     summary = run(options, settings, quiet=as_json)
     if as_json:

@@ -31,7 +31,7 @@ def ask(
     if as_json:
         print_json([value for reply in replies for value in values_of(reply)])
         return
-    if settings.model == DEMO:
+    if settings.checkpoint == DEMO:
         print_line(DISCLAIMER, style="yellow")
     print_table(
         ("seconds", "answer", "p", "frames at"),

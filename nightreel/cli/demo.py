@@ -46,7 +46,7 @@ def demo() -> None:
     settings = command_settings()
     videos = make_demo_videos(settings.work_dir.resolve() / "demo" / "videos")
     print_line(f"videos: {videos}")
-    if settings.model != DEMO:
+    if settings.checkpoint != DEMO:
         print_line(f"{settings.model} was not trained on these clips: expect wrong answers", style="yellow")
     is_new = settings.database_url is None and not (settings.work_dir / "postgres").exists()
     with ExitStack() as stack:

@@ -11,6 +11,7 @@
     signing_in.py  sign in and out;  account.py: password, sessions, preferences
     find.py        Find;  finding.py: what it shows
     videos.py      the page of a video;  watching.py: what it shows;  timeline.py, media.py
+    review.py, review_cases.py    queues and cases;  lead.py, plots.py: thresholds, disagreements;  operator.py: nights
     server.py      a socket and uvicorn
 
 It reads through `nightreel.api`: the same service, the same transactions, as the same role of Postgres. It knows

@@ -18,8 +18,12 @@ from nightreel.api.app import PREFIX as API
 from nightreel.api.service import Service
 from nightreel.console.account import add_account
 from nightreel.console.find import add_find
+from nightreel.console.lead import add_lead
+from nightreel.console.operator import add_operator
 from nightreel.console.problems import answer_with_pages
 from nightreel.console.proxied import Proxied
+from nightreel.console.review import add_review
+from nightreel.console.review_cases import add_cases
 from nightreel.console.safety import Safety
 from nightreel.console.signing_in import add_signing_in
 from nightreel.console.videos import add_videos
@@ -32,7 +36,16 @@ def create_pages(service: Service | None, *, names: Sequence[str] = ()) -> FastA
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
     router = APIRouter()
-    for add in (add_signing_in, add_account, add_find, add_videos):
+    for add in (
+        add_signing_in,
+        add_account,
+        add_find,
+        add_videos,
+        add_review,
+        add_cases,
+        add_lead,
+        add_operator,
+    ):
         add(router)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC))

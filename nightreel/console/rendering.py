@@ -30,7 +30,12 @@ from nightreel.units import human_bytes, human_seconds
 UTC = "UTC"
 
 
-NAVIGATION = ((_("Find"), "/", Role.VIEWER),)
+NAVIGATION = (
+    (_("Find"), "/", Role.VIEWER),
+    (_("Review"), "/review", Role.REVIEWER),
+    (_("Lead"), "/lead", Role.LEAD),
+    (_("Operator"), "/operator", Role.LEAD),
+)
 """The main pages: name, path, and the role that they need."""
 
 

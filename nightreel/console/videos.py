@@ -24,7 +24,6 @@ from nightreel.stages.curation.webvtt import escape_text, webvtt
 
 _MOST_CUES = 1000
 _LONGEST_S = 1e7
-_FROM_START = "bytes=0-"
 
 
 class WatchForm(Body):
@@ -83,14 +82,13 @@ def _moment(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
 
 
 def _media(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
-    """The bytes of the video, by ranges."""
+    """The bytes of the video, by ranges. Each request is noted: the browser sends one when somebody plays or seeks."""
     _, restricted = _asked(request, visitor)
     with visitor.reading(restricted=restricted) as connection:
         video = find_video(connection, video_id, restricted=restricted)
     reply = media_reply(request, visitor.service, video)
-    if request.headers.get("range", _FROM_START).startswith(_FROM_START):  # once for each time it is opened
-        with visitor.writing() as connection:
-            note_view(connection, visitor.user, video_id, Viewed.VIDEO, bool(restricted))
+    with visitor.writing() as connection:
+        note_view(connection, visitor.user, video_id, Viewed.VIDEO, False)
     return reply
 
 

@@ -100,6 +100,7 @@ def _with_verdicts(prompt_id: int, *, new: bool, since: datetime | None) -> Sele
             segments.start_s,
             segments.end_s,
             videos.c.uri,
+            videos.c.restricted,
         )
         .join(videos, videos.c.id == segments.video_id)
         .join(

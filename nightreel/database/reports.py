@@ -43,6 +43,8 @@ _failures = table(
             "analysis_id",
             "covered_s",
             "expected_s",
+            "video_id",
+            "restricted",
         ),
     ),
     schema="reporting",

@@ -219,6 +219,12 @@ def read_run_before(connection: Connection, run_id: int) -> PastRun | None:
     return None if row is None else PastRun(**row._mapping)
 
 
+def read_last_night(connection: Connection) -> PastRun | None:
+    """The newest night that ended with counts; where there was none, the newest run that a person started."""
+    row = connection.execute(statement("last_night")).one_or_none()
+    return None if row is None else PastRun(**row._mapping)
+
+
 def any_died_during(connection: Connection, run_id: int) -> bool:
     """Whether a run was found dead since this one was registered."""
     own = select(_runs.c.started_at).where(_runs.c.id == run_id).scalar_subquery()

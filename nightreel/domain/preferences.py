@@ -12,13 +12,18 @@ class Preferences:
 
     Args:
         language: of the pages, such as "zh". time_zone: of times, such as "Europe/Berlin".
+        blurred, grey: how pictures of cases are shown first. notes: texts that a key writes into the note of a case.
     """
 
     language: str | None = None
     time_zone: str | None = None
+    blurred: bool | None = None
+    grey: bool | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Preferences:
         """Those of a row. What another version stored and this one does not know is left out."""
         known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in stored.items() if name in known})
+        values = {name: value for name, value in stored.items() if name in known}
+        return cls(**values | {"notes": tuple(stored.get("notes", ()))})

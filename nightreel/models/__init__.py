@@ -8,6 +8,7 @@
     checkpoints/   files of a model: revision, digests, adapters, what its processor supports; `demo/` is our own model
     inprocess/     a transformers model in this process
     embedding/     dual encoders, for search by meaning
+    engine/        a model whose language side runs in vLLM, which this process starts
     served/        a model on an OpenAI-compatible server; imports no torch
     memory/        how much memory batches take: estimates, measured peaks, budgets
 

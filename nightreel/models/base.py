@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Note, Prompt, Segment, Verdict, content_hash
 from nightreel.models.inquiry import Seen
 
+_UNUSED = {"quantization": None, "tf32": False, "adapter": None, "adapter_revision": None, "engine": None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
@@ -21,7 +23,7 @@ class ModelSpec:
     Args:
         name: hub id, or the last part of the directory's path.
         revision: commit of a hub model; `sha256:...` over the files of a directory.
-        backend: `local` or `remote`.
+        backend: `local`, `remote`, or `vllm`, which this process starts.
         model_class: the architecture that config.json names, e.g. InternVLForConditionalGeneration.
         dtype: of the weights: "float32", "bfloat16" or "float16".
         attention: attention implementation: "sdpa", "eager" or "flash_attention_2".
@@ -32,6 +34,7 @@ class ModelSpec:
         quantization: scheme of the weights, as the settings name it; None for none.
         tf32: whether float32 products use TF32.
         adapter, adapter_revision: name and revision of the merged LoRA adapter, in the same form as the model's.
+        engine: what computes the language side instead of transformers: version and arguments of vLLM.
     """
 
     name: str
@@ -48,6 +51,7 @@ class ModelSpec:
     tf32: bool = False
     adapter: str | None = None
     adapter_revision: str | None = None
+    engine: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -56,7 +60,7 @@ class ModelSpec:
         Unused options are left out, so that a new option does not change the identity of existing models.
         """
         values = asdict(self)
-        for field, unused in (("quantization", None), ("tf32", False), ("adapter", None), ("adapter_revision", None)):
+        for field, unused in _UNUSED.items():
             if values[field] == unused:
                 del values[field]
         for field in ("device", "parameters"):

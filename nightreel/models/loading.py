@@ -23,6 +23,7 @@ from nightreel.models.checkpoints.checkpoint import Checkpoint, describe, find_c
 from nightreel.models.checkpoints.digests import FileDigests
 from nightreel.models.checkpoints.hub import ask_hub_for_commit
 from nightreel.models.checkpoints.revisions import StoredRevisions
+from nightreel.models.engine.identity import ENGINE_BYTES, describe_engine, require_no_beams
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.served.identity import connect, describe_served, is_served
 from nightreel.models.served.probe import Server
@@ -68,14 +69,17 @@ def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> 
         return FoundModel(spec=spec, server=server)
     digests = _digests(settings)
     stored = StoredRevisions(path=settings.work_dir / "models" / "revisions.json", used=used or {})
+    engine = describe_engine(settings) if settings.uses_engine else None
     adapter = find_adapter(settings, digests, stored=stored)
-    if settings.model == DEMO:
+    if settings.checkpoint == DEMO:
         checkpoint = replace(find_checkpoint(str(DEMO_DIRECTORY), None, digests, stored=stored), name=DEMO)
     else:
         checkpoint = find_checkpoint(
-            settings.model, settings.model_revision, digests, stored=stored, with_code=settings.trust_remote_code
+            settings.checkpoint, settings.model_revision, digests, stored=stored, with_code=settings.trust_remote_code
         )
     spec = describe(checkpoint, settings, adapter=adapter)
+    if engine:
+        spec = replace(spec, backend="vllm", engine=engine)
     require_capabilities(settings, dtype=spec.dtype)
     return FoundModel(spec=spec, checkpoint=checkpoint, adapter=adapter)
 
@@ -96,7 +100,7 @@ def newest_revision(settings: Settings, spec: ModelSpec) -> str:
         raise SettingsError(
             f"NIGHTREEL_MODEL={settings.model!r} is not on a hub: only hub models have a newer revision"
         )
-    return ask_hub_for_commit(settings.model, None)
+    return ask_hub_for_commit(settings.checkpoint, None)
 
 
 def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundModel | None = None) -> Footprint | None:
@@ -124,10 +128,15 @@ def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundMo
             require_frames(endpoint, settings, plan=plan, model=found.spec.name, server=found.server)
         return None
     assert found.checkpoint, found
+    if settings.uses_engine:
+        require_no_beams(prompts)
     width, height = ESTIMATED_SIZE
-    return estimate_footprint(
+    footprint = estimate_footprint(
         settings, prompts=prompts, frames=plan.most_frames, height=height, width=width, found=found
     )
+    if settings.uses_engine:
+        return replace(footprint, weights_bytes=footprint.weights_bytes + ENGINE_BYTES)
+    return footprint
 
 
 def import_libraries() -> None:
@@ -180,6 +189,10 @@ def load_model(
     for files in filter(None, (found.checkpoint, found.adapter)):
         require_unchanged(files, digests, with_code=settings.trust_remote_code)
     import_libraries()
+    if settings.uses_engine:
+        from nightreel.models.engine.loader import load as load_engine
+
+        return load_engine(found.spec, found.checkpoint, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
     from nightreel.models.inprocess.loader import load
 
     return load(found.spec, found.checkpoint, found.adapter, settings=settings, peaks=peaks, limit_bytes=limit_bytes)

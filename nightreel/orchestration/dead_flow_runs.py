@@ -41,6 +41,7 @@ _OTHERS = (
     "evict-cache",
     "tidy-prefect",
     "deliver-webhooks",
+    "carry-out-requests",
     "retention",
 )  # flows that note their process
 FLOWS = (*_REGISTERING, *_OTHERS)

@@ -51,6 +51,10 @@ def name_of_delivery() -> str:
     return f"deliver webhooks {_time(_run()[0], _MINUTE)}"
 
 
+def name_of_requests() -> str:
+    return f"carry out requests {_time(_run()[0], _MINUTE)}"
+
+
 def name_of_retention() -> str:
     return f"retention {_time(_run()[0], _MINUTE)}"
 

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, func, select, text, update
 
 from nightreel.database import schema
 from nightreel.database.case_rows import NewEvent, add_events
-from nightreel.database.queues import QueuesInForce
 from nightreel.database.statements import statement
 from nightreel.domain.cases import STAGES, CaseState
 from nightreel.domain.queues import Queue
@@ -35,6 +34,7 @@ FREE: dict[str, Any] = {"taken_by": None, "taken_at": None, "taken_until": None}
 """The columns of a case that nobody has."""
 FRESH: dict[str, Any] = FREE | {"hold_until": None, "assigned_to": None, "skipped_by": []}
 """The columns of a case as it was before anybody had it."""
+_SKIP_LOCKED = "FOR UPDATE OF waiting SKIP LOCKED"
 _FOR_REVIEWERS = "('open', 'second')"
 _FOR_LEADS = "('escalated', 'appealed')"
 
@@ -47,7 +47,7 @@ def take_next(connection: Connection, user: User, queue_name: str) -> int | None
     a case that waits, so that they are not noticed.
     """
     queue, queues = find_queue(connection, user, queue_name)
-    queue_id, lock_s = queues.ids[queue.name], queue.lock_minutes * 60
+    queue_id = queues.ids[queue.name]
     held = connection.execute(
         select(_cases.c.id)
         .where(_cases.c.taken_by == user.id, _cases.c.queue_id == queue_id, _cases.c.taken_until > _NOW)
@@ -56,34 +56,40 @@ def take_next(connection: Connection, user: User, queue_name: str) -> int | None
     ).scalar()
     if held is not None:
         return int(held)
-    parameters = {
-        "queue_id": queue_id,
-        "user_id": user.id,
-        "sees_restricted": user.restricted,
-        "lock_s": lock_s,
-    }
+    found = _next(connection, user, queue_id, lock=_SKIP_LOCKED)
+    if found is None:
+        return None
+    taken, is_for_reviewers = found
+    if is_for_reviewers and random.random() < queue.golden_share:  # noqa: S311 - nothing to keep secret
+        taken = open_golden_case(connection, user, queue, queues) or taken
+    connection.execute(update(_cases).where(_cases.c.id == taken).values(**_taken_by(user, queue), hold_until=None))
+    _note(connection, lock_case(connection, user, taken), user, "taken")
+    return taken
+
+
+def look_ahead(connection: Connection, user: User, queue_name: str) -> int | None:
+    """The case that the person would get next, beside the one that the person has; None if there is none.
+
+    It changes nothing and locks nothing: somebody else may get that case.
+    """
+    queue, queues = find_queue(connection, user, queue_name)
+    found = _next(connection, user, queues.ids[queue.name], lock="")
+    return None if found is None else found[0]
+
+
+def _next(connection: Connection, user: User, queue_id: int, *, lock: str) -> tuple[int, bool] | None:
+    """The next case for a person, and whether it needs no lead."""
+    parameters = {"queue_id": queue_id, "user_id": user.id, "sees_restricted": user.restricted}
     for states in (_FOR_LEADS, _FOR_REVIEWERS) if user.leads else (_FOR_REVIEWERS,):
-        taken = connection.execute(statement("take_case", states=states), parameters).scalar()
-        if taken is None:
-            continue
-        if states == _FOR_REVIEWERS and random.random() < queue.golden_share:  # noqa: S311 - nothing to keep secret
-            taken = _golden_instead(connection, user, queue, queues, taken)
-        _note(connection, lock_case(connection, user, taken), user, "taken")
-        return int(taken)
+        found = connection.execute(statement("next_case", states=states, lock=lock), parameters).scalar()
+        if found is not None:
+            return int(found), states == _FOR_REVIEWERS
     return None
 
 
-def _golden_instead(connection: Connection, user: User, queue: Queue, queues: QueuesInForce, taken: int) -> int:
-    """The case of a golden item, taken in place of this one; this one, if there is no item for the person."""
-    golden = open_golden_case(connection, user, queue, queues)
-    if golden is None:
-        return taken
-    connection.execute(update(_cases).where(_cases.c.id == taken).values(**FREE))
+def _taken_by(user: User, queue: Queue) -> dict[str, Any]:
     until = _NOW + timedelta(minutes=queue.lock_minutes)
-    connection.execute(
-        update(_cases).where(_cases.c.id == golden).values(taken_by=user.id, taken_at=_NOW, taken_until=until)
-    )
-    return golden
+    return {"taken_by": user.id, "taken_at": _NOW, "taken_until": until}
 
 
 def take_case(connection: Connection, user: User, case_id: int) -> None:
@@ -97,8 +103,7 @@ def take_case(connection: Connection, user: User, case_id: int) -> None:
     _require_mine_or_free(case, user)
     if case.row.assigned_to not in (None, user.id) and not user.leads:
         raise ConflictError(f"case {case_id} is kept for somebody else")
-    until = _NOW + timedelta(minutes=case.queue.lock_minutes)
-    _change(connection, case, taken_by=user.id, taken_at=_NOW, taken_until=until, hold_until=None)
+    _change(connection, case, **_taken_by(user, case.queue), hold_until=None)
     _note(connection, case, user, "taken")
 
 

@@ -198,7 +198,7 @@ def label_name(prompt: str, tag: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownQueue:
-    """A queue that a person works. `mine`: cases that the person has now."""
+    """A queue that a person works. `mine`: cases that the person has now; `oldest_at`: the oldest that nobody has."""
 
     name: str
     open: int
@@ -208,6 +208,7 @@ class ShownQueue:
     taken: int
     held: int
     mine: int
+    oldest_at: datetime | None
 
 
 def show_queues(connection: Connection, user: User) -> list[ShownQueue]:
@@ -216,8 +217,34 @@ def show_queues(connection: Connection, user: User) -> list[ShownQueue]:
     counts = {row.queue_id: row for row in connection.execute(statement("queue_counts"), {"user_id": user.id})}
     names = ("open", "second", "escalated", "appealed", "taken", "held", "mine")
     return [
-        ShownQueue(name=queue.name, **{name: getattr(row, name) if row else 0 for name in names})
+        ShownQueue(
+            name=queue.name,
+            oldest_at=row.oldest_at if row else None,
+            **{name: getattr(row, name) if row else 0 for name in names},
+        )
         for queue in queues.queues.queues
         if queue.is_worked_by(user)
         for row in [counts.get(queues.ids[queue.name])]
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseOfMine:
+    """A case that a person has now."""
+
+    case_id: int
+    queue: str
+    severity: int
+    taken_until: datetime
+
+
+def show_mine(connection: Connection, user: User) -> list[CaseOfMine]:
+    """The cases that a person has now, the oldest lock first."""
+    cases, queues = schema.cases, schema.queues
+    query = (
+        select(cases.c.id.label("case_id"), queues.c.name.label("queue"), cases.c.severity, cases.c.taken_until)
+        .join(queues, queues.c.id == cases.c.queue_id)
+        .where(cases.c.taken_by == user.id, cases.c.taken_until > func.clock_timestamp())
+        .order_by(cases.c.taken_until)
+    )
+    return [CaseOfMine(**row._mapping) for row in connection.execute(query)]

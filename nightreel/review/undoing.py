@@ -103,6 +103,13 @@ def last_batch(connection: Connection, user: User) -> UUID:
     return UUID(str(found))
 
 
+def case_of_batch(connection: Connection, batch_id: UUID) -> int | None:
+    """The case of a batch, if all its decisions are about one."""
+    query = select(_decisions.c.case_id).where(_decisions.c.batch_id == batch_id).distinct().limit(2)
+    found = connection.execute(query).scalars().all()
+    return int(found[0]) if len(found) == 1 else None
+
+
 def _add_rows(connection: Connection, user: User, rows: list[Row[Any]]) -> None:
     same = ("batch_id", "case_id", "content", "prompt_id", "tag", "stage", "appeal_id", "queue_policy_id", "shown")
     values = [{name: getattr(row, name) for name in same} | {"undoes": row.id, "user_id": user.id} for row in rows]

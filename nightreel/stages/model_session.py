@@ -240,6 +240,7 @@ class ModelSession:
                 peaks=self._peaks(),
                 limit_bytes=self._device.limit_bytes,
             )
+        self._stack.callback(model.close)
         with self._database.begin() as connection:  # torch is imported, so examining devices is cheap
             record_environment(connection, self._run_id, describe_environment(self._settings, devices=True))
         return model

@@ -55,6 +55,7 @@ class Example:
     p: float | None = field(compare=False)
     before: str = field(compare=False)
     after: str = field(compare=False)
+    video_id: int = field(compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,11 +78,14 @@ class PromptPreview:
     examples: list[Example] = field(default_factory=list)
 
 
-def preview(database: Database, prompts: PromptSet, *, since: datetime | None = None) -> list[PromptPreview]:
+def preview(
+    database: Database, prompts: PromptSet, *, since: datetime | None = None, restricted: bool = True
+) -> list[PromptPreview]:
     """What the policies of these prompts would change.
 
     Args:
         since: count only answers that were given since then.
+        restricted: name restricted videos as examples; they are counted anyway.
     """
     with database.begin() as connection:
         known = find_prompts(connection, prompts.prompts)
@@ -98,7 +102,7 @@ def preview(database: Database, prompts: PromptSet, *, since: datetime | None = 
         one.differences = differences(old, prompt.policy)
         if one.differences:
             with database.begin() as connection:
-                _Preview(connection, one, row.id, old, since).run()
+                _Preview(connection, one, row.id, old, since, restricted=restricted).run()
     return found
 
 
@@ -140,13 +144,21 @@ def roll_up_shown(
 
 class _Preview:
     def __init__(
-        self, connection: Connection, found: PromptPreview, prompt_id: int, old: Policy, since: datetime | None
+        self,
+        connection: Connection,
+        found: PromptPreview,
+        prompt_id: int,
+        old: Policy,
+        since: datetime | None,
+        *,
+        restricted: bool,
     ) -> None:
         self._connection = connection
         self._found = found
         self._prompt_id = prompt_id
         self._old = old
         self._since = since
+        self._restricted = restricted
         self._change = Change(
             prompt_id=prompt_id,
             set_name=found.prompt.set_name,
@@ -229,6 +241,8 @@ class _Preview:
         if said(before) == said(after):
             return True
         self._found.segments[said(before), said(after)] += 1
+        if row.restricted and not self._restricted:
+            return True
         limits = {limit for policy in (self._old, self._found.prompt.policy) for limit in _limits(policy)}
         distance = 1.0 if row.p is None else min(abs(row.p - limit) for limit in limits)
         example = Example(
@@ -239,6 +253,7 @@ class _Preview:
             p=row.p,
             before=said(before),
             after=said(after),
+            video_id=row.video_id,
         )
         push = heapq.heappush if len(self._examples) < _EXAMPLES else heapq.heappushpop
         push(self._examples, (-distance, -row.answer_id, example))

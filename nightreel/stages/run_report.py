@@ -15,6 +15,7 @@ from nightreel import __version__
 from nightreel.database.runs import PastRun
 from nightreel.domain import EndedVideo
 from nightreel.logs import escape_controls
+from nightreel.stages.run_changes import changes_since
 from nightreel.stages.summary import RunSummary, busy_s
 from nightreel.stages.tally import MOST_SHOWN
 from nightreel.units import counted
@@ -100,26 +101,27 @@ def _since(summary: RunSummary) -> Iterator[str]:
     if left := before.counts.get("left"):
         yield f"The run before left {counted(left, 'video')}."
     label = f"run {before.run_id}{f', {_code(before.name, _NAME)}' if before.name else ''}"
-    changed = [row for row in _compared(summary, before) if row[1] != row[2]]
+    changed = changes_since(_as_past_run(summary), before)
     if changed:
-        yield _table(("changed since the run before", "this run", label), changed)
+        rows = (
+            (one.name, *(_code(value, _NAME) if one.name == "model" else value for value in (one.now, one.before)))
+            for one in changed
+        )
+        yield _table(("changed since the run before", "this run", label), rows)
     else:
         yield f"Nothing changed since the run before ({label})."
 
 
-def _compared(summary: RunSummary, before: PastRun) -> Iterator[tuple[str, Any, Any]]:
-    """What both runs have: its name, its value now, its value before."""
-    now, then = summary.to_json(), before.counts
-    yield "status", "red" if summary.health.red else "green", "green" if before.status == "completed" else "red"
-    yield "model", _code(summary.model, _NAME), _code(before.model, _NAME)
-    yield "recipe", summary.recipe_id, before.recipe_id
-    yield "Nightreel", __version__, before.version
-    for group, title in (("new_videos", "new videos"), ("videos", "videos"), ("reasons", "failed:")):
-        ours, theirs = now[group], then.get(group) or {}
-        for name in dict.fromkeys((*ours, *theirs)):
-            yield f"{title} {name}", ours.get(name, 0), theirs.get(name, 0)
-    yield "objects listed", now["listing"]["listed"], (then.get("listing") or {}).get("listed", 0)
-    yield "seconds", f"{now['cost']['seconds']:.0f}", f"{(then.get('cost') or {}).get('seconds', 0):.0f}"
+def _as_past_run(summary: RunSummary) -> PastRun:
+    return PastRun(
+        run_id=summary.run_id,
+        name=summary.name,
+        status="completed" if summary.is_green else "failed",
+        recipe_id=summary.recipe_id or 0,
+        model=summary.model,
+        version=__version__,
+        counts=summary.to_json(),
+    )
 
 
 def _cost(summary: RunSummary) -> Iterator[tuple[str, str]]:

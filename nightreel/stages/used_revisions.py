@@ -18,7 +18,7 @@ def used_revisions(connection: Connection, settings: Settings, *, recipe_id: int
     """
     of_recipe = {} if recipe_id is None else commits_of_recipe(connection, recipe_id)
     named = (
-        (settings.model, settings.model_revision, False),
+        (settings.checkpoint, settings.model_revision, False),
         (settings.adapter, settings.adapter_revision, True),
     )
     found = {}

@@ -49,7 +49,8 @@ CROSS JOIN LATERAL (
 ) AS copy
 WHERE decision.undoes IS NULL
   AND NOT (
-      decision.stage = 'first' AND decision.needs_second AND undone.id IS NULL AND NOT EXISTS (
+      decision.stage = 'first' AND decision.needs_second AND decision.ruling <> 'escalate' AND undone.id IS NULL
+      AND NOT EXISTS (
           SELECT FROM nightreel.decisions AS later
           WHERE later.content = decision.content AND later.prompt_id = decision.prompt_id AND later.tag = decision.tag
             AND later.id > decision.id AND later.undoes IS NULL

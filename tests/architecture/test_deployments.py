@@ -65,7 +65,15 @@ def test_nights_have_the_highest_priority_and_shards_the_deployment_that_backfil
 
 def test_flows_that_ask_a_model_are_not_on_the_upkeep_queue():
     upkeep = {name for name, one in DEFINITIONS.items() if one["work_pool"]["work_queue_name"] == UPKEEP}
-    assert upkeep == {"backfill", "cache-eviction", "deliver-webhooks", "discover-sweep", "retention", "tidy-prefect"}
+    assert upkeep == {
+        "backfill",
+        "cache-eviction",
+        "carry-out-requests",
+        "deliver-webhooks",
+        "discover-sweep",
+        "retention",
+        "tidy-prefect",
+    }
 
 
 def test_the_readme_names_every_deployment_and_queue():

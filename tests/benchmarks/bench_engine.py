@@ -2,7 +2,7 @@
 
 The model is an InternVL of some 30 million random weights on the CPU, with 16 frames of 64 and of 256 tokens. Half of
 the questions are yes/no, half are texts of 32 tokens. Models are in memory before any side starts. Decoding counts on
-every side except the warm one, which needs none.
+every side except the warm one, which needs none. Where TEST_VLLM names an environment with vLLM, its sides follow.
 
     python -m benchmarks.bench_engine [rounds] [tokens a frame ...]
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from benchmarks.engine_sides import FRAMES, Ours, Plain, build_model, frame_side, opened, prompts
+from benchmarks.engine_vllm import VllmAlone, opened_vllm, vllm_environment
 from benchmarks.harness import Report, Side, compare, in_process, take_turns
 
 from nightreel.demo.clips import Clip, write_clip
@@ -25,6 +26,8 @@ _PROMPTS = (1, 4, 8, 12)
 _TOKENS = (64, 256)
 _LOOP = "a: generate() per prompt"
 _BATCH = "b: one padded batch"
+_PROMPTS_OF_VLLM = 8
+_FROM_FRAMES = "vLLM from frames"
 
 
 def main(rounds: int = 5, tokens: Sequence[int] = _TOKENS) -> None:
@@ -37,6 +40,9 @@ def main(rounds: int = 5, tokens: Sequence[int] = _TOKENS) -> None:
             with opened(model, root / "work") as (ours, plain):
                 for asked in _PROMPTS:
                     _add_rows(report, _sides(ours, plain, clip, asked), rounds, tokens=count, asked=asked)
+                if environment := vllm_environment():
+                    with opened_vllm(model, root / "vllm", environment) as (served, alone, starts):
+                        _add_vllm_rows(report, ours, served, alone, clip, rounds, tokens=count, starts=starts)
     report.finish()
 
 
@@ -68,6 +74,38 @@ def _add_rows(report: Report, sides: dict[str, Side], rounds: int, *, tokens: in
                 at_most=goals.get((mine, other)), note=note,
             )
         )  # fmt: skip
+
+
+def _add_vllm_rows(
+    report: Report,
+    ours: Ours,
+    served: Ours,
+    alone: VllmAlone,
+    clip: Path,
+    rounds: int,
+    *,
+    tokens: int,
+    starts: dict[str, float],
+) -> None:
+    """A `vllm:` model and ours in process beside vLLM over frames; no figure contains a start."""
+    questions = prompts(_PROMPTS_OF_VLLM)
+    sides = {
+        _FROM_FRAMES: in_process(alone.from_frames, clip, questions),
+        "vllm: cold": in_process(served.cold, clip, questions),
+        "vllm: warm": in_process(served.warm, questions),
+        "local cold": in_process(ours.cold, clip, questions),
+    }
+    for side in sides.values():
+        side()
+    runs = take_turns(sides, rounds=rounds)
+    title = f"{FRAMES} frames x {tokens} tokens, {_PROMPTS_OF_VLLM} prompts"
+    note = f"vLLM was ready after {starts['alone']:.0f} s, a vllm: model after {starts['ours']:.0f} s"
+    for mine, at_most in (("vllm: warm", 0.5), ("vllm: cold", None), ("local cold", 1.0)):
+        report.add(
+            compare(
+                f"{title}: {mine}", runs, ours=mine, other=_FROM_FRAMES, metric="wall_s", at_most=at_most, note=note
+            )
+        )
 
 
 def _make_clip(path: Path, *, side: int) -> Path:

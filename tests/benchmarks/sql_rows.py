@@ -66,7 +66,7 @@ INSERT INTO nightreel.videos (uri, etag, size_bytes, modified_at, duration_s, ex
 SELECT 's3://bucket/2026/11/' || lpad((number % 50)::text, 2, '0') || '/' || number || '.mp4', '1', 5000000,
        now() - interval '1 day' * (number % 20), 10 + number % 50, 10 + number % 50, :run,
        now() - interval '1 day' * (number % 20), encode(sha256(number::text::bytea), 'hex')
-FROM generate_series(1, {VIDEOS}) AS number;
+FROM generate_series(1, :videos) AS number;
 
 INSERT INTO nightreel.analyses (video_id, recipe_id, status, run_id, segments, uri, covered_s)
 SELECT id, :recipe, 'done', :run, 1, uri, duration_s FROM nightreel.videos;
@@ -92,7 +92,7 @@ CROSS JOIN nightreel.questions AS question
 CROSS JOIN LATERAL (
     SELECT CASE WHEN {_DRAWN} < 20 THEN 0.9 + {_DRAWN} / 1000.0 ELSE {_DRAWN} / 2500.0 END AS p
 ) AS drawn
-WHERE question.text <> 'About q5?' OR segment.id > {VIDEOS // 2}
+WHERE question.text <> 'About q5?' OR segment.id > :videos / 2
 ORDER BY segment.id, question.id;
 
 INSERT INTO nightreel.verdicts (answer_id, prompt_id, policy_id, state, text, value, labels, severity, lane, flagged,
@@ -136,8 +136,8 @@ ORDER BY segment.video_id, verdict.prompt_id
 """
 
 
-def fill(database: Database) -> Recipe:
-    """Fill an empty database. Some four minutes."""
+def fill(database: Database, videos: int = VIDEOS) -> Recipe:
+    """Fill an empty database. Some four minutes for the usual number of videos."""
     with database.begin() as connection:
         recipe = register_recipe(
             connection,
@@ -154,7 +154,8 @@ def fill(database: Database) -> Recipe:
         database.begin() as connection,
     ):
         for statement in _ROWS.split(";\n"):
-            _execute(connection, statement, run=run.id, recipe=recipe.id, model=recipe.model_id, plan=recipe.plan.hash)
+            values = {"run": run.id, "recipe": recipe.id, "model": recipe.model_id, "plan": recipe.plan.hash}
+            _execute(connection, statement, videos=videos, **values)
         connection.execute(text("UPDATE nightreel.search_index SET indexed_up_to = 0"))
         run.finish("completed", counts={}, timings={}, error=None)
     index_documents(database)

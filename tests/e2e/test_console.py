@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.axe import violations
 from fixtures.clips import encode_numbers, read_number
 from fixtures.work_signed_in import Console
 from PIL import Image
@@ -16,7 +17,6 @@ from PIL import Image
 from nightreel.accounts.passwords import hash_password
 from nightreel.database.passwords import set_password
 
-AXE = Path(__file__).parents[1] / "data" / "axe" / "axe-4.14.1.min.js"
 PAGES = {
     "/": "ada",
     "/?q=street&min_severity=1": "ada",
@@ -29,8 +29,6 @@ PAGES = {
     "/sign-in/link?secret=x": None,
     "/nothing": None,
 }
-_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-RULES = {"runOnly": {"type": "tag", "values": _TAGS}}
 PASSWORD = "a horse in the rain 7"
 MOST_BYTES = 150_000
 SHOWN = """() => {
@@ -39,13 +37,6 @@ SHOWN = """() => {
     canvas.getContext("2d").drawImage(video, 0, 0);
     return canvas.toDataURL("image/png").split(",")[1];
 }"""
-
-
-def violations(page) -> list[str]:
-    """What axe-core finds wrong with a page. It runs outside of the policy of the page."""
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]
-    return [f"{one['id']}: {[node['html'][:200] for node in one['nodes']]}" for one in found]
 
 
 def test_a_person_signs_in_and_out(console: Console, browser):

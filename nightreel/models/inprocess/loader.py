@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, TorchAoConfig
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, get_verbosity, set_verbosity, set_verbosity_error
 
 from nightreel.domain import MemoryPeak, Prompt
 from nightreel.errors import PermanentError
@@ -47,20 +49,40 @@ def load(
 ) -> LocalModel:
     """Load a model, with the options of the settings. See `models.loading.load_model`."""
     with failures_of(spec.name, settings.device):
-        _without_progress_bars()
         if limit_bytes is not None:
             limit_process(_gpus_of(settings.device), limit_bytes)
-        if spec.tf32:
-            torch.set_float32_matmul_precision("high")
-        trusted = settings.trust_remote_code
-        directory = fetch_weights(checkpoint, with_code=trusted)
-        if trusted:
-            require_own_code(directory, checkpoint.name)
-        with failures_of(spec.name, settings.device, "be loaded by transformers"):
-            processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
-            _require_video(spec, processor)
+        model, processor, _ = load_network(spec, checkpoint, settings=settings)
+        if adapter:
+            model = merge_adapter(model, adapter)
+        meter = None if limit_bytes is None else meter_of(model, limit_bytes=limit_bytes)
+        return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
+
+
+def load_network(
+    spec: ModelSpec, checkpoint: Checkpoint, *, settings: Settings, with_language: bool = True
+) -> tuple[Any, Any, Path]:
+    """The network of a checkpoint with its weights, its processor, and the directory of its files.
+
+    Args:
+        with_language: false: the language side has no layers. Another process computes it.
+    """
+    _without_progress_bars()
+    if spec.tf32:
+        torch.set_float32_matmul_precision("high")
+    trusted = settings.trust_remote_code
+    directory = fetch_weights(checkpoint, with_code=trusted)
+    if trusted:
+        require_own_code(directory, checkpoint.name)
+    with failures_of(spec.name, settings.device, "be loaded by transformers"):
+        processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
+        _require_video(spec, processor)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
+        if not with_language:
+            _leave_out_layers(config.get_text_config())
+        with nullcontext() if with_language else _without_warnings():  # about the weights of the layers left out
             model, report = _models.from_pretrained(
                 directory,
+                config=config,
                 dtype=getattr(torch, spec.dtype),
                 attn_implementation=_attention(spec),
                 device_map=_device_map(settings.device),
@@ -69,14 +91,11 @@ def load(
                 trust_remote_code=trusted,
                 output_loading_info=True,
             )
-        _require_all_weights(spec, report)
-        _require_features(spec, model)
-        if adapter:
-            model = merge_adapter(model, adapter)
-        if settings.compile:
-            _compile_vision(model)
-        meter = None if limit_bytes is None else meter_of(model, limit_bytes=limit_bytes)
-        return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
+    _require_all_weights(spec, report)
+    _require_features(spec, model)
+    if settings.compile:
+        _compile_vision(model)
+    return model.eval(), processor, directory
 
 
 def measure(
@@ -110,6 +129,22 @@ def _without_progress_bars() -> None:
     """Disable the progress bars of transformers: they would mix with those of the command line."""
     disable: Any = disable_progress_bar
     disable()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    before = get_verbosity()
+    set_verbosity_error()
+    try:
+        yield
+    finally:
+        set_verbosity(before)
+
+
+def _leave_out_layers(text_config: Any) -> None:
+    text_config.num_hidden_layers = 0
+    if getattr(text_config, "layer_types", None) is not None:
+        text_config.layer_types = []
 
 
 def _compile_vision(model: Any) -> None:

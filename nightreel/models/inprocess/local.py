@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -70,7 +70,6 @@ class LocalModel:
         self._budget = BatchBudget(model, known=peaks, meter=meter)
         use_grouped_attention(model)
         use_windowed_attention(model)
-        self._prefill: Callable[[Any, Sequence[Tensors]], Prefix] = PackedPrefix if is_plain(model) else CopiedPrefix
         self._end_ids = _end_ids(model, processor.tokenizer)
         self._grammars = Grammars(processor.tokenizer, end_ids=self._end_ids)
 
@@ -151,8 +150,16 @@ class LocalModel:
         asked = [one for one in inquiries if one.waiting]
         for inquiry in asked:
             inquiry.shape = self._shape(inquiry)
-        self._budget.run(asked, self._ask_batch, shape_of=lambda one: one.shape, what="asking questions")
+        self._ask_all(asked)
         return [one.in_order(prompts) for one, prompts in zip(inquiries, questions, strict=True)]
+
+    def _ask_all(self, inquiries: Sequence[_Inquiry]) -> None:
+        """Ask all inquiries, in batches that fit into memory."""
+        self._budget.run(inquiries, self._ask_batch, shape_of=lambda one: one.shape, what="asking questions")
+
+    def _prefilled(self, segments: Sequence[Tensors]) -> Prefix:
+        prefill = PackedPrefix if is_plain(self._model) else CopiedPrefix
+        return prefill(self._model, [on_the_device(tensors, self._model.device) for tensors in segments])
 
     def take_peaks(self) -> list[MemoryPeak]:
         return self._budget.take_peaks()
@@ -186,8 +193,7 @@ class LocalModel:
 
     def _ask_waves(self, inquiries: Sequence[_Inquiry]) -> None:
         """Ask the ready prompts repeatedly, until no more become ready."""
-        device = self._model.device
-        prefix = self._prefill(self._model, [on_the_device(inquiry.tensors, device) for inquiry in inquiries])
+        prefix = self._prefilled([inquiry.tensors for inquiry in inquiries])
         while True:
             asked = [(segment, prompt) for segment, one in enumerate(inquiries) for prompt in one.take_ready()]
             if not asked:

@@ -18,6 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,7 +29,8 @@ from nightreel.errors import PermanentError, SettingsError, TransientError
 from nightreel.models.served.event_loop import EventLoop
 from nightreel.models.served.health import Health, ServerDownError
 from nightreel.models.served.outages import Outage
-from nightreel.proxies import is_loopback, via_proxy
+from nightreel.models.served.transport import resolution_error, transport_to
+from nightreel.proxies import via_proxy
 from nightreel.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -73,24 +75,33 @@ class ChatEndpoint:
         url: the root of its API, such as http://127.0.0.1:8000/v1, without credentials.
         api_key: sent as a bearer token.
         timeout_s: from the start of a request to the end of its response.
-        patience_s: how long to wait for a server that restarts.
+        patience_s: how long to wait for a server that restarts. patience_setting: the variable that sets it.
         connections: maximum number of open connections.
+        socket_path: a Unix socket that the server listens on; None: the host and port of the URL.
 
     Raises:
         SettingsError: the key cannot be sent in a header, or the URL is invalid.
     """
 
     def __init__(
-        self, url: str, *, api_key: SecretStr | None, timeout_s: float, patience_s: float, connections: int
+        self,
+        url: str,
+        *,
+        api_key: SecretStr | None,
+        timeout_s: float,
+        patience_s: float,
+        patience_setting: str = "NIGHTREEL_REMOTE_PATIENCE_S",
+        connections: int,
+        socket_path: Path | None = None,
     ) -> None:
         self.url = url
-        self._place = url + via_proxy(url)
+        self._place = url + via_proxy(url) if socket_path is None else str(socket_path)
         self._key = api_key.get_secret_value() if api_key else ""
         if not (self._key.isascii() and self._key.isprintable()):
             raise SettingsError("NIGHTREEL_REMOTE_API_KEY=***: expected only printable ASCII characters")
         self._timeout_s = timeout_s
         self._loop = EventLoop()
-        self._outage = Outage(self._place, patience_s=patience_s)
+        self._outage = Outage(self._place, patience_s=patience_s, setting=patience_setting)
         self._dead = False
         self._answered = False
         # a compressed response could grow a thousandfold when unpacked
@@ -102,7 +113,7 @@ class ChatEndpoint:
             connections += 1  # for checks of its health
             limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
             self._client = httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(limits=limits) if is_loopback(url) else None,  # no proxy
+                transport=transport_to(url, socket_path, limits),
                 headers=headers,
                 timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),  # the deadline bounds everything else
                 limits=limits,
@@ -185,7 +196,7 @@ class ChatEndpoint:
         except httpx.ConnectTimeout:
             return _RetryableFailure(f"no connection within {_CONNECT_TIMEOUT_S:g} s", restarts=True)
         except httpx.TransportError as error:
-            unresolved = None if self._answered else _resolution_error(error)
+            unresolved = None if self._answered else resolution_error(error)
             if unresolved and unresolved.errno in _UNKNOWN_NAME:
                 raise SettingsError(
                     f"NIGHTREEL_MODEL: the name {httpx.URL(self.url).host!r} of the model server does not resolve "
@@ -270,15 +281,6 @@ class ChatEndpoint:
 
 class _NotFiniteError(ValueError):
     """JSON with NaN or an infinity, which the model gives for one prompt again and again."""
-
-
-def _resolution_error(error: BaseException | None) -> socket.gaierror | None:
-    """The error of resolving a host's name that caused this error, if one did."""
-    while error:
-        if isinstance(error, socket.gaierror):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _retry_after_s(value: str) -> float:

@@ -19,11 +19,11 @@ class Outage:
     """The time for which a server does not respond, from the first failed request to the next response.
 
     Args:
-        place: where the server is. patience_s: longest wait.
+        place: where the server is. patience_s: longest wait. setting: the variable that sets it.
     """
 
-    def __init__(self, place: str, *, patience_s: float) -> None:
-        self._place, self._patience_s = place, patience_s
+    def __init__(self, place: str, *, patience_s: float, setting: str) -> None:
+        self._place, self._patience_s, self._setting = place, patience_s, setting
         self._since: float | None = None
         self._ended = 0.0
         self._lock = threading.Lock()
@@ -39,9 +39,10 @@ class Outage:
             if self._since is None:
                 self._since = now
                 logger.warning(
-                    "the model server %s does not respond (%s): waiting up to NIGHTREEL_REMOTE_PATIENCE_S=%g s for it",
+                    "the model server %s does not respond (%s): waiting up to %s=%g s for it",
                     self._place,
                     detail,
+                    self._setting,
                     self._patience_s,
                 )
             return max(0.0, self._since + self._patience_s - now)

@@ -116,6 +116,7 @@ def test_the_newest_migration_can_be_reverted_and_applied_again(database):
         "legal_holds",
         "embedding_models",
         "vectors",
+        "requests",
     }
     with pytest.raises(PermanentError, match="is at revision 0001"):
         require_current(database.engine)

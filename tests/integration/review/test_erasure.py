@@ -221,7 +221,10 @@ def test_all_copies_go_together(eraser, analysed, desk):
     analysed("a", content=SAME)
     desk.analyse("b", violence=0.9, content=SAME)
     publish(eraser, desk.video_ids["b"])
+    with eraser.database.begin() as connection:
+        connection.execute(text(f"INSERT INTO nightreel.golden_items (content, made_by) VALUES ('{SAME}', 'lea')"))
     report = eraser.erase(SAME)
+    assert desk.rows("SELECT content FROM nightreel.golden_items")[0].content == "erased:1:1"
     assert (report.counts["videos"], report.counts["contents"], report.counts["features"]) == (2, 1, 2)
     assert eraser.mentions(SAME, URI, "s3://bucket/b.mp4") == []
 

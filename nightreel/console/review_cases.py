@@ -1,0 +1,233 @@
+"""A case in the console: look at it, decide it, pass it on.
+
+What a person may do is up to `nightreel.review`. Who decides a case sees the next one of its queue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import Field
+from sqlalchemy import Connection
+
+from nightreel.api.bodies import Body
+from nightreel.api.problems import Problem
+from nightreel.console.access import AsReviewer, Visitor
+from nightreel.console.fields import Fields
+from nightreel.console.problems import sent_to
+from nightreel.console.rendering import is_htmx, render
+from nightreel.database.users import find_user, list_users
+from nightreel.domain.cases import OF_LEADS, STAGES, CaseState, Ruling
+from nightreel.domain.users import User
+from nightreel.errors import SettingsError
+from nightreel.review import deciding, desk
+from nightreel.review.access import lock_case
+from nightreel.review.deciding import LONGEST_NOTE, NewRuling
+from nightreel.review.disagreeing import said_of_cases
+from nightreel.review.exposure import break_is_due
+from nightreel.review.history import read_history
+from nightreel.review.refusals import ConflictError, NotAllowedError, NotFoundError
+from nightreel.review.scenes import read_scenes
+from nightreel.review.showing import show_case
+from nightreel.review.viewing import note_case
+
+REVIEW = "/review"
+HOURS = (1, 24, 168)
+"""For how long a case can be held."""
+_RULING = re.compile(r"ruling:([0-9]{1,18}):(.*)", re.DOTALL)
+CaseId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Operation = Callable[[Connection, User, int], None]
+
+
+class DecisionForm(Body):
+    """What the form of a case sends beside a ruling for each label."""
+
+    version: int = Field(ge=0, le=2**31 - 1)
+    note: str = Field("", max_length=LONGEST_NOTE)
+
+
+class HoldForm(Body):
+    """For how long nobody gets the case."""
+
+    hours: int = Field(ge=1, le=24 * 365)
+
+
+class AssignForm(Body):
+    """The name of the person for whom the case is kept; none: nobody."""
+
+    to: str = Field("", max_length=200)
+
+
+class AppealForm(Body):
+    """Why a closed case is reopened."""
+
+    reason: str = Field(max_length=LONGEST_NOTE)
+
+
+def case_path(case_id: int) -> str:
+    return f"/cases/{case_id}"
+
+
+def queues_path(done: str) -> str:
+    """The page of queues, for who comes from this one."""
+    return f"{REVIEW}?done={quote(done, safe='')}"
+
+
+def add_cases(router: APIRouter) -> None:
+    """Add the routes."""
+    router.add_api_route("/cases/{case_id}", _case, methods=["GET"])
+    router.add_api_route("/cases/{case_id}/history", _history, methods=["GET"])
+    router.add_api_route("/cases/{case_id}/decide", _decide, methods=["POST"])
+    router.add_api_route("/cases/{case_id}/take", _changed(desk.take_case), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/extend", _changed(desk.extend), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/release", _changed(desk.release, leaves=True), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/skip", _changed(desk.skip, leaves=True), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/hold", _hold, methods=["POST"])
+    router.add_api_route("/cases/{case_id}/assign", _assign, methods=["POST"])
+    router.add_api_route("/cases/{case_id}/appeal", _appeal, methods=["POST"])
+
+
+def _case(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
+    return _shown(request, visitor, case_id)
+
+
+def _shown(
+    request: Request, visitor: Visitor, case_id: int, *, problem: str | None = None, status: int = 200
+) -> Response:
+    """The page of a case, or only the case for htmx."""
+    user = visitor.user
+    with visitor.writing() as connection:
+        case = show_case(connection, user, case_id)
+        note_case(connection, user, case)
+        scenes = read_scenes(connection, case.findings)
+        said = said_of_cases(connection, user, [case_id]) if user.leads and case.state in OF_LEADS else {}
+        people = [one.name for one in list_users(connection) if one.reviews] if user.leads else []
+    blurred, grey = first_look(visitor)
+    reply = render(
+        request,
+        "_review_case.html" if is_htmx(request) else "review_case.html",
+        status=status,
+        case=case,
+        scenes=scenes,
+        said=said.get(case_id, []),
+        people=people,
+        problem=problem,
+        waits=case.state in STAGES and (user.leads or case.state not in OF_LEADS),
+        is_closed=case.state is CaseState.CLOSED,
+        rulings=[one for one in Ruling if one is not Ruling.ESCALATE or case.state not in OF_LEADS],
+        hours=HOURS,
+        longest=LONGEST_NOTE,
+        blurred=blurred,
+        grey=grey,
+    )
+    if is_htmx(request):
+        reply.headers["HX-Push-Url"] = case_path(case_id)
+    return reply
+
+
+def _history(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
+    with visitor.writing() as connection:
+        entries = read_history(connection, visitor.user, case_id)
+    return render(request, "_review_history.html", entries=entries, case_id=case_id)
+
+
+def _decide(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
+    """Decide a case, then show the next one of its queue."""
+    rest = {name: values for name, values in visitor.form.values.items() if not name.startswith("ruling:")}
+    given = Fields(rest).read(DecisionForm)
+    rulings = list(_rulings(visitor.form, given.note))
+    try:
+        with visitor.writing() as connection:
+            queue = lock_case(connection, visitor.user, case_id).queue.name
+            deciding.decide(connection, visitor.user, case_id, version=given.version, rulings=rulings)
+    except (NotFoundError, NotAllowedError):
+        raise
+    except SettingsError as error:
+        status = 409 if isinstance(error, ConflictError) else 422
+        return _shown(request, visitor, case_id, problem=error.detail, status=status)
+    return _next_of(request, visitor, queue)
+
+
+def _next_of(request: Request, visitor: Visitor, queue: str) -> Response:
+    """The next case of a queue, or the page of all queues if there is none, or if it is time for a break."""
+    with visitor.writing() as connection:
+        is_over = break_due(connection, visitor) is not None
+        case_id = None if is_over else desk.take_next(connection, visitor.user, queue)
+    if case_id is None:
+        return sent_to(request, queues_path(queue))
+    return _shown(request, visitor, case_id) if is_htmx(request) else sent_to(request, case_path(case_id))
+
+
+def _rulings(form: Fields, note: str) -> Iterable[NewRuling]:
+    for name in form.values:
+        if found := _RULING.fullmatch(name):
+            ruling = form.last(name)
+            if ruling not in list(Ruling):
+                raise Problem(422, f"{ruling[:40]!r}: expected one of {', '.join(Ruling)}")
+            yield NewRuling(prompt_id=int(found[1]), tag=found[2], ruling=Ruling(ruling), note=note)
+
+
+def _changed(operation: Operation, *, leaves: bool = False) -> Callable[..., Response]:
+    """A route that changes who has a case. `leaves`: the person has it no more, and sees the queues."""
+
+    def route(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
+        with visitor.writing() as connection:
+            operation(connection, visitor.user, case_id)
+        return sent_to(request, REVIEW if leaves else case_path(case_id))
+
+    return route
+
+
+def _hold(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
+    until = datetime.now(UTC) + timedelta(hours=visitor.form.read(HoldForm).hours)
+    with visitor.writing() as connection:
+        desk.hold(connection, visitor.user, case_id, until=until)
+    return sent_to(request, REVIEW)
+
+
+def _assign(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
+    name = visitor.form.read(AssignForm).to
+    with visitor.writing() as connection:
+        person = find_user(connection, name) if name else None
+        if name and person is None:
+            raise NotFoundError(f"there is no user {name!r}")
+        desk.assign(connection, visitor.user, case_id, to=person)
+    return sent_to(request, REVIEW)
+
+
+def _appeal(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
+    reason = visitor.form.read(AppealForm).reason
+    with visitor.writing() as connection:
+        deciding.appeal(connection, visitor.user, case_id, reason=reason)
+    return sent_to(request, case_path(case_id))
+
+
+def first_look(visitor: Visitor) -> tuple[bool, bool]:
+    """Whether this visitor first sees pictures blurred, and without colours."""
+    settings, prefers = visitor.service.settings, visitor.preferences
+    return (
+        settings.review_blurred if prefers.blurred is None else prefers.blurred,
+        settings.review_grey if prefers.grey is None else prefers.grey,
+    )
+
+
+def take_again(visitor: Visitor, case_id: int) -> None:
+    """Take a case whose decisions were undone, unless it is somebody else's turn."""
+    try:
+        with visitor.writing() as connection:
+            desk.take_case(connection, visitor.user, case_id)
+    except (ConflictError, NotAllowedError):
+        return
+
+
+def break_due(connection: Connection, visitor: Visitor) -> int | None:
+    """The severe cases after which this visitor should take a break now; None: it is not time."""
+    settings = visitor.service.settings
+    return break_is_due(
+        connection, visitor.user, after=settings.review_break_after, pause_minutes=settings.review_break_minutes
+    )

@@ -1,0 +1,69 @@
+"""The main job with the language side in a real vLLM that the run starts. Skipped unless TEST_VLLM names one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nightreel.database import reports
+from nightreel.demo.clips import draw_clip, write_clip
+from nightreel.demo.grading import grade_answers, share_right
+from nightreel.prompts.loading import load_prompt_sets
+
+SETS = ("demo", "demo_moderation", "demo_tagging")
+CLIPS = {f"clip-{seed}.mp4": draw_clip(f"test engine {seed}") for seed in range(8)}
+
+
+def engine_processes(environment: Path) -> list[psutil.Process]:
+    marks = (str(environment), "VLLM::", "engine/warden.py")
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.status() != psutil.STATUS_ZOMBIE and any(mark in " ".join(process.cmdline()) for mark in marks)
+    ]
+
+
+@pytest.mark.timeout(1200)
+def test_every_answer_is_right_though_vllm_is_killed_in_the_middle_and_none_is_lost(
+    make_pipeline, vllm_environment: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "videos"
+    directory.mkdir()
+    for name, clip in CLIPS.items():
+        write_clip(directory / name, clip)
+    pipeline = make_pipeline(
+        directory,
+        NIGHTREEL_MODEL="vllm:demo",
+        NIGHTREEL_ENGINE_DIR=str(vllm_environment),
+        NIGHTREEL_PROMPTS=",".join(SETS),
+        NIGHTREEL_CHUNK_SEGMENTS="2",
+    )
+    killed: list[int] = []
+
+    def kill_after_the_first_answers() -> None:
+        while not pipeline.value("SELECT count(*) FROM reporting.answers"):
+            time.sleep(0.2)
+        for process in engine_processes(vllm_environment):
+            if process.cmdline()[1:3] == [str(vllm_environment / "bin" / "vllm"), "serve"]:
+                process.send_signal(signal.SIGKILL)
+                killed.append(process.pid)
+
+    killer = threading.Thread(target=kill_after_the_first_answers, daemon=True)
+    killer.start()
+    summary = pipeline.analyze()
+    killer.join(1)
+    assert killed
+    assert summary.videos["done"] == len(CLIPS)
+    assert not engine_processes(vllm_environment)
+    with pipeline.database.begin() as connection:
+        rows = [dict(row) for row in reports.answers(connection, uri=f"{directory.as_uri()}/", limit=10_000)]
+    grades = grade_answers(rows, CLIPS, load_prompt_sets(SETS).prompts)
+    assert share_right(grades) == 1
+    assert len(grades) > 100
+    again = pipeline.analyze()
+    assert not again.answers.total()
