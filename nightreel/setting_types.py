@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from nightreel.domain import SamplingPlan
@@ -50,3 +50,23 @@ ReadyBy = Annotated[str, AfterValidator(_valid_time)]
 Suffixes = Annotated[CommaSeparated, AfterValidator(_all_or_some)]
 """`*` alone: all."""
 Networks = Annotated[CommaSeparated, AfterValidator(_valid_networks)]
+
+
+def _valid_postgres(value: SecretStr | None) -> SecretStr | None:
+    if value is None or not value.get_secret_value():
+        return None
+    scheme, separator, _ = value.get_secret_value().partition("://")
+    if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+        found = f"scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
+        raise ValueError(f"{found}: expected postgresql://user:password@host:port/database")
+    return value
+
+
+def _valid_page(value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise ValueError("expected http://host or https://host")
+    return value.rstrip("/") if value else None
+
+
+PostgresUrl = Annotated[SecretStr | None, AfterValidator(_valid_postgres)]
+PageUrl = Annotated[str | None, AfterValidator(_valid_page)]

@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from nightreel.domain import SamplingPlan
 from nightreel.errors import SettingsError
 from nightreel.proxies import keep_loopback_direct
-from nightreel.setting_types import CommaSeparated, Networks, PlanText, ReadyBy, Suffixes
+from nightreel.setting_types import CommaSeparated, Networks, PageUrl, PlanText, PostgresUrl, ReadyBy, Suffixes
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
@@ -73,22 +73,22 @@ class Settings(BaseSettings):
     work_dir: Path = Field(
         Path(".nightreel"), description="directory of embedded services, feature cache and temporary files"
     )
-    database_url: SecretStr | None = Field(
+    database_url: PostgresUrl = Field(
         None,
         description="postgresql://user:password@host/database, of one host or several, or of a pooler in transaction "
         "mode; unset: the embedded Postgres",
     )
-    database_owner_url: SecretStr | None = Field(
+    database_owner_url: PostgresUrl = Field(
         None,
         description="URL with which `nightreel db upgrade` changes tables, of the user that owns them; unset: "
         "NIGHTREEL_DATABASE_URL",
     )
-    database_console_url: SecretStr | None = Field(
+    database_console_url: PostgresUrl = Field(
         None,
         description="URL with which `nightreel api` and `nightreel console` read a configured Postgres, as the role "
         "nightreel_console; the embedded one needs none",
     )
-    console_url: str | None = Field(
+    console_url: PageUrl = Field(
         None,
         description="URL at which people open the console, such as https://nightreel.example.com; "
         "`nightreel db upgrade` stores it, and the views make links of it",
@@ -429,24 +429,6 @@ class Settings(BaseSettings):
     def settings_customise_sources(cls, settings_cls: Any, *sources: Any, **named: Any) -> tuple[Any, ...]:  # noqa: ARG003
         """A variable without a value is unset: it hides no line of `.env`, no secret file and no default."""
         return tuple(map(_without_blanks, (*sources, *named.values())))
-
-    @field_validator("database_url", "database_owner_url", "database_console_url")
-    @classmethod
-    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or not value.get_secret_value():
-            return None
-        scheme, separator, _ = value.get_secret_value().partition("://")
-        if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
-            found = f"scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
-            raise ValueError(f"{found}: expected postgresql://user:password@host:port/database")
-        return value
-
-    @field_validator("console_url")
-    @classmethod
-    def _is_a_page(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("expected http://host or https://host")
-        return value.rstrip("/") if value else None
 
     @field_validator("cache_key")
     @classmethod
