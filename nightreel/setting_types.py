@@ -52,7 +52,12 @@ Suffixes = Annotated[CommaSeparated, AfterValidator(_all_or_some)]
 Networks = Annotated[CommaSeparated, AfterValidator(_valid_networks)]
 
 
-def _valid_postgres(value: SecretStr | None) -> SecretStr | None:
+def parts_of(secrets: SecretStr) -> list[str]:
+    """The secrets between commas."""
+    return [part.strip() for part in secrets.get_secret_value().split(",")]
+
+
+def _postgres(value: SecretStr | None) -> SecretStr | None:
     if value is None or not value.get_secret_value():
         return None
     scheme, separator, _ = value.get_secret_value().partition("://")
@@ -62,11 +67,24 @@ def _valid_postgres(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def _valid_page(value: str | None) -> str | None:
+def _page(value: str | None) -> str | None:
     if value is not None and not value.startswith(("http://", "https://")):
         raise ValueError("expected http://host or https://host")
     return value.rstrip("/") if value else None
 
 
-PostgresUrl = Annotated[SecretStr | None, AfterValidator(_valid_postgres)]
-PageUrl = Annotated[str | None, AfterValidator(_valid_page)]
+def _long_enough(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and any(len(part) < _SECRET_LENGTH for part in parts_of(value)):
+        raise ValueError(
+            f"expected {_SECRET_LENGTH} characters or more, and commas only between secrets; make one with "
+            "`openssl rand -hex 32`"
+        )
+    return value
+
+
+_SECRET_LENGTH = 32
+
+DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_postgres)]
+PageUrl = Annotated[str | None, AfterValidator(_page)]
+SigningSecrets = Annotated[SecretStr | None, AfterValidator(_long_enough)]
+"""The newest first, with commas between them."""

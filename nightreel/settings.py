@@ -19,14 +19,23 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
-    field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nightreel.domain import SamplingPlan
 from nightreel.errors import SettingsError
 from nightreel.proxies import keep_loopback_direct
-from nightreel.setting_types import CommaSeparated, Networks, PageUrl, PlanText, PostgresUrl, ReadyBy, Suffixes
+from nightreel.setting_types import (
+    CommaSeparated,
+    DatabaseUrl,
+    Networks,
+    PageUrl,
+    PlanText,
+    ReadyBy,
+    SigningSecrets,
+    Suffixes,
+    parts_of,
+)
 from nightreel.variables import ENVIRONMENT, Place, find_place, read_places
 
 PREFIX = "NIGHTREEL_"
@@ -37,11 +46,6 @@ SECRETS = Path("/run/secrets")
 """Directory of a container's secret files. A variable of the same name wins."""
 
 
-def _parts(secrets: SecretStr) -> list[str]:
-    return [part.strip() for part in secrets.get_secret_value().split(",")]
-
-
-_CACHE_KEY_LENGTH = 32
 _LOGIN = re.compile(r"://[^/\s]*@")
 _LEAST_DECODERS, _MOST_DECODERS = 2, 16
 
@@ -73,17 +77,17 @@ class Settings(BaseSettings):
     work_dir: Path = Field(
         Path(".nightreel"), description="directory of embedded services, feature cache and temporary files"
     )
-    database_url: PostgresUrl = Field(
+    database_url: DatabaseUrl = Field(
         None,
         description="postgresql://user:password@host/database, of one host or several, or of a pooler in transaction "
         "mode; unset: the embedded Postgres",
     )
-    database_owner_url: PostgresUrl = Field(
+    database_owner_url: DatabaseUrl = Field(
         None,
         description="URL with which `nightreel db upgrade` changes tables, of the user that owns them; unset: "
         "NIGHTREEL_DATABASE_URL",
     )
-    database_console_url: PostgresUrl = Field(
+    database_console_url: DatabaseUrl = Field(
         None,
         description="URL with which `nightreel api` and `nightreel console` read a configured Postgres, as the role "
         "nightreel_console; the embedded one needs none",
@@ -94,7 +98,7 @@ class Settings(BaseSettings):
         "`nightreel db upgrade` stores it, and the views make links of it",
     )
     cache_url: str = Field("", description="file:// or s3:// prefix of the feature cache; empty: under work_dir")
-    cache_key: SecretStr | None = Field(
+    cache_key: SigningSecrets = Field(
         None,
         description="secret of at least 32 characters that signs the files of the cache, for databases that share one; "
         "after a comma, older secrets whose files are still accepted; unset: the database has its own",
@@ -105,8 +109,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("NIGHTREEL_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     )
     s3_verify_etags: bool = Field(
-        True,
-        description="compare fetched bytes with ETags that look like an MD5; false: for stores with other ETags",
+        True, description="compare fetched bytes with ETags that look like an MD5; false: for stores with other ETags"
     )
     s3_requester_pays: bool = Field(
         False, description="pay for requests to a bucket whose owner lets requesters pay (x-amz-request-payer)"
@@ -303,8 +306,7 @@ class Settings(BaseSettings):
     )
 
     lists_only: bool = Field(
-        False,
-        description="runs of this host list videos and leave their analysis to helpers: for a host without a GPU",
+        False, description="runs of this host list videos and leave their analysis to helpers: for a host without a GPU"
     )
 
     first: CommaSeparated = Field(
@@ -313,8 +315,7 @@ class Settings(BaseSettings):
         "urgent/,news/; set it on all hosts",
     )
     order: Literal["key", "newest"] = Field(
-        "key",
-        description="order in which runs take new videos: by key, or newest object first; set it on all hosts",
+        "key", description="order in which runs take new videos: by key, or newest object first; set it on all hosts"
     )
     ready_by: ReadyBy | None = Field(
         None,
@@ -430,16 +431,6 @@ class Settings(BaseSettings):
         """A variable without a value is unset: it hides no line of `.env`, no secret file and no default."""
         return tuple(map(_without_blanks, (*sources, *named.values())))
 
-    @field_validator("cache_key")
-    @classmethod
-    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and any(len(part) < _CACHE_KEY_LENGTH for part in _parts(value)):
-            raise ValueError(
-                f"expected {_CACHE_KEY_LENGTH} characters or more, and commas only between secrets; make one with "
-                "`openssl rand -hex 32`"
-            )
-        return value
-
     @property
     def uses_engine(self) -> bool:
         """Whether the language side of the model runs in vLLM, which the run starts."""
@@ -482,7 +473,7 @@ class Settings(BaseSettings):
     @property
     def cache_keys(self) -> tuple[bytes, ...]:
         """The secrets that sign files of the cache, the newest first; empty: those of the database."""
-        return tuple(part.encode() for part in _parts(self.cache_key)) if self.cache_key else ()
+        return tuple(part.encode() for part in parts_of(self.cache_key)) if self.cache_key else ()
 
     @property
     def cache_limit_bytes(self) -> int:

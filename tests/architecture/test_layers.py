@@ -148,7 +148,7 @@ print(len(ours), *sorted({{name.split(".")[0] for name in sys.modules}}))
 @pytest.mark.parametrize(
     ("module", "most", "absent"),
     [
-        # `nightreel answers` prints rows: it needs neither features nor pictures nor metrics. 15 modules are
+        # `nightreel answers` prints rows: it needs neither features nor pictures nor metrics. 17 modules are
         # tables, and eight are cases, which an upgrade of the embedded database makes.
         (
             "nightreel.cli.reports",

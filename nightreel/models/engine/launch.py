@@ -122,7 +122,7 @@ def gpu_memory(limit_bytes: int, *, held_bytes: int, total_bytes: int) -> tuple[
 
     >>> memory, vision_bytes = gpu_memory(20 << 30, held_bytes=1 << 30, total_bytes=80 << 30)
     >>> round(memory.share, 4), vision_bytes >> 20
-    (0.2063, 3584)
+    (0.2078, 3456)
     """
     vision_bytes = held_bytes + max(_LEAST_VISION_BYTES, int(_VISION_SHARE * (limit_bytes - held_bytes)))
     return EngineMemory(share=max(0.0, limit_bytes - vision_bytes) / total_bytes), vision_bytes
