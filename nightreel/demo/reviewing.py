@@ -1,4 +1,4 @@
-"""Three scripted reviewers work off the cases of the demo's night, with its audit, but for three: the console shows these.
+"""Three scripted reviewers work off the cases of the demo's night, with its audit. They leave three to the console.
 
 Two of them disagree about one clip, which a third one settles, and one decision is undone. They know what is in the
 clips, and decide as people do: through `nightreel.review`.
