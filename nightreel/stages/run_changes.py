@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightreel.database.runs import PastRun
+from nightreel.domain.work import OutcomeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ def _compared(run: PastRun, before: PastRun) -> Iterator[Compared]:
     for group, title in (("new_videos", "new videos"), ("videos", "videos"), ("reasons", "failed:")):
         ours, theirs = _group(now, group), _group(then, group)
         for name in dict.fromkeys((*ours, *theirs)):
+            if name == OutcomeState.CONTINUES:  # a step on the way of a video, not how it ended
+                continue
             yield Compared(f"{title} {name}", ours.get(name, 0), theirs.get(name, 0))
     yield Compared("objects listed", _group(now, "listing").get("listed", 0), _group(then, "listing").get("listed", 0))
     yield Compared("seconds", *(f"{_group(counts, 'cost').get('seconds', 0):.0f}" for counts in (now, then)))

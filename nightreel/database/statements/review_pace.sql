@@ -2,7 +2,7 @@
 -- that were made in bulk have no time.
 SELECT CAST(decision.decided_at AT TIME ZONE :time_zone AS date) AS day,
        queue.name AS queue,
-       count(DISTINCT decision.batch_id) AS cases,
+       count(DISTINCT decision.case_id) AS cases,
        count(*) AS labels,
        count(*) FILTER (WHERE decision.ruling = 'confirm') AS confirmed,
        count(*) FILTER (WHERE undone.id IS NOT NULL) AS undone,

@@ -2,7 +2,7 @@
 SELECT answer.segment,
        min(answer.start_s) AS start_s,
        max(answer.end_s) AS end_s,
-       string_agg(answer.answer, ' ' ORDER BY answer.prompt_id) FILTER (WHERE answer.kind = 'caption') AS caption,
+       string_agg(DISTINCT answer.answer, ' ') FILTER (WHERE answer.kind = 'caption') AS caption,
        array_agg(DISTINCT answer.prompt) FILTER (WHERE answer.answer_id = ANY (CAST(:answer_ids AS bigint[]))) AS prompts,
        bool_or(answer.thumbnail_uri IS NOT NULL) AS has_sheet,
        bool_or(answer.restricted) AS restricted
