@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote_plus
 
 from sqlalchemy import ColumnElement, Connection, func, select, text, update
 from sqlalchemy.exc import DBAPIError
@@ -141,6 +142,7 @@ def erase_rows(
         "made_by": made_by,
         "reason": reason,
         "video_ids": [one.id for one in versions],
+        "queries": sorted({quote_plus(one.uri) for one in versions}),
         **(_tombstones(versions, key, kind) if key else {}),
     }
     try:

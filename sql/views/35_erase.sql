@@ -27,7 +27,7 @@ $$;
 -- transaction. It removes all that is known of the videos, and blanks what people wrote about contents without another
 -- copy; who decided what about which label, and when, stays. It logs itself in `erasures`.
 --
--- request: {"kind", "made_by", "reason": of the log, "video_ids": [1],
+-- request: {"kind", "made_by", "reason": of the log, "video_ids": [1], "queries": [key as in the query of an address],
 --           "key_id": hex, "macs": [hex: tombstones], "content_macs": {content: hex of its tombstone}}
 --
 -- Errors: NR001 a legal hold, NR002 a run works on a video, NR003 features with files: these are deleted first.
@@ -160,6 +160,11 @@ BEGIN
         USING 'erased:' || its_id || ':', its_names;
     END LOOP;
 
+    DELETE FROM nightreel.saved_searches AS search
+    WHERE EXISTS (
+        SELECT FROM unnest(its_uris || ARRAY(SELECT jsonb_array_elements_text(request -> 'queries'))) AS named
+        WHERE strpos(search.name, named) > 0 OR strpos(search.query, named) > 0
+    );
     -- Where a key is part of something else: options and errors of runs, notes about copies, bounds of shards.
     FOR one IN SELECT uri, substr(to_jsonb(uri)::text, 2, length(to_jsonb(uri)::text) - 2) AS quoted FROM unnest(its_uris) AS uri
     LOOP
@@ -176,6 +181,10 @@ BEGIN
         WHERE strpos(detail, one.uri) > 0;
         UPDATE nightreel.backfills SET plan = replace(plan::text, one.quoted, 'erased:' || its_id)::jsonb
         WHERE strpos(plan::text, one.quoted) > 0;
+        UPDATE nightreel.requests
+        SET detail = replace(detail::text, one.quoted, 'erased:' || its_id)::jsonb,
+            outcome = replace(outcome, one.uri, 'erased:' || its_id)
+        WHERE strpos(detail::text, one.quoted) > 0 OR strpos(outcome, one.uri) > 0;
         IF EXISTS (SELECT FROM nightreel.videos WHERE uri = one.uri AND id <> ALL (its_videos)) THEN
             CONTINUE;  -- another version of the object stays
         END IF;

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import quote_plus, urlencode
 
 import psycopg
 import pytest
@@ -21,6 +22,7 @@ from nightreel.cache.eviction import evict
 from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
 from nightreel.database.erasures import ErasureKind, FilesLeftError, erase_rows, versions_of_key
 from nightreel.database.legal_holds import add_hold, list_holds, remove_hold
+from nightreel.database.saved_searches import save_search
 from nightreel.database.tombstones import refuse_erased
 from nightreel.database.webhooks import NewWebhook, add_webhook
 from nightreel.domain import StoredObject, TombstoneKey
@@ -407,6 +409,21 @@ def test_what_people_wrote_about_a_golden_item_goes_too(eraser, analysed):
     assert desk.take("bob").videos[0][1].endswith("waiting.mp4")
 
 
+def test_what_the_console_keeps_does_not_name_it_any_more(eraser, analysed):
+    analysed("a")
+    ann = eraser.desk["ann"]
+    with eraser.database.begin() as connection:
+        save_search(connection, ann, "mine", urlencode({"q": "cat", "under": URI}), shared=False)
+        save_search(connection, ann, "another", urlencode({"q": "cat"}), shared=False)
+        ask = text(
+            "INSERT INTO nightreel.requests (kind, detail, user_id) VALUES ('retry', CAST(:detail AS jsonb), :id)"
+        )
+        connection.execute(ask, {"detail": json.dumps({"reason": URI}), "id": ann.id})
+    eraser.erase()
+    assert eraser.mentions(URI, quote_plus(URI)) == []
+    assert [row.name for row in eraser.desk.rows("SELECT name FROM nightreel.saved_searches")] == ["another"]
+
+
 def test_overwritten_versions_are_gone_too(eraser, analysed):
     analysed("a", content=SAME)
     eraser.desk.analyse("a", etag="2", content="cd" * 32)
@@ -420,7 +437,18 @@ def test_overwritten_versions_are_gone_too(eraser, analysed):
 
 def test_erasure_knows_all_columns_that_name_a_video(desk):
     """A new one: let `nightreel.erase` remove it, then add it here. Columns named `content` it finds by itself."""
-    names = ("uri", "content_sha256", "video_id", "thumbnail_uri", "after_uri", "up_to_uri", "etag", "detail", "note")
+    names = (
+        "uri",
+        "content_sha256",
+        "video_id",
+        "thumbnail_uri",
+        "after_uri",
+        "up_to_uri",
+        "etag",
+        "detail",
+        "note",
+        "query",
+    )
     found = desk.rows(
         "SELECT table_name || '.' || column_name FROM information_schema.columns JOIN pg_tables "
         "ON tablename = table_name AND schemaname = table_schema "
@@ -444,6 +472,8 @@ def test_erasure_knows_all_columns_that_name_a_video(desk):
         "findings.video_id",
         "legal_holds.content_sha256",
         "legal_holds.uri",
+        "requests.detail",
+        "saved_searches.query",
         "segments.video_id",
         "video_verdicts.video_id",
         "videos.content_sha256",
