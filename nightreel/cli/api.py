@@ -14,6 +14,7 @@ from nightreel.api.server import is_for_this_host, serve
 from nightreel.cli.console import command_settings, err, out, print_line
 from nightreel.services.endpoints import prefect_api
 from nightreel.settings import Settings
+from nightreel.stages.database import require_console_url
 from nightreel.stages.device_lease import LeaseNow
 
 
@@ -36,7 +37,12 @@ def api(
 
 @contextmanager
 def leases(settings: Settings) -> Iterator[LeaseNow | None]:
-    """What leases memory for the model: None without a Prefect server, or with the database of the console alone."""
+    """What leases memory for the model: None without a Prefect server, or with the database of the console alone.
+
+    Raises:
+        SettingsError: as `require_console_url`, before anything else is opened.
+    """
+    require_console_url(settings)
     prefect = prefect_api(settings)
     has_no_database = settings.database_url is None and settings.database_console_url is not None
     if prefect is None or has_no_database:

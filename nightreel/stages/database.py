@@ -43,6 +43,19 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
             database.close()
 
 
+def require_console_url(settings: Settings) -> None:
+    """Refuse a configured database without a URL for the role of the web service.
+
+    Raises:
+        SettingsError: NIGHTREEL_DATABASE_CONSOLE_URL is missing.
+    """
+    if settings.database_url is not None and settings.database_console_url is None:
+        raise SettingsError(
+            "NIGHTREEL_DATABASE_URL is set, NIGHTREEL_DATABASE_CONSOLE_URL is not: set it to the URL of the same "
+            f"database for the role {CONSOLE}, which `nightreel db roles` shows"
+        )
+
+
 @contextmanager
 def open_console_database(settings: Settings) -> Iterator[Database]:
     """Open the same Postgres for the web service, as the role nightreel_console: it reads views.
@@ -50,9 +63,10 @@ def open_console_database(settings: Settings) -> Iterator[Database]:
     A configured one needs no other URL than NIGHTREEL_DATABASE_CONSOLE_URL, so the service has no right to write.
 
     Raises:
-        SettingsError: a configured database needs NIGHTREEL_DATABASE_CONSOLE_URL.
+        SettingsError: as `require_console_url`.
         PermanentError, TransientError: as `open_database`.
     """
+    require_console_url(settings)
     if settings.database_console_url is not None:
         url = configured.database_url(settings.database_console_url).render_as_string(hide_password=False)
         with closing(Database(url)) as database:
@@ -60,11 +74,6 @@ def open_console_database(settings: Settings) -> Iterator[Database]:
                 require_current(database.engine)
             yield database
         return
-    if settings.database_url is not None:
-        raise SettingsError(
-            "NIGHTREEL_DATABASE_URL is set, NIGHTREEL_DATABASE_CONSOLE_URL is not: set it to the URL of the same "
-            f"database for the role {CONSOLE}, which `nightreel db roles` shows"
-        )
     with open_database(settings):  # keeps the embedded one running, with the tables of this version
         found = running_database(settings, role=CONSOLE)
         assert found is not None, "it was just opened"

@@ -122,3 +122,4 @@ def test_a_link_signs_the_person_of_the_demo_in_once(demo: Path):
             assert second.submit("/sign-in/link", page=page, secret=secret).status_code == 401
     with serving(demo) as (lines, _):
         assert link[0] not in lines[1], "each start makes a new one"
+        get(f"{lines[0].removeprefix('console at ').strip()}/sign-in")
