@@ -246,7 +246,7 @@ class Reason(StrEnum):
         "Read the server's response in the message.")
     MODEL_UNREACHABLE = ("model_unreachable", _RUN, _RETRY, "The model server does not respond.",
         "Start it, or reduce its load.")
-    ENGINE_DIED = ("engine_died", _RUN, _RETRY, "The vLLM that the run started ended by itself or was killed, too often.",
+    ENGINE_DIED = ("engine_died", _RUN, _RETRY, "The vLLM of the run ended by itself or was killed, too often.",
         "Read the end of its log in the message.")
     MODEL_PROTOCOL = ("model_protocol", _RUN, _FINAL,
         "The model server's response does not follow the OpenAI-compatible API.",
