@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 
 from nightreel.orchestration.prefect_errors import prefect_errors
-from nightreel.orchestration.tidying import delete_flow_run
+from nightreel.orchestration.tidying import delete_artifacts, delete_flow_run
 from nightreel.stages.erase import Mention
 from nightreel.stages.run_report import names_in_reports
 
@@ -42,7 +42,8 @@ def forget(client: SyncPrefectClient, mention: Mention) -> Mapping[str, int]:
             if flow_run.state is not None and not flow_run.state.is_final():
                 counts["running"] += 1
                 continue
-            counts["artifacts"] += delete_flow_run(client, flow_run.id)
+            counts["artifacts"] += delete_artifacts(client, flow_run.id)
+            delete_flow_run(client, flow_run.id)
             counts["flow_runs"] += 1
     return counts
 

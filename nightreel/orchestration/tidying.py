@@ -137,13 +137,14 @@ def _delete(client: SyncPrefectClient, flow_run: FlowRun, selection: dict[str, A
     this = selection["flow_run_filter"].model_copy(update={"id": FlowRunFilterId(any_=[flow_run.id])})
     if not client.read_flow_runs(**{**selection, "flow_run_filter": this}, limit=1):
         return False
-    done.artifacts += delete_flow_run(client, flow_run.id)
+    done.artifacts += delete_artifacts(client, flow_run.id)
+    delete_flow_run(client, flow_run.id)
     done.flow_runs += 1
     return True
 
 
-def delete_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> int:
-    """Delete a flow run with its artifacts, task runs and logs. Returns the number of artifacts."""
+def delete_artifacts(client: SyncPrefectClient, flow_run_id: UUID) -> int:
+    """Delete the artifacts of a flow run, which would outlive it. Returns their number."""
     count = 0
     of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))  # those of its task runs too
     while artifacts := client.read_artifacts(artifact_filter=of_run, limit=_ARTIFACTS):
@@ -151,6 +152,10 @@ def delete_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> int:
             with suppress(ObjectNotFound):
                 client.delete_artifact(artifact.id)
         count += len(artifacts)
+    return count
+
+
+def delete_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> None:
+    """Delete a flow run with its task runs and logs, if it is still there."""
     with suppress(ObjectNotFound):
         client.delete_flow_run(flow_run_id)
-    return count
