@@ -50,7 +50,7 @@ class _OnDisk:
 
 
 def gone(uri: str, error: NightreelError) -> Problem | None:
-    """The answer if an error of storage says that the analysed version of an object is no more; else None."""
+    """The answer if an error of storage says that the analysed version of an object is gone; else None."""
     if error.reason not in _GONE:
         return None
     return Problem(410, f"{uri} is gone, or has changed since it was analysed", reason=error.reason)
