@@ -18,7 +18,7 @@ from nightreel.database.queues import QueuesInForce, queues_in_force
 from nightreel.database.statements import statement
 from nightreel.domain import PromptKind
 from nightreel.domain.cases import CaseFacts, CaseState
-from nightreel.domain.findings import Finding, Found, category_of, labels_found
+from nightreel.domain.findings import Finding, blind_finding, category_of, labels_found
 from nightreel.domain.policies import Policy
 
 OPENED = "opened"
@@ -123,17 +123,12 @@ def _findings(row: Row[Any]) -> Iterable[Finding]:
 
 def _sampled(row: Row[Any]) -> Finding:
     """A label that an audit asks about. It looks like one that is not known, whatever the machine says of it."""
-    policy = Policy.from_json(row.policy)
-    return Finding(
+    return blind_finding(
+        Policy.from_json(row.policy),
         prompt_id=row.prompt_id,
         tag=row.tag,
         prompt_set=row.set_name,
         prompt=row.name,
-        category=category_of(row.name, policy),
-        found=Found.UNKNOWN,
-        severity=None,
-        lane=policy.lane,
-        reason=None,
         policy_id=row.policy_id,
         video_id=row.video_id,
         evidence={

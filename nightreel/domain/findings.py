@@ -93,3 +93,34 @@ def _found_tag(said: str, *, is_flag: bool) -> Found:
     if said == UNSURE:
         return Found.UNKNOWN
     return Found.FLAGGED if is_flag else Found.ANSWERED
+
+
+def blind_finding(
+    policy: Policy,
+    *,
+    prompt_id: int,
+    tag: str,
+    prompt_set: str,
+    prompt: str,
+    policy_id: int,
+    video_id: int,
+    evidence: Mapping[str, Any] | None = None,
+) -> Finding:
+    """A label that people judge without knowing what the machine says: it looks like one that is not known.
+
+    Items of audits and golden items are such labels, so nobody can tell them apart.
+    """
+    return Finding(
+        prompt_id=prompt_id,
+        tag=tag,
+        prompt_set=prompt_set,
+        prompt=prompt,
+        category=category_of(prompt, policy),
+        found=Found.UNKNOWN,
+        severity=None,
+        lane=policy.lane,
+        reason=None,
+        policy_id=policy_id,
+        video_id=video_id,
+        evidence=evidence or {},
+    )

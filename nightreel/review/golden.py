@@ -22,7 +22,7 @@ from nightreel.database.cases import OPENED
 from nightreel.database.queues import QueuesInForce
 from nightreel.database.statements import statement
 from nightreel.domain.cases import CaseState
-from nightreel.domain.findings import Finding, Found, category_of
+from nightreel.domain.findings import Finding, blind_finding
 from nightreel.domain.policies import Policy
 from nightreel.domain.queues import Queue
 from nightreel.domain.users import User
@@ -152,17 +152,12 @@ def _name(label: AuditedLabel) -> str:
 
 
 def _finding(row: Row[Any]) -> Finding:
-    policy = Policy.from_json(row.policy)
-    return Finding(
+    return blind_finding(
+        Policy.from_json(row.policy),
         prompt_id=row.prompt_id,
         tag=row.tag,
         prompt_set=row.prompt_set,
         prompt=row.prompt,
-        category=category_of(row.prompt, policy),
-        found=Found.UNKNOWN,
-        severity=None,
-        lane=policy.lane,
-        reason=None,
         policy_id=row.policy_id,
         video_id=row.video_id,
     )
