@@ -390,7 +390,7 @@ pq.ParquetFile = captured
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the attacks have the numbers of x86_64")
 def test_a_captured_parquet_process_can_do_nothing(inventories, opened, monkeypatch, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(CAPTURED)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(NightreelError) as caught:
         listed(opened(inventories.write(parquet(), form=PARQUET)))
     assert "worked: []" in str(caught.value)

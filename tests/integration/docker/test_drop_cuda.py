@@ -51,7 +51,7 @@ def _run(program: str, environment: Path) -> subprocess.CompletedProcess[str]:
 def test_a_library_without_its_device_code_is_smaller_and_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_mib: int
 ) -> None:
-    monkeypatch.syspath_prepend(str(_DOCKER))
+    monkeypatch.setattr(sys, "path", [str(_DOCKER), *sys.path])
     from device_code import drop_device_code
 
     size = size_mib << 20
@@ -75,7 +75,7 @@ def test_a_library_without_its_device_code_is_smaller_and_works(
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF", b"GNU ld script ( libreal.so )", bytes(100)])
 def test_a_file_that_is_no_library_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    monkeypatch.syspath_prepend(str(_DOCKER))
+    monkeypatch.setattr(sys, "path", [str(_DOCKER), *sys.path])
     from device_code import drop_device_code
 
     (tmp_path / "file.so").write_bytes(content)
