@@ -13,7 +13,14 @@ from typing import Any, Protocol
 from nightreel.domain import Answer, Features, FrameBatch, MemoryPeak, Note, Prompt, Segment, Verdict, content_hash
 from nightreel.models.inquiry import Seen
 
-_UNUSED = {"quantization": None, "tf32": False, "adapter": None, "adapter_revision": None, "engine": None}
+_UNUSED = {
+    "quantization": None,
+    "tf32": False,
+    "adapter": None,
+    "adapter_revision": None,
+    "engine": None,
+    "positions": None,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +42,7 @@ class ModelSpec:
         tf32: whether float32 products use TF32.
         adapter, adapter_revision: name and revision of the merged LoRA adapter, in the same form as the model's.
         engine: what computes the language side instead of transformers: version and arguments of vLLM.
+        positions: "after_largest" where the text after a video has other positions than transformers gives it.
     """
 
     name: str
@@ -52,6 +60,7 @@ class ModelSpec:
     adapter: str | None = None
     adapter_revision: str | None = None
     engine: str | None = None
+    positions: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:

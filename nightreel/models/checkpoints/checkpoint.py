@@ -32,6 +32,8 @@ _WITHOUT_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"]
 _PROCESSOR_FILES = re.compile(
     r"(.*processor.*|tokenizer.*|special_tokens_map|added_tokens|vocab|merges|chat_template)\..+"
 )
+_TIME_IN_POSITIONS = ("qwen2_vl", "qwen2_5_vl")
+"""Model types whose video has one time after another as positions: see `positions` of ModelSpec."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -168,6 +170,7 @@ def describe(checkpoint: Checkpoint, settings: Settings, *, adapter: Checkpoint 
         tf32=settings.tf32,
         adapter=adapter.name if adapter else None,
         adapter_revision=adapter.revision if adapter else None,
+        positions="after_largest" if config.get("model_type") in _TIME_IN_POSITIONS else None,
     )
 
 

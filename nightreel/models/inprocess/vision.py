@@ -186,9 +186,24 @@ class Vision:
         if rope_index is None:
             return None
         arguments = {name: inputs[name] for name in inspect.signature(rope_index).parameters if name in inputs}
-        positions, _ = rope_index(**arguments)
+        positions = _after_the_largest(rope_index(**arguments)[0][:, 0], inputs["mm_token_type_ids"][0])
         count = torch.arange(positions.shape[-1], device=positions.device)
-        return torch.cat([count[None], positions[:, 0]])
+        return torch.cat([count[None], positions])
+
+
+def _after_the_largest(positions: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+    """Positions (3, L) in which the text after the video continues after the largest position before it.
+
+    transformers continues after the larger of height and width. Then the text after a long video has positions that
+    its frames have, too. The authors of Qwen2-VL and Qwen2.5-VL count the time: `get_rope_index_25` in `rope2d.py` of
+    their repository.
+
+    Args:
+        types: (L,) 0 for text. A video of the conversation is the last that is not text.
+    """
+    end = int(types.nonzero().max()) + 1
+    shift = positions[:, :end].max() + 1 - positions[:, end:].min()
+    return torch.cat([positions[:, :end], positions[:, end:] + shift.clamp(min=0)], dim=1)
 
 
 def frame_shape(inputs: Mapping[str, Any]) -> FrameShape:

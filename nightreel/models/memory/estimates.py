@@ -77,7 +77,7 @@ def _state_bytes(config: Any, size: int) -> int:
 def _patch(model: Any) -> tuple[int, int]:
     """Pixel values of one patch, and bytes of its widest activations in a layer of the vision tower.
 
-    The activations that exist at the same time were counted on nine architectures, in multiples of the widths of the
+    The activations that exist at the same time were counted on the tiny architectures, in multiples of the widths of the
     tower and its MLP. tests/integration/models/test_estimates.py checks them.
     """
     text = model.config.get_text_config()
@@ -85,8 +85,9 @@ def _patch(model: Any) -> tuple[int, int]:
     config = getattr(model.config, "vision_config", None) or text
     sides = getattr(config, "patch_size", None) or _PATCH_SIDE
     edge = sides if isinstance(sides, int) else sides[0]
-    width, size = config.hidden_size, model.dtype.itemsize
-    inner = getattr(config, "intermediate_size", None) or 4 * width
+    # Towers with an `embed_dim` (Qwen2-VL) name the width of the language side `hidden_size`.
+    width, size = getattr(config, "embed_dim", None) or config.hidden_size, model.dtype.itemsize
+    inner = getattr(config, "intermediate_size", None) or int((getattr(config, "mlp_ratio", None) or 4) * width)
     decoder = set(model.get_decoder().modules())
     tower = [module for module in model.modules() if module not in decoder]
     linear = [(part.in_features, part.out_features) for part in tower if isinstance(part, torch.nn.Linear)]

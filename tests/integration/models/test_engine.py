@@ -11,14 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import torch
 from fixtures.plain_generate import moving_pattern
 from fixtures.tiny_models import save_tiny_model
 
 from nightreel.cache.parquet import from_parquet, to_parquet
 from nightreel.domain import Answer, Features, Prompt, PromptKind, Segment
 from nightreel.models.base import VideoModel
-from nightreel.models.inprocess.vision import Vision
 from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
@@ -36,11 +34,9 @@ SEGMENTS = (Segment(0, 0.0, 4.0), Segment(1, 4.0, 8.0))
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_answers_from_stored_features_are_those_of_the_model_in_this_process(
-    architecture: str, vllm_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str, vllm_environment: Path, tmp_path: Path
 ) -> None:
     directory = save_tiny_model(architecture, tmp_path / architecture, hidden=128)
-    if architecture == "qwen2_5_vl":
-        monkeypatch.setattr(Vision, "_positions", positions_after_the_largest(Vision._positions))
     named = {"device": "cpu", "work_dir": tmp_path, "engine_dir": vllm_environment}
     with closing(load_model(load_settings(model=f"vllm:{directory}", **named))) as model:
         features, served = asked(model)
@@ -60,15 +56,3 @@ def asked(model: VideoModel) -> tuple[list[Features], list[list[Answer]]]:
         from_parquet(to_parquet(one), key=one.key) for one in model.encode(batches, segments=SEGMENTS, keys=["a", "b"])
     ]
     return features, model.ask(features, [PROMPTS] * 2)
-
-
-def positions_after_the_largest(original):  # type: ignore[no-untyped-def]
-    """transformers' positions, with the text after a video as the authors of Qwen2.5-VL have it (see models.md)."""
-
-    def positions(self: Vision, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        found: torch.Tensor = original(self, inputs).clone()
-        end = int(inputs["mm_token_type_ids"][0].nonzero().max()) + 1
-        found[1:, end:] += found[1:, :end].max() + 1 - found[1, end]
-        return found
-
-    return positions

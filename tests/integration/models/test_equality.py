@@ -1,4 +1,4 @@
-"""Our path gives the answers of the plain path: each test runs both, on nine architectures."""
+"""Our path gives the answers of the plain path: each test runs both, on each tiny architecture."""
 
 from __future__ import annotations
 

@@ -34,8 +34,11 @@ def _wide(architecture: str, dtype: torch.dtype) -> tuple[Any, Any]:
         processor.video_processor.size = {"shortest_edge": size["shortest_edge"], "longest_edge": 8 * 224 * 224}
     config = copy.deepcopy(model.config)
     tower = config.vision_config
-    tower.hidden_size = _WIDTH
-    tower.intermediate_size = 1712 if hasattr(tower, "depth") else 4 * _WIDTH
+    if hasattr(tower, "mlp_ratio"):
+        tower.embed_dim = _WIDTH
+    else:
+        tower.hidden_size = _WIDTH
+        tower.intermediate_size = 1712 if hasattr(tower, "depth") else 4 * _WIDTH
     setattr(tower, "num_heads" if hasattr(tower, "num_heads") else "num_attention_heads", 10)
     return type(model)(config).to(dtype).eval(), processor
 

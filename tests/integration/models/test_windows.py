@@ -21,8 +21,8 @@ from nightreel.models.inprocess.windows import NAME, use_windowed_attention
 from nightreel.models.memory.batches import BatchBudget
 
 _SEGMENT = Segment(0, 0.0, 4.0)
-_WINDOWED = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v", "video_llama_3")
-_LAYERS = {"qwen2_5_vl": 3, "qwen3_vl": 4, "qwen3_5": 3, "glm4v": 2, "video_llama_3": 2}
+_WINDOWED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v", "video_llama_3")
+_LAYERS = {"qwen2_vl": 2, "qwen2_5_vl": 3, "qwen3_vl": 4, "qwen3_5": 3, "glm4v": 2, "video_llama_3": 2}
 
 
 @pytest.fixture(params=_WINDOWED)
