@@ -77,8 +77,8 @@ def _state_bytes(config: Any, size: int) -> int:
 def _patch(model: Any) -> tuple[int, int]:
     """Pixel values of one patch, and bytes of its widest activations in a layer of the vision tower.
 
-    The activations that exist at the same time were counted on the tiny architectures, in multiples of the widths of the
-    tower and its MLP. tests/integration/models/test_estimates.py checks them.
+    The activations that exist at the same time were counted on tiny models of each architecture, in multiples of the
+    widths of the tower and its MLP. tests/integration/models/test_estimates.py checks them.
     """
     text = model.config.get_text_config()
     # A tower without a configuration is assumed as wide as the language side; the first measurement corrects that.
