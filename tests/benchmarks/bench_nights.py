@@ -1,6 +1,6 @@
 """A night on one, two and four hosts: one Prefect server, one Postgres. `make bench-nights`, 20 minutes.
 
-With the argument 16, on sixteen hosts too: its 32 workers of Prefect need more than two cores to come online.
+With the argument 16, a night of sixteen runs too, four on each of four hosts, which then have four devices each.
 
 The model is a server that sleeps for each segment and takes one segment of a host at a time. So this measures all the
 rest: how soon helpers start, and whether claims, database and Prefect let four hosts do four times the work. A host is
@@ -26,8 +26,8 @@ from prefect.client.orchestration import get_client
 from nightreel.database.connection import Database
 
 VIDEOS, SLEEP_S = 400, 1.0
-MANY_HOSTS, MANY_VIDEOS, MANY_SLEEP_S = 16, 600, 4.0
-"""40 minutes of sleep."""
+MANY_HOSTS, MANY_DEVICES, MANY_VIDEOS, MANY_SLEEP_S = 4, 4, 600, 4.0
+"""40 minutes of sleep, for 16 runs."""
 _READY_S = 40.0  # a host, because all start on one machine's cores
 _FEW = 8  # videos of the night before, which measures the costs of one
 _NIGHT = "SELECT status <> 'running' FROM nightreel.runs WHERE night_id IS NULL ORDER BY id DESC LIMIT 1"
@@ -65,7 +65,13 @@ def main(with_many: bool) -> None:
         for row in _rows(found):
             report.add(row)
         if with_many:
-            many = _play(directory / "many", hosts=MANY_HOSTS, videos=MANY_VIDEOS, sleep_s=MANY_SLEEP_S)
+            many = _play(
+                directory / "many",
+                hosts=MANY_HOSTS,
+                devices=MANY_DEVICES,
+                videos=MANY_VIDEOS,
+                sleep_s=MANY_SLEEP_S,
+            )
             for row in _rows_of_many(many):
                 report.add(row)
     report.finish()
@@ -80,21 +86,22 @@ def _rows(found: dict[str, Night]) -> Iterator[Row]:
 
 
 def _rows_of_many(many: Night) -> Iterator[Row]:
-    ideal = MANY_VIDEOS * MANY_SLEEP_S / many.hosts
+    runs = MANY_HOSTS * MANY_DEVICES
+    ideal = MANY_VIDEOS * MANY_SLEEP_S / runs
     yield Row(
-        f"a night on {many.hosts} hosts: time",
+        f"a night of {runs} runs: time",
         many.seconds,
         ideal,
-        "its sleep, shared by all hosts",
+        "its sleep, shared by all runs",
         "s",
         ideal / many.seconds,
         ">= 0.9",
         ideal / many.seconds >= 0.9,
-        f"{many.hosts} hosts on this machine's cores; {many.claims / many.seconds:.1f} claims/s, "
+        f"{many.hosts} hosts on this machine's cores, runs {many.runs}; {many.claims / many.seconds:.1f} claims/s, "
         f"{many.tasks / many.seconds:.1f} task runs/s accepted",
     )
     yield Row(
-        f"a night on {many.hosts} hosts: until its last helper started",
+        f"a night of {runs} runs: until its last helper started",
         many.started_s,
         many.seconds,
         "the night",
@@ -129,6 +136,7 @@ def _play(
     directory: Path,
     *,
     hosts: int,
+    devices: int = 1,
     disturb: Callable[[Hosts, Database], None] = _nothing,
     videos: int = VIDEOS,
     sleep_s: float = SLEEP_S,
@@ -138,14 +146,15 @@ def _play(
         stack.callback(server.close)
         environment, database = stack.enter_context(site(directory, server))
         source = directory / "videos"
-        environment |= {"NIGHTREEL_SOURCE": str(source), "NIGHTREEL_HELPERS": str(hosts - 1)}  # they share a machine
+        helpers = hosts * devices - 1  # the hosts share a machine
+        environment |= {"NIGHTREEL_SOURCE": str(source), "NIGHTREEL_HELPERS": str(helpers)}
         group = stack.enter_context(Hosts(directory, environment))
         client = stack.enter_context(get_client(sync_client=True))
         group.deploy()
         nightly = client.read_deployment_by_name("analyze-videos/nightly").id
         names = [f"host-{number}" for number in range(hosts)]
         for name in names:
-            group.start(name)
+            group.start(name, "--limit", str(devices))
         group.wait_ready(*names, timeout_s=_READY_S * hosts)
         server.delay_s = sleep_s
         for seed in range(_FEW):
