@@ -37,15 +37,17 @@ def show_current(database: Database, *, on_progress: Callable[[str, int], None] 
                 videos = videos_below(connection, switch.source, after=after, limit=_VIDEOS)
                 others = choose_shown(connection, videos, [switch.set_name])
                 prompts = prompts_of_set(connection, switch.set_name)
+                # Answers about whole videos are chosen by the roll-up.
                 is_whole = any(prompt.question.level is Level.VIDEO for prompt in prompts.values())
+                rolled = videos if is_whole else others
                 roll_up_videos(
                     connection,
-                    videos if is_whole else others,  # answers about whole videos are chosen by the roll-up
+                    rolled,
                     PromptSet(switch.set_name, tuple(prompts.values())),
                     prompt_ids={prompt.name: prompt_id for prompt_id, prompt in prompts.items()},
                     policies=policies_in_force(connection, prompts),
                 )
-                index_videos(connection, others)
+                index_videos(connection, rolled)
                 record_switch(connection, switch, videos[-1] if len(videos) == _VIDEOS else None)
             changed += len(others)
             seen += len(videos)

@@ -126,20 +126,30 @@ END
 $$;
 
 -- The text that is shown for a segment: of `prompt_ids` if one is given and has a mark, else the one with the most marks.
--- Without terms, there are no marks.
+-- Without terms, there are no marks. Texts about the whole video count for the first segment that has a document.
 CREATE OR REPLACE FUNCTION nightreel.search_text(
     segment_id bigint, prompt_ids bigint[], terms text[], prefixes text[], languages text[]
 ) RETURNS TABLE (found_in text, said text, marks integer[]) LANGUAGE sql STABLE AS $$
     SELECT text.name, text.said, marked.marks
     FROM (
-        SELECT prompt.id, prompt.name, question.kind,
-               left(nightreel.words_of(question.kind, verdict.value, coalesce(verdict.text, answer.text)), 20000) AS said
-        FROM nightreel.answers AS answer
-        JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
-        JOIN nightreel.prompts AS prompt ON prompt.id = verdict.prompt_id
-        JOIN nightreel.questions AS question ON question.id = answer.question_id
-        WHERE answer.segment_id = search_text.segment_id AND NOT answer.superseded AND verdict.state = 'answered'
-          AND question.kind IN ('caption', 'text', 'tags', 'choice', 'keywords', 'object')
+        SELECT prompt.id, prompt.name, question.kind, left(nightreel.words_of(question.kind, one.value, one.said), 20000) AS said
+        FROM (
+            SELECT verdict.prompt_id, verdict.value, coalesce(verdict.text, answer.text) AS said
+            FROM nightreel.answers AS answer
+            JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id AND verdict.shown AND verdict.due
+            WHERE answer.segment_id = search_text.segment_id AND NOT answer.superseded AND verdict.state = 'answered'
+            UNION ALL
+            SELECT verdict.prompt_id, verdict.value, coalesce(verdict.text, whole.text)
+            FROM nightreel.segments AS segment
+            JOIN nightreel.video_verdicts AS verdict ON verdict.video_id = segment.video_id
+            JOIN nightreel.whole_answers AS whole ON whole.id = verdict.whole_answer_id AND NOT whole.superseded
+            WHERE segment.id = search_text.segment_id AND verdict.state = 'answered'
+              AND NOT EXISTS (SELECT FROM nightreel.documents AS before
+                              WHERE before.video_id = segment.video_id AND before.segment_id < segment.id)
+        ) AS one
+        JOIN nightreel.prompts AS prompt ON prompt.id = one.prompt_id
+        JOIN nightreel.questions AS question ON question.id = prompt.question_id
+        WHERE question.kind IN ('caption', 'text', 'tags', 'choice', 'keywords', 'object')
     ) AS text
     CROSS JOIN LATERAL (
         SELECT CASE WHEN terms IS NOT NULL THEN nightreel.marks(text.said, terms, prefixes, languages) END AS marks

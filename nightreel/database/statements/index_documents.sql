@@ -1,5 +1,6 @@
--- Makes the documents of these videos' segments from the answers on show, and deletes those of segments without any.
-WITH shown AS MATERIALIZED (
+-- Makes the documents of these videos' segments from the answers on show, and deletes those of segments without any. Answers
+-- about the whole video are in the document of its first segment.
+WITH of_segments AS MATERIALIZED (
     SELECT segment.id AS segment_id, segment.video_id, question.kind, verdict.prompt_id, verdict.state,
            nightreel.words_of(question.kind, verdict.value, coalesce(verdict.text, answer.text)) AS said,
            verdict.value, verdict.flagged, verdict.severity, answer.p, answer.model_id, answer.run_id
@@ -8,6 +9,16 @@ WITH shown AS MATERIALIZED (
     JOIN nightreel.verdicts AS verdict ON verdict.answer_id = answer.id
     JOIN nightreel.questions AS question ON question.id = answer.question_id
     WHERE segment.video_id = ANY (CAST(:video_ids AS bigint[])) AND verdict.shown AND verdict.due
+), shown AS MATERIALIZED (
+    SELECT * FROM of_segments
+    UNION ALL
+    SELECT first.segment_id, first.video_id, question.kind, verdict.prompt_id, verdict.state,
+           nightreel.words_of(question.kind, verdict.value, coalesce(verdict.text, whole.text)) AS said,
+           verdict.value, verdict.flagged, verdict.severity, whole.p, whole.model_id, whole.run_id
+    FROM (SELECT video_id, min(segment_id) AS segment_id FROM of_segments GROUP BY video_id) AS first
+    JOIN nightreel.video_verdicts AS verdict ON verdict.video_id = first.video_id
+    JOIN nightreel.whole_answers AS whole ON whole.id = verdict.whole_answer_id AND NOT whole.superseded
+    JOIN nightreel.questions AS question ON question.id = whole.question_id
 ), said AS MATERIALIZED (
     SELECT segment_id,
            video_id,

@@ -15,6 +15,7 @@ from sqlalchemy import make_url, text
 from nightreel.database.answers import answers_given
 from nightreel.database.connection import Database
 from nightreel.database.current_recipes import make_current
+from nightreel.database.documents import index_videos
 from nightreel.database.migrations import upgrade
 from nightreel.database.whole_answers import write_whole_answers
 from nightreel.domain import Answer, Field, FieldType, Level, Prompt, PromptKind, PromptSet, WholeAnswers
@@ -63,7 +64,9 @@ def work(open_work, owner_url) -> Work:
         with work.database.begin() as connection:
             own = answers_given(connection, [claim.video.id], work.recipe)[claim.video.id]
             notes = notes_of(own, [window(0), window(1)], [CAPTION.question])
-            title = Answer(question_hash=TITLE.question.hash, text=f"The {name}", covered_s=60.0, expected_s=60.0)
+            title = Answer(
+                question_hash=TITLE.question.hash, text=f"A holiday: {name}", covered_s=60.0, expected_s=60.0
+            )
             whole = WholeAnswers(
                 analysis_id=claim.analysis_id, video_id=claim.video.id, notes=notes, sums=(), answers=(title,)
             )
@@ -108,13 +111,27 @@ def test_keywords_and_the_texts_of_objects_are_found_and_filter(work):
     assert rows(work, by_keyword) == [(0.0,), (30.0,)]
 
 
+def test_words_about_the_whole_video_are_found_at_its_first_moment(work):
+    found = "SELECT uri, start_s, found_in, said FROM reporting.search('holiday'{}) ORDER BY start_s"
+    assert rows(work, found.format("")) == [("s3://bucket/calm.mp4", 0.0, "title", "A holiday: calm")]
+    assert rows(work, found.format(", prompt => 'title'")) == rows(work, found.format(""))
+
+
+def test_words_about_the_whole_video_are_no_longer_found_when_it_is_asked_again(work):
+    with work.database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.whole_answers SET superseded = true"))
+        index_videos(connection, list(connection.execute(text("SELECT id FROM nightreel.videos")).scalars()))
+    assert rows(work, "SELECT uri FROM reporting.search('holiday')") == []
+    assert rows(work, "SELECT found_in FROM reporting.search('kites')") == [("words",)]
+
+
 def test_an_object_has_a_column_for_each_field(work):
     columns = "facts_place, facts_people, facts_signs, facts_dark, words, title"
     ((place, people, signs, dark, words, title),) = rows(
         work, f"SELECT {columns} FROM reporting.wide_test WHERE uri LIKE '%calm.mp4'"
     )
     assert (place, people, signs, dark) == ("indoors", 2.0, "exit, stop", False)
-    assert (words, title) == ("beach, red kite", "The calm")
+    assert (words, title) == ("beach, red kite", "A holiday: calm")
     assert rows(work, "SELECT uri FROM reporting.wide_test WHERE facts_people > 4 AND facts_dark")
 
 
@@ -122,7 +139,7 @@ def test_the_answer_about_the_whole_video_names_what_it_was_made_from(work):
     columns = "level, answer, made_from, segments"
     query = f"SELECT {columns} FROM reporting.video_answers WHERE prompt = 'title' AND uri LIKE '%calm%'"
     captions = "SELECT answer_id FROM reporting.answers WHERE prompt = 'caption' AND uri LIKE '%calm%' ORDER BY segment"
-    assert rows(work, query) == [("video", "The calm", [id_ for (id_,) in rows(work, captions)], 2)]
+    assert rows(work, query) == [("video", "A holiday: calm", [id_ for (id_,) in rows(work, captions)], 2)]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +154,7 @@ def test_the_answer_about_the_whole_video_names_what_it_was_made_from(work):
         ("SELECT words, facts, facts_place, facts_people, facts_signs, title FROM reporting.wide_test", (None,) * 6),
         ("SELECT tag FROM reporting.tags WHERE prompt = 'words'", None),
         ("SELECT said FROM reporting.search('secret')", None),
+        ("SELECT said FROM reporting.search('fight')", None),
     ],
 )
 def test_free_words_about_restricted_videos_are_for_few_people(work, postgres_server, query, hidden):
