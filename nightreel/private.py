@@ -22,6 +22,7 @@ _OURS = (
     "prefect-ui",
     "features",
     "spool",
+    "previews",
     "models",
     "engine",
     "demo",

@@ -183,6 +183,8 @@ class Reason(StrEnum):
         "Remux the file with ffmpeg.")
     NO_DECODER = ("no_decoder", _VIDEO, _FINAL, "No decoder supports the codec.",
         "Convert the file to H.264.")
+    NO_ENCODER = ("no_encoder", _VIDEO, _FINAL, "The installed PyAV has no encoder for previews in the console.",
+        "Install PyAV from PyPI, whose packages have libvpx.")
     ENCRYPTED = ("encrypted", _VIDEO, _FINAL, "The video is encrypted (DRM, pay television, a copied DVD).",
         "Upload an unencrypted version.")
     UNREADABLE = ("unreadable", _VIDEO, _FINAL, "The container is damaged: ffmpeg cannot read it.",

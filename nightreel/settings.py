@@ -393,6 +393,12 @@ class Settings(BaseSettings):
         description="addresses of proxies with TLS that pass requests on to the console: 10.1.0.7,::1; only they are "
         "believed when they name a browser's address",
     )
+    console_previews_mib: int = Field(
+        1024,
+        ge=0,
+        description="previews of videos that browsers do not play, on the disk of the console, MiB; the least recently "
+        "used ones go first; 0: none are made",
+    )
     review_blurred: bool = Field(True, description="blur pictures of cases until a person asks or prefers otherwise")
     review_grey: bool = Field(True, description="show pictures of cases in grey until a person asks or prefers others")
     review_break_after: int = Field(20, ge=0, description="severe cases until the console suggests a break; 0: never")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy import Connection
 
 from nightreel.api.access import Caller, needs
-from nightreel.api.frames import AnalysedVideo
+from nightreel.api.fetched import AnalysedVideo
 from nightreel.api.problems import described, not_found
 from nightreel.api.reading import reading, writing
 from nightreel.api.rows import VideoId, find_video

@@ -11,8 +11,10 @@ from fastapi import Request
 
 from nightreel.api.frames import FrameReader
 from nightreel.api.loaded_model import LoadedModel
+from nightreel.api.previews import PreviewMaker
 from nightreel.api.rate import RateLimit
 from nightreel.database.connection import Database
+from nightreel.media.sandbox import DecoderPool
 from nightreel.settings import Settings
 from nightreel.stages.device_lease import LeaseNow
 from nightreel.stages.text_encoder import TextEncoder
@@ -35,6 +37,7 @@ class Service:
     uploads: threading.BoundedSemaphore
     spool: Spool
     frames: FrameReader
+    previews: PreviewMaker
     model: LoadedModel
     texts: TextEncoder
 
@@ -48,9 +51,13 @@ def open_service(settings: Settings, database: Database, *, lease_memory: LeaseN
         lease_memory: for the model; None: nothing is leased.
     """
     with Spool(settings.work_dir / "spool", settings.spool_mib << 20) as spool, ExitStack() as stack:
-        frames, model = FrameReader(settings, spool), LoadedModel(settings, lease_memory=lease_memory)
-        stack.callback(frames.close)
+        decoders, model = DecoderPool.from_settings(settings), LoadedModel(settings, lease_memory=lease_memory)
         stack.callback(model.close)
+        frames = FrameReader(settings, spool, decoders)
+        stack.callback(frames.close)
+        previews = PreviewMaker(settings, spool, decoders, database)
+        stack.callback(previews.close)
+        stack.callback(decoders.close)  # first, so that running calls end
         yield Service(
             settings=settings,
             database=database,
@@ -59,6 +66,7 @@ def open_service(settings: Settings, database: Database, *, lease_memory: LeaseN
             uploads=threading.BoundedSemaphore(UPLOADS_AT_ONCE),
             spool=spool,
             frames=frames,
+            previews=previews,
             model=model,
             texts=TextEncoder(settings),
         )

@@ -9,6 +9,7 @@ import typer
 from nightreel.cli.api import leases
 from nightreel.cli.console import command_settings, print_line
 from nightreel.console.server import check_address, serve_console
+from nightreel.settings import Settings
 
 
 def console(
@@ -22,6 +23,11 @@ def console(
     """Serve the console, and the REST service, until interrupted. `users add` and `users reset` let people in."""
     settings = command_settings(console_host=host, console_port=port, console_proxies=behind_proxy)
     check_address(settings)
+    serve_until_interrupted(settings)
+
+
+def serve_until_interrupted(settings: Settings) -> None:
+    """Serve, and print the address."""
     with leases(settings) as lease_memory:
         serve_console(settings, on_ready=_print_address, lease_memory=lease_memory)
     print_line("stopped")

@@ -99,7 +99,12 @@ def _print(report: ErasureReport, target: Target) -> None:
         print_line(f"erased before (number {numbers} of the view `erasures`); only Prefect was looked through again")
     else:
         print_line(f"erased: number {report.erasure_id} of the view `erasures`")
-    rows = {**report.counts, "files of the cache": report.files, "files of the spool": report.spooled}
+    rows = {
+        **report.counts,
+        "files of the cache": report.files,
+        "files of the spool": report.spooled,
+        "previews": report.previews,
+    }
     rows |= {f"Prefect: {name.replace('_', ' ')}": count for name, count in report.prefect.items()}
     print_table(("what", "count"), [(name.replace("_", " "), f"{count:,}") for name, count in rows.items()])
     if report.kept_copies:

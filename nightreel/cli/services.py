@@ -17,14 +17,26 @@ from nightreel.stages.database import open_database, upgrade_database
 from nightreel.units import counted, human_seconds
 
 
-def up() -> None:
+def up(
+    console: Annotated[
+        bool, typer.Option("--console", help="Then serve the console until interrupted. The services stay.")
+    ] = False,
+) -> None:
     """Start the embedded Postgres and Prefect server and leave them running."""
     settings = command_settings()
+    if console:
+        from nightreel.console.server import check_address  # other commands of this file need no pages
+
+        check_address(settings)  # before anything is started
     endpoints = services.up(settings)
     if settings.database_url is None:
         upgrade_database(endpoints.owner_url, console_url=settings.console_url)
     print_line(f"started: {', '.join(endpoints.started) or 'nothing, all were running'}")
     _print_status(services.status(settings))
+    if console:
+        from nightreel.cli.console_server import serve_until_interrupted
+
+        serve_until_interrupted(settings)
 
 
 def down(

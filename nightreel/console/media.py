@@ -7,13 +7,13 @@ browser reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from nightreel.api.frames import gone
+from nightreel.api.fetched import gone
 from nightreel.api.problems import Problem
 from nightreel.api.service import Service
 from nightreel.errors import NightreelError
@@ -47,17 +47,34 @@ def media_reply(request: Request, service: Service, video: dict[str, Any]) -> Re
         Problem: 404 if browsers play no such file; 410 if the object is gone or has changed; 416 for a wrong range.
         NightreelError: as `Storage.read_part`.
     """
-    kind, size_bytes = media_type(video), int(video["size_bytes"])
+    kind = media_type(video)
     if kind is None:
         raise Problem(404, "browsers play no such file: look at its contact sheets and frames")
-    asked = request.headers.get("range")
-    start, end = _asked(asked, size_bytes) if asked else (0, size_bytes - 1)
     storage = open_storage(video["uri"].rpartition("/")[0], service.settings)
-    blocks = _blocks(storage, video, start, end)
     try:
-        first = next(blocks, b"")  # so that an object that is gone has a status
+        return ranged_reply(
+            request, kind, int(video["size_bytes"]), lambda start, end: _blocks(storage, video, start, end)
+        )
     except NightreelError as error:
         raise gone(video["uri"], error) or error from error
+
+
+def ranged_reply(
+    request: Request, kind: str, size_bytes: int, blocks_of: Callable[[int, int], Iterator[bytes]]
+) -> Response:
+    """The part of a file that the header `Range` names, or all of it.
+
+    Args:
+        kind: its type. blocks_of: the bytes from the first to the last, both included.
+
+    Raises:
+        Problem: 416 for a wrong range.
+        NightreelError: of the first block, so that an object that is gone has a status.
+    """
+    asked = request.headers.get("range")
+    start, end = _asked(asked, size_bytes) if asked else (0, size_bytes - 1)
+    blocks = blocks_of(start, end)
+    first = next(blocks, b"")
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store",

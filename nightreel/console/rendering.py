@@ -6,7 +6,7 @@ direction of a line are shown as escapes. Only the templates are HTML; strings o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -135,6 +135,7 @@ def _environment(reader: Reader) -> Environment:
     pages.filters |= {
         "bytes": human_bytes,
         "clock": clock,
+        "clock_ranges": clock_ranges,
         "duration": human_seconds,
         "file_name": file_name,
         "number": number,
@@ -155,6 +156,15 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
     return f"{start}:{rest:02}" + (f".{tenths % 10}" if tenths % 10 else "")
+
+
+def clock_ranges(ranges: Sequence[tuple[float, float]]) -> str:
+    """Parts of a video.
+
+    >>> clock_ranges([(0.0, 12.0), (60.5, 3661.0)])
+    '0:00–0:12, 1:00.5–1:01:01'
+    """
+    return ", ".join(f"{clock(start_s)}–{clock(end_s)}" for start_s, end_s in ranges)
 
 
 def _filled(text: str, values: Mapping[str, Any]) -> Markup:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
 from nightreel.api.bodies import Body
@@ -15,6 +15,7 @@ from nightreel.console.access import AsViewer, Visitor
 from nightreel.console.fields import query_of
 from nightreel.console.finding import Lane
 from nightreel.console.media import media_reply, media_type
+from nightreel.console.previews import preview_reply, shown_preview
 from nightreel.console.rendering import render
 from nightreel.console.watching import read_moment, read_video
 from nightreel.database.view_pages import PageQuery, read_page
@@ -25,11 +26,13 @@ from nightreel.stages.curation.webvtt import escape_text, webvtt
 _MOST_CUES = 1000
 _LONGEST_S = 1e7
 
+Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+
 
 class WatchForm(Body):
-    """Where to look. `t`: seconds. `lane`: restricted videos are on show in this lane alone."""
+    """Where to look. `t`: seconds; None: nowhere in particular. `lane`: restricted videos are on show in it alone."""
 
-    t: float = Field(0.0, ge=0, le=_LONGEST_S, allow_inf_nan=False)
+    t: float | None = Field(None, ge=0, le=_LONGEST_S, allow_inf_nan=False)
     lane: Lane = ""
 
 
@@ -38,6 +41,8 @@ def add_videos(router: APIRouter) -> None:
     router.add_api_route("/videos/{video_id}", _video, methods=["GET"])
     router.add_api_route("/videos/{video_id}/moment", _moment, methods=["GET"])
     router.add_api_route("/videos/{video_id}/media", _media, methods=["GET"])
+    router.add_api_route("/videos/{video_id}/preview", _preview, methods=["GET"])
+    router.add_api_route("/videos/{video_id}/preview/{key}.webm", _preview_media, methods=["GET"])
     router.add_api_route("/videos/{video_id}/captions.vtt", _captions, methods=["GET"])
     router.add_api_route("/videos/{video_id}/flags.vtt", _flags, methods=["GET"])
     router.add_api_route("/videos/{video_id}/segments/{segment}/frames/{frame}.jpg", _frame, methods=["GET"])
@@ -55,8 +60,10 @@ def _video(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
         return render(request, "restricted.html", video_id=video_id, t=given.t)
     with visitor.reading(restricted=restricted) as connection:
         watched = read_video(connection, video_id, restricted=restricted)
-        segment = watched.at(given.t)
+        segment = watched.at(given.t or 0.0)
         moment = read_moment(connection, video_id, segment, restricted=restricted) if segment else None
+    media = media_type(watched.video)
+    plays = media is not None or watched.video["gone_at"]
     return render(
         request,
         "video.html",
@@ -65,7 +72,8 @@ def _video(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
         moment=moment,
         t=given.t,
         lane=given.lane if restricted else "",
-        media_type=media_type(watched.video),
+        media_type=media,
+        preview=None if plays else shown_preview(visitor.service.previews, watched, given.t),
     )
 
 
@@ -74,7 +82,7 @@ def _moment(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
     given, restricted = _asked(request, visitor)
     with visitor.reading(restricted=restricted) as connection:
         watched = read_video(connection, video_id, restricted=restricted)
-        segment = watched.at(given.t)
+        segment = watched.at(given.t or 0.0)
         if segment is None:
             raise not_found(f"video {video_id} has no segment with answers")
         moment = read_moment(connection, video_id, segment, restricted=restricted)
@@ -87,6 +95,32 @@ def _media(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
     with visitor.reading(restricted=restricted) as connection:
         video = find_video(connection, video_id, restricted=restricted)
     reply = media_reply(request, visitor.service, video)
+    with visitor.writing() as connection:
+        note_view(connection, visitor.user, video_id, Viewed.VIDEO, False)
+    return reply
+
+
+def _preview(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
+    """The preview of a moment with its player, or how far it is. The page asks until it is there."""
+    given, restricted = _asked(request, visitor)
+    with visitor.reading(restricted=restricted) as connection:
+        watched = read_video(connection, video_id, restricted=restricted)
+    return render(
+        request,
+        "_preview.html",
+        video=watched.video,
+        preview=shown_preview(visitor.service.previews, watched, given.t),
+        t=given.t,
+        lane=given.lane if restricted else "",
+    )
+
+
+def _preview_media(request: Request, visitor: AsViewer, video_id: VideoId, key: Sha256) -> Response:
+    """The bytes of a preview, by ranges. Each request is noted, as those for the video itself."""
+    _, restricted = _asked(request, visitor)
+    with visitor.reading(restricted=restricted) as connection:
+        video = find_video(connection, video_id, restricted=restricted)
+    reply = preview_reply(request, visitor.service.previews, video["content_sha256"], key)
     with visitor.writing() as connection:
         note_view(connection, visitor.user, video_id, Viewed.VIDEO, False)
     return reply

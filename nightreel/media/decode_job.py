@@ -97,6 +97,11 @@ class DecodeJob:
     def geometry(self) -> Geometry:
         return Geometry(self.crop, self.rotation, self.mirrored)
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Frames, height, width and colours of the array for the pictures."""
+        return len(self.frames), self.height, self.width, 3
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

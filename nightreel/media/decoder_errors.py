@@ -31,6 +31,14 @@ def killed(file: MediaFile, how: str) -> TransientError:
     )
 
 
+def too_slow(file: MediaFile, timeout_s: float) -> PermanentError:
+    return PermanentError(
+        Reason.DECODE_TIMEOUT,
+        f"{file.name}: the decoder sent no reply within NIGHTREEL_DECODE_TIMEOUT_S={timeout_s:g}: the file hangs the "
+        "decoder, or needs a higher setting",
+    )
+
+
 def crashed(file: MediaFile, exit_code: int) -> PermanentError:
     how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
     return PermanentError(Reason.DECODER_CRASHED, f"{file.name} crashed the decoder process ({how})")

@@ -30,8 +30,10 @@ from nightreel.media.demuxing import is_memory_error
 from nightreel.media.images import decode_image
 from nightreel.media.inspection import probe_file
 from nightreel.media.media_file import MediaFile
+from nightreel.media.preview_plan import ShownFrame
 from nightreel.media.probe import MediaLimits
 from nightreel.media.transport import ConnectionLostError, receive, send
+from nightreel.media.webm import encode_webm
 from nightreel.reasons import Reason
 
 _MOST_TEXT_BYTES = 64 * 2**20  # a job with all its packets
@@ -143,7 +145,7 @@ def _explain(request: dict[str, Any], file: MediaFile, confined: Confined, error
 
 def _most_bytes_at_once(request: dict[str, Any], file: MediaFile) -> int:
     """The largest piece of memory that a valid file may need: one picture, or one packet."""
-    max_pixels = request["job" if request["op"] == "decode" else "limits"]["max_pixels"]
+    max_pixels = request["job" if "job" in request else "limits"]["max_pixels"]
     return int(max_pixels) * _MOST_BYTES_A_PIXEL + file.size_bytes
 
 
@@ -165,8 +167,13 @@ def _answer(
         case "decode":
             assert frames_fd is not None
             job = DecodeJob.from_json(request["job"])
-            shape = (len(job.frames), job.height, job.width, 3)
-            shared = mmap.mmap(frames_fd, int(np.prod(shape)))
-            decoded = _decode(file, job, np.frombuffer(shared, np.uint8).reshape(shape), confined)
+            shared = mmap.mmap(frames_fd, int(np.prod(job.shape)))
+            decoded = _decode(file, job, np.frombuffer(shared, np.uint8).reshape(job.shape), confined)
             return asdict(decoded), b""
+        case "preview":
+            job = DecodeJob.from_json(request["job"])
+            frames_thwc = np.zeros(job.shape, np.uint8)
+            decoded = _decode(file, job, frames_thwc, confined)
+            shown = [ShownFrame(*one) for one in request["shown"]]
+            return asdict(decoded), encode_webm(frames_thwc, shown, request["end_ms"])
     raise AssertionError(f"{request['op'] = }")

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from nightreel.errors import PermanentError
 from nightreel.media.decode_job import DecodeJob, fit
 from nightreel.media.packets import ALL_FLAGS, PACKET_BYTES, PacketIndex
+from nightreel.media.preview_plan import MOST_BYTES
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.reasons import Reason
 
@@ -23,14 +24,15 @@ MOST_TEXT_BYTES = 2 * 2**20
 _MOST_TICKS = 2**61  # so that differences and sums fit in 64 bits
 _MOST_SECONDS = 1e9
 _SAME_S = 1e-6  # relative
+_WEBM = b"\x1a\x45\xdf\xa3"
 
 _REASONS = frozenset(
     {
         Reason.EMPTY_FILE, Reason.ANIMATED_IMAGE, Reason.IMAGE_FILE, Reason.NO_VIDEO_STREAM, Reason.NOT_A_VIDEO,
         Reason.ENCRYPTED, Reason.INIT_SEGMENT_MISSING, Reason.NO_INDEX, Reason.UNREADABLE, Reason.MEDIA_DATA_MISSING,
-        Reason.NO_FRAMES, Reason.NO_DECODER, Reason.UNSUPPORTED_COLOURS, Reason.DAMAGED, Reason.LIMIT_BYTES,
-        Reason.LIMIT_PIXELS, Reason.LIMIT_DURATION, Reason.LIMIT_STREAMS, Reason.LIMIT_FRAMES, Reason.DECODE_MEMORY,
-        Reason.DECODER_FAILED, Reason.FILE_UNREADABLE,
+        Reason.NO_FRAMES, Reason.NO_DECODER, Reason.NO_ENCODER, Reason.UNSUPPORTED_COLOURS, Reason.DAMAGED,
+        Reason.LIMIT_BYTES, Reason.LIMIT_PIXELS, Reason.LIMIT_DURATION, Reason.LIMIT_STREAMS, Reason.LIMIT_FRAMES,
+        Reason.DECODE_MEMORY, Reason.DECODER_FAILED, Reason.FILE_UNREADABLE,
     }
 )  # fmt: skip
 
@@ -175,6 +177,18 @@ def parse_decoded(text: bytes, *, job: DecodeJob) -> DecodeReply:
     _demand(set(reply.ticks) <= set(job.ticks), "a frame has another time than those of the job")
     _demand(bool((np.diff(reply.ticks) >= 0).all()), "the frames are not in the order of time")
     return reply
+
+
+def parse_preview(text: bytes, blob: bytes, *, job: DecodeJob) -> bytes:
+    """The file in a reply. Only its first bytes are looked at: the browser must expect anything of the rest.
+
+    Raises:
+        As `parse_decoded`.
+    """
+    parse_decoded(text, job=job)
+    _demand(len(blob) <= MOST_BYTES, "the preview is too large")
+    _demand(blob.startswith(_WEBM), "the preview is no WebM")
+    return blob
 
 
 def parse_image(text: bytes, *, limits: MediaLimits, short_side: int | None, name: str) -> ImageReply:

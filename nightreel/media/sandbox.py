@@ -34,6 +34,7 @@ from nightreel.media.decode_job import DecodeJob, plan_job
 from nightreel.media.decoder_slots import DecoderSlots
 from nightreel.media.fork_server import Ending, ForkServer
 from nightreel.media.media_file import MediaFile, file_id, opened
+from nightreel.media.preview_plan import Range, plan_preview
 from nightreel.media.probe import MediaLimits, Probe
 from nightreel.media.sampling import timestamps
 from nightreel.media.transport import ConnectionLostError, DeadlineError, Message
@@ -155,6 +156,23 @@ class DecoderPool:
         """
         return self._decode(path, probe=probe, moments_s=moments_s, short_side=short_side)[0]
 
+    def encode_preview(
+        self, path: Path, *, probe: Probe, ranges: Sequence[Range], moments_s: Sequence[float] = ()
+    ) -> bytes:
+        """A small WebM without sound with these ranges of a video, on its clock. Damaged frames look as they decode.
+
+        Args:
+            probe: the probe of the same file. ranges, moments_s: as `plan_preview`.
+
+        Raises:
+            PermanentError: `no_encoder`, and as `decode_moments`.
+            TransientError: as `probe`.
+        """
+        plan = plan_preview(probe, ranges, moments_s=moments_s, max_pixels=self._limits.max_pixels)
+        with opened(path) as file, self._answered(file):
+            reply = self._call({"op": "preview", **plan.to_json()}, file)
+            return replies.parse_preview(reply.text, reply.blob, job=plan.job)
+
     def decode_image(self, path: Path, *, short_side: int | None = None) -> FrameBatch:
         """Decode a still image (JPEG, PNG or WebP): one frame at 0 s, upright, on white where it is transparent.
 
@@ -195,8 +213,7 @@ class DecoderPool:
         return self._run(path, probe, replace(job, decoder="pyav")), shown_s  # a fault of decord is not the file's
 
     def _run(self, path: Path, probe: Probe, job: DecodeJob) -> FrameBatch:
-        shape = (len(job.frames), job.height, job.width, 3)
-        size = math.prod(shape)
+        size = math.prod(job.shape)
         fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, size)
@@ -205,7 +222,7 @@ class DecoderPool:
                 reply = replies.parse_decoded(
                     self._call({"op": "decode", "job": job.to_json()}, file, fd).text, job=job
                 )
-            frames_thwc = np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(shape)
+            frames_thwc = np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(job.shape)
         finally:
             os.close(fd)
         return FrameBatch(
@@ -260,19 +277,12 @@ class DecoderPool:
                     timeout_s=self._timeout_s,
                 )
             except DeadlineError:
-                raise self._too_slow(file) from None
+                raise decoder_errors.too_slow(file, self._timeout_s) from None
             except ConnectionLostError:
                 raise self._ended(file, process.why_lost()) from None
             if replies.is_error(message.text):
                 process.end()
             return message
-
-    def _too_slow(self, file: MediaFile) -> PermanentError:
-        return PermanentError(
-            Reason.DECODE_TIMEOUT,
-            f"{file.name}: the decoder sent no reply within NIGHTREEL_DECODE_TIMEOUT_S={self._timeout_s:g}: the file "
-            "hangs the decoder, or needs a higher setting",
-        )
 
     def _ended(self, file: MediaFile, ending: Ending) -> PermanentError | TransientError:
         """The error for a lost process: the file's fault, or transient if a signal from outside killed it."""

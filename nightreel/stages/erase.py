@@ -1,6 +1,6 @@
 """Erase: remove all that is known of videos, in an order in which a killed erasure can be repeated.
 
-    1. files: features and thumbnails in the cache, copies in the spool
+    1. files: features and thumbnails in the cache, copies in the spool, previews
     2. Prefect: what the caller's `forget` removes
     3. rows, and the tombstones that take their place: one transaction (`database.erasures`)
 
@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 
 from nightreel.cache.eviction import delete_unindexed
 from nightreel.cache.features import FeatureCache
+from nightreel.cache.previews import PreviewStore
 from nightreel.database.connection import Database
 from nightreel.database.erasures import (
     ErasureKind,
@@ -107,6 +108,7 @@ class ErasureReport:
     Args:
         erasure_id: in the log; None: all was erased before, and only Prefect was looked through again.
         counts: rows that were removed or blanked. files: features and thumbnails. spooled: copies in the spool.
+        previews: of the console on this host.
         prefect: what was removed from Prefect; empty: it was not looked through.
         kept_copies: objects with the same bytes that stay.
     """
@@ -115,6 +117,7 @@ class ErasureReport:
     counts: Mapping[str, int] = field(default_factory=dict)
     files: int = 0
     spooled: int = 0
+    previews: int = 0
     prefect: Mapping[str, int] = field(default_factory=dict)
     kept_copies: int = 0
     out_of_reach: Sequence[str] = OUT_OF_REACH
@@ -189,6 +192,7 @@ def erase(
     cache = open_cache(settings, database)
     files = _delete_files(settings, database, cache, versions)
     spooled = _delete_spooled(settings, versions)
+    previews = PreviewStore.from_settings(settings).erase(mention.contents)
     prefect = forget(mention) if forget else {}
     for _ in range(_TRIES):
         try:
@@ -202,6 +206,7 @@ def erase(
                 counts=done.counts,
                 files=files,
                 spooled=spooled,
+                previews=previews,
                 prefect=prefect,
                 kept_copies=len({one.uri for one in copies} - set(mention.uris)),
             )

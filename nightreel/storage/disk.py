@@ -26,6 +26,7 @@ class Place:
 
 
 SPOOL = Place("NIGHTREEL_WORK_DIR", "lower NIGHTREEL_SPOOL_MIB")
+PREVIEWS = Place("NIGHTREEL_WORK_DIR", "lower NIGHTREEL_CONSOLE_PREVIEWS_MIB")
 CACHE = Place("NIGHTREEL_CACHE_URL", "set NIGHTREEL_CACHE_LIMIT_GIB or run `nightreel cache evict --to GIB`")
 
 

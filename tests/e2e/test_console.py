@@ -118,6 +118,68 @@ def test_a_flag_seeks_and_the_frame_on_show_is_the_one_that_was_asked(console: C
         assert page.locator("track").count() == 2
 
 
+@pytest.fixture
+def film(console: Console, tmp_path: Path) -> int:
+    """A film of 36 s in HEVC, with flags from 0 to 12 s and from 20 to 26 s. Each frame shows its number."""
+    path = tmp_path / "in" / "numbers.mp4"
+    path.parent.mkdir()
+    encode_numbers(path, range(900), "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none")
+    console.put_file("clip-3", path, frame_times_s=(0.48, 3.48, 16.0), codec="hevc", with_content=True)
+    video = console.video_ids["clip-3"]
+    console.execute(f"UPDATE nightreel.videos SET duration_s = 36 WHERE id = {video}")
+    for number, (start, end) in enumerate([(0, 6), (6, 12), (12, 20), (20, 26), (30, 36)]):
+        console.execute(
+            f"UPDATE nightreel.segments SET start_s = {start}, end_s = {end} "
+            f"WHERE video_id = {video} AND index = {number}"
+        )
+    return video
+
+
+def test_a_preview_plays_where_the_browser_cannot_play_the_file(console: Console, browser, film: int):
+    with console.page(browser, "vera") as page:
+        page.goto(f"/videos/{film}")
+        page.get_by_text("A preview of 0:00–0:14, 0:18–0:28 is being made.").wait_for()
+        page.locator("video").wait_for(timeout=60_000)
+        until(page, "document.querySelector('video').readyState >= 2")
+        assert "it has only these parts: 0:00–0:14, 0:18–0:28" in page.locator("#player").inner_text()
+        assert page.evaluate("document.querySelector('video').muted")
+        assert page.evaluate("document.querySelector('video').duration") == pytest.approx(36, abs=0.1)
+        for expected in (12, 87):
+            page.get_by_role("button", name="Frame after").click()
+            assert number_on_show(page) == expected
+        page.get_by_role("button", name="Frame after").click()
+        assert number_on_show(page) == 87, "the frame at 16 s is not in the preview"
+        page.locator('.timeline a[data-seek="20.0"]').last.focus()
+        page.keyboard.press("Enter")
+        until(page, "document.querySelector('video').currentTime > 20")
+        assert number_on_show(page) == 500
+        assert "t=20" in page.url
+        page.evaluate("document.querySelector('video').currentTime = 13.5; document.querySelector('video').play()")
+        until(page, "document.querySelector('video').currentTime > 18")
+        page.evaluate("document.querySelector('video').currentTime = 27.5")
+        until(page, "document.querySelector('video').paused")
+        assert page.evaluate("document.querySelector('video').currentTime") < 30, "after the last part it stops"
+        assert violations(page) == []
+        page.locator('.timeline a[data-seek="30.0"]').first.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**t=30.0")
+        page.locator("video").wait_for(timeout=60_000)
+        until(page, "document.querySelector('video').readyState >= 2")
+        assert number_on_show(page) == 750, "a moment outside of the preview has a preview of its own"
+
+
+def test_a_file_that_the_browser_fails_to_play_gets_a_preview(console: Console, browser, film: int):
+    console.execute(
+        f"""UPDATE nightreel.videos SET probe = probe || '{{"codec": "h264"}}' WHERE id = {film}"""  # so says the probe
+    )
+    with console.page(browser, "vera") as page:
+        page.goto(f"/videos/{film}?t=20.0")
+        until(page, "(document.querySelector('video') || {dataset: {}}).dataset.ranges")
+        until(page, "document.querySelector('video').readyState >= 2")
+        assert number_on_show(page) == 500
+        assert "Your browser cannot play this file (mov, h264)." in page.locator("#player").inner_text()
+
+
 def until(page, expression: str) -> None:
     """Wait until this holds. Playwright's own way evaluates the text in the page, which the policy of pages refuses."""
     end = time.monotonic() + 30

@@ -22,6 +22,7 @@ from prefect.client.orchestration import get_client
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from nightreel.cache.previews import PreviewStore
 from nightreel.cli.app import app
 from nightreel.options import RetentionOptions
 
@@ -101,6 +102,7 @@ def test_nothing_names_an_erased_video_and_no_run_brings_it_back(night, clips, p
         client.create_logs(
             [record | {"flow_run_id": night.value("SELECT flow_run_id FROM nightreel.runs WHERE id = 2")}]
         )
+    PreviewStore(night.work_dir / "previews", 2**20).put(content, "0" * 64, b"a film")
     before = {path for path in (night.work_dir / "features").rglob("*") if path.is_file()}
     keys = [row[0] for row in night.rows(f"SELECT key FROM nightreel.features WHERE content_sha256 = '{content}'")]
     assert {table for table, _ in in_tables(night, *needles)} >= {"videos", "analyses", "features", "runs"}
@@ -111,6 +113,7 @@ def test_nothing_names_an_erased_video_and_no_run_brings_it_back(night, clips, p
     report = json.loads(first.stdout)
     assert report["counts"]["videos"] == 2
     assert report["files"] == 2 * len(keys) > 0
+    assert report["previews"] == 1
     assert report["prefect"]["flow_runs"] >= 1
     assert any("backups" in place for place in report["out_of_reach"])
 

@@ -33,6 +33,8 @@ GETS: dict[str, Case] = {
     "/videos/{video_id}": Case(Role.VIEWER, "/videos/{video}"),
     "/videos/{video_id}/moment": Case(Role.VIEWER, "/videos/{video}/moment?t=40"),
     "/videos/{video_id}/media": Case(Role.VIEWER, "/videos/{video}/media"),
+    "/videos/{video_id}/preview": Case(Role.VIEWER, "/videos/{video}/preview?t=40"),
+    "/videos/{video_id}/preview/{key}.webm": Case(Role.VIEWER, "/videos/{video}/preview/" + "0" * 64 + ".webm"),
     "/videos/{video_id}/captions.vtt": Case(Role.VIEWER, "/videos/{video}/captions.vtt"),
     "/videos/{video_id}/flags.vtt": Case(Role.VIEWER, "/videos/{video}/flags.vtt"),
     "/videos/{video_id}/thumbnail": Case(Role.VIEWER, "/videos/{video}/thumbnail"),

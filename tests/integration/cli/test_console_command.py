@@ -18,12 +18,14 @@ from fixtures.work_signed_in import Client
 from sqlalchemy import make_url, text
 from typer.testing import CliRunner
 
+from nightreel import services
 from nightreel.cli.app import app
 from nightreel.console.server import DEMO_LINK, DEMO_USER
 from nightreel.database.users import add_user
 from nightreel.domain.users import Role
 from nightreel.errors import SettingsError
 from nightreel.services.postgres import Postgres
+from nightreel.services.prefect_server import PrefectServer
 from nightreel.services.process import SharedServer
 from nightreel.settings import Settings
 from nightreel.stages.database import open_database
@@ -32,11 +34,15 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def serving(directory: Path, **environment: str) -> Iterator[tuple[list[str], subprocess.Popen]]:
-    """The lines that `nightreel console` prints at its start, and its process, which ends without an error."""
+def serving(directory: Path, *command: str, **environment: str) -> Iterator[tuple[list[str], subprocess.Popen]]:
+    """The lines that the console prints at its start, and its process, which ends without an error.
+
+    Args:
+        command: of `nightreel`; default: `console`.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "nightreel.cli", "console", "--port", "0"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        [sys.executable, "-m", "nightreel.cli", *(command or ("console",))],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NIGHTREEL_CONSOLE_PORT": "0", **environment},
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -45,7 +51,10 @@ def serving(directory: Path, **environment: str) -> Iterator[tuple[list[str], su
     try:
         assert process.stdout is not None
         lines = [process.stdout.readline()]
-        assert lines[0].startswith("console at http://127.0.0.1:"), process.stderr.read()
+        while not lines[-1].startswith("console at http://127.0.0.1:"):
+            assert command, lines[-1] + process.stderr.read()
+            assert lines[-1], process.stderr.read()
+            lines = [process.stdout.readline()]
         if (directory / ".nightreel" / DEMO_LINK).exists():
             lines.append(process.stdout.readline())
         yield lines, process
@@ -75,6 +84,32 @@ def test_the_console_starts_and_ends_cleanly(postgres_server, database_url, tmp_
         reply = get(f"{address}/sign-in")
         assert reply.status_code == 200
         assert "server" not in reply.headers
+
+
+def test_up_starts_the_services_and_serves_the_console(tmp_path, monkeypatch):
+    for name in ("NIGHTREEL_DATABASE_URL", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    directory = tmp_path / ".nightreel"
+    servers = [SharedServer(PrefectServer(directory / "prefect")), SharedServer(Postgres(directory / "postgres"))]
+    try:
+        with serving(tmp_path, "up", "--console") as (lines, _):
+            assert get(f"{lines[0].removeprefix('console at ').strip()}/sign-in").status_code == 200
+        settings = Settings(_env_file=None, work_dir=directory)
+        assert {one.name: one.state for one in services.status(settings)} == {
+            "postgres": "running",
+            "prefect": "running",
+        }, "they stay when the console ends"
+    finally:
+        for server in servers:
+            server.stop(force=True)
+
+
+def test_up_starts_nothing_for_a_console_that_may_not_listen_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("NIGHTREEL_CONSOLE_HOST", "0.0.0.0")  # noqa: S104
+    monkeypatch.setenv("NIGHTREEL_WORK_DIR", str(tmp_path / "work"))
+    done = CliRunner().invoke(app, ["up", "--console"])
+    assert isinstance(done.exception, SettingsError)
+    assert not (tmp_path / "work" / "postgres").exists()
 
 
 def test_it_refuses_an_address_that_others_reach_unencrypted():

@@ -68,7 +68,7 @@ def test_files_that_browsers_do_not_play_are_named(console: Console, stored: Pat
     )
     with console.client("vera") as client:
         page = client.get(f"/videos/{video}").text
-        assert f"Browsers cannot play this file ({container}, {codec})" in page
+        assert f"Your browser cannot play this file ({container}, {codec})" in page
         assert "<video" not in page
         assert client.get(f"/videos/{video}/media").status_code == 404
 

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from nightreel.cache.eviction import evict
+from nightreel.cache.previews import PreviewStore
 from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
 from nightreel.database.erasures import ErasureKind, FilesLeftError, erase_rows, versions_of_key
 from nightreel.database.legal_holds import add_hold, list_holds, remove_hold
@@ -380,6 +381,15 @@ def test_copies_in_the_spool_go(eraser, analysed):
     assert [
         path.name for path in (eraser.settings.work_dir / "spool").rglob("*") if path.is_file() and path.name != "lock"
     ] == ["other"]
+
+
+def test_previews_go(eraser, analysed):
+    analysed("a", content=SAME)
+    previews = PreviewStore.from_settings(eraser.settings)
+    previews.put(SAME, "0" * 64, b"film")
+    previews.put("b" * 64, "0" * 64, b"of another video")
+    assert eraser.erase().previews == 1
+    assert previews.contents() == ["b" * 64]
 
 
 def test_retention_of_old_videos_keeps_the_version_away_and_takes_the_bytes_elsewhere(eraser, analysed):
