@@ -6,19 +6,26 @@ start of vLLM, a minute or more.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from fixtures.plain_generate import moving_pattern
+from fixtures.judged import p_of
+from fixtures.plain_generate import PlainModel, moving_pattern
 from fixtures.tiny_models import save_tiny_model
+from fixtures.vllm_server import ALONE
 
 from nightreel.cache.parquet import from_parquet, to_parquet
 from nightreel.domain import Answer, Features, Prompt, PromptKind, Segment
 from nightreel.models.base import VideoModel
 from nightreel.models.loading import load_model
-from nightreel.settings import load_settings
+from nightreel.prompts.wording import texts_of
+from nightreel.settings import child_environment, load_settings
 
 ARCHITECTURES = os.environ.get("TEST_VLLM_ARCHITECTURES", "internvl").split(",")
 PROMPTS = (
@@ -29,6 +36,10 @@ PROMPTS = (
     Prompt.of(name="colour", kind=PromptKind.TEXT, text="What colour is the square?", max_new_tokens=8),
 )
 SEGMENTS = (Segment(0, 0.0, 4.0), Segment(1, 4.0, 8.0))
+BATCHES = (moving_pattern(), moving_pattern(seed=1, start_s=4.0))
+WITH_A_TOWER_IN_VLLM = {"internvl": 1e-3, "qwen2_5_vl": 1e-3, "qwen3_vl": 1e-2}
+"""Architectures whose frames vLLM takes as a video, with a tolerance of probabilities: docs/decisions/models.md."""
+FROM_FRAMES = tuple(prompt for prompt in PROMPTS if prompt.name in ("caption", "hurt", "colour"))
 
 
 @pytest.mark.timeout(900)
@@ -50,9 +61,73 @@ def test_answers_from_stored_features_are_those_of_the_model_in_this_process(
             assert (one.prompt_tokens, one.generated_tokens) == (other.prompt_tokens, other.generated_tokens)
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name in WITH_A_TOWER_IN_VLLM])
+def test_answers_from_stored_features_are_those_of_vllm_from_frames(
+    architecture: str, vllm_environment: Path, tmp_path: Path
+) -> None:
+    directory = save_tiny_model(architecture, tmp_path / architecture, hidden=128)
+    settings = load_settings(model=f"vllm:{directory}", device="cpu", work_dir=tmp_path, engine_dir=vllm_environment)
+    with closing(load_model(settings)) as model:
+        _, served = asked(model)
+    plain = PlainModel(directory)
+    vocabulary = plain.processor.tokenizer.get_vocab()
+    forms = [vocabulary[form] for word in ("yes", "no") for form in (word, word.capitalize(), f"Ġ{word}")]
+    questions, frames = [], tmp_path / "frames.npz"
+    np.savez(
+        frames, **{str(segment.index): batch.frames_thwc for segment, batch in zip(SEGMENTS, BATCHES, strict=True)}
+    )
+    for segment, batch in zip(SEGMENTS, BATCHES, strict=True):
+        for prompt in FROM_FRAMES:
+            is_scored = prompt.question.kind.scored
+            text, metadata = plain.prompt(batch, segment, texts_of(prompt.question)[0])
+            questions.append(
+                {
+                    "video": str(segment.index),
+                    "metadata": metadata,
+                    "prompt": text,
+                    "most": 1 if is_scored else prompt.question.max_new_tokens,
+                    "ids": forms if is_scored else [],
+                }
+            )
+    tolerance = WITH_A_TOWER_IN_VLLM[architecture]
+    answers = iter(vllm_from_frames(vllm_environment, directory, frames, questions))
+    for some in served:
+        by_hash = {answer.question_hash: answer for answer in some}
+        for prompt in FROM_FRAMES:
+            ours, theirs = by_hash[prompt.question.hash], next(answers)
+            assert ours.prompt_tokens == theirs["prompt_tokens"], prompt.name
+            if prompt.question.kind.scored:
+                found = np.exp(theirs["log_probabilities"])
+                assert p_of(ours) == pytest.approx(found[:3].sum() / found.sum(), abs=tolerance)
+            else:
+                text = plain.processor.tokenizer.decode(theirs["tokens"], skip_special_tokens=True)
+                assert ours.text == text.strip(), prompt.name
+
+
+def vllm_from_frames(
+    environment: Path, directory: Path, frames: Path, questions: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [
+            str(environment / "bin" / "python"),
+            str(Path(__file__).with_name("vllm_frames.py")),
+            str(directory),
+            str(frames),
+        ],
+        env=child_environment(**ALONE, PATH=f"{environment / 'bin'}:{os.environ['PATH']}"),
+        input=json.dumps(questions),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    answers: list[dict[str, Any]] = json.loads(done.stdout)
+    return answers
+
+
 def asked(model: VideoModel) -> tuple[list[Features], list[list[Answer]]]:
-    batches = (moving_pattern(), moving_pattern(seed=1, start_s=4.0))
     features = [
-        from_parquet(to_parquet(one), key=one.key) for one in model.encode(batches, segments=SEGMENTS, keys=["a", "b"])
+        from_parquet(to_parquet(one), key=one.key) for one in model.encode(BATCHES, segments=SEGMENTS, keys=["a", "b"])
     ]
     return features, model.ask(features, [PROMPTS] * 2)
