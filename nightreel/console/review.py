@@ -60,8 +60,9 @@ def _queues(request: Request, visitor: AsReviewer) -> Response:
     done = query_of(request).last("done")
     with visitor.reading() as connection:
         rest = break_due(connection, visitor) if done else None
-        nothing = desk.why_nothing(connection, visitor.user, done) if done and rest is None else None
         queues = showing.show_queues(connection, visitor.user)
+        is_over = rest is None and any(queue.name == done for queue in queues)
+        nothing = desk.why_nothing(connection, visitor.user, done) if is_over else None
         mine = showing.show_mine(connection, visitor.user)
     minutes = visitor.service.settings.review_break_minutes
     return render(request, "review.html", queues=queues, mine=mine, nothing=nothing, rest=rest, minutes=minutes)

@@ -26,7 +26,6 @@ from nightreel.domain.cases import OF_LEADS, STAGES, CaseState, Ruling
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
 from nightreel.review import deciding, desk
-from nightreel.review.access import lock_case
 from nightreel.review.deciding import LONGEST_NOTE, NewRuling
 from nightreel.review.disagreeing import said_of_cases
 from nightreel.review.exposure import break_is_due
@@ -143,24 +142,26 @@ def _decide(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
     rulings = list(_rulings(visitor.form, given.note))
     try:
         with visitor.writing() as connection:
-            queue = lock_case(connection, visitor.user, case_id).queue.name
-            deciding.decide(connection, visitor.user, case_id, version=given.version, rulings=rulings)
+            decided = deciding.decide(connection, visitor.user, case_id, version=given.version, rulings=rulings)
+            following = _take_following(connection, visitor, decided.queue)
     except (NotFoundError, NotAllowedError):
         raise
     except SettingsError as error:
         status = 409 if isinstance(error, ConflictError) else 422
         return _shown(request, visitor, case_id, problem=error.detail, status=status)
-    return _next_of(request, visitor, queue)
+    if following is None:
+        return sent_to(request, queues_path(decided.queue))
+    return _shown(request, visitor, following) if is_htmx(request) else sent_to(request, case_path(following))
 
 
-def _next_of(request: Request, visitor: Visitor, queue: str) -> Response:
-    """The next case of a queue, or the page of all queues if there is none, or if it is time for a break."""
-    with visitor.writing() as connection:
-        is_over = break_due(connection, visitor) is not None
-        case_id = None if is_over else desk.take_next(connection, visitor.user, queue)
-    if case_id is None:
-        return sent_to(request, queues_path(queue))
-    return _shown(request, visitor, case_id) if is_htmx(request) else sent_to(request, case_path(case_id))
+def _take_following(connection: Connection, visitor: Visitor, queue: str) -> int | None:
+    """Take the next case of a queue; None: there is none, it is time for a break, or the person works it no more."""
+    if break_due(connection, visitor) is not None:
+        return None
+    try:
+        return desk.take_next(connection, visitor.user, queue)
+    except NotFoundError:
+        return None
 
 
 def _rulings(form: Fields, note: str) -> Iterable[NewRuling]:

@@ -83,6 +83,14 @@ cases = Table(
     ),
     Index("cases_taken_by_idx", "taken_by", postgresql_where=text("taken_by IS NOT NULL")),
     Index("cases_content_idx", "content"),
+    Index(
+        "cases_counted_idx",
+        "queue_id",
+        "state",
+        "opened_at",
+        postgresql_where=text("state IN ('open', 'second', 'escalated', 'appealed') AND golden_id IS NULL"),
+    ),
+    Index("cases_held_idx", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
     Index("cases_golden_idx", "golden_for", "golden_id", postgresql_where=text("golden_for IS NOT NULL")),
 )
 
