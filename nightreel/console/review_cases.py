@@ -28,6 +28,9 @@ from nightreel.review import deciding, desk
 from nightreel.review.deciding import LONGEST_NOTE, NewRuling
 from nightreel.review.history import read_history
 from nightreel.review.refusals import ConflictError, NotAllowedError, NotFoundError
+from nightreel.review.scenes import read_scenes
+from nightreel.review.showing import show_case
+from nightreel.review.viewing import note_sheets
 
 _RULING = re.compile(r"ruling:([0-9]{1,18}):(.*)", re.DOTALL)
 CaseId = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -63,6 +66,7 @@ def add_cases(router: APIRouter) -> None:
     """Add the routes."""
     router.add_api_route("/cases/{case_id}", or_why(_case), methods=["GET"])
     router.add_api_route("/cases/{case_id}/history", _history, methods=["GET"])
+    router.add_api_route("/cases/{case_id}/unblurred", _unblurred, methods=["POST"])
     router.add_api_route("/cases/{case_id}/decide", or_why(_decide), methods=["POST"])
     router.add_api_route("/cases/{case_id}/take", or_why(_changed(desk.take_case)), methods=["POST"])
     router.add_api_route("/cases/{case_id}/extend", or_why(_changed(desk.extend)), methods=["POST"])
@@ -81,6 +85,15 @@ def _history(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response
     with visitor.writing() as connection:
         entries = read_history(connection, visitor.user, case_id)
     return render(request, "_review_history.html", entries=entries, case_id=case_id)
+
+
+def _unblurred(visitor: AsReviewer, case_id: CaseId) -> Response:
+    """The person asks to see the pictures of a case as they are: the page shows them so after this reply."""
+    with visitor.writing() as connection:
+        case = show_case(connection, visitor.user, case_id)
+        scenes = read_scenes(connection, case.findings)
+        note_sheets(connection, visitor.user, case_id, scenes, blurred=False)
+    return Response(status_code=204)
 
 
 def _decide(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
