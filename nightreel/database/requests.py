@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy.dialects.postgresql import array
 
 from nightreel.database import schema
 from nightreel.domain.requests import RequestKind, Wish, to_json
@@ -72,11 +73,18 @@ def lock_next_request(connection: Connection, *, but: Collection[RequestKind] = 
 
 
 def end_request(connection: Connection, request_id: int, *, outcome: str, failed: bool) -> None:
-    """End a request. Which video an erasure or a hold was about is taken from it: an erasure must not leave it here."""
+    """End a request. It forgets which video an erasure or a hold was about, and why: else an erasure leaves it here."""
+    detail = _requests.c.detail
+    of_a_video = _requests.c.kind.in_([RequestKind.ERASE, RequestKind.HOLD])
     connection.execute(
         update(_requests)
         .where(_requests.c.id == request_id, _requests.c.ended_at.is_(None))
-        .values(ended_at=func.now(), outcome=outcome[:2000], failed=failed, detail=_requests.c.detail.op("-")("what"))
+        .values(
+            ended_at=func.now(),
+            outcome=outcome[:2000],
+            failed=failed,
+            detail=case((of_a_video, detail.op("-")(array(["what", "reason"]))), else_=detail),
+        )
     )
 
 

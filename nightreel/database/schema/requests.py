@@ -7,8 +7,8 @@ from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey,
 from nightreel.database.schema.columns import created_column, id_column, json_column, metadata, time_column
 
 # A wish of a person that the role of the console may not carry out: a process of the worker's role does. `detail`
-# depends on `kind`; of one that ended it no longer says which video an erasure or a hold was about. `outcome`: what was
-# done, or why it was not (`failed`); null: it waits.
+# depends on `kind`; one that ended does not say any more which video an erasure or a hold was about, and why.
+# `outcome`: what was done, or why it was not (`failed`); null: it waits.
 requests = Table(
     "requests",
     metadata,

@@ -140,6 +140,7 @@ def test_a_hold_blocks_an_erasure_until_it_ends(site: Site):
     uri = site.uri("clip-3")
     held = site.ada.admin.hold(uri, reason="case 7 of the court")
     assert "hold 1 counts for 1 version" in site.outcome(held)
+    assert [row.detail for row in site.rows("SELECT detail FROM nightreel.requests")] == [{}]
     seen = site.ada.admin.preview_erasure(uri)
     assert seen["holds"] == {"1": "case 7 of the court"}
     asked = site.ada.admin.erase(uri, reason="request 7", digest=seen["digest"])
