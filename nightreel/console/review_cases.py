@@ -92,7 +92,7 @@ def _unblurred(visitor: AsReviewer, case_id: CaseId) -> Response:
     with visitor.writing() as connection:
         case = show_case(connection, visitor.user, case_id)
         scenes = read_scenes(connection, case.findings)
-        note_sheets(connection, visitor.user, case_id, scenes, blurred=False)
+        note_sheets(connection, visitor.user, case, scenes, blurred=False)
     return Response(status_code=204)
 
 

@@ -26,7 +26,7 @@ from nightreel.review.disagreeing import said_of_cases
 from nightreel.review.exposure import break_is_due
 from nightreel.review.refusals import NotFoundError
 from nightreel.review.scenes import read_scenes
-from nightreel.review.viewing import note_case, note_sheets
+from nightreel.review.viewing import note_case
 
 REVIEW = "/review"
 HOURS = (1, 24, 168)
@@ -51,8 +51,7 @@ def case_page(
     with visitor.writing() as connection:
         case = showing.show_case(connection, user, case_id)
         scenes = read_scenes(connection, case.findings)
-        note_case(connection, user, case)
-        note_sheets(connection, user, case_id, scenes, blurred=blurred)
+        note_case(connection, user, case, scenes, blurred=blurred)
         said = said_of_cases(connection, user, [case_id]) if user.leads and case.state in OF_LEADS else {}
         people = [one.name for one in list_users(connection) if one.reviews] if user.leads else []
     reply = render(

@@ -6,8 +6,9 @@ sent, and another one that it was on show, blurred or not. Rows are added, never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, insert
 
@@ -30,19 +31,17 @@ class Viewed(StrEnum):
 def note_view(
     connection: Connection,
     user: User,
-    video_id: int | None,
+    video_id: int,
     what: Viewed,
     blurred: bool | None,
     *,
     segment: int | None = None,
-    case_id: int | None = None,
 ) -> None:
     """Note that a person sees something now.
 
     Args:
-        video_id: of the video, or of one copy of a case's content; None: the case has no video any more.
         blurred: whether the picture is blurred; None: no picture is on show.
-        segment: number of the segment that it belongs to. case_id: the case in which it is shown.
+        segment: number of the segment that it belongs to.
     """
     row = {
         "user_id": user.id,
@@ -50,31 +49,40 @@ def note_view(
         "what": what,
         "blurred": blurred,
         "segment": segment,
-        "case_id": case_id,
+        "case_id": None,
     }
-    # inline: the console may add rows and not read them, so the statement returns nothing
-    connection.execute(insert(schema.views_seen).values(row).inline())
+    _add(connection, [row])
 
 
-def note_case(connection: Connection, user: User, case: ShownCase) -> None:
-    """Note that a person sees a case."""
+def note_case(
+    connection: Connection, user: User, case: ShownCase, scenes: Sequence[Scene] = (), *, blurred: bool | None = None
+) -> None:
+    """Note that a person sees a case.
+
+    Args:
+        scenes: of which the contact sheets are on show with it. blurred: whether they are; None: there are none.
+    """
     video_id = case.videos[0][0] if case.videos else None
-    note_view(connection, user, video_id, Viewed.CASE, None, case_id=case.case_id)
+    words = {"video_id": video_id, "what": Viewed.CASE, "segment": None, "blurred": None}
+    rows = [words, *_sheets(scenes, blurred)]
+    _add(connection, [{"user_id": user.id, "case_id": case.case_id, **row} for row in rows])
 
 
-def note_sheets(connection: Connection, user: User, case_id: int, scenes: Sequence[Scene], *, blurred: bool) -> None:
-    """Note that a person sees the contact sheets of a case."""
-    rows = [
-        {
-            "user_id": user.id,
-            "video_id": scene.video_id,
-            "what": Viewed.CONTACT_SHEET,
-            "blurred": blurred,
-            "segment": scene.segment,
-            "case_id": case_id,
-        }
+def note_sheets(connection: Connection, user: User, case: ShownCase, scenes: Sequence[Scene], *, blurred: bool) -> None:
+    """Note that a person sees the contact sheets of a case otherwise than before."""
+    rows = _sheets(scenes, blurred)
+    _add(connection, [{"user_id": user.id, "case_id": case.case_id, **row} for row in rows])
+
+
+def _sheets(scenes: Sequence[Scene], blurred: bool | None) -> list[dict[str, Any]]:
+    return [
+        {"video_id": scene.video_id, "what": Viewed.CONTACT_SHEET, "segment": scene.segment, "blurred": blurred}
         for scene in scenes
         if scene.has_sheet
     ]
+
+
+def _add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    # inline: the console may add rows and not read them, so the statement returns nothing
     if rows:
         connection.execute(insert(schema.views_seen).inline(), rows)

@@ -162,6 +162,12 @@ def test_pictures_stay_blurred_if_the_log_of_views_cannot_be_written(reviewing: 
         page.route("**/unblurred", lambda route: route.fulfill(status=503))
         press(page, "b")
         page.get_by_text("The console did not answer").wait_for()
+        page.unroute("**/unblurred")
+        with reviewing.owner.begin() as connection:
+            connection.execute(text("UPDATE nightreel.sessions SET revoked_at = now()"))
+        page.evaluate("document.getElementById('notices').textContent = ''")
+        press(page, "b")
+        page.get_by_text("The console did not answer").wait_for()
         assert page.locator("#case.blurred").count() == 1
     assert [blurred for *_, blurred in looks(reviewing)] == [True]
 

@@ -25,7 +25,9 @@ document.addEventListener("htmx:configRequest", (event) => {
 // Tell the console something before the page changes. Returns whether it is noted.
 async function noted(path, fields) {
   const headers = JSON.parse(document.body.getAttribute("hx-headers"));
-  const reply = await fetch(path, { method: "POST", headers, body: new URLSearchParams(fields) }).catch(() => null);
+  const body = new URLSearchParams(fields);
+  // A redirect leads to the page that signs in: nothing is noted.
+  const reply = await fetch(path, { method: "POST", headers, body, redirect: "error" }).catch(() => null);
   const notices = document.getElementById("notices");
   notices.textContent = reply?.ok ? "" : notices.dataset.unanswered;
   return Boolean(reply?.ok);
