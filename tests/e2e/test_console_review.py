@@ -158,7 +158,8 @@ def test_pictures_stay_blurred_if_the_log_of_views_cannot_be_written(reviewing: 
     reviewing.flagged(1)
     store_sheets(reviewing)
     with reviewing.page(browser, "ann", viewport=SIZE) as page:
-        take(page)
+        with page.expect_response("**/review/queues/general/ahead"):
+            take(page)
         page.route("**/unblurred", lambda route: route.fulfill(status=503))
         press(page, "b")
         page.get_by_text("The console did not answer").wait_for()
