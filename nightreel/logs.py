@@ -44,6 +44,8 @@ def escape_controls(text: str) -> str:
     >>> escape_controls("a\x1b[31m\n\u202eb")
     'a\\x1b[31m\\n\\u202eb'
     """
+    if text.isprintable():
+        return text
     return "".join(
         char.encode("unicode_escape").decode() if _is_unsafe(unicodedata.category(char)) else char for char in text
     )

@@ -181,6 +181,28 @@ class RequestOptions(BaseModel):
     )
 
 
+class AuditOptions(BaseModel):
+    """How often, and how many items, one run of `draw_audits` draws."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    audit_every_days: int | None = Field(
+        None,
+        ge=0,
+        le=3650,
+        title="Every",
+        description="draw audits that are so old again, days; 0: none; unset: NIGHTREEL_AUDIT_EVERY_DAYS",
+    )
+    audit_sample: int | None = Field(
+        None, ge=10, le=10_000, title="Sample", description="items of each label; unset: NIGHTREEL_AUDIT_SAMPLE"
+    )
+
+    def overrides(self) -> dict[str, int]:
+        """The settings that these options override: name to value."""
+        values = {"audit_every_days": self.audit_every_days, "audit_sample": self.audit_sample}
+        return {name: value for name, value in values.items() if value is not None}
+
+
 class RetentionOptions(BaseModel):
     """The ages at which one run of `apply_retention` erases videos."""
 

@@ -417,6 +417,13 @@ class Settings(BaseSettings):
         le=10_000,
         description="items of each label that an audit draws, beside those that people see anyway",
     )
+    audit_every_days: int = Field(
+        0,
+        ge=0,
+        le=3650,
+        description="days after which `draw-audits` draws a new audit of a label; what nobody judged of the one before "
+        "leaves the queues; 0: only people draw audits",
+    )
 
     # webhooks
     webhook_attempts: int = Field(

@@ -54,6 +54,7 @@ BEGIN
             GRANT SELECT, INSERT ON nightreel.decisions, nightreel.case_events TO nightreel_console;
             GRANT SELECT ON nightreel.sampled_labels, nightreel.golden_items, nightreel.golden_labels TO nightreel_console;
             GRANT INSERT ON nightreel.views_seen TO nightreel_console;
+            GRANT SELECT ON nightreel.legal_holds, nightreel.held_videos TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (hash, changed_at, expires_at) ON nightreel.passwords TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at), DELETE ON nightreel.sessions TO nightreel_console;
             GRANT SELECT, INSERT, UPDATE, DELETE ON nightreel.sign_in_failures TO nightreel_console;

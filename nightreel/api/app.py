@@ -22,6 +22,7 @@ from nightreel.api.finding import add_search
 from nightreel.api.pictures import add_pictures
 from nightreel.api.problems import ProblemShape, answer_with_problems
 from nightreel.api.questions import add_questions
+from nightreel.api.requests import add_requests
 from nightreel.api.review import add_review
 from nightreel.api.rows import add_rows
 from nightreel.api.service import Service
@@ -47,7 +48,17 @@ def create_app(service: Service | None, *, names: Sequence[str] = ()) -> FastAPI
     )
     app.state.service = service
     router = APIRouter(prefix=PREFIX)
-    for add in (add_rows, add_search, add_exports, add_pictures, add_questions, add_review, add_bulk, add_audit):
+    for add in (
+        add_rows,
+        add_search,
+        add_exports,
+        add_pictures,
+        add_questions,
+        add_review,
+        add_bulk,
+        add_audit,
+        add_requests,
+    ):
         add(router)
     app.include_router(router)
     answer_with_problems(app)

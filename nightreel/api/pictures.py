@@ -78,11 +78,20 @@ def _frame(request: Request, caller: MaySee, video_id: VideoId, segment: Index, 
     )
 
 
-def thumbnail_reply(service: Service, user_id: int, video_id: int, segment: int, *, restricted: bool) -> Response:
+def thumbnail_reply(
+    service: Service,
+    user_id: int,
+    video_id: int,
+    segment: int,
+    *,
+    restricted: bool,
+    viewed: Viewed = Viewed.CONTACT_SHEET,
+    blurred: bool | None = False,
+) -> Response:
     """The stored contact sheet of a segment, as a reply. It is noted that this person gets it.
 
     Args:
-        restricted: the caller may see restricted videos.
+        restricted: the caller may see restricted videos. viewed, blurred: what is noted.
 
     Raises:
         Problem: 404.
@@ -101,12 +110,12 @@ def thumbnail_reply(service: Service, user_id: int, video_id: int, segment: int,
         raise
     if not data.startswith(_JPEG):
         raise none
-    _note(service, user_id, video_id, Viewed.CONTACT_SHEET, segment, restricted=restricted)
+    _note(service, user_id, video_id, viewed, segment, restricted=restricted, blurred=blurred)
     return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
 def frame_reply(
-    service: Service, user_id: int, video_id: int, segment: int, frame: int, *, restricted: bool
+    service: Service, user_id: int, video_id: int, segment: int, frame: int, *, restricted: bool, blurred: bool = False
 ) -> Response:
     """A sampled frame, decoded again, as a reply. Arguments as `thumbnail_reply`.
 
@@ -119,7 +128,7 @@ def frame_reply(
     if frame >= len(times_s):
         raise not_found(f"segment {segment} of video {video_id} has {len(times_s)} frames, the first is 0")
     data = service.frames.jpeg(analysed(video), times_s[frame])
-    _note(service, user_id, video_id, Viewed.FRAME, segment, restricted=restricted)
+    _note(service, user_id, video_id, Viewed.FRAME, segment, restricted=restricted, blurred=blurred)
     return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
 
@@ -146,10 +155,12 @@ def find_segment(connection: Connection, video_id: int, segment: int, *, restric
     return found.records[-1]
 
 
-def _note(service: Service, user_id: int, video_id: int, what: Viewed, segment: int, *, restricted: bool) -> None:
+def _note(
+    service: Service, user_id: int, video_id: int, what: Viewed, segment: int, *, restricted: bool, blurred: bool | None
+) -> None:
     """Note that a person gets a picture. It is sent only then."""
     with writing(service.database, restricted=restricted) as connection:
-        note_view(connection, get_user(connection, user_id), video_id, what, False, segment=segment)
+        note_view(connection, get_user(connection, user_id), video_id, what, blurred, segment=segment)
 
 
 def _stored(service: Service, uri: str) -> bytes:

@@ -93,6 +93,7 @@ class DecidedShape(BaseModel):
     batch_id: UUID
     state: str
     decisions: int
+    queue: str
 
 
 class UndoneShape(BaseModel):

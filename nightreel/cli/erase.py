@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
@@ -12,10 +11,9 @@ import typer
 from nightreel.cli.console import Json, command_settings, err, plain, print_json, print_line, print_table
 from nightreel.database.erasures import ErasureKind
 from nightreel.errors import SettingsError
-from nightreel.services import open_services
-from nightreel.settings import Settings
 from nightreel.stages.database import open_database
-from nightreel.stages.erase import ErasureReport, Mention, Target, erase, erasing_key, find_target
+from nightreel.stages.erase import ErasureReport, erase, erasing_key
+from nightreel.stages.erase_target import Target, find_target
 from nightreel.units import counted
 
 
@@ -36,6 +34,8 @@ def erase_video(
     Who decided what, and when, stays. Runs never take the same object or the same bytes again. The object itself stays.
     If this command is killed, repeat it.
     """
+    from nightreel.orchestration.forgetting import forget_in_prefect
+
     settings = command_settings()
     if not reason.strip():
         raise SettingsError("--reason: say why")
@@ -57,10 +57,10 @@ def erase_video(
                 made_by=by or getpass.getuser(),
                 reason=reason.strip(),
                 key=key,
-                forget=lambda mention: _forget(settings, mention),
+                forget=forget_in_prefect(settings),
             )
         elif target.erased_by:
-            report = ErasureReport(erasure_id=None, prefect=_forget(settings, target.mention))
+            report = ErasureReport(erasure_id=None, prefect=forget_in_prefect(settings)(target.mention))
         else:
             raise SettingsError(f"{what!r} is not known, and was not erased: there is nothing to erase")
     if as_json:
@@ -79,18 +79,6 @@ def _takes_copies(target: Target, all_copies: bool, *, yes: bool) -> bool:
     for uri in others[:10]:
         err.print(f"  {plain(uri)}", markup=False, soft_wrap=True)
     return typer.confirm("Erase these, too?", err=True)
-
-
-def _forget(settings: Settings, mention: Mention) -> Mapping[str, int]:
-    from nightreel.orchestration.client import prefect_client
-    from nightreel.orchestration.forgetting import forget
-
-    if settings.prefect_api_url is None and not (settings.work_dir / "prefect").is_dir():
-        return {}  # nothing ever ran here
-    with open_services(settings, postgres=False) as endpoints:
-        assert endpoints.prefect, "it was asked for"
-        with prefect_client(endpoints.prefect) as client:
-            return forget(client, mention)
 
 
 def _print(report: ErasureReport, target: Target) -> None:

@@ -13,7 +13,7 @@ from nightreel.database import legal_holds
 from nightreel.database.legal_holds import LegalHold
 from nightreel.errors import SettingsError
 from nightreel.stages.database import open_database
-from nightreel.stages.erase import find_target
+from nightreel.stages.erase_target import find_target
 from nightreel.units import counted
 
 By = Annotated[str | None, typer.Option("--by", help="Who does it.")]

@@ -10,7 +10,7 @@ import typer
 from nightreel.cli.console import Json, command_settings, plain, print_json, print_line, print_table
 from nightreel.database import requests as stored
 from nightreel.stages.database import open_database
-from nightreel.stages.requests import carry_out_requests
+from nightreel.stages.requests import carry_out_requests, erasing_for
 
 
 def list_all(
@@ -42,8 +42,12 @@ def list_all(
 
 def carry_out() -> None:
     """Carry out what waits. The deployment `carry-out-requests` does so every 5 minutes."""
-    with open_database(command_settings()) as database:
-        print_line(str(carry_out_requests(database)))
+    from nightreel.orchestration.forgetting import forget_in_prefect
+
+    settings = command_settings()
+    with open_database(settings, to_write=True) as database:
+        erase = erasing_for(settings, database, forget=forget_in_prefect(settings))
+        print_line(str(carry_out_requests(database, erase=erase)))
 
 
 def register(app: typer.Typer) -> None:

@@ -12,6 +12,7 @@ from nightreel.database import tokens as stored
 from nightreel.database.tokens import StoredToken
 from nightreel.database.users import find_user
 from nightreel.domain.tokens import Scope, parse_lifetime
+from nightreel.domain.users import Role
 from nightreel.errors import SettingsError
 from nightreel.stages.database import open_database
 
@@ -38,6 +39,8 @@ def add(
             raise SettingsError(
                 f"{name!r} works no queue: `nightreel users add {name} --role reviewer` makes a reviewer"
             )
+        if Scope.ADMIN in scopes and not (user and user.may(Role.ADMIN)):
+            raise SettingsError(f"{name!r} is no admin: `nightreel users add {name} --role admin` makes one")
         token = stored.add_token(connection, name.strip(), scopes=scopes, lifetime=lifetime)
     err.print(
         f"A token of {plain(name)} for {', '.join(sorted(scopes))}. Keep it: it is not shown again.", markup=False

@@ -32,3 +32,14 @@ class Audit:
         """How often each reviewer is right about golden items."""
         found: list[dict[str, Any]] = self._send("GET", "audit/reviewers", None)["reviewers"]
         return found
+
+    def preview_threshold(self, prompt_id: int, *, threshold: float, doubt: float) -> dict[str, Any]:
+        """What a threshold would do: flags `gained` and `lost`, `other` verdicts, `examples`, and the `policy_id`."""
+        body = {"prompt_id": prompt_id, "threshold": threshold, "doubt": doubt}
+        found: dict[str, Any] = self._send("POST", "requests/thresholds/preview", body)
+        return found
+
+    def move_threshold(self, prompt_id: int, *, threshold: float, doubt: float, policy_id: int) -> int:
+        """Ask for a threshold to come into force. `policy_id`: of the preview. Returns the number of the request."""
+        body = {"prompt_id": prompt_id, "threshold": threshold, "doubt": doubt, "policy_id": policy_id}
+        return int(self._send("POST", "requests/thresholds", body)["request_id"])

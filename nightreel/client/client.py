@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import httpx
 import pyarrow as pa
 
+from nightreel.client.admin import Admin
 from nightreel.client.audit import Audit
 from nightreel.client.errors import checked, reached
 from nightreel.client.review import Review
@@ -49,7 +50,7 @@ class Client:
         limit: most rows; None: all.
 
     `review` has the queues and cases (`nightreel.client.review.Review`), `audit` how far machine and people can be
-    trusted (`nightreel.client.audit.Audit`).
+    trusted (`nightreel.client.audit.Audit`), `client.admin` erases (`nightreel.client.admin.Admin`).
 
     Args:
         url: of the service, such as http://127.0.0.1:4280.
@@ -65,6 +66,7 @@ class Client:
         )
         self.review = Review(self._send)
         self.audit = Audit(self._send)
+        self.admin = Admin(self._send)
 
     def __repr__(self) -> str:
         return f"Client({str(self._http.base_url)!r})"

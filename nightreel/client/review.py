@@ -96,6 +96,11 @@ class Review:
         found: list[dict[str, Any]] = self._send("GET", f"cases/{int(case_id)}/history", None)["history"]
         return found
 
+    def request(self, request_id: int) -> dict[str, Any]:
+        """For leads: what became of a request of `client.admin` or `client.audit`: its `outcome`; None: it waits."""
+        found: dict[str, Any] = self._send("GET", f"requests/{int(request_id)}", None)
+        return found
+
     def preview_bulk(self, queue: str, **conditions: Any) -> dict[str, Any]:
         """What a decision in bulk would hit. `conditions`: category, prompt, tag, found, min_p, under and more."""
         found: dict[str, Any] = self._send("POST", "bulk/preview", {"queue": queue} | conditions)

@@ -25,8 +25,6 @@ from nightreel.api.service import Service, service_of
 from nightreel.console.fields import Fields, form_of
 from nightreel.console.proxied import named_by_proxy
 from nightreel.console.safety import SAFE_METHODS
-from nightreel.database.passwords import is_temporary
-from nightreel.database.preferences import find_preferences
 from nightreel.database.sessions import Session, find_session
 from nightreel.domain.preferences import Preferences
 from nightreel.domain.users import Role, User
@@ -138,14 +136,15 @@ AsAdmin = Annotated[Visitor, Depends(needs(Role.ADMIN))]
 def _signed_in(request: Request) -> Visitor:
     secret = request.cookies.get(cookie_name(secure=is_secure(request)), "")
     service = service_of(request)
-    with writing(service.database, restricted=False) as connection:
-        session = find_session(connection, secret) if secret else None
-        if session is None or not _is_named(request, service, session.user):
-            raise SentElsewhereError(_sign_in_for(request))
-        if request.url.path != PASSWORD and is_temporary(connection, session.user):
-            raise SentElsewhereError(PASSWORD)
-        preferences = find_preferences(connection, session.user)
-    return Visitor(service=service, session=session, preferences=preferences, csrf_token=csrf_token(secret))
+    found = None
+    if secret:
+        with service.database.begin() as connection:
+            found = find_session(connection, secret)
+    if found is None or not _is_named(request, service, found.session.user):
+        raise SentElsewhereError(_sign_in_for(request))
+    if request.url.path != PASSWORD and found.must_change:
+        raise SentElsewhereError(PASSWORD)
+    return Visitor(service=service, session=found.session, preferences=found.preferences, csrf_token=csrf_token(secret))
 
 
 def _is_named(request: Request, service: Service, user: User) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Path, Request, Response
@@ -24,6 +24,7 @@ from nightreel.console.words import mark as _
 from nightreel.database.saved_searches import MOST, delete_search, list_searches, save_search
 from nightreel.database.view_pages import PageQuery, read_page
 from nightreel.database.view_rows import Column, chosen_columns, read_rows, view_columns
+from nightreel.review.viewing import Viewed
 from nightreel.stages.export import Format
 
 _LARGEST_ID = 2**63 - 1
@@ -53,10 +54,11 @@ class SearchForm(Body):
 
 
 class ThumbnailForm(Body):
-    """Which contact sheet of a video. `lane`: restricted videos have theirs in this lane alone."""
+    """Which contact sheet of a video. `lane`: restricted videos have theirs in it alone. `of`: what shows it."""
 
     segment: int = Field(0, ge=0, le=_LARGEST_INDEX)
     lane: Lane = ""
+    of: Literal["", "case"] = ""
 
 
 def add_find(router: APIRouter) -> None:
@@ -111,10 +113,21 @@ def _export(request: Request, visitor: AsViewer) -> Response:
 
 
 def _thumbnail(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
-    """The contact sheet of a segment."""
+    """The contact sheet of a segment.
+
+    One of a case may be on show later only: the page of the case notes when it is. Pages of the lane first hide theirs.
+    """
     given = query_of(request).read(ThumbnailForm)
     restricted = bool(given.lane) and visitor.user.restricted
-    return thumbnail_reply(visitor.service, visitor.user.id, video_id, given.segment, restricted=restricted)
+    return thumbnail_reply(
+        visitor.service,
+        visitor.user.id,
+        video_id,
+        given.segment,
+        restricted=restricted,
+        viewed=Viewed.SHEET_SENT if given.of else Viewed.CONTACT_SHEET,
+        blurred=None if given.of else restricted,
+    )
 
 
 def _save(request: Request, visitor: AsViewer) -> Response:

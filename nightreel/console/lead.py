@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -29,13 +29,13 @@ from nightreel.review.auditing import read_audits
 from nightreel.review.calibrating import calibratable, read_calibration
 from nightreel.review.disagreeing import list_disagreements
 from nightreel.review.pace import read_pace
-from nightreel.stages.preview import PromptPreview, preview
+from nightreel.stages.changed_flags import changed_flags
+from nightreel.stages.preview import preview
 from nightreel.statistics.intervals import Interval, share
 
 LEAD = "/lead"
 _DAYS = 14
 _REQUESTS = 10
-_FLAGGED = ", flagged"
 PromptId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
@@ -52,19 +52,6 @@ class ApplyForm(Body):
     threshold: float = Field(ge=0, le=1, allow_inf_nan=False)
     doubt: float = Field(ge=0, le=1, allow_inf_nan=False)
     policy: int = Field(ge=1, le=2**63 - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlagChanges:
-    """What a change of policy does to the flags of videos, in numbers of videos.
-
-    Args:
-        gained, lost: flags. other: other verdicts that change.
-    """
-
-    gained: int
-    lost: int
-    other: int
 
 
 def add_lead(router: APIRouter) -> None:
@@ -148,22 +135,11 @@ def _shown(request: Request, visitor: Visitor, prompt_id: int, template: str) ->
         threshold=threshold,
         doubt=doubt,
         would=would,
-        changes=flag_changes(would),
+        changes=changed_flags(would),
         plot=calibration_plot(found, no_below=band.no_below, yes_from=band.yes_from),
         size=(WIDTH, HEIGHT, MARGIN),
         requests=[one for one in requests if one.detail.get("prompt_id") == prompt_id],
     )
-
-
-def flag_changes(would: PromptPreview) -> FlagChanges:
-    """The changes of videos by what becomes of their flags."""
-    gained = lost = other = 0
-    for (before, after), count in would.videos.items():
-        was, is_flagged = _FLAGGED in before, _FLAGGED in after
-        gained += count if is_flagged and not was else 0
-        lost += count if was and not is_flagged else 0
-        other += count if was == is_flagged else 0
-    return FlagChanges(gained=gained, lost=lost, other=other)
 
 
 def _apply(request: Request, visitor: AsLead, prompt_id: PromptId) -> Response:

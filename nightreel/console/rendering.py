@@ -105,6 +105,7 @@ def _environment(reader: Reader) -> Environment:
     pages = Environment(
         loader=PackageLoader("nightreel.console", "templates"),
         autoescape=True,
+        auto_reload=False,  # else each part of a page looks for a newer file
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

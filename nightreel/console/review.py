@@ -15,7 +15,16 @@ from nightreel.console.access import AsReviewer
 from nightreel.console.fields import query_of
 from nightreel.console.problems import sent_to
 from nightreel.console.rendering import render
-from nightreel.console.review_cases import REVIEW, break_due, case_path, first_look, queues_path, take_again
+from nightreel.console.review_cases import take_again
+from nightreel.console.review_pages import (
+    REVIEW,
+    break_due,
+    case_path,
+    first_look,
+    or_why,
+    queues_page,
+    queues_path,
+)
 from nightreel.database.preferences import save_preferences
 from nightreel.review import desk, showing, undoing
 from nightreel.review.deciding import LONGEST_NOTE
@@ -50,21 +59,14 @@ def add_review(router: APIRouter) -> None:
     router.add_api_route(REVIEW, _queues, methods=["GET"])
     router.add_api_route(f"{REVIEW}/preferences", _preferences, methods=["GET"])
     router.add_api_route(f"{REVIEW}/preferences", _prefer, methods=["POST"])
-    router.add_api_route(f"{REVIEW}/undo", _undo, methods=["POST"])
-    router.add_api_route(f"{REVIEW}/queues/{{queue}}/take", _take_next, methods=["POST"])
+    router.add_api_route(f"{REVIEW}/undo", or_why(_undo), methods=["POST"])
+    router.add_api_route(f"{REVIEW}/queues/{{queue}}/take", or_why(_take_next), methods=["POST"])
     router.add_api_route(f"{REVIEW}/queues/{{queue}}/ahead", _ahead, methods=["GET"])
 
 
 def _queues(request: Request, visitor: AsReviewer) -> Response:
-    """All queues; and, for who comes from one, why there is no next case: a break is due, or nothing waits."""
-    done = query_of(request).last("done")
-    with visitor.reading() as connection:
-        rest = break_due(connection, visitor) if done else None
-        nothing = desk.why_nothing(connection, visitor.user, done) if done and rest is None else None
-        queues = showing.show_queues(connection, visitor.user)
-        mine = showing.show_mine(connection, visitor.user)
-    minutes = visitor.service.settings.review_break_minutes
-    return render(request, "review.html", queues=queues, mine=mine, nothing=nothing, rest=rest, minutes=minutes)
+    """All queues; and, for who comes from one, why there is no next case."""
+    return queues_page(request, visitor, done=query_of(request).last("done"))
 
 
 def _take_next(request: Request, visitor: AsReviewer, queue: QueueName) -> Response:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
@@ -21,24 +20,18 @@ from nightreel.console.access import AsReviewer, Visitor
 from nightreel.console.fields import Fields
 from nightreel.console.problems import sent_to
 from nightreel.console.rendering import is_htmx, render
-from nightreel.database.users import find_user, list_users
-from nightreel.domain.cases import OF_LEADS, STAGES, CaseState, Ruling
+from nightreel.console.review_pages import REVIEW, break_due, case_page, case_path, or_why, queues_path
+from nightreel.database.users import find_user
+from nightreel.domain.cases import Ruling
 from nightreel.domain.users import User
-from nightreel.errors import SettingsError
 from nightreel.review import deciding, desk
-from nightreel.review.access import lock_case
 from nightreel.review.deciding import LONGEST_NOTE, NewRuling
-from nightreel.review.disagreeing import said_of_cases
-from nightreel.review.exposure import break_is_due
 from nightreel.review.history import read_history
 from nightreel.review.refusals import ConflictError, NotAllowedError, NotFoundError
 from nightreel.review.scenes import read_scenes
 from nightreel.review.showing import show_case
-from nightreel.review.viewing import note_case
+from nightreel.review.viewing import note_sheets
 
-REVIEW = "/review"
-HOURS = (1, 24, 168)
-"""For how long a case can be held."""
 _RULING = re.compile(r"ruling:([0-9]{1,18}):(.*)", re.DOTALL)
 CaseId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Operation = Callable[[Connection, User, int], None]
@@ -69,65 +62,23 @@ class AppealForm(Body):
     reason: str = Field(max_length=LONGEST_NOTE)
 
 
-def case_path(case_id: int) -> str:
-    return f"/cases/{case_id}"
-
-
-def queues_path(done: str) -> str:
-    """The page of queues, for who comes from this one."""
-    return f"{REVIEW}?done={quote(done, safe='')}"
-
-
 def add_cases(router: APIRouter) -> None:
     """Add the routes."""
-    router.add_api_route("/cases/{case_id}", _case, methods=["GET"])
+    router.add_api_route("/cases/{case_id}", or_why(_case), methods=["GET"])
     router.add_api_route("/cases/{case_id}/history", _history, methods=["GET"])
-    router.add_api_route("/cases/{case_id}/decide", _decide, methods=["POST"])
-    router.add_api_route("/cases/{case_id}/take", _changed(desk.take_case), methods=["POST"])
-    router.add_api_route("/cases/{case_id}/extend", _changed(desk.extend), methods=["POST"])
-    router.add_api_route("/cases/{case_id}/release", _changed(desk.release, leaves=True), methods=["POST"])
-    router.add_api_route("/cases/{case_id}/skip", _changed(desk.skip, leaves=True), methods=["POST"])
-    router.add_api_route("/cases/{case_id}/hold", _hold, methods=["POST"])
-    router.add_api_route("/cases/{case_id}/assign", _assign, methods=["POST"])
-    router.add_api_route("/cases/{case_id}/appeal", _appeal, methods=["POST"])
+    router.add_api_route("/cases/{case_id}/unblurred", _unblurred, methods=["POST"])
+    router.add_api_route("/cases/{case_id}/decide", or_why(_decide), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/take", or_why(_changed(desk.take_case)), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/extend", or_why(_changed(desk.extend)), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/release", or_why(_changed(desk.release, leaves=True)), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/skip", or_why(_changed(desk.skip, leaves=True)), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/hold", or_why(_hold), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/assign", or_why(_assign), methods=["POST"])
+    router.add_api_route("/cases/{case_id}/appeal", or_why(_appeal), methods=["POST"])
 
 
 def _case(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
-    return _shown(request, visitor, case_id)
-
-
-def _shown(
-    request: Request, visitor: Visitor, case_id: int, *, problem: str | None = None, status: int = 200
-) -> Response:
-    """The page of a case, or only the case for htmx."""
-    user = visitor.user
-    with visitor.writing() as connection:
-        case = show_case(connection, user, case_id)
-        note_case(connection, user, case)
-        scenes = read_scenes(connection, case.findings)
-        said = said_of_cases(connection, user, [case_id]) if user.leads and case.state in OF_LEADS else {}
-        people = [one.name for one in list_users(connection) if one.reviews] if user.leads else []
-    blurred, grey = first_look(visitor)
-    reply = render(
-        request,
-        "_review_case.html" if is_htmx(request) else "review_case.html",
-        status=status,
-        case=case,
-        scenes=scenes,
-        said=said.get(case_id, []),
-        people=people,
-        problem=problem,
-        waits=case.state in STAGES and (user.leads or case.state not in OF_LEADS),
-        is_closed=case.state is CaseState.CLOSED,
-        rulings=[one for one in Ruling if one is not Ruling.ESCALATE or case.state not in OF_LEADS],
-        hours=HOURS,
-        longest=LONGEST_NOTE,
-        blurred=blurred,
-        grey=grey,
-    )
-    if is_htmx(request):
-        reply.headers["HX-Push-Url"] = case_path(case_id)
-    return reply
+    return case_page(request, visitor, case_id)
 
 
 def _history(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
@@ -136,31 +87,36 @@ def _history(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response
     return render(request, "_review_history.html", entries=entries, case_id=case_id)
 
 
+def _unblurred(visitor: AsReviewer, case_id: CaseId) -> Response:
+    """The person asks to see the pictures of a case as they are: the page shows them so after this reply."""
+    with visitor.writing() as connection:
+        case = show_case(connection, visitor.user, case_id)
+        scenes = read_scenes(connection, case.findings)
+        note_sheets(connection, visitor.user, case, scenes, blurred=False)
+    return Response(status_code=204)
+
+
 def _decide(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
     """Decide a case, then show the next one of its queue."""
     rest = {name: values for name, values in visitor.form.values.items() if not name.startswith("ruling:")}
     given = Fields(rest).read(DecisionForm)
     rulings = list(_rulings(visitor.form, given.note))
-    try:
-        with visitor.writing() as connection:
-            queue = lock_case(connection, visitor.user, case_id).queue.name
-            deciding.decide(connection, visitor.user, case_id, version=given.version, rulings=rulings)
-    except (NotFoundError, NotAllowedError):
-        raise
-    except SettingsError as error:
-        status = 409 if isinstance(error, ConflictError) else 422
-        return _shown(request, visitor, case_id, problem=error.detail, status=status)
-    return _next_of(request, visitor, queue)
-
-
-def _next_of(request: Request, visitor: Visitor, queue: str) -> Response:
-    """The next case of a queue, or the page of all queues if there is none, or if it is time for a break."""
     with visitor.writing() as connection:
-        is_over = break_due(connection, visitor) is not None
-        case_id = None if is_over else desk.take_next(connection, visitor.user, queue)
-    if case_id is None:
-        return sent_to(request, queues_path(queue))
-    return _shown(request, visitor, case_id) if is_htmx(request) else sent_to(request, case_path(case_id))
+        decided = deciding.decide(connection, visitor.user, case_id, version=given.version, rulings=rulings)
+        following = _take_following(connection, visitor, decided.queue)
+    if following is None:
+        return sent_to(request, queues_path(decided.queue))
+    return case_page(request, visitor, following) if is_htmx(request) else sent_to(request, case_path(following))
+
+
+def _take_following(connection: Connection, visitor: Visitor, queue: str) -> int | None:
+    """Take the next case of a queue; None: there is none, it is time for a break, or the person works it no more."""
+    if break_due(connection, visitor) is not None:
+        return None
+    try:
+        return desk.take_next(connection, visitor.user, queue)
+    except NotFoundError:
+        return None
 
 
 def _rulings(form: Fields, note: str) -> Iterable[NewRuling]:
@@ -207,15 +163,6 @@ def _appeal(request: Request, visitor: AsReviewer, case_id: CaseId) -> Response:
     return sent_to(request, case_path(case_id))
 
 
-def first_look(visitor: Visitor) -> tuple[bool, bool]:
-    """Whether this visitor first sees pictures blurred, and without colours."""
-    settings, prefers = visitor.service.settings, visitor.preferences
-    return (
-        settings.review_blurred if prefers.blurred is None else prefers.blurred,
-        settings.review_grey if prefers.grey is None else prefers.grey,
-    )
-
-
 def take_again(visitor: Visitor, case_id: int) -> None:
     """Take a case whose decisions were undone, unless it is somebody else's turn."""
     try:
@@ -223,11 +170,3 @@ def take_again(visitor: Visitor, case_id: int) -> None:
             desk.take_case(connection, visitor.user, case_id)
     except (ConflictError, NotAllowedError):
         return
-
-
-def break_due(connection: Connection, visitor: Visitor) -> int | None:
-    """The severe cases after which this visitor should take a break now; None: it is not time."""
-    settings = visitor.service.settings
-    return break_is_due(
-        connection, visitor.user, after=settings.review_break_after, pause_minutes=settings.review_break_minutes
-    )

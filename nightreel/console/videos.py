@@ -36,6 +36,12 @@ class WatchForm(Body):
     lane: Lane = ""
 
 
+class RevealForm(Body):
+    """Which contact sheet is shown as it is."""
+
+    segment: Index
+
+
 def add_videos(router: APIRouter) -> None:
     """Add the routes."""
     router.add_api_route("/videos/{video_id}", _video, methods=["GET"])
@@ -43,6 +49,7 @@ def add_videos(router: APIRouter) -> None:
     router.add_api_route("/videos/{video_id}/media", _media, methods=["GET"])
     router.add_api_route("/videos/{video_id}/preview", _preview, methods=["GET"])
     router.add_api_route("/videos/{video_id}/preview/{key}.webm", _preview_media, methods=["GET"])
+    router.add_api_route("/videos/{video_id}/revealed", _revealed, methods=["POST"])
     router.add_api_route("/videos/{video_id}/captions.vtt", _captions, methods=["GET"])
     router.add_api_route("/videos/{video_id}/flags.vtt", _flags, methods=["GET"])
     router.add_api_route("/videos/{video_id}/segments/{segment}/frames/{frame}.jpg", _frame, methods=["GET"])
@@ -129,7 +136,19 @@ def _preview_media(request: Request, visitor: AsViewer, video_id: VideoId, key: 
 def _frame(request: Request, visitor: AsViewer, video_id: VideoId, segment: Index, frame: Index) -> Response:
     """A frame at which the model looked, decoded again."""
     _, restricted = _asked(request, visitor)
-    return frame_reply(visitor.service, visitor.user.id, video_id, segment, frame, restricted=restricted)
+    # Pages of the lane show frames blurred alone.
+    return frame_reply(
+        visitor.service, visitor.user.id, video_id, segment, frame, restricted=restricted, blurred=restricted
+    )
+
+
+def _revealed(visitor: AsViewer, video_id: VideoId) -> Response:
+    """The person asks to see a contact sheet of the lane as it is: the page shows it after this reply."""
+    segment = visitor.form.read(RevealForm).segment
+    with visitor.writing() as connection:
+        find_video(connection, video_id, restricted=visitor.user.restricted)
+        note_view(connection, visitor.user, video_id, Viewed.CONTACT_SHEET, False, segment=segment)
+    return Response(status_code=204)
 
 
 def _captions(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:

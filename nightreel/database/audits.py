@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
@@ -93,6 +94,18 @@ def auditable_labels(
     if prompt is not None:
         query = query.where(prompts.name == prompt)
     return [label for row in connection.execute(query) for label in _labels_of(row)]
+
+
+def newly_audited(connection: Connection, *, days: int) -> set[tuple[int, str]]:
+    """The labels, as (prompt id, tag), with an open audit of misses that was drawn within so many days."""
+    rows = connection.execute(
+        select(_audits.c.prompt_id, _audits.c.tag).where(
+            _audits.c.kind == MISSES,
+            _audits.c.ended_at.is_(None),
+            _audits.c.drawn_at > func.now() - timedelta(days=days),
+        )
+    )
+    return {(row.prompt_id, row.tag) for row in rows}
 
 
 def _labels_of(row: Row[Any]) -> Iterable[AuditedLabel]:

@@ -87,6 +87,12 @@ def versions_of_contents(connection: Connection, contents: Collection[str]) -> l
     return _versions(connection, _videos.content_sha256.in_(contents))
 
 
+def are_restricted(connection: Connection, uris: Collection[str]) -> set[str]:
+    """Those of these objects of which only some people may see texts and pictures."""
+    restricted = select(_videos.uri).where(_videos.uri.in_(uris), _videos.restricted)
+    return set(connection.execute(restricted).scalars())
+
+
 def feature_files(connection: Connection, versions: Sequence[KnownVersion]) -> list[FeatureFiles]:
     """The features that only these videos have: of their contents without another copy, and behind their answers."""
     only_theirs = select(func.nightreel.features_only_of([one.id for one in versions]).column_valued("key"))

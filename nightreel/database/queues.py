@@ -42,15 +42,16 @@ def queues_in_force(connection: Connection, *, lock: Lock | None = None) -> Queu
         lock: keep them in force until the transaction ends: `share` for one that sorts a few videos into them, `alone`
             for one that brings others into force, or sorts all videos.
     """
-    newest = select(_policies).order_by(_policies.c.id.desc()).limit(1)
+    ids = select(func.jsonb_object_agg(schema.queues.c.name, schema.queues.c.id)).scalar_subquery()
+    newest = select(_policies, ids.label("ids")).order_by(_policies.c.id.desc()).limit(1)
     row = connection.execute(newest).one_or_none()
     while lock is not None and row is not None:
-        own = newest.where(_policies.c.id == row.id).with_for_update(read=lock == "share")
+        own = newest.where(_policies.c.id == row.id).with_for_update(read=lock == "share", of=_policies)
         locked = connection.execute(own).one()
         row = connection.execute(newest).one()
         if row.id == locked.id:  # else others came into force while this transaction waited
             break
-    return _in_force(connection, row) if row else None
+    return _in_force(row) if row else None
 
 
 def bring_into_force(connection: Connection, queues: Queues, *, made_by: str) -> bool:
@@ -76,12 +77,11 @@ def videos_to_sort(connection: Connection, *, after: int, limit: int) -> list[in
     return list(connection.execute(statement("videos_to_sort"), {"after": after, "limit": limit}).scalars())
 
 
-def _in_force(connection: Connection, row: Row[Any]) -> QueuesInForce:
-    ids = connection.execute(select(schema.queues.c.name, schema.queues.c.id)).tuples()
+def _in_force(row: Row[Any]) -> QueuesInForce:
     return QueuesInForce(
         id=row.id,
         queues=Queues.from_json(row.definition),
-        ids=dict(ids.all()),
+        ids=row.ids,
         made_by=row.made_by,
         since=row.since,
         progress=row.progress,

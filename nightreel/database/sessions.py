@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from nightreel.database import schema
-from nightreel.database.users import get_user
+from nightreel.database.users import user_of
+from nightreel.domain.preferences import Preferences
 from nightreel.domain.tokens import token_sha256
 from nightreel.domain.users import User
 
@@ -36,6 +36,22 @@ class Session:
     agent: str
 
 
+_COLUMNS = [name for name in Session.__slots__ if name != "user"]
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentSession:
+    """A session that counts, with what a page needs of its person.
+
+    Args:
+        must_change: another person made the password.
+    """
+
+    session: Session
+    preferences: Preferences
+    must_change: bool
+
+
 def add_session(connection: Connection, user: User, *, address: str, agent: str) -> str:
     """Start a session and return its secret: only the SHA-256 is stored. Sessions that ended long ago are removed."""
     secret = secrets.token_urlsafe(32)
@@ -54,30 +70,42 @@ def add_session(connection: Connection, user: User, *, address: str, agent: str)
     return secret
 
 
-def find_session(connection: Connection, secret: str) -> Session | None:
+def find_session(connection: Connection, secret: str) -> CurrentSession | None:
     """The session of a cookie, if it counts: not ended, not idle for too long, and its user is not disabled.
 
-    Notes that it was used, to the minute. The hash is looked up, so the time says nothing about other sessions.
+    Notes that it was used, to the minute. The hash is looked up, so the time says nothing about other sessions. It is
+    one statement, because each page asks it first.
     """
+    is_old = _sessions.c.last_used_at < func.now() - _NOTED_EVERY
+    users, passwords, preferences = schema.users, schema.passwords, schema.preferences
     row = connection.execute(
-        select(_sessions).where(
+        select(
+            *(_sessions.c[name] for name in _COLUMNS),
+            *(column.label(f"user_{column.name}") for column in users.c),
+            is_old.label("is_old"),
+            passwords.c.expires_at.is_not(None).label("must_change"),
+            preferences.c.chosen,
+        )
+        .join(users, users.c.id == _sessions.c.user_id)
+        .outerjoin(passwords, passwords.c.user_id == users.c.id)
+        .outerjoin(preferences, preferences.c.user_id == users.c.id)
+        .where(
             _sessions.c.sha256 == token_sha256(secret),
             _sessions.c.revoked_at.is_(None),
             _sessions.c.expires_at > func.now(),
             _sessions.c.last_used_at > func.now() - IDLE,
+            users.c.disabled_at.is_(None),
         )
     ).one_or_none()
     if row is None:
         return None
-    found = _session(connection, row)
-    if found.user.disabled_at is not None:
-        return None
-    connection.execute(
-        update(_sessions)
-        .where(_sessions.c.id == row.id, _sessions.c.last_used_at < func.now() - _NOTED_EVERY)
-        .values(last_used_at=func.now())
-    )
-    return found
+    if row.is_old:
+        noted = update(_sessions).where(_sessions.c.id == row.id, is_old)
+        connection.execute(noted.values(last_used_at=func.now()))
+    values = row._mapping
+    user = user_of({column.name: values[f"user_{column.name}"] for column in users.c})
+    session = Session(user=user, **{name: values[name] for name in _COLUMNS})
+    return CurrentSession(session, Preferences.of(row.chosen or {}), row.must_change)
 
 
 def list_sessions(connection: Connection, user: User) -> list[Session]:
@@ -92,7 +120,7 @@ def list_sessions(connection: Connection, user: User) -> list[Session]:
         )
         .order_by(_sessions.c.id.desc())
     )
-    return [_session(connection, row) for row in rows]
+    return [Session(user=user, **{name: row._mapping[name] for name in _COLUMNS}) for row in rows]
 
 
 def revoke_sessions(connection: Connection, user: User, *, only: int | None = None, but: int | None = None) -> int:
@@ -103,9 +131,3 @@ def revoke_sessions(connection: Connection, user: User, *, only: int | None = No
     if but is not None:
         wanted.append(_sessions.c.id != but)
     return connection.execute(update(_sessions).where(*wanted).values(revoked_at=func.now())).rowcount
-
-
-def _session(connection: Connection, row: Row[Any]) -> Session:
-    values = dict(row._mapping)
-    del values["sha256"]
-    return Session(user=get_user(connection, values.pop("user_id")), **values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
@@ -58,5 +59,10 @@ def change_user(
     return _user(row) if row else None
 
 
+def user_of(values: Mapping[str, Any]) -> User:
+    """The person of a row of `users`."""
+    return User(**dict(values) | {"role": Role(values["role"])})
+
+
 def _user(row: Row[Any]) -> User:
-    return User(**dict(row._mapping) | {"role": Role(row.role)})
+    return user_of(row._asdict())

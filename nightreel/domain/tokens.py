@@ -25,6 +25,7 @@ class Scope(StrEnum):
     EXPORT = "export"  # whole views as files
     ASK = "ask"  # questions about a file, which a model answers
     REVIEW = "review"  # work the queues, as far as the role of its user allows
+    ADMIN = "admin"  # ask for erasures, legal holds and golden items, if its user is an admin
     RESTRICTED = "restricted"  # with the others: videos with a verdict in the lane `restricted`, too
 
 

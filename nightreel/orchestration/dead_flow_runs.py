@@ -43,6 +43,7 @@ _OTHERS = (
     "deliver-webhooks",
     "carry-out-requests",
     "retention",
+    "draw-audits",
 )  # flows that note their process
 FLOWS = (*_REGISTERING, *_OTHERS)
 """The names of all flows of Nightreel."""

@@ -16,9 +16,13 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 
+from nightreel.orchestration.client import prefect_client
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.tidying import delete_artifacts, delete_flow_run
-from nightreel.stages.erase import Mention
+from nightreel.services import open_services
+from nightreel.settings import Settings
+from nightreel.stages.erase import Forget
+from nightreel.stages.erase_target import Mention
 from nightreel.stages.run_report import names_in_reports
 
 _PAGE = 200
@@ -46,6 +50,20 @@ def forget(client: SyncPrefectClient, mention: Mention) -> Mapping[str, int]:
             delete_flow_run(client, flow_run.id)
             counts["flow_runs"] += 1
     return counts
+
+
+def forget_in_prefect(settings: Settings) -> Forget:
+    """`forget` with the Prefect server of these settings. Where nothing ever ran, there is nothing to forget."""
+
+    def forget_there(mention: Mention) -> Mapping[str, int]:
+        if settings.prefect_api_url is None and not (settings.work_dir / "prefect").is_dir():
+            return {}
+        with open_services(settings, postgres=False) as endpoints:
+            assert endpoints.prefect, "it was asked for"
+            with prefect_client(endpoints.prefect) as client:
+                return forget(client, mention)
+
+    return forget_there
 
 
 def _in_flow_runs(client: SyncPrefectClient, mention: Mention) -> Iterator[UUID]:

@@ -59,6 +59,10 @@ def name_of_retention() -> str:
     return f"retention {_time(_run()[0], _MINUTE)}"
 
 
+def name_of_audits() -> str:
+    return f"draw audits {_time(_run()[0], _MINUTE)}"
+
+
 def name_of_dispatch() -> str:
     return f"backfill {_time(_run()[0], _MINUTE)}"
 

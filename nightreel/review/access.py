@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from nightreel.database.case_rows import facts_of, lock_cases
+from nightreel.database.case_rows import facts_of, find_case, lock_cases
 from nightreel.database.queues import QueuesInForce, queues_in_force
 from nightreel.domain.cases import OF_LEADS, STAGES, CaseFacts, CaseState
 from nightreel.domain.queues import Queue
@@ -23,8 +23,8 @@ _SEES = text("SELECT count(*) FROM nightreel.case_videos WHERE case_id = :case_i
 
 
 @dataclass(frozen=True, slots=True)
-class LockedCase:
-    """A case that a person may work on, locked until the transaction ends."""
+class CaseInQueue:
+    """A case that a person may see."""
 
     row: Row[Any]
     queue: Queue
@@ -55,13 +55,21 @@ def find_queue(connection: Connection, user: User, name: str) -> tuple[Queue, Qu
     return found.queues[name], found
 
 
-def lock_case(connection: Connection, user: User, case_id: int) -> LockedCase:
-    """A case that the person may see and work on.
+def lock_case(connection: Connection, user: User, case_id: int) -> CaseInQueue:
+    """A case that the person may see and work on, locked until the transaction ends.
 
     Raises:
         NotFoundError: there is none with this number, or not for this person.
     """
-    row = lock_cases(connection, [case_id]).get(case_id)
+    return _visible(connection, user, case_id, lock_cases(connection, [case_id]).get(case_id))
+
+
+def look_at_case(connection: Connection, user: User, case_id: int) -> CaseInQueue:
+    """As `lock_case`, without the lock: to show the case and change nothing."""
+    return _visible(connection, user, case_id, find_case(connection, case_id))
+
+
+def _visible(connection: Connection, user: User, case_id: int, row: Row[Any] | None) -> CaseInQueue:
     queues = find_queues(connection)
     if (
         row is None
@@ -69,7 +77,7 @@ def lock_case(connection: Connection, user: User, case_id: int) -> LockedCase:
         or not sees(connection, user, queues.queue(row.queue_id), case_id)
     ):
         raise NotFoundError(f"there is no case {case_id}, or none that {user.name} may see")
-    return LockedCase(row, queues.queue(row.queue_id), queues)
+    return CaseInQueue(row, queues.queue(row.queue_id), queues)
 
 
 def sees(connection: Connection, user: User, queue: Queue, case_id: int) -> bool:
@@ -79,7 +87,7 @@ def sees(connection: Connection, user: User, queue: Queue, case_id: int) -> bool
     return user.restricted or not connection.execute(_SEES, {"case_id": case_id}).scalar_one()
 
 
-def require_held(case: LockedCase, user: User) -> None:
+def require_held(case: CaseInQueue, user: User) -> None:
     """Raises ConflictError unless the person has the case now."""
     if case.row.is_taken and case.row.taken_by == user.id:
         return
@@ -87,7 +95,7 @@ def require_held(case: LockedCase, user: User) -> None:
     raise ConflictError(f"case {case.id} is not yours: {state}. Take it again")
 
 
-def require_may_decide(connection: Connection, case: LockedCase, user: User) -> CaseFacts:
+def require_may_decide(connection: Connection, case: CaseInQueue, user: User) -> CaseFacts:
     """The facts of a case that waits for a decision which this person may make. The person may see it.
 
     Raises:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert
 
 from nightreel.database import schema
-from nightreel.database.case_rows import APPEALED, NewEvent, add_events
+from nightreel.database.case_rows import APPEALED, NewEvent, change_case
 from nightreel.domain.cases import STAGES, CaseFacts, CaseState, Decision, Ruling, Stage
 from nightreel.domain.findings import Label
 from nightreel.domain.queues import Queue, SecondReview, draw_of
@@ -56,11 +56,12 @@ class NewRuling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What a decision did. `batch_id`: to undo it."""
+    """What a decision did. `batch_id`: to undo it. `queue`: of the case."""
 
     batch_id: UUID
     state: CaseState
     decisions: int
+    queue: str
 
 
 def decide(connection: Connection, user: User, case_id: int, *, version: int, rulings: Sequence[NewRuling]) -> Decided:
@@ -78,13 +79,12 @@ def decide(connection: Connection, user: User, case_id: int, *, version: int, ru
     if case.row.version != version:
         raise ConflictError(f"case {case_id} has changed since you opened it: look at it again")
     facts = require_may_decide(connection, case, user)
-    findings = shown_findings(connection, case)
+    findings = shown_findings(connection, case, facts)
     _require_all(facts, rulings, findings)
     stage = STAGES[facts.state]
     if stage in (Stage.ESCALATION, Stage.APPEAL) and any(one.ruling is Ruling.ESCALATE for one in rulings):
         raise SettingsError("a lead decides here: confirm, reject or unsure")
     batch_id = uuid4()
-    spent_s = connection.execute(select(func.extract("epoch", func.clock_timestamp() - case.row.taken_at))).scalar_one()
     queue = case.queue if case.row.golden_id is None else replace(case.queue, second_review=SecondReview())
     after, rows = ruled(facts, rulings, user=user, queue=queue, content=case.row.content, findings=findings)
     shared = {
@@ -92,7 +92,7 @@ def decide(connection: Connection, user: User, case_id: int, *, version: int, ru
         "case_id": case_id,
         "content": case.row.content,
         "user_id": user.id,
-        "seconds_spent": float(spent_s),
+        "seconds_spent": float(case.row.spent_s),
         "queue_policy_id": case.queues.id,
     }
     connection.execute(
@@ -100,12 +100,11 @@ def decide(connection: Connection, user: User, case_id: int, *, version: int, ru
         [shared | row | {"shown": shown_values(findings[row["prompt_id"], row["tag"]])} for row in rows],
     )
     detail = {"stage": stage, "labels": len(rows)} | _outcome(facts, rulings, stage)
-    connection.execute(update(schema.cases).where(schema.cases.c.id == case_id).values(**FRESH))
     event = NewEvent(
         case_id=case_id, kind="decided", state=after.state, user_id=user.id, batch_id=batch_id, detail=detail
     )
-    add_events(connection, [event])
-    return Decided(batch_id=batch_id, state=after.state, decisions=len(rows))
+    change_case(connection, event, FRESH)
+    return Decided(batch_id=batch_id, state=after.state, decisions=len(rows), queue=case.queue.name)
 
 
 def ruled(
@@ -167,11 +166,10 @@ def appeal(connection: Connection, user: User, case_id: int, *, reason: str) -> 
     case = lock_case(connection, user, case_id)
     if case.row.state != CaseState.CLOSED:
         raise ConflictError(f"case {case_id} is {case.row.state}: only a closed case can be reopened")
-    connection.execute(update(schema.cases).where(schema.cases.c.id == case_id).values(**FRESH))
     event = NewEvent(
         case_id=case_id, kind=APPEALED, state=CaseState.APPEALED, user_id=user.id, detail={"reason": reason}
     )
-    add_events(connection, [event])
+    change_case(connection, event, FRESH)
 
 
 def _require_all(facts: CaseFacts, rulings: Sequence[NewRuling], findings: Mapping[Label, ShownFinding]) -> None:

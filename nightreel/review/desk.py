@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, select, text
 
 from nightreel.database import schema
-from nightreel.database.case_rows import NewEvent, add_events
+from nightreel.database.case_rows import NewEvent, change_case, lock_cases
+from nightreel.database.queues import QueuesInForce
 from nightreel.database.statements import statement
 from nightreel.domain.cases import STAGES, CaseState
 from nightreel.domain.queues import Queue
 from nightreel.domain.users import User
 from nightreel.errors import SettingsError
 from nightreel.review.access import (
-    LockedCase,
+    CaseInQueue,
     find_queue,
     lock_case,
     require_held,
@@ -35,6 +38,7 @@ FREE: dict[str, Any] = {"taken_by": None, "taken_at": None, "taken_until": None}
 FRESH: dict[str, Any] = FREE | {"hold_until": None, "assigned_to": None, "skipped_by": []}
 """The columns of a case as it was before anybody had it."""
 _SKIP_LOCKED = "FOR UPDATE OF waiting SKIP LOCKED"
+_UNLESS_HELD = "AND NOT EXISTS (SELECT FROM held)"
 _FOR_REVIEWERS = "('open', 'second')"
 _FOR_LEADS = "('escalated', 'appealed')"
 
@@ -45,26 +49,38 @@ def take_next(connection: Connection, user: User, queue_name: str) -> int | None
     A person who has a case of the queue already gets that one again, with the time that is left: nobody hoards cases,
     and a client that died goes on where it was. Leads get escalations and appeals first. Golden items come in place of
     a case that waits, so that they are not noticed.
+
+    Raises:
+        NotFoundError: as `find_queue`.
     """
     queue, queues = find_queue(connection, user, queue_name)
+    if random.random() < queue.golden_share:  # noqa: S311 - nothing to keep secret
+        golden = _take_golden(connection, user, queue, queues)
+        if golden is not None:
+            return golden
+    parameters = _of(user, queues.ids[queue.name]) | {"lock_s": queue.lock_minutes * 60}
+    for states in _states(user):
+        found = statement("next_case", states=states, more=_UNLESS_HELD, lock=_SKIP_LOCKED).text
+        taken = connection.execute(statement("take_case", next_case=found), parameters).scalar()
+        if taken is not None:
+            return int(taken)
+    return None
+
+
+def _take_golden(connection: Connection, user: User, queue: Queue, queues: QueuesInForce) -> int | None:
+    """Take a golden item in place of the case that a person would get next, if that one needs no lead."""
     queue_id = queues.ids[queue.name]
-    held = connection.execute(
-        select(_cases.c.id)
-        .where(_cases.c.taken_by == user.id, _cases.c.queue_id == queue_id, _cases.c.taken_until > _NOW)
-        .order_by(_cases.c.id)
-        .limit(1)
-    ).scalar()
-    if held is not None:
-        return int(held)
-    found = _next(connection, user, queue_id, lock=_SKIP_LOCKED)
-    if found is None:
+    held = select(_cases.c.id).where(
+        _cases.c.taken_by == user.id, _cases.c.queue_id == queue_id, _cases.c.taken_until > _NOW
+    )
+    if connection.execute(held.limit(1)).scalar() is not None:
         return None
-    taken, is_for_reviewers = found
-    if is_for_reviewers and random.random() < queue.golden_share:  # noqa: S311 - nothing to keep secret
-        taken = open_golden_case(connection, user, queue, queues) or taken
-    connection.execute(update(_cases).where(_cases.c.id == taken).values(**_taken_by(user, queue), hold_until=None))
-    _note(connection, lock_case(connection, user, taken), user, "taken")
-    return taken
+    found = _look_ahead(connection, user, queue_id)
+    case_id = open_golden_case(connection, user, queue, queues) if found and found[1] == _FOR_REVIEWERS else None
+    if case_id is not None:
+        case = CaseInQueue(lock_cases(connection, [case_id])[case_id], queue, queues)
+        _change(connection, case, user, "taken", **_taken_by(user, queue), hold_until=None)
+    return case_id
 
 
 def look_ahead(connection: Connection, user: User, queue_name: str) -> int | None:
@@ -73,18 +89,28 @@ def look_ahead(connection: Connection, user: User, queue_name: str) -> int | Non
     It changes nothing and locks nothing: somebody else may get that case.
     """
     queue, queues = find_queue(connection, user, queue_name)
-    found = _next(connection, user, queues.ids[queue.name], lock="")
+    found = _look_ahead(connection, user, queues.ids[queue.name])
     return None if found is None else found[0]
 
 
-def _next(connection: Connection, user: User, queue_id: int, *, lock: str) -> tuple[int, bool] | None:
-    """The next case for a person, and whether it needs no lead."""
-    parameters = {"queue_id": queue_id, "user_id": user.id, "sees_restricted": user.restricted}
-    for states in (_FOR_LEADS, _FOR_REVIEWERS) if user.leads else (_FOR_REVIEWERS,):
-        found = connection.execute(statement("next_case", states=states, lock=lock), parameters).scalar()
+def _look_ahead(connection: Connection, user: User, queue_id: int) -> tuple[int, str] | None:
+    """The next case for a person, and the states among which it was found."""
+    for states in _states(user):
+        found = connection.execute(
+            statement("next_case", states=states, more="", lock=""), _of(user, queue_id)
+        ).scalar()
         if found is not None:
-            return int(found), states == _FOR_REVIEWERS
+            return int(found), states
     return None
+
+
+def _states(user: User) -> tuple[str, ...]:
+    """The states in which a person may decide, the most urgent first."""
+    return (_FOR_LEADS, _FOR_REVIEWERS) if user.leads else (_FOR_REVIEWERS,)
+
+
+def _of(user: User, queue_id: int) -> dict[str, Any]:
+    return {"queue_id": queue_id, "user_id": user.id, "sees_restricted": user.restricted}
 
 
 def _taken_by(user: User, queue: Queue) -> dict[str, Any]:
@@ -103,24 +129,21 @@ def take_case(connection: Connection, user: User, case_id: int) -> None:
     _require_mine_or_free(case, user)
     if case.row.assigned_to not in (None, user.id) and not user.leads:
         raise ConflictError(f"case {case_id} is kept for somebody else")
-    _change(connection, case, **_taken_by(user, case.queue), hold_until=None)
-    _note(connection, case, user, "taken")
+    _change(connection, case, user, "taken", **_taken_by(user, case.queue), hold_until=None)
 
 
 def extend(connection: Connection, user: User, case_id: int) -> None:
     """Have the case as long again as the queue allows, from now on."""
     case = lock_case(connection, user, case_id)
     require_held(case, user)
-    _change(connection, case, taken_until=_NOW + timedelta(minutes=case.queue.lock_minutes))
-    _note(connection, case, user, "extended")
+    _change(connection, case, user, "extended", taken_until=_NOW + timedelta(minutes=case.queue.lock_minutes))
 
 
 def release(connection: Connection, user: User, case_id: int) -> None:
     """Give the case back: the next person gets it."""
     case = lock_case(connection, user, case_id)
     require_held(case, user)
-    _change(connection, case, **FREE)
-    _note(connection, case, user, "released")
+    _change(connection, case, user, "released", **FREE)
 
 
 def skip(connection: Connection, user: User, case_id: int) -> None:
@@ -128,8 +151,7 @@ def skip(connection: Connection, user: User, case_id: int) -> None:
     case = lock_case(connection, user, case_id)
     _require_waiting(case)
     _require_mine_or_free(case, user)
-    _change(connection, case, **FREE, skipped_by=sorted({*case.row.skipped_by, user.id}))
-    _note(connection, case, user, "skipped")
+    _change(connection, case, user, "skipped", **FREE, skipped_by=sorted({*case.row.skipped_by, user.id}))
 
 
 def hold(connection: Connection, user: User, case_id: int, *, until: datetime) -> None:
@@ -147,8 +169,7 @@ def hold(connection: Connection, user: User, case_id: int, *, until: datetime) -
         require_held(case, user)
     if until <= connection.execute(select(_NOW)).scalar_one():
         raise SettingsError(f"{until:%Y-%m-%d %H:%M} is over: expected a time that is ahead")
-    _change(connection, case, **FREE, hold_until=until)
-    _note(connection, case, user, "held", until=until.isoformat())
+    _change(connection, case, user, "held", **FREE, hold_until=until, detail={"until": until.isoformat()})
 
 
 def assign(connection: Connection, user: User, case_id: int, *, to: User | None) -> None:
@@ -168,27 +189,32 @@ def assign(connection: Connection, user: User, case_id: int, *, to: User | None)
         require_may_decide(connection, case, to)
     _require_mine_or_free(case, user if mine or to is None else to)
     changes = FREE if mine and (to is None or to.id != user.id) else {}
-    _change(connection, case, **changes, assigned_to=to.id if to else None)
-    _note(connection, case, user, "assigned", to=to.pseudonym if to else None)
+    detail = {"to": to.pseudonym if to else None}
+    _change(connection, case, user, "assigned", **changes, assigned_to=to.id if to else None, detail=detail)
 
 
-def _require_waiting(case: LockedCase) -> None:
+def _require_waiting(case: CaseInQueue) -> None:
     if case.row.state not in STAGES:
         raise ConflictError(f"case {case.id} is {case.row.state}: there is nothing to decide")
 
 
-def _require_mine_or_free(case: LockedCase, user: User) -> None:
+def _require_mine_or_free(case: CaseInQueue, user: User) -> None:
     if case.row.is_taken and case.row.taken_by != user.id:
         raise ConflictError(f"somebody else has case {case.id} until {case.row.taken_until:%H:%M:%S} UTC")
 
 
-def _change(connection: Connection, case: LockedCase, **columns: Any) -> None:
-    connection.execute(update(_cases).where(_cases.c.id == case.id).values(**columns))
-
-
-def _note(connection: Connection, case: LockedCase, user: User, kind: str, **detail: Any) -> None:
-    state = CaseState(case.row.state)
-    add_events(connection, [NewEvent(case_id=case.id, kind=kind, state=state, user_id=user.id, detail=detail)])
+def _change(
+    connection: Connection,
+    case: CaseInQueue,
+    user: User,
+    kind: str,
+    *,
+    detail: Mapping[str, Any] = MappingProxyType({}),
+    **columns: Any,
+) -> None:
+    """Change columns of a case and note what the person did."""
+    event = NewEvent(case_id=case.id, kind=kind, state=CaseState(case.row.state), user_id=user.id, detail=detail)
+    change_case(connection, event, columns)
 
 
 def why_nothing(connection: Connection, user: User, queue_name: str) -> str:

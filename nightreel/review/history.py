@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from nightreel.database.case_rows import facts_of
 from nightreel.database.statements import statement
 from nightreel.domain.users import Role, User
-from nightreel.review.access import lock_case
+from nightreel.review.access import look_at_case
 from nightreel.review.showing import label_name
 
 
@@ -42,7 +42,7 @@ def read_history(connection: Connection, user: User, case_id: int) -> list[Histo
     Raises:
         NotFoundError: there is no such case, or not for this person.
     """
-    case = lock_case(connection, user, case_id)
+    case = look_at_case(connection, user, case_id)
     hidden = facts_of(connection, [case.row])[case_id].hidden()
     rows = connection.execute(statement("case_history"), {"case_id": case_id})
     return [

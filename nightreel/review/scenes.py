@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from nightreel.database.statements import statement
 from nightreel.review.showing import ShownFinding
 
 _MOST = 12
+_SCENES = text("SELECT * FROM nightreel.scenes_of_video(:video_id, :answer_ids, :most)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,5 +44,5 @@ def read_scenes(connection: Connection, findings: Sequence[ShownFinding]) -> lis
     video_id = findings[0].video_id
     answers = [answer_id for finding in findings for answer_id in finding.answer_ids]
     parameters = {"video_id": video_id, "answer_ids": answers, "most": _MOST}
-    rows = connection.execute(statement("scenes_of_video"), parameters).mappings()
+    rows = connection.execute(_SCENES, parameters).mappings()
     return [Scene(video_id=video_id, **dict(row) | {"prompts": row["prompts"] or ()}) for row in rows]

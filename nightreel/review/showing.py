@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Row, func, select, text
 from nightreel.database import schema
 from nightreel.database.case_rows import facts_of
 from nightreel.database.statements import statement
-from nightreel.domain.cases import CaseState
+from nightreel.domain.cases import CaseFacts, CaseState
 from nightreel.domain.findings import Found, Label
 from nightreel.domain.users import User
-from nightreel.review.access import LockedCase, find_queues, lock_case
+from nightreel.review.access import CaseInQueue, find_queues, look_at_case
 
 _MOST_VIDEOS = 100
 
@@ -92,7 +92,7 @@ def show_case(connection: Connection, user: User, case_id: int) -> ShownCase:
     Raises:
         NotFoundError: there is none with this number, or not for this person.
     """
-    case = lock_case(connection, user, case_id)
+    case = look_at_case(connection, user, case_id)
     row = case.row
     videos = connection.execute(
         text(
@@ -102,11 +102,6 @@ def show_case(connection: Connection, user: User, case_id: int) -> ShownCase:
         {"case_id": case_id, "most": _MOST_VIDEOS},
     ).all()
     kept_for = select(schema.users.c.pseudonym).where(schema.users.c.id == row.assigned_to)
-    left = (
-        connection.execute(select(func.extract("epoch", row.taken_until - func.clock_timestamp())))
-        if row.is_taken
-        else None
-    )
     return ShownCase(
         case_id=case_id,
         queue=case.queue.name,
@@ -116,10 +111,10 @@ def show_case(connection: Connection, user: User, case_id: int) -> ShownCase:
         content=_content(connection, row),
         videos=[(one.video_id, one.uri) for one in videos],
         copies=videos[0].copies if videos else 0,
-        findings=list(shown_findings(connection, case).values()),
+        findings=list(shown_findings(connection, case, facts_of(connection, [row])[case_id]).values()),
         mine=bool(row.is_taken and row.taken_by == user.id),
         taken_until=row.taken_until if row.is_taken else None,
-        seconds_left=float(left.scalar_one()) if left is not None else None,
+        seconds_left=float(row.left_s) if row.is_taken else None,
         hold_until=row.hold_until,
         assigned_to=connection.execute(kept_for).scalar() if row.assigned_to else None,
     )
@@ -133,15 +128,16 @@ def _content(connection: Connection, case: Row[Any]) -> str:
     return str(connection.execute(select(items.content).where(items.id == case.golden_id)).scalar_one())
 
 
-def shown_findings(connection: Connection, case: LockedCase) -> dict[Label, ShownFinding]:
+def shown_findings(connection: Connection, case: CaseInQueue, facts: CaseFacts) -> dict[Label, ShownFinding]:
     """The findings of a case, the worst first.
 
     A label that an appeal is about, and that is not found any more, is as it was on show when it was decided.
     """
-    facts = facts_of(connection, [case.row])[case.id]
     found = findings_of_cases(connection, [case.id], to_decide=facts.to_decide).get(case.id, {})
     decisions = schema.decisions.c
     gone = [decision.id for decision in facts.decisions if decision.label in facts.to_decide - found.keys()]
+    if not gone:
+        return found
     rows = connection.execute(select(decisions.shown).where(decisions.id == func.any(gone)).order_by(decisions.id))
     earlier = [ShownFinding(**shown, policy_text="", to_decide=True) for shown in rows.scalars()]
     return found | {finding.label: finding for finding in earlier}

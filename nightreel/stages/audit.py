@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from nightreel.database.audits import AuditedLabel, NewAudit, auditable_labels, draw_audit
+from nightreel.database.audits import AuditedLabel, NewAudit, auditable_labels, draw_audit, newly_audited
 from nightreel.database.connection import Database
 from nightreel.database.recipes import read_recipe
 from nightreel.errors import SettingsError
+from nightreel.settings import Settings
+from nightreel.units import counted
 
 _SEED_BITS = 62
+_SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +47,45 @@ def draw_audits(database: Database, wish: AuditWish) -> Iterator[tuple[AuditedLa
     with database.begin() as connection:
         labels = _labels(connection, wish)
     for label in labels:
-        new = NewAudit(
-            sample=wish.sample,
-            seed=secrets.randbits(_SEED_BITS),
-            made_by=wish.made_by,
-            under=wish.under,
-            recipes=wish.recipes,
-        )
-        with database.begin() as connection:
-            audit_id = draw_audit(connection, label, new)
-        yield label, audit_id
+        yield label, _draw(database, label, wish)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueAudits:
+    """Audits that were drawn because they were due, and labels of which there is nothing to draw."""
+
+    drawn: int = 0
+    nothing: int = 0
+
+    def __str__(self) -> str:
+        return f"{counted(self.drawn, 'audit')} drawn, {counted(self.nothing, 'label')} without a verdict to draw"
+
+
+def draw_due_audits(settings: Settings, database: Database) -> DueAudits:
+    """Draw an audit of each label that has none, or one of `NIGHTREEL_AUDIT_EVERY_DAYS` ago. Repeating it goes on.
+
+    Without this setting it does nothing.
+    """
+    if not settings.audit_every_days:
+        return DueAudits()
+    wish = AuditWish(sample=settings.audit_sample, made_by=_SCHEDULE)
+    with database.begin() as connection:
+        newly = newly_audited(connection, days=settings.audit_every_days)
+        due = [one for one in auditable_labels(connection) if (one.prompt_id, one.tag) not in newly]
+    drawn = sum(_draw(database, label, wish) is not None for label in due)
+    return DueAudits(drawn=drawn, nothing=len(due) - drawn)
+
+
+def _draw(database: Database, label: AuditedLabel, wish: AuditWish) -> int | None:
+    new = NewAudit(
+        sample=wish.sample,
+        seed=secrets.randbits(_SEED_BITS),
+        made_by=wish.made_by,
+        under=wish.under,
+        recipes=wish.recipes,
+    )
+    with database.begin() as connection:
+        return draw_audit(connection, label, new)
 
 
 def _labels(connection: Connection, wish: AuditWish) -> list[AuditedLabel]:

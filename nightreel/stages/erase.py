@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-from sqlalchemy import Connection
 
 from nightreel.cache.eviction import delete_unindexed
 from nightreel.cache.features import FeatureCache
@@ -38,14 +35,15 @@ from nightreel.database.erasures import (
     versions_of_contents,
     versions_of_key,
 )
-from nightreel.database.tombstones import erasures_of, require_key
+from nightreel.database.tombstones import require_key
 from nightreel.domain import TombstoneKey
 from nightreel.errors import NightreelError, TransientError
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 from nightreel.stages.cache import open_cache
+from nightreel.stages.erase_target import Mention
 from nightreel.stages.tombstones import make_tombstone_key, read_tombstone_key
-from nightreel.storage import open_storage, uri_of
+from nightreel.storage import open_storage
 from nightreel.storage.spool import Spool
 from nightreel.units import counted
 
@@ -56,7 +54,6 @@ OUT_OF_REACH = (
     "events of Prefect, until it deletes them (at most 7 days on the embedded server), and logs outside of it",
 )
 """What an erasure does not reach, for its report."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRIES = 5
 _PAGE = 200
 _NO_STORE = frozenset({Reason.NO_SUCH_SOURCE, Reason.NO_SUCH_BUCKET, Reason.OBJECT_GONE})
@@ -64,41 +61,8 @@ _NO_STORE = frozenset({Reason.NO_SUCH_SOURCE, Reason.NO_SUCH_BUCKET, Reason.OBJE
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mention:
-    """What may name erased videos elsewhere: their keys and the hashes of their bytes."""
-
-    uris: tuple[str, ...]
-    contents: tuple[str, ...] = ()
-
-
 Forget = Callable[[Mention], Mapping[str, int]]
 """Removes mentions of videos from Prefect. Returns counts for the report."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a person wants to erase.
-
-    Args:
-        uri, content_sha256: as it was named; one of them.
-        versions: of the object, or of all objects with this content.
-        copies: versions of other objects with the same bytes.
-        erased_by: numbers of earlier erasures of it.
-    """
-
-    uri: str | None
-    content_sha256: str | None
-    versions: Sequence[KnownVersion]
-    copies: Sequence[KnownVersion]
-    erased_by: Sequence[int] = ()
-
-    @property
-    def mention(self) -> Mention:
-        """How it was named."""
-        return Mention(
-            uris=(self.uri,) if self.uri else (), contents=(self.content_sha256,) if self.content_sha256 else ()
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,24 +96,6 @@ class Retained:
 
     def __str__(self) -> str:
         return f"{counted(self.erased, 'video')} erased, {self.left:,} left for the next time"
-
-
-def find_target(connection: Connection, named: str, key: TombstoneKey | None) -> Target:
-    """What a key, a path or the SHA-256 of a content means.
-
-    Args:
-        named: 64 hexadecimal digits are a content.
-    """
-    if _SHA256.fullmatch(named):
-        versions = versions_of_contents(connection, [named])
-        erased = erasures_of(connection, [key.of_content(named)]) if key else []
-        return Target(uri=None, content_sha256=named, versions=versions, copies=(), erased_by=erased)
-    uri = uri_of(named)
-    versions = versions_of_key(connection, uri)
-    contents = {one.content_sha256 for one in versions if one.content_sha256}
-    copies = [one for one in versions_of_contents(connection, contents) if one.uri != uri]
-    erased = erasures_of(connection, [key.of_object(uri)]) if key else []
-    return Target(uri=uri, content_sha256=None, versions=versions, copies=copies, erased_by=erased)
 
 
 def erasing_key(settings: Settings, database: Database) -> TombstoneKey:

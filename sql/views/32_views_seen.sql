@@ -1,4 +1,5 @@
--- Who saw what: rows are added, never changed nor deleted. `uri`: null if the video was erased since.
+-- Who saw what: rows are added, never changed nor deleted. `uri`: null if the video was erased since. `what`:
+-- `sheet_sent` is a contact sheet that a browser got for a case; `contact_sheet` that it was on show, blurred or not.
 CREATE OR REPLACE VIEW reporting.views_seen AS
 SELECT seen.id AS view_id,
        person.pseudonym AS reviewer,

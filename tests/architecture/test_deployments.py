@@ -71,6 +71,7 @@ def test_flows_that_ask_a_model_are_not_on_the_upkeep_queue():
         "carry-out-requests",
         "deliver-webhooks",
         "discover-sweep",
+        "draw-audits",
         "retention",
         "tidy-prefect",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from fixtures.axe import violations
 from fixtures.work_reviewed import GENERAL, RESTRICTED, URGENT, twice
+from PIL import Image
+from sqlalchemy import text
 
 from nightreel.domain.queues import Queue, Queues
+from nightreel.storage import open_storage
 
 if TYPE_CHECKING:
     from fixtures.work_signed_in_desk import Reviewing
@@ -106,7 +110,8 @@ def test_pictures_are_blurred_and_grey_until_asked_for_and_notes_and_keys_are_a_
         case = page.locator("#case")
         assert case.get_attribute("class") == "case blurred grey"
         assert page.locator("video").count() == 0, "no moving picture"
-        press(page, "b", "g")
+        press(page, "g", "b")
+        page.locator("#case:not(.blurred)").wait_for()
         assert case.get_attribute("class") == "case"
         press(page, "b")
         assert case.get_attribute("class") == "case blurred"
@@ -125,6 +130,72 @@ def test_pictures_are_blurred_and_grey_until_asked_for_and_notes_and_keys_are_a_
         page.wait_for_url("**/review")
         page.goto("/cases/1")
         assert case.get_attribute("class") == "case grey", "the person's own preference counts"
+
+
+def test_the_log_of_views_has_pictures_when_they_are_on_show_and_as_they_are(reviewing: Reviewing, browser):
+    reviewing.flagged(2)
+    store_sheets(reviewing)
+    with reviewing.page(browser, "ann", viewport=SIZE) as page:
+        with page.expect_response("**/review/queues/general/ahead"):
+            first = take(page)
+        page.wait_for_load_state("networkidle")  # the sheets of the next case are there
+        assert looks(reviewing) == [(first, "v00", True)], "the next case is not on show yet"
+        assert sent(reviewing) == {"v00", "v01"}
+        press(page, "b")
+        page.locator("#case:not(.blurred)").wait_for()
+        assert looks(reviewing) == [(first, "v00", True), (first, "v00", False)]
+        press(page, "b")
+        page.locator("#case.blurred").wait_for()
+        decide(page, "y")
+        second = shown(page)
+        assert page.locator("#case img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    assert looks(reviewing)[2:] == [(second, "v01", True)], (
+        "it has a row now, though the browser had the picture before"
+    )
+
+
+def test_pictures_stay_blurred_if_the_log_of_views_cannot_be_written(reviewing: Reviewing, browser):
+    reviewing.flagged(1)
+    store_sheets(reviewing)
+    with reviewing.page(browser, "ann", viewport=SIZE) as page:
+        with page.expect_response("**/review/queues/general/ahead"):
+            take(page)
+        page.route("**/unblurred", lambda route: route.fulfill(status=503))
+        press(page, "b")
+        page.get_by_text("The console did not answer").wait_for()
+        page.unroute("**/unblurred")
+        with reviewing.owner.begin() as connection:
+            connection.execute(text("UPDATE nightreel.sessions SET revoked_at = now()"))
+        page.evaluate("document.getElementById('notices').textContent = ''")
+        press(page, "b")
+        page.get_by_text("The console did not answer").wait_for()
+        assert page.locator("#case.blurred").count() == 1
+    assert [blurred for *_, blurred in looks(reviewing)] == [True]
+
+
+def store_sheets(reviewing: Reviewing) -> None:
+    """Store a contact sheet of each video."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 32)).save(picture, "JPEG")
+    cache = open_storage(reviewing.settings.cache_prefix, reviewing.settings)
+    cache.publish("aa/sheet.jpg", picture.getvalue())
+    with reviewing.owner.begin() as connection:
+        uri = f"{cache.url}/aa/sheet.jpg"
+        connection.execute(text("UPDATE nightreel.features SET thumbnail_uri = :uri"), {"uri": uri})
+
+
+def looks(reviewing: Reviewing) -> list[tuple[int, str, bool]]:
+    """The contact sheets that were on show: case, video, and whether it was blurred."""
+    rows = reviewing.desk.rows(
+        "SELECT case_id, uri, blurred FROM reporting.views_seen WHERE what = 'contact_sheet' ORDER BY view_id"
+    )
+    return [(row.case_id, Path(row.uri).stem, row.blurred) for row in rows]
+
+
+def sent(reviewing: Reviewing) -> set[str]:
+    """The videos of which a browser got a contact sheet."""
+    rows = reviewing.desk.rows("SELECT DISTINCT uri FROM reporting.views_seen WHERE what = 'sheet_sent'")
+    return {Path(row.uri).stem for row in rows}
 
 
 def test_two_people_at_the_same_time_never_have_one_case(reviewing: Reviewing, browser):
@@ -194,6 +265,7 @@ def test_a_second_person_does_not_see_what_the_first_one_said_and_a_lead_sees_bo
     with reviewing.page(browser, "lea", viewport=SIZE) as page:
         page.goto("/lead")
         page.get_by_role("link", name="1 case waits for a lead").click()
+        page.locator(".sides .card").first.wait_for()
         sides = page.locator(".sides .card").all_inner_texts()
         assert [text.split(" ")[0] for text in sides] == ["confirm", "reject"]
         assert ann in sides[0]

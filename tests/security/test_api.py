@@ -57,6 +57,16 @@ CASES: dict[str, Case] = {
     "/api/v1/audit/{audit_id}/calibration": Case(Scope.REVIEW, "audit/1/calibration"),
     "/api/v1/bulk/preview": Case(Scope.REVIEW, "bulk/preview", method="POST"),
     "/api/v1/bulk": Case(Scope.REVIEW, "bulk", method="POST"),
+    "/api/v1/golden": Case(Scope.ADMIN, "golden"),
+    **{
+        f"/api/v1/requests/{path}": Case(Scope.ADMIN, f"requests/{path}", method="POST")
+        for path in ("erasures/preview", "erasures", "holds", "golden")
+    },
+    "/api/v1/requests/holds/{hold_id}/end": Case(Scope.ADMIN, "requests/holds/1/end", method="POST"),
+    "/api/v1/requests/golden/{golden_id}/end": Case(Scope.ADMIN, "requests/golden/1/end", method="POST"),
+    "/api/v1/requests/thresholds/preview": Case(Scope.REVIEW, "requests/thresholds/preview", method="POST"),
+    "/api/v1/requests/thresholds": Case(Scope.REVIEW, "requests/thresholds", method="POST"),
+    "/api/v1/requests/{request_id}": Case(Scope.REVIEW, "requests/1"),
 }
 OF_A_VIDEO = {route: case for route, case in CASES.items() if "{video}" in case.path}
 BODIES = {

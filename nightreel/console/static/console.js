@@ -22,6 +22,17 @@ document.addEventListener("htmx:configRequest", (event) => {
   }
 });
 
+// Tell the console something before the page changes. Returns whether it is noted.
+async function noted(path, fields) {
+  const headers = JSON.parse(document.body.getAttribute("hx-headers"));
+  const body = new URLSearchParams(fields);
+  // A redirect leads to the page that signs in: nothing is noted.
+  const reply = await fetch(path, { method: "POST", headers, body, redirect: "error" }).catch(() => null);
+  const notices = document.getElementById("notices");
+  notices.textContent = reply?.ok ? "" : notices.dataset.unanswered;
+  return Boolean(reply?.ok);
+}
+
 // A search is saved as it is on show.
 document.addEventListener("htmx:pushedIntoHistory", () => {
   for (const field of document.querySelectorAll("[data-current-query]")) field.value = location.search.slice(1);

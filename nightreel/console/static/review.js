@@ -48,13 +48,20 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
+// Pictures are shown as they are only after the log of views has it.
+async function toggle(button) {
+  const shown = document.getElementById("case");
+  const on = !shown.classList.contains(button.dataset.toggles);
+  if (button.dataset.toggles === "blurred" && !on && !(await noted(shown.dataset.unblurred, {}))) return;
+  shown.classList.toggle(button.dataset.toggles, on);
+  button.setAttribute("aria-pressed", String(on));
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-toggles], [data-note], [data-opens]");
   if (!button) return;
-  if (button.dataset.toggles) {
-    const on = document.getElementById("case").classList.toggle(button.dataset.toggles);
-    button.setAttribute("aria-pressed", String(on));
-  } else if (button.dataset.note !== undefined) {
+  if (button.dataset.toggles) toggle(button);
+  else if (button.dataset.note !== undefined) {
     const note = document.querySelector("textarea[name=note]");
     note.value = note.value ? `${note.value}\n${button.dataset.note}` : button.dataset.note;
   } else use(button);

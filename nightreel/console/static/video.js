@@ -83,14 +83,19 @@ function prepare() {
 prepare();
 document.addEventListener("htmx:afterSettle", prepare);
 
+async function reveal(button) {
+  const { reveal: path, segment } = button.dataset;
+  if (path && !(await noted(path, { segment }))) return;
+  button.closest(".hidden-picture").classList.remove("hidden-picture");
+  button.remove();
+}
+
 document.addEventListener("click", (event) => {
   const target = event.target.closest("[data-seek], [data-step], [data-reveal]");
   if (!target) return;
   const player = thePlayer();
-  if (target.matches("[data-reveal]")) {
-    target.closest(".hidden-picture").classList.remove("hidden-picture");
-    target.remove();
-  } else if (target.matches("[data-step]")) {
+  if (target.matches("[data-reveal]")) reveal(target);
+  else if (target.matches("[data-step]")) {
     const times = shownTimes().filter((time) => has(player, time));
     const forward = target.dataset.step === "1";
     const next = forward

@@ -1,4 +1,4 @@
-"""What people ask for in the console."""
+"""What people ask for in the console and over REST."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey,
 from nightreel.database.schema.columns import created_column, id_column, json_column, metadata, time_column
 
 # A wish of a person that the role of the console may not carry out: a process of the worker's role does. `detail`
-# depends on `kind`. `outcome`: what was done, or why it was not (`failed`); null: it waits.
+# depends on `kind`; one that ended does not say any more which video an erasure or a hold was about, and why.
+# `outcome`: what was done, or why it was not (`failed`); null: it waits.
 requests = Table(
     "requests",
     metadata,
@@ -19,7 +20,9 @@ requests = Table(
     time_column("ended_at"),
     Column("outcome", Text),
     Column("failed", Boolean, nullable=False, server_default="false"),
-    CheckConstraint("kind IN ('retry', 'backfill', 'policy')", name="kind"),
+    CheckConstraint(
+        "kind IN ('retry', 'backfill', 'policy', 'erase', 'hold', 'end_hold', 'golden', 'end_golden')", name="kind"
+    ),
     CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="outcome"),
     Index("requests_waiting_idx", "id", postgresql_where=text("ended_at IS NULL")),
 )

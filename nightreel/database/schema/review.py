@@ -83,6 +83,14 @@ cases = Table(
     ),
     Index("cases_taken_by_idx", "taken_by", postgresql_where=text("taken_by IS NOT NULL")),
     Index("cases_content_idx", "content"),
+    Index(
+        "cases_counted_idx",
+        "queue_id",
+        "state",
+        "opened_at",
+        postgresql_where=text("state IN ('open', 'second', 'escalated', 'appealed') AND golden_id IS NULL"),
+    ),
+    Index("cases_held_idx", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
     Index("cases_golden_idx", "golden_for", "golden_id", postgresql_where=text("golden_for IS NOT NULL")),
 )
 
@@ -161,8 +169,8 @@ decisions = Table(
     Index("decisions_user_id_idx", "user_id", "id"),
 )
 
-# Who saw what, only ever added to. `video_id`: of a video that may be erased since. `blurred`: null: there was no
-# picture.
+# Who saw what, only ever added to. `video_id`: of a video that may be erased since. `blurred`: null: no picture was on
+# show. `what`: `sheet_sent`: a browser got a contact sheet, to show it with a case then or later; else it was on show.
 views_seen = Table(
     "views_seen",
     metadata,
@@ -174,8 +182,8 @@ views_seen = Table(
     Column("case_id", BigInteger, ForeignKey("nightreel.cases.id")),
     Column("segment", Integer),
     Column("blurred", Boolean),
-    CheckConstraint("what IN ('case', 'contact_sheet', 'frame', 'video')", name="what"),
-    CheckConstraint("what = 'case' OR blurred IS NOT NULL", name="blurred"),
+    CheckConstraint("what IN ('case', 'contact_sheet', 'frame', 'video', 'sheet_sent')", name="what"),
+    CheckConstraint("what IN ('case', 'sheet_sent') OR blurred IS NOT NULL", name="blurred"),
     CheckConstraint("num_nonnulls(video_id, case_id) > 0", name="of"),
     Index("views_seen_video_id_idx", "video_id", "id"),
 )

@@ -1,12 +1,13 @@
--- The next case of a queue for a user: the worst first, then the oldest. `$lock`: a case that another transaction is
--- taking is passed over, so two people never get one case. `$states`: those that the user may decide in. A second person,
--- and the lead who decides an escalation or an appeal, is somebody else than who decided before. Counts, not NOT EXISTS,
--- for which Postgres may read all videos first: a few of the first cases are enough.
+-- The next case of a queue for a user: the worst first, then the oldest. `lock`: a case that another transaction is
+-- taking is passed over, so two people never get one case. `states`: those that the user may decide in. `more`: another
+-- condition. A second person, and the lead who decides an escalation or an appeal, is somebody else than who decided
+-- before. Counts, not NOT EXISTS, for which Postgres may read all videos first: a few of the first cases are enough.
 SELECT waiting.id
 FROM nightreel.cases AS waiting
 WHERE waiting.queue_id = :queue_id
   AND waiting.state IN $states
   AND waiting.golden_id IS NULL
+  $more
   AND (waiting.taken_until IS NULL OR waiting.taken_until <= clock_timestamp())
   AND (waiting.hold_until IS NULL OR waiting.hold_until <= clock_timestamp())
   AND (waiting.assigned_to IS NULL OR waiting.assigned_to = :user_id)

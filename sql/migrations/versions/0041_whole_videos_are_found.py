@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0041"
-down_revision = "0036"
+down_revision = "0040"
 
 _AGAIN = """
 UPDATE nightreel.search_index SET indexed_up_to = 0 WHERE EXISTS (SELECT FROM nightreel.whole_answers)

@@ -46,8 +46,9 @@ def owner(desk: Desk, statement: str) -> None:
 def test_a_session_has_its_person_and_its_origin(desk: Desk) -> None:
     entered = enter(desk)
     with desk.console.begin() as connection:
-        session = find_session(connection, entered.secret)
-        assert session is not None
+        found = find_session(connection, entered.secret)
+        assert found is not None
+        session = found.session
         assert (session.user.name, session.address, session.agent) == ("ann", "10.0.0.1", "Firefox")
         assert list_sessions(connection, desk["ann"]) == [session]
         stored = connection.execute(text("SELECT string_agg(sessions::text, ' ') FROM nightreel.sessions")).scalar_one()
@@ -124,11 +125,11 @@ def test_a_temporary_password_must_be_changed_and_expires(desk: Desk) -> None:
 def test_a_new_password_ends_the_other_sessions(desk: Desk) -> None:
     first, second = enter(desk), enter(desk)
     with desk.console.begin() as connection:
-        session = find_session(connection, second.secret)
-        assert session is not None
+        found = find_session(connection, second.secret)
+        assert found is not None
         with pytest.raises(SettingsError, match="characters"):
-            change_password(connection, desk["ann"], "short", keep_session=session.id)
-        change_password(connection, desk["ann"], OTHER, keep_session=session.id)
+            change_password(connection, desk["ann"], "short", keep_session=found.session.id)
+        change_password(connection, desk["ann"], OTHER, keep_session=found.session.id)
     assert (counts(desk, first.secret), counts(desk, second.secret)) == (False, True)
     with pytest.raises(RefusedError):
         enter(desk)

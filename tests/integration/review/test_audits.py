@@ -9,7 +9,8 @@ from nightreel.domain.queues import Queue, Queues
 from nightreel.review.auditing import judged_items, newest_misses, read_audits
 from nightreel.review.bulk import BulkFilter, preview_bulk
 from nightreel.review.refusals import NotFoundError
-from nightreel.stages.audit import AuditWish, draw_audits
+from nightreel.settings import Settings
+from nightreel.stages.audit import AuditWish, draw_audits, draw_due_audits
 from nightreel.stages.sort import apply_queues
 
 
@@ -180,3 +181,29 @@ def test_copies_are_one_item(desk):
         desk.analyse(name, violence=0.01, content="a" * 64)
     draw(desk)
     assert audits(desk)[0].size == 1
+
+
+def due(desk, **settings) -> str:
+    return str(draw_due_audits(Settings(_env_file=None, **settings), desk.work.database))
+
+
+def test_audits_are_drawn_by_a_schedule_where_a_label_has_none_or_an_old_one(desk):
+    night(desk)
+    assert due(desk) == "0 audits drawn, 0 labels without a verdict to draw"
+    assert audits(desk) == [], "without the setting, only people draw"
+    assert due(desk, audit_every_days=30).startswith("3 audits drawn")
+    first = {one.name: one.audit_id for one in audits(desk)}
+    assert due(desk, audit_every_days=30).startswith("0 audits drawn"), "they are new"
+    desk.rows("UPDATE nightreel.audits SET drawn_at = drawn_at - interval '31 days' WHERE id IN "
+              f"({first['violence']}) RETURNING id")  # fmt: skip
+    assert due(desk, audit_every_days=30).startswith("1 audit drawn")
+    second = {one.name: one.audit_id for one in audits(desk)}
+    assert {name for name in first if first[name] != second[name]} == {"violence"}
+    assert {one.made_by for one in audits(desk)} == {"schedule"}
+
+
+def test_an_audit_that_a_person_drew_is_not_replaced_before_its_time(desk):
+    night(desk)
+    draw(desk)
+    due(desk, audit_every_days=30)
+    assert {one.name: one.made_by for one in audits(desk)}["violence"] == "lea"

@@ -35,7 +35,8 @@ from nightreel.review.deciding import NewRuling, appeal, decide
 from nightreel.review.golden import add_golden_item
 from nightreel.review.history import read_history
 from nightreel.settings import Settings
-from nightreel.stages.erase import ErasureReport, apply_retention, erase, erasing_key, find_target
+from nightreel.stages.erase import ErasureReport, apply_retention, erase, erasing_key
+from nightreel.stages.erase_target import find_target
 from nightreel.stages.tombstones import read_tombstone_key
 
 URI = "s3://bucket/a.mp4"
