@@ -21,6 +21,8 @@ LOCK := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 # tests often wait for servers. tests/conftest.py decides which files come first.
 PYTEST := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PATH := $(abspath $(BIN)):$(PATH)
+# Tests start hundreds of commands: each would compile all modules where the environment forbids to keep them compiled.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo demo-model test test-vllm test-lowest check format docs fuzz chaos bench bench-docs bench-peers check-media clean install
 .PHONY: lock strings audit image sbom test-image

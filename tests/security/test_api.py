@@ -87,7 +87,7 @@ def call(
     """Args: video: for a route of a video. of: for a route of a case, its video."""
     given = {"Authorization": authorization} if authorization is not None else {}
     path = case.path.format(video=rest.video_ids[video], case=rest.case_id(of))
-    return httpx.request(case.method, f"{rest.url}/{path}", params=case.query, headers=given | headers, timeout=30)
+    return rest.http.request(case.method, f"{rest.url}/{path}", params=case.query, headers=given | headers)
 
 
 def names(reply: httpx.Response) -> set[str]:
@@ -191,7 +191,9 @@ def test_a_restricted_video_is_as_if_it_did_not_exist(rest: Rest):
     for route, case in OF_A_VIDEO.items():
         reply = call(rest, case, f"Bearer {token}", video="bloody")
         assert reply.status_code == 404, route
-        gone = httpx.get(f"{rest.url}/{case.path.format(video=99999)}", headers={"Authorization": f"Bearer {token}"})
+        gone = rest.http.get(
+            f"{rest.url}/{case.path.format(video=99999)}", headers={"Authorization": f"Bearer {token}"}
+        )
         ours = str(rest.video_ids["bloody"])
         assert reply.json()["detail"].replace(ours, "N") == gone.json()["detail"].replace("99999", "N")
 
@@ -201,7 +203,7 @@ def test_a_case_of_a_restricted_video_is_as_if_it_did_not_exist(rest: Rest):
     for route, case in OF_A_CASE.items():
         body = BODIES.get(route.rsplit("/", 1)[1])
         replies = [
-            httpx.request(
+            rest.http.request(
                 case.method,
                 f"{rest.url}/{case.path.format(case=number)}",
                 json=body,
@@ -233,7 +235,7 @@ def test_a_token_with_the_scope_review_does_what_the_role_of_its_user_allows(res
             change_user(connection, "ann", role=role)
         assert call(rest, CASES["/api/v1/queues/{queue}/take"], f"Bearer {token}").status_code == expected
     body = {"queue": "general"}
-    reply = httpx.post(f"{rest.url}/bulk/preview", json=body, headers={"Authorization": f"Bearer {token}"})
+    reply = rest.http.post(f"{rest.url}/bulk/preview", json=body, headers={"Authorization": f"Bearer {token}"})
     assert reply.status_code == 403, "leads decide in bulk"
     with rest.owner.begin() as connection:
         change_user(connection, "ann", disabled=True)

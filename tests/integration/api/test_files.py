@@ -199,7 +199,7 @@ def test_an_export_that_fails_in_the_middle_is_no_whole_file(rest: Rest, postgre
 
 
 def ask(rest: Rest, file: tuple[str, bytes], *, token: str | None = None, **form) -> httpx.Response:
-    return httpx.post(
+    return rest.http.post(
         f"{rest.url}/ask",
         headers={"Authorization": f"Bearer {token or rest.token('ask')}"},
         files={"file": file},
@@ -254,10 +254,10 @@ def test_a_wrong_question_is_refused(rest: Rest):
 
 def test_only_a_form_with_a_file_is_taken(rest: Rest):
     headers = {"Authorization": f"Bearer {rest.token('ask')}"}
-    assert httpx.post(f"{rest.url}/ask", headers=headers, json={"question": "What?"}).status_code == 415
+    assert rest.http.post(f"{rest.url}/ask", headers=headers, json={"question": "What?"}).status_code == 415
     broken = headers | {"Content-Type": "multipart/form-data"}
-    assert httpx.post(f"{rest.url}/ask", headers=broken, content=b"--x").status_code == 400
-    no_file = httpx.post(f"{rest.url}/ask", headers=headers, files={"question": (None, "What?")})
+    assert rest.http.post(f"{rest.url}/ask", headers=broken, content=b"--x").status_code == 400
+    no_file = rest.http.post(f"{rest.url}/ask", headers=headers, files={"question": (None, "What?")})
     assert (no_file.status_code, "file" in no_file.json()["detail"]) == (422, True)
 
 
@@ -271,7 +271,7 @@ def small(rest: Rest, rest_settings: Settings, postgres_server) -> Iterator[Rest
     )
     console = Database(url)
     with open_service(tight, console) as service, serving(create_app(service)) as base:
-        yield Rest(f"{base}/api/v1", rest.owner, tight, rest.video_ids)
+        yield Rest(rest.http, f"{base}/api/v1", rest.owner, tight, rest.video_ids)
         assert service.model.is_loaded is False, "released after it was idle"
     console.close()
 

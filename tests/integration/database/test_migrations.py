@@ -1,10 +1,12 @@
 """The migrations and the schema in code describe the same tables: these tests compare them."""
 
 import json
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from fixtures.earlier_versions import downgrade_to
 from fixtures.work import stored
 from sqlalchemy import create_engine, inspect, text
@@ -13,6 +15,8 @@ from nightreel.database import schema
 from nightreel.database.connection import Database
 from nightreel.database.migrations import require_current, upgrade
 from nightreel.errors import PermanentError
+
+MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 
 
 @pytest.fixture
@@ -60,6 +64,13 @@ def test_busy_tables_are_vacuumed_early_and_an_index_covers_listing_pages(databa
 def test_upgrading_twice_changes_nothing(database):
     before, after = upgrade(database.engine)
     assert before == after
+
+
+def test_the_names_of_migrations_start_with_their_revisions(database):
+    scripts = ScriptDirectory(MIGRATIONS)
+    names = {script.revision: Path(script.path).name for script in scripts.walk_revisions()}
+    assert all(name.startswith(f"{revision}_") for revision, name in names.items())
+    assert upgrade(database.engine)[1] == scripts.get_current_head()
 
 
 def test_the_newest_migration_can_be_reverted_and_applied_again(database):

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -161,24 +161,26 @@ def test_a_request_to_a_silent_host_ends_after_some_checks(silent_port: int) -> 
 _YES = Prompt.of(name="red", kind=PromptKind.YES_NO, text="Is it red?")
 
 
-def ask(chat_server: ChatServer, segments: int) -> Callable[[], Any]:
-    model = load_model(load_settings(model=chat_server.setting, remote_patience_s=0))
-    batches = [FrameBatch.blank(6, height=64, width=64, level=10 * level) for level in range(segments)]
-    features = model.encode(batches, segments=[Segment(0, 0.0, 6.0)] * segments, keys=["k"] * segments)
-    return lambda: model.ask(features, [[_YES]] * segments)
+@contextmanager
+def asking(chat_server: ChatServer, segments: int) -> Iterator[Callable[[], Any]]:
+    """A call that asks a model about this many segments."""
+    with closing(load_model(load_settings(model=chat_server.setting, remote_patience_s=0))) as model:
+        batches = [FrameBatch.blank(6, height=64, width=64, level=10 * level) for level in range(segments)]
+        features = model.encode(batches, segments=[Segment(0, 0.0, 6.0)] * segments, keys=["k"] * segments)
+        yield lambda: model.ask(features, [[_YES]] * segments)
 
 
 def test_a_limit_that_every_video_would_meet_ends_the_run(chat_server: ChatServer, vllm_like: VllmLike) -> None:
-    asking = ask(chat_server, 1)
-    vllm_like.context = 30  # restarted with other limits
-    with pytest.raises(SettingsError, match="refuses grey frames, too") as caught:
-        asking()
+    with asking(chat_server, 1) as ask:
+        vllm_like.context = 30  # restarted with other limits
+        with pytest.raises(SettingsError, match="refuses grey frames, too") as caught:
+            ask()
     assert "exceeds model's maximum context length (30)" in str(caught.value)
 
 
 def test_a_video_whose_content_is_refused_fails_alone(chat_server: ChatServer, vllm_like: VllmLike) -> None:
-    asking = ask(chat_server, 2)
-    chat_server.answer = lambda _: failure(400, "the content filter refused this")
-    with pytest.raises(NightreelError) as caught:
-        asking()
+    with asking(chat_server, 2) as ask:
+        chat_server.answer = lambda _: failure(400, "the content filter refused this")
+        with pytest.raises(NightreelError) as caught:
+            ask()
     assert caught.value.reason == "model_refused"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 from fixtures.work_rest import Rest
 
@@ -118,7 +117,7 @@ def test_a_body_is_checked_and_limited(rest: Rest):
         ),
         (b" " * ((1 << 20) + 1), 413, "bytes"),
     ):
-        reply = httpx.post(url, content=body, headers=headers)
+        reply = rest.http.post(url, content=body, headers=headers)
         assert (reply.status_code, said in reply.json()["detail"]) == (status, True), (body[:60], reply.text)
 
 
