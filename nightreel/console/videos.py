@@ -37,9 +37,9 @@ class WatchForm(Body):
 
 
 class RevealForm(Body):
-    """Which contact sheet is shown as it is."""
+    """What is shown as it is: the contact sheet of a segment; without one, the player."""
 
-    segment: Index
+    segment: Index | None = None
 
 
 def add_videos(router: APIRouter) -> None:
@@ -97,13 +97,16 @@ def _moment(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
 
 
 def _media(request: Request, visitor: AsViewer, video_id: VideoId) -> Response:
-    """The bytes of the video, by ranges. Each request is noted: the browser sends one when somebody plays or seeks."""
+    """The bytes of the video, by ranges. Each request is noted: the browser sends one when somebody plays or seeks.
+
+    In the lane, they count as blurred: `_revealed` notes when the person asks to see the picture as it is.
+    """
     _, restricted = _asked(request, visitor)
     with visitor.reading(restricted=restricted) as connection:
         video = find_video(connection, video_id, restricted=restricted)
     reply = media_reply(request, visitor.service, video)
     with visitor.writing() as connection:
-        note_view(connection, visitor.user, video_id, Viewed.VIDEO, False)
+        note_view(connection, visitor.user, video_id, Viewed.VIDEO, restricted)
     return reply
 
 
@@ -129,7 +132,7 @@ def _preview_media(request: Request, visitor: AsViewer, video_id: VideoId, key: 
         video = find_video(connection, video_id, restricted=restricted)
     reply = preview_reply(request, visitor.service.previews, video["content_sha256"], key)
     with visitor.writing() as connection:
-        note_view(connection, visitor.user, video_id, Viewed.VIDEO, False)
+        note_view(connection, visitor.user, video_id, Viewed.VIDEO, restricted)
     return reply
 
 
@@ -143,11 +146,12 @@ def _frame(request: Request, visitor: AsViewer, video_id: VideoId, segment: Inde
 
 
 def _revealed(visitor: AsViewer, video_id: VideoId) -> Response:
-    """The person asks to see a contact sheet of the lane as it is: the page shows it after this reply."""
+    """The person asks to see a picture of the lane as it is: the page shows it after this reply."""
     segment = visitor.form.read(RevealForm).segment
+    what = Viewed.VIDEO if segment is None else Viewed.CONTACT_SHEET
     with visitor.writing() as connection:
         find_video(connection, video_id, restricted=visitor.user.restricted)
-        note_view(connection, visitor.user, video_id, Viewed.CONTACT_SHEET, False, segment=segment)
+        note_view(connection, visitor.user, video_id, what, False, segment=segment)
     return Response(status_code=204)
 
 

@@ -85,7 +85,7 @@ document.addEventListener("htmx:afterSettle", prepare);
 
 async function reveal(button) {
   const { reveal: path, segment } = button.dataset;
-  if (path && !(await noted(path, { segment }))) return;
+  if (!(await noted(path, segment ? { segment } : {}))) return;
   button.closest(".hidden-picture").classList.remove("hidden-picture");
   button.remove();
 }

@@ -271,7 +271,7 @@ def small(rest: Rest, rest_settings: Settings, postgres_server) -> Iterator[Rest
     )
     console = Database(url)
     with open_service(tight, console) as service, serving(create_app(service)) as base:
-        yield Rest(rest.http, f"{base}/api/v1", rest.owner, tight, rest.video_ids)
+        yield Rest(f"{base}/api/v1", rest.owner, tight, rest.video_ids, rest.http)
         assert service.model.is_loaded is False, "released after it was idle"
     console.close()
 

@@ -47,6 +47,25 @@ def test_the_player_gets_the_bytes_by_ranges(console: Console, stored: Path):
     assert [tuple(row) for row in seen] == [("video", console.video_ids["clip-3"], False)] * 4
 
 
+def test_the_player_of_the_lane_counts_as_blurred_until_the_picture_is_asked_for(console: Console, tmp_path: Path):
+    path, video = tmp_path / "in" / "clip.mp4", console.video_ids["bloody"]
+    path.parent.mkdir()
+    encode_numbers(path, range(25), "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    console.put_file("bloody", path, frame_times_s=(0.48,))
+    page = f"/videos/{video}?lane=restricted"
+    with console.client("cleo") as client:
+        assert f'data-reveal="/videos/{video}/revealed"' in client.get(page).text
+        assert client.get(f"/videos/{video}/media?lane=restricted").status_code == 200
+        assert client.submit(f"/videos/{video}/revealed", page=page).status_code == 204
+        assert client.submit(f"/videos/{video}/revealed", page=page, segment="0").status_code == 204
+    with console.owner.begin() as connection:
+        seen = connection.execute(
+            text("SELECT what, segment, blurred FROM reporting.views_seen ORDER BY view_id")
+        ).all()
+    rows = [tuple(row) for row in seen]
+    assert rows == [("video", None, True), ("video", None, False), ("contact_sheet", 0, False)]
+
+
 def test_bytes_of_another_version_are_not_shown(console: Console, stored: Path):
     media = f"/videos/{console.video_ids['clip-3']}/media"
     stored.write_bytes(b"something else")
