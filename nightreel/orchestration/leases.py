@@ -53,9 +53,8 @@ def lease_memory(
 
     Raises:
         PermanentError: `run_closed`: `closing` was set during the wait. `prefect_refused`, `memory_limit_gone`.
-        TransientError: the database does not respond; `prefect_unreachable` before the wait started.
+        TransientError: the database does not respond. While Prefect does not respond, the request waits.
     """
-    limits.ensure(request.capacities)
     waiting = _Waiting(request, limits=limits, database=database, run_id=run_id)
     given_back = True
     try:
@@ -89,6 +88,7 @@ class _Waiting:
     def __init__(self, request: MemoryRequest, *, limits: MemoryLimits, database: Database, run_id: int | None) -> None:
         self._request, self._limits, self._database, self._run_id = request, limits, database, run_id
         self._log_at = 0.0
+        self._limits_exist = False
         self.ticket = self._enqueue()
 
     def wait(self, closing: threading.Event, look_every_s: float) -> Taken:
@@ -138,6 +138,9 @@ class _Waiting:
         """Take the memory if it is still this request's turn, under the lock of the queue."""
         lease_id = None
         try:
+            if not self._limits_exist:
+                self._limits.ensure(self._request.capacities)
+                self._limits_exist = True
             with self._database.begin() as connection:
                 memory_queue.lock_queue(connection, self._request.host)
                 queue = self._read(connection)

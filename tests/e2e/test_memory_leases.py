@@ -35,6 +35,7 @@ from nightreel.gpu import memory_devices, ram_device
 from nightreel.orchestration.leases import lease_memory
 from nightreel.orchestration.memory_limits import MemoryLimits
 from nightreel.orchestration.service_lease import open_leases
+from nightreel.reasons import Reason
 from nightreel.services import PrefectApi
 from nightreel.settings import Settings
 
@@ -93,6 +94,20 @@ def test_a_waiting_request_is_granted_as_soon_as_memory_is_given_back(lease):
     freed = time.monotonic()
     thread.join(10)
     assert waited[0] - freed < 3, "no later than the waiting request's own next check"
+
+
+def test_a_server_that_is_busy_for_a_moment_ends_no_run(lease, books, monkeypatch):
+    ensure, busy = books.ensure, [True]
+
+    def busy_at_first(capacities):
+        if busy and busy.pop():
+            raise TransientError(Reason.PREFECT_UNREACHABLE, "the Prefect server answered 503")
+        ensure(capacities)
+
+    monkeypatch.setattr(books, "ensure", busy_at_first)
+    with lease(600) as held:
+        held.ensure_held()
+    assert not busy
 
 
 def test_a_run_that_ends_stops_waiting(lease):

@@ -153,8 +153,8 @@ def test_a_night_is_shared_by_hosts_goes_on_without_its_own_run_and_ends_as_one(
     wait_for(lambda: slow.value(RUNNING) == 0, night.logs, 60)
     leader, helper = night.runs()[-2:]
     assert leader.status in ("cancelled", "crashed"), "crashed, if it was killed before it could say so"
-    assert helper.status == "completed"
-    assert "was cancelled or paused" in helper.counts["headline"]
+    assert helper.status in ("completed", "cancelled"), "cancelled, if Prefect ended it before it saw the leader's end"
+    assert helper.status == "cancelled" or "was cancelled or paused" in helper.counts["headline"]
     assert slow.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
     assert done <= slow.value(DONE) < CLIPS
 
