@@ -1,12 +1,14 @@
 -- The next case of a queue for a user: the worst first, then the oldest. `lock`: a case that another transaction is
 -- taking is passed over, so two people never get one case. `states`: those that the user may decide in. `more`: another
 -- condition. A second person, and the lead who decides an escalation or an appeal, is somebody else than who decided
--- before. Counts, not NOT EXISTS, for which Postgres may read all videos first: a few of the first cases are enough.
+-- before. Counts, not NOT EXISTS, for which Postgres may read all videos first: a few of the first cases are enough. And
+-- golden_id is compared so that only the index in this order fits: without statistics, as after many new cases, Postgres
+-- would take the one for counts, and check and sort all cases of the queue.
 SELECT waiting.id
 FROM nightreel.cases AS waiting
 WHERE waiting.queue_id = :queue_id
   AND waiting.state IN $states
-  AND waiting.golden_id IS NULL
+  AND coalesce(waiting.golden_id, 0) = 0
   $more
   AND (waiting.taken_until IS NULL OR waiting.taken_until <= clock_timestamp())
   AND (waiting.hold_until IS NULL OR waiting.hold_until <= clock_timestamp())
