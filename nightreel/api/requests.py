@@ -255,7 +255,7 @@ def _request(request: Request, caller: MayReview, request_id: Id) -> Response:
 
 @contextmanager
 def _administering(request: Request, caller: Caller) -> Iterator[tuple[Connection, User]]:
-    """A transaction, and the user of the token. Raises NotAllowedError: it is no admin."""
+    """A transaction, and the user of the token. Raises NotAllowedError: the user is not an admin."""
     with acting(request, caller) as (connection, user):
         if not user.may(Role.ADMIN):
             raise NotAllowedError(f"{user.name} is a {user.role}: this needs an admin")

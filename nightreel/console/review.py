@@ -65,7 +65,7 @@ def add_review(router: APIRouter) -> None:
 
 
 def _queues(request: Request, visitor: AsReviewer) -> Response:
-    """All queues; and, for who comes from one, why there is no next case."""
+    """All queues. A person who comes from one sees why it has no next case."""
     return queues_page(request, visitor, done=query_of(request).last("done"))
 
 
