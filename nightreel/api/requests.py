@@ -7,10 +7,11 @@ scope `admin`; leads for thresholds, with the scope `review`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -18,10 +19,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from nightreel.api.access import Caller, needs
-from nightreel.api.bodies import Body, described_body, sent
-from nightreel.api.problems import Problem, described
+from nightreel.api.bodies import Body, sent
+from nightreel.api.problems import Problem
 from nightreel.api.replies import json_reply
-from nightreel.api.review import REFUSALS, MayReview, acting, may_review
+from nightreel.api.review import MayReview, acting, add_route, may_review
 from nightreel.api.service import service_of
 from nightreel.database.erasures import are_restricted
 from nightreel.database.policies import policies_in_force
@@ -134,30 +135,17 @@ class ThresholdShape(BaseModel):
 
 def add_requests(router: APIRouter) -> None:
     """Add the routes."""
-
-    def add(
-        path: str, route: Callable[..., Response], shape: type[BaseModel], *, body: type[Body] | None = None
-    ) -> None:
-        router.add_api_route(
-            path,
-            route,
-            methods=["GET" if route in (_request, _golden) else "POST"],
-            response_model=shape,
-            operation_id=route.__name__.strip("_"),
-            openapi_extra=described_body(body) if body else None,
-            responses=described(*REFUSALS),
-        )
-
+    add = partial(add_route, router)
     add("/requests/erasures/preview", _preview_erasure, ErasurePreviewShape, body=VideoBody)
     add("/requests/erasures", _erase, AskedShape, body=EraseBody)
     add("/requests/holds", _hold, AskedShape, body=LegalHoldBody)
     add("/requests/holds/{hold_id}/end", _end_hold, AskedShape)
-    add("/golden", _golden, GoldenShape)
+    add("/golden", _golden, GoldenShape, reads=True)
     add("/requests/golden", _add_golden, AskedShape, body=GoldenBody)
     add("/requests/golden/{golden_id}/end", _end_golden, AskedShape)
     add("/requests/thresholds/preview", _preview_threshold, ThresholdShape, body=ThresholdBody)
     add("/requests/thresholds", _move_threshold, AskedShape, body=MoveBody)
-    add("/requests/{request_id}", _request, RequestShape)
+    add("/requests/{request_id}", _request, RequestShape, reads=True)
 
 
 def _preview_erasure(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -118,26 +119,34 @@ def acting(request: Request, caller: Caller) -> Iterator[tuple[Connection, User]
         yield connection, replace(user, restricted=user.restricted and caller.restricted)
 
 
+def add_route(
+    router: APIRouter,
+    path: str,
+    route: Callable[..., Response],
+    shape: type[BaseModel],
+    *,
+    reads: bool = False,
+    body: type[Body] | None = None,
+) -> None:
+    """Add a route that acts as a person. `reads`: it is a GET. `body`: of its request."""
+    router.add_api_route(
+        path,
+        route,
+        methods=["GET" if reads else "POST"],
+        response_model=shape,
+        operation_id=route.__name__.strip("_"),
+        openapi_extra=described_body(body) if body else None,
+        responses=described(*REFUSALS),
+    )
+
+
 def add_review(router: APIRouter) -> None:
     """Add the routes."""
-
-    def add(
-        path: str, route: Callable[..., Response], shape: type[BaseModel], *, body: type[Body] | None = None
-    ) -> None:
-        router.add_api_route(
-            path,
-            route,
-            methods=["GET" if route in (_queues, _case, _history) else "POST"],
-            response_model=shape,
-            operation_id=route.__name__.strip("_"),
-            openapi_extra=described_body(body) if body else None,
-            responses=described(*REFUSALS),
-        )
-
-    add("/queues", _queues, QueuesShape)
+    add = partial(add_route, router)
+    add("/queues", _queues, QueuesShape, reads=True)
     add("/queues/{queue}/take", _take_next, CaseShape)
-    add("/cases/{case_id}", _case, CaseShape)
-    add("/cases/{case_id}/history", _history, HistoryShape)
+    add("/cases/{case_id}", _case, CaseShape, reads=True)
+    add("/cases/{case_id}/history", _history, HistoryShape, reads=True)
     add("/cases/{case_id}/take", _on_case(desk.take_case, "take_case", "Take this case."), CaseShape)
     add(
         "/cases/{case_id}/extend", _on_case(desk.extend, "extend_case", "Start the time of your case again."), CaseShape
