@@ -1,28 +1,36 @@
 """Brings a database to the tables and views of this version (`nightreel db upgrade`).
 
-The Alembic migrations are in sql/migrations. The views are plain files in sql/views. Each upgrade recreates them with
-CREATE OR REPLACE, so that grants on them stay. sql/roles.sql has the rights of Nightreel's own roles.
+The Alembic migrations are in sql/migrations. The views are plain files in sql/views. An upgrade recreates them with
+CREATE OR REPLACE, so that grants on them stay. A digest of them lets a command that finds the same views leave them.
+sql/roles.sql has the rights of Nightreel's own roles.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from nightreel.database.wide_views import state_wide_views
+from nightreel.database.wide_views import state_wide_views, wanted_wide_views
 from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
+_SITE = """
+    UPDATE nightreel.site SET console_url = :url, stated = :digest
+    WHERE (console_url, stated) IS DISTINCT FROM (:url, :digest)
+"""
 _UPGRADE_LOCK = 0x6E72_0001  # an arbitrary constant: one upgrade at a time
 
 
-def upgrade(engine: Engine, *, console_url: str | None = None) -> tuple[str | None, str]:
+def upgrade(engine: Engine, *, console_url: str | None = None, only_changed: bool = False) -> tuple[str | None, str]:
     """Apply missing migrations, recreate the views and state the rights of roles, in one transaction.
 
     Args:
         engine: of the user that owns the tables.
         console_url: where people open the console; the views make links of it.
+        only_changed: state the views only if they differ from those of the last upgrade. A view that was changed by
+            hand in the database stays.
 
     Returns:
         The revisions before (None for an empty database) and after.
@@ -35,11 +43,15 @@ def upgrade(engine: Engine, *, console_url: str | None = None) -> tuple[str | No
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS reporting"))
         if before != newest:
             _migrate(connection)
-        for path in sorted((_sql_directory() / "views").glob("*.sql"), key=_place):
-            connection.exec_driver_sql(path.read_text())
-        state_wide_views(connection)
-        connection.execute(text("UPDATE nightreel.site SET console_url = :url"), {"url": console_url})
+        views = [path.read_text() for path in sorted((_sql_directory() / "views").glob("*.sql"), key=_place)]
+        wide = wanted_wide_views(connection)
+        digest = hashlib.sha256(repr((newest, views, wide)).encode()).hexdigest()
+        if not only_changed or before != newest or digest != _stated(connection):
+            for view in views:
+                connection.exec_driver_sql(view)
+            state_wide_views(connection, wide)
         _state_rights(connection)
+        connection.execute(text(_SITE), {"url": console_url, "digest": digest})
     return before, newest
 
 
@@ -82,6 +94,12 @@ def _place(path: Path) -> tuple[int, str]:
 
 def _state_rights(connection: Connection) -> None:
     connection.exec_driver_sql((_sql_directory() / "roles.sql").read_text())
+
+
+def _stated(connection: Connection) -> str | None:
+    """The digest of the views that the last upgrade stated."""
+    found: str | None = connection.execute(text("SELECT stated FROM nightreel.site")).scalar()
+    return found
 
 
 def _current(connection: Connection) -> str | None:

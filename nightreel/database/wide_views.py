@@ -8,7 +8,7 @@ An upgrade makes them, and takes away those of sets that are not asked any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -45,18 +45,29 @@ _WIDE = """
 """
 
 
-def state_wide_views(connection: Connection) -> None:
-    """Make the views of all prompt sets that are asked now. A view that others depend on keeps its old columns."""
+class WideView(NamedTuple):
+    """What Postgres is told of a view: `make` follows CREATE or CREATE OR REPLACE, `said` are its comments."""
+
+    make: str
+    said: list[str]
+
+
+def wanted_wide_views(connection: Connection) -> dict[str, WideView]:
+    """The views of all prompt sets that are asked now, by name."""
     sets: dict[str, dict[str, _Asked]] = {}
     for row in connection.execute(text(_PROMPTS)):
         fields = Question.from_json(row.definition).fields
         sets.setdefault(row.set_name, {})[row.name] = _Asked(row.id, fields)
-    wanted = {wide_view(name): prompts for name, prompts in sets.items()}
+    return {wide_view(name): _wanted(wide_view(name), prompts) for name, prompts in sets.items()}
+
+
+def state_wide_views(connection: Connection, wanted: Mapping[str, WideView]) -> None:
+    """Make these views, and no others. A view that others depend on keeps its old columns."""
     for view in wide_views(connection):
         if view not in wanted:
             _try(connection, view, [f"DROP VIEW reporting.{_quoted(view)}"])
-    for view, prompts in wanted.items():
-        _state(connection, view, prompts)
+    for view, statements in wanted.items():
+        _state(connection, view, statements)
 
 
 def wide_view(set_name: str) -> str:
@@ -124,17 +135,21 @@ def _value_of(field: Field) -> str:
     return as_text
 
 
-def _state(connection: Connection, view: str, prompts: dict[str, _Asked]) -> None:
+def _wanted(view: str, prompts: dict[str, _Asked]) -> WideView:
     columns = _columns(prompts)
     name = f"reporting.{_quoted(view)}"
-    make = f"VIEW {name} AS {_select(columns, [asked.id for asked in prompts.values()])}"
     comments = {column: one.said for column, one in columns.items()} | _COLUMNS
     said = [f"COMMENT ON COLUMN {name}.{_quoted(column)} IS {_literal(words)}" for column, words in comments.items()]
     said.append(f"COMMENT ON VIEW {name} IS {_literal('One row for each current video, one column for each prompt.')}")
+    return WideView(f"VIEW {name} AS {_select(columns, [asked.id for asked in prompts.values()])}", said)
+
+
+def _state(connection: Connection, view: str, wanted: WideView) -> None:
+    name = f"reporting.{_quoted(view)}"
     exists = connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None
     # Without new columns in between, which Postgres refuses, a view stays in place with its grants.
-    if not exists or not _try(connection, view, [f"CREATE OR REPLACE {make}", *said], quiet=True):
-        _try(connection, view, [f"DROP VIEW IF EXISTS {name}", f"CREATE {make}", *said])
+    if not exists or not _try(connection, view, [f"CREATE OR REPLACE {wanted.make}", *wanted.said], quiet=True):
+        _try(connection, view, [f"DROP VIEW IF EXISTS {name}", f"CREATE {wanted.make}", *wanted.said])
 
 
 def _select(columns: dict[str, _Column], prompt_ids: Sequence[int]) -> str:

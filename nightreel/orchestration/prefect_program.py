@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -32,9 +33,12 @@ def prefect_environment(settings: Settings, api: PrefectApi, **extra: str) -> di
     home = {} if settings.prefect_api_url else {"PREFECT_HOME": str(settings.work_dir.resolve() / "prefect-client")}
     secret = {"PREFECT_API_AUTH_STRING": api.auth_string} if api.auth_string else {}
     timeout = f"{request_timeout_s(settings):g}"
-    return child_environment(
+    environment = child_environment(
         PREFECT_API_URL=api.url, PREFECT_API_REQUEST_TIMEOUT=timeout, DO_NOT_TRACK="1", **secret, **home, **extra
     )
+    # `python3` in the command of a pool is this interpreter.
+    path = (str(Path(sys.executable).parent), environment.get("PATH", ""))
+    return environment | {"PATH": os.pathsep.join(filter(None, path))}
 
 
 def prefect_command(arguments: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ def open_database(settings: Settings, *, to_write: bool = False) -> Iterator[Dat
     """
     with open_services(settings, prefect=False) as endpoints:
         if settings.database_url is None:
-            upgrade_database(endpoints.owner_url, console_url=settings.console_url)
+            upgrade_database(endpoints.owner_url, console_url=settings.console_url, only_changed=True)
         database = Database(endpoints.database_url)
         try:
             with database.translated():
@@ -82,18 +82,22 @@ def open_console_database(settings: Settings) -> Iterator[Database]:
 
 
 def upgrade_database(
-    owner_url: str, *, console_url: str | None = None, on_progress: OnProgress = lambda *_: None
+    owner_url: str,
+    *,
+    console_url: str | None = None,
+    only_changed: bool = False,
+    on_progress: OnProgress = lambda *_: None,
 ) -> tuple[str | None, str]:
     """Bring tables and views to this version, with verdicts and cases. Returns the revisions before and after.
 
     Args:
         owner_url: of the user that owns the tables.
-        console_url: as `upgrade`.
+        console_url, only_changed: as `upgrade`.
     """
     owner = Database(owner_url)
     try:
         with owner.translated():
-            before, after = upgrade(owner.engine, console_url=console_url)
+            before, after = upgrade(owner.engine, console_url=console_url, only_changed=only_changed)
         if before != after:
             apply_changes(owner, on_progress=on_progress)
             show_current(owner)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from fixtures.hosts import Hosts, one_by_one, wait_for
 from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Failed, Pending, Running, Scheduled
 from typer.testing import CliRunner
@@ -138,6 +140,19 @@ def test_a_second_deploy_changes_nothing(deploy, registered, pool):
     assert list(before["automations"]) == [DEAD]
     assert deploy() == ["nothing to change"]
     assert registered() == before
+
+
+def test_runs_of_a_pool_of_an_earlier_version_get_a_command_and_a_command_of_ones_own_stays(deploy, client, pool):
+    made = client.read_work_pool(pool).base_job_template
+    for command, expected in ((None, "python3 -m nightreel.orchestration.flow_run_program"), ("nice run", "nice run")):
+        template = deepcopy(made)
+        template["variables"]["properties"]["command"]["default"] = command
+        client.update_work_pool(pool, WorkPoolUpdate(base_job_template=template))
+        changes = deploy()
+        found = client.read_work_pool(pool).base_job_template
+        assert found["variables"]["properties"]["command"]["default"] == expected, changes
+    client.update_work_pool(pool, WorkPoolUpdate(base_job_template=made))
+    assert deploy() == ["nothing to change"]
 
 
 def test_another_cron_changes_only_the_night_and_a_paused_schedule_stays_paused(deploy, registered):

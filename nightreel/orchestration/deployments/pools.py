@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ HELPERS, BACKFILL = "helpers", "backfill"
 QUEUES = {NIGHTS: 1, HELPERS: 2, "retries": 4, UPKEEP: 5, BACKFILL: 10}
 """A pool's queues with their priorities: the lowest number goes first."""
 logger = logging.getLogger("nightreel.deploy")
+_COMMAND = "python3 -m nightreel.orchestration.flow_run_program"  # `nightreel worker` sets PATH for it
 _DESCRIPTION = "Machines of one kind that run Nightreel. Made by `nightreel deploy`."
 
 
@@ -52,6 +54,15 @@ def default_template(kind: PoolType) -> dict[str, Any]:
         return read_template(shipped("kubernetes-job-template.json"))
     template = ProcessWorker.get_default_base_job_template()
     template["variables"]["properties"]["working_dir"]["default"] = "."
+    return _with_command(template)
+
+
+def _with_command(template: dict[str, Any]) -> dict[str, Any]:
+    """This template of a process pool, with the command of runs, unless somebody set one or removed the variable."""
+    template = deepcopy(template)
+    command = template["variables"].get("properties", {}).get("command")
+    if command is not None and command.get("default") is None:
+        command["default"] = _COMMAND
     return template
 
 
@@ -62,7 +73,8 @@ def register_pool(
 
     Args:
         kind: type of a new pool; None: process. An existing pool keeps its type.
-        template: the pool's job template; None: the default for a new pool, and no change to an existing one.
+        template: the pool's job template; None: the default for a new pool, and no change to an existing one, except
+            that runs of a process pool get a command.
     """
     try:
         pool = client.read_work_pool(name)
@@ -79,6 +91,8 @@ def register_pool(
     changes = []
     if kind and pool.type != kind:
         logger.warning("work pool %s keeps its type %s: delete it first, or use another name", name, pool.type)
+    if template is None and pool.type == "process":
+        template = _with_command(pool.base_job_template)  # a pool of an earlier version has none
     if template is not None and template != pool.base_job_template:
         client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
         changes.append(f"changed the job template of work pool {name}: {differences(pool.base_job_template, template)}")

@@ -66,6 +66,36 @@ def test_upgrading_twice_changes_nothing(database):
     assert before == after
 
 
+def test_a_command_states_views_only_if_they_differ_from_those_of_the_last_upgrade(database):
+    def exists() -> bool:
+        with database.begin() as connection:
+            return connection.execute(text("SELECT to_regclass('reporting.not_asked')")).scalar() is not None
+
+    with database.begin() as connection:
+        connection.execute(text("DROP VIEW reporting.not_asked CASCADE"))
+    upgrade(database.engine, only_changed=True)
+    assert not exists(), "nothing changed since the last upgrade"
+    with database.begin() as connection:
+        connection.execute(text("UPDATE nightreel.site SET stated = 'those of another version'"))
+    upgrade(database.engine, only_changed=True)
+    assert exists()
+    with database.begin() as connection:
+        connection.execute(text("DROP VIEW reporting.not_asked CASCADE"))
+    upgrade(database.engine)
+    assert exists(), "`nightreel db upgrade` repairs"
+
+
+def test_a_command_follows_another_address_of_the_console(database):
+    def address() -> str | None:
+        with database.begin() as connection:
+            return connection.execute(text("SELECT console_url FROM nightreel.site")).scalar()
+
+    upgrade(database.engine, console_url="https://a.example", only_changed=True)
+    assert address() == "https://a.example"
+    upgrade(database.engine, only_changed=True)
+    assert address() is None
+
+
 def test_the_names_of_migrations_start_with_their_revisions(database):
     scripts = ScriptDirectory(MIGRATIONS)
     names = {script.revision: Path(script.path).name for script in scripts.walk_revisions()}

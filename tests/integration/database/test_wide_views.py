@@ -20,7 +20,7 @@ def wide(judged_videos: Work, owner_url: str):
 
     def read() -> dict[str, dict]:
         with closing(Database(owner_url)) as owner:
-            upgrade(owner.engine)
+            upgrade(owner.engine, only_changed=True)
         with judged_videos.database.begin() as connection:
             rows = connection.execute(text("SELECT * FROM reporting.wide_test ORDER BY uri")).mappings()
             return {row["uri"].rsplit("/", 1)[1].removesuffix(".mp4"): dict(row) for row in rows}
