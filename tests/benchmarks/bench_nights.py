@@ -1,6 +1,7 @@
 """A night on one, two and four hosts: one Prefect server, one Postgres. `make bench-nights`, 20 minutes.
 
-With the argument 16, a night of sixteen runs too, four on each of four hosts, which then have four devices each.
+With the argument 16, a night of sixteen runs too, four on each of four hosts, which then have four devices each, and
+with Prefect on a Postgres of Debian, as in production, where there is one. With the argument only-16, nothing else.
 
 The model is a server that sleeps for each segment and takes one segment of a host at a time. So this measures all the
 rest: how soon helpers start, and whether claims, database and Prefect let four hosts do four times the work. A host is
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Report, Row
+from benchmarks.prefect_on_postgres import debian_postgres
 from benchmarks.worker_sides import Outcome, repeated_questions, site, throughput, value, wait, write_video
 from fixtures.chat_server import ChatServer
 from fixtures.hosts import Hosts
@@ -48,22 +50,13 @@ class Night(Outcome):
     tasks: int
 
 
-def main(with_many: bool) -> None:
+def main(*, with_few: bool, with_many: bool) -> None:
     report = Report("nights", versions=("prefect", "psycopg", "sqlalchemy"))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        found: dict[str, Night] = {}
-        for how, hosts, disturb in (
-            ("1 host", 1, _nothing),
-            ("2 hosts", 2, _nothing),
-            ("4 hosts", 4, _nothing),
-            ("4 hosts, one killed", 4, _kill_helper),
-            ("4 hosts, the night's own run killed", 4, _kill_night),
-        ):
-            found[how] = _play(directory / str(len(found)), hosts=hosts, disturb=disturb)
-            print(how, found[how], flush=True)
-        for row in _rows(found):
-            report.add(row)
+        if with_few:
+            for row in _rows(dict(_few(directory))):
+                report.add(row)
         if with_many:
             many = _play(
                 directory / "many",
@@ -71,10 +64,27 @@ def main(with_many: bool) -> None:
                 devices=MANY_DEVICES,
                 videos=MANY_VIDEOS,
                 sleep_s=MANY_SLEEP_S,
+                prefect_has_postgres=debian_postgres() is not None,
             )
+            print(many, flush=True)
             for row in _rows_of_many(many):
                 report.add(row)
     report.finish()
+
+
+def _few(directory: Path) -> Iterator[tuple[str, Night]]:
+    """Nights on one to four hosts, by what they are."""
+    nights = (
+        ("1 host", 1, _nothing),
+        ("2 hosts", 2, _nothing),
+        ("4 hosts", 4, _nothing),
+        ("4 hosts, one killed", 4, _kill_helper),
+        ("4 hosts, the night's own run killed", 4, _kill_night),
+    )
+    for number, (how, hosts, disturb) in enumerate(nights):
+        night = _play(directory / str(number), hosts=hosts, disturb=disturb)
+        print(how, night, flush=True)
+        yield how, night
 
 
 def _rows(found: dict[str, Night]) -> Iterator[Row]:
@@ -97,8 +107,8 @@ def _rows_of_many(many: Night) -> Iterator[Row]:
         ideal / many.seconds,
         ">= 0.9",
         ideal / many.seconds >= 0.9,
-        f"{many.hosts} hosts on this machine's cores, runs {many.runs}; {many.claims / many.seconds:.1f} claims/s, "
-        f"{many.tasks / many.seconds:.1f} task runs/s accepted",
+        f"{many.hosts} hosts on this machine's cores, Prefect on {'Postgres' if debian_postgres() else 'SQLite'}, runs "
+        f"{many.runs}; {many.claims / many.seconds:.1f} claims/s, {many.tasks / many.seconds:.1f} task runs/s accepted",
     )
     yield Row(
         f"a night of {runs} runs: until its last helper started",
@@ -140,11 +150,12 @@ def _play(
     disturb: Callable[[Hosts, Database], None] = _nothing,
     videos: int = VIDEOS,
     sleep_s: float = SLEEP_S,
+    prefect_has_postgres: bool = False,
 ) -> Night:
     with ExitStack() as stack:
         server = ChatServer()
         stack.callback(server.close)
-        environment, database = stack.enter_context(site(directory, server))
+        environment, database = stack.enter_context(site(directory, server, prefect_has_postgres=prefect_has_postgres))
         source = directory / "videos"
         helpers = hosts * devices - 1  # the hosts share a machine
         environment |= {"NIGHTREEL_SOURCE": str(source), "NIGHTREEL_HELPERS": str(helpers)}
@@ -206,4 +217,4 @@ def _task_runs(client: Any, database: Database, of_night: str) -> dict[str, int]
 
 
 if __name__ == "__main__":
-    main(with_many="16" in sys.argv)
+    main(with_few="only-16" not in sys.argv, with_many=bool({"16", "only-16"}.intersection(sys.argv)))

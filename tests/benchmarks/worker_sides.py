@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Row
+from benchmarks.prefect_on_postgres import prefect_on_postgres
 from fixtures.chat_server import ChatServer
 from fixtures.hosts import one_by_one, wait_for
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
@@ -87,19 +88,28 @@ def write_video(path: Path, seed: int) -> None:
 
 
 @contextmanager
-def site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str], Database]]:
-    """Start Postgres and Prefect for all hosts; yield their common settings, which this process gets too."""
+def site(
+    directory: Path, server: ChatServer, *, prefect_has_postgres: bool = False
+) -> Iterator[tuple[dict[str, str], Database]]:
+    """Start Postgres and Prefect for all hosts; yield their common settings, which this process gets too.
+
+    Args:
+        prefect_has_postgres: Prefect uses a Postgres of Debian, not SQLite.
+    """
     directory.mkdir()
-    with open_services(load_settings(work_dir=directory / "services")) as services:
-        assert services.prefect
-        assert services.prefect.auth_string
+    with ExitStack() as stack:
+        settings = load_settings(work_dir=directory / "services")
+        services = stack.enter_context(open_services(settings, prefect=not prefect_has_postgres))
+        prefect = stack.enter_context(prefect_on_postgres(directory)) if prefect_has_postgres else services.prefect
+        assert prefect
+        assert prefect.auth_string
         environment = {
             "NIGHTREEL_DATABASE_URL": services.database_url,
             **one_by_one(directory, server, chunk=CHUNK),
             "NIGHTREEL_CHUNKS_IN_FLIGHT": str(IN_FLIGHT),
             "NIGHTREEL_WORK_POOL": "bench",
-            "PREFECT_API_URL": services.prefect.url,
-            "PREFECT_API_AUTH_STRING": services.prefect.auth_string,
+            "PREFECT_API_URL": prefect.url,
+            "PREFECT_API_AUTH_STRING": prefect.auth_string,
         }
         before = dict(os.environ)
         os.environ |= environment
@@ -108,8 +118,7 @@ def site(directory: Path, server: ChatServer) -> Iterator[tuple[dict[str, str], 
             owner = Database(services.owner_url)
             upgrade(owner.engine)
             owner.close()
-            url, secret = services.prefect.url, services.prefect.auth_string
-            with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret}):
+            with temporary_settings({PREFECT_API_URL: prefect.url, PREFECT_API_AUTH_STRING: prefect.auth_string}):
                 yield environment, database
         finally:
             database.close()
