@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.harness import Report, Row
 from benchmarks.prefect_on_postgres import debian_postgres
-from benchmarks.worker_sides import Outcome, repeated_questions, site, throughput, value, wait, write_video
+from benchmarks.worker_sides import CHUNK, Outcome, repeated_questions, site, throughput, value, wait, write_video
 from fixtures.chat_server import ChatServer
 from fixtures.hosts import Hosts
 from prefect.client.orchestration import get_client
@@ -28,8 +28,8 @@ from prefect.client.orchestration import get_client
 from nightreel.database.connection import Database
 
 VIDEOS, SLEEP_S = 400, 1.0
-MANY_HOSTS, MANY_DEVICES, MANY_VIDEOS, MANY_SLEEP_S = 4, 4, 600, 4.0
-"""40 minutes of sleep, for 16 runs."""
+MANY_HOSTS, MANY_DEVICES, MANY_VIDEOS, MANY_SLEEP_S, MANY_CHUNK = 4, 4, 600, 4.0, 2
+"""40 minutes of sleep, for 16 runs. A chunk sleeps for as long as those of the other nights."""
 _READY_S = 40.0  # a host, because all start on one machine's cores
 _FEW = 8  # videos of the night before, which measures the costs of one
 _NIGHT = "SELECT status <> 'running' FROM nightreel.runs WHERE night_id IS NULL ORDER BY id DESC LIMIT 1"
@@ -64,6 +64,7 @@ def main(*, with_few: bool, with_many: bool) -> None:
                 devices=MANY_DEVICES,
                 videos=MANY_VIDEOS,
                 sleep_s=MANY_SLEEP_S,
+                chunk=MANY_CHUNK,
                 prefect_has_postgres=debian_postgres() is not None,
             )
             print(many, flush=True)
@@ -150,6 +151,7 @@ def _play(
     disturb: Callable[[Hosts, Database], None] = _nothing,
     videos: int = VIDEOS,
     sleep_s: float = SLEEP_S,
+    chunk: int = CHUNK,
     prefect_has_postgres: bool = False,
 ) -> Night:
     with ExitStack() as stack:
@@ -159,6 +161,7 @@ def _play(
         source = directory / "videos"
         helpers = hosts * devices - 1  # the hosts share a machine
         environment |= {"NIGHTREEL_SOURCE": str(source), "NIGHTREEL_HELPERS": str(helpers)}
+        environment["NIGHTREEL_CHUNK_SEGMENTS"] = str(chunk)
         group = stack.enter_context(Hosts(directory, environment))
         client = stack.enter_context(get_client(sync_client=True))
         group.deploy()
