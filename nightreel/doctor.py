@@ -141,7 +141,10 @@ def _model(settings: Settings, *, deeply: bool) -> str:
     size = f", {spec.parameters / 1e6:.1f} M parameters" if spec.parameters else ""
     if found.server:
         return f"{spec.name} at {spec.revision[:20]}, {found.server}"
-    return f"{spec.name} at {spec.revision[:20]}, {spec.model_class}{size}, {spec.dtype}, {spec.attention}"
+    known = f"{spec.name} at {spec.revision[:20]}, {spec.model_class}{size}, {spec.dtype}"
+    if found.why_frames:
+        return f"{known}, {spec.engine}, no features: {found.why_frames}"
+    return ", ".join(filter(None, [known, spec.attention, spec.engine]))
 
 
 def _known_prompts(settings: Settings) -> tuple[Prompt, ...]:

@@ -187,10 +187,13 @@ class Settings(BaseSettings):
     engine_arguments: str = Field(
         "", description='more arguments for vLLM, such as "--quantization fp8"; they are part of the model\'s identity'
     )
-    engine_concurrency: int = Field(64, ge=1, le=1024, description="requests to that vLLM at the same time")
-    engine_start_s: float = Field(
-        1200, gt=0, le=86_400, description="longest wait for that vLLM until it is ready, seconds"
+    engine_media: Literal["auto", "features", "frames"] = Field(
+        "auto",
+        description="what that vLLM gets: stored features, or frames as the settings remote_* say; auto: features for "
+        "models whose answers from them were found equal",
     )
+    engine_concurrency: int = Field(64, ge=1, le=1024, description="requests to that vLLM at the same time")
+    engine_start_s: float = Field(1200, gt=0, le=86_400, description="longest wait until that vLLM is ready, seconds")
     prompts: CommaSeparated = Field(
         ("tagging", "moderation"),
         description="prompt sets: shipped names or YAML files; unset, the model demo is asked demo,demo_moderation, "

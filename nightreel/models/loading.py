@@ -19,11 +19,11 @@ from nightreel.models.base import ModelSpec, VideoModel
 from nightreel.models.checkpoints import DEMO_DIRECTORY
 from nightreel.models.checkpoints.adapters import find_adapter
 from nightreel.models.checkpoints.capabilities import require_capabilities
-from nightreel.models.checkpoints.checkpoint import Checkpoint, describe, find_checkpoint, require_unchanged
+from nightreel.models.checkpoints.checkpoint import Checkpoint, describe, find_checkpoint, read_json, require_unchanged
 from nightreel.models.checkpoints.digests import FileDigests
 from nightreel.models.checkpoints.hub import ask_hub_for_commit
 from nightreel.models.checkpoints.revisions import StoredRevisions
-from nightreel.models.engine.identity import ENGINE_BYTES, describe_engine, require_no_beams
+from nightreel.models.engine.identity import ENGINE_BYTES, describe_engine, require_no_beams, why_frames, with_frames
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.served.identity import connect, describe_served, is_served
 from nightreel.models.served.probe import Server
@@ -43,13 +43,15 @@ class FoundModel:
     Args:
         checkpoint: its files; None for a model on a server.
         adapter: the files of the LoRA adapter to merge, if there is one.
-        server: what its server can do; None for a model in this process.
+        server: what its server can do; None for a model that this process loads or starts.
+        why_frames: why the vLLM that this process starts gets frames of it; empty if it gets features, or is not used.
     """
 
     spec: ModelSpec
     checkpoint: Checkpoint | None = None
     adapter: Checkpoint | None = None
     server: Server | None = None
+    why_frames: str = ""
 
 
 def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> FoundModel:
@@ -77,11 +79,14 @@ def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> 
         checkpoint = find_checkpoint(
             settings.checkpoint, settings.model_revision, digests, stored=stored, with_code=settings.trust_remote_code
         )
-    spec = describe(checkpoint, settings, adapter=adapter)
+    spec, why = describe(checkpoint, settings, adapter=adapter), ""
     if engine:
         spec = replace(spec, backend="vllm", engine=engine)
+        why = why_frames(read_json(checkpoint.directory / "config.json"), settings)
+    if why:
+        spec = with_frames(spec, settings)
     require_capabilities(settings, dtype=spec.dtype)
-    return FoundModel(spec=spec, checkpoint=checkpoint, adapter=adapter)
+    return FoundModel(spec=spec, checkpoint=checkpoint, adapter=adapter, why_frames=why)
 
 
 def describe_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> ModelSpec:
@@ -119,17 +124,19 @@ def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundMo
     """
     found = found or find_model(settings)
     plan = largest_plan(settings.sampling_plan, prompts)
-    if found.server:
-        from nightreel.models.served.frame_limits import require_frames
+    if found.server or found.why_frames:
         from nightreel.models.served.questions import require_askable
 
         require_askable(prompts)
+    elif settings.uses_engine:
+        require_no_beams(prompts)
+    if found.server:
+        from nightreel.models.served.frame_limits import require_frames
+
         with closing(connect(settings)) as endpoint:
             require_frames(endpoint, settings, plan=plan, model=found.spec.name, server=found.server)
         return None
     assert found.checkpoint, found
-    if settings.uses_engine:
-        require_no_beams(prompts)
     width, height = ESTIMATED_SIZE
     footprint = estimate_footprint(
         settings, prompts=prompts, frames=plan.most_frames, height=height, width=width, found=found
@@ -183,7 +190,10 @@ def load_model(
     if found.server:
         from nightreel.models.served.remote import RemoteModel
 
-        return RemoteModel(settings, found.spec, found.server)
+        server = found.server
+        return RemoteModel(
+            connect(settings), settings, found.spec, lambda: server, concurrency=settings.remote_concurrency
+        )
     assert found.checkpoint, found
     digests = _digests(settings)
     for files in filter(None, (found.checkpoint, found.adapter)):
@@ -191,7 +201,12 @@ def load_model(
     import_libraries()
     if settings.uses_engine:
         from nightreel.models.engine.loader import load as load_engine
+        from nightreel.models.engine.loader import load_for_frames
 
+        if found.why_frames:
+            return load_for_frames(
+                found.spec, found.checkpoint, settings=settings, why=found.why_frames, limit_bytes=limit_bytes
+            )
         return load_engine(found.spec, found.checkpoint, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
     from nightreel.models.inprocess.loader import load
 
@@ -228,6 +243,7 @@ def estimate_footprint(
         found.spec,
         found.checkpoint,
         trusted=settings.trust_remote_code,
+        with_features=not found.why_frames,
         prompts=prompts,
         frames=frames,
         height=height,

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from nightreel.errors import PermanentError, TransientError
+from nightreel.errors import PermanentError
+from nightreel.models.engine.endpoint import EngineEndpoint
 from nightreel.models.engine.media import Media
-from nightreel.models.engine.process import EngineProcess
-from nightreel.models.served.chat_endpoint import ChatEndpoint
 from nightreel.reasons import Reason
 
 _PATH = "/inference/v1/generate"
@@ -40,8 +39,8 @@ class Generated:
 class Generation:
     """Requests to one vLLM. Threads may share it."""
 
-    def __init__(self, endpoint: ChatEndpoint, process: EngineProcess) -> None:
-        self._endpoint, self._process = endpoint, process
+    def __init__(self, endpoint: EngineEndpoint) -> None:
+        self._endpoint = endpoint
         self._uploaded: dict[str, None] = {}
         self._uploads = threading.Semaphore(_MOST_UPLOADS)
 
@@ -51,7 +50,7 @@ class Generation:
         Raises:
             NightreelError: as `EngineProcess.wait_until_ready`.
         """
-        self._process.wait_until_ready()
+        self._endpoint.process.wait_until_ready()
 
     def next_tokens(self, ids: Sequence[int], media: Media, wanted: Collection[int]) -> dict[int, float]:
         """The log-probabilities of chosen tokens after these."""
@@ -75,7 +74,7 @@ class Generation:
             options: vLLM's sampling parameters.
 
         Raises:
-            NightreelError: as `ChatEndpoint.post`; `engine_died`.
+            NightreelError: as `EngineEndpoint.post`.
         """
         body = {"token_ids": list(ids), "sampling_params": {**options, "detokenize": False}}
         if media.names and all(name in self._uploaded for name in media.names):
@@ -93,26 +92,14 @@ class Generation:
 
     def stop(self) -> None:
         """Stop vLLM. Requests that wait for it fail."""
-        self._process.stop()
+        self._endpoint.process.stop()
 
     def close(self) -> None:
         """Close the connections. Call it when no request is left."""
         self._endpoint.close()
 
     def _post(self, body: dict[str, Any], *, is_trial: bool) -> dict[str, Any]:
-        return self._reply(lambda: self._endpoint.post(_PATH, body, stop=self._process.is_over, is_trial=is_trial))
-
-    def _reply(self, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Send a request, and send it again if vLLM died under it: the process says when that is too often."""
-        while True:
-            deaths = self._process.deaths
-            try:
-                return request()
-            except TransientError as error:
-                if self._process.failure is None and not self._process.died_since(deaths):
-                    raise
-                if self._process.failure:
-                    raise self._process.failure from error
+        return self._endpoint.post(_PATH, body, stop=self._endpoint.process.is_over, is_trial=is_trial)
 
 
 def _read(reply: Mapping[str, Any]) -> Generated:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nightreel.models.engine.environment import EngineEnvironment
 from nightreel.models.engine.identity import ENGINE_BYTES, engine_arguments
+from nightreel.models.served.layouts import Layout
 from nightreel.settings import Settings, child_environment
 
 _GIB = 1 << 30
@@ -57,23 +58,23 @@ def engine_launch(
     dtype: str,
     memory: EngineMemory,
     gpus: int,
-    with_tower: bool,
+    name: str,
+    media: Sequence[str],
 ) -> Launch:
     """How to start vLLM for a model.
 
     Args:
         directory: with all files of the model. socket: where vLLM listens.
         dtype: of the weights. gpus: that share them.
-        with_tower: vLLM loads the vision tower, which it does not use. Without it, vLLM 0.32 takes no features of
-            deeper layers.
+        name: of the model in requests.
+        media: the arguments from `for_features` or `for_frames`.
     """
     on_gpu = memory.share is not None
     argv = [
         *(str(environment.program), "serve", str(directory.resolve())),
-        *("--served-model-name", "nightreel", "--uds", str(socket)),
+        *(f"--served-model-name={name}", "--uds", str(socket)),
         *("--dtype", dtype, "--max-model-len", "auto"),
-        *("--enable-scale-out", "--enable-mm-embeds"),  # tokens and embeddings in, tokens out
-        *("--limit-mm-per-prompt", json.dumps({"image": int(with_tower), "video": 0}), "--skip-mm-profiling"),
+        *media,
         *("--disable-uvicorn-access-log",),
         *(("--gpu-memory-utilization", f"{memory.share:.3f}") if on_gpu else _ON_THE_CPU),
         *(("--tensor-parallel-size", str(gpus)) if gpus > 1 else ()),
@@ -104,6 +105,25 @@ def engine_launch(
     return Launch(argv=tuple(argv), environment={**inherited, **added})
 
 
+def for_features(*, with_tower: bool) -> tuple[str, ...]:
+    """The arguments of a vLLM that gets tokens and embeddings.
+
+    Args:
+        with_tower: vLLM loads the vision tower, which it does not use. Without it, vLLM 0.32 takes no features of
+            deeper layers.
+    """
+    return ("--enable-scale-out", "--enable-mm-embeds", "--skip-mm-profiling", *_most({"image": int(with_tower)}))
+
+
+def for_frames(layout: Layout, *, on_gpu: bool) -> tuple[str, ...]:
+    """The arguments of a vLLM that gets frames: as one video, or as any number of pictures.
+
+    On a GPU, it measures the memory that its vision tower needs.
+    """
+    limits = {} if layout is Layout.PICTURES else {"image": 0, "video": 1}
+    return ("--trust-request-mm-kwargs", *(() if on_gpu else ("--skip-mm-profiling",)), *_most(limits))
+
+
 def cpu_memory(limit_bytes: int | None, weights_bytes: int) -> EngineMemory:
     """The memory of vLLM on the CPU, of what a lease gives.
 
@@ -126,6 +146,10 @@ def gpu_memory(limit_bytes: int, *, held_bytes: int, total_bytes: int) -> tuple[
     """
     vision_bytes = held_bytes + max(_LEAST_VISION_BYTES, int(_VISION_SHARE * (limit_bytes - held_bytes)))
     return EngineMemory(share=max(0.0, limit_bytes - vision_bytes) / total_bytes), vision_bytes
+
+
+def _most(limits: Mapping[str, int]) -> tuple[str, str]:
+    return "--limit-mm-per-prompt", json.dumps({"video": 0, **limits})
 
 
 def _visible(device: str) -> dict[str, str]:

@@ -1,32 +1,48 @@
-"""Load the vision tower of a checkpoint into this process, and start vLLM for its language side.
+"""Start vLLM for a checkpoint: for its language side, with the vision tower in this process, or for all of it.
 
 `models.loading` imports it only when this process needs such a model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from nightreel.domain import MemoryPeak
+from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.capabilities import ALL_GPUS, first_device, visible_gpus
-from nightreel.models.checkpoints.checkpoint import Checkpoint
+from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights
+from nightreel.models.checkpoints.code import require_own_code
+from nightreel.models.engine.endpoint import EngineEndpoint
 from nightreel.models.engine.environment import EngineEnvironment
 from nightreel.models.engine.generation import Generation
-from nightreel.models.engine.launch import EngineMemory, cpu_memory, engine_launch, gpu_memory
+from nightreel.models.engine.identity import layout_of
+from nightreel.models.engine.launch import (
+    EngineMemory,
+    cpu_memory,
+    engine_launch,
+    for_features,
+    for_frames,
+    gpu_memory,
+)
 from nightreel.models.engine.model import EngineModel
 from nightreel.models.engine.process import EngineProcess
 from nightreel.models.failures import failures_of
 from nightreel.models.inprocess.footprint import weights_bytes
 from nightreel.models.inprocess.loader import load_network
 from nightreel.models.memory.meters import limit_process, meter_of
-from nightreel.models.served.chat_endpoint import ChatEndpoint
+from nightreel.models.served.frame_limits import require_frames
+from nightreel.models.served.probe import Server, probe_server
+from nightreel.models.served.remote import RemoteModel
+from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
-_URL = "http://localhost/v1"  # the name means nothing: requests go to a socket file
+logger = logging.getLogger(__name__)
 
 
 def load(
@@ -37,52 +53,107 @@ def load(
     peaks: Iterable[MemoryPeak],
     limit_bytes: int | None,
 ) -> EngineModel:
-    """Load a model, with the options of the settings. See `models.loading.load_model`.
+    """Load a model whose features vLLM gets, with the options of the settings. See `models.loading.load_model`.
 
     Returns before vLLM is ready: frames can be encoded while it starts.
     """
-    environment = EngineEnvironment.of(settings)
-    environment.require_version()
+    EngineEnvironment.of(settings).require_version()
     with failures_of(spec.name, settings.device):
         model, processor, directory = load_network(spec, checkpoint, settings=settings, with_language=False)
         memory, vision_bytes = _memory(settings, checkpoint, weights_bytes(model), limit_bytes)
         if vision_bytes is not None:
             limit_process([first_device(settings.device)], vision_bytes)
         meter = None if vision_bytes is None else meter_of(model, limit_bytes=vision_bytes)
-        launch = partial(
-            engine_launch,
-            settings,
-            environment,
-            directory,
-            dtype=spec.dtype,
-            memory=memory,
-            gpus=_gpus(settings),
-            with_tower=hasattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes"),
-        )
-        process = EngineProcess(
-            launch,
-            log_directory=settings.work_dir.resolve() / "engine" / "logs",
-            start_timeout_s=settings.engine_start_s,
-        )
-        endpoint = ChatEndpoint(
-            _URL,
-            api_key=None,
-            timeout_s=settings.remote_timeout_s,
-            patience_s=settings.engine_start_s,
-            patience_setting="NIGHTREEL_ENGINE_START_S",
-            connections=settings.engine_concurrency,
-            socket_path=process.socket_path,
-        )
-        process.start()
+        has_deeper_features = hasattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes")
+        media = for_features(with_tower=has_deeper_features)
+        endpoint = _start(spec, directory, settings=settings, memory=memory, media=media)
         return EngineModel(
             model,
             processor,
             spec,
-            Generation(endpoint, process),
+            Generation(endpoint),
             concurrency=settings.engine_concurrency,
             peaks=peaks,
             meter=meter,
         )
+
+
+def load_for_frames(
+    spec: ModelSpec, checkpoint: Checkpoint, *, settings: Settings, why: str, limit_bytes: int | None
+) -> RemoteModel:
+    """Start vLLM for a model whose frames it gets. See `models.loading.load_model`.
+
+    Returns before vLLM is ready: what it can do is found out before the first question.
+
+    Args:
+        why: it does not get features.
+    """
+    EngineEnvironment.of(settings).require_version()
+    logger.info("vLLM gets the frames of %s as %s, and no features: %s", spec.name, layout_of(settings), why)
+    directory = fetch_weights(checkpoint, with_code=settings.trust_remote_code)
+    if settings.trust_remote_code:
+        require_own_code(directory, checkpoint.name)
+    memory = _memory_of_all(settings, checkpoint, limit_bytes)
+    media = for_frames(layout_of(settings), on_gpu=memory.share is not None)
+    endpoint = _start(spec, directory, settings=settings, memory=memory, media=media)
+    return RemoteModel(
+        endpoint,
+        settings,
+        spec,
+        partial(_find_server, endpoint, settings, spec.name),
+        concurrency=settings.engine_concurrency,
+    )
+
+
+def _start(
+    spec: ModelSpec, directory: Path, *, settings: Settings, memory: EngineMemory, media: Sequence[str]
+) -> EngineEndpoint:
+    launch = partial(
+        engine_launch,
+        settings,
+        EngineEnvironment.of(settings),
+        directory,
+        dtype=spec.dtype,
+        memory=memory,
+        gpus=_gpus(settings),
+        name=spec.name,
+        media=media,
+    )
+    process = EngineProcess(
+        launch,
+        log_directory=settings.work_dir.resolve() / "engine" / "logs",
+        start_timeout_s=settings.engine_start_s,
+    )
+    endpoint = EngineEndpoint(process, settings)
+    process.start()
+    return endpoint
+
+
+def _find_server(endpoint: EngineEndpoint, settings: Settings, name: str) -> Server:
+    """What vLLM can do with the frames of this model, once it is ready.
+
+    Raises:
+        SettingsError: it cannot be shown frames as the settings say.
+        NightreelError: as `EngineProcess.wait_until_ready` and `probe_server`.
+    """
+    process = endpoint.process
+    process.wait_until_ready()
+    deaths = process.deaths
+    wanted = settings.model_copy(update={"remote_layout": layout_of(settings)})
+    try:
+        server = probe_server(endpoint, wanted, model=name, listed={})
+        require_frames(endpoint, wanted, plan=settings.sampling_plan, model=name, server=server)
+    except SettingsError as error:
+        if process.died_since(deaths):
+            raise PermanentError(
+                Reason.ENGINE_DIED,
+                f"vLLM ended when it was shown frames; the end of {process.log_path}:\n{process.log_tail()}",
+            ) from error
+        raise SettingsError(
+            f"vLLM cannot be shown the frames of {name}: {error.detail}; its log: {process.log_path}; "
+            "NIGHTREEL_REMOTE_LAYOUT=pictures shows them as pictures"
+        ) from error
+    return server
 
 
 def _memory(
@@ -91,12 +162,21 @@ def _memory(
     """The memory for vLLM, and the memory for the vision tower on a GPU, of what is leased."""
     device = first_device(settings.device)
     if device == "cpu":
-        weights = sum(path.stat().st_size for path in checkpoint.directory.glob("*.safetensors"))
-        return cpu_memory(limit_bytes, weights), None
+        return _memory_of_all(settings, checkpoint, limit_bytes), None
     free, total = torch.cuda.mem_get_info(device)
     return gpu_memory(
         free + held_bytes if limit_bytes is None else limit_bytes, held_bytes=held_bytes, total_bytes=total
     )
+
+
+def _memory_of_all(settings: Settings, checkpoint: Checkpoint, limit_bytes: int | None) -> EngineMemory:
+    """The memory for vLLM, of what is leased, if nothing else needs some."""
+    device = first_device(settings.device)
+    if device == "cpu":
+        weights = sum(path.stat().st_size for path in checkpoint.directory.glob("*.safetensors"))
+        return cpu_memory(limit_bytes, weights)
+    free, total = torch.cuda.mem_get_info(device)
+    return EngineMemory(share=(free if limit_bytes is None else limit_bytes) / total)
 
 
 def _gpus(settings: Settings) -> int:

@@ -82,7 +82,7 @@ def media_of(tensors: Tensors, *, media_ids: Collection[int], merge: int) -> Med
         raise PermanentError(
             Reason.UNSUPPORTED_MODEL,
             f"the model has {len(embeddings)} embeddings for {wanted} video tokens, so vLLM cannot be given its "
-            "features: serve it with vLLM, and set NIGHTREEL_MODEL=openai:...",
+            "features: set NIGHTREEL_ENGINE_MEDIA=frames",
         )
     grids = [value for name, value in tensors.items() if name.startswith("input/") and name.endswith("_grid_thw")]
     kind, items = "image", _by_run(embeddings, ranges)

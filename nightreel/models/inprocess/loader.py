@@ -103,12 +103,17 @@ def measure(
     checkpoint: Checkpoint,
     *,
     trusted: bool,
+    with_features: bool,
     prompts: Sequence[Prompt],
     frames: int,
     height: int,
     width: int,
 ) -> Footprint:
-    """Estimate the memory of a model from its small files only. See `models.loading.estimate_footprint`."""
+    """Estimate the memory of a model from its small files only. See `models.loading.estimate_footprint`.
+
+    Args:
+        with_features: this process encodes frames, so the model must take features.
+    """
     directory = checkpoint.directory
     if trusted and checkpoint.on_hub:
         directory = snapshot(checkpoint.name, checkpoint.revision, ["*.py"])
@@ -121,7 +126,8 @@ def measure(
         with torch.device("meta"):
             model = _models.from_config(config, dtype=getattr(torch, spec.dtype), trust_remote_code=trusted)
     with failures_of(spec.name, "the CPU"):
-        _require_features(spec, model)
+        if with_features:
+            _require_features(spec, model)
         return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
 
 

@@ -22,7 +22,7 @@ from nightreel.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_SIDE = 112  # for the order of frames, their size does not matter
+_SIDE = 112  # for number and order of frames: processors shrink large ones until their sum fits
 _MERGED = (1, 2, 4, 8)  # frames that video models merge into the same tokens
 
 
@@ -45,18 +45,20 @@ def require_frames(
     wanted = plan.most_frames
     counts = _Counts(trials, server.layout, wanted)
     try:
-        tokens = counts.tokens(wanted)
+        counts.tokens(wanted)
     except PermanentError as error:
         if not is_refusal(error):
             raise
         limit = counts.limit_below(wanted)
         raise SettingsError(_too_many(limit, plan, endpoint.url, server.layout, why=error.detail)) from error
+    small = replace(trials, height=_SIDE, width=_SIDE)
+    counts = _Counts(small, server.layout, wanted)
     merged = counts.merged()
-    if merged and tokens == counts.tokens(wanted - merged):
+    if merged and counts.tokens(wanted) == counts.tokens(wanted - merged):
         why = f"{endpoint.url} answers, but counts no tokens for the others, so the model does not see them"
         limit = counts.counted_below(wanted, merged)
         raise SettingsError(_too_many(limit, plan, endpoint.url, server.layout, why=why))
-    order = frame_order(replace(trials, height=_SIDE, width=_SIDE), frames=wanted, layout=server.layout)
+    order = frame_order(small, frames=wanted, layout=server.layout)
     if order is Order.WRONG:
         raise SettingsError(
             f"the server at {endpoint.url} does not show its model all {wanted} frames of a {server.layout} in order: "
@@ -104,8 +106,7 @@ class _Counts:
         """By how many frames a request must grow to cost more tokens; 0 if tokens do not tell frames apart."""
         if self.layout is Layout.PICTURES:
             return int(self.most > 1 and self.tokens(1) > self.tokens(0))
-        larger = (number for number in _MERGED if self.most >= 2 + number)
-        return next((number for number in larger if self.tokens(2 + number) > self.tokens(2)), 0)
+        return next((number for number in _MERGED if self._grows_by(number)), 0)
 
     def limit_below(self, refused: int) -> int:
         """The largest number of frames that the server takes, if it refuses `refused`."""
@@ -115,8 +116,15 @@ class _Counts:
     def counted_below(self, given: int, merged: int) -> int:
         """The largest number of frames that add to the tokens of a request."""
         most = self.tokens(given)
-        least = _search(0, given - merged, lambda frames: self.tokens(frames) < most) + 1
+        least = _search(0, given - merged, lambda frames: not self._takes(frames) or self.tokens(frames) < most) + 1
         return -(-least // merged) * merged
+
+    def _grows_by(self, number: int) -> bool:
+        """Whether so many more frames always cost more tokens; one more does half of the time if two are merged."""
+        starts = [start for start in (2, 3) if start + number <= self.most]
+        return bool(starts) and all(
+            self._takes(start) and self.tokens(start + number) > self.tokens(start) for start in starts
+        )
 
     def _takes(self, frames: int) -> bool:
         try:

@@ -17,7 +17,7 @@ from nightreel.domain import content_hash
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec
 from nightreel.models.served.chat_endpoint import CHAT, ChatEndpoint
-from nightreel.models.served.layouts import VERSIONS
+from nightreel.models.served.layouts import VERSIONS, Layout
 from nightreel.models.served.probe import Server, probe_server
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
@@ -121,16 +121,21 @@ def describe_served(endpoint: ChatEndpoint, settings: Settings) -> tuple[ModelSp
         dtype=_BY_THE_SERVER,
         attention=_BY_THE_SERVER,
         device=_BY_THE_SERVER,
-        processor_hash=content_hash(
-            {
-                "layout": VERSIONS[server.layout],
-                "short_side": settings.remote_frame_size,
-                "quality": settings.remote_jpeg_quality,
-            }
-        ),
+        processor_hash=identity_of_frames(server.layout, settings),
         transformers_version=_BY_THE_SERVER,
     )
     return spec, server
+
+
+def identity_of_frames(layout: Layout, settings: Settings) -> str:
+    """What the identity of a model contains of the frames that its server is shown."""
+    return content_hash(
+        {
+            "layout": VERSIONS[layout],
+            "short_side": settings.remote_frame_size,
+            "quality": settings.remote_jpeg_quality,
+        }
+    )
 
 
 def _listed(endpoint: ChatEndpoint) -> dict[str, dict[str, Any]]:

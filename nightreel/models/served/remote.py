@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cached_property
 from typing import Any
 
 import PIL
@@ -22,10 +23,9 @@ from nightreel.errors import NightreelError, PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.models.inquiry import Seen
 from nightreel.models.served import jpeg_frames
-from nightreel.models.served.chat_endpoint import CHAT
+from nightreel.models.served.chat_endpoint import CHAT, ChatEndpoint
 from nightreel.models.served.completions import Completion, read_completion
 from nightreel.models.served.frame_limits import require_grey_frames
-from nightreel.models.served.identity import connect
 from nightreel.models.served.layouts import Sending, Shown, show, show_notes
 from nightreel.models.served.probe import Server
 from nightreel.models.served.questions import require_askable, without_special_tokens
@@ -48,20 +48,27 @@ class RemoteModel:
     """A model on a server. See `base.VideoModel`.
 
     Args:
-        settings: those named `remote_*`, and `model`.
-        spec, server: its identity and what its server can do, from `identity.describe_served`.
-
-    Raises:
-        SettingsError: as `identity.connect`.
+        endpoint: the server, which lists the model under the name of `spec`. `close` closes it.
+        settings: those named `remote_*`.
+        find_server: returns what the server can do. Called with the first question.
+        concurrency: requests at the same time.
     """
 
-    def __init__(self, settings: Settings, spec: ModelSpec, server: Server) -> None:
-        self._endpoint = connect(settings)
+    def __init__(
+        self,
+        endpoint: ChatEndpoint,
+        settings: Settings,
+        spec: ModelSpec,
+        find_server: Callable[[], Server],
+        *,
+        concurrency: int,
+    ) -> None:
+        self._endpoint = endpoint
         self.spec = spec
-        self._server = server
+        self._find_server = find_server
         self.frame_size: int | None = settings.remote_frame_size
         self._quality = settings.remote_jpeg_quality
-        self._concurrency = settings.remote_concurrency
+        self._concurrency = concurrency
         self._trials = trials_of_a_segment(self._endpoint, settings, spec.name)
         self._vocabulary = Vocabulary(self._endpoint, spec.name)
         self._has_answered = False
@@ -144,6 +151,10 @@ class RemoteModel:
     def take_peaks(self) -> list[MemoryPeak]:
         """Return no peaks: the server manages its own memory."""
         return []
+
+    @cached_property
+    def _server(self) -> Server:
+        return self._find_server()
 
     def _show(self, features: Features) -> Shown:
         if features.metadata.get("model") != self.spec.identity:

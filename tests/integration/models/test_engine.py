@@ -7,6 +7,7 @@ start of vLLM, a minute or more.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 from contextlib import closing
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from fixtures.judged import p_of
 from fixtures.plain_generate import PlainModel, moving_pattern
@@ -23,11 +25,12 @@ from fixtures.vllm_server import ALONE
 from nightreel.cache.parquet import from_parquet, to_parquet
 from nightreel.domain import Answer, Features, Prompt, PromptKind, Segment
 from nightreel.models.base import VideoModel
-from nightreel.models.loading import load_model
+from nightreel.models.loading import check_model, load_model
 from nightreel.prompts.wording import texts_of
 from nightreel.settings import child_environment, load_settings
 
 ARCHITECTURES = os.environ.get("TEST_VLLM_ARCHITECTURES", "internvl").split(",")
+FOR_FRAMES = os.environ.get("TEST_VLLM_FOR_FRAMES", "qwen3_5").split(",")
 PROMPTS = (
     Prompt.of(name="caption", kind=PromptKind.CAPTION, text="Describe the video.", max_new_tokens=12),
     Prompt.of(name="hurt", kind=PromptKind.YES_NO, text="Is anyone hurt in this video, or about to be hurt?"),
@@ -103,6 +106,38 @@ def test_answers_from_stored_features_are_those_of_vllm_from_frames(
             else:
                 text = plain.processor.tokenizer.decode(theirs["tokens"], skip_special_tokens=True)
                 assert ours.text == text.strip(), prompt.name
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("architecture", FOR_FRAMES)
+def test_a_hybrid_model_gets_frames_and_its_answers_survive_that_vllm_is_killed(
+    architecture: str, vllm_environment: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = load_settings(
+        model=f"vllm:{save_tiny_model(architecture, tmp_path / architecture, hidden=128)}",
+        dtype="bfloat16",
+        device="cpu",
+        work_dir=tmp_path,
+        engine_dir=vllm_environment,
+    )
+    assert check_model(settings, prompts=PROMPTS), "memory to lease"
+    with closing(load_model(settings)) as model:
+        features, answers = asked(model)
+        for process in psutil.Process().children(recursive=True):
+            if process.cmdline()[1:3] == [str(vllm_environment / "bin" / "vllm"), "serve"]:
+                process.kill()
+        again = model.ask(features, [PROMPTS[1:4]] * 2)
+    assert f"vLLM gets the frames of {architecture} as timed_video, and no features: " in caplog.text
+    assert "frames as timed_video, each video sent once, probabilities of chosen tokens" in caplog.text
+    assert "of 8 frames: all frames arrive in order" in caplog.text
+    assert "it starts again" in caplog.text
+    assert all(tensor.name.startswith("jpeg/") for one in features for tensor in one.tensors)
+    for some, others in zip(answers, again, strict=True):
+        assert [answer.scores is not None for answer in some] == [False, True, True, True, False]
+        for one, other in zip(some[1:4], others, strict=True):
+            assert one.scores == pytest.approx(other.scores, abs=0.02)
+    assert answers[0][1].scores != answers[1][1].scores, "it sees the frames"
 
 
 def vllm_from_frames(

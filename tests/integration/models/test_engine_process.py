@@ -17,12 +17,12 @@ import pytest
 from fixtures.engine_like import EngineLike, is_alive
 
 from nightreel.errors import NightreelError, PermanentError, TransientError
+from nightreel.models.engine.endpoint import EngineEndpoint
 from nightreel.models.engine.environment import EngineEnvironment
 from nightreel.models.engine.generation import Generation
-from nightreel.models.engine.launch import EngineMemory, engine_launch
+from nightreel.models.engine.launch import EngineMemory, engine_launch, for_features
 from nightreel.models.engine.media import Media
 from nightreel.models.engine.process import EngineProcess
-from nightreel.models.served.chat_endpoint import ChatEndpoint
 from nightreel.settings import load_settings
 
 _ONE_TOKEN = {"temperature": 0, "max_tokens": 1}
@@ -42,7 +42,13 @@ def started(engine_like: EngineLike, tmp_path: Path) -> Iterator[Callable[[], tu
     running: list[Generation] = []
 
     def start() -> tuple[EngineProcess, Generation]:
-        settings = load_settings(engine_dir=engine_like.directory, work_dir=tmp_path / "work", device="cpu")
+        settings = load_settings(
+            engine_dir=engine_like.directory,
+            work_dir=tmp_path / "work",
+            device="cpu",
+            remote_timeout_s=20,
+            engine_start_s=20,
+        )
         launch = partial(
             engine_launch,
             settings,
@@ -51,18 +57,11 @@ def started(engine_like: EngineLike, tmp_path: Path) -> Iterator[Callable[[], tu
             dtype="float32",
             memory=EngineMemory(),
             gpus=1,
-            with_tower=False,
+            name="model",
+            media=for_features(with_tower=False),
         )
         process = EngineProcess(launch, log_directory=tmp_path / "logs", start_timeout_s=20)
-        endpoint = ChatEndpoint(
-            "http://localhost/v1",
-            api_key=None,
-            timeout_s=20,
-            patience_s=20,
-            connections=4,
-            socket_path=process.socket_path,
-        )
-        generation = Generation(endpoint, process)
+        generation = Generation(EngineEndpoint(process, settings))
         process.start()
         running.append(generation)
         return process, generation
@@ -172,7 +171,7 @@ import sys, time
 from functools import partial
 from pathlib import Path
 from nightreel.models.engine.environment import EngineEnvironment
-from nightreel.models.engine.launch import EngineMemory, engine_launch
+from nightreel.models.engine.launch import EngineMemory, engine_launch, for_features
 from nightreel.models.engine.process import EngineProcess
 from nightreel.settings import load_settings
 
@@ -180,7 +179,7 @@ place = Path(sys.argv[1])
 settings = load_settings(engine_dir=place / "engine", work_dir=place)
 launch = partial(
     engine_launch, settings, EngineEnvironment.of(settings), place, dtype="float32", memory=EngineMemory(), gpus=1,
-    with_tower=False,
+    name="model", media=for_features(with_tower=False),
 )
 process = EngineProcess(launch, log_directory=place, start_timeout_s=20)
 process.start()

@@ -102,7 +102,7 @@ def test_a_model_for_text_alone_is_refused(chat_server: ChatServer) -> None:
 
 def test_a_server_for_pictures_is_asked_a_few_times(chat_server: ChatServer) -> None:
     _check(chat_server.setting, plan="uniform:8")
-    assert sorted(_pictures(request) for request in chat_server.trials) == [0] * 6 + [1, 1, 7, 8, 8, 8]
+    assert sorted(_pictures(request) for request in chat_server.trials) == [0] * 6 + [1, 1, 7, 8, 8, 8, 8]
     assert {request.body["max_tokens"] for request in chat_server.trials} == {1, 8}
 
 
@@ -170,6 +170,22 @@ def test_frames_beyond_the_32_of_vllm_are_refused_with_the_flag_that_helps(
 def test_a_server_that_loses_a_frame_is_refused(chat_server: ChatServer, vllm_like: VllmLike, lost: int) -> None:
     vllm_like.lost = (lost,)
     with pytest.raises(SettingsError, match="does not show its model all 40 frames of a timed_video in order"):
+        _check(chat_server.setting, plan="uniform:40")
+
+
+@pytest.mark.parametrize(
+    ("merges", "frames"), [(2, 2), (2, 3), (2, 4), (2, 7), (2, 8), (4, 4), (4, 5), (4, 15), (4, 16)]
+)
+def test_frames_that_a_model_merges_are_not_taken_for_lost(
+    chat_server: ChatServer, vllm_like: VllmLike, merges: int, frames: int
+) -> None:
+    vllm_like.merges = merges
+    _check(chat_server.setting, plan=f"uniform:{frames}")
+
+
+def test_a_limit_of_a_model_that_merges_frames_is_found(chat_server: ChatServer, vllm_like: VllmLike) -> None:
+    vllm_like.merges, vllm_like.trusts = 2, False
+    with pytest.raises(SettingsError, match="takes at most 32 frames of a video in a request"):
         _check(chat_server.setting, plan="uniform:40")
 
 
