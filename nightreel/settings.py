@@ -189,8 +189,7 @@ class Settings(BaseSettings):
     )
     engine_media: Literal["auto", "features", "frames"] = Field(
         "auto",
-        description="what that vLLM gets: stored features, or frames as the settings remote_* say; auto: features for "
-        "models whose answers from them were found equal",
+        description="what that vLLM gets; auto: features for models whose answers from them were found equal",
     )
     engine_concurrency: int = Field(64, ge=1, le=1024, description="requests to that vLLM at the same time")
     engine_start_s: float = Field(1200, gt=0, le=86_400, description="longest wait until that vLLM is ready, seconds")
