@@ -15,8 +15,10 @@ export TEST_VLLM ?= $(abspath $(wildcard $(ENGINE)))
 BIN := $(VENV)/bin
 # What looks after the supply of packages has an environment of its own, because nobody needs it to run Nightreel.
 SUPPLY := build/supply
-LOCK := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
-	--custom-compile-command "make lock"
+LOCK := $(SUPPLY)/bin/uv pip compile --quiet --no-annotate --no-emit-index-url --custom-compile-command "make lock"
+LOCK_OURS := $(LOCK) --universal --python-version 3.11
+# vLLM has few platforms, so only that of its image.
+LOCK_VLLM := $(LOCK) --python-version 3.12 --python-platform x86_64-manylinux_2_39
 # Whole files go to one worker, because their tests share servers and models. Three workers keep two cores busy, because
 # tests often wait for servers. tests/conftest.py decides which files come first.
 PYTEST := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -101,9 +103,10 @@ check-media: install
 # Writes the versions of all packages to constraints.txt, and those of the images, with hashes, to docker/. Versions stay
 # if they fit pyproject.toml; LOCK_FLAGS=--upgrade or LOCK_FLAGS="--upgrade-package torch" takes newer ones.
 lock: $(SUPPLY)/.installed
-	$(LOCK) $(LOCK_FLAGS) --all-extras --group supply --group image --output-file constraints.txt pyproject.toml
-	$(LOCK) --extra adapters --generate-hashes --constraint constraints.txt --output-file docker/requirements.txt pyproject.toml
-	$(LOCK) --group image --generate-hashes --constraint constraints.txt --output-file docker/requirements-build.txt
+	$(LOCK_OURS) $(LOCK_FLAGS) --all-extras --group supply --group image --output-file constraints.txt pyproject.toml
+	$(LOCK_OURS) --extra adapters --generate-hashes --constraint constraints.txt --output-file docker/requirements.txt pyproject.toml
+	$(LOCK_OURS) --group image --generate-hashes --constraint constraints.txt --output-file docker/requirements-build.txt
+	$(LOCK_VLLM) --generate-hashes --output-file docker/requirements-vllm.txt nightreel/models/engine/requirements-cuda.txt
 
 # Writes new strings of the console to its catalogues, without a translation, and drops those that are gone.
 strings: install

@@ -15,6 +15,7 @@ import prefect.settings
 import pytest
 import typer
 import yaml
+from packaging.requirements import Requirement
 
 from nightreel.cli.app import app
 from nightreel.orchestration.deployments.definitions import load_definitions, make_out
@@ -23,6 +24,7 @@ from nightreel.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
+ENGINE = ROOT / "nightreel" / "models" / "engine"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -134,12 +136,13 @@ def test_foreign_images_have_a_version(image):
 
 def test_base_images_have_a_version_and_compose_builds_existing_stages():
     arguments = dict(re.match(r"ARG (\w+)=(.+)", line).groups() for line in INSTRUCTIONS if "_IMAGE=" in line)
-    stages = [re.match(r"FROM \$\{(\w+)\} AS (\S+)$", line).groups() for line in INSTRUCTIONS if "FROM" in line]
-    assert {base for base, _ in stages} == set(arguments)
+    stages = [re.match(r"FROM (\S+) AS (\S+)$", line).groups() for line in INSTRUCTIONS if "FROM" in line]
+    names = {name for _, name in stages}
+    assert {base for base, _ in stages} - names == {f"${{{argument}}}" for argument in arguments}
     assert all(re.search(r":\d+\.\d+\.\d+", image) for image in arguments.values())
     builds = {service["image"]: service["build"] for service in SERVICES.values() if "build" in service}
     assert {image: build["target"] for image, build in builds.items()} == OURS
-    assert set(OURS.values()) <= {name for _, name in stages}
+    assert set(OURS.values()) <= names
     assert all((DOCKER / build["context"] / build["dockerfile"]).is_file() for build in builds.values())
 
 
@@ -167,6 +170,26 @@ def test_containers_run_as_an_unprivileged_user_without_build_tools():
     for name, service in SERVICES.items():
         if "worker" in name:
             assert service["cap_drop"] == ["ALL"]
+
+
+def test_the_image_with_vllm_has_its_environment_where_runs_look_for_it_and_ends_unprivileged():
+    stage = DOCKERFILE.split("\nFROM gpu AS gpu-vllm\n")[1]
+    (copied,) = re.findall(r"^COPY --from=vllm-build (\S+) (\S+)$", stage, re.M)
+    (place,) = re.findall(r"^ENV NIGHTREEL_ENGINE_DIR=(\S+)$", stage, re.M)
+    assert {*copied} == {place}
+    assert f"sbom.py {place} " in DOCKERFILE
+    assert [line for line in stage.splitlines() if line.startswith("USER")][-1] == "USER 10001:10001"
+
+
+def test_the_image_with_vllm_has_the_versions_that_engine_install_has():
+    constraints = {}
+    for line in (ENGINE / "constraints-cuda.txt").read_text().splitlines()[1:]:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"python_full_version": "3.12.3"}):
+            constraints[requirement.name] = str(requirement.specifier)
+    locked = dict(re.findall(r"^([a-z0-9-]+)(==\S+)", (DOCKER / "requirements-vllm.txt").read_text(), re.M))
+    (vllm,) = re.findall(r"^vllm(==\S+)$", (ENGINE / "requirements-cuda.txt").read_text(), re.M)
+    assert locked == {**constraints, "vllm": vllm}
 
 
 def test_ports_are_open_only_to_this_machine():

@@ -26,7 +26,7 @@ from fixtures.swift import running_swift
 
 IMAGE = os.environ.get("NIGHTREEL_TEST_IMAGE", "")
 POSTGRES_IMAGE = os.environ.get("NIGHTREEL_TEST_POSTGRES_IMAGE", "")
-MOST_BYTES = {"cpu": 2_500_000_000}
+MOST_BYTES = {"cpu": 2_500_000_000, "gpu-vllm": 26_000_000_000}
 _SECRETS = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]{40}|AKIA[0-9A-Z]{16}|postgres(ql)?://\w+:[^@\s]{16,}@"
 )
@@ -117,7 +117,8 @@ def _python(path: str) -> str:
 
 
 def test_it_contains_no_compiler_no_pip_and_nothing_that_gives_rights(image: Image, network: Network) -> None:
-    programs = "gcc cc c++ clang ld as make pip pip3 git curl wget ssh sudo"
+    compiler = "" if IMAGE.endswith("gpu-vllm") else "gcc cc ld as"  # for Triton
+    programs = f"{compiler} c++ clang make pip pip3 git curl wget ssh sudo"
     found = _output(image, network, "sh", "-c", f"for name in {programs}; do command -v $name || true; done")
     assert found == ""
     _output(
@@ -139,6 +140,13 @@ def test_it_runs_as_an_unprivileged_user_who_can_change_nothing(image: Image, ne
     status = _output(image, network, "grep", "-E", "CapEff|NoNewPrivs", "/proc/self/status").split()
     assert status == ["CapEff:", "0" * 16, "NoNewPrivs:", "1"]
     _output(image, network, "sh", "-c", "! touch /opt/nightreel/x /usr/x /x 2> /dev/null")
+
+
+@pytest.mark.skipif(not IMAGE.endswith("gpu-vllm"), reason="only the image gpu-vllm contains vLLM")
+def test_the_vllm_of_the_image_is_found(image: Image, network: Network) -> None:
+    locked = (Path(__file__).parents[2] / "docker" / "requirements-vllm.txt").read_text()
+    (version,) = re.findall(r"^vllm==(\S+)", locked, re.MULTILINE)
+    assert json.loads(_output(image, network, "nightreel", "engine", "--json"))["version"] == version
 
 
 def test_every_package_has_the_version_of_the_lock(image: Image, network: Network) -> None:

@@ -51,7 +51,7 @@ def test_answers_from_stored_features_are_those_of_the_model_in_this_process(
     architecture: str, vllm_environment: Path, tmp_path: Path
 ) -> None:
     directory = save_tiny_model(architecture, tmp_path / architecture, hidden=128)
-    named = {"device": "cpu", "work_dir": tmp_path, "engine_dir": vllm_environment}
+    named = {"device": "cpu", "work_dir": tmp_path, "engine_dir": vllm_environment, "engine_media": "features"}
     with closing(load_model(load_settings(model=f"vllm:{directory}", **named))) as model:
         features, served = asked(model)
     with closing(load_model(load_settings(model=str(directory), device="cpu"))) as model:
