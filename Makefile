@@ -42,7 +42,7 @@ test: install
 # The tests that need a real vLLM, which `make test` runs, too, where ENGINE is there: then with one architecture. This
 # installs vLLM for CPUs first, some 4 GB, and takes half an hour.
 test-vllm: install $(ENGINE)/bin/vllm
-	TEST_VLLM="$(abspath $(ENGINE))" TEST_VLLM_ARCHITECTURES=internvl,qwen2_5_vl,qwen3_vl,llava_onevision,smolvlm \
+	TEST_VLLM="$(abspath $(ENGINE))" TEST_VLLM_ARCHITECTURES=internvl,qwen2_vl,qwen2_5_vl,qwen3_vl,glm4v,llava_onevision,smolvlm \
 		$(BIN)/python -m pytest tests/e2e/test_engine.py tests/integration/models/test_engine.py \
 		tests/integration/models/test_vllm.py
 

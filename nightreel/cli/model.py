@@ -62,6 +62,8 @@ def model(
         "vision_bytes_per_segment": found.vision_bytes,
         "language_bytes_per_segment": found.segment_bytes,
     }
+    if files.why_frames:
+        values["why_vllm_gets_frames"] = files.why_frames
     if newer:
         values["newest_revision"] = newest_revision(settings, found.spec)
     measured, problem = _measured(settings, found.spec)

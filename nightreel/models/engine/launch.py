@@ -24,8 +24,8 @@ _ON_THE_CPU = ("--enforce-eager", "--block-size", "32")
 """Compiling takes minutes there. And the default blocks of 128 tokens are longer than many segments, which no other
 question would find in the cache then."""
 _LEAST_KV_GIB = 1
-_LEAST_VISION_BYTES = _GIB  # for batches of frames
-_VISION_SHARE = 0.125
+_LEAST_OWN_BYTES = _GIB  # for batches of frames, and for the encoder of a search by meaning
+_OWN_SHARE = 0.125
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,17 +135,18 @@ def cpu_memory(limit_bytes: int | None, weights_bytes: int) -> EngineMemory:
 
 
 def gpu_memory(limit_bytes: int, *, held_bytes: int, total_bytes: int) -> tuple[EngineMemory, int]:
-    """The memory of vLLM on each GPU, of what a lease gives, and the bytes for the vision tower in this process.
+    """The memory of vLLM on each GPU, of what a lease gives, and the bytes for this process.
 
     Args:
-        limit_bytes: for both. held_bytes: weights of the vision tower. total_bytes: of the device.
+        limit_bytes: for both. held_bytes: weights of the vision tower, which is in this process if vLLM gets features.
+            total_bytes: of the device.
 
-    >>> memory, vision_bytes = gpu_memory(20 << 30, held_bytes=1 << 30, total_bytes=80 << 30)
-    >>> round(memory.share, 4), vision_bytes >> 20
+    >>> memory, own_bytes = gpu_memory(20 << 30, held_bytes=1 << 30, total_bytes=80 << 30)
+    >>> round(memory.share, 4), own_bytes >> 20
     (0.2078, 3456)
     """
-    vision_bytes = held_bytes + max(_LEAST_VISION_BYTES, int(_VISION_SHARE * (limit_bytes - held_bytes)))
-    return EngineMemory(share=max(0.0, limit_bytes - vision_bytes) / total_bytes), vision_bytes
+    own_bytes = held_bytes + max(_LEAST_OWN_BYTES, int(_OWN_SHARE * (limit_bytes - held_bytes)))
+    return EngineMemory(share=max(0.0, limit_bytes - own_bytes) / total_bytes), own_bytes
 
 
 def _most(limits: Mapping[str, int]) -> tuple[str, str]:

@@ -60,10 +60,8 @@ def load(
     EngineEnvironment.of(settings).require_version()
     with failures_of(spec.name, settings.device):
         model, processor, directory = load_network(spec, checkpoint, settings=settings, with_language=False)
-        memory, vision_bytes = _memory(settings, checkpoint, weights_bytes(model), limit_bytes)
-        if vision_bytes is not None:
-            limit_process([first_device(settings.device)], vision_bytes)
-        meter = None if vision_bytes is None else meter_of(model, limit_bytes=vision_bytes)
+        memory, own_bytes = _share(settings, checkpoint, held_bytes=weights_bytes(model), limit_bytes=limit_bytes)
+        meter = None if own_bytes is None else meter_of(model, limit_bytes=own_bytes)
         has_deeper_features = hasattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes")
         media = for_features(with_tower=has_deeper_features)
         endpoint = _start(spec, directory, settings=settings, memory=memory, media=media)
@@ -93,7 +91,7 @@ def load_for_frames(
     directory = fetch_weights(checkpoint, with_code=settings.trust_remote_code)
     if settings.trust_remote_code:
         require_own_code(directory, checkpoint.name)
-    memory = _memory_of_all(settings, checkpoint, limit_bytes)
+    memory, _ = _share(settings, checkpoint, held_bytes=0, limit_bytes=limit_bytes)
     media = for_frames(layout_of(settings), on_gpu=memory.share is not None)
     endpoint = _start(spec, directory, settings=settings, memory=memory, media=media)
     return RemoteModel(
@@ -156,27 +154,24 @@ def _find_server(endpoint: EngineEndpoint, settings: Settings, name: str) -> Ser
     return server
 
 
-def _memory(
-    settings: Settings, checkpoint: Checkpoint, held_bytes: int, limit_bytes: int | None
+def _share(
+    settings: Settings, checkpoint: Checkpoint, *, held_bytes: int, limit_bytes: int | None
 ) -> tuple[EngineMemory, int | None]:
-    """The memory for vLLM, and the memory for the vision tower on a GPU, of what is leased."""
-    device = first_device(settings.device)
-    if device == "cpu":
-        return _memory_of_all(settings, checkpoint, limit_bytes), None
-    free, total = torch.cuda.mem_get_info(device)
-    return gpu_memory(
-        free + held_bytes if limit_bytes is None else limit_bytes, held_bytes=held_bytes, total_bytes=total
-    )
+    """The memory for vLLM, and that for this process on a GPU, of what is leased. Limits this process to its own.
 
-
-def _memory_of_all(settings: Settings, checkpoint: Checkpoint, limit_bytes: int | None) -> EngineMemory:
-    """The memory for vLLM, of what is leased, if nothing else needs some."""
+    Args:
+        held_bytes: what this process has loaded there.
+    """
     device = first_device(settings.device)
     if device == "cpu":
         weights = sum(path.stat().st_size for path in checkpoint.directory.glob("*.safetensors"))
-        return cpu_memory(limit_bytes, weights)
+        return cpu_memory(limit_bytes, weights), None
     free, total = torch.cuda.mem_get_info(device)
-    return EngineMemory(share=(free if limit_bytes is None else limit_bytes) / total)
+    memory, own_bytes = gpu_memory(
+        free + held_bytes if limit_bytes is None else limit_bytes, held_bytes=held_bytes, total_bytes=total
+    )
+    limit_process([device], own_bytes)
+    return memory, own_bytes
 
 
 def _gpus(settings: Settings) -> int:

@@ -31,6 +31,21 @@ def test_it_shows_the_environment_and_its_version(engine_like: EngineLike, monke
     }
 
 
+def test_model_and_doctor_say_that_it_gets_frames_and_why(
+    engine_like: EngineLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTREEL_ENGINE_DIR", str(engine_like.directory))
+    monkeypatch.setenv("NIGHTREEL_MODEL", "vllm:demo")
+    for media, why in (("frames", "NIGHTREEL_ENGINE_MEDIA=frames"), ("features", None)):
+        monkeypatch.setenv("NIGHTREEL_ENGINE_MEDIA", media)
+        shown = json.loads(CliRunner().invoke(app, ["model", "--json"]).stdout)
+        assert shown.get("why_vllm_gets_frames") == why
+        assert ("frames as timed_video" in shown["engine"]) == bool(why)
+        said = CliRunner().invoke(app, ["doctor"]).stdout
+        assert ("vllm 0.0.1, frames as timed_video, no features: NIGHTREEL_ENGINE_MEDIA=frames" in said) == bool(why)
+        assert "vllm 0.0.1" in said
+
+
 def test_it_says_how_to_get_one(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["engine"])
     assert done.exit_code == 0

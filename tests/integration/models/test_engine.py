@@ -40,7 +40,7 @@ PROMPTS = (
 )
 SEGMENTS = (Segment(0, 0.0, 4.0), Segment(1, 4.0, 8.0))
 BATCHES = (moving_pattern(), moving_pattern(seed=1, start_s=4.0))
-WITH_A_TOWER_IN_VLLM = {"internvl": 1e-3, "qwen2_5_vl": 1e-3, "qwen3_vl": 1e-2}
+WITH_A_TOWER_IN_VLLM = {"internvl": 1e-3, "qwen2_vl": 1e-3, "qwen2_5_vl": 1e-3, "qwen3_vl": 1e-2, "glm4v": 1e-3}
 """Architectures whose frames vLLM takes as a video, with a tolerance of probabilities: docs/decisions/models.md."""
 FROM_FRAMES = tuple(prompt for prompt in PROMPTS if prompt.name in ("caption", "hurt", "colour"))
 
@@ -70,7 +70,8 @@ def test_answers_from_stored_features_are_those_of_vllm_from_frames(
     architecture: str, vllm_environment: Path, tmp_path: Path
 ) -> None:
     directory = save_tiny_model(architecture, tmp_path / architecture, hidden=128)
-    settings = load_settings(model=f"vllm:{directory}", device="cpu", work_dir=tmp_path, engine_dir=vllm_environment)
+    named = {"device": "cpu", "work_dir": tmp_path, "engine_dir": vllm_environment, "engine_media": "features"}
+    settings = load_settings(model=f"vllm:{directory}", **named)
     with closing(load_model(settings)) as model:
         _, served = asked(model)
     plain = PlainModel(directory)

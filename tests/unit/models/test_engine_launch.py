@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nightreel.domain.questions import GenerationOptions
 from nightreel.errors import SettingsError
 from nightreel.models.checkpoints import checkpoint
 from nightreel.models.engine.environment import EngineEnvironment
-from nightreel.models.engine.identity import describe_engine, why_frames
+from nightreel.models.engine.identity import WITH_EQUAL_ANSWERS, describe_engine, why_frames
 from nightreel.models.engine.launch import (
     EngineMemory,
     cpu_memory,
@@ -116,6 +117,12 @@ def test_it_gets_frames_where_answers_from_features_are_not_known_to_be_equal(
     found = why_frames(config, load_settings(engine_media=media))
     assert why in found
     assert bool(found) == bool(why)
+
+
+def test_the_models_that_get_features_are_those_whose_answers_are_compared() -> None:
+    makefile = (Path(__file__).parents[3] / "Makefile").read_text()
+    compared = re.findall(r"TEST_VLLM_ARCHITECTURES=(\S+)", makefile)
+    assert compared == [",".join(WITH_EQUAL_ANSWERS)]
 
 
 def test_a_model_that_gets_frames_is_another_one_than_with_features(engine_like: EngineLike) -> None:
