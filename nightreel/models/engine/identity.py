@@ -48,7 +48,9 @@ def why_frames(config: Mapping[str, Any], settings: Settings) -> str:
         return "NIGHTREEL_ENGINE_MEDIA=frames" if settings.engine_media == "frames" else ""
     if config.get("quantization_config"):
         return "its weights are quantised"
-    other = {*config.get("text_config", {}).get("layer_types", ())} - _ATTENTION
+    text = config.get("text_config")
+    layers = text.get("layer_types") if isinstance(text, dict) else None
+    other = {*map(str, layers if isinstance(layers, list) else ())} - _ATTENTION
     if other:
         return f"it has layers of {', '.join(sorted(other))}"
     model_type = config.get("model_type")

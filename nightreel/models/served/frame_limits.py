@@ -42,7 +42,7 @@ def require_frames(
         TransientError: `model_unreachable`.
     """
     trials = trials_of_a_segment(endpoint, settings, model)
-    wanted = plan.most_frames
+    wanted = max(plan.most_frames, server.least_frames)
     counts = _Counts(trials, server.layout, wanted)
     try:
         counts.tokens(wanted)

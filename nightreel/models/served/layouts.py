@@ -69,8 +69,11 @@ class Shown:
         return {"messages": [{"role": "user", "content": content}], **self.options}
 
 
-def show(features: Features, layout: Layout) -> Shown:
+def show(features: Features, layout: Layout, *, least: int = 1) -> Shown:
     """Show the frames of a segment in a layout.
+
+    Args:
+        least: frames of a video: one with fewer repeats its last frame.
 
     Raises:
         PermanentError: `stale_feature` if the features are not JPEG frames.
@@ -80,6 +83,8 @@ def show(features: Features, layout: Layout) -> Shown:
     times_s = [pts_s - start_s for pts_s in features.pts_s]
     if layout is Layout.PICTURES:
         return _as_pictures(pictures, times_s, duration_s=end_s - start_s)
+    for repeated in (pictures, times_s):
+        repeated += [repeated[-1]] * (least - len(repeated))
     options = _timing(times_s, duration_s=end_s - start_s) if layout is Layout.TIMED_VIDEO else {}
     encoded = ",".join(base64.b64encode(data).decode() for data in pictures)
     return Shown([_media("video_url", f"data:video/jpeg;base64,{encoded}", *pictures)], len(pictures), options)

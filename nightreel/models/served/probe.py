@@ -33,6 +33,7 @@ class Server:
 
     Args:
         layout: how frames are shown to it.
+        least_frames: of a video. Models that merge two frames refuse one.
         remembers: it takes a name instead of frames that it was sent before.
         version: as it says; empty if it does not.
         candidates: first tokens that it lists with their probabilities: 20, OpenAI's limit, or fewer; 0: none.
@@ -43,6 +44,7 @@ class Server:
     """
 
     layout: Layout
+    least_frames: int = 1
     remembers: bool = False
     candidates: int = 0
     scores_tokens: bool = False
@@ -82,6 +84,7 @@ def probe_server(endpoint: ChatEndpoint, settings: Settings, *, model: str, list
     context = listed.get("max_model_len")
     return Server(
         layout=layout,
+        least_frames=1 if layout is Layout.PICTURES or _takes(trials, trials.shown(1, layout)) else 2,
         remembers=_remembers(trials, layout),
         candidates=next((number for number in _CANDIDATES if _accepts(trials, logprobs=True, top_logprobs=number)), 0),
         scores_tokens=_scores_tokens(trials),

@@ -163,7 +163,7 @@ class RemoteModel:
                 f"features {features.key[:12]} were made for {features.metadata.get('model')}, "
                 f"but this model is {self.spec.identity}: encode the segment again",
             )
-        return show(features, self._server.layout)
+        return show(features, self._server.layout, least=self._server.least_frames)
 
     def _ask_all(self, inquiries: Sequence[ServedInquiry]) -> None:
         """Ask until no prompt is waiting.

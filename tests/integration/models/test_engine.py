@@ -129,6 +129,8 @@ def test_a_hybrid_model_gets_frames_and_its_answers_survive_that_vllm_is_killed(
             if process.cmdline()[1:3] == [str(vllm_environment / "bin" / "vllm"), "serve"]:
                 process.kill()
         again = model.ask(features, [PROMPTS[1:4]] * 2)
+        single = model.encode([moving_pattern(frames=1)], segments=[SEGMENTS[0]], keys=["c"])
+        ((of_one_frame,),) = model.ask(single, [PROMPTS[1:2]])
     assert f"vLLM gets the frames of {architecture} as timed_video, and no features: " in caplog.text
     assert "frames as timed_video, each video sent once, probabilities of chosen tokens" in caplog.text
     assert "of 8 frames: all frames arrive in order" in caplog.text
@@ -139,6 +141,7 @@ def test_a_hybrid_model_gets_frames_and_its_answers_survive_that_vllm_is_killed(
         for one, other in zip(some[1:4], others, strict=True):
             assert one.scores == pytest.approx(other.scores, abs=0.02)
     assert answers[0][1].scores != answers[1][1].scores, "it sees the frames"
+    assert of_one_frame.scores
 
 
 def vllm_from_frames(

@@ -174,7 +174,7 @@ def test_a_server_that_loses_a_frame_is_refused(chat_server: ChatServer, vllm_li
 
 
 @pytest.mark.parametrize(
-    ("merges", "frames"), [(2, 2), (2, 3), (2, 4), (2, 7), (2, 8), (4, 4), (4, 5), (4, 15), (4, 16)]
+    ("merges", "frames"), [(2, 1), (2, 2), (2, 3), (2, 4), (2, 7), (2, 8), (4, 4), (4, 5), (4, 15), (4, 16)]
 )
 def test_frames_that_a_model_merges_are_not_taken_for_lost(
     chat_server: ChatServer, vllm_like: VllmLike, merges: int, frames: int

@@ -24,9 +24,9 @@ def load(chat_server: ChatServer, vllm_like: VllmLike) -> Iterator[Callable[[], 
         yield lambda: stack.enter_context(closing(load_model(load_settings(model=chat_server.setting))))
 
 
-def ask(model: VideoModel, *levels: int, prompts: list[Prompt] | None = None) -> list[list[Answer]]:
+def ask(model: VideoModel, *levels: int, prompts: list[Prompt] | None = None, frames: int = 3) -> list[list[Answer]]:
     """Ask about videos of one grey each."""
-    batches = [FrameBatch.blank(3, height=64, width=64, level=level) for level in levels]
+    batches = [FrameBatch.blank(frames, height=64, width=64, level=level) for level in levels]
     segments = [Segment(0, 0.0, 3.0)] * len(levels)
     features = model.encode(batches, segments=segments, keys=["segment-0"] * len(levels))
     return model.ask(features, [prompts or _QUESTIONS] * len(levels))
@@ -44,6 +44,19 @@ def test_the_frames_of_a_segment_are_sent_with_its_first_question_only(
     assert uploads(chat_server) == [True, False, False, False]
     ask(model, 10, prompts=[_QUESTIONS[0]])
     assert uploads(chat_server)[4:] == [False], "in a later call, too"
+
+
+@pytest.mark.parametrize(("merges", "shown"), [(1, 1), (2, 2)])
+def test_a_single_frame_is_shown_twice_to_a_model_that_refuses_one(
+    chat_server: ChatServer, vllm_like: VllmLike, load: Callable[[], VideoModel], merges: int, shown: int
+) -> None:
+    vllm_like.merges = merges
+    (answers,) = ask(load(), 10, frames=1)
+    assert len(answers) == 4
+    (part,) = chat_server.requests[0].media("video_url")
+    assert part["video_url"]["url"].count(",") == shown
+    times = chat_server.requests[0].body["media_io_kwargs"]["video"]["frames_indices"]
+    assert times == [0] * shown
 
 
 def test_videos_with_the_same_key_are_not_mixed_up(

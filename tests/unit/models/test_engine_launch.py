@@ -100,6 +100,8 @@ def limits_of(argv: Sequence[str]) -> dict[str, int]:
     [
         ({"model_type": "internvl"}, "auto", ""),
         ({"model_type": "internvl", "text_config": {"layer_types": ["sliding_attention"]}}, "auto", ""),
+        ({"model_type": "internvl", "text_config": {"layer_types": None}}, "auto", ""),
+        ({"model_type": "internvl", "text_config": "none"}, "auto", ""),
         ({"model_type": "internvl"}, "frames", "NIGHTREEL_ENGINE_MEDIA=frames"),
         ({"model_type": "internvl", "quantization_config": {"quant_method": "fp8"}}, "auto", "weights are quantised"),
         (
