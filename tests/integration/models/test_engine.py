@@ -40,7 +40,7 @@ PROMPTS = (
 )
 SEGMENTS = (Segment(0, 0.0, 4.0), Segment(1, 4.0, 8.0))
 BATCHES = (moving_pattern(), moving_pattern(seed=1, start_s=4.0))
-WITH_A_TOWER_IN_VLLM = {"internvl": 1e-3, "qwen2_vl": 1e-3, "qwen2_5_vl": 1e-3, "qwen3_vl": 1e-2, "glm4v": 1e-3}
+WITH_A_TOWER_IN_VLLM = {"internvl": 1e-3, "qwen2_vl": 1e-3, "qwen2_5_vl": 1e-3, "qwen3_vl": 1e-2}
 """Architectures whose frames vLLM takes as a video, with a tolerance of probabilities: docs/decisions/models.md."""
 FROM_FRAMES = tuple(prompt for prompt in PROMPTS if prompt.name in ("caption", "hurt", "colour"))
 
