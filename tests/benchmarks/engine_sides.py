@@ -181,6 +181,11 @@ class Ours:
 
     def cold(self, path: Path, asked: Sequence[Prompt]) -> Answers:
         """(c): probe, decode, encode, write features to disk, ask."""
+        features = self.encode(path)
+        return self._answers(asked, self.model.ask([features], [asked])[0])
+
+    def encode(self, path: Path) -> Features:
+        """Probe, decode, encode, write features to disk."""
         probe = self._pool.probe(path)
         (segment,) = segments(probe.duration_s, self._plan.window_s)
         frames = self._pool.decode(
@@ -189,15 +194,15 @@ class Ours:
         self._colds += 1
         (features,) = self.model.encode([frames], segments=[segment], keys=[f"{self._colds:064x}"])
         self._kept = self._cache.put(features)
-        return self._answers(asked, self.model.ask([features], [asked])[0])
+        return features
 
     def warm(self, asked: Sequence[Prompt]) -> Answers:
-        """(d): read the features of `cold` from disk, check them, ask."""
+        """(d): read the features of the last `cold` or `encode` from disk, check them, ask."""
         return self._answers(asked, self.model.ask([self.kept()], [asked])[0])
 
     def kept(self) -> Features:
-        """The features that the last cold run cached."""
-        assert self._kept is not None, "the cold side must run first"
+        """The features that were cached last."""
+        assert self._kept is not None, "`encode` must run first"
         return self._cache.get(self._kept)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The vLLM sides of bench_engine: a `vllm:` model beside vLLM's own `LLM.generate` over frames.
+"""The vLLM sides of bench_engine: `vllm:` models beside vLLM's own `LLM.generate` and `LLM.chat` over frames.
 
 They are there where TEST_VLLM names an environment with vLLM. All sides use the CPU: one works at a time.
 """
@@ -10,7 +10,8 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.engine_sides import FRAMES, Answers, Ours
@@ -42,7 +43,15 @@ class VllmAlone:
 
     def from_frames(self, path: Path, asked: Sequence[Prompt]) -> Answers:
         """All prompts in one call, with empty caches."""
+        return self._made("generate", path, asked)
+
+    def chat(self, path: Path, asked: Sequence[Prompt]) -> Answers:
+        """All prompts as chats in one call, with empty caches. The frames are JPEG pictures."""
+        return self._made("chat", path, asked)
+
+    def _made(self, way: str, path: Path, asked: Sequence[Prompt]) -> Answers:
         request = {
+            "way": way,
             "path": str(path),
             "frames": FRAMES,
             "texts": [texts_of(prompt.question)[0] for prompt in asked],
@@ -56,9 +65,24 @@ class VllmAlone:
         return texts
 
 
+@dataclass(frozen=True)
+class VllmSides:
+    """All sides with vLLM, started.
+
+    Args:
+        from_features, from_frames: `vllm:` models that get features, and frames.
+        starts: the seconds that each needed until it answered.
+    """
+
+    alone: VllmAlone
+    from_features: Ours
+    from_frames: Ours
+    starts: dict[str, float]
+
+
 @contextmanager
-def opened_vllm(model: Path, work_dir: Path, environment: Path) -> Iterator[tuple[Ours, VllmAlone, dict[str, float]]]:
-    """Start both. Also the seconds that each needed until it answered."""
+def opened_vllm(model: Path, work_dir: Path, environment: Path) -> Iterator[VllmSides]:
+    """Start all three."""
     settings = load_settings(
         model=f"vllm:{model}", device="cpu", work_dir=work_dir, plan=f"uniform:{FRAMES}", engine_dir=environment
     )
@@ -75,12 +99,16 @@ def opened_vllm(model: Path, work_dir: Path, environment: Path) -> Iterator[tupl
         assert process.stdout
         process.stdout.readline()
         starts = {"alone": time.monotonic() - began}
-        began = time.monotonic()
-        with DecoderPool.from_settings(settings) as pool, closing(load_model(settings)) as loaded:
-            ours = Ours(settings, pool, loaded)
-            loaded.ask([], [])
-            starts["ours"] = time.monotonic() - began
-            yield ours, VllmAlone(process), starts
+        with DecoderPool.from_settings(settings) as pool, ExitStack() as stack:
+            found = {}
+            for media in ("features", "frames"):
+                began = time.monotonic()
+                chosen = settings.model_copy(update={"engine_media": media})
+                loaded = stack.enter_context(closing(load_model(chosen)))
+                loaded.ask([], [])
+                found[media] = Ours(chosen, pool, loaded)
+                starts[media] = time.monotonic() - began
+            yield VllmSides(VllmAlone(process), found["features"], found["frames"], starts)
     finally:
         process.kill()
         process.communicate()

@@ -1,18 +1,19 @@
-"""vLLM's own way, as a side of bench_engine: `LLM.generate` over frames, with prefix caching. Runs in its environment.
+"""vLLM's own ways, as sides of bench_engine: `LLM.generate` over frames, and `LLM.chat` over JPEG frames, with prefix
+caching. Runs in its environment.
 
     python vllm_side.py MODEL        reads one JSON object a line, and writes one
 
-    {"path": a clip, "frames": 16, "texts": [...], "tokens": [32, 1, ...]}   ->   {"texts": [...], "wall_s": 0.4}
+    {"way": "chat", "path": a clip, "frames": 16, "texts": [...], "tokens": [32, 1, ...]}   ->   {"texts": [...]}
 
 Before each, its caches of media and prefixes are emptied: the side is cold, as a new clip is.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
-import time
 
 import cv2
 import numpy as np
@@ -37,19 +38,32 @@ def main(model: str) -> None:
         asked = json.loads(line)
         llm.reset_prefix_cache()
         llm.reset_mm_cache()
-        began = time.monotonic()
         frames, metadata = decoded(asked["path"], asked["frames"])
-        prompts = [
-            {
-                "prompt": f"<|im_start|>user\n<video>\n{text}<|im_end|>\n<|im_start|>assistant\n",
-                "multi_modal_data": {"video": [(frames, metadata)]},
-            }
-            for text in asked["texts"]
-        ]
         sampling = [SamplingParams(temperature=0, max_tokens=most) for most in asked["tokens"]]
-        made = llm.generate(prompts, sampling, use_tqdm=False)
+        if asked["way"] == "chat":
+            made = llm.chat(chats(frames, asked["texts"]), sampling, use_tqdm=False)
+        else:
+            made = llm.generate(prompts(frames, metadata, asked["texts"]), sampling, use_tqdm=False)
         texts = [one.outputs[0].text.strip() for one in made]
-        print(json.dumps({"texts": texts, "wall_s": time.monotonic() - began}), file=out, flush=True)
+        print(json.dumps({"texts": texts}), file=out, flush=True)
+
+
+def prompts(frames: np.ndarray, metadata: dict[str, object], texts: list[str]) -> list[dict[str, object]]:
+    return [
+        {
+            "prompt": f"<|im_start|>user\n<video>\n{text}<|im_end|>\n<|im_start|>assistant\n",
+            "multi_modal_data": {"video": [(frames, metadata)]},
+        }
+        for text in texts
+    ]
+
+
+def chats(frames: np.ndarray, texts: list[str]) -> list[list[dict[str, object]]]:
+    """The frames as one video, as `openai:` models send them."""
+    pictures = [cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1] for frame in frames]
+    url = "data:video/jpeg;base64," + ",".join(base64.b64encode(picture).decode() for picture in pictures)
+    video = {"type": "video_url", "video_url": {"url": url}}
+    return [[{"role": "user", "content": [video, {"type": "text", "text": text}]}] for text in texts]
 
 
 def decoded(path: str, sampled: int) -> tuple[np.ndarray, dict[str, object]]:
