@@ -22,6 +22,7 @@ from nightreel.models.loading import load_model
 from nightreel.prompts.wording import texts_of
 from nightreel.settings import child_environment, load_settings
 
+_END_TIMEOUT_S = 60
 _ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -110,5 +111,5 @@ def opened_vllm(model: Path, work_dir: Path, environment: Path) -> Iterator[Vllm
                 starts[media] = time.monotonic() - began
             yield VllmSides(VllmAlone(process), found["features"], found["frames"], starts)
     finally:
-        process.kill()
-        process.communicate()
+        # At the end of its input, vLLM ends its own processes; killed, it leaves them behind.
+        process.communicate(timeout=_END_TIMEOUT_S)

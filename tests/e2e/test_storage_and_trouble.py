@@ -108,4 +108,5 @@ def test_a_run_behind_a_proxy_reaches_its_own_services_directly(pipeline, free_p
 def test_the_json_option_prints_only_json(pipeline):
     process = pipeline.start("analyze", pipeline.source, "--json")
     output = process.communicate(timeout=120)[0]
+    assert output.startswith("{"), output
     assert json.loads(output)["videos"] == {"done": 3}

@@ -132,6 +132,7 @@ def _find_server(endpoint: EngineEndpoint, settings: Settings, name: str) -> Ser
 
     Raises:
         SettingsError: it cannot be shown frames as the settings say.
+        PermanentError: `unsupported_model`: frames end it.
         NightreelError: as `EngineProcess.wait_until_ready` and `probe_server`.
     """
     process = endpoint.process
@@ -144,8 +145,8 @@ def _find_server(endpoint: EngineEndpoint, settings: Settings, name: str) -> Ser
     except SettingsError as error:
         if process.died_since(deaths):
             raise PermanentError(
-                Reason.ENGINE_DIED,
-                f"vLLM ended when it was shown frames; the end of {process.log_path}:\n{process.log_tail()}",
+                Reason.UNSUPPORTED_MODEL,
+                f"vLLM ended when it was shown frames of {name}; the end of {process.log_path}:\n{process.log_tail()}",
             ) from error
         raise SettingsError(
             f"vLLM cannot be shown the frames of {name}: {error.detail}; its log: {process.log_path}; "

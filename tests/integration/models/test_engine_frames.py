@@ -72,9 +72,9 @@ def test_a_vllm_that_frames_kill_is_not_taken_for_one_that_refuses_them(
     engine_like: EngineLike, model: VideoModel
 ) -> None:
     engine_like.tell(refuses=(500, {"message": "EngineCore encountered an issue"}), dies_at_request=True)
-    with pytest.raises(PermanentError, match="vLLM ended when it was shown frames") as caught:
+    with pytest.raises(PermanentError, match="vLLM ended when it was shown frames of demo") as caught:
         model.ask(encoded(model), [[_YES]])
-    assert caught.value.reason == "engine_died"
+    assert caught.value.reason == "unsupported_model"
 
 
 def test_a_vllm_that_each_request_kills_ends_the_run(engine_like: EngineLike, model: VideoModel) -> None:
