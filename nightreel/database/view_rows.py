@@ -110,7 +110,8 @@ def read_rows(
     query = text(f"SELECT {listed(columns)} FROM {source(view)}{where.sql}{by}")  # noqa: S608 - names of the catalog
     with explained(filters):
         streamed = {"stream_results": True, "max_row_buffer": _BATCH}
-        yield from connection.execute(query, where.values, execution_options=streamed).partitions(_BATCH)
+        with connection.execute(query, where.values, execution_options=streamed) as rows:
+            yield from rows.partitions(_BATCH)
 
 
 @dataclass(frozen=True, slots=True)

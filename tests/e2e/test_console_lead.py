@@ -134,7 +134,7 @@ def test_the_page_of_the_operator_shows_the_last_night_and_asks_for_a_retry(revi
         page.get_by_role("button", name="Retry no_index (1)").click()
         page.get_by_text("waits for a worker").wait_for()
         page.get_by_role("button", name="Pause").click()
-        page.wait_for_function("document.querySelectorAll('#requests tbody tr').length === 2")
+        page.locator("#requests tbody tr").nth(1).wait_for()
         shot(page, "operator")
         assert violations(page) == []
         carry_out_requests(reviewing.desk.work.database)

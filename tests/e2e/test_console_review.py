@@ -38,7 +38,7 @@ def shown(page: Page) -> int:
 def ready(page: Page) -> None:
     """Wait until the page listens to keys: its scripts ran, and a case that htmx put into it has its first label."""
     page.wait_for_load_state()
-    page.wait_for_function("() => document.querySelector('.current') || !document.querySelector('[data-label]')")
+    page.locator(".current, body:not(:has([data-label]))").first.wait_for(state="attached")
 
 
 def take_this(page: Page) -> None:
@@ -65,7 +65,7 @@ def decide(page: Page, *keys: str) -> None:
     """Rule by these keys, decide, and wait for what comes next."""
     before = page.url
     press(page, *keys, "Enter")
-    page.wait_for_function("before => location.href !== before", arg=before)
+    page.wait_for_url(lambda url: url != before)
     ready(page)
 
 
