@@ -10,7 +10,12 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    temporary_settings,
+)
 
 from nightreel.errors import NightreelError, TransientError
 from nightreel.options import AnalyzeOptions
@@ -33,8 +38,12 @@ def flows_in_process(settings: Settings, api: PrefectApi) -> Iterator[None]:
     The server stores the log of the run; the terminal shows its progress.
     """
     home = settings.work_dir.resolve() / "prefect-client"
-    timeout = {PREFECT_API_REQUEST_TIMEOUT: request_timeout_s(settings)}
-    with temporary_settings({**settings_of(api), **timeout, PREFECT_HOME: home}):
+    own = {
+        PREFECT_API_REQUEST_TIMEOUT: request_timeout_s(settings),
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # a flow with heartbeats ends up to a second late, for its thread
+        PREFECT_HOME: home,
+    }
+    with temporary_settings({**settings_of(api), **own}):
         setup_logging()
         for handler in logging.getLogger().handlers:
             handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import pytest
+from fixtures.hosts import wait_for
 from fixtures.pipeline import make_clip
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
@@ -66,6 +67,23 @@ def test_a_run_publishes_its_summary_and_its_progress(pipeline):
         }
     assert f"# {summary.headline}" in found["analyze-videos"].data
     assert found[f"run-{summary.run_id}"].data == 100.0
+
+
+def test_the_flow_of_a_command_sends_no_heartbeats(pipeline):
+    """Prefect waits up to a second for the thread that sends them. No automation reads those of a command."""
+    process = pipeline.start("analyze", pipeline.source, "--limit", "1")
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    flow_run = pipeline.value("SELECT flow_run_id FROM nightreel.runs")
+    about = {"resource": {"id": [f"prefect.flow-run.{flow_run}"]}}
+    with get_client(sync_client=True) as client:
+
+        def sent() -> set[str]:
+            answer = client.request("POST", "/events/filter", json={"filter": about})
+            return {event["event"].removeprefix("prefect.flow-run.") for event in answer.json()["events"]}
+
+        wait_for(lambda: "Completed" in sent(), sent)
+        assert "heartbeat" not in sent()
 
 
 def test_the_artifact_lists_failures_cost_and_changes_since_the_run_before(pipeline, clips, monkeypatch):
