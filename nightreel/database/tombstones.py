@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy import Connection, Row, select, text
 
 from nightreel.database import schema
 from nightreel.domain import TombstoneKey
@@ -13,6 +13,13 @@ from nightreel.errors import PermanentError
 from nightreel.reasons import Reason
 
 _tombstones = schema.tombstones.c
+# By the index; Postgres has min(bytea) since version 18.
+_FIRST_AND_LAST_KEY = select(
+    *(
+        select(_tombstones.key_id).order_by(order).limit(1).scalar_subquery()
+        for order in (_tombstones.key_id, _tombstones.key_id.desc())
+    )
+)
 _LOCK_CONTENT = text("SELECT pg_advisory_xact_lock(hashtextextended('nightreel content ' || :content, 0))")
 
 
@@ -61,7 +68,7 @@ def require_key(connection: Connection, key: TombstoneKey | None) -> bool:
     Raises:
         PermanentError: `tombstone_key`: something was, and this secret does not recognise it.
     """
-    first, last = connection.execute(select(func.min(_tombstones.key_id), func.max(_tombstones.key_id))).one()
+    first, last = connection.execute(_FIRST_AND_LAST_KEY).one()
     if first is None:
         return False
     if key is None or {first, last} != {key.id}:

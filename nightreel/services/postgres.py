@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 _DATABASE = "nightreel"
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}  # no secrets of this process, no variables of libpq
 _CONNECT_TIMEOUT_S = 5
+# The same sort order on all machines, with any locales.
+_LOCALE = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
 
 @dataclass(frozen=True)
@@ -223,9 +225,7 @@ class Postgres:
                 "--username", SUPERUSER,
                 "--auth", "scram-sha-256",
                 "--encoding", "UTF8",
-                "--locale", "C",
-                "--locale-provider", "builtin",  # the same sort order on all machines, with any locales
-                "--builtin-locale", "C.UTF-8",
+                *_LOCALE,
                 *(["--no-sync"] if self._options.get("fsync") == "off" else []),
             ],
             cwd=data,

@@ -7,6 +7,10 @@
 --     m:7:2, r:7:40  its answer is of model 2, of run 40
 --
 -- Without the number of a prompt, as in `v::yes`, it holds for any prompt.
+--
+-- It has an array for the tags and a list of all levels, because Postgres expects 100 rows of jsonb_array_elements_text and
+-- 1,000 of generate_series to a variable. For so many rows it would compile the statement that indexes documents (JIT), in
+-- 70 ms at each call.
 CREATE OR REPLACE FUNCTION nightreel.facts(
     prompt_id bigint, kind text, state text, said text, value jsonb, flagged boolean, severity integer, p float8,
     model_id bigint, run_id bigint
@@ -22,10 +26,12 @@ CREATE OR REPLACE FUNCTION nightreel.facts(
         WHERE one IS NOT NULL
         UNION ALL
         SELECT 'v', left(tag, 100)
-        FROM jsonb_array_elements_text(CASE jsonb_typeof(value) WHEN 'array' THEN value ELSE '[]' END) AS tag
+        FROM unnest(ARRAY(
+            SELECT jsonb_array_elements_text(CASE jsonb_typeof(value) WHEN 'array' THEN value ELSE '[]' END)
+        )) AS tag
         WHERE state = 'answered'
         UNION ALL
-        SELECT 's', level::text FROM generate_series(1, severity) AS level
+        SELECT 's', level::text FROM (VALUES (1), (2), (3), (4)) AS levels (level) WHERE level <= severity
         UNION ALL
         SELECT 'm', model_id::text
         UNION ALL
