@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     Table,
     Text,
 )
@@ -18,7 +19,8 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from nightreel.database.schema.columns import created_column, id_column, json_column, metadata
 
 # The words of a segment's answers on show (sql/views/15_search_words.sql). Weights: A tags and choices, B captions, C
-# texts. `facts`: what filters ask (16_search_facts.sql). The index takes new rows immediately (fastupdate = off): else
+# texts. `facts`: what filters ask (16_search_facts.sql). `texts_hash`: of the texts and languages behind `terms`, which
+# are made again only if it changes; an upgrade that changes how terms are made empties it. The index takes new rows immediately (fastupdate = off): else
 # each search would read those that wait.
 documents = Table(
     "documents",
@@ -27,6 +29,7 @@ documents = Table(
     Column("video_id", BigInteger, nullable=False),
     Column("terms", TSVECTOR, nullable=False),
     Column("facts", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("texts_hash", LargeBinary),
     created_column("updated_at"),
     Index("documents_video_id_idx", "video_id"),
     Index(

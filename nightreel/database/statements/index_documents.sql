@@ -35,20 +35,32 @@ WITH of_segments AS MATERIALIZED (
         prompt_id, kind, state, said, value, flagged, severity, p, model_id, run_id
     ) AS fact
     GROUP BY shown.segment_id
+), hashed AS (
+    SELECT said.*,
+           one.languages,
+           sha256(convert_to(jsonb_build_array(said.tags, said.captions, said.texts, one.languages)::text, 'UTF8'))
+               AS texts_hash
+    FROM said
+    CROSS JOIN nightreel.search_index AS one
 ), deleted AS (
     DELETE FROM nightreel.documents AS document
     WHERE document.video_id = ANY (CAST(:video_ids AS bigint[]))
       AND NOT EXISTS (SELECT FROM said WHERE said.segment_id = document.segment_id)
 )
-INSERT INTO nightreel.documents AS document (segment_id, video_id, terms, facts)
-SELECT said.segment_id,
-       said.video_id,
-       nightreel.terms(said.tags, 'A', one.languages) || nightreel.terms(said.captions, 'B', one.languages)
-           || nightreel.terms(said.texts, 'C', one.languages),
-       known.facts
-FROM said
-JOIN known ON known.segment_id = said.segment_id
-CROSS JOIN nightreel.search_index AS one
-ORDER BY said.segment_id
-ON CONFLICT (segment_id) DO UPDATE SET terms = excluded.terms, facts = excluded.facts, updated_at = now()
-WHERE (document.terms, document.facts) IS DISTINCT FROM (excluded.terms, excluded.facts)
+INSERT INTO nightreel.documents AS document (segment_id, video_id, terms, facts, texts_hash)
+SELECT hashed.segment_id,
+       hashed.video_id,
+       CASE WHEN before.texts_hash = hashed.texts_hash THEN before.terms
+            ELSE nightreel.terms(hashed.tags, 'A', hashed.languages)
+                 || nightreel.terms(hashed.captions, 'B', hashed.languages)
+                 || nightreel.terms(hashed.texts, 'C', hashed.languages)
+       END,
+       known.facts,
+       hashed.texts_hash
+FROM hashed
+JOIN known ON known.segment_id = hashed.segment_id
+LEFT JOIN nightreel.documents AS before ON before.segment_id = hashed.segment_id
+ORDER BY hashed.segment_id
+ON CONFLICT (segment_id) DO UPDATE
+SET terms = excluded.terms, facts = excluded.facts, texts_hash = excluded.texts_hash, updated_at = now()
+WHERE (document.texts_hash, document.facts) IS DISTINCT FROM (excluded.texts_hash, excluded.facts)

@@ -56,6 +56,27 @@ def test_a_transaction_that_fails_leaves_the_words_as_they_were(library: Library
     assert library.found("bus") == []
 
 
+def test_words_are_made_again_only_for_other_texts(library: Library):
+    """Words cost a hundred times what facts cost, and one more question about known videos changes facts alone."""
+    library.add({"clip": {"caption": "a van"}})
+    with library.work.database.begin() as connection:
+        video_ids = list(connection.execute(text("SELECT id FROM nightreel.videos")).scalars())
+
+        def indexed() -> tuple[str, bool]:
+            index_videos(connection, video_ids)
+            row = connection.execute(
+                text("SELECT terms::text, 'v::flagged' = ANY (facts) FROM nightreel.documents")
+            ).one()
+            return row[0], row[1]
+
+        connection.execute(text("UPDATE nightreel.documents SET terms = 'kept'"))
+        connection.execute(text("UPDATE nightreel.verdicts SET flagged = true"))
+        assert indexed() == ("'kept'", True)
+        connection.execute(BUSES)
+        words, _ = indexed()
+        assert "'bus'" in words
+
+
 def test_postgres_expects_few_facts_of_a_verdict(library: Library):
     """It expected 2,200. So it compiled the statement that indexes documents, 70 ms for each chunk, where JIT is on."""
     facts = "nightreel.facts(prompt_id, 'tags', state, text, value, flagged, severity, 0.5, 1, 1)"
