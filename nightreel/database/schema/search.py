@@ -20,8 +20,8 @@ from nightreel.database.schema.columns import created_column, id_column, json_co
 
 # The words of a segment's answers on show (sql/views/15_search_words.sql). Weights: A tags and choices, B captions, C
 # texts. `facts`: what filters ask (16_search_facts.sql). `texts_hash`: of the texts and languages behind `terms`, which
-# are made again only if it changes; an upgrade that changes how terms are made empties it. The index takes new rows immediately (fastupdate = off): else
-# each search would read those that wait.
+# are made again only if it changes; an upgrade that changes how terms are made empties it. The index takes new rows
+# immediately (fastupdate = off): else each search would read those that wait.
 documents = Table(
     "documents",
     metadata,
