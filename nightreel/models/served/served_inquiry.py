@@ -1,7 +1,7 @@
 """The open questions of one segment to a model on a server: which can be sent now, and what came back.
 
-`remote` keeps one ServedInquiry for each segment. The first question is sent alone: the others then find the frames in
-the server's caches.
+`remote` keeps one ServedInquiry for each segment. The shortest question is sent first, and alone: the others then find
+the frames in the server's caches.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class ServedInquiry(Inquiry):
         if not self.queue or (self.running and not self.warm):
             return None
         self.running += 1
-        return self.queue.popleft()
+        chosen = self.queue[0] if self.warm else min(self.queue, key=_most_tokens)
+        self.queue.remove(chosen)
+        return chosen
 
     def replied(self, question: ServedRequest, reply: Completion) -> None:
         self.running -= 1
@@ -99,6 +101,12 @@ class ServedInquiry(Inquiry):
         """Drop all questions of this segment that are not sent yet."""
         self.waiting = []
         self.queue.clear()
+
+
+def _most_tokens(request: ServedRequest) -> int:
+    """The most tokens of the reply."""
+    question = request.prompt.question
+    return 1 if question.kind.scored else question.max_new_tokens
 
 
 def next_requests(inquiries: Sequence[ServedInquiry], free: int) -> list[tuple[ServedInquiry, ServedRequest]]:

@@ -224,12 +224,12 @@ def test_frames_are_sent_at_the_set_size(chat_server: ChatServer, make_model: Ca
     assert [Image.open(io.BytesIO(tensor.data)).size for tensor in features.tensors] == [(60, 45)] * 3
 
 
-def test_all_questions_of_a_segment_share_their_start_and_the_first_is_sent_alone(
+def test_all_questions_of_a_segment_share_their_start_and_the_shortest_is_sent_first_and_alone(
     chat_server: ChatServer, model: VideoModel
 ) -> None:
     chat_server.delay_s = 0.05
     tags = Prompt.of(name="topics", kind=PromptKind.TAGS, text="About", choices=("news", "sports"))
-    model.ask(encode(model, seeds=(0, 1)), [[_YES, tags, _CAPTION]] * 2)
+    model.ask(encode(model, seeds=(0, 1)), [[_CAPTION, _YES, tags]] * 2)
     by_segment: dict[str, list[Request]] = {}
     for request in chat_server.requests:
         by_segment.setdefault(request.frames, []).append(request)

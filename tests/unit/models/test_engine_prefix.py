@@ -90,6 +90,15 @@ def test_the_first_question_of_each_segment_goes_before_the_others(executor: Thr
     assert len(generation.asked) == 6
 
 
+def test_the_shortest_question_of_a_segment_is_its_first(executor: ThreadPoolExecutor) -> None:
+    """The others wait for it: a text of 64 tokens would cost them 64 steps."""
+    generation = FakeGeneration()
+    rows = [Row(0, (7,), max_new_tokens=64), Row(0, (8,), branches=((3,), (4,))), Row(0, (9,)), Row(0, (10,))]
+    prefix_of(generation, executor).ask(rows, end_ids=frozenset({_END}))
+    assert generation.asked[0] == ((50, 60, 9), (3, 4))
+    assert len(generation.asked) == 4
+
+
 def test_a_refused_question_is_an_error(executor: ThreadPoolExecutor) -> None:
     prefix = prefix_of(FakeGeneration(refuses=8), executor)
     with pytest.raises(PermanentError, match="no"):
