@@ -150,7 +150,7 @@ def ask_file(
         pool = stack.enter_context(DecoderPool.from_settings(settings))
 
         def load() -> VideoModel:
-            return loaded or stack.enter_context(closing(load_model(settings, found=found)))
+            return loaded or stack.enter_context(closing(load_model(settings, found=found, prompts=prompts)))
 
         yield from ask_local_file(path, prompts, settings, pool=pool, load=load)
 

@@ -138,8 +138,12 @@ def ask_candidate(
     replies_of: list[list[AskedSegment]] = []
     failures: dict[str, str] = {}
     found = find_model(settings)
-    check_model(settings, prompts=_to_ask(prompt_of.values(), candidate.prompts), found=found)
-    with closing(load_model(settings, found=found)) as model, DecoderPool.from_settings(settings) as pool:
+    everything = _to_ask(prompt_of.values(), candidate.prompts)
+    check_model(settings, prompts=everything, found=found)
+    with (
+        closing(load_model(settings, found=found, prompts=everything)) as model,
+        DecoderPool.from_settings(settings) as pool,
+    ):
         began = time.monotonic()
         for number, (file, own) in enumerate(by_file.items(), 1):
             on_video(candidate.name, file, number, len(by_file))

@@ -170,6 +170,7 @@ def load_model(
     settings: Settings,
     *,
     found: FoundModel | None = None,
+    prompts: Sequence[Prompt] = (),
     peaks: Iterable[MemoryPeak] = (),
     limit_bytes: int | None = None,
 ) -> VideoModel:
@@ -177,6 +178,7 @@ def load_model(
 
     Args:
         found: the result of `find_model` for these settings; None: find it now.
+        prompts: their second looks may take more frames of a segment than the sampling plan.
         peaks: memory peaks of earlier batches; peaks of other devices are ignored.
         limit_bytes: memory that weights and batches together may use on each device; None: all free memory.
 
@@ -204,8 +206,14 @@ def load_model(
         from nightreel.models.engine.loader import load_for_frames
 
         if found.why_frames:
+            plan = largest_plan(settings.sampling_plan, prompts)
             return load_for_frames(
-                found.spec, found.checkpoint, settings=settings, why=found.why_frames, limit_bytes=limit_bytes
+                found.spec,
+                found.checkpoint,
+                settings=settings,
+                plan=plan,
+                why=found.why_frames,
+                limit_bytes=limit_bytes,
             )
         return load_engine(found.spec, found.checkpoint, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
     from nightreel.models.inprocess.loader import load

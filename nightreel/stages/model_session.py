@@ -237,6 +237,7 @@ class ModelSession:
             model = load_model(
                 self._settings.model_copy(update={"device": self._device.name}),
                 found=self._found,
+                prompts=self._recipe.prompts.prompts,
                 peaks=self._peaks(),
                 limit_bytes=self._device.limit_bytes,
             )

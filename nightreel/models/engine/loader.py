@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from nightreel.domain import MemoryPeak
+from nightreel.domain import MemoryPeak, SamplingPlan
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.capabilities import ALL_GPUS, first_device, visible_gpus
@@ -77,13 +77,20 @@ def load(
 
 
 def load_for_frames(
-    spec: ModelSpec, checkpoint: Checkpoint, *, settings: Settings, why: str, limit_bytes: int | None
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    *,
+    settings: Settings,
+    plan: SamplingPlan,
+    why: str,
+    limit_bytes: int | None,
 ) -> RemoteModel:
     """Start vLLM for a model whose frames it gets. See `models.loading.load_model`.
 
     Returns before vLLM is ready: what it can do is found out before the first question.
 
     Args:
+        plan: the one that takes the most frames: of segments, or of a second look.
         why: it does not get features.
     """
     EngineEnvironment.of(settings).require_version()
@@ -98,7 +105,7 @@ def load_for_frames(
         endpoint,
         settings,
         spec,
-        partial(_find_server, endpoint, settings, spec.name),
+        partial(_find_server, endpoint, settings, plan, spec.name),
         concurrency=settings.engine_concurrency,
     )
 
@@ -127,7 +134,7 @@ def _start(
     return endpoint
 
 
-def _find_server(endpoint: EngineEndpoint, settings: Settings, name: str) -> Server:
+def _find_server(endpoint: EngineEndpoint, settings: Settings, plan: SamplingPlan, name: str) -> Server:
     """What vLLM can do with the frames of this model, once it is ready.
 
     Raises:
@@ -141,7 +148,7 @@ def _find_server(endpoint: EngineEndpoint, settings: Settings, name: str) -> Ser
     wanted = settings.model_copy(update={"remote_layout": layout_of(settings)})
     try:
         server = probe_server(endpoint, wanted, model=name, listed={})
-        require_frames(endpoint, wanted, plan=settings.sampling_plan, model=name, server=server)
+        require_frames(endpoint, wanted, plan=plan, model=name, server=server)
     except SettingsError as error:
         if process.died_since(deaths):
             raise PermanentError(

@@ -13,9 +13,10 @@ import pytest
 from fixtures.engine_like import EngineLike
 from fixtures.plain_generate import moving_pattern
 
-from nightreel.domain import Features, Prompt, PromptKind, Segment
+from nightreel.domain import Features, LookAgain, Prompt, PromptKind, SamplingPlan, Segment
 from nightreel.errors import NightreelError, PermanentError, SettingsError
 from nightreel.models.base import VideoModel
+from nightreel.models.engine import loader
 from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
@@ -28,7 +29,7 @@ def model(engine_like: EngineLike, tmp_path: Path) -> Iterator[VideoModel]:
         yield loaded
 
 
-def load(engine_like: EngineLike, tmp_path: Path) -> VideoModel:
+def load(engine_like: EngineLike, tmp_path: Path, *prompts: Prompt) -> VideoModel:
     settings = load_settings(
         model="vllm:demo",
         engine_media="frames",
@@ -37,7 +38,7 @@ def load(engine_like: EngineLike, tmp_path: Path) -> VideoModel:
         work_dir=tmp_path / "work",
         device="cpu",
     )
-    return load_model(settings)
+    return load_model(settings, prompts=prompts)
 
 
 def encoded(model: VideoModel) -> list[Features]:
@@ -82,3 +83,22 @@ def test_a_vllm_that_each_request_kills_ends_the_run(engine_like: EngineLike, mo
     with pytest.raises(NightreelError, match="the last of 4 ends within an hour") as caught:
         model.ask(encoded(model), [[_YES]])
     assert caught.value.reason == "engine_died"
+
+
+def test_it_must_take_the_frames_of_a_second_look(
+    engine_like: EngineLike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[SamplingPlan] = []
+
+    def require(*_: object, plan: SamplingPlan, **__: object) -> None:
+        checked.append(plan)
+        raise SettingsError("too many frames")
+
+    monkeypatch.setattr(loader, "probe_server", lambda *_, **__: None)
+    monkeypatch.setattr(loader, "require_frames", require)
+    look = LookAgain(from_p=0.2, plan="uniform:48", window_s=5)
+    prompt = Prompt.of(name="blood", kind=PromptKind.YES_NO, text="Is there blood?", flags=["yes"], look_again=look)
+    engine_like.tell()
+    with closing(load(engine_like, tmp_path, prompt)) as model, pytest.raises(SettingsError, match="too many frames"):
+        model.ask(encoded(model), [[prompt]])
+    assert [plan.most_frames for plan in checked] == [48]
