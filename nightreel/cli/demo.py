@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -243,7 +245,7 @@ def _seconds(grade: Grade) -> str:
 
 def _show_next_steps() -> None:
     print_line()
-    print_line("next steps, after `. .venv/bin/activate`:")
+    print_line(f"next steps{_activation()}:")
     for command, what in (
         ("nightreel console", "see it in a browser: find clips, look at flags, judge three cases"),
         ("nightreel answers --review", "show the answers that need review"),
@@ -252,6 +254,16 @@ def _show_next_steps() -> None:
         ("nightreel doctor", "check this machine"),
     ):
         print_line(f"  {command:34}{what}")
+
+
+def _activation() -> str:
+    """How the commands are found; empty outside of a virtual environment, as in a container."""
+    if sys.prefix == sys.base_prefix:
+        return ""
+    environment = Path(sys.prefix)
+    if environment.is_relative_to(Path.cwd()):
+        environment = environment.relative_to(Path.cwd())
+    return f", after `. {shlex.quote(str(environment / 'bin' / 'activate'))}`"
 
 
 def register(app: typer.Typer) -> None:
