@@ -214,6 +214,17 @@ def _count_parameters(directory: Path) -> int | None:
     return sum(math.prod(shape) for shape in shapes) or None
 
 
+def stored_bytes(directory: Path) -> int | None:
+    """Size of the weights as they are stored; None if they are not here, and no index of several files states it."""
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        metadata = read_json(index).get("metadata")
+        total = metadata.get("total_size") if isinstance(metadata, dict) else None
+        if isinstance(total, int) and total > 0:
+            return total
+    return sum(path.stat().st_size for path in directory.glob("*.safetensors")) or None
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     """The header of a safetensors file (8 bytes length, then JSON), checked against the size of the file.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nightreel.errors import PermanentError
 from nightreel.models.base import ModelSpec
 from nightreel.models.checkpoints.adapters import merge_adapter
 from nightreel.models.checkpoints.capabilities import ALL_GPUS, visible_gpus
-from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights
+from nightreel.models.checkpoints.checkpoint import Checkpoint, fetch_weights, stored_bytes
 from nightreel.models.checkpoints.code import require_own_code
 from nightreel.models.checkpoints.hub import snapshot
 from nightreel.models.failures import failures_of
@@ -128,7 +129,11 @@ def measure(
     with failures_of(spec.name, "the CPU"):
         if with_features:
             _require_features(spec, model)
-        return measure_footprint(model, processor, spec, prompts=prompts, frames=frames, height=height, width=width)
+        footprint = measure_footprint(
+            model, processor, spec, prompts=prompts, frames=frames, height=height, width=width
+        )
+    quantised = stored_bytes(directory) if getattr(config, "quantization_config", None) else None
+    return replace(footprint, weights_bytes=min(footprint.weights_bytes, quantised)) if quantised else footprint
 
 
 def _without_progress_bars() -> None:

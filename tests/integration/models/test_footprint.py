@@ -13,6 +13,7 @@ import torch
 from fixtures.meters import FakeMeter
 from fixtures.plain_generate import moving_pattern
 from fixtures.tiny_models import ARCHITECTURES
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from typer.testing import CliRunner
 
@@ -65,6 +66,24 @@ def test_half_the_precision_halves_the_weights_and_the_cache(tiny_model: Callabl
     whole, half = (_estimate(tiny_model("internvl"), dtype=dtype) for dtype in ("float32", "bfloat16"))
     assert half.token_bytes * 2 == whole.token_bytes
     assert half.weights_bytes < 0.51 * whole.weights_bytes  # positions stay in float32
+
+
+@pytest.mark.parametrize("method", ["fp8", "awq", "gptq", "compressed-tensors"])
+def test_weights_that_are_stored_quantised_have_the_size_of_their_files(
+    tiny_model: Callable[[str], Path], tmp_path: Path, method: str
+) -> None:
+    directory = shutil.copytree(tiny_model("internvl"), tmp_path / "model")
+    whole = _estimate(directory).weights_bytes
+    config = json.loads((directory / "config.json").read_text())
+    quantised = {"quant_method": method, "bits": 8, "group_size": 128, "activation_scheme": "dynamic"}
+    (directory / "config.json").write_text(json.dumps({**config, "quantization_config": quantised}))
+    (weights,) = directory.glob("*.safetensors")
+    save_file({name: part.to(torch.int8) for name, part in load_file(weights).items()}, weights)
+    assert _estimate(directory).weights_bytes == weights.stat().st_size < whole / 2
+    weights.unlink()  # as of a hub model before its download
+    index = {"metadata": {"total_size": 1000}, "weight_map": {}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert _estimate(directory).weights_bytes == 1000
 
 
 _ANOTHER = Prompt.of(name="why", kind=PromptKind.TEXT, text="Why?", max_new_tokens=30)
