@@ -14,8 +14,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from nightreel.models.memory.shapes import aligned
+
 NAME = "nightreel_grouped_sdpa"
-_ALIGNMENT = 16  # values per row of a mask: 8 suffice for two bytes per value, 4 for four
 
 
 def use_grouped_attention(model: Any) -> None:
@@ -38,7 +39,7 @@ def additive_mask(model: Any, mask: torch.Tensor) -> torch.Tensor:
     groups = config.num_attention_heads // key_heads if config._attn_implementation == NAME else 1
     batch, length, width = mask.shape
     low = torch.finfo(model.dtype).min
-    made = mask.new_full((batch, 1, groups * length, -(-width // _ALIGNMENT) * _ALIGNMENT), low, dtype=model.dtype)
+    made = mask.new_full((batch, 1, groups * length, aligned(width)), low, dtype=model.dtype)
     made = made[..., :width]
     made.masked_fill_(mask.repeat(1, groups, 1)[:, None], 0.0)
     return made

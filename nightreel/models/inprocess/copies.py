@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
+from nightreel.models.inprocess.attention import additive_mask
 from nightreel.models.inprocess.beams import search_beams
-from nightreel.models.inprocess.generation import Step, Texts, generate
+from nightreel.models.inprocess.generation import generate, tokens_per_sync
 from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
 from nightreel.models.inprocess.tensors import Tensors
 
@@ -122,13 +123,7 @@ class CopiedPrefix:
                         firsts[sequence.row] = logits[place, -1].clone()
                 if wanted:
                     texts.append(batch.select(wanted, [batch.owners[place] for place in wanted], self._device))
-        generated = generate(
-            rows,
-            firsts,
-            [tensors["input/prefix_ids"] for tensors in self._segments],
-            end_ids=end_ids,
-            step=self._stepping(rows, _joined(texts, self._device)),
-        )
+        generated = self._generate(rows, firsts, texts, end_ids) if texts else {}
         generated |= {i: self._search(row, end_ids) for i, row in enumerate(rows) if row.decoding.beams > 1}
         return [
             Scores(
@@ -160,8 +155,17 @@ class CopiedPrefix:
         reads = max(length - start for start in starts)
         read = torch.tensor([[min(start + offset, length - 1) for offset in range(reads)] for start in starts])
         positions = self._next_position[:, segments, None] + torch.arange(length, device=self._device)
-        logits = logits_at(self._model, read.to(self._device), tokens, positions, batch.extended(length), batch.cache)
+        mask = _additive(self._model, batch.extended(length))
+        logits = logits_at(self._model, read.to(self._device), tokens, positions, mask, batch.cache)
         return batch, logits
+
+    def _generate(
+        self, rows: Sequence[Row], firsts: Mapping[int, torch.Tensor], texts: list[_Batch], end_ids: frozenset[int]
+    ) -> dict[int, tuple[tuple[int, ...], bool]]:
+        """Write the texts after the questions in these batches, of which `firsts` are the logits."""
+        decoder = _CopiesDecoder(self._model, rows, self._next_position, _joined(texts, self._device), firsts)
+        prefixes = [tensors["input/prefix_ids"] for tensors in self._segments]
+        return generate(rows, decoder, prefixes, end_ids=end_ids, tokens_per_sync=tokens_per_sync(self._device))
 
     def _search(self, row: Row, end_ids: frozenset[int]) -> tuple[tuple[int, ...], bool]:
         prefixes = next(prefixes for prefixes in self._prefixes if row.segment in prefixes.owners)
@@ -169,30 +173,55 @@ class CopiedPrefix:
         cache = _without_padding(batch.cache, self.lengths[row.segment])
         return search_beams(self._model, row, tensors=self._segments[row.segment], cache=cache, end_ids=end_ids)
 
-    def _stepping(self, rows: Sequence[Row], batches: list[_Batch]) -> Step:
-        """The step function of `generate`. `batches`: their sequences belong to the rows that generate."""
 
-        def step(active: Sequence[int], _: Sequence[int], texts: Texts) -> torch.Tensor:
-            logits: dict[int, torch.Tensor] = {}
-            for number, batch in enumerate(batches):
-                left = [place for place, row in enumerate(batch.owners) if row in set(active)]
-                if not left:
-                    continue
-                if len(left) < len(batch.owners):
-                    batch = batches[number] = batch.select(left, [batch.owners[p] for p in left], self._device)
-                logits |= dict(zip(batch.owners, self._step(batch, rows, texts), strict=True))
-            return torch.stack([logits[row] for row in active])
+class _CopiesDecoder:
+    """See `generation.Decoder`. A step is one forward pass of each batch, and texts that have ended leave it.
 
-        return step
+    Args:
+        positions: (R, B) of the first token after each segment's prefix.
+        batches: of the questions of the rows whose texts are written.
+        firsts: logits (V,) after the question of each of these rows.
+    """
 
-    def _step(self, batch: _Batch, rows: Sequence[Row], texts: Texts) -> torch.Tensor:
-        """Feed the newest token of each sequence; return the logits (n, V) after them."""
-        depths = [len(rows[row].suffix) + len(texts[row]) - 1 for row in batch.owners]
-        ids = torch.tensor([texts[row][-1:] for row in batch.owners], device=self._device)
-        segments = [rows[row].segment for row in batch.owners]
-        positions = self._next_position[:, segments, None] + torch.tensor(depths, device=self._device)[:, None]
-        read = torch.zeros_like(ids)
-        return logits_at(self._model, read, ids, positions, batch.extended(1), batch.cache)[:, 0]
+    def __init__(
+        self,
+        model: Any,
+        rows: Sequence[Row],
+        positions: torch.Tensor,
+        batches: list[_Batch],
+        firsts: Mapping[int, torch.Tensor],
+    ) -> None:
+        self._model, self._rows, self._positions, self._batches = model, rows, positions, batches
+        self._steps = 0
+        self.lines: list[int | None] = [row for batch in batches for row in batch.owners]
+        self.logits = torch.stack([firsts[row] for batch in batches for row in batch.owners])
+
+    def feed(self, tokens: torch.Tensor, active: Collection[int]) -> None:
+        """See `generation.Decoder`."""
+        batches, logits = [], []
+        for batch, own in zip(self._batches, tokens.split([len(batch.owners) for batch in self._batches]), strict=True):
+            left = [place for place, row in enumerate(batch.owners) if row in active]
+            if not left:
+                continue
+            if len(left) < len(batch.owners):
+                batch, own = batch.select(left, [batch.owners[place] for place in left], tokens.device), own[left]
+            batches.append(batch)
+            logits.append(self._step(batch, own))
+        self._batches, self.logits = batches, torch.cat(logits)
+        self.lines = [row for batch in batches for row in batch.owners]
+        self._steps += 1
+
+    def _step(self, batch: _Batch, tokens: torch.Tensor) -> torch.Tensor:
+        """Feed the newest token (n,) of each sequence; return the logits (n, V) after them."""
+        depths = torch.tensor([len(self._rows[row].suffix) + self._steps for row in batch.owners])
+        segments = [self._rows[row].segment for row in batch.owners]
+        positions = (self._positions[:, segments] + depths.to(tokens.device))[..., None]
+        mask = _additive(self._model, batch.extended(1))
+        return logits_at(self._model, None, tokens[:, None], positions, mask, batch.cache)[:, 0]
+
+
+def _additive(model: Any, mask: torch.Tensor | None) -> torch.Tensor | None:
+    return None if mask is None else additive_mask(model, mask)
 
 
 def of_equal_length(rows: Sequence[Row], indices: Iterable[int]) -> list[list[_Sequence]]:

@@ -104,9 +104,13 @@ class Masks:
         self._words = max((grammar.tokens.vocab_size for grammar in grammars.values()), default=0)
         self._executor = LLExecutor() if grammars else None
 
-    def applied(self, rows: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
-        """Logits (n, V) of these rows, minus infinity for the tokens that leave the form."""
-        held = [(self._matchers[row], place) for place, row in enumerate(rows) if row in self._matchers]
+    def holds(self, row: int) -> bool:
+        """Whether the text of a row has a form."""
+        return row in self._matchers
+
+    def applied(self, rows: Sequence[int | None], logits: torch.Tensor) -> torch.Tensor:
+        """Logits (n, V) of these rows, minus infinity for the tokens that leave the form. None: no row."""
+        held = [(self._matchers[row], place) for place, row in enumerate(rows) if row is not None and self.holds(row)]
         if self._executor is None or not held:
             return logits
         bits = np.full((len(rows), -(-self._words // _WORD_BITS)), -1, np.int32)
@@ -114,13 +118,13 @@ class Masks:
         allowed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : logits.shape[1]].astype(bool)
         padded = np.zeros(logits.shape, bool)
         padded[:, : allowed.shape[1]] = allowed
-        free = [place for place, row in enumerate(rows) if row not in self._matchers]
+        free = [place for place, row in enumerate(rows) if row is None or not self.holds(row)]
         padded[free] = True
         return logits.masked_fill(~torch.from_numpy(padded).to(logits.device), -torch.inf)
 
     def accepts(self, row: int, token: int) -> bool:
         """Go on after a token. False: the text cannot get its form any more, as if the grammar grew too large."""
-        return row not in self._matchers or bool(self._matchers[row].consume_token(token))
+        return not self.holds(row) or bool(self._matchers[row].consume_token(token))
 
 
 class _Words:

@@ -11,6 +11,8 @@ import torch
 
 from nightreel.models.inprocess.prefix import Row
 
+PREFIX = -1
+"""Owner of the slots that all tokens of a segment may attend to."""
 NOBODY = -2
 """Owner of a slot that no generated token may attend to: padding, and scored branches."""
 
@@ -19,7 +21,9 @@ class Packing:
     """The suffixes and branches of all rows side by side, one sequence per segment.
 
     ids, depths, trunks (B, Q): the token, its distance from the first suffix position, and its row if it is part of a
-    suffix (not of a branch). mask (B, Q, Q). read (B, N): places of the tokens whose logits are needed.
+    suffix (not of a branch). mask (B, Q, Q). read (B, N): places of the tokens whose logits are needed. columns: the
+    rows of each segment whose texts are written token by token. generating: the largest number of these. steps: the
+    tokens of the longest of these texts.
     """
 
     def __init__(self, rows: Sequence[Row], segments: int) -> None:
@@ -40,9 +44,12 @@ class Packing:
                 line.extend((token, len(row.suffix) + offset, index, place) for offset, token in enumerate(branch[:-1]))
             self._branch_reads.append(starts)
         self.width = max(len(line) for line in lines)
-        self.generating = max(
-            sum(row.segment == segment and row.max_new_tokens > 0 for row in rows) for segment in range(segments)
-        )
+        self.columns: list[list[int]] = [[] for _ in range(segments)]
+        for index, row in enumerate(rows):
+            if row.max_new_tokens and row.decoding.beams == 1:
+                self.columns[row.segment].append(index)
+        self.generating = max(map(len, self.columns))
+        self.steps = max((rows[index].max_new_tokens for own in self.columns for index in own), default=0)
         filler = (0, 0, NOBODY, -1)
         table = torch.tensor([line + [filler] * (self.width - len(line)) for line in lines])
         self.ids, self.depths, owner, number = table.unbind(-1)
@@ -55,6 +62,13 @@ class Packing:
             & (owner[:, :, None] == owner[:, None])
             & ((number[:, None] == -1) | (number[:, :, None] == number[:, None]))
         )
+
+    @property
+    def column_heads(self) -> torch.Tensor:
+        """For each column (2, B, generating): which of `read` is the last token of its question, and its depth."""
+        filler = (0, 0)
+        places = [[(self.heads[index], len(self._rows[index].suffix) - 1) for index in own] for own in self.columns]
+        return torch.tensor([own + [filler] * (self.generating - len(own)) for own in places]).permute(2, 0, 1)
 
     def branch_scores(self, index: int, log_probabilities: torch.Tensor) -> tuple[tuple[float, ...], ...]:
         row = self._rows[index]

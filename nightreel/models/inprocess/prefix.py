@@ -18,7 +18,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from nightreel.domain import GREEDY, GenerationOptions
-from nightreel.models.inprocess.attention import NAME, additive_mask
+from nightreel.models.inprocess.attention import NAME
 from nightreel.models.inprocess.grammars import Grammar
 from nightreel.models.inprocess.tensors import Tensors, encoder_outputs, language_inputs
 from nightreel.models.memory.shapes import PREFILL_TOKENS
@@ -135,21 +135,26 @@ def _selects_logits(model_class: type[Any]) -> bool:
 
 
 def logits_at(
-    model: Any, read: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: Cache
+    model: Any,
+    read: torch.Tensor | None,
+    ids: torch.Tensor,
+    positions: torch.Tensor,
+    mask: torch.Tensor | None,
+    cache: Cache,
 ) -> torch.Tensor:
-    """Logits (B, N, V) of the tokens that `read` (B, N) selects of tokens (B, Q).
+    """Logits (B, N, V) of the tokens that `read` (B, N) selects of tokens (B, Q); None: of all.
 
     Args:
         positions: (R, B, Q).
-        mask: (B, Q, K), true where a token may attend; None for causal attention.
+        mask: from `attention.additive_mask`; None for causal attention.
     """
-    selects = _selects_logits(type(model))  # type: ignore[arg-type]
+    selects = read is not None and _selects_logits(type(model))  # type: ignore[arg-type]
     logits: torch.Tensor = model(
         input_ids=ids,
         position_ids=as_position_ids(positions),
-        attention_mask=None if mask is None else additive_mask(model, mask),
+        attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
         **({"logits_to_keep": read} if selects else {}),
     ).logits
-    return logits if selects else torch.take_along_dim(logits, read[..., None], dim=1)
+    return logits if read is None or selects else torch.take_along_dim(logits, read[..., None], dim=1)

@@ -14,6 +14,7 @@ PREFILL_TOKENS = 4096
 """Maximum number of prefix tokens per forward pass, unless one segment has more: they already occupy a GPU, and more
 would only hold memory for their activations."""
 _SIGNIFICANT_BITS = 5
+_ALIGNMENT = 16  # values per row of a mask: 8 suffice for two bytes per value, 4 for four
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,15 @@ class FrameShape:
         'pixel_values=9961472'
         """
         return f"pixel_values={_rounded(self.values)}"
+
+
+def aligned(width: int) -> int:
+    """Tokens that a mask and a cache have room for: rows of a mask that are not aligned are copied in every layer.
+
+    >>> [aligned(width) for width in (16, 17)]
+    [16, 32]
+    """
+    return -(-width // _ALIGNMENT) * _ALIGNMENT
 
 
 def _rounded(count: int) -> int:

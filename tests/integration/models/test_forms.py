@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -182,17 +183,24 @@ def _written(wanted: Sequence[int], grammar, *, words: int, end: int, seed: int)
     dice = torch.Generator().manual_seed(seed)
     script = [*wanted, end]
 
-    def logits(place: int) -> torch.Tensor:
+    def scores_of(place: int) -> torch.Tensor:
         scores = torch.rand(words, generator=dice)
         if place < len(script):
             scores[script[place]] = 5.0
         return scores
 
-    def step(_: Sequence[int], __: Sequence[int], texts: Mapping[int, Sequence[int]]) -> torch.Tensor:
-        return logits(len(texts[0]))[None]
+    class Decoder:
+        lines: ClassVar[list[int | None]] = [0]
+        logits = scores_of(0)[None]
+        fed = 0
+
+        def feed(self, _: torch.Tensor, __: Collection[int]) -> None:
+            self.fed += 1
+            self.logits = scores_of(self.fed)[None]
 
     rows = [Row(0, (1,), max_new_tokens=400, grammar=grammar)]
-    text, _ = generate(rows, {0: logits(0)}, [torch.tensor([0])], end_ids=frozenset({end}), step=step)[0]
+    prefixes = [torch.tensor([0])]
+    text, _ = generate(rows, Decoder(), prefixes, end_ids=frozenset({end}), tokens_per_sync=8)[0]
     return text
 
 

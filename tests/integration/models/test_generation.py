@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from fixtures.plain_generate import PlainModel, moving_pattern
 
 from nightreel.domain import Features, GenerationOptions, Prompt, PromptKind, Question, Segment
 from nightreel.models.base import VideoModel
-from nightreel.models.inprocess.generation import Texts, generate
+from nightreel.models.inprocess.generation import generate
 from nightreel.models.inprocess.prefix import Row
 from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
@@ -102,15 +103,21 @@ def test_each_decoding_makes_another_question() -> None:
     assert len({replace(_QUESTION, decoding=way).hash for way in ways}) == len(ways)
 
 
+@pytest.mark.parametrize("tokens_per_sync", [1, 8])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_text_whose_scores_stop_being_finite_is_empty_and_others_continue(temperature: float) -> None:
+def test_a_text_whose_scores_stop_being_finite_is_empty_and_others_continue(
+    temperature: float, tokens_per_sync: int
+) -> None:
     rows = [Row(0, (1,), max_new_tokens=3, decoding=GenerationOptions(temperature=temperature)) for _ in range(2)]
     good = torch.tensor([-50.0, 50.0, -50.0])
     broken = torch.full((3,), torch.nan)
 
-    def step(active: Sequence[int], _: Sequence[int], texts: Texts) -> torch.Tensor:
-        return torch.stack([broken if row == 0 else good for row in active])
+    class Decoder:
+        lines: ClassVar[list[int | None]] = [0, 1]
+        logits = torch.stack([good, good])
 
-    prefix = torch.tensor([0])
-    texts = generate(rows, {0: good, 1: good}, [prefix], end_ids=frozenset({2}), step=step)
+        def feed(self, _: torch.Tensor, __: Collection[int]) -> None:
+            self.logits = torch.stack([broken, good])
+
+    texts = generate(rows, Decoder(), [torch.tensor([0])], end_ids=frozenset({2}), tokens_per_sync=tokens_per_sync)
     assert texts == {0: ((), False), 1: ((1, 1, 1), False)}
