@@ -153,9 +153,8 @@ class Settings(BaseSettings):
     adapter: str | None = Field(None, description="directory or hub id of a LoRA adapter, merged into the model")
     adapter_revision: str | None = Field(None, description="commit of an adapter on the hub, as for a model")
     tf32: bool = Field(False, description="multiply float32 with 10 bits of mantissa; needs an Ampere GPU or newer")
-    compile: bool = Field(
-        False, description="apply torch.compile to the vision tower: takes minutes first, runs faster later"
-    )
+    compile: bool = Field(False, description="apply torch.compile to the vision tower: slow at first, then faster")
+    cuda_graphs: bool = Field(False, description="generate texts with CUDA graphs; needs a GPU, and was tried on none")
     trust_remote_code: bool = Field(
         False, description="run Python code that a model ships, with your rights and unchecked"
     )

@@ -2,7 +2,8 @@
 
 InternVL3-8B and Qwen2.5-VL-7B with random bfloat16 weights, 32 frames, 8 questions. It runs the sides of bench_engine
 and also measures tokens a second, the share of the device's arithmetic that prefill uses, the share of its memory
-bandwidth that decoding uses, estimated beside measured memory, and a batch that runs out of memory.
+bandwidth that decoding uses, decoding with CUDA graphs, estimated beside measured memory, and a batch that runs out of
+memory.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from nightreel.demo.clips import Clip, write_clip
 from nightreel.demo.scenes import draw_scene
 from nightreel.domain import Features, MemoryPeak, Prompt, PromptKind
 from nightreel.media.sandbox import DecoderPool
+from nightreel.models.inprocess.graphs import Graphs, capture_on_gpu
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.settings import load_settings
 
@@ -58,6 +60,8 @@ def measure(
             _add_sides(report, shape, ours, plain, clip, rounds)
             _add_rates(report, shape, network, ours, rounds)
             if device.startswith("cuda"):
+                graphs = LocalModel(network, processor, spec, graphs=Graphs(capture_on_gpu))
+                _add_graphs(report, shape, ours, graphs, rounds)
                 _add_memory(report, shape, ours)
 
 
@@ -104,6 +108,18 @@ def _add_rates(report: Report, shape: Shape, network: torch.nn.Module, ours: Our
     read = (layers + network.lm_head.weight.numel() + cache) * network.dtype.itemsize
     report.add(Row(f"{shape.name}: decoding, share of memory bandwidth", read / step_s / 1e12, peak[1] / 1e12,
                    "the device's peak", "TB/s", read / step_s / peak[1], "none", True))  # fmt: skip
+
+
+def _add_graphs(report: Report, shape: Shape, ours: Ours, graphs: LocalModel, rounds: int) -> None:
+    """The texts of one segment, with steps that are replayed as graphs, beside the same model without."""
+    texts = [prompt for prompt in prompts(_ASKED) if not prompt.question.kind.scored]
+    asked = [ours.kept()], [texts]
+    sides = {"graphs": in_process(graphs.ask, *asked), "no graphs": in_process(ours.model.ask, *asked)}
+    for side in sides.values():
+        side()
+    runs = take_turns(sides, rounds=rounds)
+    report.add(compare(f"{shape.name}, {len(texts)} texts: CUDA graphs", runs, ours="graphs", other="no graphs",
+                       metric="wall_s", at_most=1.0))  # fmt: skip
 
 
 def _add_memory(report: Report, shape: Shape, ours: Ours) -> None:

@@ -1,4 +1,4 @@
-"""Tests that need a CUDA device: bfloat16 beside the CPU, estimates beside measured peaks, exhausted memory."""
+"""Tests that need a CUDA device: bfloat16 beside the CPU, estimates beside measured peaks, graphs, exhausted memory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.engine_sides import FRAMES, build_model, frame_side, prompts
+from benchmarks.engine_sides import FRAMES, TEXT_TOKENS, build_model, frame_side, prompts
 from fixtures.judged import p_of
-from fixtures.plain_generate import moving_pattern
+from fixtures.plain_generate import PlainModel, moving_pattern
 
 from nightreel.domain import Features, MemoryPeak, MemoryStage, Segment
 from nightreel.errors import PermanentError, SettingsError
 from nightreel.models.base import VideoModel
+from nightreel.models.inprocess.graphs import Graphs, capture_on_gpu
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.models.inprocess.prefix import is_plain
 from nightreel.models.loading import describe_model, estimate_footprint, load_model
+from nightreel.prompts.wording import texts_of
 from nightreel.settings import Settings, load_settings
 
 pytestmark = [
@@ -93,6 +95,49 @@ def test_flash_attention_in_the_vision_tower_keeps_questions_packed(directory: P
     plain = load_model(_settings(directory))
     answers = [model.ask(_encode(model, 1), [scored])[0] for model in (flash, plain)]
     assert [p_of(answer) for answer in answers[0]] == pytest.approx([p_of(a) for a in answers[1]], abs=_SCORE_TOLERANCE)
+
+
+def test_texts_are_the_same_with_and_without_graphs_and_as_generate_writes_them(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In float32: in bfloat16, other batches flip near-ties."""
+    replays = _count_replays(monkeypatch)
+    asked = [prompt for prompt in prompts(8) if not prompt.question.kind.scored]
+    settings = _settings(directory, dtype="float32")
+    answers = []
+    for model in (load_model(settings), load_model(settings.model_copy(update={"cuda_graphs": True}))):
+        answers.append([[answer.text for answer in own] for own in model.ask(_encode(model, 2), [asked] * 2)])
+    assert not [line for line in caplog.messages if "NIGHTREEL_CUDA_GRAPHS" in line], "a capture or a replay failed"
+    assert len(replays) > TEXT_TOKENS // 2
+    assert answers[0] == answers[1]
+    plain, side = PlainModel(directory), frame_side(_TOKENS)
+    plain.model.to("cuda:0")
+    monkeypatch.setattr(plain, "inputs", lambda *where: PlainModel.inputs(plain, *where).to("cuda:0"))
+    for seed, own in enumerate(answers[1]):
+        batch = moving_pattern(seed=seed, frames=FRAMES, height=side, width=side)
+        tokens = [plain.generate(batch, _SEGMENT, *texts_of(prompt.question), TEXT_TOKENS) for prompt in asked]
+        assert own == [plain.processor.tokenizer.decode(one, skip_special_tokens=True).strip() for one in tokens]
+
+
+def _count_replays(monkeypatch: pytest.MonkeyPatch) -> list[torch.cuda.CUDAGraph]:
+    replays = []
+    replay = torch.cuda.CUDAGraph.replay
+
+    def counted(graph: torch.cuda.CUDAGraph) -> None:
+        replays.append(graph)
+        replay(graph)
+
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", counted)
+    return replays
+
+
+def test_a_step_that_reads_a_value_is_not_captured_and_the_device_is_usable_afterwards(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    values = torch.ones(4, device="cuda:0")
+    step = Graphs(capture_on_gpu).of(lambda: values * values.sum().item())
+    assert [step().tolist() for _ in range(3)] == [[4.0] * 4] * 3
+    assert [line for line in caplog.messages if "a capture failed" in line]
 
 
 def _peak_of(model: VideoModel, stage: MemoryStage) -> MemoryPeak:

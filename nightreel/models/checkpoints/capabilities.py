@@ -59,6 +59,8 @@ def _problems(settings: Settings, dtype: str) -> Iterator[str]:
         yield f"NIGHTREEL_ADAPTER_REVISION={settings.adapter_revision!r} needs an adapter: set NIGHTREEL_ADAPTER too"
     if settings.tf32:
         yield from _tf32(settings.device, dtype)
+    if settings.cuda_graphs:
+        yield from _cuda_graphs(settings.device)
     if settings.compile:
         yield from _compile(settings.device)
 
@@ -104,6 +106,12 @@ def _tf32(device: str, dtype: str) -> Iterator[str]:
     if dtype != "float32":
         yield f"NIGHTREEL_TF32=true affects only float32 weights, and these are {dtype}: unset it"
     yield from _gpu_since(_TF32_SINCE, device, "NIGHTREEL_TF32=true")
+
+
+def _cuda_graphs(device: str) -> Iterator[str]:
+    if device == ALL_GPUS:
+        yield f"NIGHTREEL_CUDA_GRAPHS=true needs the model on one GPU, but NIGHTREEL_DEVICE is {device!r}: unset it"
+    yield from _gpu_since(None, device, "NIGHTREEL_CUDA_GRAPHS=true")
 
 
 def _gpu_since(least: tuple[int, int] | None, device: str, asked: str) -> Iterator[str]:

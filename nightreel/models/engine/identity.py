@@ -22,6 +22,7 @@ ENGINE_BYTES = 2 << 30
 and captured graphs."""
 _FOR_LOCAL_MODELS = {
     "adapter": "merge the adapter into the model",
+    "cuda_graphs": "vLLM captures graphs by itself",
     "quantization": 'set NIGHTREEL_ENGINE_ARGUMENTS="--quantization fp8", or use a quantised checkpoint',
 }
 _FOR_A_VISION_TOWER = ("attention", "tf32", "compile")

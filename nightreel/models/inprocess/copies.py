@@ -25,7 +25,7 @@ from transformers.cache_utils import (
 
 from nightreel.models.inprocess.attention import additive_mask
 from nightreel.models.inprocess.beams import search_beams
-from nightreel.models.inprocess.generation import generate, tokens_per_sync
+from nightreel.models.inprocess.generation import generate, pace_of
 from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
 from nightreel.models.inprocess.tensors import Tensors
 
@@ -165,7 +165,8 @@ class CopiedPrefix:
         """Write the texts after the questions in these batches, of which `firsts` are the logits."""
         decoder = _CopiesDecoder(self._model, rows, self._next_position, _joined(texts, self._device), firsts)
         prefixes = [tensors["input/prefix_ids"] for tensors in self._segments]
-        return generate(rows, decoder, prefixes, end_ids=end_ids, tokens_per_sync=tokens_per_sync(self._device))
+        tokens = pace_of(self._device).tokens_per_sync
+        return generate(rows, decoder, prefixes, end_ids=end_ids, tokens_per_sync=tokens)
 
     def _search(self, row: Row, end_ids: frozenset[int]) -> tuple[tuple[int, ...], bool]:
         prefixes = next(prefixes for prefixes in self._prefixes if row.segment in prefixes.owners)

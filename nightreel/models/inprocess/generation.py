@@ -11,6 +11,7 @@ tokens: until then a device computes without waiting for the host.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -46,14 +47,31 @@ class Decoder(Protocol):
         ...
 
 
-def tokens_per_sync(device: torch.device) -> int:
-    """How many tokens of each text are generated before they are read.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What depends on the kind of the device.
 
-    Tokens after the end of a text are computed in vain. On a CPU, they cost as much as others, and reading is free. On
-    a GPU, a step of fewer texts takes as long as one of all, and reading makes the device and the host wait for each
-    other. With 8 tokens, they wait an eighth as often, and the last text of a batch costs 3.5 steps in vain on average.
+    Args:
+        tokens_per_sync: how many tokens of each text are generated before they are read. Those after the end of a text
+            are computed in vain.
+        room: for how many steps a cache and its mask are used before they get places for more.
+        halves: a batch gets fewer columns only when half of them are enough, not with each text that ends.
     """
-    return 1 if device.type == "cpu" else 8
+
+    tokens_per_sync: int
+    room: int
+    halves: bool
+
+
+_ON_A_CPU = Pace(1, 32, halves=False)
+"""Reading is free, and each token, column and place costs time."""
+_ON_A_GPU = Pace(8, 128, halves=True)
+"""Reading makes the device and the host wait for each other, and each shape is a graph of its own. A step of few texts
+takes about as long as one of many. With 8 tokens, both wait an eighth as often, for 3.5 steps in vain on average."""
+
+
+def pace_of(device: torch.device) -> Pace:
+    return _ON_A_CPU if device.type == "cpu" else _ON_A_GPU
 
 
 def generate(

@@ -27,6 +27,7 @@ from nightreel.models.checkpoints.hub import snapshot
 from nightreel.models.failures import failures_of
 from nightreel.models.inprocess.dialogue import template_problem
 from nightreel.models.inprocess.footprint import measure_footprint
+from nightreel.models.inprocess.graphs import Graphs, capture_on_gpu
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.memory.meters import limit_process, meter_of
@@ -56,7 +57,8 @@ def load(
         if adapter:
             model = merge_adapter(model, adapter)
         meter = None if limit_bytes is None else meter_of(model, limit_bytes=limit_bytes)
-        return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter)
+        graphs = Graphs(capture_on_gpu if settings.cuda_graphs else None)
+        return LocalModel(model.eval(), processor, spec, peaks=peaks, meter=meter, graphs=graphs)
 
 
 def load_network(

@@ -24,6 +24,7 @@ from nightreel.models.inprocess.attention import use_grouped_attention
 from nightreel.models.inprocess.copies import CopiedPrefix
 from nightreel.models.inprocess.dialogue import Dialogue
 from nightreel.models.inprocess.grammars import Grammars
+from nightreel.models.inprocess.graphs import Graphs
 from nightreel.models.inprocess.packed import PackedPrefix
 from nightreel.models.inprocess.prefix import Prefix, Row, Scores, is_plain
 from nightreel.models.inprocess.rows import Suffix, rows_of, shape_of
@@ -48,6 +49,7 @@ class LocalModel:
         spec: its identity.
         peaks: memory peaks of its batches in earlier runs.
         meter: measures batches; None: the meter of the model's devices.
+        graphs: capture decode steps; None: none is captured.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class LocalModel:
         *,
         peaks: Iterable[MemoryPeak] = (),
         meter: MemoryMeter | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         self.spec = spec
         self.frame_size = _short_side(processor.video_processor)
@@ -68,6 +71,7 @@ class LocalModel:
         self._vision = Vision(model, own, Dialogue(own))
         self._answer_tokens = AnswerTokens(processor.tokenizer)
         self._budget = BatchBudget(model, known=peaks, meter=meter)
+        self._graphs = graphs or Graphs()
         use_grouped_attention(model)
         use_windowed_attention(model)
         self._end_ids = _end_ids(model, processor.tokenizer)
@@ -158,8 +162,12 @@ class LocalModel:
         self._budget.run(inquiries, self._ask_batch, shape_of=lambda one: one.shape, what="asking questions")
 
     def _prefilled(self, segments: Sequence[Tensors]) -> Prefix:
-        prefill = PackedPrefix if is_plain(self._model) else CopiedPrefix
-        return prefill(self._model, [on_the_device(tensors, self._model.device) for tensors in segments])
+        tensors = [on_the_device(one, self._model.device) for one in segments]
+        return (
+            PackedPrefix(self._model, tensors, self._graphs)
+            if is_plain(self._model)
+            else CopiedPrefix(self._model, tensors)
+        )
 
     def take_peaks(self) -> list[MemoryPeak]:
         return self._budget.take_peaks()

@@ -17,7 +17,8 @@ import torch
 from nightreel.models.inprocess.attention import additive_mask
 from nightreel.models.inprocess.beams import search_beams
 from nightreel.models.inprocess.buffers import BufferCache
-from nightreel.models.inprocess.generation import generate, tokens_per_sync
+from nightreel.models.inprocess.generation import generate, pace_of
+from nightreel.models.inprocess.graphs import Graphs
 from nightreel.models.inprocess.packing import NOBODY, PREFIX, Packing
 from nightreel.models.inprocess.prefix import Row, Scores, logits_at, positions_of, prefill, prefills
 from nightreel.models.inprocess.steps import PackedDecoder
@@ -31,11 +32,13 @@ class PackedPrefix:
     Args:
         model: from AutoModelForImageTextToText, one for which `is_plain` holds.
         segments: tensors of each segment, from `vision`.
+        graphs: of the model.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: Any, segments: Sequence[Tensors]) -> None:
+    def __init__(self, model: Any, segments: Sequence[Tensors], graphs: Graphs) -> None:
         self._model = model
+        self._graphs = graphs
         self._segments = segments
         self._device = model.device
         self.lengths = [len(tensors["input/prefix_ids"]) for tensors in segments]
@@ -83,7 +86,7 @@ class PackedPrefix:
     ) -> dict[int, tuple[tuple[int, ...], bool]]:
         """Write the texts of the packing's columns. `logits`: (B, N, V) after the questions."""
         heads, depths = packing.column_heads.to(self._device)
-        every = tokens_per_sync(self._device)
+        pace = pace_of(self._device)
         decoder = PackedDecoder(
             self._model,
             self._cache,
@@ -92,7 +95,8 @@ class PackedPrefix:
             owners=torch.cat([self._owners, packing.trunks.to(self._device)], dim=1),
             positions=self._next_position[..., None] + depths,
             capacity=capacity,
-            narrows_early=every == 1,
+            pace=pace,
+            graphs=self._graphs,
         )
         prefixes = [tensors["input/prefix_ids"] for tensors in self._segments]
-        return generate(rows, decoder, prefixes, end_ids=end_ids, tokens_per_sync=every)
+        return generate(rows, decoder, prefixes, end_ids=end_ids, tokens_per_sync=pace.tokens_per_sync)

@@ -48,10 +48,11 @@ def shape_of(rows: Sequence[Row], *, prefix: int, plain: bool) -> SegmentShape:
         plain: whether the rows share the prefix's cache: `prefix.is_plain`.
     """
     branches = [len(branch) for row in rows for branch in row.branches]
+    texts = [row.max_new_tokens for row in rows if row.max_new_tokens]
     return SegmentShape(
         prefix=prefix,
         suffixes=sum(len(row.suffix) for row in rows) + sum(branches),
-        generated=sum(row.max_new_tokens for row in rows),
+        generated=len(texts) * max(texts, default=0) if plain else sum(texts),  # columns of equal length
         reads=len(rows) + sum(branches),
         copies=0 if plain else _copies(rows),
     )

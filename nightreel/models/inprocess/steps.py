@@ -18,13 +18,15 @@ import torch
 
 from nightreel.models.inprocess.attention import additive_mask
 from nightreel.models.inprocess.buffers import BufferCache
+from nightreel.models.inprocess.generation import Pace
+from nightreel.models.inprocess.graphs import Graphs
 from nightreel.models.inprocess.packing import NOBODY, PREFIX
 from nightreel.models.inprocess.prefix import logits_at
 from nightreel.models.inprocess.tensors import to_device
 from nightreel.models.memory.shapes import aligned
 
-_ROOM = 32
-"""Steps for which a mask has room at first. It is made anew with twice the steps: masked places cost time, too."""
+_WORTH_A_GRAPH = 8
+"""Steps: a capture takes as long as four."""
 
 
 class PackedDecoder:
@@ -36,7 +38,8 @@ class PackedDecoder:
         owners: (B, K) of the places of the cache up to now: a row, `PREFIX` or `NOBODY`.
         positions: (R, B, W) of the last token of each question.
         capacity: places of the cache.
-        narrows_early: fewer columns as soon as a text has ended, not only when half of them are enough.
+        pace: of the device.
+        graphs: of the model.
     """
 
     def __init__(
@@ -49,10 +52,11 @@ class PackedDecoder:
         owners: torch.Tensor,
         positions: torch.Tensor,
         capacity: int,
-        narrows_early: bool,
+        pace: Pace,
+        graphs: Graphs,
     ) -> None:
         self._model, self._cache, self._device = model, cache, owners.device
-        self._capacity, self._narrows_early = capacity, narrows_early
+        self._capacity, self._pace, self._graphs = capacity, pace, graphs
         self._columns = [list(own) for own in columns]
         self._owners, self._positions = owners, positions
         self._steps = self._steps_of_mask = self._room = 0
@@ -69,19 +73,19 @@ class PackedDecoder:
         self._positions += 1
         self._places += self._width
         self._mask.scatter_(3, self._places.expand(len(tokens), 1, -1, -1), 0.0)
-        self.logits = self._step().flatten(0, 1)
+        self.logits = self._compute().flatten(0, 1)
         self._steps += 1
         self._steps_of_mask += 1
 
     def _step(self) -> torch.Tensor:
-        """Logits (B, W, V). It may be computed twice: it changes only the places of the cache that it writes."""
+        """Logits (B, W, V) of a step."""
         return logits_at(self._model, None, self._ids, self._positions, self._mask, self._cache)
 
     def _narrowed(self, tokens: torch.Tensor, active: Collection[int]) -> torch.Tensor:
         """Tokens (B, W) of as many columns as the active rows need, which other tensors get as well."""
         columns = [[row for row in own if row in active] for own in self._columns]
         width = max(map(len, columns))
-        if width == self._width or not (self._narrows_early or 2 * width <= self._width):
+        if width == self._width or (self._pace.halves and 2 * width > self._width):
             return tokens
         self._forget_mask()
         places = [
@@ -106,10 +110,10 @@ class PackedDecoder:
         self._steps_of_mask = self._room = 0
 
     def _make_room(self) -> None:
-        """Make the mask, and the tensors of a step, for the steps to come."""
+        """Make the mask, and the tensors of a step, for the next steps: at first few, then as many as there were."""
         self._forget_mask()
         used, width = self._owners.shape[1], self._width
-        end = min(aligned(used + max(_ROOM, self._steps) * width), self._capacity)
+        end = min(aligned(used + max(self._pace.room, self._steps) * width), self._capacity)
         self._room = (end - used) // width
         visible = (self._owners == PREFIX)[:, None] | (self._owners[:, None] == self._own[..., None])
         self._mask = additive_mask(self._model, torch.nn.functional.pad(visible, (0, end - used)))
@@ -118,3 +122,4 @@ class PackedDecoder:
         before = torch.arange(used - width, used, device=self._device)
         self._places = before.repeat(self._mask.shape[2] // width)[:, None]
         self._cache.begin_steps(self._places[:width, 0], end)
+        self._compute = self._graphs.of(self._step) if self._room >= _WORTH_A_GRAPH else self._step

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nightreel.models.memory.shapes import PREFILL_TOKENS, BatchBytes, FrameShape, SegmentShape
+from nightreel.models.memory.shapes import PREFILL_TOKENS, BatchBytes, FrameShape, SegmentShape, aligned
 
 _COLOURS = 3
 _PATCH_SIDE = 14  # pixels, if the configuration does not specify it
@@ -50,7 +50,7 @@ class Estimates:
             # pixels in the processor's dtype, and a copy in the tower's dtype
             held = shape.value_bytes + (self._size if self._size != shape.value_bytes else 0)
             return BatchBytes(shape.values * held + shape.values // self._patch_values * self._patch_bytes)
-        width = shape.prefix + shape.suffixes + shape.generated
+        width = aligned(shape.prefix + shape.suffixes + shape.generated)
         kept = width * self._token_bytes + self._state_bytes + shape.prefix * self._feature_bytes
         if shape.copies:  # each has the prefix; the tokens after it are there twice while texts are put together
             after = shape.suffixes + shape.generated

@@ -60,7 +60,7 @@ class SegmentShape:
     Args:
         prefix: tokens of the prefix.
         suffixes: tokens of all suffixes and branches.
-        generated: maximum number of generated tokens, over all rows.
+        generated: places for generated tokens, over all rows.
         reads: positions whose logits are read in one pass.
         copies: maximum number of copies of the prefix's cache at a time; 0 if all questions share it.
     """

@@ -24,7 +24,16 @@ from nightreel.settings import Settings
 
 SCHEME = "openai:"
 _BY_THE_SERVER = "server"  # only the server knows the value
-_FOR_LOCAL_MODELS = ("dtype", "attention", "quantization", "adapter", "tf32", "compile", "trust_remote_code")
+_FOR_LOCAL_MODELS = (
+    "dtype",
+    "attention",
+    "quantization",
+    "adapter",
+    "tf32",
+    "compile",
+    "cuda_graphs",
+    "trust_remote_code",
+)
 _SHOWN = 10
 
 

@@ -56,6 +56,7 @@ def _answers(settings: Settings) -> list[Answer]:
         ({"quantization": "bnb-8bit"}, "NIGHTREEL_QUANTIZATION='bnb-8bit' needs a GPU"),
         ({"quantization": "torchao-int8"}, "NIGHTREEL_QUANTIZATION='torchao-int8' needs a GPU"),
         ({"tf32": True}, "NIGHTREEL_TF32=true needs a GPU"),
+        ({"cuda_graphs": True}, "NIGHTREEL_CUDA_GRAPHS=true needs a GPU"),
         ({"tf32": True, "dtype": "bfloat16"}, "affects only float32 weights, and these are bfloat16"),
         ({"attention": "flash_attention_2"}, "NIGHTREEL_ATTENTION='flash_attention_2' needs a GPU"),
         ({"device": "cuda:93"}, "NIGHTREEL_DEVICE='cuda:93': torch sees"),
@@ -78,6 +79,7 @@ def test_an_impossible_option_is_refused_when_the_model_is_described(
         ({"quantization": "torchao-int4"}, (7, 5), "'torchao-int4' needs compute capability 8.0, but the GPU has 7.5"),
         ({"quantization": "torchao-int4", "dtype": "float16"}, (9, 0), "needs bfloat16, but the weights are float16"),
         ({"quantization": "torchao-fp8", "dtype": "float32"}, (9, 0), "needs bfloat16, but the weights are float32"),
+        ({"cuda_graphs": True, "device": "cuda:all"}, (9, 0), "NIGHTREEL_CUDA_GRAPHS=true needs the model on one GPU"),
         ({"tf32": True}, (7, 5), "NIGHTREEL_TF32=true needs compute capability 8.0, but the GPU has 7.5"),
     ],
 )
