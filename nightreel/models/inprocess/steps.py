@@ -12,6 +12,7 @@ ended stays in its column until the batch gets fewer columns.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,10 +78,6 @@ class PackedDecoder:
         self._steps += 1
         self._steps_of_mask += 1
 
-    def _step(self) -> torch.Tensor:
-        """Logits (B, W, V) of a step."""
-        return logits_at(self._model, None, self._ids, self._positions, self._mask, self._cache)
-
     def _narrowed(self, tokens: torch.Tensor, active: Collection[int]) -> torch.Tensor:
         """Tokens (B, W) of as many columns as the active rows need, which other tensors get as well."""
         columns = [[row for row in own if row in active] for own in self._columns]
@@ -122,4 +119,6 @@ class PackedDecoder:
         before = torch.arange(used - width, used, device=self._device)
         self._places = before.repeat(self._mask.shape[2] // width)[:, None]
         self._cache.begin_steps(self._places[:width, 0], end)
-        self._compute = self._graphs.of(self._step) if self._room >= _WORTH_A_GRAPH else self._step
+        # not a method: that would keep the cache alive until the garbage is collected
+        step = partial(logits_at, self._model, None, self._ids, self._positions, self._mask, self._cache)
+        self._compute = self._graphs.of(step) if self._room >= _WORTH_A_GRAPH else step

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,13 @@ from fixtures.tiny_models import ARCHITECTURES
 
 from nightreel.domain import Features, FrameBatch, GenerationOptions, Prompt, PromptKind, Segment
 from nightreel.models.inprocess import copies, packed, steps
+from nightreel.models.inprocess.buffers import BufferCache
 from nightreel.models.inprocess.generation import Pace, pace_of
 from nightreel.models.inprocess.graphs import Capture, Graphs
 from nightreel.models.inprocess.local import LocalModel
-from nightreel.models.inprocess.prefix import is_plain
+from nightreel.models.inprocess.packed import PackedPrefix
+from nightreel.models.inprocess.prefix import Row, is_plain
+from nightreel.models.inprocess.rows import shape_of
 from nightreel.models.loading import load_model
 from nightreel.settings import load_settings
 
@@ -257,6 +262,43 @@ def test_all_tensors_of_a_step_keep_their_shapes_and_places(packing: Setup, monk
     packing.ask(*(_prompt(text, 20) for text in _TEXTS[:3]))
     assert len(seen) == 19
     assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize("capture", [None, record], ids=["computed", "replayed"])
+def test_the_cache_of_a_batch_is_free_when_its_texts_are_written(
+    internvl: Setup, capture: Capture | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches = []
+    monkeypatch.setattr(internvl.model, "_graphs", Graphs(capture))
+    monkeypatch.setattr(
+        packed, "BufferCache", lambda *given: [cache := BufferCache(*given), caches.append(weakref.ref(cache))][0]
+    )
+    gc.disable()
+    try:
+        internvl.ask()
+        assert [cache() for cache in caches] == [None]
+    finally:
+        gc.enable()
+
+
+@torch.inference_mode()
+def test_what_an_earlier_text_left_in_the_cache_is_not_read(internvl: Setup) -> None:
+    model = internvl.model
+    prefix = model._prefilled([model._read(one) for one in internvl.features])
+    assert isinstance(prefix, PackedPrefix)
+    rows = [Row(segment, (5, 6, 7), max_new_tokens=20) for segment in range(3)]
+    expected = [scores.generated for scores in prefix.ask(rows, end_ids=frozenset())]
+    for layer in prefix._cache._buffers:
+        for tensor in (layer._keys, layer._values):
+            tensor[:, :, prefix._longest :] = torch.nan
+    assert [scores.generated for scores in prefix.ask(rows, end_ids=frozenset())] == expected
+    assert all(len(text) == 20 for text in expected)
+
+
+def test_columns_of_texts_of_different_lengths_are_counted_as_long_as_the_longest() -> None:
+    rows = [Row(0, (1, 2), max_new_tokens=length) for length in (96, 512, 0)]
+    assert shape_of(rows, prefix=10, plain=True).generated == 2 * 512
+    assert shape_of(rows, prefix=10, plain=False).generated == 96 + 512
 
 
 def test_the_pace_depends_on_the_device() -> None:
