@@ -142,7 +142,7 @@ def test_texts_that_need_the_host_are_the_same_beside_others(packing: Setup, mon
     asked = [
         _prompt(_TEXTS[0], 26),
         _prompt(_TEXTS[1], 20, temperature=1.5),
-        _prompt(_TEXTS[2], 9, repetition_penalty=1.5),
+        _prompt(_TEXTS[2], 26, repetition_penalty=3.0),
     ]
     alone = [[own[0] for own in packing.ask(one)] for one in asked]
     _force(monkeypatch, _PACES["gpu"])
