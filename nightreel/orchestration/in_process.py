@@ -27,8 +27,9 @@ from nightreel.services import PrefectApi
 from nightreel.settings import Settings
 from nightreel.stages.summary import RunSummary
 
-# What Prefect says in many lines for each event that it cannot send: one line of `server_watch` says why.
-_EVENTS = ("prefect.events.clients", "prefect._internal.concurrency", "prefect.EventsWorker")
+# What Prefect says in many lines for each event that it cannot send: one line of `server_watch` says why. The last two warn
+# of events and lines of the log that are still to be sent when a command ends, which waits for them anyway.
+_SENDERS = ("prefect.events.clients", "prefect._internal.concurrency", "EventsWorker", "APILogWorker")
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def flows_in_process(settings: Settings, api: PrefectApi) -> Iterator[None]:
         setup_logging()
         for handler in logging.getLogger().handlers:
             handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
-        for name in _EVENTS:
+        for name in _SENDERS:
             logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.CRITICAL)
         try:
             yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,6 +20,18 @@ from nightreel.reasons import Reason
 from nightreel.stages.ask import Asking
 from nightreel.stages.discover import Discovery
 from tasks import discover as task
+
+
+MANY_EVENTS = """
+from prefect.events import emit_event
+from nightreel.orchestration.in_process import flows_in_process
+from nightreel.services import open_services
+from nightreel.settings import load_settings
+settings = load_settings()
+with open_services(settings) as services, flows_in_process(settings, services.prefect):
+    for number in range(300):
+        emit_event("test.event", {"prefect.resource.id": f"test.{number}"})
+"""
 
 
 @pytest.fixture
@@ -84,6 +98,12 @@ def test_the_flow_of_a_command_sends_no_heartbeats(pipeline):
 
         wait_for(lambda: "Completed" in sent(), sent)
         assert "heartbeat" not in sent()
+
+
+def test_a_command_does_not_warn_of_events_that_it_sends_at_its_end(pipeline):
+    """The warning stood beside the JSON of --json, now and then."""
+    done = subprocess.run([sys.executable, "-c", MANY_EVENTS], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_artifact_lists_failures_cost_and_changes_since_the_run_before(pipeline, clips, monkeypatch):
