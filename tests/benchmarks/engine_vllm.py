@@ -72,7 +72,7 @@ class VllmSides:
 
     Args:
         from_features, from_frames: `vllm:` models that get features, and frames.
-        starts: the seconds that each needed until it answered.
+        starts: the seconds until they answered. The one that gets frames is ready after its first question.
     """
 
     alone: VllmAlone
@@ -108,7 +108,8 @@ def opened_vllm(model: Path, work_dir: Path, environment: Path) -> Iterator[Vllm
                 loaded = stack.enter_context(closing(load_model(chosen)))
                 loaded.ask([], [])
                 found[media] = Ours(chosen, pool, loaded)
-                starts[media] = time.monotonic() - began
+                if media == "features":
+                    starts[media] = time.monotonic() - began
             yield VllmSides(VllmAlone(process), found["features"], found["frames"], starts)
     finally:
         # At the end of its input, vLLM ends its own processes; killed, it leaves them behind.
