@@ -27,8 +27,8 @@ from nightreel.services import PrefectApi
 from nightreel.settings import Settings
 from nightreel.stages.summary import RunSummary
 
-# What Prefect says in many lines for each event that it cannot send: one line of `server_watch` says why. The last two warn
-# of events and lines of the log that are still to be sent when a command ends, which waits for them anyway.
+# What Prefect says in many lines for each event that it cannot send: one line of `server_watch` says why. The last two
+# warn of events and log lines that are still to be sent when a command ends, which waits for them anyway.
 _SENDERS = ("prefect.events.clients", "prefect._internal.concurrency", "EventsWorker", "APILogWorker")
 
 

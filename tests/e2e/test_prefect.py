@@ -21,7 +21,6 @@ from nightreel.stages.ask import Asking
 from nightreel.stages.discover import Discovery
 from tasks import discover as task
 
-
 MANY_EVENTS = """
 from prefect.events import emit_event
 from nightreel.orchestration.in_process import flows_in_process
