@@ -189,6 +189,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def stored_bytes(directory: Path) -> int | None:
+    """Size of the weights as they are stored; None if they are not here, and no index of several files states it."""
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        metadata = read_json(index).get("metadata")
+        total = metadata.get("total_size") if isinstance(metadata, dict) else None
+        if isinstance(total, int) and total > 0:
+            return total
+    return sum(path.stat().st_size for path in directory.glob("*.safetensors")) or None
+
+
 def _dtype_of(config: dict[str, Any]) -> str:
     for part in (config, config.get("text_config", {})):
         dtype = part.get("dtype") or part.get("torch_dtype")
@@ -212,17 +223,6 @@ def _count_parameters(directory: Path) -> int | None:
         if name != "__metadata__"
     ]
     return sum(math.prod(shape) for shape in shapes) or None
-
-
-def stored_bytes(directory: Path) -> int | None:
-    """Size of the weights as they are stored; None if they are not here, and no index of several files states it."""
-    index = directory / "model.safetensors.index.json"
-    if index.is_file():
-        metadata = read_json(index).get("metadata")
-        total = metadata.get("total_size") if isinstance(metadata, dict) else None
-        if isinstance(total, int) and total > 0:
-            return total
-    return sum(path.stat().st_size for path in directory.glob("*.safetensors")) or None
 
 
 def _read_header(path: Path) -> dict[str, Any]:
