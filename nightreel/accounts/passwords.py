@@ -57,9 +57,18 @@ def is_outdated(stored: str) -> bool:
     return _HASHER.check_needs_rehash(stored)
 
 
-def new_password() -> str:
-    """A random password of 99 bits, in groups that are easy to copy: "abcde-fghjk-mnpqr-stuvw"."""
-    return "-".join("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
+def new_password(*, name: str) -> str:
+    """A random password of 99 bits for a person, in groups that are easy to copy: "abcde-fghjk-mnpqr-stuvw".
+
+    `check_password` accepts it: passwords that contain the name by chance are thrown away.
+    """
+    while True:
+        password = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
+        try:
+            check_password(password, name=name)
+        except SettingsError:
+            continue
+        return password
 
 
 def _bytes(password: str) -> bytes:

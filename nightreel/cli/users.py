@@ -70,7 +70,7 @@ def reset(name: Name) -> None:
 
     It counts for three days, and the person must change it.
     """
-    password = new_password()
+    password = new_password(name=name)
     with open_database(command_settings()) as database, database.begin() as connection:
         user = _find(connection, name)
         set_password(connection, user, hash_password(password), temporary=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from nightreel.accounts.passwords import check_password, hash_password, is_outdated, is_password, new_password
@@ -54,7 +56,13 @@ def test_any_characters_make_a_good_password() -> None:
 
 
 def test_new_passwords_are_good_and_differ() -> None:
-    made = {new_password() for _ in range(50)}
+    made = {new_password(name="ann") for _ in range(50)}
     assert len(made) == 50
     for password in made:
         check_password(password, name="ann")
+
+
+def test_a_new_password_does_not_contain_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter("xxann" + "bcdef" * 3 + "hjkmn" * 4)
+    monkeypatch.setattr(secrets, "choice", lambda _: next(drawn))
+    assert new_password(name="Ann") == "hjkmn-hjkmn-hjkmn-hjkmn"
