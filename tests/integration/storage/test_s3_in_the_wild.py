@@ -1,5 +1,7 @@
 """Keys that stop working, servers that know less than S3, archives: what servers do in the wild has a clear error."""
 
+from datetime import UTC, datetime
+
 import pytest
 from fixtures.bad_proxy import after, edited, error, renamed_range, replaced
 
@@ -190,6 +192,24 @@ def test_one_odd_object_is_skipped_with_a_line_and_the_others_listed(
     assert len(skipped) == 1
     assert "b-odd.mp4" in skipped[0]
     assert says in skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        (b"2026-01-02T03:04:05.678Z", datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)),
+        (b"2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        (b"2026-01-02T03:04:05.678901Z", datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)),
+        (b"2026-01-02T03:04:05+05:00", datetime(2026, 1, 1, 22, 4, 5, tzinfo=UTC)),
+        (b"2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        (b"2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        (b"Fri, 02 Jan 2026 03:04:05 GMT", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        (b"1767323045", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+    ],
+)
+def test_a_date_is_read_in_each_form_that_a_server_may_write(bad_proxy, storage, text, time):
+    bad_proxy.listing = edited(rb"<LastModified>[^<]*", b"<LastModified>" + text)
+    assert {item.modified_at for item in listed(storage)} == {time}
 
 
 # -- empty objects, and requests that the requester pays ---------------------------------------------------------------
