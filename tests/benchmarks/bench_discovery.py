@@ -30,11 +30,6 @@ _SOURCE = "s3://listed"
 
 def main(rounds: int = 5) -> None:
     report = Report("discovery", versions=("s3fs", "sqlalchemy", "prefect", "swift"))
-    add_rows(report, rounds)
-    report.finish()
-
-
-def add_rows(report: Report, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name, running_swift(Path(name)) as server:
         os.environ |= server.environment() | {"NIGHTREEL_WORK_DIR": f"{name}/work"}
         server.client().create_bucket(Bucket=_SOURCE.removeprefix("s3://"))
@@ -65,6 +60,7 @@ def add_rows(report: Report, rounds: int) -> None:
             title = f"{_LISTED:,} listed, {_NEW} new"
             report.add(_memory(title, found))
             report.add(_pages(title, found))
+    report.finish()
 
 
 def _know_all(database_url: str) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
-from benchmarks import bench_discovery, reask_rows
+from benchmarks import reask_rows
 from benchmarks.harness import Measurement, Report, Row, Side, compare, in_subprocess, take_turns, use_prefect
 from benchmarks.pipeline_sides import PROMPTS, Answers
 from fixtures.noise_model import ensure_noise_model
@@ -103,7 +103,6 @@ def main(rounds: int = 5, clips: int = _CLIPS) -> None:
                     agree=_agree,
                     goals=goals,
                 )
-    bench_discovery.add_rows(report, rounds)
     report.finish()
 
 
