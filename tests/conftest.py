@@ -16,9 +16,11 @@ pytest_plugins = [f"fixtures.{path.stem}" for path in sorted(_FIXTURES.glob("*.p
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# An example may take long where the machine is busy; pytest's own limit ends a test that hangs.
-hypothesis.settings.register_profile("nightreel", deadline=None)
-hypothesis.settings.load_profile("nightreel")
+# An example may take long where the machine is busy; pytest's own limit ends a test that hangs. Examples are the same
+# in each run: a commit must not fail by chance. `--hypothesis-profile=random` looks for new ones.
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
