@@ -136,7 +136,7 @@ def _model(settings: Settings, *, deeply: bool) -> str:
     if deeply:
         footprint = check_model(settings, prompts=_known_prompts(settings), found=found)
         if footprint:
-            request_device(settings, footprint)
+            request_device(settings, footprint, beside_engine=found.kept is not None)
     spec = found.spec
     size = f", {spec.parameters / 1e6:.1f} M parameters" if spec.parameters else ""
     if found.server:

@@ -101,7 +101,7 @@ class LoadedModel:
         footprint = check_model(self._settings, prompts=(), found=found)
         if footprint is None:  # on a server
             return unleased
-        request = request_device(self._settings, footprint)
+        request = request_device(self._settings, footprint, beside_engine=found.kept is not None)
         try:
             lease = stack.enter_context(self._lease_memory(request.memory))
         except PermanentError as error:

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from nightreel.domain import MemoryPeak, Prompt, largest_plan
 from nightreel.errors import PermanentError, SettingsError
@@ -24,11 +25,15 @@ from nightreel.models.checkpoints.digests import FileDigests
 from nightreel.models.checkpoints.hub import ask_hub_for_commit
 from nightreel.models.checkpoints.revisions import StoredRevisions
 from nightreel.models.engine.identity import ENGINE_BYTES, describe_engine, require_no_beams, why_frames, with_frames
+from nightreel.models.engine.kept import KeptEngine, find_kept, path_of
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.served.identity import connect, describe_served, is_served
 from nightreel.models.served.probe import Server
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
+
+if TYPE_CHECKING:
+    from nightreel.models.engine.process import EngineProcess
 
 DEMO = "demo"
 ESTIMATED_SIZE = (1280, 720)
@@ -45,6 +50,7 @@ class FoundModel:
         adapter: the files of the LoRA adapter to merge, if there is one.
         server: what its server can do; None for a model that this process loads or starts.
         why_frames: why the vLLM that this process starts gets frames of it; empty if it gets features, or is not used.
+        kept: the vLLM that `nightreel engine serve` keeps for it on this host; None: a run starts one.
     """
 
     spec: ModelSpec
@@ -52,6 +58,7 @@ class FoundModel:
     adapter: Checkpoint | None = None
     server: Server | None = None
     why_frames: str = ""
+    kept: KeptEngine | None = None
 
 
 def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> FoundModel:
@@ -86,7 +93,8 @@ def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> 
     if why:
         spec = with_frames(spec, settings)
     require_capabilities(settings, dtype=spec.dtype)
-    return FoundModel(spec=spec, checkpoint=checkpoint, adapter=adapter, why_frames=why)
+    kept = find_kept(path_of(settings, spec.hash)) if engine else None
+    return FoundModel(spec=spec, checkpoint=checkpoint, adapter=adapter, why_frames=why, kept=kept)
 
 
 def describe_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> ModelSpec:
@@ -108,14 +116,20 @@ def newest_revision(settings: Settings, spec: ModelSpec) -> str:
     return ask_hub_for_commit(settings.checkpoint, None)
 
 
-def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundModel | None = None) -> Footprint | None:
+def check_model(
+    settings: Settings, *, prompts: Sequence[Prompt], found: FoundModel | None = None, beside_engine: bool | None = None
+) -> Footprint | None:
     """Check that the model can answer these prompts about segments and second looks; loads no weights.
 
     Whatever this finds would fail every video in the same way, so it runs before the first one is claimed or fetched.
     For a model in this process, it imports torch. For a model on a server, it sends requests.
 
+    Args:
+        beside_engine: whether vLLM has memory of its own; None: whether one is kept for the model.
+
     Returns:
-        The memory that the model needs for frames of `ESTIMATED_SIZE`; None for a model on a server.
+        The memory that the model needs for frames of `ESTIMATED_SIZE`; None if it needs none, because all of it is on a
+        server, or in a vLLM that has memory of its own.
 
     Raises:
         SettingsError: the model cannot answer a prompt: its tokenizer cannot tell the allowed answers apart, or the
@@ -137,11 +151,21 @@ def check_model(settings: Settings, *, prompts: Sequence[Prompt], found: FoundMo
             require_frames(endpoint, settings, plan=plan, model=found.spec.name, server=found.server)
         return None
     assert found.checkpoint, found
+    if beside_engine is None:
+        beside_engine = found.kept is not None
+    if beside_engine and found.why_frames:
+        return None
     width, height = ESTIMATED_SIZE
     footprint = estimate_footprint(
-        settings, prompts=prompts, frames=plan.most_frames, height=height, width=width, found=found
+        settings,
+        prompts=prompts,
+        frames=plan.most_frames,
+        height=height,
+        width=width,
+        found=found,
+        with_language=not beside_engine,
     )
-    if settings.uses_engine:
+    if settings.uses_engine and not beside_engine:
         return replace(footprint, weights_bytes=footprint.weights_bytes + ENGINE_BYTES)
     return footprint
 
@@ -214,11 +238,37 @@ def load_model(
                 plan=plan,
                 why=found.why_frames,
                 limit_bytes=limit_bytes,
+                kept=found.kept,
             )
-        return load_engine(found.spec, found.checkpoint, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
+        return load_engine(
+            found.spec, found.checkpoint, settings=settings, peaks=peaks, limit_bytes=limit_bytes, kept=found.kept
+        )
     from nightreel.models.inprocess.loader import load
 
     return load(found.spec, found.checkpoint, found.adapter, settings=settings, peaks=peaks, limit_bytes=limit_bytes)
+
+
+def start_engine(settings: Settings, *, found: FoundModel, limit_bytes: int | None) -> EngineProcess:
+    """Start the vLLM of a `vllm:` model alone, to keep it between runs.
+
+    Args:
+        limit_bytes: memory that it may use on each device; None: all free memory.
+
+    Raises:
+        NightreelError: as `load_model`.
+    """
+    assert found.checkpoint, found
+    require_unchanged(found.checkpoint, _digests(settings), with_code=settings.trust_remote_code)
+    import_libraries()
+    from nightreel.models.engine.loader import start_alone
+
+    return start_alone(
+        found.spec,
+        found.checkpoint,
+        settings=settings,
+        gets_frames=bool(found.why_frames),
+        limit_bytes=limit_bytes,
+    )
 
 
 def estimate_footprint(
@@ -229,6 +279,7 @@ def estimate_footprint(
     height: int,
     width: int,
     found: FoundModel | None = None,
+    with_language: bool = True,
 ) -> Footprint:
     """Estimate the memory that the model needs for these prompts and segments of this size.
 
@@ -236,6 +287,7 @@ def estimate_footprint(
 
     Args:
         frames, height, width: of each segment, in the source's resolution. found: as `load_model`.
+        with_language: false: the language side has memory of its own.
 
     Raises:
         SettingsError: also for a prompt that the model cannot answer.
@@ -252,6 +304,7 @@ def estimate_footprint(
         found.checkpoint,
         trusted=settings.trust_remote_code,
         with_features=not found.why_frames,
+        with_language=with_language,
         prompts=prompts,
         frames=frames,
         height=height,

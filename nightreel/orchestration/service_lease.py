@@ -1,4 +1,4 @@
-"""The lease on device memory of the REST service, whose model takes memory as that of a run does."""
+"""The lease on device memory of a service, which takes memory as a run does: of REST, or of a vLLM that is kept."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from nightreel.settings import Settings
 from nightreel.stages.database import open_database
 from nightreel.stages.device_lease import LeaseNow
 
-_WAIT_S = 10.0
+PATIENCE_S = 10.0
 """A person waits for the answer: then the service refuses the question."""
 
 
 @contextmanager
-def open_leases(settings: Settings, api: PrefectApi) -> Iterator[LeaseNow]:
-    """What the service leases memory with, of this Prefect server. Uses the database as a worker does.
+def open_leases(settings: Settings, api: PrefectApi, *, wait_s: float | None = PATIENCE_S) -> Iterator[LeaseNow]:
+    """What a service leases memory with, of this Prefect server. Uses the database as a worker does.
+
+    Args:
+        wait_s: longest wait for memory; None: no limit.
 
     Raises:
         NightreelError: as `open_database`.
@@ -38,14 +41,16 @@ def open_leases(settings: Settings, api: PrefectApi) -> Iterator[LeaseNow]:
         temporary_settings(settings_of(api)),
         get_client(httpx_settings=timeout, sync_client=True) as client,
     ):
-        yield partial(_lease_now, limits=MemoryLimits(client), database=database)
+        yield partial(_lease_now, limits=MemoryLimits(client), database=database, wait_s=wait_s)
 
 
 @contextmanager
-def _lease_now(request: MemoryRequest, *, limits: MemoryLimits, database: Database) -> Iterator[HeldMemory]:
+def _lease_now(
+    request: MemoryRequest, *, limits: MemoryLimits, database: Database, wait_s: float | None
+) -> Iterator[HeldMemory]:
     """See `LeaseNow`."""
     closing = threading.Event()
-    timer = threading.Timer(_WAIT_S, closing.set)
+    timer = threading.Timer(threading.TIMEOUT_MAX if wait_s is None else wait_s, closing.set)
     timer.daemon = True
     timer.start()
     try:

@@ -91,7 +91,7 @@ class ModelSession:
 
     @property
     def request(self) -> DeviceRequest | None:
-        """The memory that the model needs; None before the check, and for a model on a server."""
+        """The memory that the model needs; None before the check, and if all of the model is in another process."""
         return self._request
 
     @property
@@ -220,7 +220,9 @@ class ModelSession:
                 if self._found_encoder:
                     held = measure_encoder(self._settings, self._found_encoder)
                     footprint = replace(footprint, weights_bytes=footprint.weights_bytes + held)
-                self._request = request_device(self._settings, footprint, peaks=self._peaks())
+                self._request = request_device(
+                    self._settings, footprint, peaks=self._peaks(), beside_engine=self._found.kept is not None
+                )
         self._checked = True
 
     def _load(self) -> VideoModel:
@@ -252,9 +254,10 @@ class ModelSession:
 
     def _lease(self, lease_memory: LeaseMemory) -> None:
         """Wait until a device's memory is free, and hold it for the rest of the run."""
-        if self._request is None:
+        if not self._checked:
             self._check()
-        assert self._request, "a model of this process requests memory"
+        if self._request is None:
+            return  # the vLLM that is kept has the whole model
         leased = lease_device(
             self._request,
             recorder=self._recorder,

@@ -67,3 +67,33 @@ def test_every_answer_is_right_though_vllm_is_killed_in_the_middle_and_none_is_l
     assert len(grades) > 100
     again = pipeline.analyze()
     assert not again.answers.total()
+
+
+@pytest.mark.timeout(1200)
+def test_two_runs_use_a_vllm_that_is_kept(make_pipeline, vllm_environment: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "videos"
+    directory.mkdir()
+    for name, clip in CLIPS.items():
+        write_clip(directory / name, clip)
+    pipeline = make_pipeline(
+        directory,
+        NIGHTREEL_MODEL="vllm:demo",
+        NIGHTREEL_ENGINE_DIR=str(vllm_environment),
+        NIGHTREEL_PROMPTS=SETS[0],
+    )
+    with pipeline.start("engine", "serve") as keeper:
+        while "serves demo" not in (line := keeper.stdout.readline()):
+            assert line, "it ended"
+        for names in SETS[:1], SETS[1:]:
+            assert pipeline.analyze(prompts=names).videos["done"] == len(CLIPS)
+        own = {process.pid for process in psutil.Process(keeper.pid).children(recursive=True)}
+        assert {process.pid for process in engine_processes(vllm_environment)} <= own, "the runs started none"
+        keeper.send_signal(signal.SIGINT)
+        assert keeper.stdout.read().endswith("stopped\n")
+    assert keeper.returncode == 0
+    assert not engine_processes(vllm_environment)
+    with pipeline.database.begin() as connection:
+        rows = [dict(row) for row in reports.answers(connection, uri=f"{directory.as_uri()}/", limit=10_000)]
+    grades = grade_answers(rows, CLIPS, load_prompt_sets(SETS).prompts)
+    assert share_right(grades) == 1
+    assert len(grades) > 100

@@ -1,4 +1,4 @@
-"""Requests to the vLLM that this process started: sent again if it died under them.
+"""Requests to the vLLM that this process started, or that is kept: sent again if it died under them.
 
 `loader` makes one. `generation` sends tokens and embeddings with it, `served.remote` chat messages with frames.
 """
@@ -6,14 +6,37 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from nightreel.errors import TransientError
-from nightreel.models.engine.process import EngineProcess
+from nightreel.errors import NightreelError, TransientError
 from nightreel.models.served.chat_endpoint import ChatEndpoint
 from nightreel.settings import Settings
 
 _URL = "http://vllm/v1"  # the name means nothing: requests go to a socket file
+
+
+class Engine(Protocol):
+    """A vLLM: `process.EngineProcess` is started by this process, `in_use.EngineInUse` by another one.
+
+    Args:
+        is_over: it failed or was stopped: no request is sent again. failure: why.
+        deaths: how often it ended so far.
+    """
+
+    socket_path: Path
+    log_path: Path
+    is_over: threading.Event
+    failure: NightreelError | None
+    deaths: int
+
+    def wait_until_ready(self) -> None: ...
+
+    def died_since(self, deaths: int) -> bool: ...
+
+    def log_tail(self) -> str: ...
+
+    def stop(self) -> None: ...
 
 
 class EngineEndpoint(ChatEndpoint):
@@ -23,7 +46,7 @@ class EngineEndpoint(ChatEndpoint):
         process: started by the caller.
     """
 
-    def __init__(self, process: EngineProcess, settings: Settings) -> None:
+    def __init__(self, process: Engine, settings: Settings) -> None:
         super().__init__(
             _URL,
             api_key=None,

@@ -1,4 +1,4 @@
-"""Start vLLM for a checkpoint: for its language side, with the vision tower in this process, or for all of it.
+"""Start or use vLLM for a checkpoint: for its language side, with the vision tower in this process, or for all of it.
 
 `models.loading` imports it only when this process needs such a model.
 """
@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,8 @@ from nightreel.models.engine.endpoint import EngineEndpoint
 from nightreel.models.engine.environment import EngineEnvironment
 from nightreel.models.engine.generation import Generation
 from nightreel.models.engine.identity import layout_of
+from nightreel.models.engine.in_use import EngineInUse
+from nightreel.models.engine.kept import KeptEngine
 from nightreel.models.engine.launch import (
     EngineMemory,
     cpu_memory,
@@ -34,7 +37,7 @@ from nightreel.models.engine.model import EngineModel
 from nightreel.models.engine.process import EngineProcess
 from nightreel.models.failures import failures_of
 from nightreel.models.inprocess.footprint import weights_bytes
-from nightreel.models.inprocess.loader import load_network
+from nightreel.models.inprocess.loader import config_of, load_network
 from nightreel.models.memory.meters import limit_process, meter_of
 from nightreel.models.served.frame_limits import require_frames
 from nightreel.models.served.probe import Server, probe_server
@@ -52,19 +55,28 @@ def load(
     settings: Settings,
     peaks: Iterable[MemoryPeak],
     limit_bytes: int | None,
+    kept: KeptEngine | None = None,
 ) -> EngineModel:
     """Load a model whose features vLLM gets, with the options of the settings. See `models.loading.load_model`.
 
     Returns before vLLM is ready: frames can be encoded while it starts.
+
+    Args:
+        kept: the vLLM that is used; None: one is started.
     """
     EngineEnvironment.of(settings).require_version()
     with failures_of(spec.name, settings.device):
         model, processor, directory = load_network(spec, checkpoint, settings=settings, with_language=False)
-        memory, own_bytes = _share(settings, checkpoint, held_bytes=weights_bytes(model), limit_bytes=limit_bytes)
+        if kept:
+            own_bytes = limit_bytes if first_device(settings.device) != "cpu" else None
+            if own_bytes is not None:
+                limit_process([first_device(settings.device)], own_bytes)
+            endpoint = _use(kept, settings)
+        else:
+            memory, own_bytes = _share(settings, checkpoint, held_bytes=weights_bytes(model), limit_bytes=limit_bytes)
+            media = for_features(with_tower=_has_deeper_features(model.config))
+            endpoint = _start(spec, directory, settings=settings, memory=memory, media=media)
         meter = None if own_bytes is None else meter_of(model, limit_bytes=own_bytes)
-        has_deeper_features = hasattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes")
-        media = for_features(with_tower=has_deeper_features)
-        endpoint = _start(spec, directory, settings=settings, memory=memory, media=media)
         return EngineModel(
             model,
             processor,
@@ -84,6 +96,7 @@ def load_for_frames(
     plan: SamplingPlan,
     why: str,
     limit_bytes: int | None,
+    kept: KeptEngine | None = None,
 ) -> RemoteModel:
     """Start vLLM for a model whose frames it gets. See `models.loading.load_model`.
 
@@ -92,15 +105,16 @@ def load_for_frames(
     Args:
         plan: the one that takes the most frames: of segments, or of a second look.
         why: it does not get features.
+        kept: as `load`.
     """
     EngineEnvironment.of(settings).require_version()
     logger.info("vLLM gets the frames of %s as %s, and no features: %s", spec.name, layout_of(settings), why)
-    directory = fetch_weights(checkpoint, with_code=settings.trust_remote_code)
-    if settings.trust_remote_code:
-        require_own_code(directory, checkpoint.name)
-    memory, _ = _share(settings, checkpoint, held_bytes=0, limit_bytes=limit_bytes)
-    media = for_frames(layout_of(settings), on_gpu=memory.share is not None)
-    endpoint = _start(spec, directory, settings=settings, memory=memory, media=media)
+    if kept:
+        endpoint = _use(kept, settings)
+    else:
+        memory, _ = _share(settings, checkpoint, held_bytes=0, limit_bytes=limit_bytes)
+        media = for_frames(layout_of(settings), on_gpu=memory.share is not None)
+        endpoint = _start(spec, _files(checkpoint, settings), settings=settings, memory=memory, media=media)
     return RemoteModel(
         endpoint,
         settings,
@@ -110,9 +124,63 @@ def load_for_frames(
     )
 
 
+def start_alone(
+    spec: ModelSpec, checkpoint: Checkpoint, *, settings: Settings, gets_frames: bool, limit_bytes: int | None
+) -> EngineProcess:
+    """Start vLLM for a model, without the part of the model that a run keeps in its own process.
+
+    Raises:
+        NightreelError: as `models.loading.load_model`.
+    """
+    EngineEnvironment.of(settings).require_version()
+    directory = _files(checkpoint, settings)
+    device = first_device(settings.device)
+    with failures_of(spec.name, settings.device):
+        if device == "cpu":
+            memory = _cpu_memory(checkpoint, limit_bytes)
+        else:
+            free, total = torch.cuda.mem_get_info(device)
+            memory = EngineMemory(share=(free if limit_bytes is None else limit_bytes) / total)
+        config = config_of(directory, trusted=settings.trust_remote_code)
+    media = (
+        for_frames(layout_of(settings), on_gpu=memory.share is not None)
+        if gets_frames
+        else for_features(with_tower=_has_deeper_features(config))
+    )
+    process = _process(spec, directory, settings=settings, memory=memory, media=media)
+    process.start()
+    return process
+
+
+def _files(checkpoint: Checkpoint, settings: Settings) -> Path:
+    """The directory of a model's files, with its weights."""
+    directory = fetch_weights(checkpoint, with_code=settings.trust_remote_code)
+    if settings.trust_remote_code:
+        require_own_code(directory, checkpoint.name)
+    return directory
+
+
+def _has_deeper_features(config: Any) -> bool:
+    return hasattr(getattr(config, "vision_config", None), "deepstack_visual_indexes")
+
+
+def _use(kept: KeptEngine, settings: Settings) -> EngineEndpoint:
+    logger.info("vLLM is kept by `nightreel engine serve`; its log: %s", kept.log_path)
+    return EngineEndpoint(EngineInUse(kept, start_timeout_s=settings.engine_start_s), settings)
+
+
 def _start(
     spec: ModelSpec, directory: Path, *, settings: Settings, memory: EngineMemory, media: Sequence[str]
 ) -> EngineEndpoint:
+    process = _process(spec, directory, settings=settings, memory=memory, media=media)
+    endpoint = EngineEndpoint(process, settings)
+    process.start()
+    return endpoint
+
+
+def _process(
+    spec: ModelSpec, directory: Path, *, settings: Settings, memory: EngineMemory, media: Sequence[str]
+) -> EngineProcess:
     launch = partial(
         engine_launch,
         settings,
@@ -124,14 +192,11 @@ def _start(
         name=spec.name,
         media=media,
     )
-    process = EngineProcess(
+    return EngineProcess(
         launch,
         log_directory=settings.work_dir.resolve() / "engine" / "logs",
         start_timeout_s=settings.engine_start_s,
     )
-    endpoint = EngineEndpoint(process, settings)
-    process.start()
-    return endpoint
 
 
 def _find_server(endpoint: EngineEndpoint, settings: Settings, plan: SamplingPlan, name: str) -> Server:
@@ -172,14 +237,18 @@ def _share(
     """
     device = first_device(settings.device)
     if device == "cpu":
-        weights = sum(path.stat().st_size for path in checkpoint.directory.glob("*.safetensors"))
-        return cpu_memory(limit_bytes, weights), None
+        return _cpu_memory(checkpoint, limit_bytes), None
     free, total = torch.cuda.mem_get_info(device)
     memory, own_bytes = gpu_memory(
         free + held_bytes if limit_bytes is None else limit_bytes, held_bytes=held_bytes, total_bytes=total
     )
     limit_process([device], own_bytes)
     return memory, own_bytes
+
+
+def _cpu_memory(checkpoint: Checkpoint, limit_bytes: int | None) -> EngineMemory:
+    weights = sum(path.stat().st_size for path in checkpoint.directory.glob("*.safetensors"))
+    return cpu_memory(limit_bytes, weights)
 
 
 def _gpus(settings: Settings) -> int:

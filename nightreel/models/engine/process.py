@@ -90,7 +90,7 @@ class EngineProcess:
                 raise self.failure
             if self._stopping.is_set():
                 raise TransientError(Reason.ENGINE_DIED, "vLLM was stopped before it was ready")
-            if self._listens():
+            if listens(self.socket_path):
                 self._was_ready = True
                 logger.info("vLLM is ready after %s", human_seconds(time.monotonic() - self._started_at))
             elif time.monotonic() > self._started_at + self._start_timeout_s:
@@ -126,24 +126,10 @@ class EngineProcess:
             self._watcher.join(_STOP_TIMEOUT_S)
         shutil.rmtree(self.socket_path.parent, ignore_errors=True)  # a killed warden leaves it
 
-    def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            try:
-                connection.connect(str(self.socket_path))
-            except OSError:
-                return False
-            return True
+    close = stop
 
     def log_tail(self) -> str:
-        """The last lines of vLLM's log, after the first error since it was started: what follows is often a result."""
-        try:
-            lines = self.log_path.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return ""
-        tail = lines[-_LOG_TAIL_LINES:]
-        start = max((place for place, line in enumerate(lines) if line == STARTED), default=0)
-        error = next((line for line in lines[start:] if _ERROR.search(line)), None)
-        return "\n".join(tail if error is None or error in tail else [error, "...", *tail])
+        return end_of_log(self.log_path)
 
     def _spawn(self) -> None:
         for left in self.socket_path.parent.iterdir():  # by the last vLLM, which cannot listen on an old socket
@@ -210,6 +196,28 @@ class EngineProcess:
         logs = sorted(self._log_directory.glob("vllm-*.log*"), key=lambda path: path.stat().st_mtime)
         for path in logs[: -2 * _LOGS_KEPT]:
             path.unlink(missing_ok=True)
+
+
+def listens(socket_path: Path) -> bool:
+    """Whether a process takes connections at a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(socket_path))
+        except OSError:
+            return False
+        return True
+
+
+def end_of_log(path: Path) -> str:
+    """The last lines of vLLM's log, after the first error since it was started: what follows is often a result."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    tail = lines[-_LOG_TAIL_LINES:]
+    start = max((place for place, line in enumerate(lines) if line == STARTED), default=0)
+    error = next((line for line in lines[start:] if _ERROR.search(line)), None)
+    return "\n".join(tail if error is None or error in tail else [error, "...", *tail])
 
 
 def _how(status: str) -> str:

@@ -31,6 +31,7 @@ from nightreel.models.inprocess.graphs import Graphs, capture_on_gpu
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.models.memory.footprint import Footprint
 from nightreel.models.memory.meters import limit_process, meter_of
+from nightreel.models.memory.shapes import BatchBytes
 from nightreel.reasons import Reason
 from nightreel.settings import Settings
 
@@ -79,7 +80,7 @@ def load_network(
     with failures_of(spec.name, settings.device, "be loaded by transformers"):
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
         _require_video(spec, processor)
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
+        config = config_of(directory, trusted=trusted)
         if not with_language:
             _leave_out_layers(config.get_text_config())
         with nullcontext() if with_language else _without_warnings():  # about the weights of the layers left out
@@ -101,12 +102,18 @@ def load_network(
     return model.eval(), processor, directory
 
 
+def config_of(directory: Path, *, trusted: bool) -> Any:
+    """The configuration of the network whose files are there."""
+    return AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
+
+
 def measure(
     spec: ModelSpec,
     checkpoint: Checkpoint,
     *,
     trusted: bool,
     with_features: bool,
+    with_language: bool = True,
     prompts: Sequence[Prompt],
     frames: int,
     height: int,
@@ -116,6 +123,7 @@ def measure(
 
     Args:
         with_features: this process encodes frames, so the model must take features.
+        with_language: false: without the layers of the language side, and without the memory of questions.
     """
     directory = checkpoint.directory
     if trusted and checkpoint.on_hub:
@@ -125,7 +133,9 @@ def measure(
     with failures_of(spec.name, "the CPU", "be loaded by transformers"):
         processor = _processors.from_pretrained(directory, trust_remote_code=trusted)
         _require_video(spec, processor)
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=trusted)
+        config = config_of(directory, trusted=trusted)
+        if not with_language:
+            _leave_out_layers(config.get_text_config())
         with torch.device("meta"):
             model = _models.from_config(config, dtype=getattr(torch, spec.dtype), trust_remote_code=trusted)
     with failures_of(spec.name, "the CPU"):
@@ -134,6 +144,8 @@ def measure(
         footprint = measure_footprint(
             model, processor, spec, prompts=prompts, frames=frames, height=height, width=width
         )
+    if not with_language:
+        return replace(footprint, language=BatchBytes(kept=1))
     quantised = stored_bytes(directory) if getattr(config, "quantization_config", None) else None
     return replace(footprint, weights_bytes=min(footprint.weights_bytes, quantised)) if quantised else footprint
 

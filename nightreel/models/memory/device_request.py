@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nightreel.domain import MemoryPeak, MemoryRequest, MemoryRequirement
 from nightreel.errors import SettingsError
@@ -34,12 +34,15 @@ class DeviceRequest:
     names: Mapping[str, str]
 
 
-def request_device(settings: Settings, footprint: Footprint, *, peaks: Iterable[MemoryPeak] = ()) -> DeviceRequest:
+def request_device(
+    settings: Settings, footprint: Footprint, *, peaks: Iterable[MemoryPeak] = (), beside_engine: bool = False
+) -> DeviceRequest:
     """The memory to request for a model. Holds nothing. Imports torch.
 
     Args:
         footprint: from `loading.check_model`.
         peaks: memory peaks of earlier runs.
+        beside_engine: a vLLM that is kept has the rest of the model, and of NIGHTREEL_GPU_MEMORY_MIB.
 
     Raises:
         SettingsError: `memory_too_small`: the model requires more than the capacity of any device; the message has
@@ -59,8 +62,9 @@ def request_device(settings: Settings, footprint: Footprint, *, peaks: Iterable[
         for kind in {device.name if device.is_gpu else None for device in devices}
     )
     capacities = capacities_mib(settings, devices)
-    least_mib = settings.gpu_memory_mib or requirement.minimum_mib
-    mib = leased_mib(requirement, capacities, spread=spread, configured_mib=settings.gpu_memory_mib)
+    configured_mib = None if beside_engine else settings.gpu_memory_mib
+    least_mib = configured_mib or requirement.minimum_mib
+    mib = leased_mib(requirement, capacities, spread=spread, configured_mib=configured_mib)
     return DeviceRequest(
         memory=MemoryRequest(
             host=devices[0].host,
@@ -75,6 +79,21 @@ def request_device(settings: Settings, footprint: Footprint, *, peaks: Iterable[
             for device in devices
         },
     )
+
+
+def request_for_engine(whole: DeviceRequest, beside: DeviceRequest | None) -> DeviceRequest:
+    """The memory of a vLLM that is kept: what a run would request for the whole model, less what it requests beside it.
+
+    Both fit on one device.
+
+    Args:
+        whole: of a model in one run. beside: of a run that uses the vLLM; None: it needs none.
+    """
+    if beside is None:
+        return whole
+    mib = whole.memory.mib
+    capacities = {limit: capacity for limit, capacity in whole.memory.capacities.items() if capacity >= mib}
+    return replace(whole, memory=replace(whole.memory, mib=mib - beside.memory.mib, capacities=capacities))
 
 
 def leasable_devices(settings: Settings) -> list[MemoryDevice]:
