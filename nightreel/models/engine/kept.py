@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -77,9 +78,11 @@ class KeepersFile:
 
 
 def find_kept(path: Path) -> KeptEngine | None:
-    """The vLLM that this file shows; None: nobody keeps one, or it is not ready yet."""
+    """The vLLM that this file shows; None: this user keeps none, or it is not ready yet."""
     try:
         with path.open() as file:
+            if os.fstat(file.fileno()).st_uid != os.getuid():
+                return None  # of another user, where many may write: it could name any socket
             if _lock(file.fileno(), fcntl.LOCK_SH):  # `close` unlocks it
                 return None
             shown = json.loads(file.read() or "{}")

@@ -220,6 +220,15 @@ def test_a_file_that_a_killed_keeper_left_is_ignored(settings: Settings) -> None
     assert find_model(settings).kept is None
 
 
+def test_a_file_of_another_user_is_ignored(
+    settings: Settings, keep: Callable[..., Keeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep()
+    assert find_model(settings).kept
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert find_model(settings).kept is None
+
+
 def test_a_keeper_whose_vllm_does_not_start_says_why(settings: Settings, engine_like: EngineLike) -> None:
     engine_like.tell(dies_first=99)
     keeper = Keeper(settings)
