@@ -14,7 +14,9 @@ from nightreel.gpu import memory_devices
 from nightreel.models.engine.environment import EngineEnvironment
 from nightreel.models.engine.identity import engine_arguments
 from nightreel.services.endpoints import prefect_api
+from nightreel.stages.database import open_database
 from nightreel.stages.keep_engine import keep_engine
+from nightreel.stages.used_revisions import used_revisions
 
 
 def show(context: typer.Context, as_json: Json = False) -> None:
@@ -61,8 +63,11 @@ def serve() -> None:
     from nightreel.orchestration.service_lease import open_leases  # Prefect takes seconds to import
 
     with suppress(KeyboardInterrupt), open_leases(settings, prefect, wait_s=None) as lease_memory:
+        with open_database(settings) as database, database.begin() as connection:
+            used = used_revisions(connection, settings)
         keep_engine(
             settings,
+            used=used,
             lease_memory=lease_memory,
             on_ready=lambda model: print_line(
                 f"vLLM serves {model} to the runs of this host until this is interrupted"

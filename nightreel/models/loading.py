@@ -60,6 +60,11 @@ class FoundModel:
     why_frames: str = ""
     kept: KeptEngine | None = None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether other processes have all of it, so that this one needs no memory for it."""
+        return self.checkpoint is None or (self.kept is not None and bool(self.why_frames))
+
 
 def find_model(settings: Settings, *, used: Mapping[str, str] | None = None) -> FoundModel:
     """Find the model that the settings name and pin its identity, from small files or the server's list.

@@ -6,10 +6,11 @@ It holds a lease on the memory of vLLM, as a run does. Runs that use it lease me
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from nightreel.errors import SettingsError
+from nightreel.models.embedding import find_encoder, measure_encoder
 from nightreel.models.engine.kept import only_keeper, path_of
 from nightreel.models.loading import check_model, find_model, start_engine
 from nightreel.models.memory.device_request import request_device, request_for_engine
@@ -21,11 +22,17 @@ _LOOK_EVERY_S = 1.0
 
 
 def keep_engine(
-    settings: Settings, *, lease_memory: LeaseNow, on_ready: Callable[[str], None], stop: threading.Event
+    settings: Settings,
+    *,
+    used: Mapping[str, str],
+    lease_memory: LeaseNow,
+    on_ready: Callable[[str], None],
+    stop: threading.Event,
 ) -> None:
     """Start vLLM, show it to the runs of this host, and keep it until `stop` is set.
 
     Args:
+        used: commits of hub models that runs used: `used_revisions`.
         on_ready: called with the name of the model once runs can use it.
 
     Raises:
@@ -38,11 +45,14 @@ def keep_engine(
             f"NIGHTREEL_MODEL={settings.model!r} does not run in vLLM: write vllm: before its name, as in vllm:demo"
         )
     prompts = load_prompt_sets(settings.prompt_sets).prompts
-    found = find_model(settings)
+    found, encoder = find_model(settings, used=used), find_encoder(settings, used=used)
     with only_keeper(path_of(settings, found.spec.hash)) as file:
         whole = check_model(settings, prompts=prompts, found=found, beside_engine=False)
         assert whole, "a model of this host needs memory"
         beside = check_model(settings, prompts=prompts, found=found, beside_engine=True)
+        if beside and encoder:
+            held = measure_encoder(settings, encoder)
+            whole, beside = (replace(one, weights_bytes=one.weights_bytes + held) for one in (whole, beside))
         request = request_for_engine(
             request_device(settings, whole),
             request_device(settings, beside, beside_engine=True) if beside else None,
@@ -50,7 +60,8 @@ def keep_engine(
         with lease_memory(request.memory) as lease:
             device = leased_device(request, lease)
             on_device = settings.model_copy(update={"device": device.name})
-            with closing(start_engine(on_device, found=found, limit_bytes=device.limit_bytes)) as process:
+            process = start_engine(on_device, found=found, limit_bytes=device.limit_bytes)
+            try:
                 process.wait_until_ready()
                 file.show(socket_path=process.socket_path, log_path=process.log_path)
                 on_ready(found.spec.name)
@@ -58,3 +69,5 @@ def keep_engine(
                     lease.ensure_held()
                     if process.failure:
                         raise process.failure
+            finally:
+                process.stop()

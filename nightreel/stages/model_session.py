@@ -151,7 +151,7 @@ class ModelSession:
     def use_encoder(self) -> Iterator[SegmentEncoder]:
         """Lend the dual encoder to this thread alone. It is on the device of the model, and part of its lease.
 
-        Beside a model on a server, it is on the CPU.
+        Beside a model that is all in other processes, it is on the CPU.
 
         Raises:
             NightreelError: as `use` and `load_encoder`. What is permanent is raised again without another try.
@@ -199,8 +199,8 @@ class ModelSession:
             return self._encoder
 
     def _encoder_device(self) -> str:
-        if self._found.checkpoint is None:
-            return "cpu"
+        if self._found.is_elsewhere:
+            return "cpu"  # nothing is leased
         return first_device(self._device.name)
 
     def _close_unless(self, is_needed: Callable[[], bool], loaded: threading.Event) -> None:

@@ -126,8 +126,6 @@ class EngineProcess:
             self._watcher.join(_STOP_TIMEOUT_S)
         shutil.rmtree(self.socket_path.parent, ignore_errors=True)  # a killed warden leaves it
 
-    close = stop
-
     def log_tail(self) -> str:
         return end_of_log(self.log_path)
 

@@ -59,7 +59,9 @@ class Keeper:
 
     def _keep(self) -> None:
         try:
-            keep_engine(self.settings, lease_memory=self._lease, on_ready=lambda _: self.ready.set(), stop=self._stop)
+            keep_engine(
+                self.settings, used={}, lease_memory=self._lease, on_ready=lambda _: self.ready.set(), stop=self._stop
+            )
         except NightreelError as error:
             self._errors.append(error)
 
@@ -88,6 +90,7 @@ def settings(engine_like: EngineLike, tmp_path: Path) -> Settings:
         engine_start_s=20,
         work_dir=tmp_path / "work",
         device="cpu",
+        embedding_model="none",
     )
 
 
@@ -148,6 +151,13 @@ def test_the_configured_memory_is_that_of_both(settings: Settings, keep: Callabl
     beside = check_model(configured, prompts=[_YES])
     assert beside
     assert keeper.requests[0].mib + request_device(configured, beside, beside_engine=True).memory.mib == 6000
+
+
+def test_the_memory_for_a_dual_encoder_is_left_to_the_runs(settings: Settings, keep: Callable[..., Keeper]) -> None:
+    without = keep(gpu_memory_mib=6000)
+    without.stop()
+    keeper = keep(gpu_memory_mib=6000, embedding_model="demo")
+    assert keeper.requests[0].mib < without.requests[0].mib
 
 
 def test_a_run_whose_vllm_gets_frames_needs_none_at_all(settings: Settings, keep: Callable[..., Keeper]) -> None:
