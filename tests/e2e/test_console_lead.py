@@ -41,7 +41,7 @@ def test_a_slider_previews_a_threshold_and_a_worker_applies_it(reviewing: Review
         page.goto("/lead")
         shot(page, "lead")
         page.get_by_role("link", name="test / violence").click()
-        assert page.get_by_text("This is in force.").is_visible()
+        page.get_by_text("This is in force.").wait_for()
         assert page.get_by_text("4 labels that people judged").is_visible()
         slide(page, "Threshold", 0.8)
         assert page.locator("[data-lost]").get_attribute("data-lost") == "3"
@@ -56,7 +56,7 @@ def test_a_slider_previews_a_threshold_and_a_worker_applies_it(reviewing: Review
         page.get_by_text("waits for a worker").wait_for()
         carry_out_requests(reviewing.desk.work.database)
         page.reload()
-        assert page.get_by_text("This is in force.").is_visible()
+        page.get_by_text("This is in force.").wait_for()
         assert page.get_by_text("in force; the stored answers are judged again").is_visible()
     flagged = reviewing.desk.rows("SELECT FROM reporting.flags WHERE prompt = 'violence' AND found = 'flagged'")
     assert len(flagged) == 4

@@ -209,7 +209,7 @@ def test_two_people_at_the_same_time_never_have_one_case(reviewing: Reviewing, b
         first.goto(f"/cases/{shown(second)}")
         assert first.get_by_role("button", name="Decide").count() == 0
         first.get_by_role("button", name="Take this case").click()
-        assert first.get_by_text("somebody else has case").is_visible()
+        first.get_by_text("somebody else has case").wait_for()
 
 
 def test_a_decision_after_the_lock_ended_is_refused_and_the_page_says_so(reviewing: Reviewing, browser):
