@@ -21,12 +21,12 @@ from nightreel.settings import Settings
 from nightreel.stages.database import open_database
 from nightreel.stages.device_lease import LeaseNow
 
-PATIENCE_S = 10.0
+_PATIENCE_S = 10.0
 """A person waits for the answer: then the service refuses the question."""
 
 
 @contextmanager
-def open_leases(settings: Settings, api: PrefectApi, *, wait_s: float | None = PATIENCE_S) -> Iterator[LeaseNow]:
+def open_leases(settings: Settings, api: PrefectApi, *, wait_s: float | None = _PATIENCE_S) -> Iterator[LeaseNow]:
     """What a service leases memory with, of this Prefect server. Uses the database as a worker does.
 
     Args:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixtures.engine_like import wait_until_kept
 
 from nightreel.database import reports
 from nightreel.demo.clips import draw_clip, write_clip
@@ -28,14 +29,20 @@ def engine_processes(environment: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with the clips."""
+    made = tmp_path / "videos"
+    made.mkdir()
+    for name, clip in CLIPS.items():
+        write_clip(made / name, clip)
+    return made
+
+
 @pytest.mark.timeout(1200)
 def test_every_answer_is_right_though_vllm_is_killed_in_the_middle_and_none_is_lost(
-    make_pipeline, vllm_environment: Path, tmp_path: Path
+    make_pipeline, vllm_environment: Path, directory: Path
 ) -> None:
-    directory = tmp_path / "videos"
-    directory.mkdir()
-    for name, clip in CLIPS.items():
-        write_clip(directory / name, clip)
     pipeline = make_pipeline(
         directory,
         NIGHTREEL_MODEL="vllm:demo",
@@ -70,11 +77,7 @@ def test_every_answer_is_right_though_vllm_is_killed_in_the_middle_and_none_is_l
 
 
 @pytest.mark.timeout(1200)
-def test_two_runs_use_a_vllm_that_is_kept(make_pipeline, vllm_environment: Path, tmp_path: Path) -> None:
-    directory = tmp_path / "videos"
-    directory.mkdir()
-    for name, clip in CLIPS.items():
-        write_clip(directory / name, clip)
+def test_two_runs_use_a_vllm_that_is_kept(make_pipeline, vllm_environment: Path, directory: Path) -> None:
     pipeline = make_pipeline(
         directory,
         NIGHTREEL_MODEL="vllm:demo",
@@ -82,8 +85,7 @@ def test_two_runs_use_a_vllm_that_is_kept(make_pipeline, vllm_environment: Path,
         NIGHTREEL_PROMPTS=SETS[0],
     )
     with pipeline.start("engine", "serve") as keeper:
-        while "serves demo" not in (line := keeper.stdout.readline()):
-            assert line, "it ended"
+        wait_until_kept(keeper)
         for names in SETS[:1], SETS[1:]:
             assert pipeline.analyze(prompts=names).videos["done"] == len(CLIPS)
         own = {process.pid for process in psutil.Process(keeper.pid).children(recursive=True)}

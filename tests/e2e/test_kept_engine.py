@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fixtures.engine_like import EngineLike, is_alive
+from fixtures.engine_like import EngineLike, is_alive, wait_until_kept
 from fixtures.pipeline import Pipeline, make_clip
 
 _PROMPTS = """
@@ -59,13 +59,7 @@ def test_two_runs_use_the_vllm_of_a_command_which_stops_it_and_frees_its_memory(
 ) -> None:
     (tmp_path / "more.yaml").write_text(_MORE)
     with pipeline.start("engine", "serve") as keeper:
-        assert keeper.stdout
-        lines = []
-        for line in keeper.stdout:
-            lines.append(line)
-            if "serves demo to the runs of this host" in line:
-                break
-        assert lines, "it says when runs can use it"
+        wait_until_kept(keeper)
         held = leased_mib(pipeline)
         assert pipeline.analyze().videos == {"done": 2}
         assert pipeline.analyze(prompts=(str(tmp_path / "more.yaml"),)).videos == {"done": 2}
@@ -73,6 +67,7 @@ def test_two_runs_use_the_vllm_of_a_command_which_stops_it_and_frees_its_memory(
         assert len(engine_like.starts) == 1
         assert is_alive(engine_like.starts[0])
         keeper.send_signal(signal.SIGTERM)
+        assert keeper.stdout
         assert keeper.stdout.read().endswith("stopped\n")
     assert keeper.returncode == 0
     assert held > 2048
@@ -84,9 +79,7 @@ def test_a_keeper_that_is_killed_takes_vllm_with_it_and_the_next_run_starts_its_
     pipeline: Pipeline, engine_like: EngineLike
 ) -> None:
     with pipeline.start("engine", "serve") as keeper:
-        assert keeper.stdout
-        while "serves demo" not in keeper.stdout.readline():
-            pass
+        wait_until_kept(keeper)
         keeper.kill()
     give_up_at = time.monotonic() + 10
     while is_alive(engine_like.starts[0]) and time.monotonic() < give_up_at:
