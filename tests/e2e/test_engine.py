@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fixtures.engine_like import wait_until_kept
+from fixtures.processes import running_children
 
 from nightreel.database import reports
 from nightreel.demo.clips import draw_clip, write_clip
@@ -21,12 +22,7 @@ CLIPS = {f"clip-{seed}.mp4": draw_clip(f"test engine {seed}") for seed in range(
 
 
 def engine_processes(environment: Path) -> list[psutil.Process]:
-    marks = (str(environment), "VLLM::", "engine/warden.py")
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE and any(mark in " ".join(process.cmdline()) for mark in marks)
-    ]
+    return running_children(str(environment), "VLLM::", "engine/warden.py", recursive=True)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from fixtures import hostile_decoder
 from fixtures.clips import encode_numbers
+from fixtures.processes import running_children
 
 from nightreel.domain import SamplingPlan, Segment
 from nightreel.errors import PermanentError, SettingsError, TransientError
@@ -319,7 +319,7 @@ def test_a_closed_file_is_open_in_no_process(tmp_path, clip):
     path.write_bytes(clip.read_bytes())
     with DecoderPool(limits=LIMITS, workers=2, timeout_s=20) as pool:
         pool.probe(path)
-        (program,) = [child for child in psutil.Process().children() if "fork_server" in " ".join(child.cmdline())]
+        (program,) = running_children("fork_server_program")
         (server,) = program.children()
         assert len(server.children()) == 1
         pool.close_file(path)
@@ -350,12 +350,11 @@ def test_nothing_that_a_process_started_outlives_its_call(monkeypatch, tmp_path,
     )
     path = tmp_path / "spawn.mp4"
     path.write_bytes(clip.read_bytes())
-    before = {process.pid for process in psutil.process_iter()}
     with DecoderPool(limits=LIMITS, workers=1, timeout_s=20) as pool:
         for _ in range(3):
             with pytest.raises(PermanentError, match="told: done"):
                 pool.probe(path)
-            (program,) = [child for child in psutil.Process().children() if child.pid not in before]
+            (program,) = running_children("fork_server_program")
             (server,) = program.children()
             assert server.children() == []
     assert not program.is_running()

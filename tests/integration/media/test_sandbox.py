@@ -12,6 +12,7 @@ import psutil
 import pytest
 from fixtures import hostile_decoder
 from fixtures.clips import run_ffmpeg
+from fixtures.processes import running_children
 
 from nightreel.domain import SamplingPlan, Segment
 from nightreel.errors import PermanentError, TransientError
@@ -157,7 +158,7 @@ def test_many_threads_share_the_pool(clip):
 
 def _server() -> psutil.Process:
     """The process that forks decoder processes: the only child of the program that this test's process started."""
-    (program,) = [child for child in psutil.Process().children() if "fork_server_program" in " ".join(child.cmdline())]
+    (program,) = running_children("fork_server_program")
     (server,) = program.children()
     return server
 
