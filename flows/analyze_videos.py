@@ -99,7 +99,7 @@ class _Backlog:
         while not self._stopped():
             left = self._left()
             if self._helpers.do_all:
-                summary.make_room = open_run_of(summary.run_id).discovery.why_stop_now()
+                summary.make_room = open_run_of(summary.run_id).discovery.why_stop()
             elif not self._ready and left != 0:
                 claimed = claim(summary.run_id, left, self._exhausted and not busy)
                 summary.make_room = claimed.stop

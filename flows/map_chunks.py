@@ -111,6 +111,9 @@ def _settle(run_id: int, chunk: _Submitted) -> tuple[ChunkCounts, list[list[Clai
     after = after_chunk_error(error, videos=len(chunk.claims))
     if after is AfterError.END_RUN:
         raise error
+    if after is AfterError.KEEP_CLAIMS:
+        get_run_logger().info("a chunk of %d videos was not analysed: %s", len(chunk.claims), error.detail)
+        return ChunkCounts(), []
     get_run_logger().error("a chunk of %d videos failed: %r", len(chunk.claims), error)
     if after is AfterError.TRY_EACH_ALONE:
         return ChunkCounts(), [[claim] for claim in chunk.claims]

@@ -82,7 +82,7 @@ class Reason(StrEnum):
         "Install nightreel again.")
     RUN_FAILED = ("run_failed", _RUN, _FINAL, "The run ended before it could report.",
         "Read the flow run in Prefect's UI.")
-    RUN_CLOSED = ("run_closed", _RUN, _FINAL, "The run ended while a part of it was still waiting.",
+    RUN_CLOSED = ("run_closed", _RUN, _FINAL, "The run stopped while a part of it was still waiting.",
         "Start the run again.")
 
     # -- object storage -------------------------------------------------------------------------------------------

@@ -121,6 +121,7 @@ class AfterError(Enum):
     """What follows the error of a whole chunk."""
 
     END_RUN = auto()  # every chunk would fail
+    KEEP_CLAIMS = auto()  # the run is about to stop, and gives them back at its end
     TRY_EACH_ALONE = auto()  # one video may fail the others: find it
     FAIL_VIDEO = auto()  # the chunk was this video alone
     GIVE_BACK = auto()  # the chunk was this video alone, and the host is at fault
@@ -150,6 +151,8 @@ def fails_alone(error: NightreelError, *, of_model: bool = False) -> bool:
 
 def after_chunk_error(error: object, *, videos: int) -> AfterError:
     """What follows the error of a task: the stages turn errors of single videos into outcomes, and raise all others."""
+    if isinstance(error, NightreelError) and error.reason is Reason.RUN_CLOSED:
+        return AfterError.KEEP_CLAIMS
     of_host = isinstance(error, NightreelError) and error.reason.scope is Scope.HOST
     if isinstance(error, NightreelError) and not of_host:
         return AfterError.END_RUN

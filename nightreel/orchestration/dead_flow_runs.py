@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -34,7 +35,7 @@ from nightreel.errors import NightreelError
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.server_watch import one_try
 
-_REGISTERING = ("analyze-videos", "sweep-videos")  # flows that register a run, within seconds
+_REGISTERING = ("analyze-videos", "sweep-videos")  # flows that note their process, and register a run within seconds
 _OTHERS = (
     "retry-failed",
     "backfill-videos",
@@ -44,7 +45,7 @@ _OTHERS = (
     "carry-out-requests",
     "retention",
     "draw-audits",
-)  # flows that note their process
+)  # flows that only note their process
 FLOWS = (*_REGISTERING, *_OTHERS)
 """The names of all flows of Nightreel."""
 _PAGE = 200
@@ -97,13 +98,19 @@ def end_dead_flow_runs_if_possible(client: SyncPrefectClient, database: Database
 
 def note_process(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect passes them
     """A hook of flows that register no run: note in Prefect which process it is."""
+    with get_client(sync_client=True) as client:
+        note_process_of(flow_run.id, client)
+
+
+def note_process_of(flow_run_id: UUID, client: SyncPrefectClient) -> None:
+    """Note in Prefect that this process runs the flow run. If that fails, its end is found later."""
     process: dict[str, Any] = {
         "nightreel.host": platform.node(),
         "nightreel.pid": os.getpid(),
         "nightreel.began": _began(os.getpid()),
     }
-    with get_client(sync_client=True) as client, suppress(NightreelError), one_try(), prefect_errors():
-        client.update_flow_run_labels(flow_run.id, process)
+    with suppress(NightreelError), one_try(), prefect_errors():
+        client.update_flow_run_labels(flow_run_id, process)
 
 
 def _unfinished(client: SyncPrefectClient, flows: Sequence[str]) -> list[FlowRun]:
@@ -136,7 +143,8 @@ def _end_of(run: FlowRun, row: _Row | None) -> State[Any] | None:
     """The state of a flow run whose process is gone; None if it may live."""
     if row is None:
         since = run.state.timestamp if run.state else None
-        return _GONE if since and datetime.now(UTC) - since > _REGISTERS_WITHIN else None
+        late = since is not None and datetime.now(UTC) - since > _REGISTERS_WITHIN
+        return _GONE if late or _process_is_gone(run) else None
     if row.status == "running" or row.ended_s is None:
         return None
     if row.status != "crashed" and row.ended_s < _REPORTS_WITHIN_S:
@@ -146,7 +154,7 @@ def _end_of(run: FlowRun, row: _Row | None) -> State[Any] | None:
 
 
 def _process_is_gone(run: FlowRun) -> bool:
-    """Whether the process that `note_process` noted was one of this host, and no longer exists."""
+    """Whether the process that was noted was one of this host, and no longer exists."""
     noted = run.labels
     if noted.get("nightreel.host") != platform.node():
         return False

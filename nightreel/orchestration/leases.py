@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -27,7 +26,7 @@ from nightreel.reasons import Reason
 
 LOOK_EVERY_S = 3.0
 """How often a waiting request checks its turn. Killed processes give memory back without a notification."""
-_HEED_S = 0.5  # a waiting request notices within this time that its run is ending
+_HEED_S = 0.5  # a waiting request notices within this time that it must stop
 _TICKET_S = 10.0  # a ticket that is not extended for this long leaves the queue: a dead process blocks it no longer
 _LOG_EVERY_S = 60.0
 
@@ -42,23 +41,24 @@ def lease_memory(
     limits: MemoryLimits,
     database: Database,
     run_id: int | None,
-    closing: threading.Event,
+    why_stop: Callable[[], str | None] = lambda: None,
     look_every_s: float = LOOK_EVERY_S,
 ) -> Iterator[HeldMemory]:
     """Wait for memory and hold it.
 
     Args:
         limits: of the flow run. A stage's thread calls this, and has neither the flow run nor Prefect's settings.
+        why_stop: called twice a second during the wait; returns why the wait ends, or None.
         look_every_s: how often a waiting request checks its turn without a notification.
 
     Raises:
-        PermanentError: `run_closed`: `closing` was set during the wait. `prefect_refused`, `memory_limit_gone`.
+        PermanentError: `run_closed`: the wait ended. `prefect_refused`, `memory_limit_gone`.
         TransientError: the database does not respond. While Prefect does not respond, the request waits.
     """
     waiting = _Waiting(request, limits=limits, database=database, run_id=run_id)
     given_back = True
     try:
-        lease_id, names = waiting.wait(closing, look_every_s)
+        lease_id, names = waiting.wait(why_stop, look_every_s)
         held = HeldMemory(limits, database, lease_id=lease_id, names=names, ticket=waiting.ticket)
         try:
             yield held
@@ -91,18 +91,18 @@ class _Waiting:
         self._limits_exist = False
         self.ticket = self._enqueue()
 
-    def wait(self, closing: threading.Event, look_every_s: float) -> Taken:
+    def wait(self, why_stop: Callable[[], str | None], look_every_s: float) -> Taken:
         """Wait until the memory is taken."""
         look_at = 0.0
         with memory_queue.watch_queue(self._database) as changed:
-            while not closing.is_set():
+            while (why := why_stop()) is None:
                 if time.monotonic() >= look_at:
                     if taken := self._look():
                         return taken
                     look_at = time.monotonic() + look_every_s
                 if changed(_HEED_S):
                     look_at = 0.0
-        raise PermanentError(Reason.RUN_CLOSED, f"run {self._run_id} ended while it waited for {self._request.mib} MiB")
+        raise PermanentError(Reason.RUN_CLOSED, f"the wait for {self._request.mib} MiB of device memory ended: {why}")
 
     def leave(self) -> None:
         with self._database.begin() as connection:

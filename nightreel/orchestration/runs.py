@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,12 @@ from prefect.runtime import flow_run
 
 from nightreel.database.connection import Database
 from nightreel.database.runs import any_died_during
+from nightreel.domain import MemoryRequest
 from nightreel.errors import NightreelError
 from nightreel.logs import log_context, set_up_worker_logging
 from nightreel.options import AnalyzeOptions, settings_for
-from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs_if_possible
+from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs_if_possible, note_process_of
+from nightreel.orchestration.held_memory import HeldMemory
 from nightreel.orchestration.helpers import Helpers, open_helpers
 from nightreel.orchestration.leases import lease_memory
 from nightreel.orchestration.lost_server import leave_without_server
@@ -92,6 +94,8 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
         stack.push(partial(leave_without_server, server, in_command=called_by is not None))
         # Here: the stages' threads lack Prefect's settings.
         client = stack.enter_context(get_client(httpx_settings={"timeout": _ANSWER_WITHIN_S}, sync_client=True))
+        if flow_run_id:
+            note_process_of(UUID(flow_run_id), client)
         limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None)
         run = stack.enter_context(
             open_stages(
@@ -99,7 +103,7 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
                 settings,
                 name=flow_run.get_name() or "analyze",
                 flow_run_id=flow_run_id,
-                lease_memory=partial(lease_memory, limits=limits),
+                lease_memory=partial(_lease_memory, limits=limits, server=server),
                 night_due=NightWatch(client),
                 is_cancelled=CancelWatch(client),
             )
@@ -114,6 +118,23 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
         _end_dead_flow_runs(client, run.database, server)
         stack.callback(_end_newly_dead_flow_runs, client, run, server)
         yield run
+
+
+def _lease_memory(
+    request: MemoryRequest,
+    *,
+    limits: MemoryLimits,
+    server: ServerWatch,
+    database: Database,
+    run_id: int,
+    why_stop: Callable[[], str | None],
+) -> AbstractContextManager[HeldMemory]:
+    """Lease memory for a run, which does not wait for the memory of a server that is gone."""
+
+    def why_stop_here() -> str | None:
+        return "the Prefect server, which counts it, does not respond" if server.is_gone else why_stop()
+
+    return lease_memory(request, limits=limits, database=database, run_id=run_id, why_stop=why_stop_here)
 
 
 def _end_dead_flow_runs(client: SyncPrefectClient, database: Database, server: ServerWatch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -49,13 +50,10 @@ def _lease_now(
     request: MemoryRequest, *, limits: MemoryLimits, database: Database, wait_s: float | None
 ) -> Iterator[HeldMemory]:
     """See `LeaseNow`."""
-    closing = threading.Event()
-    timer = threading.Timer(threading.TIMEOUT_MAX if wait_s is None else wait_s, closing.set)
-    timer.daemon = True
-    timer.start()
-    try:
-        with lease_memory(request, limits=limits, database=database, run_id=None, closing=closing) as held:
-            timer.cancel()
-            yield held
-    finally:
-        timer.cancel()
+    until = time.monotonic() + (math.inf if wait_s is None else wait_s)
+
+    def why_stop() -> str | None:
+        return None if time.monotonic() < until else f"none was free within {wait_s:g} s"
+
+    with lease_memory(request, limits=limits, database=database, run_id=None, why_stop=why_stop) as held:
+        yield held

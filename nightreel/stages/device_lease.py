@@ -6,7 +6,6 @@ devices. The caller supplies the lease: with Prefect `orchestration.leases` does
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,9 +32,9 @@ class Lease(Protocol):
 
 class LeaseMemory(Protocol):
     def __call__(
-        self, request: MemoryRequest, *, database: Database, run_id: int, closing: threading.Event
+        self, request: MemoryRequest, *, database: Database, run_id: int, why_stop: Callable[[], str | None]
     ) -> AbstractContextManager[Lease]:
-        """Wait until memory is free, and hold it for the context. If `closing` is set, stop waiting and raise."""
+        """Wait until memory is free, and hold it for the context. Once `why_stop` returns a reason, raise it."""
         ...
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from nightreel.cache.features import FeatureCache
-from nightreel.database.claims import ClaimsInOrder, Remaining, Selection, remaining
+from nightreel.database.claims import ClaimsInOrder, Remaining, Selection, release_claims, remaining
 from nightreel.database.connection import Database
 from nightreel.database.discovery import ListingFilter, PageCounts, discover_page
 from nightreel.database.recipes import Recipe
@@ -53,7 +53,7 @@ class Discovery:
 
     Args:
         model, cache: checked before the first claim.
-        why_stop: called before each chunk is claimed; returns why this run should end early, or None.
+        why_stop: called before each chunk is claimed; returns why this run should claim no more, or None.
         helper: set in a run that helps another.
         read_tombstone_key: what recognises erased objects.
         deadline: the write stage notes the end of chunks there.
@@ -128,7 +128,7 @@ class Discovery:
             NightreelError: as `ModelSession.check`, `FeatureCache.check_writable` and `VideoFiles.check_sandbox`,
                 before the first claim: no video could be analysed.
         """
-        if stop := self.why_stop_now():
+        if stop := self.why_stop():
             return Claimed(claims=[], stop=stop)
         if not self.model.is_checked:
             if not self._work_is_due():
@@ -137,35 +137,26 @@ class Discovery:
                 self.cache.check_writable()
             self.files.check_sandbox()
             self.model.check()
-        if self.helper and not self.model.is_loaded and (stop := self._load_to_help(self.helper)):
-            return Claimed(claims=[], stop=stop)
-        with self.recorder.stage("database"), self.database.begin() as connection:
-            claims = self.claims.next(connection, max_videos)
-        claims = claims or (self._claim_suspect() if suspects else [])
+        try:
+            claims = self._claim(max_videos, suspects=suspects)
+        except NightreelError as error:
+            if error.reason is not Reason.RUN_CLOSED:
+                raise
+            return Claimed(claims=[], stop=error.detail)
         self.deadline.claimed([claim.analysis_id for claim in claims], datetime.now(UTC))
         return Claimed(claims=claims)
 
-    def why_stop_now(self) -> str | None:
-        """Why the run should claim no more; None: it may go on."""
-        return self.why_stop() or self.deadline.why_stop(datetime.now(UTC))
-
-    def _load_to_help(self, helper: HelperRun) -> str | None:
-        """Load the model of a helper before its first claim. Returns why it need not be loaded any more.
+    def _claim(self, max_videos: int | None, *, suspects: bool) -> list[Claim]:
+        """Claim the videos of the next chunk. The model of a helper is loaded first.
 
         The night waits for what its helpers have claimed. A helper that waits for memory, perhaps for the night's own,
         must have claimed nothing.
         """
-
-        def is_needed() -> bool:
-            return helper.needs_help() and not self.deadline.why_stop(datetime.now(UTC))
-
-        try:
-            self.model.load(is_needed)
-        except NightreelError as error:
-            if error.reason is not Reason.RUN_CLOSED:
-                raise
-            return f"run {helper.night.id} needed no more help before this one had a device"
-        return None
+        if self.helper and not self.model.is_loaded:
+            self.model.load()
+        with self.recorder.stage("database"), self.database.begin() as connection:
+            claims = self.claims.next(connection, max_videos)
+        return claims or (self._claim_suspect() if suspects else [])
 
     def _claim_suspect(self) -> list[Claim]:
         """Claim a suspect. The model is loaded first: a run that dies of its model must hold no video."""
@@ -187,6 +178,12 @@ class Discovery:
         """The unfinished work as it is now."""
         with self.database.begin() as connection:
             return self._remaining(connection)
+
+    def count_left(self) -> int:
+        """Give back what the run still holds, and count the videos that the next run will find."""
+        with self.database.begin() as connection:
+            release_claims(connection, run_id=self.run_id)
+            return self._remaining(connection).pending
 
     def remaining_work(self) -> Remaining:
         """The unfinished work, after taking back the claims of runs that have died.

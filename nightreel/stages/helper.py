@@ -38,6 +38,10 @@ class HelperRun:
         cancelled = night.status == _CANCELLED or (night.flow_run_id and self.is_cancelled(night.flow_run_id))
         return f"run {night.id}, which it helps, was cancelled or paused" if cancelled else None
 
+    def why_not_begin(self) -> str | None:
+        """Why the run should not begin, while it has claimed nothing; None: it may."""
+        return self.why_stop() or (None if self.needs_help() else f"run {self.night.id} needs no more help")
+
     def backlog_may_grow(self) -> bool:
         return self._read().may_grow
 

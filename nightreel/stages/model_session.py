@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
@@ -26,7 +27,7 @@ from nightreel.settings import Settings
 from nightreel.stages.device_lease import LeasedDevice, LeaseMemory, lease_device
 from nightreel.stages.recorder import RunRecorder
 
-_LOOK_EVERY_S = 3.0  # whether the model is still needed, during a wait for memory
+_LOOK_EVERY_S = 3.0  # whether the run should stop, during a wait for memory
 
 
 class ModelSession:
@@ -39,6 +40,7 @@ class ModelSession:
         settings: of the run; `device` limits the devices for the model.
         found: the model, pinned when the run was opened. encoder: the dual encoder beside it; None: there is none.
         lease_memory: waits for memory and holds it; None: the model uses any free memory.
+        why_stop: called every few seconds during the wait; returns why the run should not begin more work, or None.
     """
 
     def __init__(
@@ -52,11 +54,14 @@ class ModelSession:
         database: Database,
         recorder: RunRecorder,
         lease_memory: LeaseMemory | None,
+        why_stop: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._settings, self._found, self._found_encoder = settings, found, encoder
         self._recipe, self._run_id = recipe, run_id
         self._database, self._recorder = database, recorder
         self._lease_memory = lease_memory
+        self._why_stop = why_stop
+        self._look_at = 0.0
         self._stack = ExitStack()
         self._use_lock = threading.Lock()
         self._load_lock = threading.Lock()  # a separate lock: a wait for memory must not block other users
@@ -103,22 +108,9 @@ class ModelSession:
             return ", ".join(self._device.lease.limits)
         return f"{platform.node()} {'server' if self._found.checkpoint is None else self._device.name}"
 
-    def load(self, is_needed: Callable[[], bool] = lambda: True) -> None:
-        """Load the model now.
-
-        Args:
-            is_needed: asked every few seconds. Once it is not, the session loads nothing and waits for no memory.
-
-        Raises:
-            PermanentError: `run_closed`: it is not needed any more.
-            NightreelError: as `use`.
-        """
-        loaded = threading.Event()
-        threading.Thread(target=self._close_unless, args=(is_needed, loaded), name="is-needed", daemon=True).start()
-        try:
-            self._loaded()
-        finally:
-            loaded.set()
+    def load(self) -> None:
+        """Load the model now. Raises the errors of `use`."""
+        self._loaded()
 
     @property
     def frame_size(self) -> int | None:
@@ -137,6 +129,7 @@ class ModelSession:
 
         Raises:
             TransientError: `memory_lease_lost`: another run may have the memory.
+            PermanentError: `run_closed`: the run stops, and waits for no memory.
             NightreelError: as `lease_device` and `load_model`.
         """
         model = self._loaded()
@@ -179,7 +172,8 @@ class ModelSession:
                 try:
                     self._model = self._load()
                 except NightreelError as error:
-                    self._load_errors.append(error)
+                    if error.reason is not Reason.RUN_CLOSED:  # else the next call may wait again
+                        self._load_errors.append(error)
                     raise
             return self._model
 
@@ -202,13 +196,6 @@ class ModelSession:
         if self._found.is_elsewhere:
             return "cpu"  # nothing is leased
         return first_device(self._device.name)
-
-    def _close_unless(self, is_needed: Callable[[], bool], loaded: threading.Event) -> None:
-        while not loaded.wait(_LOOK_EVERY_S):
-            with suppress(NightreelError):  # not known now
-                if not is_needed():
-                    self._closing.set()
-                    return
 
     def _check(self) -> None:
         if self._found.checkpoint is not None:
@@ -261,10 +248,22 @@ class ModelSession:
         leased = lease_device(
             self._request,
             recorder=self._recorder,
-            lease_memory=partial(lease_memory, database=self._database, run_id=self._run_id, closing=self._closing),
+            lease_memory=partial(
+                lease_memory, database=self._database, run_id=self._run_id, why_stop=self._why_wait_no_longer
+            ),
         )
         self._device = self._stack.enter_context(leased)
         self._stack.callback(self._unload)  # before the memory is released
+
+    def _why_wait_no_longer(self) -> str | None:
+        if self._closing.is_set():
+            return f"run {self._run_id} ends"
+        if time.monotonic() < self._look_at:
+            return None
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        with suppress(NightreelError):  # else it is not known now
+            return self._why_stop()
+        return None
 
     def _unload(self) -> None:
         if self._model is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,7 +119,7 @@ class Run:
         summary.take_report(*self.recorder.report())
         summary.device = self.discovery.model.device
         if summary.stopped:
-            summary.left = self.discovery.count_remaining().pending
+            summary.left = self.discovery.count_left()
         with self.database.begin() as connection:
             before = summary.before = read_run_before(connection, self.id)
             if not isinstance(summary, SweepSummary):
@@ -251,6 +251,8 @@ def _stages(
     """Create the stages of a run. The end of the block releases files, decode processes and model."""
     run_id = registration.id
     recorder = RunRecorder()
+    part = shard or helper
+    why_stop = _or_late(part.why_stop if part else lambda: None, deadline)
     videos = OpenVideos()
     cache = open_cache(settings, database, on_rejected=partial(recorder.count, "rejected_features"))
     cache_limit = CacheLimit(database, cache, limit_bytes=settings.cache_limit_bytes)
@@ -280,6 +282,7 @@ def _stages(
             database=database,
             recorder=recorder,
             lease_memory=lease_memory,
+            why_stop=_or_late(helper.why_not_begin, deadline) if helper else why_stop,
         )
         stack.callback(model.close)
         embedding = Embedding(spec=spec, model=model, database=database, recipe=recipe, recorder=recorder)
@@ -345,7 +348,7 @@ def _stages(
                 chunk_segments=settings.chunk_segments,
                 max_crashes=settings.max_crashes,
                 deadline=deadline,
-                why_stop=part.why_stop if (part := shard or helper) else lambda: None,
+                why_stop=why_stop,
                 helper=helper,
                 read_tombstone_key=read_key,
                 model=model,
@@ -429,6 +432,11 @@ def _ready_by(options: AnalyzeOptions, settings: Settings, night: Night | None, 
         return night.ready_by
     said = options.ready_by or (settings.ready_by if name.startswith("night ") else None)
     return TimeOfDay.parse(said).after(datetime.now(UTC)) if said else None
+
+
+def _or_late(why_stop: Callable[[], str | None], deadline: Deadline) -> Callable[[], str | None]:
+    """Why a run should stop: its own reason, or that no further chunk would be done in time."""
+    return lambda: why_stop() or deadline.why_stop(datetime.now(UTC))
 
 
 def _deadline(database: Database, run_id: int, ready_by: datetime | None, *, chunk: int) -> Deadline:

@@ -276,8 +276,7 @@ def _in_line(database_url: str, devices: dict[str, int]) -> Iterator[Lease]:
         def lease(wanted: Request) -> Iterator[dict[str, int]]:
             capacities = {limit: devices[limit] for limit in wanted.limits}
             request = MemoryRequest(host=_HOST, capacities=capacities, mib=wanted.mib, spread=wanted.spread)
-            closing = threading.Event()
-            with lease_memory(request, limits=limits, database=database, run_id=None, closing=closing) as held:
+            with lease_memory(request, limits=limits, database=database, run_id=None) as held:
                 yield {limit: request.mib_of(limit) for limit in held.limits}
 
         yield lease

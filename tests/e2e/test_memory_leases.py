@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from benchmarks.lease_log import judge, most_held, unserved
@@ -38,6 +39,7 @@ from nightreel.orchestration.service_lease import open_leases
 from nightreel.reasons import Reason
 from nightreel.services import PrefectApi
 from nightreel.settings import Settings
+from nightreel.stages import run as run_module
 
 HOST, LIMIT = "a-test", "gpu-mem-a-test-GPU-0"
 CAPACITY = 1000
@@ -62,9 +64,9 @@ def answered(call):
 def lease(books, database):
     """`lease(mib)`: a context that holds a lease of this size."""
 
-    def make(mib: int, *, closing: threading.Event | None = None, capacity: int = CAPACITY):
+    def make(mib: int, *, capacity: int = CAPACITY, **options):
         request = MemoryRequest(host=HOST, capacities={LIMIT: capacity}, mib=mib)
-        return lease_memory(request, limits=books, database=database, run_id=None, closing=closing or threading.Event())
+        return lease_memory(request, limits=books, database=database, run_id=None, **options)
 
     return make
 
@@ -120,11 +122,13 @@ def test_a_server_that_is_busy_for_a_moment_ends_no_run(lease, books, monkeypatc
 
 
 def test_a_run_that_ends_stops_waiting(lease):
-    closing = threading.Event()
-    with lease(600):
-        threading.Timer(0.5, closing.set).start()
-        with pytest.raises(PermanentError, match="run_closed"), lease(600, closing=closing):
-            pass
+    ends_at = time.monotonic() + 0.5
+
+    def why_stop():
+        return "it is time" if time.monotonic() > ends_at else None
+
+    with lease(600), pytest.raises(PermanentError, match=r"run_closed.*it is time"), lease(600, why_stop=why_stop):
+        pass
 
 
 def test_a_run_does_not_work_in_memory_that_it_lost(lease, books, monkeypatch):
@@ -182,7 +186,7 @@ def test_of_a_small_device_a_run_holds_all_when_the_large_one_is_taken(books, da
     request = MemoryRequest(host=HOST, capacities=capacities, mib=600)
 
     def hold():
-        return lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event())
+        return lease_memory(request, limits=books, database=database, run_id=None)
 
     with hold() as first, hold() as second:
         assert (*first.limits, *second.limits) == tuple(capacities)
@@ -227,7 +231,7 @@ def test_a_run_waits_until_another_gives_back_enough_memory(make_pipeline, clips
     pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most))
     request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
     held = ExitStack()
-    held.enter_context(lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()))
+    held.enter_context(lease_memory(request, limits=books, database=database, run_id=None))
     seen: list[int] = []
 
     def give_back_once_it_waits() -> None:
@@ -251,7 +255,7 @@ def test_a_run_that_waits_for_memory_can_be_interrupted(make_pipeline, clips, bo
     most = device.leasable_mib(None)
     pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most))
     request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
-    with lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()):
+    with lease_memory(request, limits=books, database=database, run_id=None):
         process = pipeline.start("analyze", pipeline.source)
         wait_for(process, lambda: pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 2)
         process.send_signal(signal.SIGINT)
@@ -260,6 +264,23 @@ def test_a_run_that_waits_for_memory_can_be_interrupted(make_pipeline, clips, bo
     assert "waits: " in output
     assert pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 0
     assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed'") == 0
+
+
+def test_a_run_that_waits_for_memory_ends_in_good_order_at_its_deadline(
+    make_pipeline, clips, books, database, monkeypatch
+):
+    device = memory_devices()[0]
+    most = device.leasable_mib(None)
+    pipeline = make_pipeline(clips, NIGHTREEL_GPU_MEMORY_MIB=str(most))
+    monkeypatch.setattr(run_module, "_ready_by", lambda *_, **__: datetime.now(UTC) + timedelta(seconds=20))
+    request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
+    with lease_memory(request, limits=books, database=database, run_id=None):
+        summary = pipeline.analyze(ready_by="06:00")
+    assert summary.is_green
+    assert "would not be done by" in summary.stopped
+    assert summary.left == 3
+    assert pipeline.statuses() == dict.fromkeys(("1.mp4", "2.mp4", "3.mp4"), ("pending", None))
+    assert pipeline.rows("SELECT DISTINCT attempts FROM nightreel.analyses") == [(0,)]
 
 
 def test_a_helper_that_waits_for_memory_has_claimed_nothing_and_ends_when_it_is_not_needed(
@@ -273,7 +294,7 @@ def test_a_helper_that_waits_for_memory_has_claimed_nothing_and_ends_when_it_is_
     request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
     claimed: list[int] = []
     held, ended = ExitStack(), threading.Event()
-    held.enter_context(lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()))
+    held.enter_context(lease_memory(request, limits=books, database=database, run_id=None))
 
     def end_the_work_once_the_helper_waits() -> None:
         deadline = time.monotonic() + 60
@@ -296,7 +317,7 @@ def test_a_helper_that_waits_for_memory_has_claimed_nothing_and_ends_when_it_is_
     assert claimed == [0]
     assert ended_by_itself == [True]
     assert helper.videos == {}
-    assert "needed no more help" in helper.headline + str(helper.stopped)
+    assert f"run {night} needs no more help" in str(helper.stopped)
     assert pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 0
 
 
@@ -305,7 +326,7 @@ def test_the_command_shows_each_lease_and_its_holder(make_pipeline, clips, books
     most = device.leasable_mib(None)
     make_pipeline(clips)
     request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=100)
-    with lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()):
+    with lease_memory(request, limits=books, database=database, run_id=None):
         killed = answered(lambda: books.take((device.limit,), 50))
         done = CliRunner().invoke(app, ["gpu", "--json"])
         assert done.exit_code == 0, done.output
@@ -338,7 +359,7 @@ def test_the_command_names_the_run_on_each_device_and_the_night_that_it_helps(pi
     elsewhere = MemoryRequest(host="elsewhere", capacities={"gpu-mem-elsewhere-GPU-1": 1000}, mib=200)
     with ExitStack() as stack:
         for request, run_id in ((here, night), (elsewhere, helper)):
-            lease = lease_memory(request, limits=books, database=database, run_id=run_id, closing=threading.Event())
+            lease = lease_memory(request, limits=books, database=database, run_id=run_id)
             stack.enter_context(lease)
         said = json.loads(CliRunner().invoke(app, ["gpu", "--json"]).stdout)
         assert said["devices"][0]["runs"] == [night]
@@ -394,7 +415,7 @@ def test_a_question_is_refused_while_runs_hold_the_memory(service_model, books, 
     ram = ram_device()
     capacity = ram.leasable_mib(Settings(_env_file=None).gpu_reserve_mib)
     request = MemoryRequest(host=ram.host, capacities={ram.limit: capacity}, mib=capacity)
-    with lease_memory(request, limits=books, database=database, run_id=None, closing=threading.Event()):
+    with lease_memory(request, limits=books, database=database, run_id=None):
         with pytest.raises(Problem, match="runs hold the memory") as caught, service_model.taken():
             pass
         assert (caught.value.status, int(caught.value.headers["Retry-After"]) > 0) == (503, True)

@@ -20,6 +20,11 @@ from sqlalchemy import text
 
 from flows.analyze_videos import analyze_videos
 from flows.retry_failed import retry_failed
+from nightreel.database.memory_queue import enqueue, record_grant
+from nightreel.domain import MemoryRequest
+from nightreel.errors import SettingsError
+from nightreel.gpu import memory_devices
+from nightreel.orchestration import runs
 from nightreel.orchestration.dead_flow_runs import end_dead_flow_runs
 from nightreel.services.prefect_server import PrefectApi, PrefectServer
 from nightreel.services.process import SharedServer
@@ -83,6 +88,42 @@ def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make
     assert pipeline.value("SELECT count(*) FROM nightreel.answers") == done * PROMPT_COUNT
 
 
+@pytest.mark.timeout(300)
+def test_a_run_that_waits_for_memory_ends_without_its_server(make_pipeline, own_server, tmp_path):
+    """Nothing else ends it: the chunk waits for the model, and no server is there that grants the memory."""
+    api, pid = own_server
+    make_clip(tmp_path / "videos" / "1.mp4", 1)
+    device = memory_devices()[0]
+    most = device.leasable_mib(None)
+    pipeline = make_pipeline(
+        tmp_path / "videos",
+        PREFECT_API_URL=api.url,
+        PREFECT_API_AUTH_STRING=api.auth_string,
+        NIGHTREEL_PREFECT_PATIENCE_S="3",
+        NIGHTREEL_GPU_MEMORY_MIB=str(most),
+    )
+    request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
+    with pipeline.database.begin() as connection:
+        ticket = enqueue(connection, request, run_id=None, pid=os.getpid(), valid_s=600)
+        record_grant(connection, ticket, (device.limit,), mib=1, valid_s=600)
+    process = pipeline.start("analyze", pipeline.source)
+    try:
+        while not pipeline.value("SELECT EXISTS (SELECT FROM nightreel.memory_leases WHERE granted = '{}')"):
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+        output = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert process.returncode == 1, output
+    (said,) = [line for line in output.splitlines() if line.startswith("error:")]
+    assert "the Prefect server has not responded for NIGHTREEL_PREFECT_PATIENCE_S=3 s" in said
+    assert "Traceback" not in output
+    assert pipeline.rows("SELECT status FROM nightreel.runs") == [("failed",)]
+    assert pipeline.rows("SELECT status, attempts FROM nightreel.analyses") == [("pending", 0)]
+    assert pipeline.value("SELECT count(*) FROM nightreel.memory_leases") == 1, "that of this test"
+
+
 def begun(client: SyncPrefectClient, flow: object = analyze_videos) -> UUID:
     """A flow run that is RUNNING, and whose process is no more."""
     run = client.create_flow_run(flow, state=Running())
@@ -120,6 +161,22 @@ def test_a_flow_run_ends_as_its_run_did(work, prefect_api_url, status, ended, be
         client.delete_flow_run(flow_run)
 
 
+def test_a_run_notes_its_process_before_it_registers(make_pipeline, prefect_api_url, tmp_path, monkeypatch):
+    """A run that is killed before it has a row is ended by the next one, and not ten minutes later."""
+    (tmp_path / "videos").mkdir()
+    noted: list[int] = []
+
+    def open_stages(*_, flow_run_id, **__):
+        with get_client(sync_client=True) as client:
+            noted.append(client.read_flow_run(UUID(flow_run_id)).labels["nightreel.pid"])
+        raise SettingsError("it goes no further")
+
+    monkeypatch.setattr(runs, "open_stages", open_stages)
+    with pytest.raises(SettingsError, match="no further"):
+        make_pipeline(tmp_path / "videos").analyze()
+    assert noted == [os.getpid()]
+
+
 def test_a_flow_run_that_died_before_it_registered_ends_after_a_while(work, prefect_api_url):
     with get_client(sync_client=True) as client:
         young, old = begun(client), begun(client)
@@ -130,13 +187,14 @@ def test_a_flow_run_that_died_before_it_registered_ends_after_a_while(work, pref
             client.delete_flow_run(flow_run)
 
 
+@pytest.mark.parametrize("flow", [analyze_videos, retry_failed], ids=["before it registered", "registers no run"])
 @pytest.mark.parametrize(
     ("host", "pid", "becomes"), [(None, 0, "Crashed"), (None, None, "Running"), ("x", 0, "Running")]
 )
-def test_a_flow_that_registers_no_run_is_found_by_its_process(work, prefect_api_url, host, pid, becomes):
+def test_a_flow_without_a_run_is_found_by_its_process(work, prefect_api_url, flow, host, pid, becomes):
     me = psutil.Process()
     with get_client(sync_client=True) as client:
-        flow_run = begun(client, retry_failed)
+        flow_run = begun(client, flow)
         labels = {
             "nightreel.host": host or platform.node(),
             "nightreel.pid": me.pid if pid is None else 2**22 + 1,
