@@ -157,6 +157,11 @@ def test_an_error_ends_the_run_exactly_if_its_reason_is_of_the_run(reason):
         assert not fails_alone(kind(reason, "x"), of_model=True)
 
 
+def test_a_run_that_stops_during_a_wait_fails_no_video_and_does_not_break():
+    stopped = PermanentError(Reason.RUN_CLOSED, "the wait for 300 MiB of device memory ended: it is late")
+    assert after_chunk_error(stopped, videos=16) is after_chunk_error(stopped, videos=1) is AfterError.KEEP_CLAIMS
+
+
 def test_an_unexpected_error_of_a_chunk_is_traced_to_one_video():
     known = TransientError(Reason.DATABASE_UNREACHABLE, "away")
     assert after_chunk_error(known, videos=16) is after_chunk_error(known, videos=1) is AfterError.END_RUN
