@@ -260,7 +260,7 @@ class Settings(BaseSettings):
 
     # how work is divided
     page_size: int = Field(1000, ge=1, le=1000, description="objects per page of the listing")
-    chunk_segments: int = Field(16, ge=1, le=1024, description="expected segments per chunk")
+    chunk_segments: int = Field(16, ge=1, le=1024, description="segments per chunk; four times as many known ones")
     chunks_in_flight: int = Field(2, ge=1, le=16, description="chunks between claim and commit at the same time")
     lease_s: float = Field(
         60, ge=1, description="time after which a run without a heartbeat is dead and loses its claims, seconds"

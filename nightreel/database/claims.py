@@ -15,6 +15,7 @@ from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
 from nightreel.domain import Claim, Video
+from nightreel.domain.chunks import KNOWN_SHARE, SMALL_BYTES, most_segments
 
 _analyses = schema.analyses
 
@@ -98,7 +99,11 @@ def claim(
 ) -> list[Claim]:
     """Claim the first videos in this order, with about `chunk_segments` segments; at least one if any is free.
 
-    Suspects are not among them: see `claim_suspect`.
+    Segments with small features in the cache count as a part of one (`domain.chunks`). Suspects are not among the
+    videos: see `claim_suspect`.
+
+    Args:
+        max_videos: None: as many as `chunk_segments`.
 
     Returns:
         The claims, in the order of their keys.
@@ -110,12 +115,16 @@ def claim(
             "run_id": run_id,
             "window_s": recipe.plan.window_s,
             "chunk_segments": chunk_segments,
-            "max_videos": chunk_segments if max_videos is None else min(max_videos, chunk_segments),
+            "max_videos": chunk_segments if max_videos is None else max_videos,
+            "model_id": recipe.model_id,
+            "plan": str(recipe.plan),
+            "known_share": KNOWN_SHARE,
+            "small_bytes": SMALL_BYTES,
             "lease_s": lease_s,
             **selection.parameters(),
         },
     )
-    return sorted((_claim(row, alone=False) for row in rows), key=lambda claim: claim.video.uri)
+    return sorted((_claim(row, known=row.known) for row in rows), key=lambda claim: claim.video.uri)
 
 
 def claim_suspect(
@@ -144,13 +153,14 @@ def suspect_is_free(connection: Connection, *, recipe: Recipe, selection: Select
     return bool(connection.execute(select(waiting.exists())).scalar_one())
 
 
-def _claim(row: Row[Any], *, alone: bool) -> Claim:
+def _claim(row: Row[Any], *, alone: bool = False, known: bool = False) -> Claim:
     return Claim(
         analysis_id=row.analysis_id,
         attempt=row.attempts,
         failed_before=row.failed_before,
         video=Video(id=row.video_id, uri=row.uri, etag=row.etag, size_bytes=row.size_bytes),
         alone=alone,
+        known=known,
     )
 
 
@@ -160,6 +170,9 @@ class ClaimsInOrder:
     Finished work leaves dead entries in the index of pending work, until a vacuum that no open transaction prevents.
     Claims that always started at the first key would step over all these entries. Work that was deferred or given back
     is found when no key ahead has any: then the claims start at the first key again.
+
+    A claim considers as many videos as it takes if they are like those of the claim before. It locks all that it
+    considers, and other runs step over them.
 
     Args:
         first: prefixes of keys whose videos come before all others.
@@ -187,6 +200,7 @@ class ClaimsInOrder:
             "lease_s": lease_s,
         }
         self._order = order
+        self._are_known = True  # all videos of the last claim
 
     def next(self, connection: Connection, max_videos: int | None = None) -> list[Claim]:
         """The claims of the next chunk; empty if nothing is free."""
@@ -210,7 +224,12 @@ class ClaimsInOrder:
         return claim_suspect(connection, selection=self._selection, **what)
 
     def _claim(self, connection: Connection, selection: Selection, max_videos: int | None) -> list[Claim]:
-        return claim(connection, selection=selection, max_videos=max_videos, order=self._order, **self._what)
+        chunk = self._what["chunk_segments"]
+        most = most_segments(chunk) if self._are_known else chunk
+        videos = most if max_videos is None else min(max_videos, most)
+        claims = claim(connection, selection=selection, max_videos=videos, order=self._order, **self._what)
+        self._are_known = all(claim.known for claim in claims)
+        return claims
 
 
 def renew_claims(connection: Connection, *, run_id: int, lease_s: float) -> int:

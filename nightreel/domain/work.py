@@ -22,6 +22,7 @@ class Claim:
         first_segment: > 0 continues a long video.
         failed_before: an earlier attempt under this recipe failed.
         alone: a run died while it held this video, so this run must work on nothing else until the video is written.
+        known: the cache has small features of it: a chunk takes more of these (`domain.chunks`).
     """
 
     analysis_id: int
@@ -30,6 +31,7 @@ class Claim:
     first_segment: int = 0
     failed_before: bool = False
     alone: bool = False
+    known: bool = False
 
 
 class OutcomeState(StrEnum):

@@ -7,7 +7,7 @@ that a small spool cannot block a chunk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,7 @@ from nightreel.database.connection import Database
 from nightreel.database.features import KnownFeatures, known_features
 from nightreel.database.recipes import Recipe
 from nightreel.domain import Claim, FrameBatch, Outcome, OutcomeState, SecondLook, Segment
+from nightreel.domain.chunks import share_of
 from nightreel.domain.run_health import fails_alone
 from nightreel.errors import NightreelError, TransientError
 from nightreel.logs import log_context
@@ -66,18 +67,20 @@ class DecodedVideo:
 
 
 class ChunkRoom:
-    """The number of segments and windows that a chunk still takes. Thread-safe."""
+    """The number of segments and windows to decode that a chunk still takes. Thread-safe."""
 
     def __init__(self, segments: int) -> None:
-        self._left = segments
+        self._left = float(segments)
         self._lock = threading.Lock()
 
-    def take(self, sizes: Sequence[int]) -> int:
+    def take(self, sizes: Iterable[float]) -> int:
         """Take room for the first of these; returns how many were taken. The last one may need more than is left."""
         with self._lock:
             taken = 0
-            while taken < len(sizes) and self._left > 0:
-                self._left -= sizes[taken]
+            for size in sizes:
+                if self._left <= 0:
+                    break
+                self._left -= size
                 taken += 1
             return taken
 
@@ -120,7 +123,7 @@ class Decoding:
                 return DecodedVideo(Outcome(analysis_id=claim.analysis_id, state=OutcomeState.DEFERRED))
             wanted = self._wanted(claim, video, recalled)
             to_see = [item.to_see() for item in wanted]
-            taken = to_see[: room.take([len(parts) for parts in to_see])]
+            taken = to_see[: room.take(self._size(video, parts, recalled) for parts in to_see)]
             inputs = self._inputs(video, [part for parts in taken for part in parts], recalled, decoders)
         except NightreelError as error:
             if not fails_alone(error, of_model=self.model.failed_to_load(error)):
@@ -150,6 +153,11 @@ class Decoding:
             video.advanced = False
         wanted = recalled.wanted.get(claim.analysis_id)
         return self.recall.without_answers(claim, video) if wanted is None else wanted
+
+    def _size(self, video: OpenVideo, to_see: Sequence[Part], recalled: Recalled) -> float:
+        """The room that a segment and its windows need in a chunk."""
+        known = (recalled.features.get(self.recall.key_of(video, part)) for part in to_see)
+        return sum(share_of(one.ref if one else None) for one in known)
 
     def _inputs(
         self,

@@ -35,7 +35,7 @@ class Encoding:
     """The encode stage and what it uses.
 
     Args:
-        chunk_segments: segments that a chunk takes. decode_workers: decode processes.
+        chunk_segments: segments to decode that a chunk takes. decode_workers: decode processes.
         thumbnail_px: width of a frame in the stored contact sheets; 0: none are stored.
     """
 

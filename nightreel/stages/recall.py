@@ -22,6 +22,7 @@ from nightreel.database.features import KnownFeatures, known_features
 from nightreel.database.recipes import Recipe
 from nightreel.database.results import known_videos
 from nightreel.domain import Claim, LookAgain, SamplingPlan, SecondLook, Segment
+from nightreel.domain.chunks import most_segments
 from nightreel.errors import PermanentError
 from nightreel.media.sampling import windows
 from nightreel.models.base import ModelSpec
@@ -66,7 +67,7 @@ class Recall:
     """Recall and what it uses.
 
     Args:
-        chunk_segments: segments that a chunk takes.
+        chunk_segments: segments to decode that a chunk takes.
     """
 
     database: Database
@@ -95,7 +96,7 @@ class Recall:
             keys = {
                 self.key_of(opened[analysis_id], part)
                 for analysis_id, lacking in wanted.items()
-                for item in lacking[: self.chunk_segments]
+                for item in lacking[: most_segments(self.chunk_segments)]
                 for part in item.to_see()
             }
             return Recalled(wanted, known_features(connection, keys) if keys else {})

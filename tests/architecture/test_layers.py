@@ -158,7 +158,7 @@ print(len(ours), *sorted({{name.split(".")[0] for name in sys.modules}}))
         ),
         ("nightreel.cli.app", 34, {"torch", "transformers", "prefect", "pyarrow", "PIL", "sqlalchemy"}),
         ("nightreel.models.served.remote", 56, {"torch", "transformers", "prefect", "pyarrow"}),
-        ("nightreel.stages.run", 237, {"torch", "transformers", "prefect", "decord", "av"}),
+        ("nightreel.stages.run", 238, {"torch", "transformers", "prefect", "decord", "av"}),
     ],
 )
 def test_a_module_loads_no_more_than_it_uses(module, most, absent):

@@ -12,6 +12,7 @@ from nightreel.database.reports import reopen_failures
 from nightreel.errors import PermanentError
 from nightreel.models.inprocess.local import LocalModel
 from nightreel.reasons import Reason
+from nightreel.stages.ask import Asking
 
 
 def test_every_clip_ends_as_done_with_all_its_answers(pipeline):
@@ -81,6 +82,30 @@ def test_a_long_video_is_analysed_in_several_chunks(make_pipeline, tmp_path):
     )
     assert [row.start_s for row in segments] == [float(index) for index in range(9)]
     assert not list((pipeline.work_dir / "spool").rglob("video"))
+
+
+def test_a_chunk_takes_four_times_as_many_segments_whose_features_are_known(make_pipeline, tmp_path, monkeypatch):
+    make_clip(tmp_path / "videos" / "0-long.mp4", 1, seconds=9)
+    for seed in range(6):
+        make_clip(tmp_path / "videos" / f"{seed + 1}.mp4", seed + 2, seconds=1)
+    pipeline = make_pipeline(tmp_path / "videos", NIGHTREEL_WINDOW_S="1", NIGHTREEL_CHUNK_SEGMENTS="2")
+    more = tmp_path / "more.yaml"
+    more.write_text('name: more\nprompts:\n  - {name: blue, kind: yes_no, text: "Is there something blue?"}\n')
+    sizes: list[int] = []
+    asked = Asking.ask_chunk
+
+    def ask_chunk(self, segments, *given):
+        sizes.append(len(segments))
+        return asked(self, segments, *given)
+
+    monkeypatch.setattr(Asking, "ask_chunk", ask_chunk)
+    assert pipeline.analyze().segments == 15
+    assert max(sizes) == 2
+    sizes.clear()
+    make_clip(tmp_path / "videos" / "7.mp4", 9, seconds=1)
+    again = pipeline.analyze(prompts=(str(more),))
+    assert again.work["cached_segments"] == again.answers.total() - 1 == 15
+    assert sizes == [8, 1, 7], "the last chunk has six known segments and a new one"
 
 
 def test_a_broken_video_fails_with_a_reason_and_does_not_affect_the_others(pipeline, clips):

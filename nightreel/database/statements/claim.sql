@@ -1,6 +1,7 @@
 -- Claims pending analyses until the expected segments fill a chunk. The segments of a video with unknown duration are
 -- estimated from its size at 2 Mbit/s. Rows that another run is claiming are skipped, not waited for. A pending analysis
--- with a reason failed before. Suspects are claimed one by one (claim_suspect.sql).
+-- with a reason failed before. Suspects are claimed one by one (claim_suspect.sql). Videos with small features in the
+-- cache fill less of a chunk (domain/chunks.py).
 -- The first pending keys of a range are read from analyses_pending_idx, in its order. No other pending analysis of the
 -- recipe is read, and no finished one. $order and $among are for claims in another order, with an index of its own: then
 -- analyses outside of the range are stepped over. The bounds work in a generic plan too; the second is the first text after all
@@ -41,11 +42,20 @@ WITH candidate AS MATERIALIZED (
            video.etag,
            video.size_bytes,
            video.modified_at,
-           greatest(1, ceil(coalesce(video.duration_s, video.size_bytes / 250000.0) / :window_s)) AS segments
+           greatest(1, ceil(coalesce(video.duration_s, video.size_bytes / 250000.0) / :window_s))::float8 AS segments,
+           EXISTS (SELECT
+                   FROM nightreel.features AS feature
+                   WHERE feature.content_sha256 = video.content_sha256
+                     AND feature.model_id = :model_id
+                     AND feature.plan = :plan
+                     AND feature.uri IS NOT NULL
+                     AND feature.size_bytes <= :small_bytes) AS known
     FROM candidate
     JOIN nightreel.videos AS video ON video.id = candidate.video_id
+), sized AS (
+    SELECT expected.*, segments * CASE WHEN known THEN :known_share ELSE 1 END AS room FROM expected
 ), filled AS (
-    SELECT analysis.*, sum(segments) OVER (ORDER BY $order) - segments AS segments_before FROM expected AS analysis
+    SELECT analysis.*, sum(room) OVER (ORDER BY $order) - room AS room_before FROM sized AS analysis
 )
 UPDATE nightreel.analyses AS analysis
 SET status = 'claimed',
@@ -57,6 +67,6 @@ SET status = 'claimed',
     detail = NULL,
     updated_at = now()
 FROM filled AS video
-WHERE analysis.id = video.id AND video.segments_before < :chunk_segments
+WHERE analysis.id = video.id AND video.room_before < :chunk_segments
 RETURNING analysis.id AS analysis_id, analysis.attempts, video.failed_before, video.video_id, video.uri, video.etag,
-    video.size_bytes
+    video.size_bytes, video.known

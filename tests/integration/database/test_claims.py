@@ -119,6 +119,58 @@ def test_a_chunk_is_filled_by_expected_segments_and_takes_at_least_one_video(wor
     assert [claim.video.uri[-5:] for claim in work.claim(segments=3)] == ["b.mp4", "c.mp4", "d.mp4"]
 
 
+def know(work, *names: str, size_bytes: int = 1000, plan: str | None = None, uri: str | None = "file:///f") -> None:
+    """Let the cache have features of the first segment of these videos."""
+    with work.database.begin() as connection:
+        connection.execute(
+            text(
+                "WITH video AS (UPDATE nightreel.videos SET content_sha256 = uri "
+                "               WHERE split_part(uri, '/', -1) = ANY (:names) RETURNING uri) "
+                "INSERT INTO nightreel.features (key, uri, size_bytes, sha256, pts_s, damaged_frames, decoder, "
+                "    decoder_version, content_sha256, plan, model_id) "
+                "SELECT uri, :uri, :size_bytes, '', '{}', 0, 'av', '1', uri, :plan, :model_id FROM video"
+            ),
+            {
+                "names": list(names),
+                "uri": uri,
+                "size_bytes": size_bytes,
+                "plan": plan or str(work.recipe.plan),
+                "model_id": work.recipe.model_id,
+            },
+        )
+
+
+def test_a_chunk_takes_more_segments_whose_small_features_are_known(work):
+    """`a` fills 120 segments, and a quarter of them; the others one each, and a quarter."""
+    work.discover(stored("a.mp4", size_bytes=3600 * 250_000), *(stored(f"{name}.mp4") for name in "bcdef"))
+    know(work, *(f"{name}.mp4" for name in "abcd"))
+    claims = [work.claim(segments=segments, max_videos=100) for segments in (30, 2, 2)]
+    names = ["".join(claim.video.uri[-5] for claim in some) for some in claims]
+    assert names == ["a", "bcdef", ""]
+    assert [claim.known for some in claims for claim in some] == [True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "unlike", [{"size_bytes": 2**22 + 1}, {"plan": "uniform:99"}, {"uri": None}], ids=["large", "other plan", "evicted"]
+)
+def test_features_that_are_large_gone_or_of_another_plan_fill_a_whole_room(work, unlike):
+    work.discover(*(stored(f"{name}.mp4") for name in "abcd"))
+    know(work, *(f"{name}.mp4" for name in "abcd"), **unlike)
+    claims = work.claim(segments=2, max_videos=100)
+    assert [(claim.video.uri[-5], claim.known) for claim in claims] == [("a", False), ("b", False)]
+
+
+def test_a_run_considers_more_videos_while_it_finds_known_ones(work):
+    names = [f"{number:02}.mp4" for number in range(30)]
+    work.discover(*(stored(name) for name in names))
+    know(work, *names[:11])
+    run = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=2, lease_s=60)
+    with work.database.begin() as connection:
+        taken = [len(run.next(connection)) for _ in range(4)]
+        assert taken == [8, 5, 2, 2], "eight known; three known and two others; two"
+        assert len(run.next(connection, 1)) == 1
+
+
 def test_a_run_claims_only_its_selection(work):
     work.discover(stored("x/a.mp4"), stored("y/b.mp4"))
     claims = work.claim(selection=Selection(uri_prefix="s3://bucket/y/"))
@@ -232,6 +284,7 @@ def backlog(work):
         )
         connection.execute(text("ANALYZE"))
     run = {"window_s": 30.0, "chunk_segments": 16, "max_videos": 16, "lease_s": 60}
+    run |= {"model_id": work.recipe.model_id, "plan": str(work.recipe.plan), "known_share": 0.25, "small_bytes": 2**22}
     return {"recipe_id": work.recipe.id, "run_id": work.run.id, **run, **work.selection.parameters()}
 
 

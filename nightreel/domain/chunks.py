@@ -1,0 +1,33 @@
+"""How much of a chunk a segment fills. The claim (`database.claims`) and the encode stage go by it.
+
+A chunk is what a run claims, asks and commits together. Its fixed costs, some 150 ms, are nothing beside the decoding
+of its segments, but more than half of the time of one more question about small features. So a chunk takes more of
+these: 400 clips were asked one more question in 9.1 s instead of 11.0 s; eight times as many instead of four gained
+0.2 s more. Of large features it does not: a chunk has all of its features in memory.
+"""
+
+from __future__ import annotations
+
+from nightreel.domain.videos import FeatureRef
+
+KNOWN_SHARE = 0.25
+"""Of the room of a segment that has to be decoded: what one with small features in the cache takes."""
+SMALL_BYTES = 4 * 2**20
+
+
+def share_of(features: FeatureRef | None) -> float:
+    """The share of a segment's room that one with these features takes; None: they are not in the cache.
+
+    >>> share_of(None)
+    1.0
+    """
+    return KNOWN_SHARE if features is not None and features.size_bytes <= SMALL_BYTES else 1.0
+
+
+def most_segments(chunk_segments: int) -> int:
+    """How many segments a chunk takes at most: if all are known.
+
+    >>> most_segments(16)
+    64
+    """
+    return int(chunk_segments / KNOWN_SHARE)
