@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Iterable
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import psutil
 from nightreel.services.locking import write_private
 
 _LOWEST_PORT, _PORTS = 20_000, 12_000
+_EXEC_WITHIN_S = 2.0  # milliseconds, on a host with an idle core
+_LOOK_EVERY_S = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +50,14 @@ def find_process(state: ServerState) -> psutil.Process | None:
     """The recorded process if it lives, or None."""
     if not state.argv:
         return None
-    candidates: Iterable[psutil.Process] = psutil.process_iter()
-    if state.pid is not None:
-        try:
-            candidates = [psutil.Process(state.pid)]
-        except psutil.NoSuchProcess:
-            return None
-    return next((process for process in candidates if _runs(process, state.argv)), None)
+    if state.pid is None:
+        return next((process for process in psutil.process_iter() if _runs(process, state.argv)), None)
+    try:
+        process = psutil.Process(state.pid)
+        _await_command_line(process)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    return process if _runs(process, state.argv) else None
 
 
 def pids_with_open(path: Path) -> list[int]:
@@ -82,6 +85,13 @@ def free_port() -> int:
     while not is_free(port := _LOWEST_PORT + secrets.randbelow(_PORTS)):
         pass
     return port
+
+
+def _await_command_line(process: psutil.Process) -> None:
+    """Wait for the end of an exec. Its caller goes on before the kernel has set the new command line."""
+    until = time.monotonic() + _EXEC_WITHIN_S
+    while not process.cmdline() and time.monotonic() < until:
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _runs(process: psutil.Process, argv: tuple[str, ...]) -> bool:

@@ -25,6 +25,16 @@ def test_a_recycled_pid_is_not_the_server() -> None:
     assert find_process(ServerState(port=1, argv=("postgres", "-D", "/data"), pid=os.getpid())) is None
 
 
+def test_a_server_is_found_though_its_exec_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Popen` returns when the new program closes inherited files. Its command line is empty for 0.1 ms more, or longer
+    if the host is busy."""
+    argv = psutil.Process().cmdline()
+    seen: list[list[str]] = [[], [], argv, argv]
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda _: seen.pop(0))
+    assert find_process(ServerState(port=1, argv=tuple(argv), pid=os.getpid())) is not None
+    assert seen == []
+
+
 def test_an_unused_pid_is_not_the_server() -> None:
     assert find_process(ServerState(port=1, argv=("postgres",), pid=2**22 + 1)) is None
 
