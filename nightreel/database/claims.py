@@ -15,7 +15,7 @@ from nightreel.database import schema
 from nightreel.database.recipes import Recipe
 from nightreel.database.statements import statement
 from nightreel.domain import Claim, Video
-from nightreel.domain.chunks import KNOWN_SHARE, SMALL_BYTES, most_segments
+from nightreel.domain.chunks import KNOWN_SHARE, most_segments
 
 _analyses = schema.analyses
 
@@ -94,6 +94,7 @@ def claim(
     selection: Selection,
     chunk_segments: int,
     lease_s: float,
+    small_bytes: int = 0,
     max_videos: int | None = None,
     order: ClaimOrder = ClaimOrder.KEY,
 ) -> list[Claim]:
@@ -103,6 +104,7 @@ def claim(
     videos: see `claim_suspect`.
 
     Args:
+        small_bytes: see `domain.chunks`.
         max_videos: None: as many as `chunk_segments`.
 
     Returns:
@@ -119,7 +121,7 @@ def claim(
             "model_id": recipe.model_id,
             "plan": str(recipe.plan),
             "known_share": KNOWN_SHARE,
-            "small_bytes": SMALL_BYTES,
+            "small_bytes": small_bytes,
             "lease_s": lease_s,
             **selection.parameters(),
         },
@@ -175,6 +177,7 @@ class ClaimsInOrder:
     considers, and other runs step over them.
 
     Args:
+        small_bytes: see `domain.chunks`.
         first: prefixes of keys whose videos come before all others.
         order: of the videos of a prefix, and of all others.
     """
@@ -187,6 +190,7 @@ class ClaimsInOrder:
         run_id: int,
         chunk_segments: int,
         lease_s: float,
+        small_bytes: int = 0,
         first: Sequence[str] = (),
         order: ClaimOrder = ClaimOrder.KEY,
     ) -> None:
@@ -197,6 +201,7 @@ class ClaimsInOrder:
             "recipe": recipe,
             "run_id": run_id,
             "chunk_segments": chunk_segments,
+            "small_bytes": small_bytes,
             "lease_s": lease_s,
         }
         self._order = order

@@ -3,7 +3,8 @@
 A chunk is what a run claims, asks and commits together. Its fixed costs, some 150 ms, are nothing beside the decoding
 of its segments, but more than half of the time of one more question about small features. So a chunk takes more of
 these: 400 clips were asked one more question in 9.1 s instead of 11.0 s; eight times as many instead of four gained
-0.2 s more. Of large features it does not: a chunk has all of its features in memory.
+0.2 s more. Of large features it does not: a chunk has all of its features in memory. Nor does it if another process
+has the model, whose answers take most of the time: then a chunk is what a deadline and helpers wait for.
 """
 
 from __future__ import annotations
@@ -12,16 +13,25 @@ from nightreel.domain.videos import FeatureRef
 
 KNOWN_SHARE = 0.25
 """Of the room of a segment that has to be decoded: what one with small features in the cache takes."""
-SMALL_BYTES = 4 * 2**20
+_SMALL_BYTES = 4 * 2**20
 
 
-def share_of(features: FeatureRef | None) -> float:
+def small_bytes(backend: str) -> int:
+    """Features up to this size are small, for a model of this backend.
+
+    >>> small_bytes("vllm")
+    0
+    """
+    return _SMALL_BYTES if backend == "local" else 0
+
+
+def share_of(features: FeatureRef | None, *, small_bytes: int) -> float:
     """The share of a segment's room that one with these features takes; None: they are not in the cache.
 
-    >>> share_of(None)
+    >>> share_of(None, small_bytes=1000)
     1.0
     """
-    return KNOWN_SHARE if features is not None and features.size_bytes <= SMALL_BYTES else 1.0
+    return KNOWN_SHARE if features is not None and features.size_bytes <= small_bytes else 1.0
 
 
 def most_segments(chunk_segments: int) -> int:

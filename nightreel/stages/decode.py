@@ -87,7 +87,11 @@ class ChunkRoom:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """Decoding of a video and what it uses."""
+    """Decoding of a video and what it uses.
+
+    Args:
+        small_bytes: see `domain.chunks`.
+    """
 
     database: Database
     recipe: Recipe
@@ -99,6 +103,7 @@ class Decoding:
     cache: FeatureCache
     model: ModelSession
     recorder: RunRecorder
+    small_bytes: int
 
     def recall_chunk(self, claims: Sequence[Claim]) -> Recalled:
         """What the database knows of these videos, for `decode_video`. Raises NightreelError if the database failed."""
@@ -157,7 +162,7 @@ class Decoding:
     def _size(self, video: OpenVideo, to_see: Sequence[Part], recalled: Recalled) -> float:
         """The room that a segment and its windows need in a chunk."""
         known = (recalled.features.get(self.recall.key_of(video, part)) for part in to_see)
-        return sum(share_of(one.ref if one else None) for one in known)
+        return sum(share_of(one.ref if one else None, small_bytes=self.small_bytes) for one in known)
 
     def _inputs(
         self,

@@ -24,6 +24,7 @@ from nightreel.database.quarantine import read_quarantine
 from nightreel.database.recipes import Recipe, read_recipe, register_recipe
 from nightreel.database.runs import RunRegistration, read_run_before, record_environment, recover_dead_runs
 from nightreel.domain import PromptSet
+from nightreel.domain.chunks import small_bytes
 from nightreel.domain.deadlines import Deadline, TimeOfDay
 from nightreel.domain.helping import HelperCosts
 from nightreel.domain.run_health import RunLimits
@@ -251,6 +252,7 @@ def _stages(
     """Create the stages of a run. The end of the block releases files, decode processes and model."""
     run_id = registration.id
     recorder = RunRecorder()
+    small = small_bytes(found.spec.backend)
     part = shard or helper
     why_stop = _or_late(part.why_stop if part else lambda: None, deadline)
     videos = OpenVideos()
@@ -311,6 +313,7 @@ def _stages(
             cache=cache,
             model=model,
             recorder=recorder,
+            small_bytes=small,
         )
         yield Run(
             id=run_id,
@@ -340,6 +343,7 @@ def _stages(
                     recipe=recipe,
                     run_id=run_id,
                     chunk_segments=settings.chunk_segments,
+                    small_bytes=small,
                     lease_s=settings.lease_s,
                     first=[f"{source.url}/{prefix.lstrip('/')}" for prefix in settings.first],
                     order=ClaimOrder(settings.order),

@@ -164,7 +164,9 @@ def test_a_run_considers_more_videos_while_it_finds_known_ones(work):
     names = [f"{number:02}.mp4" for number in range(30)]
     work.discover(*(stored(name) for name in names))
     know(work, *names[:11])
-    run = ClaimsInOrder(work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=2, lease_s=60)
+    run = ClaimsInOrder(
+        work.selection, recipe=work.recipe, run_id=work.run.id, chunk_segments=2, small_bytes=2**22, lease_s=60
+    )
     with work.database.begin() as connection:
         taken = [len(run.next(connection)) for _ in range(4)]
         assert taken == [8, 5, 2, 2], "eight known; three known and two others; two"
