@@ -7,6 +7,7 @@ reports that to Prefect (`dead_flow_runs`).
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_LOGGING_TO_API_
 
 from nightreel.orchestration.server_watch import ServerWatch
 
+_AFTER_CTRL_C_S = 3.0
 _LAST_REQUESTS_S = 1.0  # of Prefect's engine, which tries twice to report the end of the flow run
 _kept: list[AbstractContextManager[Any]] = []  # a context that is garbage-collected ends
 
@@ -34,10 +36,12 @@ def leave_without_server(
 ) -> None:
     """Wait for a server that does not respond; if it is gone, end a worker's run with one sentence.
 
+    The wait is short if a person interrupted the run.
+
     In a command, Prefect's engine fails at its next requests within seconds, not after minutes, and the command says
     why.
     """
-    if not server.settle():
+    if not server.settle(_AFTER_CTRL_C_S if isinstance(error, KeyboardInterrupt) else math.inf):
         return
     logging.raiseExceptions = False  # Prefect prints a traceback for each batch of log records that it cannot send
     if not in_command and _has_own_process():

@@ -7,6 +7,7 @@ before it sends what only informs people, and `domain.run_health` decides when t
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -64,13 +65,18 @@ class ServerWatch:
     def is_gone(self) -> bool:
         return self.silent_s >= self.patience_s
 
-    def settle(self) -> bool:
-        """Wait until the server responds or is gone. Returns whether it is gone."""
+    def settle(self, within_s: float = math.inf) -> bool:
+        """Wait until the server responds or is gone. Returns whether it is gone.
+
+        Args:
+            within_s: it counts as gone after this time, too.
+        """
+        until = time.monotonic() + within_s
         self._ask()
-        while 0 < self.silent_s < self.patience_s:
+        while 0 < self.silent_s < self.patience_s and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
             self._ask()
-        return self.is_gone
+        return self.silent_s > 0
 
     @contextmanager
     def informing(self, what: str) -> Iterator[None]:

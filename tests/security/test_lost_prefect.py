@@ -89,6 +89,34 @@ def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make
 
 
 @pytest.mark.timeout(300)
+def test_a_run_without_its_server_can_be_interrupted(make_pipeline, own_server, tmp_path):
+    api, pid = own_server
+    for seed in range(CLIPS):
+        make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
+    pipeline = make_pipeline(
+        tmp_path / "videos",
+        PREFECT_API_URL=api.url,
+        PREFECT_API_AUTH_STRING=api.auth_string,
+        NIGHTREEL_PREFECT_PATIENCE_S="90",
+        NIGHTREEL_CHUNK_SEGMENTS="1",
+    )
+    process = pipeline.start("analyze", pipeline.source)
+    try:
+        while not pipeline.value("SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'done')"):
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=80)[0]
+    finally:
+        process.kill()
+    assert process.returncode in (1, 130), output
+    assert "Traceback" not in output
+    assert pipeline.rows("SELECT status FROM nightreel.runs") == [("cancelled",)]
+    assert pipeline.value("SELECT count(*) FROM nightreel.analyses WHERE status = 'claimed' OR attempts > 1") == 0
+
+
+@pytest.mark.timeout(300)
 def test_a_run_that_waits_for_memory_ends_without_its_server(make_pipeline, own_server, tmp_path):
     """Nothing else ends it: the chunk waits for the model, and no server is there that grants the memory."""
     api, pid = own_server
