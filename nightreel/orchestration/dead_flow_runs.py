@@ -35,7 +35,7 @@ from nightreel.errors import NightreelError
 from nightreel.orchestration.prefect_errors import prefect_errors
 from nightreel.orchestration.server_watch import one_try
 
-_REGISTERING = ("analyze-videos", "sweep-videos")  # flows that note their process, and register a run within seconds
+_REGISTERING = ("analyze-videos", "sweep-videos")  # flows that register a run within seconds; commands note theirs
 _OTHERS = (
     "retry-failed",
     "backfill-videos",

@@ -94,7 +94,7 @@ def open_run(options: AnalyzeOptions) -> Iterator[Run]:
         stack.push(partial(leave_without_server, server, in_command=called_by is not None))
         # Here: the stages' threads lack Prefect's settings.
         client = stack.enter_context(get_client(httpx_settings={"timeout": _ANSWER_WITHIN_S}, sync_client=True))
-        if flow_run_id:
+        if called_by and flow_run_id:  # a worker reports the end of its runs
             note_process_of(UUID(flow_run_id), client)
         limits = MemoryLimits(client, holder=UUID(flow_run_id) if flow_run_id else None)
         run = stack.enter_context(
