@@ -1,10 +1,13 @@
 """How much of a chunk a segment fills. The claim (`database.claims`) and the encode stage go by it.
 
-A chunk is what a run claims, asks and commits together. Its fixed costs, some 150 ms, are nothing beside the decoding
-of its segments, but more than half of the time of one more question about small features. So a chunk takes more of
-these: 400 clips were asked one more question in 9.1 s instead of 11.0 s; eight times as many instead of four gained
-0.2 s more. Of large features it does not: a chunk has all of its features in memory. Nor does it if another process
-has the model, whose answers take most of the time: then a chunk is what a deadline and helpers wait for.
+A chunk is what a run claims, asks and commits together. Its fixed costs are some 150 ms. Beside the decoding of its
+segments they are nothing. They are more than half of the time of one more question about small features, so a chunk
+takes more segments with such features: 400 clips were asked one more question in 9.1 s instead of 11.0 s. Eight times
+as many instead of four gained 0.2 s more.
+
+A chunk takes no more segments with large features, because it has all of its features in memory. It takes no more of
+them either if another process has the model: answers then take most of the time, and a deadline and helpers wait for
+whole chunks.
 """
 
 from __future__ import annotations

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psutil
 import pytest
-from fixtures.pipeline import PROMPT_COUNT, make_clip
+from fixtures.pipeline import PROMPT_COUNT, Pipeline, make_clip
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Running
 from sqlalchemy import text
@@ -30,6 +31,8 @@ from nightreel.services.prefect_server import PrefectApi, PrefectServer
 from nightreel.services.process import SharedServer
 
 CLIPS = 12
+DONE = "SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'done')"
+WAITS = "SELECT EXISTS (SELECT FROM nightreel.memory_leases WHERE granted = '{}')"
 
 
 @pytest.fixture
@@ -50,22 +53,37 @@ def own_server(tmp_path) -> Iterator[tuple[PrefectApi, int]]:
         server.leave()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
-def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make_pipeline, own_server, tmp_path, how):
-    api, pid = own_server
-    for seed in range(CLIPS):
-        make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
-    pipeline = make_pipeline(
-        tmp_path / "videos",
-        PREFECT_API_URL=api.url,
-        PREFECT_API_AUTH_STRING=api.auth_string,
-        NIGHTREEL_PREFECT_PATIENCE_S="3",
-        NIGHTREEL_CHUNK_SEGMENTS="1",
-    )
-    process = pipeline.start("analyze", pipeline.source)
-    while not pipeline.value("SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'done')"):
+@pytest.fixture
+def pipeline_of(make_pipeline, tmp_path) -> Callable[..., Pipeline]:
+    """`pipeline_of(server, NAME=value)`: a pipeline with clips, one a chunk, that uses this Prefect server."""
+
+    def make(server: tuple[PrefectApi, int], *, clips: int = CLIPS, **settings: str) -> Pipeline:
+        api, _ = server
+        for seed in range(clips):
+            make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
+        return make_pipeline(
+            tmp_path / "videos",
+            PREFECT_API_URL=api.url,
+            PREFECT_API_AUTH_STRING=api.auth_string,
+            NIGHTREEL_CHUNK_SEGMENTS="1",
+            **settings,
+        )
+
+    return make
+
+
+def wait_until(query: str, pipeline: Pipeline, process: subprocess.Popen[str]) -> None:
+    while not pipeline.value(query):
         assert process.poll() is None
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(pipeline_of, own_server, how):
+    _, pid = own_server
+    pipeline = pipeline_of(own_server, NIGHTREEL_PREFECT_PATIENCE_S="3")
+    process = pipeline.start("analyze", pipeline.source)
+    wait_until(DONE, pipeline, process)
     os.kill(pid, how)
     killed_at = time.monotonic()
     try:
@@ -89,22 +107,12 @@ def test_a_run_without_its_server_writes_its_row_and_ends_with_one_sentence(make
 
 
 @pytest.mark.timeout(300)
-def test_a_run_without_its_server_can_be_interrupted(make_pipeline, own_server, tmp_path):
-    api, pid = own_server
-    for seed in range(CLIPS):
-        make_clip(tmp_path / "videos" / f"{seed:02}.mp4", seed + 1)
-    pipeline = make_pipeline(
-        tmp_path / "videos",
-        PREFECT_API_URL=api.url,
-        PREFECT_API_AUTH_STRING=api.auth_string,
-        NIGHTREEL_PREFECT_PATIENCE_S="90",
-        NIGHTREEL_CHUNK_SEGMENTS="1",
-    )
+def test_a_run_without_its_server_can_be_interrupted(pipeline_of, own_server):
+    _, pid = own_server
+    pipeline = pipeline_of(own_server, NIGHTREEL_PREFECT_PATIENCE_S="90")
     process = pipeline.start("analyze", pipeline.source)
     try:
-        while not pipeline.value("SELECT EXISTS (SELECT FROM nightreel.analyses WHERE status = 'done')"):
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_until(DONE, pipeline, process)
         os.kill(pid, signal.SIGKILL)
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=80)[0]
@@ -117,28 +125,19 @@ def test_a_run_without_its_server_can_be_interrupted(make_pipeline, own_server, 
 
 
 @pytest.mark.timeout(300)
-def test_a_run_that_waits_for_memory_ends_without_its_server(make_pipeline, own_server, tmp_path):
+def test_a_run_that_waits_for_memory_ends_without_its_server(pipeline_of, own_server):
     """Nothing else ends it: the chunk waits for the model, and no server is there that grants the memory."""
-    api, pid = own_server
-    make_clip(tmp_path / "videos" / "1.mp4", 1)
+    _, pid = own_server
     device = memory_devices()[0]
     most = device.leasable_mib(None)
-    pipeline = make_pipeline(
-        tmp_path / "videos",
-        PREFECT_API_URL=api.url,
-        PREFECT_API_AUTH_STRING=api.auth_string,
-        NIGHTREEL_PREFECT_PATIENCE_S="3",
-        NIGHTREEL_GPU_MEMORY_MIB=str(most),
-    )
+    pipeline = pipeline_of(own_server, clips=1, NIGHTREEL_PREFECT_PATIENCE_S="3", NIGHTREEL_GPU_MEMORY_MIB=str(most))
     request = MemoryRequest(host=device.host, capacities={device.limit: most}, mib=1)
     with pipeline.database.begin() as connection:
         ticket = enqueue(connection, request, run_id=None, pid=os.getpid(), valid_s=600)
         record_grant(connection, ticket, (device.limit,), mib=1, valid_s=600)
     process = pipeline.start("analyze", pipeline.source)
     try:
-        while not pipeline.value("SELECT EXISTS (SELECT FROM nightreel.memory_leases WHERE granted = '{}')"):
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_until(WAITS, pipeline, process)
         os.kill(pid, signal.SIGKILL)
         output = process.communicate(timeout=60)[0]
     finally:
